@@ -1,0 +1,80 @@
+//! The command line: `sidestep COMMAND [FLAGS]`.
+//!
+//! One file a command; each exports its one-line summary and a `run` that takes the rest of the arguments and a
+//! writer. Only [`main`] touches the process's own streams.
+
+mod error;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+pub use error::Error;
+
+/// What a command is given: the arguments after its name, and where its output goes.
+pub struct Invocation<'a> {
+    /// The arguments after the command's name.
+    pub args: lexopt::Parser,
+    /// Standard output, or a buffer in tests.
+    pub out: &'a mut dyn Write,
+}
+
+/// One entry of the command table.
+struct Command {
+    name: &'static str,
+    summary: &'static str,
+    run: fn(Invocation<'_>) -> Result<ExitCode, Error>,
+}
+
+/// All commands, in the order `sidestep help` shows them.
+const COMMANDS: &[Command] = &[];
+
+/// Runs the command named by the arguments of this process.
+pub fn main() -> ExitCode {
+    let stdout = io::stdout();
+    match dispatch(std::env::args_os().skip(1).collect(), &mut stdout.lock()) {
+        Ok(code) => code,
+        // A closed pipe (`sidestep dump | head`) is the reader's choice, not a failure.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sidestep: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// Runs the command that `args` (without the program's name) ask for, printing to `out`.
+pub fn dispatch(args: Vec<OsString>, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let Some((name, rest)) = args.split_first() else {
+        help(out)?;
+        return Ok(ExitCode::from(Error::USAGE));
+    };
+    match name.to_str() {
+        Some("help" | "--help" | "-h") => {
+            help(out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("version" | "--version" | "-V") => {
+            writeln!(out, "sidestep {}", env!("CARGO_PKG_VERSION"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        name => {
+            let command = COMMANDS.iter().find(|command| Some(command.name) == name).ok_or_else(|| {
+                Error::Usage(format!(
+                    "there is no command {:?}; `sidestep help` lists them",
+                    name.unwrap_or("(not UTF-8)")
+                ))
+            })?;
+            (command.run)(Invocation { args: lexopt::Parser::from_args(rest.iter().cloned()), out })
+        }
+    }
+}
+
+fn help(out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "sidestep {}: TCP between local processes past the TCP/IP stack\n", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "usage: sidestep COMMAND [FLAGS]\n")?;
+    for command in COMMANDS {
+        writeln!(out, "  {:<10} {}", command.name, command.summary)?;
+    }
+    writeln!(out, "\n`sidestep COMMAND --help` explains one command.")
+}

@@ -1,0 +1,17 @@
+//! sidestep: TCP between an application and its sidecar proxy on one node, past the TCP/IP stack.
+//!
+//! The layers, from the bottom; imports only ever point upwards in this list:
+//!
+//! - [`asm`]: a typed BPF assembler and disassembler. Knows nothing of the kernel.
+//! - [`syscall`]: bpf(2) and the few other raw calls. Knows nothing of the programs.
+//! - [`verifier_sim`]: the kernel's verifier and a BPF interpreter in user space. Uses only [`asm`].
+//! - [`dataplane`]: the two BPF programs and their maps, as data. Uses only [`asm`].
+//! - [`agent`]: loads, attaches, watches and removes the data plane.
+//! - [`cli`]: one file a command.
+
+pub mod agent;
+pub mod asm;
+pub mod cli;
+pub mod dataplane;
+pub mod syscall;
+pub mod verifier_sim;
