@@ -1,0 +1,66 @@
+//! Jumps, calls and exit (RFC 9669, section 4.3).
+
+use super::{Asm, Item, Label};
+use crate::asm::opcode as op;
+use crate::asm::{Cond, Insn, Operand, Reg};
+
+impl Asm {
+    /// Jumps to the label if `dst cond operand` holds on 64 bits.
+    #[track_caller]
+    pub fn jump(&mut self, cond: Cond, dst: Reg, operand: impl Into<Operand>, label: Label) {
+        self.emit_jump(op::JMP, cond, dst, operand.into(), label);
+    }
+
+    /// Jumps to the label if `dst cond operand` holds on the lower 32 bits.
+    #[track_caller]
+    pub fn jump32(&mut self, cond: Cond, dst: Reg, operand: impl Into<Operand>, label: Label) {
+        self.emit_jump(op::JMP32, cond, dst, operand.into(), label);
+    }
+
+    #[track_caller]
+    fn emit_jump(&mut self, class: u8, cond: Cond, dst: Reg, operand: Operand, label: Label) {
+        let (source, src, imm) = operand.parts();
+        self.emit(Item::Jump(Insn { code: class | source | cond.code(), dst: dst.number(), src, off: 0, imm }, label));
+    }
+
+    /// Jumps to the label; becomes `gotol` when a 16-bit offset does not reach.
+    #[track_caller]
+    pub fn goto(&mut self, label: Label) {
+        self.emit(Item::Jump(Insn { code: op::JMP | op::JA, ..Insn::default() }, label));
+    }
+
+    /// Jumps to the label when the kernel's loop budget is used up, else goes on.
+    #[track_caller]
+    pub fn may_goto(&mut self, label: Label) {
+        self.emit(Item::Jump(Insn { code: op::JMP | op::JCOND, ..Insn::default() }, label));
+    }
+
+    /// Calls the helper with this number (`enum bpf_func_id`).
+    #[track_caller]
+    pub fn call(&mut self, helper_id: i32) {
+        self.emit_call(0, 0, helper_id);
+    }
+
+    /// Calls the kernel function with this BTF id; `fd_idx` is 0 for vmlinux, else the module's index in `fd_array`.
+    #[track_caller]
+    pub fn call_kfunc(&mut self, btf_id: i32, fd_idx: i16) {
+        self.emit_call(op::PSEUDO_KFUNC_CALL, fd_idx, btf_id);
+    }
+
+    #[track_caller]
+    fn emit_call(&mut self, src: u8, off: i16, imm: i32) {
+        self.emit(Item::Plain(Insn { code: op::JMP | op::CALL, dst: 0, src, off, imm }));
+    }
+
+    /// Calls the subprogram at the label.
+    #[track_caller]
+    pub fn call_sub(&mut self, label: Label) {
+        self.emit(Item::Call(Insn { code: op::JMP | op::CALL, src: op::PSEUDO_CALL, ..Insn::default() }, label));
+    }
+
+    /// Returns `r0`.
+    #[track_caller]
+    pub fn exit(&mut self) {
+        self.emit(Item::Plain(Insn { code: op::JMP | op::EXIT, ..Insn::default() }));
+    }
+}

@@ -1,0 +1,163 @@
+//! The assembler: emits instructions, hands out labels, remembers who called.
+
+mod alu;
+mod jump;
+mod layout;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Error, Features, Insn, MapRef, Program};
+
+type Place = &'static Location<'static>;
+
+/// A place in the program, made by [`Asm::label`] and given its meaning by [`Asm::bind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Label {
+    asm: u32,
+    index: usize,
+}
+
+/// What is known about a label so far.
+struct LabelState {
+    name: String,
+    made: Place,
+    /// Index of the item that follows the label.
+    bound: Option<(usize, Place)>,
+}
+
+/// One emitted instruction, before its place is known.
+enum Item {
+    /// A single slot.
+    Plain(Insn),
+    /// A 64-bit immediate load.
+    Wide(Insn, i32),
+    /// A load of a map or of an address in its value.
+    Map(Insn, i32, MapRef),
+    /// `if` condition, `may_goto` or `goto`, with a 16-bit offset.
+    Jump(Insn, Label),
+    /// A call of a subprogram.
+    Call(Insn, Label),
+    /// A 64-bit load of a subprogram's address.
+    Func(Insn, Label),
+}
+
+/// An assembler. Mistakes are kept and reported by [`Asm::finish`].
+///
+/// ```
+/// use sidestep::asm::{Asm, Reg::*};
+///
+/// let mut a = Asm::new();
+/// let nowhere = a.label("nowhere");
+/// a.goto(nowhere);
+/// let error = a.finish().unwrap_err().to_string();
+/// assert!(error.contains("label `nowhere`") && error.contains(".rs:"), "{error}");
+/// ```
+pub struct Asm {
+    id: u32,
+    features: Features,
+    items: Vec<(Item, Place)>,
+    labels: Vec<LabelState>,
+    comments: Vec<(usize, String)>,
+    mistakes: Vec<Error>,
+}
+
+impl Default for Asm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Asm {
+    /// An assembler that may use every instruction.
+    pub fn new() -> Self {
+        Self::with_features(Features::all())
+    }
+
+    /// An assembler for a compiler's ISA version.
+    pub fn with_isa(isa: super::Isa) -> Self {
+        Self::with_features(isa.into())
+    }
+
+    /// An assembler that may use these parts of the instruction set, for example [`Features::LINUX_5_10`].
+    pub fn with_features(features: Features) -> Self {
+        /// Tells labels of different assemblers apart.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            features,
+            items: Vec::new(),
+            labels: Vec::new(),
+            comments: Vec::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// The parts of the instruction set that this assembler may use.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Makes a label; the name is for listings and errors and need not be unique.
+    #[track_caller]
+    pub fn label(&mut self, name: impl Into<String>) -> Label {
+        self.labels.push(LabelState { name: name.into(), made: Location::caller(), bound: None });
+        Label { asm: self.id, index: self.labels.len() - 1 }
+    }
+
+    /// Lets the label point to the next instruction.
+    #[track_caller]
+    pub fn bind(&mut self, label: Label) {
+        let here = Location::caller();
+        let next = self.items.len();
+        let state = if label.asm == self.id { self.labels.get_mut(label.index) } else { None };
+        let mistake = match state {
+            None => Error::ForeignLabel { at: here },
+            Some(LabelState { name, bound: Some((_, first)), .. }) => {
+                Error::DoublyBoundLabel { name: name.clone(), first, second: here }
+            }
+            Some(state) => {
+                state.bound = Some((next, here));
+                return;
+            }
+        };
+        self.mistakes.push(mistake);
+    }
+
+    /// Makes a label that points to the next instruction: [`Asm::label`] and [`Asm::bind`] in one.
+    #[track_caller]
+    pub fn here(&mut self, name: impl Into<String>) -> Label {
+        let label = self.label(name);
+        self.bind(label);
+        label
+    }
+
+    /// Explains the next instruction in listings. After the last instruction there is nothing to explain and it is dropped.
+    pub fn comment(&mut self, text: impl Into<String>) {
+        self.comments.push((self.items.len(), text.into()));
+    }
+
+    /// Emits a slot as it is, valid or not.
+    #[track_caller]
+    pub fn raw(&mut self, insn: Insn) {
+        self.emit(Item::Plain(insn));
+    }
+
+    /// Lays the program out. The first mistake made on the way here is the error.
+    pub fn finish(self) -> Result<Program, Error> {
+        layout::finish(self)
+    }
+
+    #[track_caller]
+    fn emit(&mut self, item: Item) {
+        self.items.push((item, Location::caller()));
+    }
+
+    #[track_caller]
+    fn invalid(&mut self, what: String, remedy: &'static str) {
+        self.mistakes.push(Error::InvalidOperand { at: Location::caller(), what, remedy });
+    }
+}

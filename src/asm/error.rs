@@ -1,0 +1,103 @@
+//! What can go wrong between the first label and the last byte.
+
+use std::panic::Location;
+
+use super::{Features, MapRef};
+
+/// A place in Rust source that called the assembler.
+type Place = &'static Location<'static>;
+
+/// An error of the assembler. Each names the Rust line to mend where there is one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A label was used and never bound.
+    #[error("{used}: label `{name}` (made at {made}) is used but never bound; call bind() on it where it should point")]
+    UnboundLabel {
+        /// The label's name.
+        name: String,
+        /// Where it was made.
+        made: Place,
+        /// Where it was first used.
+        used: Place,
+    },
+    /// A label was bound twice.
+    #[error("{second}: label `{name}` was already bound at {first}; make a second label for the second place")]
+    DoublyBoundLabel {
+        /// The label's name.
+        name: String,
+        /// Where it was bound first.
+        first: Place,
+        /// Where it was bound again.
+        second: Place,
+    },
+    /// A label of another assembler was used.
+    #[error("{at}: this label belongs to another assembler; use one made by label() of the same `Asm`")]
+    ForeignLabel {
+        /// Where it was used.
+        at: Place,
+    },
+    /// A used label points past the last instruction.
+    #[error(
+        "{used}: label `{name}` is bound at {bound}, after the last instruction; emit the instruction it should reach"
+    )]
+    LabelAtEnd {
+        /// The label's name.
+        name: String,
+        /// Where it was bound.
+        bound: Place,
+        /// Where it was used.
+        used: Place,
+    },
+    /// A jump does not reach its label and the long form is not allowed.
+    #[error(
+        "{at}: the jump to `{name}` spans {distance} slots and a 16-bit offset reaches -32768 to 32767; \
+         allow the feature GOTOL (Linux 6.6) or move the code closer"
+    )]
+    JumpOutOfRange {
+        /// The label's name.
+        name: String,
+        /// Distance in slots from the slot after the jump.
+        distance: i64,
+        /// Where the jump was emitted.
+        at: Place,
+    },
+    /// An instruction is newer than what the assembler may use.
+    #[error(
+        "{at}: slot {slot} (opcode {code:#04x}) needs {}, Linux {} or later, which is not allowed here; \
+         use another instruction or widen the set given to with_features()", .missing.names(), .missing.since()
+    )]
+    MissingFeature {
+        /// Where the instruction was emitted.
+        at: Place,
+        /// Its slot.
+        slot: usize,
+        /// Its opcode.
+        code: u8,
+        /// What is needed and not allowed.
+        missing: Features,
+    },
+    /// An operand that the instruction cannot take.
+    #[error("{at}: {what}; {remedy}")]
+    InvalidOperand {
+        /// Where the instruction was emitted.
+        at: Place,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A map was not resolved to a descriptor at encoding.
+    #[error("slot {slot} refers to map {} and no descriptor was given for it; create the map before encoding", .map.0)]
+    UnresolvedMap {
+        /// The slot of the load.
+        slot: usize,
+        /// The map.
+        map: MapRef,
+    },
+    /// The bytes do not divide into slots.
+    #[error("a program is a whole number of 8-byte slots and this one has {len} bytes; pass complete instructions")]
+    TruncatedProgram {
+        /// Number of bytes given.
+        len: usize,
+    },
+}
