@@ -6,6 +6,7 @@
 //! - [`syscall`]: bpf(2) and the few other raw calls. Knows nothing of the programs.
 //! - [`verifier_sim`]: the kernel's verifier and a BPF interpreter in user space. Uses only [`asm`].
 //! - [`dataplane`]: the two BPF programs and their maps, as data. Uses only [`asm`].
+//! - [`testbed`]: two pods with sidecars on one machine, for the demo, benchmarks and tests.
 //! - [`agent`]: loads, attaches, watches and removes the data plane.
 //! - [`cli`]: one file a command.
 
@@ -14,4 +15,5 @@ pub mod asm;
 pub mod cli;
 pub mod dataplane;
 pub mod syscall;
+pub mod testbed;
 pub mod verifier_sim;
