@@ -4,9 +4,11 @@
 //! writer. Only [`main`] touches the process's own streams.
 
 mod error;
+mod exec;
+mod hex;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
 pub use error::Error;
@@ -15,6 +17,8 @@ pub use error::Error;
 pub struct Invocation<'a> {
     /// The arguments after the command's name.
     pub args: lexopt::Parser,
+    /// Standard input, or a buffer in tests.
+    pub input: &'a mut dyn BufRead,
     /// Standard output, or a buffer in tests.
     pub out: &'a mut dyn Write,
 }
@@ -27,12 +31,12 @@ struct Command {
 }
 
 /// All commands, in the order `sidestep help` shows them.
-const COMMANDS: &[Command] = &[];
+const COMMANDS: &[Command] = &[Command { name: "exec", summary: exec::SUMMARY, run: exec::run }];
 
 /// Runs the command named by the arguments of this process.
 pub fn main() -> ExitCode {
     let stdout = io::stdout();
-    match dispatch(std::env::args_os().skip(1).collect(), &mut stdout.lock()) {
+    match dispatch(std::env::args_os().skip(1).collect(), &mut io::stdin().lock(), &mut stdout.lock()) {
         Ok(code) => code,
         // A closed pipe (`sidestep dump | head`) is the reader's choice, not a failure.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -43,8 +47,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs the command that `args` (without the program's name) ask for, printing to `out`.
-pub fn dispatch(args: Vec<OsString>, out: &mut dyn Write) -> Result<ExitCode, Error> {
+/// Runs the command that `args` (without the program's name) ask for, reading from `input` and printing to `out`.
+pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let Some((name, rest)) = args.split_first() else {
         help(out)?;
         return Ok(ExitCode::from(Error::USAGE));
@@ -65,7 +69,7 @@ pub fn dispatch(args: Vec<OsString>, out: &mut dyn Write) -> Result<ExitCode, Er
                     name.unwrap_or("(not UTF-8)")
                 ))
             })?;
-            (command.run)(Invocation { args: lexopt::Parser::from_args(rest.iter().cloned()), out })
+            (command.run)(Invocation { args: lexopt::Parser::from_args(rest.iter().cloned()), input, out })
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Helpers that need nothing but memory and maps. Numbers: `enum bpf_func_id`, include/uapi/linux/bpf.h.
+
+use super::fault::Fault;
+use super::machine::Machine;
+use super::map::EINVAL;
+
+/// `bpf_map_lookup_elem`.
+const MAP_LOOKUP_ELEM: i32 = 1;
+/// `bpf_map_update_elem`.
+const MAP_UPDATE_ELEM: i32 = 2;
+/// `bpf_map_delete_elem`.
+const MAP_DELETE_ELEM: i32 = 3;
+/// `bpf_get_smp_processor_id`.
+const GET_SMP_PROCESSOR_ID: i32 = 8;
+/// `bpf_probe_read_kernel`.
+const PROBE_READ_KERNEL: i32 = 113;
+/// `bpf_perf_event_output`.
+const PERF_EVENT_OUTPUT: i32 = 25;
+/// `bpf_ringbuf_output`.
+const RINGBUF_OUTPUT: i32 = 130;
+
+/// -EFAULT.
+const EFAULT: i64 = -14;
+
+/// What a program passes to a helper: r1 to r5, some of which may never have been written.
+#[derive(Clone, Copy, Debug)]
+pub struct Args {
+    /// The helper's id.
+    pub helper: i32,
+    values: [u64; 5],
+    written: u16,
+}
+
+impl Args {
+    /// The values of r1 to r5; bit n of `written` says that rn holds something.
+    pub(super) fn new(helper: i32, values: [u64; 5], written: u16) -> Self {
+        Self { helper, values, written }
+    }
+
+    /// Argument 1 to 5.
+    pub fn get(&self, argument: u8) -> Result<u64, Fault> {
+        match self.values.get(usize::from(argument).wrapping_sub(1)) {
+            Some(&value) if self.written & (1 << argument) != 0 => Ok(value),
+            _ => Err(Fault::Uninitialized(argument)),
+        }
+    }
+
+    /// The fault of an argument the helper cannot take.
+    pub fn bad(&self, argument: u8, wanted: &'static str) -> Fault {
+        let value = self.values.get(usize::from(argument).wrapping_sub(1)).copied().unwrap_or(0);
+        Fault::BadArgument { helper: self.helper, argument, value, wanted }
+    }
+
+    /// Argument 1 to 5 as a map's number.
+    pub fn map(&self, machine: &Machine, argument: u8) -> Result<usize, Fault> {
+        machine.map_at(self.get(argument)?).ok_or_else(|| self.bad(argument, "a map"))
+    }
+
+    /// The bytes that argument 1 to 5 points to.
+    pub fn bytes(&self, machine: &Machine, argument: u8, size: u64) -> Result<Vec<u8>, Fault> {
+        machine.memory.slice(self.get(argument)?, size).map(<[u8]>::to_vec)
+    }
+
+    /// The key that argument `argument` points to, for map number `map`.
+    pub fn key(&self, machine: &Machine, argument: u8, map: usize) -> Result<Vec<u8>, Fault> {
+        let size = machine.map(map).map_or(0, |map| map.spec().key_size);
+        self.bytes(machine, argument, u64::from(size))
+    }
+}
+
+/// The kernel around a program: everything a program can ask for that is not plain memory or a map.
+pub trait Environment {
+    /// Runs helper `args.helper`; the result becomes r0.
+    fn helper(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault>;
+
+    /// Runs the kernel function with BTF id `args.helper`.
+    fn kfunc(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        let _ = machine;
+        Err(Fault::UnknownKfunc(args.helper))
+    }
+
+    /// The packet for legacy absolute and indirect loads, when the program has one.
+    fn packet(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// An environment with no kernel: only the helpers on maps and memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoKernel;
+
+impl Environment for NoKernel {
+    fn helper(&mut self, _machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        Err(Fault::UnknownHelper(args.helper))
+    }
+}
+
+/// Runs `args.helper` if it needs no kernel; `None` when it does.
+pub(super) fn plain(machine: &mut Machine, args: &Args) -> Option<Result<u64, Fault>> {
+    Some(match args.helper {
+        MAP_LOOKUP_ELEM => lookup(machine, args),
+        MAP_UPDATE_ELEM => update(machine, args),
+        MAP_DELETE_ELEM => delete(machine, args),
+        GET_SMP_PROCESSOR_ID => Ok(u64::from(machine.cpu)),
+        PROBE_READ_KERNEL => probe_read(machine, args),
+        PERF_EVENT_OUTPUT | RINGBUF_OUTPUT => output(machine, args),
+        _ => return None,
+    })
+}
+
+fn lookup(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+    let number = args.map(machine, 1)?;
+    let key = args.key(machine, 2, number)?;
+    let cpu = machine.cpu;
+    let found = machine.map_and_memory(number).and_then(|(map, memory)| map.lookup(memory, &key, cpu));
+    Ok(found.map_or(0, |region| region.address()))
+}
+
+fn update(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+    let number = args.map(machine, 1)?;
+    let key = args.key(machine, 2, number)?;
+    let size = machine.map(number).map_or(0, |map| map.spec().value_size);
+    let value = args.bytes(machine, 3, u64::from(size))?;
+    let flags = args.get(4)?;
+    let cpu = machine.cpu;
+    let result = match machine.map_and_memory(number) {
+        Some((map, memory)) => map.update(memory, &key, &value, flags, cpu),
+        None => Err(EINVAL),
+    };
+    Ok(status(result))
+}
+
+fn delete(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+    let number = args.map(machine, 1)?;
+    let key = args.key(machine, 2, number)?;
+    let result = machine.map_and_memory(number).map_or(Err(EINVAL), |(map, _)| map.delete(&key));
+    Ok(status(result))
+}
+
+/// `bpf_probe_read_kernel(dst, size, src)`: a bad source is an error number, and the destination is cleared.
+fn probe_read(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+    let (to, size, from) = (args.get(1)?, args.get(2)? & 0xffff_ffff, args.get(3)?);
+    let found = machine.memory.slice(machine.memory.kernel_address(from), size).map(<[u8]>::to_vec).ok();
+    let target = machine.memory.slice_mut(to, size)?;
+    Ok(match found {
+        Some(bytes) => {
+            target.copy_from_slice(&bytes);
+            0
+        }
+        None => {
+            target.fill(0);
+            EFAULT as u64
+        }
+    })
+}
+
+/// `bpf_ringbuf_output(map, data, size, flags)` and `bpf_perf_event_output(ctx, map, flags, data, size)`.
+fn output(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+    let (map, data, size) = if args.helper == RINGBUF_OUTPUT { (1, 2, 3) } else { (2, 4, 5) };
+    let number = args.map(machine, map)?;
+    let record = args.bytes(machine, data, args.get(size)?)?;
+    let sent = machine.map_and_memory(number).is_some_and(|(map, _)| map.push_record(&record));
+    if sent { Ok(0) } else { Err(args.bad(map, "a ring buffer")) }
+}
+
+fn status(result: Result<(), i64>) -> u64 {
+    match result {
+        Ok(()) => 0,
+        Err(errno) => errno as u64,
+    }
+}
