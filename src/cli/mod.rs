@@ -6,6 +6,7 @@
 mod error;
 mod exec;
 mod hex;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
@@ -31,7 +32,10 @@ struct Command {
 }
 
 /// All commands, in the order `sidestep help` shows them.
-const COMMANDS: &[Command] = &[Command { name: "exec", summary: exec::SUMMARY, run: exec::run }];
+const COMMANDS: &[Command] = &[
+    Command { name: "exec", summary: exec::SUMMARY, run: exec::run },
+    Command { name: "verify", summary: verify::SUMMARY, run: verify::run },
+];
 
 /// Runs the command named by the arguments of this process.
 pub fn main() -> ExitCode {

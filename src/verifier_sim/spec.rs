@@ -120,6 +120,57 @@ pub mod map_type {
     pub const CGRP_STORAGE: u32 = 32;
     pub const ARENA: u32 = 33;
     pub const INSN_ARRAY: u32 = 34;
+
+    /// The names that `bpftool map` and libbpf use, by number.
+    const NAMES: [&str; 35] = [
+        "unspec",
+        "hash",
+        "array",
+        "prog_array",
+        "perf_event_array",
+        "percpu_hash",
+        "percpu_array",
+        "stack_trace",
+        "cgroup_array",
+        "lru_hash",
+        "lru_percpu_hash",
+        "lpm_trie",
+        "array_of_maps",
+        "hash_of_maps",
+        "devmap",
+        "sockmap",
+        "cpumap",
+        "xskmap",
+        "sockhash",
+        "cgroup_storage",
+        "reuseport_sockarray",
+        "percpu_cgroup_storage",
+        "queue",
+        "stack",
+        "sk_storage",
+        "devmap_hash",
+        "struct_ops",
+        "ringbuf",
+        "inode_storage",
+        "task_storage",
+        "bloom_filter",
+        "user_ringbuf",
+        "cgrp_storage",
+        "arena",
+        "insn_array",
+    ];
+
+    /// The type with this name, as in `lru_hash` or `BPF_MAP_TYPE_LRU_HASH`.
+    pub fn from_name(name: &str) -> Option<u32> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_prefix("bpf_map_type_").unwrap_or(&name);
+        NAMES.iter().position(|known| *known == name).map(|number| number as u32)
+    }
+
+    /// The name of a type, when it has one.
+    pub fn name(number: u32) -> Option<&'static str> {
+        NAMES.get(number as usize).copied()
+    }
 }
 
 /// Program types by number (`enum bpf_prog_type`, include/uapi/linux/bpf.h).
