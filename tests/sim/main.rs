@@ -1,0 +1,5 @@
+//! The verifier simulator and the interpreter, from outside.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod isa;
