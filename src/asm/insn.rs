@@ -8,6 +8,8 @@
 
 use byteorder::ByteOrder;
 
+use super::opcode;
+
 /// One instruction slot, fields as they stand in the encoding.
 ///
 /// A 64-bit immediate load takes two slots; the second has opcode 0 and carries the upper half in [`Insn::imm`].
@@ -28,6 +30,11 @@ pub struct Insn {
 impl Insn {
     /// Size of one slot in bytes.
     pub const SIZE: usize = 8;
+
+    /// Whether this is the first slot of a 64-bit immediate load.
+    pub const fn is_wide(self) -> bool {
+        self.code == opcode::LD | opcode::IMM | opcode::DW
+    }
 
     /// Reads one slot in the byte order `B`.
     pub fn decode<B: ByteOrder>(bytes: [u8; Self::SIZE]) -> Self {

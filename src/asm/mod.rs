@@ -26,19 +26,27 @@
 
 mod builder;
 mod decode;
+mod disasm;
 mod error;
+mod helper_names;
 mod insn;
 mod isa;
+mod listing;
 pub mod opcode;
 mod operand;
+mod parse;
 mod program;
 mod reg;
 
 pub use builder::{Asm, Label};
 pub use decode::decode_program;
+pub use disasm::{Disasm, disassemble, write_text};
 pub use error::Error;
+pub use helper_names::{helper_id, helper_name};
 pub use insn::Insn;
 pub use isa::{Features, Isa};
+pub use listing::Listing;
 pub use operand::{AluOp, AtomicOp, Cond, Operand, Size};
+pub use parse::{ParseError, parse_program};
 pub use program::{MapRef, Program};
 pub use reg::{FP, Reg};
