@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 pub use error::Error;
 
+use crate::testbed;
+
 /// What a command is given: the arguments after its name, and where its output goes.
 pub struct Invocation<'a> {
     /// The arguments after the command's name.
@@ -40,6 +42,9 @@ const COMMANDS: &[Command] = &[
 /// Runs the command named by the arguments of this process.
 pub fn main() -> ExitCode {
     let stdout = io::stdout();
+    if std::env::args_os().nth(1).is_some_and(|name| name == testbed::COMMAND) {
+        return testbed_child(&mut stdout.lock());
+    }
     match dispatch(std::env::args_os().skip(1).collect(), &mut io::stdin().lock(), &mut stdout.lock()) {
         Ok(code) => code,
         // A closed pipe (`sidestep dump | head`) is the reader's choice, not a failure.
@@ -48,6 +53,16 @@ pub fn main() -> ExitCode {
             eprintln!("sidestep: {error}");
             error.exit_code()
         }
+    }
+}
+
+/// Runs a process of the testbed, whose parent is another command of this binary.
+fn testbed_child(out: &mut dyn Write) -> ExitCode {
+    let instructions = std::env::args_os().nth(2).and_then(|text| text.into_string().ok()).unwrap_or_default();
+    match testbed::run_child(&instructions, out) {
+        Ok(true) => ExitCode::SUCCESS,
+        // Its parent has been told, or is gone.
+        Ok(false) | Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -11,16 +11,33 @@
 //! so that even SIGKILL leaves nothing behind.
 
 mod address;
+mod client;
+mod echo;
 mod error;
+mod flow;
+mod hop;
 mod netlink;
 mod netns;
+mod pattern;
 mod pods;
+mod process;
 mod redirect;
+mod report;
+mod role;
 mod rtnetlink;
+mod server;
+mod sidecar;
 mod socket;
+mod watched;
 
 pub use address::{APP_ID, Addresses, INBOUND_PORT, OUTBOUND_PORT, SIDECAR_ID};
+pub use client::Workload;
 pub use error::Error;
+pub use hop::{Hop, Load, Measurement, run};
 pub use netns::NetNs;
 pub use pods::Pods;
+pub use process::{Launcher, Process};
+pub use report::{Latency, Report, Traffic};
+pub use role::{COMMAND, Role, run_child};
+pub use sidecar::Routing;
 pub use socket::{StackBytes, accept, connect, listen, original_destination};

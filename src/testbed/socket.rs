@@ -125,3 +125,9 @@ fn tcp_info<const WORDS: usize>(socket: BorrowedFd<'_>) -> io::Result<[u64; WORD
     // SAFETY: every bit pattern is a valid u64, and the buffer was zeroed.
     Ok(unsafe { info.assume_init() })
 }
+/// Makes closing the socket send RST, as its peer's failure deserves.
+pub(super) fn reset_on_close(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // A socket that cannot be told so is closed in the ordinary way.
+    let _ = setsockopt(stream, sockopt::Linger, &linger);
+}

@@ -1,3 +1,26 @@
 //! The testbed on the real kernel: redirection, sidecars, and that nothing stays behind. Needs root.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod hops;
 mod redirect;
+mod sidecar;
+
+use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sidestep::testbed::Launcher;
+
+/// Starts processes from the binary under test.
+fn launcher() -> Launcher {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    Launcher { program: env!("CARGO_BIN_EXE_sidestep").into(), ..Launcher::new(&NEVER) }
+}
+
+/// Waits until one of the events has happened; 5 s at most.
+fn wait(socket: impl AsFd, events: PollFlags) {
+    let timeout = PollTimeout::try_from(Duration::from_secs(5)).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], timeout), Ok(1), "{events:?} did not come within 5 s");
+}

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use sidestep::testbed::{self, APP_ID, Addresses, INBOUND_PORT, NetNs, OUTBOUND_PORT, Pods, SIDECAR_ID, StackBytes};
-use std::os::fd::AsFd;
 
 /// HBONE's port, which is never captured.
 const TUNNEL: u16 = 15008;
@@ -38,7 +36,7 @@ impl<'a> Pod<'a> {
                 setfsgid(Gid::from_raw(gid));
                 setfsuid(Uid::from_raw(uid));
                 let stream = testbed::connect(target, source)?;
-                wait(&stream, PollFlags::POLLOUT)?;
+                crate::wait(&stream, PollFlags::POLLOUT);
                 stream.take_error()?.map_or(Ok(stream), Err)
             })
             .unwrap()
@@ -47,14 +45,6 @@ impl<'a> Pod<'a> {
     /// Takes the connection that waits: the port of its listener, and the socket.
     fn accepted(&self) -> Option<(u16, TcpStream)> {
         self.listeners.iter().find_map(|(&port, listener)| Some((port, testbed::accept(listener).unwrap()?)))
-    }
-}
-
-fn wait(socket: impl AsFd, events: PollFlags) -> io::Result<()> {
-    let timeout = PollTimeout::try_from(Duration::from_secs(5)).unwrap();
-    match poll(&mut [PollFd::new(socket.as_fd(), events)], timeout)? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
     }
 }
 
