@@ -70,17 +70,24 @@ impl Disasm {
 
     /// The distance that the instruction may jump, call or point, counted from the next slot.
     pub fn distance(&self) -> Option<i32> {
-        let Insn { code, src, off, imm, .. } = self.insn;
+        let Insn { code, off, imm, .. } = self.insn;
         match code & op::CLASS_MASK {
-            op::LD => (self.second.is_some() && src == op::PSEUDO_FUNC).then_some(imm),
             op::JMP | op::JMP32 => match code & op::OP_MASK {
-                op::CALL => (src == op::PSEUDO_CALL).then_some(imm),
+                op::CALL => self.subprogram(),
                 op::EXIT => None,
                 op::JA if code & op::CLASS_MASK == op::JMP32 => Some(imm),
                 _ => Some(i32::from(off)),
             },
-            _ => None,
+            _ => self.subprogram(),
         }
+    }
+
+    /// The distance to the subprogram that the instruction calls or points to, counted from the next slot.
+    pub(super) fn subprogram(&self) -> Option<i32> {
+        const CALL: u8 = op::JMP | op::CALL;
+        let refers = self.insn.code == CALL && self.insn.src == op::PSEUDO_CALL
+            || self.second.is_some() && self.insn.src == op::PSEUDO_FUNC;
+        refers.then_some(self.insn.imm)
     }
 
     fn alu(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,6 +24,7 @@
 //! - *origin*: the Rust source line whose call emitted a slot.
 //! - *relaxation*: replacing a jump that does not reach its label by a longer sequence that does.
 
+mod btf;
 mod builder;
 mod decode;
 mod disasm;
@@ -38,6 +39,7 @@ mod parse;
 mod program;
 mod reg;
 
+pub use btf::DebugInfo;
 pub use builder::{Asm, Label};
 pub use decode::decode_program;
 pub use disasm::{Disasm, disassemble, write_text};
