@@ -1,0 +1,6 @@
+//! Properties, checked on random input.
+
+mod disasm;
+mod encode;
+mod labels;
+mod strategies;
