@@ -1,1 +1,38 @@
-//! (filled in below)
+//! The kernel, as far as sidestep talks to it: bpf(2) and the few other raw calls around it.
+//!
+//! Everything goes through one seam ([`sys`]: one call, one conversion of errno) and through `libc` or `nix`; there is
+//! no libbpf. Descriptors are owned ([`std::os::fd::OwnedFd`]) and lent ([`std::os::fd::BorrowedFd`]), so a map, a
+//! program or a link goes away with the value that holds it, unless it is pinned. Specifications ([`MapSpec`],
+//! [`ProgSpec`]) are plain data; the objects made of them ([`Map`], [`Program`], [`Link`]) need a kernel.
+//!
+//! This layer knows nothing of sidestep's own programs: instructions are bytes here.
+
+mod attr;
+pub mod bpffs;
+pub mod btf;
+pub mod caps;
+pub mod cgroup;
+mod errno;
+mod error;
+pub mod id;
+mod link;
+mod map;
+pub mod memlock;
+mod mountinfo;
+pub mod netns;
+mod pin;
+mod prog;
+mod release;
+mod ringbuf;
+mod sys;
+pub mod sysctl;
+
+pub use btf::{Btf, BtfBuilder, BtfObject};
+pub use errno::Errno;
+pub use error::{Error, Operation, Result};
+pub use link::{Link, LinkDetail, LinkInfo, LinkTarget, iter_reader, prog_attach, prog_detach, prog_query};
+pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, MapType, UpdateFlags, possible_cpus};
+pub use mountinfo::{Mount, mounts, parse_mountinfo};
+pub use prog::{AttachType, DebugInfo, ProgInfo, ProgSpec, ProgType, Program, RunTimeStats};
+pub use release::Release;
+pub use ringbuf::RingBuffer;

@@ -1,0 +1,67 @@
+//! Programs: what they are to be ([`ProgSpec`]), what they are ([`ProgInfo`]), and the loaded thing ([`Program`]).
+
+mod info;
+mod load;
+mod spec;
+mod stats;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+pub use info::ProgInfo;
+pub use spec::{AttachType, DebugInfo, ProgSpec, ProgType};
+pub use stats::RunTimeStats;
+
+use super::error::Result;
+use super::{id, pin};
+
+/// A loaded program, held by a descriptor of ours.
+#[derive(Debug)]
+pub struct Program {
+    fd: OwnedFd,
+}
+
+impl Program {
+    /// Loads a program (BPF_PROG_LOAD): first without a log, and when the kernel refuses it, again with one, so that
+    /// the error carries the verifier's reasons.
+    pub fn load(spec: &ProgSpec<'_>) -> Result<Self> {
+        load::quiet(spec).map(|fd| Self { fd })
+    }
+
+    /// Loads a program and gives the verifier's log of `level` (see [`ProgSpec::log_level`]) also on success.
+    pub fn load_with_log(spec: &ProgSpec<'_>, level: u32) -> Result<(Self, String)> {
+        load::verbose(spec, level).map(|(fd, log)| (Self { fd }, log))
+    }
+
+    /// Takes over a descriptor; fails if it is not of a program.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        id::check(id::Kind::Prog, fd.as_fd())?;
+        Ok(Self { fd })
+    }
+
+    /// Opens the program with the kernel's number `id` (takes CAP_SYS_ADMIN).
+    pub fn from_id(id: u32) -> Result<Self> {
+        id::open(id::Kind::Prog, id).map(|fd| Self { fd })
+    }
+
+    /// Opens the program pinned at `path`.
+    pub fn from_pin(path: &Path) -> Result<Self> {
+        Self::from_fd(pin::get(path)?)
+    }
+
+    /// Pins it at `path`, on a bpf file system: it then lives until the pin is removed.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        pin::pin(self.fd.as_fd(), path)
+    }
+
+    /// What the kernel says of it.
+    pub fn info(&self) -> Result<ProgInfo> {
+        info::of(self.fd.as_fd())
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

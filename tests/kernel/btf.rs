@@ -1,0 +1,66 @@
+//! The running kernel's own types.
+
+use std::time::Instant;
+
+use sidestep::syscall::{Btf, BtfBuilder, BtfObject, Errno};
+
+#[test]
+fn the_kernels_structs_have_the_fields_that_the_programs_read() {
+    let btf = match Btf::vmlinux() {
+        Ok(btf) => btf,
+        Err(error) => {
+            crate::support::missing("the_kernels_structs_have_the_fields_that_the_programs_read", &error.to_string());
+            return;
+        }
+    };
+    assert!(btf.type_count() > 10_000);
+    // The first field of all sockets is the common part, and a tcp_sock starts with its sock.
+    assert_eq!(btf.offset_of("sock", "__sk_common").unwrap(), 0);
+    assert_eq!(
+        btf.offset_of("tcp_sock", "inet_conn.icsk_inet.sk.__sk_common.skc_cookie").unwrap(),
+        btf.offset_of("sock_common", "skc_cookie").unwrap()
+    );
+    for field in ["copied_seq", "write_seq", "rcv_nxt", "snd_nxt"] {
+        assert_eq!(btf.field("tcp_sock", field).unwrap().size(), 4, "{field}");
+    }
+    // Members of anonymous unions count as the struct's own.
+    assert_eq!(btf.field("sock_common", "skc_daddr").unwrap().size(), 4);
+    let shutdown = btf.field("sock", "sk_shutdown").unwrap();
+    assert_eq!(shutdown.bits, 8);
+    assert!(btf.func_by_name("tcp_bpf_sendmsg").is_some() || btf.func_by_name("tcp_sendmsg").is_some());
+    assert!(btf.offset_of("sock", "there_is_no_such_field").is_err());
+}
+
+#[test]
+fn reading_it_takes_milliseconds() {
+    let start = Instant::now();
+    let Ok(btf) = Btf::vmlinux() else {
+        crate::support::missing("reading_it_takes_milliseconds", "there is no vmlinux BTF");
+        return;
+    };
+    let parsed = start.elapsed();
+    for field in ["copied_seq", "write_seq", "rcv_nxt", "snd_nxt", "inet_conn.icsk_inet.sk.sk_rcvbuf"] {
+        btf.offset_of("tcp_sock", field).unwrap();
+    }
+    btf.func_by_name("there_is_no_such_function");
+    let all = start.elapsed();
+    println!("vmlinux BTF: {} types, parsed in {parsed:?}, with six lookups {all:?}", btf.type_count());
+    // Some 10 ms on the slowest machine we have; ten times that is a fault, not noise.
+    assert!(all.as_millis() < 500, "{all:?}");
+}
+
+#[test]
+fn the_kernel_takes_what_the_builder_makes() {
+    if !crate::support::require_root("the_kernel_takes_what_the_builder_makes") {
+        return;
+    }
+    let mut builder = BtfBuilder::new();
+    let int = builder.int("int", 4, true);
+    let array = builder.array(int, int, 3);
+    let alias = builder.typedef("three_t", array);
+    builder.structure("record", 16, &[("first", int, 0), ("rest", alias, 32)]);
+    builder.bit_structure("flags", 4, &[("low", int, 0, 3), ("high", int, 3, 5)]);
+    BtfObject::load(&builder.finish()).unwrap();
+    let error = BtfObject::load(b"nonsense that is no BTF at all").unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::EINVAL));
+}

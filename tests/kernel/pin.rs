@@ -1,0 +1,53 @@
+//! Pins on a bpf file system of our own.
+
+use std::os::fd::AsFd;
+
+use sidestep::syscall::{
+    AttachType, Errno, Link, LinkTarget, Map, MapSpec, MapType, ProgType, Program, UpdateFlags, bpffs, prog_query,
+};
+
+use crate::support::{TestBpffs, TestCgroup, require_root, trivial};
+
+#[test]
+fn pinned_objects_outlive_their_owner() {
+    if !require_root("pinned_objects_outlive_their_owner") {
+        return;
+    }
+    let (pins, group) = (TestBpffs::new(), TestCgroup::new());
+    assert!(bpffs::contains(pins.path()).unwrap());
+    let (map_pin, prog_pin, link_pin) = (pins.path().join("map"), pins.path().join("prog"), pins.path().join("link"));
+    let id = {
+        let map = Map::create(&MapSpec::new("t.pinned", MapType::Hash, 4, 4, 4)).unwrap();
+        map.update(&[1; 4], &[2; 4], UpdateFlags::empty()).unwrap();
+        map.pin(&map_pin).unwrap();
+        assert_eq!(map.pin(&map_pin).unwrap_err().errno(), Some(Errno::EEXIST));
+        let program = trivial("t.pinned", ProgType::SockOps);
+        program.pin(&prog_pin).unwrap();
+        let link = Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), AttachType::CgroupSockOps).unwrap();
+        link.pin(&link_pin).unwrap();
+        program.info().unwrap().id
+    };
+    assert_eq!(Map::from_pin(&map_pin).unwrap().lookup(&[1; 4]).unwrap(), Some(vec![2; 4]));
+    assert_eq!(Program::from_pin(&prog_pin).unwrap().info().unwrap().id, id);
+    assert_eq!(Link::from_pin(&link_pin).unwrap().info().unwrap().prog_id, id);
+    assert_eq!(prog_query(group.as_fd(), AttachType::CgroupSockOps).unwrap(), [id]);
+    std::fs::remove_file(&link_pin).unwrap();
+    assert_eq!(prog_query(group.as_fd(), AttachType::CgroupSockOps).unwrap(), Vec::<u32>::new());
+}
+
+#[test]
+fn a_pin_of_another_kind_is_refused() {
+    if !require_root("a_pin_of_another_kind_is_refused") {
+        return;
+    }
+    let pins = TestBpffs::new();
+    let at = pins.path().join("map");
+    Map::create(&MapSpec::new("t.kind", MapType::Array, 4, 4, 1)).unwrap().pin(&at).unwrap();
+    assert!(Link::from_pin(&at).is_err());
+    assert!(Program::from_pin(&at).is_err());
+    let missing = Map::from_pin(&pins.path().join("none")).unwrap_err();
+    assert_eq!(missing.errno(), Some(Errno::ENOENT));
+    let outside = std::env::temp_dir().join("sidestep-not-a-bpffs");
+    let error = Map::from_pin(&pins.path().join("map")).unwrap().pin(&outside).unwrap_err();
+    assert!(error.to_string().contains("bpf file system"), "{error}");
+}
