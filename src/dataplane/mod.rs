@@ -1,1 +1,103 @@
-//! (filled in below)
+//! The two BPF programs and their maps, as data: nothing here talks to a kernel.
+//!
+//! [`build`] assembles the programs for a pairing method and a tier:
+//!
+//! - `sock_ops` sees connections become established, pairs the two ends, and puts them into the sockhash;
+//! - `sk_msg` runs on every message of a socket in the sockhash and redirects it when the gate is open;
+//! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes.
+//!
+//! Whoever loads them creates the maps of [`DataPlane::maps`] and resolves each [`MapRef`] to its descriptor.
+//!
+//! # Terminology
+//!
+//! - **active**, **passive**: the end that called connect(2), the end that accept(2) returns.
+//! - **rendezvous**: the map where the active end waits to be found by the passive one.
+//! - **claimed**: found by its passive end. An active end that nobody claims talks to another node.
+//! - **gate**: the conditions under which nobody can tell a redirected message from one that came by the stack.
+//! - **tier**: what the kernel and our capabilities let the programs see; see [`Tier`].
+
+mod config;
+mod counters;
+mod ctx;
+mod drain;
+mod emit;
+mod gate;
+mod helper;
+mod leave;
+mod maps;
+mod offsets;
+mod pairing;
+mod sk_msg;
+mod sock_ops;
+mod storage;
+
+use crate::asm::{self, Program};
+
+pub use config::Config;
+pub use counters::Counter;
+pub use maps::{MapDef, MapKind, MapRole};
+pub use offsets::{FIELDS, Field, KernelOffsets};
+pub use pairing::Pairing;
+
+/// What the programs may see of the peer's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Peer state is read with `bpf_probe_read_kernel` (Linux 5.8, CAP_PERFMON, not under lockdown=confidentiality)
+    /// at offsets from the kernel's BTF: redirect and stack may alternate on one connection.
+    Gated(KernelOffsets),
+    /// No view of the peer: the first message that takes the stack keeps its direction there for good.
+    Sticky,
+}
+
+/// Which sockets may be accelerated, by how they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Only pairs whose two files are O_NONBLOCK. A blocking `recv` on a socket in a sockhash returns EAGAIN after a
+    /// SA_RESTART signal, SIGSTOP or its own shutdown (`tcp_bpf_recvmsg`), and MSG_WAITALL comes back short.
+    NonBlocking,
+    /// All; a direction towards a blocking reader follows the sticky rule.
+    Any,
+}
+
+/// What to assemble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How the two ends of a connection find each other.
+    pub pairing: Pairing,
+    /// What the programs may see.
+    pub tier: Tier,
+    /// Whom they may serve. Needs [`Tier::Gated`] to tell; the sticky tier serves all.
+    pub readers: Readers,
+}
+
+/// The assembled programs and the maps they name.
+#[derive(Debug)]
+pub struct DataPlane {
+    /// What was assembled.
+    pub options: Options,
+    /// `BPF_PROG_TYPE_SOCK_OPS`, to attach to a cgroup as `BPF_CGROUP_SOCK_OPS`.
+    pub sock_ops: Program,
+    /// `BPF_PROG_TYPE_SK_MSG`, to attach to the sockhash as `BPF_SK_MSG_VERDICT`.
+    pub sk_msg: Program,
+    /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_ITER` on `bpf_iter_sockmap`; gated tier only.
+    pub drain: Option<Program>,
+    /// The maps, in the order of their [`asm::MapRef`] numbers.
+    pub maps: Vec<MapDef>,
+}
+
+/// Licence string the kernel is told: `bpf_probe_read_kernel` is for GPL-compatible programs only.
+pub const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
+
+/// Assembles both programs. Fails only when the assembler finds a fault in our own code.
+pub fn build(options: Options) -> Result<DataPlane, asm::Error> {
+    Ok(DataPlane {
+        options,
+        sock_ops: sock_ops::build(&options)?,
+        sk_msg: sk_msg::build(&options)?,
+        drain: match options.tier {
+            Tier::Gated(offsets) => Some(drain::build(&options, &offsets)?),
+            Tier::Sticky => None,
+        },
+        maps: maps::all(&options),
+    })
+}

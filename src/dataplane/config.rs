@@ -1,0 +1,41 @@
+//! The config map's single value: what user space may change while the programs run.
+
+/// Native-endian layout shared with the programs, which read it by direct map-value address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The soft switch: when false every message takes the stack and no connection is enrolled.
+    pub enabled: bool,
+    /// Most redirected messages that may wait at one receiver.
+    pub max_messages: u32,
+    /// Most redirected bytes that may wait at one receiver.
+    pub max_bytes: u32,
+}
+
+impl Config {
+    /// Size of the map's value in bytes.
+    pub const SIZE: usize = 16;
+    pub(super) const ENABLED: i16 = 0;
+    pub(super) const MAX_MESSAGES: i16 = 4;
+    pub(super) const MAX_BYTES: i16 = 8;
+
+    /// The value to write into the map.
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        bytes[0..4].copy_from_slice(&u32::from(self.enabled).to_ne_bytes());
+        bytes[4..8].copy_from_slice(&self.max_messages.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.max_bytes.to_ne_bytes());
+        bytes
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            // A receiver that is this far behind is a stream's, and the stack coalesces where redirection cannot.
+            max_messages: 16,
+            // As much as plain TCP lets wait at first: the default of net.ipv4.tcp_rmem[1], 128 KiB.
+            max_bytes: 128 * 1024,
+        }
+    }
+}

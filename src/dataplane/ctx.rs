@@ -1,0 +1,54 @@
+//! Offsets and values of the program contexts (include/uapi/linux/bpf.h).
+
+/// `struct bpf_sock_ops`.
+pub(super) mod sock_ops {
+    pub(in super::super) const OP: i16 = 0;
+    pub(in super::super) const FAMILY: i16 = 20;
+    /// Network byte order.
+    pub(in super::super) const REMOTE_IP4: i16 = 24;
+    pub(in super::super) const LOCAL_IP4: i16 = 28;
+    pub(in super::super) const REMOTE_IP6: i16 = 32;
+    pub(in super::super) const LOCAL_IP6: i16 = 48;
+    /// Network byte order, in a 32-bit field.
+    pub(in super::super) const REMOTE_PORT: i16 = 64;
+    /// Host byte order, in a 32-bit field.
+    pub(in super::super) const LOCAL_PORT: i16 = 68;
+    pub(in super::super) const CB_FLAGS: i16 = 84;
+    pub(in super::super) const RCV_NXT: i16 = 100;
+    pub(in super::super) const SND_NXT: i16 = 104;
+    pub(in super::super) const SK: i16 = 184;
+
+    /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`.
+    pub(in super::super) const ACTIVE_ESTABLISHED: i32 = 4;
+    /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
+    pub(in super::super) const PASSIVE_ESTABLISHED: i32 = 5;
+    /// `BPF_SOCK_OPS_RTT_CB`.
+    pub(in super::super) const RTT: i32 = 12;
+    /// `BPF_SOCK_OPS_RTT_CB_FLAG`.
+    pub(in super::super) const RTT_FLAG: i32 = 1 << 3;
+}
+
+/// `struct sk_msg_md`.
+pub(super) mod sk_msg {
+    pub(in super::super) const SIZE: i16 = 68;
+    /// Linux 5.8.
+    pub(in super::super) const SK: i16 = 72;
+}
+
+/// `struct bpf_iter__sockmap` (net/core/sock_map.c).
+pub(super) mod iter_sockmap {
+    pub(in super::super) const KEY: i16 = 16;
+    pub(in super::super) const SK: i16 = 24;
+}
+
+/// `SK_PASS`, `enum sk_action`.
+pub(super) const SK_PASS: i32 = 1;
+/// `BPF_F_INGRESS`.
+pub(super) const F_INGRESS: i32 = 1;
+/// `BPF_SK_STORAGE_GET_F_CREATE`.
+pub(super) const STORAGE_CREATE: i32 = 1;
+/// `AF_INET6`, include/linux/socket.h.
+pub(super) const AF_INET6: i32 = 10;
+/// `O_NONBLOCK`, include/uapi/asm-generic/fcntl.h: the same on every architecture with BPF sockmap but MIPS and
+/// SPARC, which are not supported.
+pub(super) const O_NONBLOCK: i32 = 0o4000;

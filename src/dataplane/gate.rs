@@ -1,0 +1,185 @@
+//! The gate: a message is redirected only while nobody can tell.
+//!
+//! A receiver reads redirected messages before bytes that came by the stack (`tcp_bpf_recvmsg`). So a redirected
+//! message may only be sent when the receiver has read everything we ever sent by the stack; a message by the stack
+//! may follow redirected ones at any time.
+
+use super::config::Config;
+use super::counters::Counter;
+use super::ctx::{self, sk_msg};
+use super::emit::{PROBE_SLOT, probe, probe_bytes, set_flags};
+use super::leave::USER_DATA_POINTER;
+use super::maps::MapRole;
+use super::{KernelOffsets, Options, Readers, storage};
+use crate::asm::Reg::{self, R1, R2, R3, R6, R7, R8, R9};
+use crate::asm::{Asm, Cond, FP, Label, Size};
+
+/// One way out of the gate: the label to jump to, and the counter that says why.
+pub(super) struct Exits {
+    list: Vec<(Label, Counter)>,
+}
+
+impl Exits {
+    pub(super) fn new() -> Self {
+        Self { list: Vec::new() }
+    }
+
+    /// The label of the exit that counts `counter`.
+    pub(super) fn to(&mut self, a: &mut Asm, counter: Counter) -> Label {
+        if let Some((label, _)) = self.list.iter().find(|(_, known)| *known == counter) {
+            return *label;
+        }
+        let label = a.label(counter.name());
+        self.list.push((label, counter));
+        label
+    }
+
+    /// The exits asked for, to be bound.
+    pub(super) fn into_list(self) -> Vec<(Label, Counter)> {
+        self.list
+    }
+}
+
+/// Falls through when the message may be redirected. R6 context, R7 storage of a paired socket; uses R8 and R9.
+pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
+    let stale = exits.to(a, Counter::PassStale);
+    let leaving = exits.to(a, Counter::PassLeaving);
+
+    a.comment("neither end is leaving, and the peer's storage is still the peer's");
+    a.load(Size::W, R1, R7, storage::FLAGS);
+    a.jump(Cond::Set, R1, storage::LEAVING, leaving);
+    a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
+    probe_bytes(a, 16, R8, 0, stale);
+    a.load(Size::DW, R1, FP, PROBE_SLOT + storage::OWN_COOKIE);
+    a.load(Size::DW, R2, R7, storage::PEER_COOKIE);
+    a.jump(Cond::Ne, R1, R2, stale);
+    a.load(Size::W, R1, FP, PROBE_SLOT + storage::FLAGS);
+    a.jump(Cond::Set, R1, storage::LEAVING, leaving);
+
+    a.load(Size::DW, R8, R7, storage::PEER_SK);
+    readers(a, options, offsets, exits);
+    order(a, offsets, exits);
+
+    a.comment("a receiver that wants several bytes at once, or none, is the stack's");
+    let state = exits.to(a, Counter::PassState);
+    probe(a, R1, Size::W, R8, i32::from(offsets.rcvlowat), stale);
+    a.jump32(Cond::Sgt, R1, 1, state);
+    probe(a, R1, Size::B, R8, i32::from(offsets.shutdown), stale);
+    // RCV_SHUTDOWN, include/net/sock.h
+    a.jump(Cond::Set, R1, 1, state);
+
+    backpressure(a, offsets, exits);
+}
+
+/// Both files must be O_NONBLOCK; R8 is the peer's address.
+fn readers(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
+    if options.readers == Readers::Any {
+        return;
+    }
+    let [known, blocking] = ["readers_known", "reader_blocks"].map(|name| a.label(name));
+    let stale = exits.to(a, Counter::PassStale);
+    let unaccepted = exits.to(a, Counter::PassUnaccepted);
+    let pass_blocking = exits.to(a, Counter::PassBlocking);
+    a.load(Size::W, R1, R7, storage::FLAGS);
+    a.jump(Cond::Set, R1, storage::READERS_OK, known);
+    file_is_nonblocking(a, offsets, R8, unaccepted, blocking, stale);
+    a.load(Size::DW, R9, R7, storage::OWN_SK);
+    file_is_nonblocking(a, offsets, R9, stale, blocking, stale);
+    set_flags(a, storage::READERS_OK);
+    a.goto(known);
+    a.bind(blocking);
+    set_flags(a, storage::LEAVING);
+    a.goto(pass_blocking);
+    a.bind(known);
+}
+
+/// Falls through when the file of the socket at `sk` (R8 or R9) is O_NONBLOCK.
+pub(super) fn file_is_nonblocking(
+    a: &mut Asm,
+    offsets: &KernelOffsets,
+    sk: Reg,
+    no_file: Label,
+    blocking: Label,
+    fail: Label,
+) {
+    probe(a, R3, Size::DW, sk, i32::from(offsets.socket), fail);
+    a.jump(Cond::Eq, R3, 0, no_file);
+    probe(a, R3, Size::DW, R3, i32::from(offsets.file), fail);
+    a.jump(Cond::Eq, R3, 0, no_file);
+    probe(a, R1, Size::W, R3, i32::from(offsets.f_flags), fail);
+    let nonblocking = a.label("nonblocking");
+    a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);
+    a.goto(blocking);
+    a.bind(nonblocking);
+}
+
+/// No byte of ours is in flight or unread on the stack path; R8 is the peer's address.
+fn order(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
+    let stale = exits.to(a, Counter::PassStale);
+    let order = exits.to(a, Counter::PassOrder);
+    let busy = exits.to(a, Counter::PassBusy);
+    let [look, quiet] = ["look_for_reader", "quiet"].map(|name| a.label(name));
+    a.comment("order: peer.copied_seq == own.write_seq");
+    a.load(Size::DW, R9, R7, storage::OWN_SK);
+    probe(a, R9, Size::W, R9, i32::from(offsets.write_seq), stale);
+    probe(a, R1, Size::W, R8, i32::from(offsets.copied_seq), stale);
+    a.jump32(Cond::Ne, R1, R9, order);
+    a.load(Size::W, R1, R7, storage::FLAGS);
+    a.jump(Cond::Set, R1, storage::QUIET, look);
+    let check = a.label("check_reader");
+    a.goto(check);
+    a.bind(look);
+    a.load(Size::W, R1, R7, storage::LAST_SEQ);
+    a.jump32(Cond::Eq, R1, R9, quiet);
+    a.bind(check);
+    a.comment("the call that read our last stack bytes must be over: inside it, later stack bytes would overtake");
+    probe(a, R1, Size::W, R8, i32::from(offsets.lock_owned), stale);
+    a.jump32(Cond::Ne, R1, 0, busy);
+    a.store(Size::W, R7, storage::LAST_SEQ, R9);
+    set_flags(a, storage::QUIET);
+    a.bind(quiet);
+}
+
+/// The peer's queue of redirected messages is within bounds; R8 is the peer's address.
+fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
+    let stale = exits.to(a, Counter::PassStale);
+    let absent = exits.to(a, Counter::PassAbsent);
+    let behind = exits.to(a, Counter::PassBackpressure);
+    let [drained, bounded] = ["queue_empty", "queue_bounded"].map(|name| a.label(name));
+    a.comment("backpressure: what we have redirected since the peer's queue was last empty");
+    probe(a, R9, Size::DW, R8, i32::from(offsets.user_data), stale);
+    a.and(R9, USER_DATA_POINTER);
+    a.jump(Cond::Eq, R9, 0, absent);
+    a.add(R9, i32::from(offsets.ingress_msg));
+    probe(a, R1, Size::DW, R9, 0, stale);
+    a.jump(Cond::Eq, R1, R9, drained);
+    a.load_map_value(R3, MapRole::Config.map_ref(), 0);
+    a.load(Size::W, R1, R7, storage::BURST_MESSAGES);
+    a.load(Size::W, R2, R3, Config::MAX_MESSAGES);
+    a.jump(Cond::Ge, R1, R2, behind);
+    a.load(Size::DW, R1, R7, storage::BURST_BYTES);
+    a.load(Size::W, R2, R6, sk_msg::SIZE);
+    a.add(R1, R2);
+    a.load(Size::W, R2, R3, Config::MAX_BYTES);
+    a.jump(Cond::Gt, R1, R2, behind);
+    a.goto(bounded);
+    a.bind(drained);
+    a.store(Size::W, R7, storage::BURST_MESSAGES, 0);
+    a.store(Size::DW, R7, storage::BURST_BYTES, 0);
+    a.bind(bounded);
+}
+
+/// The rule where the peer cannot be seen: the first message that takes the stack keeps its direction there for
+/// good, and so does a direction that has used up its bytes, since nothing tells how many are still unread.
+pub(super) fn sticky(a: &mut Asm, exits: &mut Exits) {
+    let order = exits.to(a, Counter::PassOrder);
+    let behind = exits.to(a, Counter::PassBackpressure);
+    a.load(Size::W, R1, R7, storage::FLAGS);
+    a.jump(Cond::Set, R1, storage::PASSED, order);
+    a.load(Size::DW, R1, R7, storage::BURST_BYTES);
+    a.load(Size::W, R2, R6, sk_msg::SIZE);
+    a.add(R1, R2);
+    a.load_map_value(R3, MapRole::Config.map_ref(), 0);
+    a.load(Size::W, R2, R3, Config::MAX_BYTES);
+    a.jump(Cond::Gt, R1, R2, behind);
+}

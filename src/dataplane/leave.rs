@@ -1,0 +1,93 @@
+//! A pair leaves the sockhash for good, without losing a byte.
+//!
+//! Deleting a receiver's entry discards its unread redirected messages, and a message whose verdict is already
+//! "redirect" fails with EPIPE when the entry is gone (`sk_psock_drop`, `tcp_bpf_sendmsg_redir`). So:
+//!
+//! 1. one end sets [`storage::LEAVING`] in its own storage; both programs test it before they redirect;
+//! 2. then nobody may still be between verdict and queue: `tcp_bpf_sendmsg` holds a reference on its socket's psock
+//!    all the way, so the peer's count must be 1, and ours 1 more only if we are being run from within it;
+//! 3. both queues must be empty.
+//!
+//! Then both entries go, in the callback of an acknowledgement, and both sockets are plain TCP again. Otherwise the
+//! next acknowledgement tries again; meanwhile all messages take the stack.
+
+use super::counters::Counter;
+use super::ctx::sock_ops;
+use super::emit::{PROBE_SLOT, count, map_delete, probe, probe_bytes};
+use super::maps::MapRole;
+use super::{KernelOffsets, Options, helper, storage};
+use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
+use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Size};
+
+/// The low bits of `sk_user_data` are flags (`SK_USER_DATA_PTRMASK`, include/net/sock.h).
+pub(super) const USER_DATA_POINTER: i32 = !7;
+
+/// In the RTT callback of a socket that is not waiting; R7 is its storage.
+pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: Label) {
+    let [peer_left, go, peer_gone] = ["peer_left", "leave", "peer_gone"].map(|name| a.label(name));
+    a.jump(Cond::Ne, R1, storage::PAIRED, out);
+    a.comment("has the peer taken us along when it left?");
+    a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
+    probe_bytes(a, 16, R8, 0, out);
+    a.load(Size::W, R9, R7, storage::FLAGS);
+    a.load(Size::DW, R1, FP, PROBE_SLOT + storage::OWN_COOKIE);
+    a.load(Size::DW, R2, R7, storage::PEER_COOKIE);
+    a.load(Size::W, R3, FP, PROBE_SLOT + storage::STATE);
+    let same = a.label("same_peer");
+    a.jump(Cond::Eq, R1, R2, same);
+    a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
+    a.goto(out);
+    a.bind(same);
+    a.jump(Cond::Eq, R3, storage::PLAIN, peer_left);
+    a.jump(Cond::Set, R9, storage::LEAVING, go);
+    a.goto(out);
+
+    a.bind(go);
+    a.comment("a full barrier between our LEAVING and the look at the peer (x86: any locked instruction)");
+    a.mov(R1, 0);
+    a.atomic(AtomicOp::Add { fetch: false }, Size::W, R7, storage::FLAGS, R1);
+    a.load(Size::DW, R8, R7, storage::PEER_SK);
+    probe(a, R8, Size::DW, R8, i32::from(offsets.user_data), out);
+    a.and(R8, USER_DATA_POINTER);
+    a.jump(Cond::Eq, R8, 0, peer_gone);
+    probe(a, R1, Size::W, R8, i32::from(offsets.psock_refcnt), out);
+    a.jump(Cond::Ne, R1, 1, out);
+    a.add(R8, i32::from(offsets.ingress_msg));
+    probe(a, R1, Size::DW, R8, 0, out);
+    a.jump(Cond::Ne, R1, R8, out);
+    a.bind(peer_gone);
+
+    a.load(Size::DW, R9, R7, storage::OWN_SK);
+    probe(a, R8, Size::DW, R9, i32::from(offsets.user_data), out);
+    a.and(R8, USER_DATA_POINTER);
+    a.jump(Cond::Eq, R8, 0, out);
+    probe(a, R9, Size::W, R9, i32::from(offsets.lock_owned), out);
+    a.comment("one reference for the map, one for the system call we interrupt");
+    a.and(R9, 1);
+    a.add(R9, 1);
+    probe(a, R1, Size::W, R8, i32::from(offsets.psock_refcnt), out);
+    a.jump(Cond::Gt, R1, R9, out);
+    a.add(R8, i32::from(offsets.ingress_msg));
+    probe(a, R1, Size::DW, R8, 0, out);
+    a.jump(Cond::Ne, R1, R8, out);
+
+    map_delete(a, MapRole::Sockets, R7, storage::peer_key(options.pairing));
+    map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));
+    count(a, Counter::Left, 1);
+    a.bind(peer_left);
+    a.store(Size::W, R7, storage::STATE, storage::PLAIN);
+    drop_rtt(a);
+    a.goto(out);
+}
+
+/// Gives up RTT callbacks, unless somebody else wanted them before us.
+pub(super) fn drop_rtt(a: &mut Asm) {
+    let kept = a.label("rtt_kept");
+    a.load(Size::W, R1, R7, storage::FLAGS);
+    a.jump(Cond::Set, R1, storage::RTT_FOREIGN, kept);
+    a.load(Size::W, R2, R6, sock_ops::CB_FLAGS);
+    a.and(R2, !sock_ops::RTT_FLAG);
+    a.mov(R1, R6);
+    a.call(helper::SOCK_OPS_CB_FLAGS_SET);
+    a.bind(kept);
+}

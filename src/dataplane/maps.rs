@@ -1,0 +1,106 @@
+//! The maps, as data.
+
+use super::config::Config;
+use super::counters::Counter;
+use super::{Options, storage};
+use crate::asm::MapRef;
+
+/// What a map is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapRole {
+    /// The sockets whose messages the sk_msg program sees.
+    Sockets,
+    /// One socket's own state.
+    Storage,
+    /// Active ends that wait to be claimed.
+    Rendezvous,
+    /// The soft switch and the bounds; see [`Config`].
+    Config,
+    /// What happened, per CPU; see [`Counter`].
+    Counters,
+}
+
+impl MapRole {
+    /// All roles, in the order of their [`MapRef`] numbers.
+    pub const ALL: [Self; 5] = [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Config, Self::Counters];
+
+    /// How the programs name this map.
+    pub const fn map_ref(self) -> MapRef {
+        MapRef(self as u32)
+    }
+
+    /// Name in the kernel, at most 15 bytes (`BPF_OBJ_NAME_LEN`), and under the pin folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sockets => "sidestep_socks",
+            Self::Storage => "sidestep_store",
+            Self::Rendezvous => "sidestep_rdv",
+            Self::Config => "sidestep_config",
+            Self::Counters => "sidestep_count",
+        }
+    }
+}
+
+/// Map types the data plane needs (`enum bpf_map_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_SOCKHASH`, Linux 4.18.
+    SockHash,
+    /// `BPF_MAP_TYPE_SK_STORAGE`, Linux 5.2; needs BTF for its key and value.
+    SkStorage,
+    /// `BPF_MAP_TYPE_LRU_HASH`, Linux 4.10.
+    LruHash,
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`, Linux 4.6.
+    PerCpuArray,
+}
+
+/// One map to create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapDef {
+    /// What it is for.
+    pub role: MapRole,
+    /// Its type.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Most entries; 0 where the type has no such bound.
+    pub max_entries: u32,
+    /// `BPF_F_*` flags of `BPF_MAP_CREATE`.
+    pub flags: u32,
+}
+
+/// `BPF_F_NO_PREALLOC`, which SK_STORAGE requires (`bpf_local_storage_map_alloc_check`).
+const F_NO_PREALLOC: u32 = 1;
+
+/// Sockets that can be accelerated at once; more stay plain TCP and are counted. An empty bucket costs 16 bytes
+/// (`struct bpf_shtab_bucket`), so this is 1 MiB idle.
+const MAX_SOCKETS: u32 = 65_536;
+
+/// Connections between their two callbacks, or to other nodes and without traffic yet. An LRU: the oldest makes
+/// room, and its connection stays plain TCP.
+const MAX_WAITING: u32 = 4_096;
+
+/// The maps in the order of [`MapRole::ALL`].
+pub(super) fn all(options: &Options) -> Vec<MapDef> {
+    let pairing = options.pairing;
+    MapRole::ALL
+        .into_iter()
+        .map(|role| {
+            let (kind, key_size, value_size, max_entries, flags) = match role {
+                // 8-byte values let user space read a member's cookie (`sock_hash_lookup_sys`).
+                MapRole::Sockets => (MapKind::SockHash, pairing.socket_key_size(), 8, MAX_SOCKETS, 0),
+                MapRole::Storage => (MapKind::SkStorage, 4, storage::size(pairing), 0, F_NO_PREALLOC),
+                MapRole::Rendezvous => {
+                    (MapKind::LruHash, pairing.rendezvous_key_size(), pairing.record_size(), MAX_WAITING, 0)
+                }
+                MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
+                MapRole::Counters => (MapKind::PerCpuArray, 4, Counter::VALUE_SIZE as u32, 1, 0),
+            };
+            MapDef { role, kind, key_size, value_size, max_entries, flags }
+        })
+        .collect()
+}

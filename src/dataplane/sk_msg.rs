@@ -1,0 +1,76 @@
+//! The sk_msg program: redirects a message when the gate is open.
+//!
+//! It always returns SK_PASS: SK_DROP, which `bpf_msg_redirect_hash` returns for an absent peer, would make every
+//! later send of the socket fail with EACCES (`tcp_bpf_send_verdict`).
+
+use super::counters::Counter;
+use super::ctx::{self, sk_msg};
+use super::emit::{count, count_at, require_enabled, set_flags, storage_get};
+use super::gate::{self, Exits};
+use super::maps::MapRole;
+use super::{Options, Tier, helper, pairing, storage};
+use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
+use crate::asm::{self, Asm, Cond, Features, Program, Size};
+
+pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
+    let mut asm = Asm::with_features(Features::LINUX_5_10);
+    let a = &mut asm;
+    let mut exits = Exits::new();
+    let [paired, out] = ["paired", "out"].map(|name| a.label(name));
+    a.mov(R6, R1);
+    let off = exits.to(a, Counter::PassOff);
+    let unpaired = exits.to(a, Counter::PassUnpaired);
+    a.load(Size::DW, R2, R6, sk_msg::SK);
+    a.jump(Cond::Eq, R2, 0, out);
+    storage_get(a, R2, false);
+    a.jump(Cond::Eq, R0, 0, out);
+    a.mov(R7, R0);
+    require_enabled(a, off);
+    a.load(Size::W, R1, R7, storage::STATE);
+    a.jump(Cond::Eq, R1, storage::PAIRED, paired);
+    a.jump(Cond::Ne, R1, storage::WAITING, unpaired);
+    pairing::adopt(a, options.pairing, unpaired, unpaired);
+    a.bind(paired);
+    match &options.tier {
+        Tier::Gated(offsets) => gate::gated(a, options, offsets, &mut exits),
+        Tier::Sticky => gate::sticky(a, &mut exits),
+    }
+
+    a.comment("into the peer's queue");
+    let absent = exits.to(a, Counter::PassAbsent);
+    a.mov(R1, R6);
+    a.load_map(R2, MapRole::Sockets.map_ref());
+    a.mov(R3, R7);
+    a.add(R3, i32::from(storage::peer_key(options.pairing)));
+    a.mov(R4, ctx::F_INGRESS);
+    a.call(helper::MSG_REDIRECT_HASH);
+    a.jump(Cond::Ne, R0, ctx::SK_PASS, absent);
+    a.load(Size::W, R8, R6, sk_msg::SIZE);
+    a.load(Size::W, R1, R7, storage::BURST_MESSAGES);
+    a.add(R1, 1);
+    a.store(Size::W, R7, storage::BURST_MESSAGES, R1);
+    a.load(Size::DW, R1, R7, storage::BURST_BYTES);
+    a.add(R1, R8);
+    a.store(Size::DW, R7, storage::BURST_BYTES, R1);
+    count(a, Counter::RedirectedMessages, 1);
+    count(a, Counter::RedirectedBytes, R8);
+    a.bind(out);
+    a.mov(R0, ctx::SK_PASS);
+    a.exit();
+
+    let passed = a.label("passed");
+    for (label, counter) in exits.into_list() {
+        a.bind(label);
+        a.mov(R9, i32::from(counter.offset()));
+        a.goto(passed);
+    }
+    a.bind(passed);
+    if options.tier == Tier::Sticky {
+        set_flags(a, storage::PASSED);
+    }
+    a.load(Size::W, R8, R6, sk_msg::SIZE);
+    count_at(a, R9, 1);
+    count(a, Counter::PassedBytes, R8);
+    a.goto(out);
+    asm.finish()
+}

@@ -1,0 +1,72 @@
+//! One socket's own state, in `BPF_MAP_TYPE_SK_STORAGE`: freed with the socket.
+//!
+//! ```text
+//!   0  own_cookie   u64   8  state        u32  12  flags       u32     read by the peer in one load of 16 bytes
+//!  16  peer_cookie  u64  24  peer_storage u64  32  peer_sk     u64
+//!  40  own_sk       u64  48  own_storage  u64
+//!  56  last_seq     u32  60  burst_msgs   u32  64  burst_bytes u64
+//!  72  rendezvous key (8 or 32 bytes)
+//! 104  own map key  (48 bytes, four-tuple pairing only)   152  peer map key (48 bytes, four-tuple pairing only)
+//! ```
+
+use super::pairing::Pairing;
+
+pub(super) const OWN_COOKIE: i16 = 0;
+pub(super) const STATE: i16 = 8;
+pub(super) const FLAGS: i16 = 12;
+pub(super) const PEER_COOKIE: i16 = 16;
+pub(super) const PEER_STORAGE: i16 = 24;
+pub(super) const PEER_SK: i16 = 32;
+pub(super) const OWN_SK: i16 = 40;
+pub(super) const OWN_STORAGE: i16 = 48;
+/// `write_seq` when the stack was last known to be read empty and quiet.
+pub(super) const LAST_SEQ: i16 = 56;
+/// Messages redirected since the peer's queue was last seen empty.
+pub(super) const BURST_MESSAGES: i16 = 60;
+/// Bytes redirected since the peer's queue was last seen empty; in the sticky tier, since the connection began.
+pub(super) const BURST_BYTES: i16 = 64;
+pub(super) const RENDEZVOUS_KEY: i16 = 72;
+const OWN_KEY: i16 = 104;
+const PEER_KEY: i16 = 152;
+
+/// Where a socket keeps the key of its own sockhash entry.
+pub(super) const fn own_key(pairing: Pairing) -> i16 {
+    match pairing {
+        Pairing::Sequence => OWN_COOKIE,
+        Pairing::FourTuple => OWN_KEY,
+    }
+}
+
+/// Where a socket keeps the key of its peer's sockhash entry.
+pub(super) const fn peer_key(pairing: Pairing) -> i16 {
+    match pairing {
+        Pairing::Sequence => PEER_COOKIE,
+        Pairing::FourTuple => PEER_KEY,
+    }
+}
+
+/// Size of the map's value in bytes.
+pub(super) const fn size(pairing: Pairing) -> u32 {
+    match pairing {
+        Pairing::Sequence => 80,
+        Pairing::FourTuple => 200,
+    }
+}
+
+/// [`STATE`]: in the sockhash, waiting to be claimed.
+pub(super) const WAITING: i32 = 1;
+/// [`STATE`]: knows its peer.
+pub(super) const PAIRED: i32 = 2;
+/// [`STATE`]: out of the sockhash for good.
+pub(super) const PLAIN: i32 = 3;
+
+/// [`FLAGS`]: neither end may redirect any more.
+pub(super) const LEAVING: i32 = 1 << 0;
+/// [`FLAGS`]: [`LAST_SEQ`] is valid.
+pub(super) const QUIET: i32 = 1 << 1;
+/// [`FLAGS`]: both files have been seen to be O_NONBLOCK.
+pub(super) const READERS_OK: i32 = 1 << 2;
+/// [`FLAGS`]: a message of ours has taken the stack (sticky rule).
+pub(super) const PASSED: i32 = 1 << 3;
+/// [`FLAGS`]: somebody else had asked for RTT callbacks before us.
+pub(super) const RTT_FOREIGN: i32 = 1 << 4;
