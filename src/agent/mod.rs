@@ -1,1 +1,17 @@
-//! (filled in below)
+//! The agent: puts the data plane into the kernel, watches it, and takes it out again without losing a byte.
+//!
+//! [`Acceleration::start`] loads and attaches; the value it returns holds every descriptor, and [`Acceleration::stop`]
+//! detaches: no new connections, soft switch, drain, then nothing of it is left in the kernel.
+
+mod acceleration;
+mod drain;
+mod error;
+mod kernel;
+mod load;
+mod snapshot;
+
+pub use acceleration::{Acceleration, Detached};
+pub use error::{Error, Result};
+pub use kernel::{TierChoice, choose_tier, kernel_offsets};
+pub use load::Loaded;
+pub use snapshot::Snapshot;

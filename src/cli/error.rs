@@ -35,3 +35,9 @@ impl From<lexopt::Error> for Error {
         Self::Usage(format!("{error}; add --help for the flags of this command"))
     }
 }
+
+impl From<crate::agent::Error> for Error {
+    fn from(error: crate::agent::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -3,9 +3,12 @@
 //! One file a command; each exports its one-line summary and a `run` that takes the rest of the arguments and a
 //! writer. Only [`main`] touches the process's own streams.
 
+mod dump;
 mod error;
 mod exec;
 mod hex;
+mod plane;
+mod run;
 mod verify;
 
 use std::ffi::OsString;
@@ -35,6 +38,8 @@ struct Command {
 
 /// All commands, in the order `sidestep help` shows them.
 const COMMANDS: &[Command] = &[
+    Command { name: "run", summary: run::SUMMARY, run: run::run },
+    Command { name: "dump", summary: dump::SUMMARY, run: dump::run },
     Command { name: "exec", summary: exec::SUMMARY, run: exec::run },
     Command { name: "verify", summary: verify::SUMMARY, run: verify::run },
 ];

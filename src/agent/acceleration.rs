@@ -1,0 +1,132 @@
+//! A running data plane that lasts as long as its owner.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::error::{Doing, Error, Result};
+use super::load::Loaded;
+use super::{Snapshot, drain};
+use crate::dataplane::{self, Config, MapRole, Options};
+use crate::syscall::cgroup::Cgroup;
+use crate::syscall::{AttachType, Link, LinkTarget, prog_attach, prog_detach, prog_query};
+
+/// Loaded, attached, and detached again when it goes.
+#[derive(Debug)]
+pub struct Acceleration {
+    loaded: Loaded,
+    config: Config,
+    sock_ops: Option<Link>,
+    verdict: Option<Verdict>,
+}
+
+/// How the sk_msg program hangs on the sockhash.
+#[derive(Debug)]
+enum Verdict {
+    /// A link (Linux 6.10); held, never read.
+    Link(#[allow(dead_code, reason = "closing it detaches")] Link),
+    /// BPF_PROG_ATTACH.
+    Legacy,
+}
+
+/// What [`Acceleration::stop`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detached {
+    /// Sockets still in the sockhash because they hold unread redirected bytes. They pass everything to the stack,
+    /// and the last program and maps go when they have closed.
+    pub remaining: usize,
+}
+
+impl Acceleration {
+    /// Loads the data plane and attaches it to `cgroup`: connections made from now on are accelerated.
+    pub fn start(cgroup: &Cgroup, options: Options, config: Config) -> Result<Self> {
+        let loaded = Loaded::new(&dataplane::build(options)?, config)?;
+        // First the verdict: a socket takes the program along when it enters the map.
+        let verdict = attach_verdict(&loaded)?;
+        let mut acceleration = Self { loaded, config, sock_ops: None, verdict: Some(verdict) };
+        let link = Link::create(
+            acceleration.loaded.sock_ops.as_fd(),
+            LinkTarget::Fd(cgroup.as_fd()),
+            AttachType::CgroupSockOps,
+        )
+        .map_err(|error| conflict(cgroup, error))?;
+        acceleration.sock_ops = Some(link);
+        Ok(acceleration)
+    }
+
+    /// The kernel objects.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::read(&self.loaded)
+    }
+
+    /// How many sockets are in the sockhash.
+    pub fn members(&self) -> Result<usize> {
+        drain::members(&self.loaded)
+    }
+
+    /// Turns the soft switch: off, every message takes the stack and no connection is enrolled.
+    pub fn set_enabled(&mut self, enabled: bool) -> Result<()> {
+        self.config.enabled = enabled;
+        self.loaded.configure(self.config)
+    }
+
+    /// Detaches without losing a byte: no new connections, all messages by the stack, wait up to `timeout` for the
+    /// redirected bytes to be read, then nothing is left in the kernel.
+    pub fn stop(mut self, timeout: Duration) -> Result<Detached> {
+        self.shut_down(timeout)
+    }
+
+    fn shut_down(&mut self, timeout: Duration) -> Result<Detached> {
+        drop(self.sock_ops.take());
+        self.set_enabled(false)?;
+        let remaining = drain::drain(&self.loaded, timeout)?;
+        if let Some(Verdict::Legacy) = self.verdict.take() {
+            let map = self.loaded.map(MapRole::Sockets);
+            prog_detach(map.as_fd(), self.loaded.sk_msg.as_fd(), AttachType::SkMsgVerdict)
+                .doing("detach the sk_msg program")?;
+        }
+        Ok(Detached { remaining })
+    }
+}
+
+impl Drop for Acceleration {
+    fn drop(&mut self) {
+        if self.verdict.is_some() {
+            // Dropped without stop, on an error path: the soft switch at least, and no long wait. What fails here
+            // has nobody left to be told.
+            let _ = self.shut_down(Duration::ZERO);
+        }
+    }
+}
+
+fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
+    let map = loaded.map(MapRole::Sockets);
+    let program = loaded.sk_msg.as_fd();
+    match Link::create(program, LinkTarget::Fd(map.as_fd()), AttachType::SkMsgVerdict) {
+        Ok(link) => Ok(Verdict::Link(link)),
+        // Before 6.10 there is no such link, which the kernel says in several ways; the older call is the answer.
+        Err(_) => {
+            prog_attach(map.as_fd(), program, AttachType::SkMsgVerdict)
+                .doing("attach the sk_msg program to the sockhash")?;
+            Ok(Verdict::Legacy)
+        }
+    }
+}
+
+/// Names the programs that hold the cgroup when ours may not join them.
+fn conflict(cgroup: &Cgroup, error: crate::syscall::Error) -> Error {
+    let holders = prog_query(cgroup.as_fd(), AttachType::CgroupSockOps).unwrap_or_default();
+    if holders.is_empty() {
+        return Error::While { doing: "attach the sock_ops program to the cgroup", source: error };
+    }
+    let names = holders.iter().map(|id| format!("program {id}")).collect::<Vec<_>>().join(", ");
+    Error::Unsupported {
+        what: "the sock_ops program cannot be attached to the cgroup",
+        why: format!("{error} (there already: {names})"),
+        remedy: "a program attached without BPF_F_ALLOW_MULTI excludes others; detach it, or attach it anew with that flag",
+    }
+}

@@ -1,0 +1,63 @@
+//! Emptying the sockhash at detach.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::error::{Doing, Error, Result};
+use super::load::Loaded;
+use crate::dataplane::MapRole;
+use crate::syscall::{self, AttachType, Link, LinkTarget, iter_reader};
+
+/// How long a verdict may take to be carried out: from `sk_psock_msg_verdict` to the end of `bpf_tcp_ingress`, which
+/// may wait for the receiver's socket lock. Microseconds in practice; a thread can be preempted in between.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Between two passes over entries whose reader is slow.
+const PASS: Duration = Duration::from_millis(20);
+
+/// Deletes the entries of the sockhash as their queues become empty; the soft switch must be off. Returns how many
+/// are left when `timeout` is over.
+pub(super) fn drain(loaded: &Loaded, timeout: Duration) -> Result<usize> {
+    let start = Instant::now();
+    if members(loaded)? == 0 {
+        return Ok(0);
+    }
+    let Some(program) = &loaded.drain else {
+        // The sticky tier cannot see the queues. Members pass everything to the stack and leave when they close.
+        sleep(SETTLE);
+        return members(loaded);
+    };
+    sleep(SETTLE);
+    let map = loaded.map(MapRole::Sockets);
+    let link = Link::create(program.as_fd(), LinkTarget::IterMap(map.as_fd()), AttachType::TraceIter)
+        .doing("attach the drain to the sockhash")?;
+    loop {
+        let mut reader = iter_reader(&link).doing("start the drain")?;
+        // The program prints nothing; reading to the end is what runs it over every entry.
+        let mut output = [0; 64];
+        while reader.read(&mut output).map_err(drain_failed)? > 0 {}
+        let left = members(loaded)?;
+        if left == 0 || start.elapsed() >= timeout {
+            return Ok(left);
+        }
+        sleep(PASS);
+    }
+}
+
+/// How many sockets are in the sockhash.
+pub(super) fn members(loaded: &Loaded) -> Result<usize> {
+    let mut count = 0;
+    for key in loaded.map(MapRole::Sockets).keys() {
+        key.doing("walk the sockhash")?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn drain_failed(error: std::io::Error) -> Error {
+    Error::Syscall(syscall::Error::Invalid(format!(
+        "the drain stopped with {error}; the connections are on the stack and leave the sockhash as they close"
+    )))
+}

@@ -1,0 +1,46 @@
+//! What the agent can fail with: one sentence with a remedy.
+
+use crate::{asm, syscall};
+
+/// Shorthand for results of the agent.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure of the agent.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel, or a file of it, said no.
+    #[error("{0}")]
+    Syscall(#[from] syscall::Error),
+    /// While doing something that needs saying.
+    #[error("cannot {doing}: {source}")]
+    While {
+        /// What was being done, as an infinitive.
+        doing: &'static str,
+        /// Why it failed.
+        source: syscall::Error,
+    },
+    /// Our own program does not assemble: a fault of this build.
+    #[error("the data plane does not assemble: {0}; this is a bug, please report it")]
+    Assemble(#[from] asm::Error),
+    /// A feature is asked for that this kernel or this process does not have.
+    #[error("{what}: {why}; {remedy}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// Why it cannot be had.
+        why: String,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+}
+
+/// Adds what was being done to a failure of the layer below.
+pub(super) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T>;
+}
+
+impl<T> Doing<T> for syscall::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T> {
+        self.map_err(|source| Error::While { doing, source })
+    }
+}

@@ -1,0 +1,46 @@
+//! The counters, summed over all CPUs.
+
+use super::error::{Doing, Result};
+use super::load::Loaded;
+use crate::dataplane::{Counter, MapRole};
+
+/// Counter values at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    values: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Reads the counters of `loaded`.
+    pub fn read(loaded: &Loaded) -> Result<Self> {
+        let cpus = loaded
+            .map(MapRole::Counters)
+            .lookup_percpu(&0_u32.to_ne_bytes())
+            .doing("read the counters")?
+            .unwrap_or_default();
+        let mut values = vec![0_u64; Counter::ALL.len()];
+        for cpu in &cpus {
+            for (sum, bytes) in values.iter_mut().zip(cpu.as_chunks::<8>().0) {
+                *sum = sum.wrapping_add(u64::from_ne_bytes(*bytes));
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// One counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize]
+    }
+
+    /// All counters with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> + '_ {
+        Counter::ALL.iter().copied().zip(self.values.iter().copied())
+    }
+
+    /// The part of the bytes sent by sockets in the map that skipped the stack, 0 to 1; none before any were sent.
+    pub fn redirected_share(&self) -> Option<f64> {
+        let redirected = self.get(Counter::RedirectedBytes);
+        let all = redirected + self.get(Counter::PassedBytes);
+        (all > 0).then(|| redirected as f64 / all as f64)
+    }
+}

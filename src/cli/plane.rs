@@ -1,0 +1,86 @@
+//! The flags that choose the data plane, shared by the commands that build one.
+
+use std::io::Write;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use super::Error;
+use crate::agent::{TierChoice, choose_tier};
+use crate::dataplane::{Options, Pairing, Readers};
+
+/// What the flags said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlaneFlags {
+    pairing: Pairing,
+    readers: Readers,
+    tier: TierChoice,
+}
+
+impl Default for PlaneFlags {
+    fn default() -> Self {
+        Self { pairing: Pairing::Sequence, readers: Readers::NonBlocking, tier: TierChoice::Auto }
+    }
+}
+
+impl PlaneFlags {
+    /// The help text of these flags.
+    pub(super) const HELP: &'static str = "\
+  --pairing sequence|four-tuple
+                 how the two ends of a connection find each other: by the handshake's sequence numbers (default) or
+                 by their addresses (Linux 5.15)
+  --readers nonblocking|any
+                 accelerate only pairs whose sockets are both O_NONBLOCK (default), or all: a blocking recv on an
+                 accelerated socket returns EAGAIN after a signal, and MSG_WAITALL may come back short
+  --tier auto|gated|sticky
+                 what the programs may see of the peer: gated needs CAP_PERFMON and the kernel's BTF
+";
+
+    /// The name of the flag, if it is one of these.
+    pub(super) fn name(arg: &Arg<'_>) -> Option<&'static str> {
+        ["pairing", "readers", "tier"].into_iter().find(|name| *arg == Arg::Long(name))
+    }
+
+    /// Takes the value of the flag that [`PlaneFlags::name`] has named.
+    pub(super) fn take(&mut self, name: &'static str, args: &mut Parser) -> Result<(), Error> {
+        match name {
+            "pairing" => {
+                self.pairing = choice(
+                    args,
+                    "--pairing",
+                    &[(Pairing::Sequence.name(), Pairing::Sequence), (Pairing::FourTuple.name(), Pairing::FourTuple)],
+                )?;
+            }
+            "readers" => {
+                self.readers =
+                    choice(args, "--readers", &[("nonblocking", Readers::NonBlocking), ("any", Readers::Any)])?;
+            }
+            _ => {
+                self.tier = choice(
+                    args,
+                    "--tier",
+                    &[("auto", TierChoice::Auto), ("gated", TierChoice::Gated), ("sticky", TierChoice::Sticky)],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The options for this kernel; `notes` is told when the tier is not the best one.
+    pub(super) fn options(self, notes: &mut dyn Write) -> Result<Options, Error> {
+        let (tier, why) = choose_tier(self.tier)?;
+        if let Some(why) = why {
+            // A note that cannot be written stops nothing.
+            let _ = writeln!(notes, "sidestep: the sticky tier is used: {why}");
+        }
+        Ok(Options { pairing: self.pairing, tier, readers: self.readers })
+    }
+}
+
+/// The value of a flag that takes one of a few words.
+fn choice<T: Copy>(args: &mut Parser, flag: &str, choices: &[(&str, T)]) -> Result<T, Error> {
+    let value = args.value()?.string()?;
+    choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        Error::Usage(format!("{flag} takes {}, not {value:?}", names.join(" or ")))
+    })
+}
