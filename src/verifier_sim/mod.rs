@@ -3,6 +3,7 @@
 //! [`verify`] takes a [`spec::ProgramSpec`] and answers with a [`verdict::Verdict`]. Nothing here needs a kernel,
 //! a privilege or a file.
 
+pub mod elf;
 pub mod interp;
 pub mod spec;
 pub mod verdict;

@@ -132,11 +132,14 @@ fn alu_cases() -> Vec<Case> {
     cases
 }
 
+/// Two operands of a comparison.
+type Pair = (i64, i64);
+
 /// Conditional jumps in both widths, taken and not taken, with a register and with an immediate.
 fn jump_cases() -> Vec<Case> {
     const M1: i64 = -1;
     // condition; a pair for which it holds, a pair for which it does not; the same in 32 bits by cutting
-    let table: &[(u8, (i64, i64), (i64, i64))] = &[
+    let table: [(u8, Pair, Pair); 11] = [
         (op::JEQ, (7, 7), (7, 8)),
         (op::JNE, (7, 8), (M1, M1)),
         (op::JGT, (M1, 1), (1, 1)),
@@ -150,7 +153,7 @@ fn jump_cases() -> Vec<Case> {
         (op::JSLE, (M1, M1), (1, M1)),
     ];
     let mut cases = Vec::new();
-    for &(condition, yes, no) in table {
+    for (condition, yes, no) in table {
         for (class, name) in [(op::JMP, "64"), (op::JMP32, "32")] {
             for ((dst, src), want) in [(yes, 1), (no, 0)] {
                 let what = format!("{condition:#x} on {dst}, {src} in {name} bits");
@@ -219,7 +222,7 @@ fn memory_cases() -> Vec<Case> {
         (op::LDX | op::MEM | op::H, 2, 0x8382),
         (op::LDX | op::MEM | op::W, 4, 0x8786_8584),
         (op::LDX | op::MEM | op::DW, 8, 0x0f0e_0d0c_0b0a_0908),
-        (op::LDX | op::MEM | op::DW, 3, 0x0a_0908_8786_8584_83),
+        (op::LDX | op::MEM | op::DW, 3, 0x0a09_0887_8685_8483),
     ];
     loads.extend([
         (op::LDX | op::MEMSX | op::B, 1, 0xffff_ffff_ffff_ff81),

@@ -1,0 +1,164 @@
+//! Verdicts as text and as JSON.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::asm::Disasm;
+use crate::verifier_sim::spec::{Kernel, ProgramSpec};
+use crate::verifier_sim::verdict::{Rejection, Verdict};
+
+/// One judged program.
+pub(super) struct Judged<'a> {
+    pub(super) name: &'a str,
+    pub(super) kernel: Kernel,
+    /// The program, or why there is none.
+    pub(super) spec: Result<&'a ProgramSpec, &'a str>,
+    /// The verdict on it.
+    pub(super) verdict: Option<Verdict>,
+    /// The log, if one was asked for.
+    pub(super) log: Option<String>,
+}
+
+impl Judged<'_> {
+    /// Whether the kernel would load it.
+    pub(super) fn accepted(&self) -> bool {
+        self.verdict.as_ref().is_some_and(Verdict::is_accept)
+    }
+
+    fn insn(&self, slot: usize) -> String {
+        let text = self.spec.ok().and_then(|spec| Disasm::at(&spec.insns, slot));
+        text.map_or_else(|| "(outside the program)".into(), |insn| insn.to_string())
+    }
+
+    /// One line, and with `explain` what led to it.
+    pub(super) fn write_text(&self, out: &mut dyn Write, explain: bool) -> io::Result<()> {
+        let head = format!("{} on {}", self.name, self.kernel);
+        match (&self.verdict, self.spec) {
+            (None, reason) => writeln!(out, "{head}: no program: {}", reason.err().unwrap_or("not read"))?,
+            (Some(Verdict::Accept(stats)), _) => {
+                writeln!(out, "{head}: accept ({} instructions walked)", stats.insns_processed)?;
+                if explain {
+                    writeln!(out, "  states kept: {}", stats.states_kept)?;
+                    writeln!(out, "  paths pruned: {}", stats.paths_pruned)?;
+                    writeln!(out, "  stack: {} bytes", stats.stack_depth)?;
+                }
+            }
+            (Some(Verdict::Reject(rejection)), _) => {
+                writeln!(out, "{head}: reject: {rejection}")?;
+                if explain {
+                    self.explain(out, rejection)?;
+                }
+            }
+            (Some(Verdict::Unsupported(unsupported)), _) => {
+                writeln!(out, "{head}: unsupported: {unsupported}")?;
+            }
+        }
+        match &self.log {
+            Some(log) => out.write_all(log.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn explain(&self, out: &mut dyn Write, rejection: &Rejection) -> io::Result<()> {
+        if !rejection.path.is_empty() {
+            writeln!(out, "  the path that led there:")?;
+        }
+        for &slot in &rejection.path {
+            writeln!(out, "    {slot:5}: {}", self.insn(slot))?;
+        }
+        if let Some(slot) = rejection.insn {
+            writeln!(out, "  the instruction:\n    {slot:5}: {}", self.insn(slot))?;
+        }
+        for (register, state) in &rejection.registers {
+            writeln!(out, "  r{register} = {state}")?;
+        }
+        Ok(())
+    }
+
+    /// The same as a JSON object.
+    pub(super) fn to_json(&self) -> Json<'_> {
+        let mut json = Json {
+            name: self.name,
+            kernel: self.kernel.name(),
+            prog_type: self.spec.ok().map(|spec| spec.prog_type.to_string()),
+            verdict: "error",
+            reason: self.spec.err().unwrap_or_default().to_owned(),
+            insn: None,
+            origin: None,
+            registers: Vec::new(),
+            path: Vec::new(),
+            stats: None,
+            log: self.log.as_deref(),
+        };
+        let Some(verdict) = &self.verdict else { return json };
+        json.verdict = verdict.word();
+        json.reason = verdict.reason();
+        match verdict {
+            Verdict::Accept(stats) => {
+                json.stats = Some(JsonStats {
+                    insns_processed: stats.insns_processed,
+                    states_kept: stats.states_kept,
+                    paths_pruned: stats.paths_pruned,
+                    stack_depth: stats.stack_depth,
+                });
+            }
+            Verdict::Reject(rejection) => {
+                json.insn = rejection.insn.map(|slot| JsonInsn { slot, text: self.insn(slot) });
+                json.origin = rejection.origin.map(|origin| origin.to_string());
+                json.path = rejection.path.iter().map(|&slot| JsonInsn { slot, text: self.insn(slot) }).collect();
+                json.registers = rejection
+                    .registers
+                    .iter()
+                    .map(|(register, state)| JsonRegister { register: *register, state })
+                    .collect();
+            }
+            Verdict::Unsupported(unsupported) => {
+                json.insn = unsupported.insn.map(|slot| JsonInsn { slot, text: self.insn(slot) });
+            }
+        }
+        json
+    }
+}
+
+/// The JSON form of a verdict. `verdict` is accept, reject, unsupported, or error when there was no program to judge.
+#[derive(Serialize)]
+pub(super) struct Json<'a> {
+    name: &'a str,
+    kernel: &'a str,
+    prog_type: Option<String>,
+    verdict: &'a str,
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    insn: Option<JsonInsn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    registers: Vec<JsonRegister<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    path: Vec<JsonInsn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<JsonStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct JsonInsn {
+    slot: usize,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct JsonRegister<'a> {
+    register: u8,
+    state: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonStats {
+    insns_processed: u64,
+    states_kept: u64,
+    paths_pruned: u64,
+    stack_depth: u32,
+}

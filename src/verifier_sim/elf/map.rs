@@ -1,0 +1,150 @@
+//! Maps as objects define them: BTF definitions (`.maps`), `struct bpf_map_def` (`maps`) and global data.
+
+use super::ElfError;
+use super::btf::{Btf, Kind};
+use crate::verifier_sim::spec::{MapSpec, SpecialField, map_type};
+
+/// Deepest nesting of structures in which special fields are looked for.
+const MAX_NESTING: usize = 8;
+/// Most members, over all levels, that are looked at in one map value.
+const MAX_MEMBERS: u32 = 1 << 16;
+/// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h).
+const RDONLY_PROG: u32 = 1 << 7;
+
+/// The structures that the kernel manages inside map values (`btf_parse_fields`, kernel/bpf/btf.c).
+const SPECIAL: [&str; 11] = [
+    "bpf_spin_lock",
+    "bpf_res_spin_lock",
+    "bpf_timer",
+    "bpf_wq",
+    "bpf_task_work",
+    "bpf_list_head",
+    "bpf_list_node",
+    "bpf_rb_root",
+    "bpf_rb_node",
+    "bpf_refcount",
+    "bpf_dynptr",
+];
+
+/// The definition of the map variable `name` in `.maps`.
+pub(super) fn from_btf(btf: &Btf<'_>, name: &str) -> Result<MapSpec, ElfError> {
+    let variables = btf.variables(".maps")?;
+    let Some((_, type_id)) = variables.iter().find(|(variable, _)| *variable == name) else {
+        return Err(map_error(name, "its type is missing from the object's BTF; compile with -g"));
+    };
+    definition(btf, name, *type_id, true)
+}
+
+fn map_error(map: &str, what: impl Into<String>) -> ElfError {
+    ElfError::Map { map: map.to_owned(), what: what.into() }
+}
+
+fn definition(btf: &Btf<'_>, name: &str, type_id: u32, outer: bool) -> Result<MapSpec, ElfError> {
+    let Kind::Struct { members, .. } = &btf.resolve(type_id)?.kind else {
+        return Err(map_error(name, "its definition is no structure"));
+    };
+    let mut spec = MapSpec::default();
+    for member in members {
+        match btf.string(member.name) {
+            "type" => spec.map_type = number(btf, name, member.type_id)?,
+            "max_entries" => spec.max_entries = number(btf, name, member.type_id)?,
+            "map_flags" => spec.map_flags = number(btf, name, member.type_id)?,
+            "key_size" => spec.key_size = number(btf, name, member.type_id)?,
+            "value_size" => spec.value_size = number(btf, name, member.type_id)?,
+            "key" => spec.key_size = btf.size(pointee(btf, name, member.type_id)?)?,
+            "value" => {
+                let value = pointee(btf, name, member.type_id)?;
+                spec.value_size = btf.size(value)?;
+                let mut visits = MAX_MEMBERS;
+                special_fields(btf, value, (0, MAX_NESTING), &mut visits, &mut spec.special)?;
+            }
+            "values" if outer => {
+                let Kind::Array { element, .. } = btf.resolve(member.type_id)?.kind else {
+                    return Err(map_error(name, "its member \"values\" is no array"));
+                };
+                let target = pointee(btf, name, element)?;
+                spec.value_size = 4;
+                if matches!(spec.map_type, map_type::ARRAY_OF_MAPS | map_type::HASH_OF_MAPS) {
+                    spec.inner = Some(Box::new(definition(btf, name, target, false)?));
+                }
+            }
+            // They say where the map lives, not what programs may do with it.
+            "pinning" | "numa_node" | "map_extra" => {}
+            other => return Err(map_error(name, format!("its definition has the unknown member {other:?}"))),
+        }
+    }
+    if spec.map_type == map_type::UNSPEC {
+        return Err(map_error(name, "its definition has no member \"type\""));
+    }
+    Ok(spec)
+}
+
+/// `__uint(name, value)`: a pointer to an array of `value` elements.
+fn number(btf: &Btf<'_>, map: &str, type_id: u32) -> Result<u32, ElfError> {
+    match btf.resolve(pointee(btf, map, type_id)?)?.kind {
+        Kind::Array { count, .. } => Ok(count),
+        _ => Err(map_error(map, "a number in its definition is not given with __uint()")),
+    }
+}
+
+fn pointee(btf: &Btf<'_>, map: &str, type_id: u32) -> Result<u32, ElfError> {
+    match btf.resolve(type_id)?.kind {
+        Kind::Pointer(target) => Ok(target),
+        _ => Err(map_error(map, "a member of its definition is no pointer")),
+    }
+}
+
+fn special_fields(
+    btf: &Btf<'_>,
+    type_id: u32,
+    (base, depth): (u32, usize),
+    visits: &mut u32,
+    found: &mut Vec<SpecialField>,
+) -> Result<(), ElfError> {
+    let value = btf.resolve(type_id)?;
+    let Kind::Struct { members, .. } = &value.kind else { return Ok(()) };
+    let name = btf.string(value.name);
+    if SPECIAL.contains(&name) {
+        found.push(SpecialField { name: name.to_owned(), offset: base });
+        return Ok(());
+    }
+    if depth == 0 {
+        return Ok(());
+    }
+    for member in members {
+        let offset = base.saturating_add(member.bit_offset / 8);
+        *visits = visits.checked_sub(1).ok_or(ElfError::Btf("a map value has too many members"))?;
+        special_fields(btf, member.type_id, (offset, depth - 1), visits, found)?;
+    }
+    Ok(())
+}
+
+/// `struct bpf_map_def`: type, key size, value size, entries, flags, and fields of other loaders that are ignored.
+pub(super) fn from_legacy(name: &str, bytes: &[u8]) -> Result<MapSpec, ElfError> {
+    let mut words = bytes.chunks_exact(4).map(|word| word.iter().rev().fold(0, |w, &b| w << 8 | u32::from(b)));
+    let mut next = || words.next().ok_or_else(|| map_error(name, "its bpf_map_def is shorter than 16 bytes"));
+    Ok(MapSpec {
+        map_type: next()?,
+        key_size: next()?,
+        value_size: next()?,
+        max_entries: next()?,
+        map_flags: next().unwrap_or(0),
+        ..MapSpec::default()
+    })
+}
+
+/// The one-element array that libbpf makes of a section of global data.
+pub(super) fn from_data(section: &str, size: u64, data: Option<Vec<u8>>) -> Result<MapSpec, ElfError> {
+    let value_size = u32::try_from(size).map_err(|_| map_error(section, "it is larger than 4 GiB"))?;
+    let constant = section == ".rodata" || section.starts_with(".rodata.");
+    Ok(MapSpec {
+        map_type: map_type::ARRAY,
+        key_size: 4,
+        value_size,
+        max_entries: 1,
+        map_flags: if constant { RDONLY_PROG } else { 0 },
+        data,
+        frozen: constant,
+        ..MapSpec::default()
+    })
+}

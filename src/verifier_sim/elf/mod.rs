@@ -1,0 +1,53 @@
+//! Programs and maps from an ELF object, as `clang -target bpf -c` writes it and libbpf loads it.
+//!
+//! A program is a global function in a section whose name says the program type. The functions it calls in `.text` or
+//! beside it are linked behind it. Map references and global data become map loads; CO-RE relocations (`.BTF.ext`) are not
+//! applied, so accesses to kernel structures other than the context keep the offsets they were compiled with.
+
+mod btf;
+mod error;
+mod link;
+mod map;
+mod object;
+mod section;
+
+pub use error::ElfError;
+
+use self::object::Object;
+use crate::verifier_sim::spec::{ProgType, ProgramSpec};
+
+/// Slots that the programs of one object may have together; a crafted object could otherwise link the same code over
+/// and over.
+const MAX_SLOTS_IN_ALL: usize = 4_000_000;
+
+/// One program of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElfProgram {
+    /// The section it is in.
+    pub section: String,
+    /// The function's name.
+    pub name: String,
+    /// The linked program, or what is wrong with it.
+    pub spec: Result<ProgramSpec, ElfError>,
+}
+
+/// Reads all programs of the object in `data`. One bad program does not hide the others.
+///
+/// Programs have the type that `prog_type` says, else the one that their section's name stands for.
+pub fn read(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<ElfProgram>, ElfError> {
+    let object = Object::parse(data)?;
+    let mut programs = Vec::new();
+    let mut slots = 0;
+    for (section, code) in object.program_sections() {
+        for function in code.entry_points() {
+            let spec = if slots > MAX_SLOTS_IN_ALL {
+                Err(ElfError::TooLong(MAX_SLOTS_IN_ALL))
+            } else {
+                link::link(&object, section, function, prog_type)
+            };
+            slots += spec.as_ref().map_or(0, |spec| spec.insns.len());
+            programs.push(ElfProgram { section: code.name.clone(), name: function.name.clone(), spec });
+        }
+    }
+    if programs.is_empty() { Err(ElfError::NoPrograms) } else { Ok(programs) }
+}

@@ -1,0 +1,183 @@
+//! The parts of an object file that matter: code with its functions and relocations, and the symbols they refer to.
+
+use std::collections::BTreeMap;
+
+use byteorder::LittleEndian;
+use object::elf::{EM_BPF, ET_REL, SHF_EXECINSTR, STB_LOCAL, STT_FUNC, STT_SECTION};
+use object::read::elf::{ElfFile64, FileHeader as _};
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, SectionFlags};
+use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
+
+use super::ElfError;
+use super::btf::Btf;
+use crate::asm::{self, Insn};
+
+/// Where ELF keeps class and byte order in the identification, and what 64-bit little-endian objects have there.
+const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64);
+const BYTE_ORDER: (usize, u8) = (5, object::elf::ELFDATA2LSB);
+
+/// An executable section.
+#[derive(Clone, Debug)]
+pub(super) struct Code {
+    pub(super) name: String,
+    pub(super) insns: Vec<Insn>,
+    pub(super) functions: Vec<Function>,
+    /// By byte offset in the section.
+    pub(super) relocations: BTreeMap<u64, Relocation>,
+}
+
+/// A function: a range of slots in a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) start: usize,
+    pub(super) len: usize,
+    global: bool,
+}
+
+/// A place in code that refers to a symbol.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relocation {
+    pub(super) offset: u64,
+    pub(super) kind: u32,
+    pub(super) symbol: Option<SymbolIndex>,
+}
+
+/// A symbol that a relocation refers to.
+pub(super) struct Symbol {
+    pub(super) name: String,
+    /// Where it is defined; `None` for one that another object must define.
+    pub(super) section: Option<SectionIndex>,
+    /// Byte offset in that section.
+    pub(super) offset: u64,
+    /// Its size in bytes, when known.
+    pub(super) size: u64,
+    /// It stands for the whole section.
+    pub(super) is_section: bool,
+}
+
+/// A parsed object file.
+pub(super) struct Object<'a> {
+    elf: ElfFile64<'a, Endianness>,
+    code: BTreeMap<usize, Code>,
+    pub(super) btf: Btf<'a>,
+}
+
+impl Code {
+    /// The functions that can be loaded: the global ones, or the whole section when it has no function symbol.
+    pub(super) fn entry_points(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter().filter(|function| function.global)
+    }
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, ElfError> {
+        if !data.starts_with(&object::elf::ELFMAG) {
+            return Err(ElfError::NotElf);
+        }
+        if data.get(CLASS.0) != Some(&CLASS.1) {
+            return Err(ElfError::Class);
+        }
+        if data.get(BYTE_ORDER.0) != Some(&BYTE_ORDER.1) {
+            return Err(ElfError::Endianness);
+        }
+        let elf = ElfFile64::<Endianness>::parse(data)?;
+        let (header, endian) = (elf.elf_header(), elf.endian());
+        match (header.e_type(endian), header.e_machine(endian)) {
+            (_, machine) if machine != EM_BPF => return Err(ElfError::Machine(machine)),
+            (file_type, _) if file_type != ET_REL => return Err(ElfError::Type(file_type)),
+            _ => {}
+        }
+        let btf = match elf.section_by_name(".BTF") {
+            Some(section) => Btf::parse(section.data()?)?,
+            None => Btf::default(),
+        };
+        let mut code = BTreeMap::new();
+        for section in elf.sections() {
+            let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+            if sh_flags & u64::from(SHF_EXECINSTR) == 0 || section.size() == 0 {
+                continue;
+            }
+            code.insert(section.index().0, read_code(&elf, &section)?);
+        }
+        Ok(Self { elf, code, btf })
+    }
+
+    /// All sections that hold programs: every executable one but `.text`, which holds subprograms.
+    pub(super) fn program_sections(&self) -> impl Iterator<Item = (SectionIndex, &Code)> {
+        self.code.iter().filter(|(_, code)| code.name != ".text").map(|(&index, code)| (SectionIndex(index), code))
+    }
+
+    /// The code of a section, if it is executable.
+    pub(super) fn code(&self, section: SectionIndex) -> Option<&Code> {
+        self.code.get(&section.0)
+    }
+
+    /// A symbol by index.
+    pub(super) fn symbol(&self, index: SymbolIndex) -> Option<Symbol> {
+        let symbol = self.elf.symbol_by_index(index).ok()?;
+        let is_section = matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. } if st_info & 0xf == STT_SECTION);
+        Some(Symbol {
+            name: symbol.name().unwrap_or_default().to_owned(),
+            section: symbol.section_index(),
+            offset: symbol.address(),
+            size: symbol.size(),
+            is_section,
+        })
+    }
+
+    /// The named data symbol that begins at this place.
+    pub(super) fn symbol_at(&self, section: SectionIndex, offset: u64) -> Option<Symbol> {
+        let found = self.elf.symbols().find(|symbol| {
+            symbol.section_index() == Some(section)
+                && symbol.address() == offset
+                && symbol.name().is_ok_and(|name| !name.is_empty())
+        })?;
+        self.symbol(found.index()).filter(|symbol| !symbol.is_section)
+    }
+
+    /// Name, size and, unless it has none in the file, contents of a section.
+    pub(super) fn section(&self, index: SectionIndex) -> Result<(String, u64, Option<&'a [u8]>), ElfError> {
+        let section = self.elf.section_by_index(index)?;
+        let data = if section.kind() == object::SectionKind::UninitializedData { None } else { Some(section.data()?) };
+        Ok((section.name()?.to_owned(), section.size(), data))
+    }
+}
+
+type Section<'a, 'file> = object::read::elf::ElfSection64<'a, 'file, Endianness>;
+
+fn read_code(elf: &ElfFile64<'_, Endianness>, section: &Section<'_, '_>) -> Result<Code, ElfError> {
+    let name = section.name()?.to_owned();
+    let bytes = section.data()?;
+    let insns = asm::decode_program::<LittleEndian>(bytes)
+        .map_err(|_| ElfError::SectionSize { section: name.clone(), size: bytes.len() as u64 })?;
+    let mut functions = Vec::new();
+    for symbol in elf.symbols().filter(|symbol| symbol.section_index() == Some(section.index())) {
+        let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
+        if st_info & 0xf != STT_FUNC {
+            continue;
+        }
+        let function = symbol.name().unwrap_or_default().to_owned();
+        let (offset, size) = (symbol.address(), symbol.size());
+        let slot = Insn::SIZE as u64;
+        let end = offset.checked_add(size).filter(|end| *end <= bytes.len() as u64);
+        if end.is_none() || size == 0 || !offset.is_multiple_of(slot) || !size.is_multiple_of(slot) {
+            return Err(ElfError::Function { function, section: name, offset, size });
+        }
+        let (start, len) = ((offset / slot) as usize, (size / slot) as usize);
+        functions.push(Function { name: function, start, len, global: st_info >> 4 != STB_LOCAL });
+    }
+    if functions.is_empty() {
+        functions.push(Function { name: name.clone(), start: 0, len: insns.len(), global: true });
+    }
+    let mut relocations = BTreeMap::new();
+    for (offset, relocation) in section.relocations() {
+        let RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
+        let symbol = match relocation.target() {
+            RelocationTarget::Symbol(symbol) => Some(symbol),
+            _ => None,
+        };
+        relocations.insert(offset, Relocation { offset, kind: r_type, symbol });
+    }
+    Ok(Code { name, insns, functions, relocations })
+}

@@ -1,0 +1,445 @@
+//! ELF objects written here, read back and verified.
+
+use object::write::{Object, Relocation, StandardSection, Symbol, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+};
+use proptest::prelude::*;
+
+use sidestep::asm::{Insn, opcode as op};
+use sidestep::verifier_sim::elf::{ElfError, ElfProgram, read};
+use sidestep::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, SpecialField, map_type};
+use sidestep::verifier_sim::verify;
+
+const R_BPF_64_64: u32 = 1;
+const R_BPF_64_ABS64: u32 = 2;
+const R_BPF_64_32: u32 = 10;
+
+fn i(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
+    Insn { code, dst, src, off, imm }
+}
+
+fn bytes(insns: &[Insn]) -> Vec<u8> {
+    insns.iter().flat_map(|insn| insn.encode::<byteorder::LittleEndian>()).collect()
+}
+
+const WIDE: [Insn; 2] =
+    [Insn { code: 0x18, dst: 1, src: 0, off: 0, imm: 0 }, Insn { code: 0, dst: 0, src: 0, off: 0, imm: 0 }];
+const EXIT: Insn = Insn { code: 0x95, dst: 0, src: 0, off: 0, imm: 0 };
+const RETURN_1: [Insn; 2] = [Insn { code: 0xb7, dst: 0, src: 0, off: 0, imm: 1 }, EXIT];
+
+/// BTF under construction.
+#[derive(Default)]
+struct BtfWriter {
+    types: Vec<u8>,
+    count: u32,
+    strings: Vec<u8>,
+}
+
+impl BtfWriter {
+    fn new() -> Self {
+        Self { strings: vec![0], ..Self::default() }
+    }
+
+    fn string(&mut self, text: &str) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        let at = self.strings.len() as u32;
+        self.strings.extend(text.as_bytes());
+        self.strings.push(0);
+        at
+    }
+
+    fn add(&mut self, name: &str, kind: u32, vlen: u32, size_or_type: u32, rest: &[u32]) -> u32 {
+        let name = self.string(name);
+        for word in [name, kind << 24 | vlen, size_or_type].iter().chain(rest) {
+            self.types.extend(word.to_le_bytes());
+        }
+        self.count += 1;
+        self.count
+    }
+
+    fn structure(&mut self, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let rest: Vec<u32> = members.iter().flat_map(|(member, id, bits)| [self.string(member), *id, *bits]).collect();
+        self.add(name, 4, members.len() as u32, size, &rest)
+    }
+
+    fn pointer(&mut self, to: u32) -> u32 {
+        self.add("", 2, 0, to, &[])
+    }
+
+    /// `__uint(name, value)`.
+    fn uint(&mut self, int: u32, value: u32) -> u32 {
+        let array = self.add("", 3, 0, 0, &[int, int, value]);
+        self.pointer(array)
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
+        let mut data = vec![0x9f, 0xeb, 1, 0];
+        for word in [24, 0, types, types, strings] {
+            data.extend(word.to_le_bytes());
+        }
+        data.extend(self.types);
+        data.extend(self.strings);
+        data
+    }
+}
+
+/// BTF for two maps: `pairs`, a hash of `struct { u32 a; struct bpf_spin_lock lock; }`, and `outer`, an array of arrays.
+fn btf() -> Vec<u8> {
+    let mut btf = BtfWriter::new();
+    let int = btf.add("int", 1, 0, 4, &[32]);
+    let alias = btf.add("u32", 8, 0, int, &[]);
+    let lock = btf.structure("bpf_spin_lock", 4, &[("val", int, 0)]);
+    let value = btf.structure("value", 8, &[("a", int, 0), ("lock", lock, 32)]);
+    let key = btf.add("", 3, 0, 0, &[alias, int, 3]);
+    let (key_pointer, value_pointer) = (btf.pointer(key), btf.pointer(value));
+    let (hash, entries, flags) = (btf.uint(int, map_type::HASH), btf.uint(int, 64), btf.uint(int, 1));
+    let pairs = [
+        ("type", hash),
+        ("max_entries", entries),
+        ("key", key_pointer),
+        ("value", value_pointer),
+        ("map_flags", flags),
+    ];
+    let pairs: Vec<_> = pairs.into_iter().enumerate().map(|(n, (name, id))| (name, id, n as u32 * 64)).collect();
+    let pairs = btf.structure("", 40, &pairs);
+    let pairs = btf.add("pairs", 14, 0, pairs, &[1]);
+
+    let (array, four, eight) = (btf.uint(int, map_type::ARRAY), btf.uint(int, 4), btf.uint(int, 8));
+    let inner = [("type", array), ("key_size", four), ("value_size", eight), ("max_entries", four)];
+    let inner: Vec<_> = inner.into_iter().enumerate().map(|(n, (name, id))| (name, id, n as u32 * 64)).collect();
+    let inner = btf.structure("inner", 32, &inner);
+    let inner_pointer = btf.pointer(inner);
+    let values = btf.add("", 3, 0, 0, &[inner_pointer, int, 0]);
+    let outer_type = btf.uint(int, map_type::ARRAY_OF_MAPS);
+    let outer = [("type", outer_type), ("key_size", four), ("max_entries", four), ("values", values)];
+    let outer: Vec<_> = outer.into_iter().enumerate().map(|(n, (name, id))| (name, id, n as u32 * 64)).collect();
+    let outer = btf.structure("", 24, &outer);
+    let outer = btf.add("outer", 14, 0, outer, &[1]);
+    btf.add(".maps", 15, 2, 72, &[pairs, 0, 40, outer, 40, 32]);
+    btf.finish()
+}
+
+/// An object under construction.
+struct Writer {
+    object: Object<'static>,
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self { object: Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little) }
+    }
+
+    fn section(&mut self, name: &str, kind: SectionKind, data: &[u8]) -> object::write::SectionId {
+        let id = if name == ".text" {
+            self.object.section_id(StandardSection::Text)
+        } else {
+            self.object.add_section(Vec::new(), name.as_bytes().to_vec(), kind)
+        };
+        self.object.append_section_data(id, data, 8);
+        id
+    }
+
+    fn symbol(
+        &mut self,
+        name: &str,
+        section: Option<object::write::SectionId>,
+        (value, size): (u64, u64),
+        kind: SymbolKind,
+        scope: SymbolScope,
+    ) -> object::write::SymbolId {
+        self.object.add_symbol(Symbol {
+            name: name.as_bytes().to_vec(),
+            value,
+            size,
+            kind,
+            scope,
+            weak: false,
+            section: section.map_or(SymbolSection::Undefined, SymbolSection::Section),
+            flags: SymbolFlags::None,
+        })
+    }
+
+    fn function(
+        &mut self,
+        name: &str,
+        section: object::write::SectionId,
+        at: u64,
+        size: u64,
+    ) -> object::write::SymbolId {
+        self.symbol(name, Some(section), (at, size), SymbolKind::Text, SymbolScope::Linkage)
+    }
+
+    fn relocate(
+        &mut self,
+        section: object::write::SectionId,
+        offset: u64,
+        r_type: u32,
+        symbol: object::write::SymbolId,
+    ) {
+        let relocation = Relocation { offset, symbol, addend: 0, flags: RelocationFlags::Elf { r_type } };
+        self.object.add_relocation(section, relocation).unwrap();
+    }
+
+    fn finish(self) -> Vec<u8> {
+        self.object.write().unwrap()
+    }
+}
+
+/// An object with a sock_ops and an sk_msg program, subprograms, both kinds of maps, and data.
+fn full_object() -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.section(".BTF", SectionKind::Other, &btf());
+    let maps = writer.section(".maps", SectionKind::Data, &[0; 72]);
+    let legacy =
+        writer.section("maps", SectionKind::Data, &[18, 0, 0, 0, 8, 0, 0, 0, 4, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+    let constants = writer.section(".rodata", SectionKind::ReadOnlyData, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    let pairs = writer.symbol("pairs", Some(maps), (0, 40), SymbolKind::Data, SymbolScope::Linkage);
+    let outer = writer.symbol("outer", Some(maps), (40, 32), SymbolKind::Data, SymbolScope::Linkage);
+    let sockets = writer.symbol("sockets", Some(legacy), (0, 20), SymbolKind::Data, SymbolScope::Linkage);
+    let limit = writer.symbol("limit", Some(constants), (4, 4), SymbolKind::Data, SymbolScope::Linkage);
+
+    // .text: never called; then `helper`, which calls `leaf` behind itself without a relocation.
+    let unused = [i(0xb7, 0, 0, 0, 77), EXIT];
+    let helper = [i(0x85, 0, 1, 0, 1), EXIT];
+    let leaf = [i(0xb7, 0, 0, 0, 0), EXIT];
+    let text = writer.section(".text", SectionKind::Text, &bytes(&[unused, helper, leaf].concat()));
+    writer.function("unused", text, 0, 16);
+    let helper = writer.function("helper", text, 16, 16);
+    writer.symbol("leaf", Some(text), (32, 16), SymbolKind::Text, SymbolScope::Compilation);
+
+    let program = [WIDE.as_slice(), &WIDE, &WIDE, &[i(0x85, 0, 1, 0, -1)], &RETURN_1].concat();
+    let sockops = writer.section("sockops", SectionKind::Text, &bytes(&program));
+    writer.function("on_established", sockops, 0, program.len() as u64 * 8);
+    writer.relocate(sockops, 0, R_BPF_64_64, pairs);
+    writer.relocate(sockops, 16, R_BPF_64_64, sockets);
+    writer.relocate(sockops, 32, R_BPF_64_64, limit);
+    writer.relocate(sockops, 48, R_BPF_64_32, helper);
+
+    let program = [WIDE.as_slice(), &RETURN_1].concat();
+    let sk_msg = writer.section("sk_msg", SectionKind::Text, &bytes(&[program.as_slice(), &RETURN_1].concat()));
+    writer.function("on_send", sk_msg, 0, 32);
+    writer.function("pass", sk_msg, 32, 16);
+    writer.relocate(sk_msg, 0, R_BPF_64_64, outer);
+    writer.finish()
+}
+
+fn by_name<'a>(programs: &'a [ElfProgram], name: &str) -> &'a ElfProgram {
+    programs.iter().find(|program| program.name == name).unwrap()
+}
+
+#[test]
+fn programs_maps_and_calls_are_linked() {
+    let programs = read(&full_object(), None).unwrap();
+    assert_eq!(
+        programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>(),
+        ["on_established", "on_send", "pass"]
+    );
+
+    let established = by_name(&programs, "on_established");
+    assert_eq!(established.section, "sockops");
+    let spec = established.spec.as_ref().unwrap();
+    assert_eq!((spec.prog_type, spec.expected_attach_type), (ProgType::SOCK_OPS, 3));
+    // Nine slots of its own, then `helper` and `leaf` in the order in which they were reached.
+    assert_eq!(spec.insns.len(), 13);
+    assert_eq!(spec.insns[6], i(0x85, 0, op::PSEUDO_CALL, 0, 2));
+    assert_eq!(spec.insns[9], i(0x85, 0, op::PSEUDO_CALL, 0, 1));
+    assert_eq!(spec.insns[11].imm, 0);
+    assert_eq!(spec.map_loads, [0, 2, 4].map(|insn| MapLoad { insn, map: insn / 2 }));
+    assert_eq!((spec.insns[0].src, spec.insns[0].imm), (op::PSEUDO_MAP_FD, 0));
+    assert_eq!((spec.insns[2].src, spec.insns[2].imm), (op::PSEUDO_MAP_FD, 1));
+    assert_eq!((spec.insns[4].src, spec.insns[4].imm, spec.insns[5].imm), (op::PSEUDO_MAP_VALUE, 2, 4));
+    assert_eq!(
+        spec.maps,
+        [
+            MapSpec {
+                map_type: map_type::HASH,
+                key_size: 12,
+                value_size: 8,
+                max_entries: 64,
+                map_flags: 1,
+                special: vec![SpecialField { name: "bpf_spin_lock".into(), offset: 4 }],
+                ..MapSpec::default()
+            },
+            MapSpec {
+                map_type: map_type::SOCKHASH,
+                key_size: 8,
+                value_size: 4,
+                max_entries: 4096,
+                ..MapSpec::default()
+            },
+            MapSpec {
+                map_type: map_type::ARRAY,
+                key_size: 4,
+                value_size: 8,
+                max_entries: 1,
+                map_flags: 1 << 7,
+                data: Some(vec![1, 2, 3, 4, 5, 6, 7, 8]),
+                frozen: true,
+                ..MapSpec::default()
+            },
+        ]
+    );
+
+    let send = by_name(&programs, "on_send").spec.as_ref().unwrap();
+    assert_eq!((send.prog_type, send.expected_attach_type), (ProgType::SK_MSG, 7));
+    let inner = MapSpec { map_type: 2, key_size: 4, value_size: 8, max_entries: 4, ..MapSpec::default() };
+    assert_eq!(send.maps[0].inner, Some(Box::new(inner)));
+    assert_eq!(send.maps[0].map_type, map_type::ARRAY_OF_MAPS);
+    assert_eq!(by_name(&programs, "pass").spec.as_ref().unwrap().insns, RETURN_1);
+}
+
+#[test]
+fn linked_programs_go_through_the_verifier() {
+    for program in read(&full_object(), None).unwrap() {
+        let spec = program.spec.unwrap();
+        let verdict = verify(&spec, &Options::default());
+        assert_ne!(verdict.word(), "reject", "{}: {}", program.name, verdict.reason());
+    }
+}
+
+#[test]
+fn the_caller_may_choose_the_type() {
+    let mut writer = Writer::new();
+    writer.section("my_programs", SectionKind::Text, &bytes(&RETURN_1));
+    let object = writer.finish();
+    let unnamed = read(&object, None).unwrap();
+    assert_eq!(unnamed[0].spec, Err(ElfError::SectionName("my_programs".into())));
+    let typed = read(&object, Some(ProgType::SK_MSG)).unwrap();
+    assert_eq!(typed[0].spec.as_ref().unwrap().prog_type, ProgType::SK_MSG);
+    assert_eq!(typed[0].name, "my_programs");
+}
+
+/// One program of `insns` in section `sk_msg` after `damage` has had its way with the object.
+fn one(insns: &[Insn], damage: impl FnOnce(&mut Writer, object::write::SectionId)) -> Result<ElfProgram, ElfError> {
+    let mut writer = Writer::new();
+    let section = writer.section("sk_msg", SectionKind::Text, &bytes(insns));
+    writer.function("main", section, 0, insns.len() as u64 * 8);
+    damage(&mut writer, section);
+    Ok(read(&writer.finish(), None)?.remove(0))
+}
+
+#[test]
+fn bad_relocations_are_named() {
+    let call = [i(0x85, 0, 1, 0, -1), EXIT];
+    let load = [WIDE.as_slice(), &RETURN_1].concat();
+    let check = |what: &str, program: Result<ElfProgram, ElfError>, part: &str| {
+        let error = match program {
+            Ok(program) => program.spec.unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains(part), "{what}: {error}");
+    };
+    let undefined = |kind: u32| {
+        move |writer: &mut Writer, section| {
+            let symbol = writer.symbol("jiffies", None, (0, 0), SymbolKind::Unknown, SymbolScope::Linkage);
+            writer.relocate(section, 0, kind, symbol);
+        }
+    };
+    check("extern variable", one(&load, undefined(R_BPF_64_64)), "\"jiffies\" is not defined");
+    check("extern function", one(&call, undefined(R_BPF_64_32)), "\"jiffies\" is not defined");
+    check("other kind", one(&load, undefined(R_BPF_64_ABS64)), "of type 2");
+    check("load on a call", one(&call, undefined(R_BPF_64_64)), "does not point to a 64-bit immediate load");
+    check("call on a load", one(&load, undefined(R_BPF_64_32)), "does not point to a call");
+    for offset in [4, 8, 16, 32, 1 << 40] {
+        let at = |writer: &mut Writer, section: object::write::SectionId| {
+            let symbol = writer.function("f", section, 0, 16);
+            writer.relocate(section, offset, R_BPF_64_32, symbol);
+        };
+        check("between or behind instructions", one(&load, at), "does not point to a 64-bit immediate load or a call");
+    }
+    let into_section = |name: &'static str, size: usize, value: u64| {
+        move |writer: &mut Writer, section| {
+            let target = writer.section(name, SectionKind::Data, &vec![0; size]);
+            let symbol = writer.symbol("thing", Some(target), (value, 4), SymbolKind::Data, SymbolScope::Linkage);
+            writer.relocate(section, 0, R_BPF_64_64, symbol);
+        }
+    };
+    check("not data", one(&load, into_section("other", 8, 0)), "neither a map, data nor a function");
+    check("behind the data", one(&load, into_section(".data", 8, 8)), "byte 8 of \".data\"");
+    check("no BTF", one(&load, into_section(".maps", 32, 0)), "missing from the object's BTF");
+    check("short map", one(&load, into_section("maps", 12, 0)), "shorter than 16 bytes");
+    let middle = |writer: &mut Writer, section| {
+        let text = writer.section(".text", SectionKind::Text, &bytes(&RETURN_1));
+        writer.function("f", text, 0, 16);
+        let symbol = writer.function("middle", text, 8, 8);
+        writer.relocate(section, 0, R_BPF_64_32, symbol);
+    };
+    let call_behind = [i(0x85, 0, 1, 0, 0), EXIT];
+    check("call behind a function", one(&call_behind, middle), "does not lead to a function");
+    check("relative call to nowhere", one(&[i(0x85, 0, 1, 0, 100), EXIT], |_, _| ()), "does not lead to a function");
+    check("half a load", one(&WIDE[..1], into_section(".data", 8, 0)), "with both its slots");
+}
+
+#[test]
+fn files_that_are_no_bpf_objects_are_refused() {
+    let good = full_object();
+    let with = |offset: usize, value: u8| {
+        let mut object = good.clone();
+        object[offset] = value;
+        read(&object, None).unwrap_err()
+    };
+    assert_eq!(read(b"", None), Err(ElfError::NotElf));
+    assert_eq!(read(b"#!/bin/sh", None), Err(ElfError::NotElf));
+    assert_eq!(with(4, 1), ElfError::Class);
+    assert_eq!(with(5, 2), ElfError::Endianness);
+    assert_eq!(with(16, 2), ElfError::Type(2));
+    assert_eq!(with(18, 62), ElfError::Machine(62));
+    assert_eq!(read(&Writer::new().finish(), None), Err(ElfError::NoPrograms));
+
+    let mut writer = Writer::new();
+    writer.section("sk_msg", SectionKind::Text, &[0; 12]);
+    assert_eq!(read(&writer.finish(), None), Err(ElfError::SectionSize { section: "sk_msg".into(), size: 12 }));
+    let mut writer = Writer::new();
+    let section = writer.section("sk_msg", SectionKind::Text, &bytes(&RETURN_1));
+    writer.function("long", section, 8, 16);
+    assert!(matches!(read(&writer.finish(), None), Err(ElfError::Function { .. })));
+}
+
+#[test]
+fn every_truncation_is_an_error_or_harmless() {
+    let good = full_object();
+    for length in 0..good.len() {
+        if let Err(error) = read(&good[..length], None) {
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+    // The section headers are at the end, so every real cut is noticed.
+    assert!(read(&good[..good.len() - 1], None).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutated_objects_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
+        let mut object = full_object();
+        for (place, value) in changes {
+            let place = place.index(object.len());
+            object[place] = value;
+        }
+        if let Ok(programs) = read(&object, None) {
+            for program in programs {
+                if let Err(error) = program.spec {
+                    prop_assert!(!error.to_string().is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mutated_type_information_never_panics(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let types = btf();
+        let object = full_object();
+        let start = object.windows(types.len()).position(|window| window == types).unwrap();
+        let mut object = object;
+        for (place, value) in changes {
+            let place = start + place.index(types.len());
+            object[place] = value;
+        }
+        let _ = read(&object, None).map(|programs| programs.len());
+    }
+}
