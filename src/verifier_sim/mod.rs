@@ -2,26 +2,167 @@
 //!
 //! [`verify`] takes a [`spec::ProgramSpec`] and answers with a [`verdict::Verdict`]. Nothing here needs a kernel,
 //! a privilege or a file.
+//!
+//! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too: `program` checks the program as a
+//! whole, `walk` goes along every path, `alu`, `conditional`, `mem`, `call` and `subprog` are the instructions, `prune` cuts
+//! paths short that an earlier one covers. Registers are [`reg::Reg`]s, whose numbers are [`bounds::Bounds`].
 
+mod alu;
+mod args;
+mod bounds;
+mod branch;
+mod call;
+mod conditional;
+mod ctx;
 pub mod elf;
+mod env;
+mod helper_mem;
+mod helpers;
 pub mod interp;
+mod liveness;
+mod log;
+mod map_compat;
+mod maps;
+mod mem;
+mod packet;
+mod pointer;
+mod program;
+mod prune;
+mod reg;
+mod scalar;
 pub mod spec;
+mod stack;
+mod stack_access;
+mod state;
+mod stop;
+mod subprog;
+mod tnum;
 pub mod verdict;
+mod walk;
 
-use spec::{Options, ProgType, ProgramSpec};
-use verdict::{Unsupported, Verdict};
+use env::Env;
+use spec::{LogLevel, Options, Privilege, ProgType, ProgramSpec};
+use stop::{Step, Stop, reject, unsupported};
+use verdict::{Rejection, Stats, Unsupported, Verdict};
+
+/// Demand alignment everywhere (include/uapi/linux/bpf.h).
+const BPF_F_STRICT_ALIGNMENT: u32 = 1 << 0;
+/// Never demand alignment.
+const BPF_F_ANY_ALIGNMENT: u32 = 1 << 1;
+/// Fill the upper halves of registers with noise where the program must not use them.
+const BPF_F_TEST_RND_HI32: u32 = 1 << 2;
+/// Make a checkpoint wherever one can be.
+const BPF_F_TEST_STATE_FREQ: u32 = 1 << 3;
+/// The program may sleep.
+const BPF_F_SLEEPABLE: u32 = 1 << 4;
+/// For XDP only, ignored elsewhere.
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+/// The same.
+const BPF_F_XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
+/// Contradictory ranges are an error.
+const BPF_F_TEST_REG_INVARIANTS: u32 = 1 << 7;
+
+/// Slots that a program may have (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const MAX_SLOTS: usize = 1_000_000;
+
+/// Instructions of the path that a rejection shows.
+const PATH_SLICE: usize = 32;
 
 /// Judges `program` as the kernel named in `options` would. Never panics, and ends in bounded time and memory.
 pub fn verify(program: &ProgramSpec, options: &Options) -> Verdict {
-    let _ = options;
-    let what = match program.prog_type {
-        ProgType::SOCK_OPS | ProgType::SK_MSG => "the abstract interpreter is not part of this build".to_owned(),
-        other => format!("programs of type {other} are not simulated"),
-    };
-    Verdict::Unsupported(Unsupported { insn: None, what })
+    run(program, options, false).0
 }
 
 /// Judges `program` like [`verify`] and also returns the log, in the kernel's text form, that led to the verdict.
 pub fn verify_with_log(program: &ProgramSpec, options: &Options) -> (Verdict, String) {
-    (verify(program, options), String::new())
+    run(program, options, true)
+}
+
+fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, String) {
+    let maps = maps::collect(&program.maps);
+    let mut env = Env::new(program.prog_type, program.prog_flags, &program.insns, maps, options);
+    if with_log || options.log == LogLevel::Full {
+        env.log = Some(log::Log::default());
+    }
+    let verdict = match check(&mut env, program) {
+        Ok(stats) => Verdict::Accept(stats),
+        Err(stop) => refusal(&env, program, stop),
+    };
+    let mut text = env.log.take().map(log::Log::into_text).unwrap_or_default();
+    if let Some(rejection) = verdict.rejection().filter(|_| with_log) {
+        text.push_str(&rejection.rule);
+        text.push('\n');
+    }
+    (verdict, text)
+}
+
+/// The whole of `BPF_PROG_LOAD`, as far as the program decides its outcome.
+fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
+    check_request(env, program)?;
+    env.subprogs = program::find_subprogs(env.insns, env.kernel)?;
+    program::check_subprogs(env.insns, &mut env.subprogs)?;
+    program::check_without_btf(env.insns, &env.subprogs)?;
+    let mut loads = vec![None; env.insns.len()];
+    for load in &program.map_loads {
+        if let (Some(slot), true) = (loads.get_mut(load.insn), load.map < program.maps.len()) {
+            *slot = Some(load.map as u32);
+        }
+    }
+    program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.kernel)?;
+    program::check_cfg(env.insns, &mut env.aux)?;
+    liveness::compute(env.insns, &mut env.aux);
+    if program.prog_flags & BPF_F_SLEEPABLE != 0 {
+        reject!("Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
+    }
+    env.walk()?;
+    let stack_depth = subprog::check_stack_depth(env.insns, &env.subprogs)?;
+    Ok(Stats {
+        insns_processed: env.work.insns,
+        states_kept: env.explored.kept(),
+        paths_pruned: env.work.pruned,
+        stack_depth,
+    })
+}
+
+/// What `BPF_PROG_LOAD` checks before it looks at the instructions.
+fn check_request(env: &Env<'_>, program: &ProgramSpec) -> Step {
+    if !matches!(program.prog_type, ProgType::SOCK_OPS | ProgType::SK_MSG) {
+        unsupported!("programs of type {} are not simulated", program.prog_type);
+    }
+    let mut flags =
+        BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ | BPF_F_SLEEPABLE;
+    if env.kernel >= spec::Kernel::V6_1 {
+        flags |= BPF_F_XDP_HAS_FRAGS;
+    }
+    if env.kernel >= spec::Kernel::V6_12 {
+        flags |= BPF_F_XDP_DEV_BOUND_ONLY | BPF_F_TEST_REG_INVARIANTS;
+    }
+    if program.prog_flags & !flags != 0 {
+        reject!("prog_flags {:#x} has bits that this kernel does not know", program.prog_flags);
+    }
+    if env.privilege == Privilege::None {
+        reject!("programs of type {} need CAP_BPF", program.prog_type);
+    }
+    if program.insns.is_empty() || program.insns.len() > MAX_SLOTS {
+        reject!("a program has 1 to {MAX_SLOTS} instructions, this one has {}", program.insns.len());
+    }
+    Ok(())
+}
+
+fn refusal(env: &Env<'_>, program: &ProgramSpec, stop: Stop) -> Verdict {
+    let walked = !env.trail.is_empty();
+    let current = walked.then_some(env.at);
+    let (insn, rule, named) = match stop {
+        Stop::Unsupported(what) => return Verdict::Unsupported(Unsupported { insn: current, what }),
+        Stop::RejectAt(at, rule) => (Some(at), rule, Vec::new()),
+        Stop::Reject(rule) => {
+            let named = if walked { Env::named_registers(&env.insns[env.at]) } else { Vec::new() };
+            (current, rule, named)
+        }
+    };
+    let registers = named.into_iter().map(|number| (number, env.describe(env.reg(number)))).collect();
+    let last = env.trail.split_last().map_or(&[][..], |(_, before)| before);
+    let path = last[last.len().saturating_sub(PATH_SLICE)..].iter().map(|at| *at as usize).collect();
+    let origin = insn.and_then(|at| program.origins.get(at).copied().flatten());
+    Verdict::Reject(Box::new(Rejection { insn, rule, registers, path, origin }))
 }

@@ -310,6 +310,8 @@ pub struct Options {
     pub privilege: Privilege,
     /// How much log to keep.
     pub log: LogLevel,
+    /// Possible CPUs of the machine, which bound `bpf_get_smp_processor_id`; 0 if that is not known.
+    pub cpus: u32,
 }
 
 /// How much of the kernel's log is produced.

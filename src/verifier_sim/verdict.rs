@@ -21,6 +21,14 @@ impl Verdict {
         matches!(self, Self::Accept(_))
     }
 
+    /// Why the program is refused, if it is.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match self {
+            Self::Reject(rejection) => Some(rejection),
+            Self::Accept(_) | Self::Unsupported(_) => None,
+        }
+    }
+
     /// The word that stands for the verdict in machine-readable output.
     pub fn word(&self) -> &'static str {
         match self {

@@ -1,0 +1,34 @@
+//! `struct bpf_sock` and `struct bpf_tcp_sock` (include/uapi/linux/bpf.h): read-only views of the kernel's sockets.
+
+use super::narrow;
+
+/// Bytes of `struct bpf_sock`.
+const SOCK_SIZE: u32 = 80;
+/// Bytes of `struct bpf_tcp_sock` up to and with `icsk_retransmits`.
+const TCP_SOCK_SIZE: u32 = 112;
+
+/// Whether `size` bytes at `off` of a full socket may be read.
+///
+/// ```text
+///  0 bound_dev_if   4 family   8 type   12 protocol  16 mark  20 priority
+/// 24 src_ip4       28 src_ip6[4]        44 src_port  48 dst_port (2 bytes, then 2 bytes of nothing)
+/// 52 dst_ip4       56 dst_ip6[4]        72 state     76 rx_queue_mapping
+/// ```
+pub(in crate::verifier_sim) fn sock_readable(off: i32, size: u32) -> bool {
+    let Some(off) = super::aligned(off, size).filter(|off| *off < SOCK_SIZE) else { return false };
+    match off {
+        4 | 8 | 12 | 44 | 72 | 76 | 24..=43 | 52..=71 => narrow(size, 4),
+        // dst_port was 4 bytes once; such loads still work.
+        48 | 49 => narrow(size, if size == 4 { 4 } else { 2 }),
+        50 | 51 => false,
+        _ => size == 4,
+    }
+}
+
+/// Whether `size` bytes at `off` of a TCP socket may be read: 8 for `bytes_received` and `bytes_acked`, else 4.
+pub(in crate::verifier_sim) fn tcp_sock_readable(off: i32, size: u32) -> bool {
+    match super::aligned(off, size) {
+        Some(off) if off < TCP_SOCK_SIZE => size == if matches!(off, 80 | 88) { 8 } else { 4 },
+        _ => false,
+    }
+}

@@ -1,0 +1,81 @@
+//! Memory that helpers read and write (`check_helper_mem_access`, `check_mem_size_reg`).
+
+use super::call::Call;
+use super::env::Env;
+use super::mem::Direction;
+use super::reg::{Flags, Kind, Reg};
+use super::stop::{Step, reject, unsupported};
+
+/// Sizes must be below this (`BPF_MAX_VAR_SIZ`).
+const MAX_SIZE: u64 = 1 << 29;
+
+/// What a helper does with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Use {
+    pub(super) direction: Direction,
+    /// The helper initialises the memory, all of it.
+    pub(super) fills: bool,
+    /// A size of zero is fine.
+    pub(super) zero_ok: bool,
+}
+
+impl Env<'_> {
+    /// A helper uses `size` bytes at the pointer in register `number`.
+    pub(super) fn check_helper_memory(&mut self, number: u8, size: u32, how: Use, call: &mut Call) -> Step {
+        let reg = *self.reg(number);
+        let write = how.direction == Direction::Write;
+        match reg.kind {
+            Kind::Packet => self.check_packet(number, &reg, reg.off, size, how.zero_ok),
+            Kind::MapValue => {
+                self.check_map_direction(&reg, reg.off, size, write)?;
+                self.check_map_value(number, &reg, reg.off, size, how.zero_ok)
+            }
+            Kind::Mem => {
+                if write && reg.flags.contains(Flags::RDONLY) {
+                    reject!("R{number} cannot write into {}", reg.type_name());
+                }
+                self.check_region(number, &reg, reg.off, size, reg.arg, how.zero_ok)
+            }
+            Kind::Stack => {
+                if size == 0 && !how.zero_ok {
+                    reject!("invalid zero-sized read");
+                }
+                // Helpers may write what they are given to read, so the write rules apply to both.
+                self.check_stack_bounds(number, &reg, reg.off, i64::from(size), Direction::Write, true)?;
+                let known = reg.val.bits.is_known();
+                if !known && !self.may_leak_pointers() {
+                    reject!(
+                        "R{number} indirect variable offset stack access prohibited for !root, var_off={}",
+                        reg.val.bits
+                    );
+                }
+                if how.fills && known {
+                    call.fills = Some((reg.arg as usize, i64::from(reg.off) + reg.val.bits.value as i64, size));
+                    return Ok(());
+                }
+                self.check_stack_readable(number, &reg, reg.off, size, true)
+            }
+            Kind::BtfId => unsupported!("a helper that reads the kernel's structures needs the kernel's BTF"),
+            _ if how.zero_ok && size == 0 && reg.is_null() => Ok(()),
+            _ => reject!("R{number} type={} expected=fp", reg.type_name()),
+        }
+    }
+
+    /// The size in register `number` belongs to the pointer in the register before it.
+    pub(super) fn check_sized_memory(&mut self, number: u8, how: Use, call: &mut Call) -> Step {
+        let size: Reg = *self.reg(number);
+        call.max_size = size.val.umax;
+        if size.val.smin < 0 {
+            reject!("R{number} min value is negative, either use unsigned or 'var &= const'");
+        }
+        if size.val.umin == 0 && !how.zero_ok {
+            reject!("R{number} invalid zero-sized read: u64=[{},{}]", size.val.umin, size.val.umax);
+        }
+        if size.val.umax >= MAX_SIZE {
+            reject!("R{number} unbounded memory access, use 'var &= const' or 'if (var < const)'");
+        }
+        // How much is filled is only known for a constant size.
+        let fills = how.fills && size.val.bits.is_known();
+        self.check_helper_memory(number - 1, size.val.umax as u32, Use { fills, ..how }, call)
+    }
+}

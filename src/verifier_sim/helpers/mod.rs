@@ -1,0 +1,128 @@
+//! The helpers: what each takes and returns, and which program types may call it on which kernel.
+
+mod availability;
+mod protos;
+
+pub(super) use availability::available;
+pub(super) use protos::proto;
+
+use super::reg::BtfType;
+use crate::asm::helper_name;
+
+/// One argument (`enum bpf_arg_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arg {
+    /// Not looked at.
+    None,
+    /// Any initialised register.
+    Anything,
+    /// The context.
+    Ctx,
+    /// The context or 0.
+    CtxOrNull,
+    /// A map.
+    Map,
+    /// Memory that holds a key of the map in an earlier argument.
+    Key,
+    /// Memory that holds a value of that map.
+    Value,
+    /// Memory to which a value of that map is written.
+    ValueOut,
+    /// Memory that holds a value of that map, or 0.
+    ValueOrNull,
+    /// Memory that is read, of the size in the next argument.
+    Mem,
+    /// The same, or 0.
+    MemOrNull,
+    /// Memory that is written, of the size in the next argument; it need not be initialised.
+    MemOut,
+    /// The same, or 0.
+    MemOutOrNull,
+    /// Memory that is read and written.
+    MemInOut,
+    /// 8 aligned bytes that are written; they need not be initialised (`long *`).
+    LongOut,
+    /// The size of the memory before it, not 0.
+    Size,
+    /// The size of the memory before it.
+    SizeOrZero,
+    /// A constant: the size of the memory that is returned.
+    AllocSize,
+    /// A `struct bpf_spin_lock` in a map's value.
+    SpinLock,
+    /// A `struct bpf_timer` in a map's value.
+    Timer,
+    /// A socket of the types with their own access tables.
+    SockCommon,
+    /// The same, or a kernel's socket structure.
+    BtfSock,
+    /// `struct task_struct`.
+    Task,
+    /// The same, or 0.
+    TaskOrNull,
+    /// `struct cgroup`, or 0.
+    CgroupOrNull,
+    /// A ring buffer's record, which is released.
+    RingbufMem,
+    /// A string in constant map data.
+    ConstStr,
+    /// A subprogram.
+    Func,
+    /// A per-CPU variable.
+    PerCpu,
+    /// A pointer into the kernel in a map's value.
+    KptrDest,
+    /// A dynptr.
+    Dynptr,
+}
+
+/// What a helper returns (`enum bpf_return_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ret {
+    /// A number.
+    Int,
+    /// Nothing.
+    Void,
+    /// A pointer to a value of the map.
+    MapValue,
+    /// The same, or 0.
+    MapValueOrNull,
+    /// `struct bpf_tcp_sock`, or 0.
+    TcpSockOrNull,
+    /// Memory of the size in an argument, in a ring buffer, or 0.
+    RingbufMemOrNull,
+    /// A kernel structure, or 0.
+    BtfOrNull(BtfType),
+    /// A kernel structure that stays valid.
+    BtfTrusted(BtfType),
+    /// Depends on things that are not simulated.
+    Other,
+}
+
+/// How one helper may be called (`struct bpf_func_proto`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proto {
+    /// Arguments in r1 to r5.
+    pub(super) args: [Arg; 5],
+    /// Result in r0.
+    pub(super) ret: Ret,
+    /// Arguments may point into the packet.
+    pub(super) packet: bool,
+    /// Packet pointers are stale afterwards.
+    pub(super) moves_packet: bool,
+    /// Only for programs that may sleep.
+    pub(super) sleeps: bool,
+}
+
+/// Helper `number` as the kernel's messages name it.
+pub(super) fn name(number: i32) -> String {
+    match helper_name(number).filter(|_| exists(number)) {
+        Some(name) => format!("bpf_{}", name.trim_start_matches("bpf_")),
+        None => "unknown".to_owned(),
+    }
+}
+
+/// Whether the newest kernels know helper `number` at all: 211 is the last, kfuncs took over.
+pub(super) fn exists(number: i32) -> bool {
+    (0..=211).contains(&number)
+}

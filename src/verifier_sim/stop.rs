@@ -1,0 +1,27 @@
+//! Why the walk ends early.
+
+/// The end of a verification other than acceptance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// A rule of the kernel is broken at the current instruction; the text is the kernel's.
+    Reject(String),
+    /// The same at another instruction.
+    RejectAt(usize, String),
+    /// The rules for something are not simulated.
+    Unsupported(String),
+}
+
+/// A step of the walk.
+pub(super) type Step<T = ()> = Result<T, Stop>;
+
+/// Ends the walk with a broken rule.
+macro_rules! reject {
+    ($($arg:tt)*) => { return Err($crate::verifier_sim::stop::Stop::Reject(format!($($arg)*))) };
+}
+
+/// Ends the walk with something that is not simulated.
+macro_rules! unsupported {
+    ($($arg:tt)*) => { return Err($crate::verifier_sim::stop::Stop::Unsupported(format!($($arg)*))) };
+}
+
+pub(super) use {reject, unsupported};
