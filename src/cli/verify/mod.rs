@@ -1,5 +1,6 @@
 //! `sidestep verify`: would the kernel load this program?
 
+mod cpus;
 mod json_lines;
 mod report;
 mod source;
@@ -27,6 +28,7 @@ A FILE is an ELF object (clang -target bpf -c) or raw little-endian instructions
   --kernel VERSION   the kernel whose rules apply: 5.10, 6.1, 6.12 or 6.18 (the default)
   --privilege WHO    full (the default), no-perfmon (CAP_BPF without CAP_PERFMON) or none
   --type TYPE        the program type, such as sk_msg or sock_ops; in an ELF object instead of what sections say
+  --cpus N           possible CPUs of the machine that loads the program; this machine's number by default
   --explain          also print the path that led to a rejection, the registers, and the work of an acceptance
   --log              also print the whole log, as the kernel's verifier writes it
   --json             print one JSON array with an object for each program
@@ -50,6 +52,7 @@ struct Request {
 /// Runs the command.
 pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     let mut request = Request::default();
+    request.options.cpus = cpus::possible();
     while let Some(argument) = invocation.args.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => {
@@ -61,6 +64,7 @@ pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
             }
             Arg::Long("privilege") => request.options.privilege = invocation.args.value()?.parse_with(privilege)?,
             Arg::Long("type") => request.prog_type = Some(invocation.args.value()?.parse_with(prog_type)?),
+            Arg::Long("cpus") => request.options.cpus = invocation.args.value()?.parse()?,
             Arg::Long("explain") => request.explain = true,
             Arg::Long("log") => request.log = true,
             Arg::Long("json") => request.json = true,
@@ -72,7 +76,7 @@ pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     if request.json_lines {
         if !request.files.is_empty() || request.json || request.log || request.explain || request.prog_type.is_some() {
             return Err(Error::Usage(
-                "--json-lines takes no FILE and of the flags only --kernel and --privilege".into(),
+                "--json-lines takes no FILE and of the flags only --kernel, --privilege and --cpus".into(),
             ));
         }
         json_lines::run(invocation.input, invocation.out, &request.options)?;
