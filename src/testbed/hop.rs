@@ -65,7 +65,9 @@ pub struct Measurement {
     /// CPU time of all its processes during the measured requests, in microseconds. `None` without a cgroup, or when
     /// the kernel keeps no account.
     pub cpu_usec: Option<u64>,
-    /// What all its sockets have sent, warm-up included; every byte of it has been checked.
+    /// Bytes that the client got back and found equal to what it had sent, warm-up included.
+    pub checked: u64,
+    /// What all its sockets have sent, warm-up included.
     pub traffic: Traffic,
     /// The same by hop, for the whole chain: outbound, between the sidecars, inbound.
     pub parts: Option<[Traffic; 3]>,
@@ -97,11 +99,10 @@ pub fn run(
         launcher.spawn(pod, id, Role::Client(Workload { target, source, connections, warm_up, requests, size, seed }))
     };
     let single = |server: Process, client: Process| {
-        let (latency, cpu_usec) = measure(launcher, client)?;
-        let (latency, sent) = latency;
+        let ((latency, sent), cpu_usec) = measure(launcher, client)?;
         let mut traffic = server.finish()?.downstream;
         traffic += sent;
-        Ok(Measurement { latency, cpu_usec, traffic, parts: None })
+        Ok(Measurement { latency, cpu_usec, checked: sent.written, traffic, parts: None })
     };
     match hop {
         Hop::Outbound => {
@@ -128,7 +129,8 @@ pub fn run(
                 sum(&[near.upstream, far.downstream]),
                 sum(&[far.upstream, app.downstream]),
             ];
-            Ok(Measurement { latency, cpu_usec, traffic: sum(&parts), parts: Some(parts) })
+            let checked = sent.written;
+            Ok(Measurement { latency, cpu_usec, checked, traffic: sum(&parts), parts: Some(parts) })
         }
     }
 }

@@ -11,6 +11,7 @@
 //! so that even SIGKILL leaves nothing behind.
 
 mod address;
+mod cgroup;
 mod client;
 mod echo;
 mod error;
@@ -31,6 +32,7 @@ mod socket;
 mod watched;
 
 pub use address::{APP_ID, Addresses, INBOUND_PORT, OUTBOUND_PORT, SIDECAR_ID};
+pub use cgroup::TemporaryCgroup;
 pub use client::Workload;
 pub use error::Error;
 pub use hop::{Hop, Load, Measurement, run};

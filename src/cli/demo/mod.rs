@@ -1,0 +1,109 @@
+//! `sidestep demo`: the three hops of a mesh on this machine, plain and accelerated, side by side.
+//!
+//! Both ways run in the same two pods, in two cgroups: the data plane is attached to one of them. They take turns, so
+//! that whatever else the machine does meanwhile hits both.
+
+mod settings;
+mod summary;
+mod table;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{Error, Invocation, interrupt};
+use crate::agent::Acceleration;
+use crate::dataplane::{Config, Options};
+use crate::syscall::cgroup::{self, Cgroup};
+use crate::testbed::{self, Addresses, Hop, Launcher, Load, Pods, TemporaryCgroup};
+use settings::Settings;
+use summary::{Rounds, Summary};
+
+/// One line for the command table.
+pub(super) const SUMMARY: &str = "show all three hops of a service mesh on this machine, before and after";
+
+/// Names of the demo's cgroups start with it.
+const CGROUP_PREFIX: &str = "sidestep-demo-";
+/// Requests before measuring starts: enough for both ends' caches and the scheduler to settle.
+const WARM_UP: u64 = 100;
+/// How long redirected bytes may stay unread when the demo ends; its processes have all ended by then.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Runs the command.
+pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
+    let Some(settings) = Settings::parse(&mut invocation)? else { return Ok(ExitCode::SUCCESS) };
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::Failed(
+            "the demo makes network namespaces, cgroups and BPF programs, which only root may; try `sudo sidestep demo`"
+                .into(),
+        ));
+    }
+    let options = settings.plane.options(&mut std::io::stderr())?;
+    let summary = measure(&settings, options).map_err(|error| Error::Failed(error.to_string()))?;
+    if settings.json {
+        serde_json::to_writer_pretty(&mut *invocation.out, &summary).map_err(std::io::Error::from)?;
+        writeln!(invocation.out)?;
+    } else {
+        table::print(&summary, invocation.out)?;
+    }
+    match summary.hops.iter().find(|hop| hop.accelerated.share_past_stack == 0.0) {
+        Some(hop) => Err(Error::Failed(format!(
+            "no byte of the hop {} went past the stack; `sidestep check` says what this kernel lacks",
+            hop.name
+        ))),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Anything that can go wrong on the way; each has its own sentence.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error(transparent)]
+    Testbed(#[from] testbed::Error),
+    #[error(transparent)]
+    Agent(#[from] crate::agent::Error),
+    #[error(transparent)]
+    Syscall(#[from] crate::syscall::Error),
+    #[error("cannot catch signals: {0}")]
+    Signals(#[from] std::io::Error),
+    #[error("no cgroup2 hierarchy is mounted; mount one with `mount -t cgroup2 none /sys/fs/cgroup`")]
+    NoCgroup2,
+    #[error("{0} sockets are still in the sockhash after the demo; their processes should have ended")]
+    Remaining(usize),
+}
+
+/// Sets everything up, runs all rounds, and takes everything down again, also when it fails.
+fn measure(settings: &Settings, options: Options) -> Result<Summary, DemoError> {
+    let interrupted = interrupt::catch()?;
+    let mount = cgroup::find()?.ok_or(DemoError::NoCgroup2)?;
+    let group = TemporaryCgroup::new(&mount, CGROUP_PREFIX)?;
+    let launcher = |name| -> Result<Launcher, testbed::Error> {
+        Ok(Launcher { cgroup: Some(group.child(name)?), cpu: settings.cpu, ..Launcher::new(interrupted) })
+    };
+    let (plain, accelerated) = (launcher("plain")?, launcher("accelerated")?);
+    let pods = Pods::new(settings.ipv6)?;
+    let addresses = if settings.ipv6 { &Addresses::V6 } else { &Addresses::V4 };
+
+    let target = Cgroup::open(&group.path().join("accelerated"))?;
+    let acceleration = Acceleration::start(&target, options, Config::default())?;
+
+    let mut rounds = Rounds::default();
+    for round in 0..settings.rounds {
+        eprintln!("round {} of {}", round + 1, settings.rounds);
+        for hop in Hop::ALL {
+            let load = Load {
+                connections: 1,
+                warm_up: WARM_UP,
+                requests: settings.requests,
+                size: settings.size,
+                seed: u64::from(std::process::id()) << 32 | round,
+            };
+            let before = testbed::run(hop, &pods, addresses, &plain, load)?;
+            let after = testbed::run(hop, &pods, addresses, &accelerated, load)?;
+            rounds.add(hop, before, after);
+        }
+    }
+    match acceleration.stop(DRAIN)?.remaining {
+        0 => Ok(rounds.summary(settings, options.pairing)),
+        remaining => Err(DemoError::Remaining(remaining)),
+    }
+}
