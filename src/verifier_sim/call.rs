@@ -191,6 +191,7 @@ impl Env<'_> {
                 Reg { flags: Flags::MAYBE_NULL | Flags::RINGBUF, ..Reg::pointer(Kind::Mem, call.alloc_size) }
             }
             Ret::BtfOrNull(kind) => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::BtfId, kind as u32) },
+            Ret::Btf(kind) => Reg::pointer(Kind::BtfId, kind as u32),
             Ret::BtfTrusted(kind) => Reg { flags: Flags::TRUSTED, ..Reg::pointer(Kind::BtfId, kind as u32) },
             Ret::Other => unsupported!("helper {} is not simulated", Self::helper_label(call.helper)),
         };

@@ -4,6 +4,7 @@ use super::call::Call;
 use super::env::Env;
 use super::mem::Direction;
 use super::reg::{Flags, Kind, Reg};
+use super::spec::Kernel;
 use super::stop::{Step, reject, unsupported};
 
 /// Sizes must be below this (`BPF_MAX_VAR_SIZ`).
@@ -40,8 +41,9 @@ impl Env<'_> {
                 if size == 0 && !how.zero_ok {
                     reject!("invalid zero-sized read");
                 }
-                // Helpers may write what they are given to read, so the write rules apply to both.
-                self.check_stack_bounds(number, &reg, reg.off, i64::from(size), Direction::Write, true)?;
+                // Before Linux 6.15 a helper was taken to write also what it is given to read.
+                let direction = if self.kernel >= Kernel::V6_18 { how.direction } else { Direction::Write };
+                self.check_stack_bounds(number, &reg, reg.off, i64::from(size), direction, true)?;
                 let known = reg.val.bits.is_known();
                 if !known && !self.may_leak_pointers() {
                     reject!(
@@ -53,7 +55,7 @@ impl Env<'_> {
                     call.fills = Some((reg.arg as usize, i64::from(reg.off) + reg.val.bits.value as i64, size));
                     return Ok(());
                 }
-                self.check_stack_readable(number, &reg, reg.off, size, true)
+                self.check_stack_readable(number, &reg, reg.off, size, direction == Direction::Write)
             }
             Kind::BtfId => unsupported!("a helper that reads the kernel's structures needs the kernel's BTF"),
             _ if how.zero_ok && size == 0 && reg.is_null() => Ok(()),

@@ -239,7 +239,6 @@ impl Env<'_> {
                         reject!("invalid bpf_context access off={off} size={}", access.size);
                     }
                 } else {
-                    // A sign-extending load is none of the kernel's context loads.
                     match ctx::read(self.prog, self.kernel, off, access.size) {
                         Some(ctx::Field::Scalar) => {}
                         Some(ctx::Field::Pointer(kind, flags)) => {

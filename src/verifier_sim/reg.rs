@@ -71,10 +71,10 @@ pub(super) enum BtfType {
     UnixSock,
     /// `struct mptcp_sock`.
     MptcpSock,
-    /// `struct socket`.
-    Socket,
     /// `struct task_struct`.
     Task,
+    /// `struct pt_regs`.
+    PtRegs,
 }
 
 impl BtfType {
@@ -88,8 +88,8 @@ impl BtfType {
             Self::Udp6Sock => "udp6_sock",
             Self::UnixSock => "unix_sock",
             Self::MptcpSock => "mptcp_sock",
-            Self::Socket => "socket",
             Self::Task => "task_struct",
+            Self::PtRegs => "pt_regs",
         }
     }
 
@@ -103,8 +103,8 @@ impl BtfType {
             Self::Udp6Sock,
             Self::UnixSock,
             Self::MptcpSock,
-            Self::Socket,
             Self::Task,
+            Self::PtRegs,
         ]
         .into_iter()
         .find(|known| *known as u32 == number)
@@ -112,7 +112,7 @@ impl BtfType {
 
     /// Whether `struct sock_common` is at offset 0, so that helpers for sockets take it.
     pub(super) fn is_sock(self) -> bool {
-        !matches!(self, Self::Socket | Self::Task)
+        !matches!(self, Self::Task | Self::PtRegs)
     }
 }
 

@@ -259,18 +259,17 @@ impl Env<'_> {
         Ok(if zero { Reg::known(0) } else { Reg::UNKNOWN })
     }
 
-    /// Every byte that may be read is initialised; what a helper reads may also be changed by it
+    /// Every byte that may be read is initialised; what a helper is given may also be changed by it
     /// (`check_stack_range_initialized`).
-    pub(super) fn check_stack_readable(&mut self, number: u8, ptr: &Reg, off: i32, size: u32, helper: bool) -> Step {
+    pub(super) fn check_stack_readable(&mut self, number: u8, ptr: &Reg, off: i32, size: u32, changes: bool) -> Step {
         let known = ptr.val.bits.is_known();
-        let extra = if helper { " indirect" } else { "" };
         let off = i64::from(off);
         let (min, max) = if known {
             let min = ptr.val.bits.value as i64 + off;
             (min, min + i64::from(size))
         } else {
             if !self.may_leak_pointers() {
-                reject!("R{number}{extra} variable offset stack access prohibited for !root, var_off={}", ptr.val.bits);
+                reject!("R{number} variable offset stack access prohibited for !root, var_off={}", ptr.val.bits);
             }
             (ptr.val.smin + off, ptr.val.smax + off + i64::from(size))
         };
@@ -282,12 +281,12 @@ impl Env<'_> {
             match slot.bytes[byte] {
                 Byte::Misc => {}
                 kind if kind == Byte::Zero || (kind == Byte::Invalid && uninit) => {
-                    if helper {
+                    if changes {
                         self.cur.frame_mut(frame).slot_mut(index).bytes[byte] = Byte::Misc;
                     }
                 }
                 _ if slot.is_spill() && (slot.reg.is_scalar() || leaks) => {
-                    if helper {
+                    if changes {
                         let slot = self.cur.frame_mut(frame).slot_mut(index);
                         slot.reg = Reg::UNKNOWN;
                         slot.bytes.iter_mut().for_each(scrub_byte);
@@ -296,10 +295,10 @@ impl Env<'_> {
                 _ => {
                     let distance = at - min;
                     if known {
-                        reject!("invalid{extra} read from stack R{number} off {min}+{distance} size {size}");
+                        reject!("invalid read from stack R{number} off {min}+{distance} size {size}");
                     }
                     let bits = ptr.val.bits;
-                    reject!("invalid{extra} read from stack R{number} var_off {bits}+{distance} size {size}");
+                    reject!("invalid read from stack R{number} var_off {bits}+{distance} size {size}");
                 }
             }
         }

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod agreement;
 mod elf;
+mod generate;
 mod isa;
+mod kernel;

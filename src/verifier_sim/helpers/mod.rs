@@ -93,6 +93,8 @@ pub(super) enum Ret {
     RingbufMemOrNull,
     /// A kernel structure, or 0.
     BtfOrNull(BtfType),
+    /// A kernel structure.
+    Btf(BtfType),
     /// A kernel structure that stays valid.
     BtfTrusted(BtfType),
     /// Depends on things that are not simulated.

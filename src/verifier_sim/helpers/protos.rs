@@ -73,7 +73,7 @@ pub(in crate::verifier_sim) fn proto(number: i32, prog: ProgType, kernel: Kernel
         170 => (&[Timer, Func], Ret::Int),
         171 => (&[Timer, Anything, Anything], Ret::Int),
         172 => (&[Timer], Ret::Int),
-        175 => (&[Task], Ret::Other),
+        175 => (&[Task], Ret::Btf(BtfType::PtRegs)),
         176 => (&[MemOut, SizeOrZero, Anything], Ret::Int),
         177 => (&[Mem, Size, MemOrNull, SizeOrZero], Ret::Int),
         178 => (&[BtfSock], Ret::BtfOrNull(BtfType::UnixSock)),

@@ -1,0 +1,90 @@
+//! The real kernel's verdicts on simulated programs.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use byteorder::NativeEndian;
+use sidestep::asm::Insn;
+use sidestep::asm::opcode as op;
+use sidestep::syscall::{
+    BtfBuilder, BtfObject, Map, MapBtf, MapFlags, MapSpec, MapType, ProgSpec, ProgType, Program, UpdateFlags, memlock,
+};
+use sidestep::verifier_sim::spec;
+
+/// Whether this machine can be asked. Without root it says loudly that nothing was compared and returns `false`; where
+/// `CI` is set that is a failure, since CI runs as root.
+pub(crate) fn available(test: &str) -> bool {
+    if nix::unistd::geteuid().is_root() {
+        memlock::raise_if_needed().unwrap();
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{test}: NOT TESTED: it needs root");
+    eprintln!("\n*** {test}: NOT TESTED: it needs root ***\n");
+    false
+}
+
+/// The kernel's maps for a list of map descriptions. Each program type has its own: the first program that uses a
+/// PROG_ARRAY decides which type may use it.
+pub(crate) struct Oracle {
+    msg: Vec<Map>,
+    ops: Vec<Map>,
+}
+
+impl Oracle {
+    /// Creates the maps.
+    pub(crate) fn new(maps: fn() -> Vec<spec::MapSpec>) -> Self {
+        let all = || maps().iter().map(create).collect();
+        Self { msg: all(), ops: all() }
+    }
+
+    /// Whether the kernel accepts the program, and its log if not.
+    pub(crate) fn verdict(&self, program: &spec::ProgramSpec) -> Result<(), String> {
+        let mut insns = program.insns.clone();
+        for insn in &mut insns {
+            if insn.code == op::LD | op::IMM | op::DW && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE) {
+                insn.imm = -1;
+            }
+        }
+        let (prog_type, maps) = match program.prog_type {
+            spec::ProgType::SK_MSG => (ProgType::SkMsg, &self.msg),
+            _ => (ProgType::SockOps, &self.ops),
+        };
+        for load in &program.map_loads {
+            insns[load.insn].imm = maps[load.map].as_fd().as_raw_fd();
+        }
+        let bytes = encode(&insns);
+        let mut request = ProgSpec::new("sim", prog_type, &bytes);
+        request.flags = program.prog_flags;
+        match Program::load(&request) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.log().map_or_else(|| error.to_string(), str::to_owned)),
+        }
+    }
+}
+
+fn encode(insns: &[Insn]) -> Vec<u8> {
+    insns.iter().flat_map(|insn| insn.encode::<NativeEndian>()).collect()
+}
+
+fn create(map: &spec::MapSpec) -> Map {
+    let kind = MapType::from_number(map.map_type);
+    let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
+        .flags(MapFlags::from_bits_retain(map.map_flags));
+    let created = if map.special.is_empty() {
+        Map::create(&request).unwrap()
+    } else {
+        assert_eq!((map.special.len(), map.special[0].name.as_str()), (1, "bpf_spin_lock"));
+        let mut btf = BtfBuilder::new();
+        let int = btf.int("int", 4, true);
+        let lock = btf.structure("bpf_spin_lock", 4, &[("val", int, 0)]);
+        let value = btf.structure("value", map.value_size, &[("lock", lock, map.special[0].offset * 8)]);
+        let object = BtfObject::load(&btf.finish()).unwrap();
+        Map::create(&request.btf(MapBtf { fd: object.as_fd(), key_type_id: int, value_type_id: value })).unwrap()
+    };
+    if let Some(data) = &map.data {
+        created.update(&[0; 4], data, UpdateFlags::empty()).unwrap();
+    }
+    if map.frozen {
+        created.freeze().unwrap();
+    }
+    created
+}
