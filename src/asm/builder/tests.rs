@@ -287,3 +287,35 @@ fn acquire_and_release_name_their_registers() {
     assert_eq!(program.insns()[0], Insn { code: 0xc3, dst: 2, src: 1, off: 4, imm: 0x100 });
     assert_eq!(program.insns()[1], Insn { code: 0xc3, dst: 1, src: 2, off: 4, imm: 0x110 });
 }
+
+/// Calls of the builder against bytes that the kernel has named in its log.
+#[test]
+fn emits_what_the_kernel_calls_by_these_words() {
+    const GOLDEN: &str = include_str!("../../../fixtures/asm/verifier_text.txt");
+    let calls: [(fn(&mut Asm), &str); 20] = [
+        (|a| a.add32(R1, 65537), "(04) w1 += 65537"),
+        (|a| a.add(R6, R2), "(0f) r6 += r2"),
+        (|a| a.sdiv32(R1, R2), "(3c) w1 s/= w2"),
+        (|a| a.mov(R7, FP), "(bf) r7 = r10"),
+        (|a| a.mov_sx(R1, R1, 8), "(bf) r1 = (s8)r1"),
+        (|a| a.mov32_sx(R1, R3, 16), "(bc) w1 = (s16)w3"),
+        (|a| a.neg32(R1), "(84) w1 = -w1"),
+        (|a| a.to_be(R6, 16), "(dc) r6 = be16 r6"),
+        (|a| a.to_le(R1, 64), "(d4) r1 = le64 r1"),
+        (|a| a.bswap(R6, 32), "(d7) r6 = bswap32 r6"),
+        (|a| a.load(Size::DW, R1, FP, -512), "(79) r1 = *(u64 *)(r10 -512)"),
+        (|a| a.load_sx(Size::H, R1, R0, 32), "(89) r1 = *(s16 *)(r0 +32)"),
+        (|a| a.store(Size::DW, FP, -8, R1), "(7b) *(u64 *)(r10 -8) = r1"),
+        (|a| a.store(Size::W, R1, 32, -5), "(62) *(u32 *)(r1 +32) = -5"),
+        (|a| a.atomic(AtomicOp::Xchg, Size::DW, R1, -4, R3), "(db) r3 = atomic64_xchg((u64 *)(r1 -4), r3)"),
+        (|a| a.atomic(AtomicOp::CmpXchg, Size::W, R6, 32, R1), "(c3) r0 = atomic_cmpxchg((u32 *)(r6 +32), r0, r1)"),
+        (|a| a.atomic(AtomicOp::LoadAcquire, Size::B, R3, 8, R6), "(d3) r6 = load_acquire((u8 *)(r3 +8))"),
+        (|a| a.ld_ind(Size::H, R2, -4), "(48) r0 = *(u16 *)skb[r2 + -4]"),
+        (|a| a.load_imm64(R6, 0x1_2345_0000_0010), "(18) r6 = 0x1234500000010"),
+        (|a| a.call(71), "(85) call bpf_msg_redirect_hash#71"),
+    ];
+    for (emit, words) in calls {
+        let line = format!("{} {words}", hex(&built(emit)));
+        assert!(GOLDEN.lines().any(|golden| golden == line), "{line}");
+    }
+}
