@@ -292,7 +292,8 @@ fn acquire_and_release_name_their_registers() {
 #[test]
 fn emits_what_the_kernel_calls_by_these_words() {
     const GOLDEN: &str = include_str!("../../../fixtures/asm/verifier_text.txt");
-    let calls: [(fn(&mut Asm), &str); 20] = [
+    type Case = (fn(&mut Asm), &'static str);
+    let calls: [Case; 20] = [
         (|a| a.add32(R1, 65537), "(04) w1 += 65537"),
         (|a| a.add(R6, R2), "(0f) r6 += r2"),
         (|a| a.sdiv32(R1, R2), "(3c) w1 s/= w2"),
