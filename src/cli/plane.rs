@@ -24,8 +24,7 @@ impl Default for PlaneFlags {
 
 impl PlaneFlags {
     /// The help text of these flags.
-    pub(super) const HELP: &'static str = "\
-  --pairing sequence|four-tuple
+    pub(super) const HELP: &'static str = "  --pairing sequence|four-tuple
                  how the two ends of a connection find each other: by the handshake's sequence numbers (default) or
                  by their addresses (Linux 5.15)
   --readers nonblocking|any
