@@ -100,13 +100,14 @@ pub fn open(kind: Kind, id: u32) -> Result<OwnedFd> {
 pub(super) fn check(kind: Kind, fd: BorrowedFd<'_>) -> Result<()> {
     let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
     let name = std::fs::read_link(&path).map_err(|error| Error::file("look at", &path, &error))?;
-    let mark = match kind {
-        Kind::Prog => "bpf-prog",
-        Kind::Map => "bpf-map",
-        Kind::Link => "bpf_link",
-        Kind::Btf => "btf",
+    // A link that was just made says bpf_link, one that was opened again bpf-link.
+    let marks: &[&str] = match kind {
+        Kind::Prog => &["bpf-prog"],
+        Kind::Map => &["bpf-map"],
+        Kind::Link => &["bpf_link", "bpf-link"],
+        Kind::Btf => &["btf"],
     };
-    if name.to_string_lossy().contains(mark) {
+    if marks.iter().any(|mark| name.to_string_lossy().contains(mark)) {
         return Ok(());
     }
     Err(Error::Invalid(format!("a {} was expected, but the descriptor is of {}", kind.noun(), name.display())))
