@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::{Doing, Error, Result};
 use super::load::Loaded;
 use super::{Snapshot, drain};
-use crate::dataplane::{self, Config, MapRole, Options};
+use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
 use crate::syscall::cgroup::Cgroup;
 use crate::syscall::{AttachType, Link, LinkTarget, prog_attach, prog_detach, prog_query};
 
@@ -39,7 +39,12 @@ pub struct Detached {
 impl Acceleration {
     /// Loads the data plane and attaches it to `cgroup`: connections made from now on are accelerated.
     pub fn start(cgroup: &Cgroup, options: Options, config: Config) -> Result<Self> {
-        let loaded = Loaded::new(&dataplane::build(options)?, config)?;
+        Self::start_plane(cgroup, &dataplane::build(options)?, config)
+    }
+
+    /// The same with a data plane that has been built, and perhaps changed: the sizes of its maps are plain data.
+    pub fn start_plane(cgroup: &Cgroup, plane: &DataPlane, config: Config) -> Result<Self> {
+        let loaded = Loaded::new(plane, config)?;
         // First the verdict: a socket takes the program along when it enters the map.
         let verdict = attach_verdict(&loaded)?;
         let mut acceleration = Self { loaded, config, sock_ops: None, verdict: Some(verdict) };

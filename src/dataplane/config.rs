@@ -9,6 +9,8 @@ pub struct Config {
     pub max_messages: u32,
     /// Most redirected bytes that may wait at one receiver.
     pub max_bytes: u32,
+    /// Sticky tier: most bytes a direction may redirect in all, since nothing tells how many are still unread.
+    pub sticky_bytes: u32,
 }
 
 impl Config {
@@ -17,6 +19,7 @@ impl Config {
     pub(super) const ENABLED: i16 = 0;
     pub(super) const MAX_MESSAGES: i16 = 4;
     pub(super) const MAX_BYTES: i16 = 8;
+    pub(super) const STICKY_BYTES: i16 = 12;
 
     /// The value to write into the map.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
@@ -24,6 +27,7 @@ impl Config {
         bytes[0..4].copy_from_slice(&u32::from(self.enabled).to_ne_bytes());
         bytes[4..8].copy_from_slice(&self.max_messages.to_ne_bytes());
         bytes[8..12].copy_from_slice(&self.max_bytes.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&self.sticky_bytes.to_ne_bytes());
         bytes
     }
 }
@@ -36,6 +40,8 @@ impl Default for Config {
             max_messages: 16,
             // As much as plain TCP lets wait at first: the default of net.ipv4.tcp_rmem[1], 128 KiB.
             max_bytes: 128 * 1024,
+            // What a sender of plain TCP can leave at a receiver that never reads: 2.7 to 3.9 MB were measured.
+            sticky_bytes: 2 << 20,
         }
     }
 }

@@ -180,6 +180,6 @@ pub(super) fn sticky(a: &mut Asm, exits: &mut Exits) {
     a.load(Size::W, R2, R6, sk_msg::SIZE);
     a.add(R1, R2);
     a.load_map_value(R3, MapRole::Config.map_ref(), 0);
-    a.load(Size::W, R2, R3, Config::MAX_BYTES);
+    a.load(Size::W, R2, R3, Config::STICKY_BYTES);
     a.jump(Cond::Gt, R1, R2, behind);
 }

@@ -1,0 +1,76 @@
+//! One connection between two non-blocking sockets of this process.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sidestep::testbed::{accept, connect};
+
+/// How long anything may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for `events`; panics when they do not come.
+pub(crate) fn wait(socket: impl AsFd, events: PollFlags) {
+    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], timeout), Ok(1), "hung: {events:?} did not come");
+}
+
+/// Writes all of it.
+pub(crate) fn send(socket: &TcpStream, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match (&*socket).write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, PollFlags::POLLOUT),
+            Err(error) => panic!("send: {error}"),
+        }
+    }
+}
+
+/// Reads exactly `expected.len()` bytes and compares them.
+pub(crate) fn expect(socket: &TcpStream, expected: &[u8]) {
+    let mut bytes = vec![0; expected.len()];
+    let mut at = 0;
+    while at < bytes.len() {
+        match (&*socket).read(&mut bytes[at..]) {
+            Ok(0) => panic!("end of stream after {at} of {} bytes", bytes.len()),
+            Ok(read) => at += read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, PollFlags::POLLIN),
+            Err(error) => panic!("recv: {error}"),
+        }
+    }
+    assert!(bytes == expected, "other bytes than were sent");
+}
+
+/// Waits for the end of the stream.
+pub(crate) fn expect_end(socket: &TcpStream) {
+    wait(socket, PollFlags::POLLIN);
+    assert_eq!((&*socket).read(&mut [0; 16]).unwrap(), 0, "bytes after the end");
+}
+
+/// A connection to `listener`, accepted: (client, server).
+pub(crate) fn pair(listener: &TcpListener, to: SocketAddr) -> (TcpStream, TcpStream) {
+    let client = connect(to, None).unwrap();
+    wait(&client, PollFlags::POLLOUT);
+    (client, accepted(listener))
+}
+
+/// The next connection of `listener`.
+pub(crate) fn accepted(listener: &TcpListener) -> TcpStream {
+    wait(listener, PollFlags::POLLIN);
+    accept(listener).unwrap().unwrap()
+}
+
+/// `len` bytes that differ with the seed.
+pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
+    // Steele and others, "Fast splittable pseudorandom number generators": the SplitMix64 constants.
+    let mut state = seed;
+    let mut word = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    };
+    (0..len.div_ceil(8)).flat_map(|_| word().to_le_bytes()).take(len).collect()
+}

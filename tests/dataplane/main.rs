@@ -1,0 +1,12 @@
+//! The data plane on the real kernel: every hop past the stack, nothing reordered, nothing misdelivered, nothing left.
+//! Needs root.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod bounds;
+mod detach;
+mod hops;
+mod isolation;
+mod link;
+mod scope;
+mod storm;
