@@ -85,6 +85,6 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(still_there(&objects), [], "something of ours is still in the kernel");
+        assert_eq!(still_there(&objects), Vec::<u32>::new(), "something of ours is still in the kernel");
     }
 }
