@@ -34,6 +34,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The verifier's log, when it was the verifier that refused.
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Self::Syscall(source) | Self::While { source, .. } => source.log(),
+            Self::Assemble(_) | Self::Unsupported { .. } => None,
+        }
+    }
+}
+
 /// Adds what was being done to a failure of the layer below.
 pub(super) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T>;

@@ -4,6 +4,7 @@
 //! detaches: no new connections, soft switch, drain, then nothing of it is left in the kernel.
 
 mod acceleration;
+pub mod check;
 mod drain;
 mod error;
 mod kernel;

@@ -3,6 +3,7 @@
 //! One file a command; each exports its one-line summary and a `run` that takes the rest of the arguments and a
 //! writer. Only [`main`] touches the process's own streams.
 
+mod check;
 mod demo;
 mod dump;
 mod error;
@@ -41,6 +42,7 @@ struct Command {
 /// All commands, in the order `sidestep help` shows them.
 const COMMANDS: &[Command] = &[
     Command { name: "demo", summary: demo::SUMMARY, run: demo::run },
+    Command { name: "check", summary: check::SUMMARY, run: check::run },
     Command { name: "run", summary: run::SUMMARY, run: run::run },
     Command { name: "dump", summary: dump::SUMMARY, run: dump::run },
     Command { name: "exec", summary: exec::SUMMARY, run: exec::run },

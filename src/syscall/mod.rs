@@ -30,7 +30,9 @@ pub mod sysctl;
 pub use btf::{Btf, BtfBuilder, BtfObject};
 pub use errno::Errno;
 pub use error::{Error, Operation, Result};
-pub use link::{Link, LinkDetail, LinkInfo, LinkTarget, iter_reader, prog_attach, prog_detach, prog_query};
+pub use link::{
+    Attachments, Link, LinkDetail, LinkInfo, LinkTarget, attachments, iter_reader, prog_attach, prog_detach, prog_query,
+};
 pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, MapType, UpdateFlags, possible_cpus};
 pub use mountinfo::{Mount, mounts, parse_mountinfo};
 pub use prog::{AttachType, DebugInfo, ProgInfo, ProgSpec, ProgType, Program, RunTimeStats};

@@ -5,6 +5,7 @@ mod support;
 
 mod btf;
 mod cgroup;
+mod check;
 mod link;
 mod map;
 mod pin;

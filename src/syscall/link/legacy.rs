@@ -10,6 +10,29 @@ use crate::syscall::sys::{self, Command};
 
 /// `BPF_F_ALLOW_MULTI` of `include/uapi/linux/bpf.h`.
 const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
+/// `BPF_F_ALLOW_OVERRIDE`.
+const BPF_F_ALLOW_OVERRIDE: u32 = 1 << 0;
+
+/// Who is attached to a target itself (not to its parents).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachments {
+    /// The programs, in the order they run.
+    pub ids: Vec<u32>,
+    /// With which flags the first of them was attached (cgroups).
+    pub flags: u32,
+}
+
+impl Attachments {
+    /// Whether others may be attached beside them, and below.
+    pub fn allows_multi(&self) -> bool {
+        self.flags & BPF_F_ALLOW_MULTI != 0
+    }
+
+    /// Whether a cgroup below may have a program in place of them.
+    pub fn allows_override(&self) -> bool {
+        self.flags & BPF_F_ALLOW_OVERRIDE != 0
+    }
+}
 
 /// Attaches `program` to a cgroup (beside others, `BPF_F_ALLOW_MULTI`) or to a socket map (which has one place only:
 /// the new one replaces the old, unless a link holds it).
@@ -44,6 +67,11 @@ pub fn prog_detach(target: BorrowedFd<'_>, program: BorrowedFd<'_>, attach_type:
 
 /// The ids of the programs attached to a cgroup itself (not to its parents), or to a socket map (5.15).
 pub fn prog_query(target: BorrowedFd<'_>, attach_type: AttachType) -> Result<Vec<u32>> {
+    attachments(target, attach_type).map(|found| found.ids)
+}
+
+/// [`prog_query`] with the flags of the attachment.
+pub fn attachments(target: BorrowedFd<'_>, attach_type: AttachType) -> Result<Attachments> {
     // BPF_CGROUP_MAX_PROGS of kernel/bpf/cgroup.c.
     let mut ids = vec![0_u32; 64];
     loop {
@@ -58,7 +86,7 @@ pub fn prog_query(target: BorrowedFd<'_>, attach_type: AttachType) -> Result<Vec
         match unsafe { sys::bpf(Command::ProgQuery, &mut attr) } {
             Ok(_) => {
                 ids.truncate(attr.prog_cnt as usize);
-                return Ok(ids);
+                return Ok(Attachments { ids, flags: attr.attach_flags });
             }
             Err(Errno::ENOSPC) if ids.len() < 1 << 16 => ids.resize(ids.len() * 4, 0),
             Err(errno) => return Err(Error::call(Operation::Query, format!("a target as {attach_type}"), errno)),

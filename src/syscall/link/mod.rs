@@ -9,7 +9,7 @@ use std::path::Path;
 
 pub use info::{LinkDetail, LinkInfo};
 pub use iter::iter_reader;
-pub use legacy::{prog_attach, prog_detach, prog_query};
+pub use legacy::{Attachments, attachments, prog_attach, prog_detach, prog_query};
 
 use super::error::{Error, Operation, Result};
 use super::prog::AttachType;

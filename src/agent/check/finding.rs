@@ -1,0 +1,173 @@
+//! One question about this machine, its answer, and all of them together.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::syscall::{self, Errno};
+
+/// The answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "answer", content = "detail", rename_all = "snake_case")]
+pub enum Answer {
+    /// Yes; the detail may be empty.
+    Yes(String),
+    /// No, and what was seen.
+    No(String),
+    /// It could not be found out, and why not.
+    Unknown(String),
+}
+
+impl Answer {
+    /// What could not be found out, because of `error`. Missing privileges have findings of their own, so that here the
+    /// error's advice would only repeat them.
+    pub(super) fn untold(error: &syscall::Error) -> Self {
+        Self::Unknown(match error.errno() {
+            Some(errno @ Errno::EPERM) => errno.to_string(),
+            _ => error.to_string(),
+        })
+    }
+}
+
+/// How much depends on a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// Nothing works without.
+    Required,
+    /// A part does not work without, or works worse.
+    Optional,
+}
+
+/// One question and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The group of questions it belongs to.
+    pub family: &'static str,
+    /// The question, as a statement that holds when the answer is yes.
+    pub name: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// How much depends on it.
+    pub need: Need,
+    /// What depends on it.
+    pub why: String,
+    /// What to do when the answer is not yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn new(family: &'static str, need: Need, name: impl Into<String>, answer: Answer) -> Self {
+        Self { family, name: name.into(), answer, need, why: String::new(), remedy: None }
+    }
+
+    /// What depends on it.
+    pub(super) fn why(self, why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..self }
+    }
+
+    /// What to do; kept only when there is something to do.
+    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
+        let remedy = (!matches!(self.answer, Answer::Yes(_))).then(|| remedy.into());
+        Self { remedy, ..self }
+    }
+}
+
+/// All findings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether everything required has been answered with yes.
+    pub ok: bool,
+    /// The findings, in the order they were made.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Sums up `findings`.
+    pub fn new(findings: Vec<Finding>) -> Self {
+        let ok =
+            !findings.iter().any(|finding| finding.need == Need::Required && !matches!(finding.answer, Answer::Yes(_)));
+        Self { ok, findings }
+    }
+
+    /// Prints a line for each finding, the remedy on a line below, and a sum.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut family = "";
+        for finding in &self.findings {
+            if finding.family != family {
+                family = finding.family;
+                writeln!(out, "{family}")?;
+            }
+            let (mark, detail) = match &finding.answer {
+                Answer::Yes(detail) => ("yes", detail),
+                Answer::No(detail) => ("no", detail),
+                Answer::Unknown(detail) => ("?", detail),
+            };
+            let need = if finding.need == Need::Required { "" } else { " (optional)" };
+            let detail =
+                if detail.is_empty() { String::new() } else { format!(": {}", detail.replace('\n', "\n        ")) };
+            writeln!(out, "  {mark:<4}{}{need}{detail}. {}", finding.name, finding.why)?;
+            if let Some(remedy) = &finding.remedy {
+                writeln!(out, "      -> {remedy}")?;
+            }
+        }
+        let count = |wanted: fn(&Answer) -> bool, need| {
+            self.findings.iter().filter(|finding| finding.need == need && wanted(&finding.answer)).count()
+        };
+        let no: fn(&Answer) -> bool = |answer| matches!(answer, Answer::No(_));
+        let unknown: fn(&Answer) -> bool = |answer| matches!(answer, Answer::Unknown(_));
+        let missing = count(no, Need::Required);
+        let untold = count(unknown, Need::Required);
+        let optional = count(no, Need::Optional) + count(unknown, Need::Optional);
+        match (missing, untold) {
+            (0, 0) => writeln!(out, "ok: everything required is there; {optional} optional things are not"),
+            (0, untold) => writeln!(out, "not ok: {untold} required things could not be found out"),
+            (missing, untold) => {
+                writeln!(out, "not ok: {missing} required things are missing, {untold} could not be found out")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(need: Need, answer: Answer) -> Finding {
+        Finding::new("family", need, "it works", answer).why("It matters.").remedy("do this")
+    }
+
+    #[test]
+    fn only_required_things_decide() {
+        let yes = || Answer::Yes(String::new());
+        assert!(Report::new(vec![finding(Need::Required, yes())]).ok);
+        assert!(Report::new(vec![finding(Need::Optional, Answer::No("x".into()))]).ok);
+        assert!(!Report::new(vec![finding(Need::Required, Answer::No("x".into()))]).ok);
+        assert!(!Report::new(vec![finding(Need::Required, Answer::Unknown("x".into()))]).ok);
+    }
+
+    #[test]
+    fn a_remedy_is_shown_only_where_something_is_to_be_done() {
+        let text = |answer| {
+            let mut out = Vec::new();
+            Report::new(vec![finding(Need::Required, answer)]).write(&mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let good = text(Answer::Yes("here".into()));
+        assert_eq!(
+            good,
+            "family\n  yes it works: here. It matters.\nok: everything required is there; 0 optional things are not\n"
+        );
+        let bad = text(Answer::No("gone".into()));
+        assert!(bad.contains("no  it works: gone. It matters.\n      -> do this\nnot ok: 1 required"), "{bad}");
+    }
+
+    #[test]
+    fn json_has_the_answer_beside_the_name() {
+        let json = serde_json::to_value(finding(Need::Optional, Answer::Unknown("EPERM".into()))).unwrap();
+        assert_eq!((json["answer"].as_str(), json["detail"].as_str()), (Some("unknown"), Some("EPERM")));
+        assert_eq!((json["need"].as_str(), json["remedy"].as_str()), (Some("optional"), Some("do this")));
+    }
+}

@@ -1,0 +1,33 @@
+//! What this machine lets sidestep do, found out by trying: `sidestep check`.
+//!
+//! One file a family of probes. Nothing is decided by the kernel's version; what is tried is taken away again.
+
+mod attach;
+mod behaviour;
+mod finding;
+mod helpers;
+mod maps;
+mod privileges;
+mod programs;
+mod system;
+
+use std::path::Path;
+
+pub use finding::{Answer, Finding, Need, Report};
+
+use crate::syscall::memlock;
+
+/// Asks everything; with a cgroup, also who is attached to it.
+pub fn check(cgroup: Option<&Path>) -> Report {
+    // Where this fails, the finding on CAP_SYS_RESOURCE says so.
+    let _ = memlock::raise_if_needed();
+    let mut findings = system::mounts();
+    findings.extend(privileges::all());
+    findings.extend(system::kernel());
+    findings.extend(maps::all());
+    findings.extend(helpers::all());
+    findings.extend(programs::all());
+    findings.extend(attach::all(cgroup));
+    findings.extend(behaviour::all());
+    Report::new(findings)
+}

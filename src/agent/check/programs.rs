@@ -1,0 +1,61 @@
+//! The programs themselves: whether this kernel's verifier takes them. They are loaded, not attached.
+
+use super::finding::{Answer, Finding, Need};
+use crate::agent::{Error, Loaded, TierChoice, choose_tier};
+use crate::dataplane::{self, Config, Options, Pairing, Readers, Tier};
+
+/// One finding a variant of the data plane.
+pub(super) fn all() -> Vec<Finding> {
+    let gated = choose_tier(TierChoice::Gated).map(|(tier, _)| tier).map_err(|error| error.to_string());
+    [
+        (Need::Required, Pairing::Sequence, Ok(Tier::Sticky), "Without it nothing can be accelerated here."),
+        (
+            Need::Optional,
+            Pairing::Sequence,
+            gated.clone(),
+            "It may alternate between redirection and stack; the sticky tier may not.",
+        ),
+        (Need::Optional, Pairing::FourTuple, gated, "It is the fallback where sequence numbers are rewritten."),
+    ]
+    .into_iter()
+    .map(|(need, pairing, tier, why)| {
+        let name = match &tier {
+            Ok(Tier::Sticky) => format!("programs load: {} pairing, sticky tier", pairing.name()),
+            _ => format!("programs load: {} pairing, gated tier", pairing.name()),
+        };
+        let answer = match tier {
+            Ok(tier) => load(Options { pairing, tier, readers: readers(tier) }),
+            Err(why) => Answer::No(why),
+        };
+        Finding::new("programs", need, name, answer)
+            .why(why)
+            .remedy("mend what is missing above; if nothing is, report this with the kernel's version")
+    })
+    .collect()
+}
+
+/// Only the gate can tell how a socket is read.
+fn readers(tier: Tier) -> Readers {
+    match tier {
+        Tier::Gated(_) => Readers::NonBlocking,
+        Tier::Sticky => Readers::Any,
+    }
+}
+
+fn load(options: Options) -> Answer {
+    let loaded =
+        dataplane::build(options).map_err(Error::from).and_then(|plane| Loaded::new(&plane, Config::default()));
+    match loaded {
+        Ok(loaded) => match (loaded.sock_ops.info(), loaded.sk_msg.info()) {
+            (Ok(ops), Ok(msg)) => {
+                Answer::Yes(format!("sock_ops {} and sk_msg {} bytes of machine code", ops.jited_len, msg.jited_len))
+            }
+            _ => Answer::Yes(String::new()),
+        },
+        Err(error) => match (error.verifier_log(), &error) {
+            (Some(_), _) => Answer::No(error.to_string()),
+            (None, Error::Syscall(source) | Error::While { source, .. }) => Answer::untold(source),
+            (None, _) => Answer::Unknown(error.to_string()),
+        },
+    }
+}
