@@ -34,7 +34,7 @@ impl NetNs {
     /// Makes a namespace whose loopback link is up: 127.0.0.1 and ::1 work.
     pub fn with_loopback() -> Result<Self, Error> {
         let netns = Self::new()?;
-        netns.run(|| rtnetlink::set_up("lo"))??;
+        netns.run(|| rtnetlink::set_up(rtnetlink::Link::LOOPBACK))??;
         Ok(netns)
     }
 

@@ -3,10 +3,8 @@
 use std::os::fd::AsFd;
 
 use super::redirect::{self, Family};
+use super::rtnetlink::Link;
 use super::{Addresses, Error, NetNs, rtnetlink};
-
-/// Name of the pods' link, as in Kubernetes.
-const LINK: &str = "eth0";
 
 /// A client's pod and a server's pod.
 ///
@@ -24,7 +22,7 @@ impl Pods {
     pub fn new(ipv6: bool) -> Result<Self, Error> {
         let pods = Self { client: NetNs::new()?, server: NetNs::new()? };
         let server = pods.server.as_fd();
-        pods.client.run(|| rtnetlink::add_veth(LINK, LINK, server))??;
+        pods.client.run(|| rtnetlink::add_veth(server))??;
         let families: &[_] = if ipv6 { &[Family::V4, Family::V6] } else { &[Family::V4] };
         for (pod, is_client) in [(&pods.client, true), (&pods.server, false)] {
             pod.run(|| configure(families, is_client))??;
@@ -38,21 +36,21 @@ impl Pods {
 fn configure(families: &[Family], is_client: bool) -> Result<(), Error> {
     // BBR, the default on some hosts, paces: comparisons would measure its timers.
     sysctl("net/ipv4/tcp_congestion_control", "reno")?;
-    rtnetlink::set_up("lo")?;
-    rtnetlink::set_up(LINK)?;
+    rtnetlink::set_up(Link::LOOPBACK)?;
+    rtnetlink::set_up(Link::POD)?;
     for family in families {
         let addresses = match family {
             Family::V4 => &Addresses::V4,
             Family::V6 => &Addresses::V6,
         };
         let pod = if is_client { addresses.client_pod } else { addresses.server_pod };
-        rtnetlink::add_address(LINK, pod, addresses.prefix)?;
+        rtnetlink::add_address(Link::POD, pod, addresses.prefix)?;
         if pod.is_ipv6() {
             // 127.0.0.0/8 is local as a whole; of IPv6 only what is added.
-            rtnetlink::add_address("lo", addresses.inbound_source, 128)?;
+            rtnetlink::add_address(Link::LOOPBACK, addresses.inbound_source, 128)?;
         }
         // The service's address needs a route, or connect(2) fails before redirection can act.
-        rtnetlink::add_default_route(LINK, pod)?;
+        rtnetlink::add_default_route(Link::POD, pod)?;
     }
     Ok(())
 }

@@ -2,8 +2,6 @@
 //!
 //! Each function works in the network namespace of the calling thread; see [`NetNs::run`](super::NetNs::run).
 
-use std::ffi::CString;
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -42,47 +40,66 @@ const RTN_UNICAST: u8 = 1;
 const ROOT: &str = "run as root (CAP_NET_ADMIN)";
 const VETH: &str = "run as root (CAP_NET_ADMIN), on a kernel with the module veth (CONFIG_VETH)";
 
-/// Makes a veth pair: `name` here, `peer` in the namespace `peer_netns`.
-pub(super) fn add_veth(name: &str, peer: &str, peer_netns: BorrowedFd<'_>) -> Result<(), Error> {
-    let message = Message::new(libc::RTM_NEWLINK, CREATE | EXCL, &link_header(0, 0, 0))
+/// A link of a namespace of the testbed. Both indices are known beforehand, so that none has to be looked up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    name: &'static str,
+    index: u32,
+}
+
+impl Link {
+    /// The loopback link, the first of every namespace: `LOOPBACK_IFINDEX`, include/net/net_namespace.h.
+    pub(super) const LOOPBACK: Self = Self { name: "lo", index: 1 };
+    /// A pod's end of the veth pair, named as in Kubernetes. [`add_veth`] chooses the index.
+    pub(super) const POD: Self = Self { name: "eth0", index: 2 };
+}
+
+/// Makes a veth pair: [`Link::POD`] here and in the namespace `peer`.
+pub(super) fn add_veth(peer: BorrowedFd<'_>) -> Result<(), Error> {
+    let Link { name, index } = Link::POD;
+    let message = Message::new(libc::RTM_NEWLINK, CREATE | EXCL, &link_header(index, 0, 0))
         .attr_str(IFLA_IFNAME, name)
         .nested(IFLA_LINKINFO, |info| {
             info.attr_str(IFLA_INFO_KIND, "veth").nested(IFLA_INFO_DATA, |data| {
                 data.nested(VETH_INFO_PEER, |end| {
-                    end.raw(&link_header(0, 0, 0))
-                        .attr_str(IFLA_IFNAME, peer)
-                        .attr_ne32(IFLA_NET_NS_FD, peer_netns.as_raw_fd() as u32)
+                    end.raw(&link_header(index, 0, 0))
+                        .attr_str(IFLA_IFNAME, name)
+                        .attr_ne32(IFLA_NET_NS_FD, peer.as_raw_fd() as u32)
                 })
             })
         });
-    send(message, || format!("join two pods with a veth pair ({name}, {peer})"), VETH)
+    send(message, || "join two pods with a veth pair".into(), VETH)
 }
 
 /// Sets a link up.
-pub(super) fn set_up(name: &str) -> Result<(), Error> {
+pub(super) fn set_up(link: Link) -> Result<(), Error> {
     let up = libc::IFF_UP as u32;
-    let message = Message::new(libc::RTM_NEWLINK, 0, &link_header(index(name)?, up, up));
-    send(message, || format!("set the link {name} up"), ROOT)
+    let message = Message::new(libc::RTM_NEWLINK, 0, &link_header(link.index, up, up));
+    send(message, || format!("set the link {} up", link.name), ROOT)
 }
 
 /// Adds an address to a link.
-pub(super) fn add_address(name: &str, address: IpAddr, prefix: u8) -> Result<(), Error> {
+pub(super) fn add_address(link: Link, address: IpAddr, prefix: u8) -> Result<(), Error> {
     let (family, bytes) = parts(address);
     // struct ifaddrmsg { u8 family, prefixlen, flags, scope; u32 index; }
     let mut header = [family, prefix, IFA_F_NODAD, 0, 0, 0, 0, 0];
-    header[4..8].copy_from_slice(&index(name)?.to_ne_bytes());
+    header[4..8].copy_from_slice(&link.index.to_ne_bytes());
     let message =
         Message::new(libc::RTM_NEWADDR, CREATE | EXCL, &header).attr(IFA_LOCAL, &bytes).attr(IFA_ADDRESS, &bytes);
-    send(message, || format!("add the address {address}/{prefix} to the link {name}"), "enable IPv6 if it is one")
+    send(
+        message,
+        || format!("add the address {address}/{prefix} to the link {}", link.name),
+        "enable IPv6 if it is one",
+    )
 }
 
 /// Routes everything of the family of `family` out of a link, without a gateway.
-pub(super) fn add_default_route(name: &str, family: IpAddr) -> Result<(), Error> {
+pub(super) fn add_default_route(link: Link, family: IpAddr) -> Result<(), Error> {
     let (family, _) = parts(family);
     // struct rtmsg { u8 family, dst_len, src_len, tos, table, protocol, scope, type; u32 flags; }
     let header = [family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_LINK, RTN_UNICAST, 0, 0, 0, 0];
-    let message = Message::new(libc::RTM_NEWROUTE, CREATE | EXCL, &header).attr_ne32(RTA_OIF, index(name)?);
-    send(message, || format!("route a pod's traffic through the link {name}"), ROOT)
+    let message = Message::new(libc::RTM_NEWROUTE, CREATE | EXCL, &header).attr_ne32(RTA_OIF, link.index);
+    send(message, || format!("route a pod's traffic through the link {}", link.name), ROOT)
 }
 
 fn send(message: Message, what: impl Fn() -> String, remedy: &'static str) -> Result<(), Error> {
@@ -105,20 +122,4 @@ fn parts(address: IpAddr) -> (u8, Vec<u8>) {
         IpAddr::V4(address) => (libc::AF_INET as u8, address.octets().to_vec()),
         IpAddr::V6(address) => (libc::AF_INET6 as u8, address.octets().to_vec()),
     }
-}
-
-/// The index of a link in the calling thread's namespace.
-fn index(name: &str) -> Result<u32, Error> {
-    let text = CString::new(name).unwrap_or_default();
-    // SAFETY: the argument is a live string with a closing zero.
-    let index = unsafe { libc::if_nametoindex(text.as_ptr()) };
-    if index == 0 {
-        return Err(Error::Netlink {
-            what: format!("find the link {name}"),
-            source: io::Error::last_os_error(),
-            kernel_says: None,
-            remedy: ROOT,
-        });
-    }
-    Ok(index)
 }

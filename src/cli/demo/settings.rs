@@ -1,6 +1,10 @@
 //! The demo's flags.
 
+use std::ffi::OsStr;
+
 use lexopt::{Arg, ValueExt};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::cli::plane::PlaneFlags;
@@ -17,7 +21,8 @@ Needs root, cgroup2 and a kernel with nf_tables or an installed iptables; nothin
   --size BYTES   of a request, and of its answer (default 1024)
   --rounds N     times that everything is measured; the table shows medians (default 5)
   --ipv6         use IPv6
-  --cpu N        keep all processes on this CPU: steadier ratios
+  --cpu N|any    keep all processes on this CPU (default: the last one). With `any` the scheduler decides, and the
+                 cost of waking another CPU outweighs and hides the rest
   --json         print JSON
 ";
 
@@ -47,7 +52,7 @@ impl Settings {
             rounds: 5,
             ipv6: false,
             plane: PlaneFlags::default(),
-            cpu: None,
+            cpu: last_cpu(),
             json: false,
         };
         while let Some(argument) = invocation.args.next()? {
@@ -64,12 +69,32 @@ impl Settings {
                 Arg::Long("size") => settings.size = number(invocation, "--size", 1, MAX_SIZE)?,
                 Arg::Long("rounds") => settings.rounds = number(invocation, "--rounds", 1, 1000)?,
                 Arg::Long("ipv6") => settings.ipv6 = true,
-                Arg::Long("cpu") => settings.cpu = Some(number(invocation, "--cpu", 0, 1023)? as usize),
+                Arg::Long("cpu") => settings.cpu = cpu(&invocation.args.value()?)?,
                 Arg::Long("json") => settings.json = true,
                 other => return Err(other.unexpected().into()),
             }
         }
         Ok(Some(settings))
+    }
+}
+
+/// The highest CPU this process may use: the lowest ones serve most interrupts. `None` when nobody can tell.
+fn last_cpu() -> Option<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    (0..CpuSet::count()).rev().find(|&cpu| allowed.is_set(cpu).unwrap_or(false))
+}
+
+/// The value of `--cpu`.
+fn cpu(value: &OsStr) -> Result<Option<usize>, Error> {
+    if value == "any" {
+        return Ok(None);
+    }
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+    match value.to_str().and_then(|text| text.parse().ok()) {
+        Some(cpu) if allowed.is_set(cpu).unwrap_or(false) => Ok(Some(cpu)),
+        _ => Err(Error::Usage(format!(
+            "--cpu takes `any` or the number of a CPU that this process may use, not {value:?}"
+        ))),
     }
 }
 
@@ -97,6 +122,8 @@ mod tests {
     fn reads_flags() {
         let settings = parse(&["--requests", "7", "--size=9", "--ipv6", "--pairing", "four-tuple"]).unwrap().unwrap();
         assert_eq!((settings.requests, settings.size, settings.rounds, settings.ipv6), (7, 9, 5, true));
+        assert!(settings.cpu.is_some());
+        assert_eq!(parse(&["--cpu", "any"]).unwrap().unwrap().cpu, None);
         assert!(parse(&["--help", "--nonsense"]).unwrap().is_none());
     }
 
@@ -107,6 +134,8 @@ mod tests {
             (&["--requests", "many"], "many"),
             (&["--requests"], "--requests"),
             (&["--pairing", "luck"], "four-tuple"),
+            (&["--cpu", "4096"], "CPU"),
+            (&["--cpu", "some"], "CPU"),
             (&["--fast"], "--fast"),
             (&["extra"], "extra"),
         ] {

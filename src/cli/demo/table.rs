@@ -9,12 +9,13 @@ pub(super) fn print(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     let settings = &summary.settings;
     writeln!(
         out,
-        "{} x {} requests of {} bytes a hop over {}, {} pairing; medians of the rounds\n",
+        "{} x {} requests of {} bytes a hop over {}, {} pairing, {}; medians of the rounds\n",
         settings.rounds,
         settings.requests,
         settings.size,
         if settings.ipv6 { "IPv6" } else { "IPv4" },
-        summary.pairing
+        summary.pairing,
+        settings.cpu.map_or("any CPU".to_owned(), |cpu| format!("CPU {cpu}"))
     )?;
     writeln!(out, "{:<20}{:^29}{:^29}{:>11}", "", "latency p50, us", "CPU a request, us", "past the")?;
     writeln!(
