@@ -33,6 +33,7 @@ mod scalar;
 pub mod spec;
 mod stack;
 mod stack_access;
+mod stack_liveness;
 mod state;
 mod stop;
 mod subprog;
@@ -110,7 +111,7 @@ fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
     }
     program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.kernel)?;
     program::check_cfg(env.insns, &mut env.aux)?;
-    liveness::compute(env.insns, &mut env.aux);
+    liveness::compute(env.insns, &mut env.aux, env.prog, env.kernel);
     if program.prog_flags & BPF_F_SLEEPABLE != 0 {
         reject!("Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
     }
