@@ -5,7 +5,7 @@
 //!
 //! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too: `program` checks the program as a
 //! whole, `walk` goes along every path, `alu`, `conditional`, `mem`, `call` and `subprog` are the instructions, `prune` cuts
-//! paths short that an earlier one covers. Registers are [`reg::Reg`]s, whose numbers are [`bounds::Bounds`].
+//! paths short that an earlier one covers. Registers are `reg::Reg`s, whose numbers are `bounds::Bounds`.
 
 mod alu;
 mod args;
