@@ -5,5 +5,7 @@
 mod agreement;
 mod elf;
 mod generate;
+mod history;
 mod isa;
 mod kernel;
+mod pairing;

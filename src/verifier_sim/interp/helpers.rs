@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::machine::Machine;
-use super::map::EINVAL;
+use super::map::{EINVAL, Map};
 
 /// `bpf_map_lookup_elem`.
 const MAP_LOOKUP_ELEM: i32 = 1;
@@ -100,12 +100,17 @@ pub(super) fn plain(machine: &mut Machine, args: &Args) -> Option<Result<u64, Fa
     Some(match args.helper {
         MAP_LOOKUP_ELEM => lookup(machine, args),
         MAP_UPDATE_ELEM => update(machine, args),
-        MAP_DELETE_ELEM => delete(machine, args),
+        // Taking a socket out of a map changes the socket, which is the environment's.
+        MAP_DELETE_ELEM if !names_sock_hash(machine, args) => delete(machine, args),
         GET_SMP_PROCESSOR_ID => Ok(u64::from(machine.cpu)),
         PROBE_READ_KERNEL => probe_read(machine, args),
         PERF_EVENT_OUTPUT | RINGBUF_OUTPUT => output(machine, args),
         _ => return None,
     })
+}
+
+fn names_sock_hash(machine: &Machine, args: &Args) -> bool {
+    args.map(machine, 1).is_ok_and(|number| machine.map(number).is_some_and(Map::is_sock_hash))
 }
 
 fn lookup(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {

@@ -57,6 +57,8 @@ pub struct Map {
     copies: u32,
     elements: BTreeMap<Vec<u8>, Element>,
     sockets: BTreeMap<Vec<u8>, u64>,
+    /// Values of freed socket storage: the next socket's storage gets the same address, as from a slab.
+    free: Vec<RegionId>,
     /// Records sent through a ring buffer, oldest first.
     records: Vec<Vec<u8>>,
     clock: u64,
@@ -94,6 +96,7 @@ impl Map {
             copies: if per_cpu { cpus.max(1) } else { 1 },
             elements: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            free: Vec::new(),
             records: Vec::new(),
             clock: 0,
         })
@@ -307,7 +310,11 @@ impl Map {
 
     /// Frees the storage of `socket`; whether there was one.
     pub fn delete_storage(&mut self, socket: u64) -> bool {
-        self.elements.remove(socket.to_le_bytes().as_slice()).is_some()
+        let removed = self.elements.remove(socket.to_le_bytes().as_slice());
+        if let Some(element) = &removed {
+            self.free.extend(&element.values);
+        }
+        removed.is_some()
     }
 }
 

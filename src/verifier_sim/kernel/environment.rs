@@ -1,0 +1,166 @@
+//! The helpers that need sockets.
+
+use std::collections::BTreeMap;
+
+use super::socket::{Slabs, Socket, SocketId};
+use crate::verifier_sim::interp::{Args, EINVAL, EOPNOTSUPP, Environment, Errno, Fault, Machine, RegionKind};
+
+/// Helper numbers (`enum bpf_func_id`, include/uapi/linux/bpf.h).
+mod id {
+    pub(super) const MAP_DELETE_ELEM: i32 = 3;
+    pub(super) const KTIME_GET_NS: i32 = 5;
+    pub(super) const GET_SOCKET_COOKIE: i32 = 46;
+    pub(super) const SOCK_OPS_CB_FLAGS_SET: i32 = 59;
+    pub(super) const SOCK_HASH_UPDATE: i32 = 70;
+    pub(super) const MSG_REDIRECT_HASH: i32 = 71;
+    pub(super) const SK_STORAGE_GET: i32 = 107;
+    pub(super) const SK_STORAGE_DELETE: i32 = 108;
+    pub(super) const GET_NETNS_COOKIE: i32 = 122;
+}
+
+/// `BPF_SOCK_OPS_ALL_CB_FLAGS` (include/uapi/linux/bpf.h).
+const ALL_CB_FLAGS: u32 = 0x7f;
+/// `BPF_SK_STORAGE_GET_F_CREATE`.
+const STORAGE_CREATE: u64 = 1;
+/// -ENOENT.
+const ENOENT: Errno = -2;
+/// `SK_PASS`; `SK_DROP` is 0.
+const SK_PASS: u64 = 1;
+
+/// All sockets, and the memory of dead ones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sockets {
+    pub(super) all: BTreeMap<SocketId, Socket>,
+    pub(super) slabs: Slabs,
+}
+
+impl Sockets {
+    pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        self.all.get_mut(&id)
+    }
+
+    /// Takes one more reference on the socket's psock, making it when there is none (`sk_psock_init`).
+    pub(super) fn link(&mut self, machine: &mut Machine, id: SocketId) {
+        let Some(socket) = self.all.get_mut(&id) else { return };
+        let slabs = &mut self.slabs;
+        socket.psock.get_or_insert_with(|| slabs.psock(machine)).refs += 1;
+    }
+
+    /// Gives one reference back; the last one takes the unread redirected messages with it (`sk_psock_drop`).
+    pub(super) fn unlink(&mut self, id: SocketId) {
+        let Some(socket) = self.all.get_mut(&id) else { return };
+        let Some(psock) = &mut socket.psock else { return };
+        psock.refs -= 1;
+        if psock.refs == 0
+            && let Some(psock) = socket.psock.take()
+        {
+            self.slabs.free_psock(&psock);
+        }
+    }
+}
+
+/// What a running program is attached to.
+pub(super) struct Running<'a> {
+    pub(super) sockets: &'a mut Sockets,
+    /// The socket in the context.
+    pub(super) socket: SocketId,
+    pub(super) now: u64,
+    /// Whether sockets may be put into maps: only in the callbacks of an established connection
+    /// (`sock_map_op_okay`, net/core/sock_map.c).
+    pub(super) may_enroll: bool,
+    /// The receiver the program chose.
+    pub(super) redirect: Option<SocketId>,
+}
+
+impl Running<'_> {
+    fn socket_argument(&self, machine: &Machine, args: &Args, argument: u8) -> Result<SocketId, Fault> {
+        match machine.memory.kind_at(args.get(argument)?) {
+            Some(RegionKind::Socket(id)) => Ok(id),
+            _ => Err(args.bad(argument, "a socket")),
+        }
+    }
+
+    fn sock_hash(&self, machine: &Machine, args: &Args, argument: u8) -> Result<usize, Fault> {
+        let number = args.map(machine, argument)?;
+        let is_one = machine.map(number).is_some_and(|map| map.is_sock_hash());
+        if is_one { Ok(number) } else { Err(args.bad(argument, "a sockhash")) }
+    }
+
+    fn hash_update(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        let number = self.sock_hash(machine, args, 2)?;
+        let (key, flags) = (args.key(machine, 3, number)?, args.get(4)?);
+        if !self.may_enroll {
+            return Ok(EOPNOTSUPP as u64);
+        }
+        let Some((map, _)) = machine.map_and_memory(number) else { return Ok(EINVAL as u64) };
+        let replaced = map.socket(&key);
+        if let Err(errno) = map.set_socket(&key, self.socket, flags) {
+            return Ok(errno as u64);
+        }
+        self.sockets.link(machine, self.socket);
+        if let Some(replaced) = replaced {
+            self.sockets.unlink(replaced);
+        }
+        Ok(0)
+    }
+
+    fn hash_delete(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        let number = self.sock_hash(machine, args, 1)?;
+        let key = args.key(machine, 2, number)?;
+        let Some((map, _)) = machine.map_and_memory(number) else { return Ok(EINVAL as u64) };
+        let Some(held) = map.socket(&key) else { return Ok(ENOENT as u64) };
+        let _ = map.delete(&key);
+        self.sockets.unlink(held);
+        Ok(0)
+    }
+
+    fn redirect(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        let number = self.sock_hash(machine, args, 2)?;
+        let (key, _flags) = (args.key(machine, 3, number)?, args.get(4)?);
+        self.redirect = machine.map(number).and_then(|map| map.socket(&key));
+        Ok(if self.redirect.is_some() { SK_PASS } else { 0 })
+    }
+
+    fn storage(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        let number = args.map(machine, 1)?;
+        if !machine.map(number).is_some_and(|map| map.is_sk_storage()) {
+            return Err(args.bad(1, "socket storage"));
+        }
+        let socket = self.socket_argument(machine, args, 2)?;
+        if args.helper == id::SK_STORAGE_DELETE {
+            let found = machine.map_and_memory(number).is_some_and(|(map, _)| map.delete_storage(socket));
+            return Ok(if found { 0 } else { ENOENT as u64 });
+        }
+        let (value, flags) = (args.get(3)?, args.get(4)?);
+        let size = machine.map(number).map_or(0, |map| u64::from(map.spec().value_size));
+        let initial = if value == 0 { None } else { Some(machine.memory.slice(value, size)?.to_vec()) };
+        let Some((map, memory)) = machine.map_and_memory(number) else { return Ok(0) };
+        let region = match map.storage(socket) {
+            None if flags & STORAGE_CREATE != 0 => Some(map.storage_or_create(memory, socket, initial.as_deref())),
+            found => found,
+        };
+        Ok(region.map_or(0, |region| region.address()))
+    }
+}
+
+impl Environment for Running<'_> {
+    fn helper(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        match args.helper {
+            id::MAP_DELETE_ELEM => self.hash_delete(machine, args),
+            id::KTIME_GET_NS => Ok(self.now),
+            id::GET_SOCKET_COOKIE => Ok(self.socket),
+            id::GET_NETNS_COOKIE => Ok(self.sockets.all.get(&self.socket).map_or(0, |socket| socket.end.netns)),
+            id::SOCK_OPS_CB_FLAGS_SET => {
+                let flags = args.get(2)? as u32;
+                if let Some(socket) = self.sockets.get_mut(self.socket) {
+                    socket.cb_flags = flags & ALL_CB_FLAGS;
+                }
+                Ok(u64::from(flags & !ALL_CB_FLAGS))
+            }
+            id::SOCK_HASH_UPDATE => self.hash_update(machine, args),
+            id::MSG_REDIRECT_HASH => self.redirect(machine, args),
+            id::SK_STORAGE_GET | id::SK_STORAGE_DELETE => self.storage(machine, args),
+            other => Err(Fault::UnknownHelper(other)),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Where the simulated kernel keeps the fields programs read through fault-safe loads.
+//!
+//! The numbers are nobody's: a program that works here and on a real kernel has taken its offsets from the layout.
+
+/// Bytes of each structure.
+pub(super) const STRUCT_SIZE: usize = 1024;
+
+pub(super) const COPIED_SEQ: usize = 0x2f0;
+pub(super) const WRITE_SEQ: usize = 0x2e4;
+pub(super) const LOCK_OWNED: usize = 0x09c;
+pub(super) const RCVLOWAT: usize = 0x0a8;
+pub(super) const SHUTDOWN: usize = 0x211;
+pub(super) const SOCKET: usize = 0x220;
+pub(super) const USER_DATA: usize = 0x1f8;
+pub(super) const FILE: usize = 0x018;
+pub(super) const F_FLAGS: usize = 0x044;
+pub(super) const INGRESS_MSG: usize = 0x130;
+pub(super) const REFCNT: usize = 0x1ac;
+
+/// The byte offset of a field, named as BTF names it; `None` for fields the simulated kernel does not have.
+pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
+    let offset = match (structure, path) {
+        ("tcp_sock", "copied_seq") => COPIED_SEQ,
+        ("tcp_sock", "write_seq") => WRITE_SEQ,
+        ("sock", "sk_lock.owned") => LOCK_OWNED,
+        ("sock", "sk_rcvlowat") => RCVLOWAT,
+        ("sock", "sk_shutdown") => SHUTDOWN,
+        ("sock", "sk_socket") => SOCKET,
+        ("sock", "sk_user_data") => USER_DATA,
+        ("socket", "file") => FILE,
+        ("file", "f_flags") => F_FLAGS,
+        ("sk_psock", "ingress_msg") => INGRESS_MSG,
+        ("sk_psock", "refcnt.refs.counter") => REFCNT,
+        _ => return None,
+    };
+    Some(offset as u16)
+}

@@ -1,0 +1,219 @@
+//! A simulated kernel: TCP sockets, namespaces, NAT and both receive queues, with real programs attached.
+//!
+//! A [`World`] runs a sock_ops and an sk_msg program in the interpreter wherever a kernel would. Nothing happens by
+//! itself: whoever drives the world says when a segment or an acknowledgement arrives and when a thread inside a system call
+//! goes on. So every interleaving that a real kernel can show is a sequence of calls, and can be replayed.
+//!
+//! What is modelled, after net/ipv4/tcp_bpf.c, net/core/skmsg.c and net/core/sock_map.c:
+//!
+//! - sendmsg of a member runs the sk_msg program under the socket's lock; the message of verdict "redirect" is put into the
+//!   peer's queue later, without that lock, and fails with EPIPE if the peer has left the map meanwhile;
+//! - recvmsg of a member reads redirected messages first, but goes to the stack for the whole call if at its beginning
+//!   only stack bytes wait;
+//! - while a thread holds a socket, segments and acknowledgements wait in its backlog, and are processed before it lets go;
+//! - a socket that leaves the map loses its unread redirected messages when the last reference on its psock goes;
+//! - memory of closed sockets, their storage and their psocks is given out again at the same addresses.
+//!
+//! Segments are neither lost nor reordered: TCP repairs that below everything modelled here.
+
+mod callback;
+mod environment;
+mod layout;
+mod socket;
+mod transfer;
+
+use std::collections::VecDeque;
+
+use super::interp::{Machine, Program, Trap};
+use environment::Sockets;
+
+pub use layout::offset_of;
+pub use socket::{Address, Chunk, End, Socket, SocketId};
+
+/// Something that must never happen with correct programs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A program faulted.
+    #[error("the {0} program faulted at {1}")]
+    Trap(&'static str, Trap),
+    /// The sk_msg program returned SK_DROP, which makes every later send fail (EACCES).
+    #[error("a message of socket {0} was dropped")]
+    Dropped(SocketId),
+    /// A message was on its way past the stack when its receiver left the map (EPIPE).
+    #[error("socket {from} could not send: socket {to} left the map meanwhile")]
+    BrokenPipe {
+        /// The sender.
+        from: SocketId,
+        /// The receiver.
+        to: SocketId,
+    },
+}
+
+/// The simulated kernel.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Memory and maps.
+    pub machine: Machine,
+    sockets: Sockets,
+    sock_ops: Program,
+    sk_msg: Program,
+    members: usize,
+    next: SocketId,
+    now: u64,
+    sock_ops_context: super::interp::RegionId,
+    sk_msg_context: super::interp::RegionId,
+}
+
+impl World {
+    /// A kernel with both programs attached: `sk_msg` to the sockhash that is map number `members` of `machine`.
+    pub fn new(mut machine: Machine, sock_ops: Program, sk_msg: Program, members: usize) -> Self {
+        let [sock_ops_context, sk_msg_context] = callback::contexts(&mut machine);
+        Self {
+            machine,
+            sockets: Sockets::default(),
+            sock_ops,
+            sk_msg,
+            members,
+            next: 1,
+            now: 0,
+            sock_ops_context,
+            sk_msg_context,
+        }
+    }
+
+    /// A socket that was made and is not freed.
+    pub fn socket(&self, id: SocketId) -> Option<&Socket> {
+        self.sockets.all.get(&id)
+    }
+
+    /// All sockets that were made and are not freed.
+    pub fn socket_ids(&self) -> Vec<SocketId> {
+        self.sockets.all.keys().copied().collect()
+    }
+
+    fn get(&mut self, id: SocketId) -> Option<&mut Socket> {
+        self.sockets.get_mut(id)
+    }
+
+    fn create(&mut self, end: End, peer_isn: u32, peer: SocketId, accepted: bool) -> SocketId {
+        let id = self.next;
+        self.next += 1;
+        let (visible, kernel, file_regions) = self.sockets.slabs.socket(&mut self.machine, id);
+        let rcv_nxt = peer_isn.wrapping_add(1);
+        let socket = Socket {
+            end,
+            peer,
+            visible,
+            kernel,
+            file_regions,
+            established: accepted,
+            accepted,
+            closed: false,
+            cb_flags: 0,
+            write_seq: end.isn.wrapping_add(1),
+            rcv_nxt,
+            copied_seq: rcv_nxt,
+            rcvlowat: 1,
+            shutdown: 0,
+            owned: false,
+            sent: 0,
+            wire: VecDeque::new(),
+            acks: 0,
+            receive_queue: VecDeque::new(),
+            backlog: VecDeque::new(),
+            psock: None,
+            carry: None,
+            reading: None,
+        };
+        self.sockets.all.insert(id, socket);
+        id
+    }
+
+    /// Connects: the client is established and had its callback; the server's end still waits for the last ACK.
+    ///
+    /// `sequence_shift` is what a middlebox adds to the client's sequence numbers, 0 for none.
+    ///
+    /// # Errors
+    ///
+    /// As all that run programs: a [`Failure`] when a program misbehaves.
+    pub fn connect(&mut self, client: End, server: End, sequence_shift: u32) -> Result<(SocketId, SocketId), Failure> {
+        let (first, second) = (self.next, self.next + 1);
+        self.create(client, server.isn, second, true);
+        self.create(server, client.isn.wrapping_add(sequence_shift), first, false);
+        self.established(first, true)?;
+        Ok((first, second))
+    }
+
+    /// The last ACK of the handshake arrives at the server's end.
+    pub fn finish_handshake(&mut self, server: SocketId) -> Result<(), Failure> {
+        match self.get(server) {
+            Some(socket) if !socket.established && !socket.closed => socket.established = true,
+            _ => return Ok(()),
+        }
+        self.established(server, false)
+    }
+
+    /// accept(2) returns the server's end.
+    pub fn accept(&mut self, server: SocketId) {
+        if let Some(socket) = self.get(server).filter(|socket| socket.established) {
+            socket.accepted = true;
+        }
+    }
+
+    /// fcntl(2) sets or clears O_NONBLOCK.
+    pub fn set_nonblocking(&mut self, id: SocketId, nonblocking: bool) {
+        if let Some(socket) = self.get(id) {
+            socket.end.nonblocking = nonblocking;
+        }
+    }
+
+    /// setsockopt(2) of SO_RCVLOWAT.
+    pub fn set_rcvlowat(&mut self, id: SocketId, bytes: u32) {
+        if let Some(socket) = self.get(id) {
+            socket.rcvlowat = bytes;
+        }
+    }
+
+    /// shutdown(2) of the reading half.
+    pub fn shutdown_read(&mut self, id: SocketId) {
+        if let Some(socket) = self.get(id) {
+            socket.shutdown |= 1;
+        }
+    }
+
+    /// close(2). Threads inside a system call keep a socket open, so then nothing happens.
+    pub fn close(&mut self, id: SocketId) {
+        let Some(socket) = self.get(id) else { return };
+        if socket.closed || socket.carry.is_some() || socket.reading.is_some() || !socket.accepted {
+            return;
+        }
+        socket.closed = true;
+        for _ in 0..self.machine.map(self.members).map_or(0, |map| map.entries_of(id)) {
+            self.sockets.unlink(id);
+        }
+        for map in self.machine.maps_mut() {
+            map.forget_socket(id);
+            if map.is_sk_storage() {
+                map.delete_storage(id);
+            }
+        }
+        self.free_closed();
+    }
+
+    /// Frees the sockets that nobody refers to any more.
+    fn free_closed(&mut self) {
+        let carried_to: Vec<_> = self.sockets.all.values().filter_map(Socket::redirecting_to).collect();
+        let free: Vec<_> = self
+            .sockets
+            .all
+            .iter()
+            .filter(|(id, socket)| socket.closed && socket.wire.is_empty() && !carried_to.contains(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in free {
+            if let Some(socket) = self.sockets.all.remove(&id) {
+                self.sockets.slabs.free_socket(&socket);
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Sockets: their TCP state, their two receive queues, and the memory in which programs see them.
+
+use std::collections::VecDeque;
+
+use super::layout;
+use crate::verifier_sim::interp::{Access, Machine, RegionId, RegionKind};
+
+/// A socket's number: its cookie, never given twice.
+pub type SocketId = u64;
+
+/// Size of `struct bpf_sock` (include/uapi/linux/bpf.h).
+const BPF_SOCK_SIZE: usize = 80;
+/// `SK_USER_DATA_NOCOPY | SK_USER_DATA_PSOCK` (include/net/sock.h).
+const USER_DATA_FLAGS: u64 = 0b101;
+/// `O_NONBLOCK`.
+const O_NONBLOCK: u32 = 0o4000;
+
+/// Consecutive bytes of what one socket has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Who sent them.
+    pub from: SocketId,
+    /// Number of the first byte in everything that socket has sent.
+    pub start: u32,
+    /// How many.
+    pub len: u32,
+}
+
+impl Chunk {
+    /// Cuts off the first `len` bytes.
+    pub(super) fn split(&mut self, len: u32) -> Self {
+        let head = Self { len: len.min(self.len), ..*self };
+        self.start += head.len;
+        self.len -= head.len;
+        head
+    }
+}
+
+/// An address and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// IPv4 address in host byte order.
+    pub ip: u32,
+    /// Port in host byte order.
+    pub port: u16,
+}
+
+/// How one end of a connection is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// Whether its cgroup has the sock_ops program.
+    pub in_cgroup: bool,
+    /// Its own address, as it sees it.
+    pub local: Address,
+    /// Its peer's address, as it sees it.
+    pub remote: Address,
+    /// Its initial sequence number.
+    pub isn: u32,
+    /// Whether its file is O_NONBLOCK.
+    pub nonblocking: bool,
+}
+
+/// Something that arrived while a thread held the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packet {
+    Data(Chunk),
+    Ack,
+}
+
+/// What makes a socket a member of socket maps (`struct sk_psock`).
+#[derive(Clone, Debug)]
+pub(super) struct Psock {
+    pub(super) region: RegionId,
+    pub(super) refs: u32,
+    /// Redirected messages not yet read (`ingress_msg`).
+    pub(super) queue: VecDeque<Chunk>,
+}
+
+/// A thread inside sendmsg whose message has the verdict "redirect" and is not yet in the peer's queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carry {
+    pub(super) chunk: Chunk,
+    pub(super) to: SocketId,
+}
+
+/// A thread inside recvmsg.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Through the stack (`tcp_recvmsg`), or the queue of redirected messages.
+    pub(super) stack: bool,
+    pub(super) locked: bool,
+    pub(super) left: u32,
+    pub(super) copied: u32,
+}
+
+/// One socket.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    pub(super) end: End,
+    pub(super) peer: SocketId,
+    pub(super) visible: RegionId,
+    pub(super) kernel: RegionId,
+    pub(super) file_regions: [RegionId; 2],
+    pub(super) established: bool,
+    pub(super) accepted: bool,
+    pub(super) closed: bool,
+    pub(super) cb_flags: u32,
+    pub(super) write_seq: u32,
+    pub(super) rcv_nxt: u32,
+    pub(super) copied_seq: u32,
+    pub(super) rcvlowat: u32,
+    pub(super) shutdown: u8,
+    pub(super) owned: bool,
+    /// Bytes taken from the application.
+    pub(super) sent: u32,
+    pub(super) wire: VecDeque<Chunk>,
+    pub(super) acks: u32,
+    pub(super) receive_queue: VecDeque<Chunk>,
+    pub(super) backlog: VecDeque<Packet>,
+    pub(super) psock: Option<Psock>,
+    pub(super) carry: Option<Carry>,
+    pub(super) reading: Option<Reading>,
+}
+
+impl Socket {
+    /// Number of the next byte the application will hand over, counted from 0.
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// The socket at the other end.
+    pub fn peer(&self) -> SocketId {
+        self.peer
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether accept(2) has returned it, or connect(2) has made it.
+    pub fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    /// Whether its file is O_NONBLOCK.
+    pub fn is_nonblocking(&self) -> bool {
+        self.end.nonblocking
+    }
+
+    /// SO_RCVLOWAT.
+    pub fn rcvlowat(&self) -> u32 {
+        self.rcvlowat
+    }
+
+    /// RCV_SHUTDOWN (1) and SEND_SHUTDOWN (2) bits.
+    pub fn shutdown_bits(&self) -> u8 {
+        self.shutdown
+    }
+
+    /// Whether it is a member of a socket map.
+    pub fn is_member(&self) -> bool {
+        self.psock.is_some()
+    }
+
+    /// Messages and bytes in its queue of redirected messages.
+    pub fn redirected_waiting(&self) -> (usize, u32) {
+        let Some(psock) = &self.psock else { return (0, 0) };
+        (psock.queue.len(), psock.queue.iter().map(|chunk| chunk.len).sum())
+    }
+
+    /// Its network namespace, local and remote address.
+    pub fn addresses(&self) -> (u64, Address, Address) {
+        (self.end.netns, self.end.local, self.end.remote)
+    }
+
+    /// The receiver of the message that is on its way past the stack, if there is one.
+    pub fn redirecting_to(&self) -> Option<SocketId> {
+        self.carry.map(|carry| carry.to)
+    }
+
+    /// Whether bytes of any path wait to be read.
+    pub fn has_unread(&self) -> bool {
+        !self.receive_queue.is_empty() || self.redirected_waiting().0 > 0 || !self.backlog.is_empty()
+    }
+
+    /// Writes what programs may see of this socket into the machine's memory.
+    pub(super) fn publish(&self, machine: &mut Machine) {
+        let user_data = self.psock.as_ref().map_or(0, |psock| psock.region.address() | USER_DATA_FLAGS);
+        let [socket, file] = self.file_regions;
+        let sk = machine.memory.bytes_mut(self.kernel);
+        put(sk, layout::COPIED_SEQ, &self.copied_seq.to_le_bytes());
+        put(sk, layout::WRITE_SEQ, &self.write_seq.to_le_bytes());
+        put(sk, layout::LOCK_OWNED, &u32::from(self.owned).to_le_bytes());
+        put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
+        put(sk, layout::SHUTDOWN, &[self.shutdown]);
+        put(sk, layout::SOCKET, &(if self.accepted { socket.address() } else { 0 }).to_le_bytes());
+        put(sk, layout::USER_DATA, &user_data.to_le_bytes());
+        put(machine.memory.bytes_mut(socket), layout::FILE, &file.address().to_le_bytes());
+        let flags = if self.end.nonblocking { O_NONBLOCK } else { 0 };
+        put(machine.memory.bytes_mut(file), layout::F_FLAGS, &flags.to_le_bytes());
+        if let Some(psock) = &self.psock {
+            let head = psock.region.address() + layout::INGRESS_MSG as u64;
+            // Where a message would be does not matter: only an empty list points to itself.
+            let next = if psock.queue.is_empty() { head } else { head + 0x1000 };
+            let bytes = machine.memory.bytes_mut(psock.region);
+            put(bytes, layout::INGRESS_MSG, &next.to_le_bytes());
+            put(bytes, layout::REFCNT, &psock.refs.to_le_bytes());
+        }
+    }
+}
+
+fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
+    bytes[offset..offset + value.len()].copy_from_slice(value);
+}
+
+/// Freed kernel objects, to be given out again at the same address: TCP sockets are SLAB_TYPESAFE_BY_RCU, so a stale
+/// address reads another socket's state, not an error.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slabs {
+    sockets: Vec<(RegionId, RegionId, [RegionId; 2])>,
+    psocks: Vec<RegionId>,
+}
+
+impl Slabs {
+    /// Memory for socket `id`.
+    pub(super) fn socket(&mut self, machine: &mut Machine, id: SocketId) -> (RegionId, RegionId, [RegionId; 2]) {
+        let kind = RegionKind::Socket(id);
+        if let Some(old) = self.sockets.pop() {
+            machine.memory.reuse(old.0, kind, vec![0; BPF_SOCK_SIZE]);
+            return old;
+        }
+        let visible = machine.memory.add(kind, Access::Read, vec![0; BPF_SOCK_SIZE]);
+        let [kernel, socket, file] =
+            [(); 3].map(|()| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
+        machine.memory.set_shadow(visible, kernel);
+        (visible, kernel, [socket, file])
+    }
+
+    /// The socket's memory may be given out again.
+    pub(super) fn free_socket(&mut self, socket: &Socket) {
+        self.sockets.push((socket.visible, socket.kernel, socket.file_regions));
+    }
+
+    pub(super) fn psock(&mut self, machine: &mut Machine) -> Psock {
+        let region = self
+            .psocks
+            .pop()
+            .unwrap_or_else(|| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
+        Psock { region, refs: 0, queue: VecDeque::new() }
+    }
+
+    pub(super) fn free_psock(&mut self, psock: &Psock) {
+        self.psocks.push(psock.region);
+    }
+}

@@ -1,0 +1,212 @@
+//! Bytes on their way: sendmsg, the wire, recvmsg. Each call is one step that other threads cannot split.
+
+use super::callback::Verdict;
+use super::socket::{Carry, Chunk, Packet, Reading, SocketId};
+use super::{Failure, World};
+
+impl World {
+    /// A thread calls sendmsg with `len` bytes. It returns at once, unless the message goes past the stack: then
+    /// [`World::finish_send`] carries it on. Nothing happens while another thread is in the way.
+    pub fn send(&mut self, id: SocketId, len: u32) -> Result<(), Failure> {
+        let Some(socket) = self.get(id) else { return Ok(()) };
+        if socket.closed || socket.owned || socket.carry.is_some() || !socket.accepted || len == 0 {
+            return Ok(());
+        }
+        let chunk = Chunk { from: id, start: socket.sent, len };
+        socket.sent += len;
+        let member = socket.psock.is_some();
+        if !member {
+            self.push(chunk);
+            return Ok(());
+        }
+        // `tcp_bpf_sendmsg` holds a reference on the psock from here to its end.
+        self.sockets.link(&mut self.machine, id);
+        self.hold(id, true);
+        let verdict = self.run_sk_msg(id, len)?;
+        match verdict {
+            Verdict::Drop => return Err(Failure::Dropped(id)),
+            Verdict::Redirect(to) => {
+                if let Some(socket) = self.get(id) {
+                    socket.carry = Some(Carry { chunk, to });
+                }
+                self.release(id)?;
+            }
+            Verdict::Pass => {
+                self.push(chunk);
+                self.release(id)?;
+                self.sockets.unlink(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The thread of a redirected message puts it into the receiver's queue and returns, unless the receiver is held.
+    pub fn finish_send(&mut self, id: SocketId) -> Result<(), Failure> {
+        let Some(Carry { chunk, to }) = self.socket(id).and_then(|socket| socket.carry) else { return Ok(()) };
+        let target = self.get(to);
+        if target.as_ref().is_some_and(|target| target.owned) {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        match target {
+            Some(target) if !target.closed => match &mut target.psock {
+                Some(psock) => psock.queue.push_back(chunk),
+                None => result = Err(Failure::BrokenPipe { from: id, to }),
+            },
+            // The receiver was closed: the sender learns it, as on the stack.
+            _ => {}
+        }
+        if let Some(socket) = self.get(id) {
+            socket.carry = None;
+        }
+        self.sockets.unlink(id);
+        self.free_closed();
+        result
+    }
+
+    /// Hands a chunk to the stack.
+    fn push(&mut self, chunk: Chunk) {
+        if let Some(socket) = self.get(chunk.from) {
+            socket.write_seq = socket.write_seq.wrapping_add(chunk.len);
+            socket.wire.push_back(chunk);
+        }
+    }
+
+    /// The oldest segment of `from` arrives at its peer.
+    pub fn deliver(&mut self, from: SocketId) -> Result<(), Failure> {
+        let Some(sender) = self.socket(from) else { return Ok(()) };
+        let to = sender.peer;
+        if self.socket(to).is_some_and(|peer| !peer.established && !peer.closed) {
+            return Ok(());
+        }
+        let Some(chunk) = self.get(from).and_then(|sender| sender.wire.pop_front()) else { return Ok(()) };
+        let mut arrived = false;
+        if let Some(peer) = self.get(to).filter(|peer| !peer.closed) {
+            if peer.owned {
+                peer.backlog.push_back(Packet::Data(chunk));
+            } else {
+                arrived = true;
+            }
+        }
+        if arrived {
+            self.receive(to, chunk);
+        }
+        self.free_closed();
+        Ok(())
+    }
+
+    fn receive(&mut self, id: SocketId, chunk: Chunk) {
+        if let Some(socket) = self.get(id) {
+            socket.rcv_nxt = socket.rcv_nxt.wrapping_add(chunk.len);
+            socket.receive_queue.push_back(chunk);
+        }
+        if let Some(sender) = self.get(chunk.from) {
+            sender.acks += 1;
+        }
+    }
+
+    /// An acknowledgement arrives at the socket that sent the bytes.
+    pub fn deliver_ack(&mut self, id: SocketId) -> Result<(), Failure> {
+        let Some(socket) = self.get(id).filter(|socket| socket.acks > 0) else { return Ok(()) };
+        socket.acks -= 1;
+        if socket.owned {
+            socket.backlog.push_back(Packet::Ack);
+            return Ok(());
+        }
+        self.acknowledged(id)
+    }
+
+    fn hold(&mut self, id: SocketId, owned: bool) {
+        if let Some(socket) = self.get(id) {
+            socket.owned = owned;
+        }
+    }
+
+    /// `release_sock`: what waited in the backlog is processed while the socket is still held.
+    fn release(&mut self, id: SocketId) -> Result<(), Failure> {
+        while let Some(packet) = self.get(id).and_then(|socket| socket.backlog.pop_front()) {
+            match packet {
+                Packet::Data(chunk) => self.receive(id, chunk),
+                Packet::Ack => self.acknowledged(id)?,
+            }
+        }
+        self.hold(id, false);
+        Ok(())
+    }
+
+    /// A thread calls recvmsg for up to `want` bytes and decides which queue it reads. [`World::step_recv`] goes on.
+    pub fn recv(&mut self, id: SocketId, want: u32) {
+        let Some(socket) = self.get(id) else { return };
+        if socket.closed || socket.reading.is_some() || !socket.accepted || want == 0 {
+            return;
+        }
+        // `tcp_bpf_recvmsg`: the stack if only the stack has bytes, else the redirected messages.
+        let member = socket.psock.is_some();
+        let stack = !member || (!socket.receive_queue.is_empty() && socket.redirected_waiting().0 == 0);
+        socket.reading = Some(Reading { stack, locked: false, left: want, copied: 0 });
+        if member && !stack {
+            self.sockets.link(&mut self.machine, id);
+        }
+    }
+
+    /// The reading thread goes on: takes the socket, copies one chunk, or lets go and returns.
+    pub fn step_recv(&mut self, id: SocketId) -> Result<Option<Chunk>, Failure> {
+        let Some(socket) = self.get(id) else { return Ok(None) };
+        let Some(mut reading) = socket.reading else { return Ok(None) };
+        if !reading.locked {
+            if !socket.owned {
+                socket.owned = true;
+                socket.reading = Some(Reading { locked: true, ..reading });
+            }
+            return Ok(None);
+        }
+        let queue =
+            if reading.stack { Some(&mut socket.receive_queue) } else { socket.psock.as_mut().map(|p| &mut p.queue) };
+        if let Some(queue) = queue
+            && reading.left > 0
+            && let Some(front) = queue.front_mut()
+        {
+            let taken = front.split(reading.left);
+            if front.len == 0 {
+                queue.pop_front();
+            }
+            if reading.stack {
+                socket.copied_seq = socket.copied_seq.wrapping_add(taken.len);
+            }
+            reading.left -= taken.len;
+            reading.copied += taken.len;
+            socket.reading = Some(reading);
+            return Ok(Some(taken));
+        }
+        // A blocking reader of the stack that has something processes its backlog and looks again
+        // (`__sk_flush_backlog` in `tcp_recvmsg_locked`).
+        if reading.stack
+            && reading.copied > 0
+            && reading.left > 0
+            && !socket.end.nonblocking
+            && !socket.backlog.is_empty()
+        {
+            self.release(id)?;
+            self.hold(id, true);
+            return Ok(None);
+        }
+        self.release(id)?;
+        if let Some(socket) = self.get(id) {
+            socket.reading = None;
+        }
+        if !reading.stack {
+            self.sockets.unlink(id);
+        }
+        Ok(None)
+    }
+
+    /// Whether a thread is inside recvmsg.
+    pub fn is_reading(&self, id: SocketId) -> bool {
+        self.socket(id).is_some_and(|socket| socket.reading.is_some())
+    }
+
+    /// Whether bytes of this socket are on the wire.
+    pub fn is_sending(&self, id: SocketId) -> bool {
+        self.socket(id).is_some_and(|socket| !socket.wire.is_empty() || socket.carry.is_some())
+    }
+}

@@ -1,0 +1,401 @@
+//! Random histories of connections in the simulated kernel, and what must hold in every one of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use sidestep::asm;
+use sidestep::dataplane::{self, Config, DataPlane, KernelOffsets, MapKind, MapRole, Options, Pairing, Readers, Tier};
+use sidestep::verifier_sim::interp::{Machine, Program};
+use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World, offset_of};
+use sidestep::verifier_sim::spec::{MapLoad, MapSpec, map_type};
+
+/// Bounds so small that histories run into them.
+pub(crate) const CONFIG: Config = Config { enabled: true, max_messages: 3, max_bytes: 5000, sticky_bytes: 5000 };
+
+/// Offset of `flags` in a socket's storage, and its bit for "neither end may redirect any more"
+/// (src/dataplane/storage.rs).
+const STORAGE_FLAGS: usize = 12;
+const LEAVING: u8 = 1;
+
+/// The offsets of the simulated kernel.
+pub(crate) fn offsets() -> KernelOffsets {
+    KernelOffsets::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path)).unwrap()
+}
+
+/// The programs of the gated tier.
+pub(crate) fn gated(pairing: Pairing) -> DataPlane {
+    let options = Options { pairing, tier: Tier::Gated(offsets()), readers: Readers::NonBlocking };
+    dataplane::build(options).unwrap()
+}
+
+/// One step of a history. Numbers choose among the sockets there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    Connect(Connect),
+    Handshake(u8),
+    Accept(u8),
+    Send(u8, u16),
+    FinishSend(u8),
+    Deliver(u8),
+    Ack(u8),
+    Recv(u8, u16),
+    StepRecv(u8),
+    Close(u8),
+    RcvLowAt(u8, u8),
+    NonBlocking(u8, bool),
+    ShutdownRead(u8),
+    Switch(bool),
+    Evict,
+    Cpu(bool),
+}
+
+/// What a connection is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connect {
+    /// Whether the client is in the namespace of its server.
+    same_namespace: bool,
+    /// Few ports, so that addresses are used again.
+    client_port: u8,
+    /// Whether REDIRECT rewrites the server's local address.
+    redirect: bool,
+    client_in_cgroup: bool,
+    server_in_cgroup: bool,
+    client_nonblocking: bool,
+    server_nonblocking: bool,
+    /// Whether something on the way rewrites sequence numbers.
+    rewritten: bool,
+    isn: (u32, u32),
+}
+
+fn connect() -> impl Strategy<Value = Op> {
+    let mostly = || prop::bool::weighted(0.9);
+    let flags =
+        (any::<bool>(), 0..3_u8, any::<bool>(), mostly(), mostly(), mostly(), mostly(), prop::bool::weighted(0.1));
+    (flags, any::<(u32, u32)>()).prop_map(|(flags, isn)| {
+        Op::Connect(Connect {
+            same_namespace: flags.0,
+            client_port: flags.1,
+            redirect: flags.2,
+            client_in_cgroup: flags.3,
+            server_in_cgroup: flags.4,
+            client_nonblocking: flags.5,
+            server_nonblocking: flags.6,
+            rewritten: flags.7,
+            isn,
+        })
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let socket = 0..8_u8;
+    let size = || prop_oneof![8 => 1..100_u16, 2 => 1000..3000_u16];
+    prop_oneof![
+        3 => connect(),
+        6 => socket.clone().prop_map(Op::Handshake),
+        6 => socket.clone().prop_map(Op::Accept),
+        25 => (socket.clone(), size()).prop_map(|(socket, len)| Op::Send(socket, len)),
+        20 => socket.clone().prop_map(Op::FinishSend),
+        16 => socket.clone().prop_map(Op::Deliver),
+        16 => socket.clone().prop_map(Op::Ack),
+        14 => (socket.clone(), size()).prop_map(|(socket, len)| Op::Recv(socket, len)),
+        30 => socket.clone().prop_map(Op::StepRecv),
+        1 => socket.clone().prop_map(Op::Close),
+        1 => (socket.clone(), 1..3_u8).prop_map(|(socket, bytes)| Op::RcvLowAt(socket, bytes)),
+        3 => (socket.clone(), any::<bool>()).prop_map(|(socket, set)| Op::NonBlocking(socket, set)),
+        1 => socket.prop_map(Op::ShutdownRead),
+        1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
+        1 => Just(Op::Evict),
+        1 => any::<bool>().prop_map(Op::Cpu),
+    ]
+}
+
+/// Histories of up to `length` steps; the first one connects.
+pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    (connect(), prop::collection::vec(op(), length / 2..length)).prop_map(|(first, mut ops)| {
+        ops.insert(0, first);
+        ops
+    })
+}
+
+/// A broken promise.
+#[derive(Debug)]
+pub(crate) struct Broken(#[allow(dead_code, reason = "shown by a failing test")] pub(crate) String);
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self(failure.to_string())
+    }
+}
+
+/// A world with our programs, and what its applications have seen.
+pub(crate) struct Simulation {
+    world: World,
+    config: usize,
+    rendezvous: usize,
+    storage: usize,
+    enabled: bool,
+    bounds: Config,
+    /// By receiver: its peer, and the number of the next byte it must read.
+    expected: BTreeMap<SocketId, (SocketId, u32)>,
+    /// By sender: bytes handed over.
+    sent: BTreeMap<SocketId, u32>,
+    /// Directions whose two files were seen to be O_NONBLOCK when their first message was redirected.
+    known: BTreeSet<(SocketId, SocketId)>,
+    /// Bytes whose sender was told to redirect them.
+    pub(crate) redirected: u64,
+}
+
+fn spec(map: &dataplane::MapDef) -> MapSpec {
+    let map_type = match map.kind {
+        MapKind::SockHash => map_type::SOCKHASH,
+        MapKind::SkStorage => map_type::SK_STORAGE,
+        MapKind::LruHash => map_type::LRU_HASH,
+        MapKind::Array => map_type::ARRAY,
+        MapKind::PerCpuArray => map_type::PERCPU_ARRAY,
+    };
+    MapSpec {
+        map_type,
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+        map_flags: map.flags,
+        ..MapSpec::default()
+    }
+}
+
+fn program(program: &asm::Program, insns: Vec<asm::Insn>, numbers: &[usize]) -> Program {
+    let loads: Vec<_> = program.maps().iter().map(|(insn, map)| MapLoad { insn: *insn, map: map.0 as usize }).collect();
+    Program::new(insns, &loads, numbers)
+}
+
+/// The instructions of both programs, which a test may have changed.
+#[derive(Clone)]
+pub(crate) struct Insns {
+    pub(crate) sock_ops: Vec<asm::Insn>,
+    pub(crate) sk_msg: Vec<asm::Insn>,
+}
+
+impl Insns {
+    pub(crate) fn of(plane: &DataPlane) -> Self {
+        Self { sock_ops: plane.sock_ops.insns().to_vec(), sk_msg: plane.sk_msg.insns().to_vec() }
+    }
+}
+
+impl Simulation {
+    pub(crate) fn new(plane: &DataPlane, insns: &Insns, bounds: Config) -> Self {
+        let mut machine = Machine::new(2);
+        let mut numbers = Vec::new();
+        for map in &plane.maps {
+            numbers.push(machine.add_map(&spec(map)).unwrap());
+        }
+        let number = |role: MapRole| numbers[role.map_ref().0 as usize];
+        let sock_ops = program(&plane.sock_ops, insns.sock_ops.clone(), &numbers);
+        let sk_msg = program(&plane.sk_msg, insns.sk_msg.clone(), &numbers);
+        machine.value(number(MapRole::Config), &[0; 4]).unwrap().copy_from_slice(&bounds.to_bytes());
+        Self {
+            world: World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets)),
+            config: number(MapRole::Config),
+            rendezvous: number(MapRole::Rendezvous),
+            storage: number(MapRole::Storage),
+            enabled: true,
+            bounds,
+            expected: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            known: BTreeSet::new(),
+            redirected: 0,
+        }
+    }
+
+    /// One of the sockets made last.
+    fn pick(&self, number: u8) -> Option<SocketId> {
+        let all: Vec<_> = self.world.socket_ids().into_iter().rev().take(8).collect();
+        (!all.is_empty()).then(|| all[usize::from(number) % all.len()])
+    }
+
+    fn connect(&mut self, how: Connect) -> Result<(), Broken> {
+        let (near, far) = (0x0a00_0001, 0x0a00_0002);
+        let client = Address {
+            ip: if how.same_namespace { 0x7f00_0001 } else { near },
+            port: 40000 + u16::from(how.client_port),
+        };
+        let service = Address { ip: if how.same_namespace { 0x7f00_0001 } else { far }, port: 80 };
+        let listener = if how.redirect { Address { ip: 0x7f00_0001, port: 15001 } } else { service };
+        let (client_netns, server_netns) = (11, if how.same_namespace { 11 } else { 22 });
+        // A 4-tuple is free again only when both its sockets are gone.
+        let taken = self.world.socket_ids().iter().any(|id| {
+            self.world.socket(*id).is_some_and(|socket| socket.addresses() == (client_netns, client, service))
+        });
+        if taken {
+            return Ok(());
+        }
+        let client_end = End {
+            netns: client_netns,
+            in_cgroup: how.client_in_cgroup,
+            local: client,
+            remote: service,
+            isn: how.isn.0,
+            nonblocking: how.client_nonblocking,
+        };
+        let server_end = End {
+            netns: server_netns,
+            in_cgroup: how.server_in_cgroup,
+            local: listener,
+            remote: client,
+            isn: how.isn.1,
+            nonblocking: how.server_nonblocking,
+        };
+        let shift = if how.rewritten { 0x1234_5678 } else { 0 };
+        let (client, server) = self.world.connect(client_end, server_end, shift)?;
+        self.expected.insert(client, (server, 0));
+        self.expected.insert(server, (client, 0));
+        Ok(())
+    }
+
+    fn received(&mut self, reader: SocketId, chunk: Option<Chunk>) -> Result<(), Broken> {
+        let (Some(chunk), Some((peer, next))) = (chunk, self.expected.get_mut(&reader)) else { return Ok(()) };
+        if chunk.from != *peer || chunk.start != *next {
+            return Err(Broken(format!("socket {reader} expects byte {next} of {peer} and reads {chunk:?}")));
+        }
+        *next += chunk.len;
+        Ok(())
+    }
+
+    /// A message has just got the verdict "redirect": nobody may be able to tell.
+    fn check_redirect(&mut self, from: SocketId, to: SocketId, len: u32) -> Result<(), Broken> {
+        let (sender, target) = (self.world.socket(from).unwrap(), self.world.socket(to).unwrap());
+        let broken = |what: &str| Err(Broken(format!("socket {from} redirects to {to}, {what}")));
+        if !self.enabled {
+            return broken("while the switch is off");
+        }
+        let leaving = |id| {
+            let storage = self.world.machine.map(self.storage).and_then(|map| map.storage(id));
+            storage.is_some_and(|region| self.world.machine.memory.bytes(region)[STORAGE_FLAGS] & LEAVING != 0)
+        };
+        if leaving(from) || leaving(to) {
+            return broken("while one of them wants to leave the map");
+        }
+        if to != sender.peer() || target.is_closed() {
+            return broken("which is not its peer");
+        }
+        let readers_ok = target.is_accepted() && target.is_nonblocking() && sender.is_nonblocking();
+        if !readers_ok && !self.known.contains(&(from, to)) {
+            return broken("and not both files are known to be O_NONBLOCK");
+        }
+        if target.rcvlowat() > 1 || target.shutdown_bits() & 1 != 0 {
+            return broken("which wants several bytes at once, or none");
+        }
+        let (messages, bytes) = target.redirected_waiting();
+        if messages > 0 && (messages >= self.bounds.max_messages as usize || bytes + len > self.bounds.max_bytes) {
+            return broken("whose queue is full");
+        }
+        self.known.insert((from, to));
+        Ok(())
+    }
+
+    pub(crate) fn step(&mut self, op: Op) -> Result<(), Broken> {
+        let world = &mut self.world;
+        match op {
+            Op::Connect(how) => return self.connect(how),
+            Op::Switch(enabled) => {
+                self.enabled = enabled;
+                let config = Config { enabled, ..self.bounds };
+                world.machine.value(self.config, &[0; 4]).unwrap().copy_from_slice(&config.to_bytes());
+                return Ok(());
+            }
+            Op::Evict => {
+                world.machine.map_and_memory(self.rendezvous).unwrap().0.evict_early();
+                return Ok(());
+            }
+            Op::Cpu(second) => {
+                world.machine.cpu = second.into();
+                return Ok(());
+            }
+            _ => {}
+        }
+        let (Op::Handshake(number)
+        | Op::Accept(number)
+        | Op::Send(number, _)
+        | Op::FinishSend(number)
+        | Op::Deliver(number)
+        | Op::Ack(number)
+        | Op::Recv(number, _)
+        | Op::StepRecv(number)
+        | Op::Close(number)
+        | Op::RcvLowAt(number, _)
+        | Op::NonBlocking(number, _)
+        | Op::ShutdownRead(number)) = op
+        else {
+            return Ok(());
+        };
+        let Some(id) = self.pick(number) else { return Ok(()) };
+        let world = &mut self.world;
+        match op {
+            Op::Handshake(_) => world.finish_handshake(id)?,
+            Op::Accept(_) => world.accept(id),
+            Op::Send(_, len) => {
+                let carried_before = world.socket(id).and_then(|socket| socket.redirecting_to());
+                world.send(id, len.into())?;
+                let socket = world.socket(id).unwrap();
+                self.sent.insert(id, socket.sent());
+                if let (None, Some(to)) = (carried_before, socket.redirecting_to()) {
+                    self.redirected += u64::from(len);
+                    self.check_redirect(id, to, len.into())?;
+                }
+            }
+            Op::FinishSend(_) => world.finish_send(id)?,
+            Op::Deliver(_) => world.deliver(id)?,
+            Op::Ack(_) => world.deliver_ack(id)?,
+            Op::Recv(_, want) => world.recv(id, want.into()),
+            Op::StepRecv(_) => {
+                let chunk = world.step_recv(id)?;
+                self.received(id, chunk)?;
+            }
+            Op::Close(_) => world.close(id),
+            Op::RcvLowAt(_, bytes) => world.set_rcvlowat(id, bytes.into()),
+            Op::NonBlocking(_, set) => world.set_nonblocking(id, set),
+            Op::ShutdownRead(_) => world.shutdown_read(id),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets everything arrive and be read, and checks that nothing was lost.
+    pub(crate) fn finish(&mut self) -> Result<(), Broken> {
+        for _ in 0..10_000 {
+            let mut busy = false;
+            for id in self.world.socket_ids() {
+                self.world.finish_handshake(id)?;
+                self.world.accept(id);
+                busy |= self.world.is_sending(id) || self.world.is_reading(id);
+                self.world.finish_send(id)?;
+                self.world.deliver(id)?;
+                self.world.deliver_ack(id)?;
+                if !self.world.is_reading(id) && self.world.socket(id).is_some_and(|socket| socket.has_unread()) {
+                    busy = true;
+                    self.world.recv(id, u32::MAX);
+                }
+                let chunk = self.world.step_recv(id)?;
+                self.received(id, chunk)?;
+            }
+            if !busy {
+                break;
+            }
+        }
+        for (reader, (peer, next)) in &self.expected {
+            let sent = self.sent.get(peer).copied().unwrap_or(0);
+            let alive = self.world.socket(*reader).is_some_and(|socket| !socket.is_closed());
+            if alive && *next != sent {
+                return Err(Broken(format!("socket {reader} has read {next} of the {sent} bytes of {peer}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn run(&mut self, ops: &[Op]) -> Result<(), Broken> {
+        for op in ops {
+            self.step(*op)?;
+        }
+        self.finish()
+    }
+}
