@@ -1,0 +1,163 @@
+//! poll, select and epoll.
+
+use std::time::Duration;
+
+use super::{Case, case};
+use crate::log::{Log, events};
+use crate::socket::{Modes, Pair, SOON, Sock, WHILE, pattern, settle, start};
+use crate::sys::{self, Epoll, Outcome};
+
+pub(super) const CASES: &[Case] = &[
+    case("poll", level),
+    case("select", select),
+    case("epoll, level", epoll_level),
+    case("epoll, edge: queued before ADD", edge_queued),
+    case("epoll, edge: an event for each arrival", edge_arrivals),
+    case("epoll, one shot", one_shot),
+    case("epoll wakes a waiting thread", |log, modes| {
+        wakes(log, modes, |s| Epoll::new().add(s.0, libc::EPOLLIN | libc::EPOLLET).wait(SOON))
+    }),
+    case("poll wakes a waiting thread", |log, modes| {
+        wakes(log, modes, |s| s.poll(libc::POLLIN, SOON).map(|events| events as u32))
+    }),
+    case("select wakes a waiting thread", |log, modes| {
+        wakes(log, modes, |s| sys::select(s.0, SOON).map(|(readable, _)| u32::from(readable)))
+    }),
+    case("OUT events: full, then drained", out_events),
+    case("events of FIN behind data", end_behind_data),
+];
+
+const ALL: i16 = libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDHUP;
+
+fn epoll_names(outcome: Outcome<u32>) -> String {
+    // The bits are poll's; EPOLLET and its kin are never returned.
+    events(outcome.map(|bits| bits as i16))
+}
+
+fn level(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let now = |what: &str| log.say(format_args!("{what}: {}", events(server.poll(ALL, Duration::ZERO))));
+    now("idle");
+    client.send(&pattern(100), 0).unwrap();
+    settle();
+    now("data");
+    server.recv(50, 0).unwrap();
+    now("a part read");
+    server.recv(50, 0).unwrap();
+    now("all read");
+    client.shutdown(libc::SHUT_WR).unwrap();
+    settle();
+    now("FIN");
+    server.shutdown(libc::SHUT_WR).unwrap();
+    settle();
+    now("own FIN");
+}
+
+fn select(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let now = |what: &str| {
+        let ready = sys::select(server.0, Duration::ZERO);
+        log.call(what, ready.map(|(readable, writable)| format!("readable {readable}, writable {writable}")));
+    };
+    now("idle");
+    client.send(&pattern(100), 0).unwrap();
+    settle();
+    now("data");
+    server.recv(100, 0).unwrap();
+    now("all read");
+    client.close();
+    settle();
+    now("FIN");
+}
+
+fn epoll_level(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLRDHUP);
+    let now = |what: &str| log.say(format_args!("{what}: {}", epoll_names(epoll.wait(WHILE))));
+    now("idle");
+    client.send(&pattern(100), 0).unwrap();
+    now("data");
+    now("data still");
+    server.recv(100, 0).unwrap();
+    now("all read");
+    client.close();
+    now("FIN");
+}
+
+fn edge_queued(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let data = pattern(100);
+    client.send(&data, 0).unwrap();
+    settle();
+    let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLET);
+    log.say(format_args!("queued: {}", epoll_names(epoll.wait(WHILE))));
+    log.say(format_args!("again: {}", epoll_names(epoll.wait(WHILE))));
+    log.received("recv", server.recv(200, 0), &data);
+    log.say(format_args!("all read: {}", epoll_names(epoll.wait(WHILE))));
+}
+
+fn edge_arrivals(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET);
+    for round in 0..3 {
+        client.send(&pattern(100), 0).unwrap();
+        log.say(format_args!("arrival: {}", epoll_names(epoll.wait(WHILE))));
+        log.say(format_args!("again: {}", epoll_names(epoll.wait(WHILE))));
+        if round != 1 {
+            log.call("read a part", server.recv(50, 0).map(|bytes| bytes.len()));
+        }
+    }
+    client.close();
+    log.say(format_args!("FIN: {}", epoll_names(epoll.wait(WHILE))));
+    log.call("recv", server.recv_all(400).map(|bytes| bytes.len()));
+}
+
+fn one_shot(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let wanted = libc::EPOLLIN | libc::EPOLLONESHOT;
+    let epoll = Epoll::new().add(server.0, wanted);
+    client.send(&pattern(100), 0).unwrap();
+    log.say(format_args!("first: {}", epoll_names(epoll.wait(WHILE))));
+    client.send(&pattern(100), 0).unwrap();
+    log.say(format_args!("disarmed: {}", epoll_names(epoll.wait(WHILE))));
+    epoll.modify(server.0, wanted);
+    log.say(format_args!("armed again: {}", epoll_names(epoll.wait(WHILE))));
+}
+
+fn wakes(log: Log, modes: Modes, wait: fn(Sock) -> Outcome<u32>) {
+    let Pair { client, server } = modes.pair();
+    for _ in 0..3 {
+        let waiting = start(move || wait(server));
+        let data = pattern(100);
+        log.call("send", client.send(&data, 0));
+        log.say(format_args!("woken: {}", epoll_names(waiting.within(SOON).unwrap_or(Ok(0)))));
+        log.received("recv", server.recv_wait(200), &data);
+    }
+}
+
+fn out_events(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let block = pattern(16 * 1024);
+    let mut sent = 0;
+    while let Ok(more) = client.send(&block, libc::MSG_DONTWAIT) {
+        sent += more;
+    }
+    let epoll = Epoll::new().add(client.0, libc::EPOLLOUT | libc::EPOLLET);
+    log.say(format_args!("full: {}", epoll_names(epoll.wait(WHILE))));
+    let waiting = start(move || epoll.wait(SOON));
+    log.fact("all arrives", server.recv_all(sent).is_ok_and(|bytes| bytes.len() == sent));
+    log.say(format_args!("drained: {}", epoll_names(waiting.within(SOON).unwrap_or(Ok(0)))));
+    log.fact("can send again", client.send(&block, libc::MSG_DONTWAIT).is_ok());
+}
+
+fn end_behind_data(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let data = pattern(100);
+    client.send(&data, 0).unwrap();
+    client.shutdown(libc::SHUT_WR).unwrap();
+    settle();
+    log.say(format_args!("poll {}", events(server.poll(ALL, WHILE))));
+    log.received("recv", server.recv_wait(200), &data);
+    log.say(format_args!("poll {}", events(server.poll(ALL, WHILE))));
+    log.received("recv", server.recv_wait(200), &[]);
+}

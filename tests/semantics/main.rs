@@ -1,0 +1,53 @@
+//! The semantics suite: the same operations on plain and on accelerated connections, compared value by value.
+//!
+//! `cargo test --test semantics` compares with `docs/safety-matrix.md`; with `UPDATE=1` it writes the file. A word on
+//! the command line selects the cases whose names contain it, and prints their values. Needs root and Linux 5.10.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a case that cannot do what it is for should stop there")]
+
+mod cases;
+mod column;
+mod log;
+mod matrix;
+mod notes;
+mod runner;
+mod socket;
+mod sys;
+mod uring;
+
+use std::process::ExitCode;
+
+/// Cases at once: most of their time they sleep.
+const SLOTS: usize = 8;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("semantics: test");
+        return ExitCode::SUCCESS;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("semantics: NOT RUN: attaching BPF programs needs root; run it with sudo");
+        return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let chosen: Vec<_> =
+        cases::all().into_iter().filter(|case| filter.is_none_or(|word| case.name.contains(word))).collect();
+    let values = match runner::run(&chosen, SLOTS) {
+        Ok(values) => values,
+        Err(error) => {
+            eprintln!("semantics: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if filter.is_some() {
+        matrix::print(&chosen, &values);
+        return ExitCode::SUCCESS;
+    }
+    let faults = matrix::check(&chosen, &values);
+    for fault in &faults {
+        eprintln!("semantics: {fault}");
+    }
+    println!("semantics: {} cases in {} columns, {} faults", chosen.len(), column::Column::ALL.len(), faults.len());
+    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,115 @@
+//! Why a case differs, and what to do about it. A difference that is not explained here fails the test.
+
+/// Case, and the sentence for the matrix.
+pub(crate) const NOTES: &[(&str, &str)] = &[
+    (
+        "close with unread data",
+        "TCP does not know of unread redirected bytes, so it sends FIN, not RST; a sender that must know they were read needs an answer from the application.",
+    ),
+    (
+        "connect(AF_UNSPEC) and connect again",
+        "Unread redirected bytes survive the disconnect and are read on the next connection; opt out programs that reuse a TCP socket with connect(AF_UNSPEC).",
+    ),
+    (
+        "FIONREAD of bytes sent before accept",
+        "Kernels between 929e30f93125 and its repair count redirected bytes only; run a kernel without the fault, or opt out programs that trust FIONREAD.",
+    ),
+    (
+        "FIONREAD loop, as Java's available()",
+        "On kernels with the FIONREAD fault a reader that reads only what FIONREAD reports stalls on bytes that came by the stack; run a kernel without the fault, or opt it out.",
+    ),
+    (
+        "zero-length recv and send",
+        "recv(2) of no bytes returns at once instead of waiting or EAGAIN; use poll(2) to wait.",
+    ),
+    ("MSG_WAITALL", "Redirected bytes are given out as they come; opt out blocking readers, as the default does."),
+    (
+        "MSG_WAITALL, first half by the stack",
+        "The call comes back short instead of waiting; nothing is lost and it does not hang. The default leaves blocking readers alone.",
+    ),
+    (
+        "MSG_TRUNC",
+        "The flag is ignored for redirected bytes: they are copied, not discarded; opt out programs that discard with it.",
+    ),
+    (
+        "MSG_OOB",
+        "The urgent byte arrives as an ordinary one when it is redirected; opt out programs that use urgent data.",
+    ),
+    ("SO_OOBINLINE", "The urgent mark is lost when the byte is redirected; opt out programs that use urgent data."),
+    ("SO_PEEK_OFF", "The offset is ignored for redirected bytes; opt out programs that use it."),
+    ("TCP_INQ", "Redirected bytes come without the control message; use FIONREAD."),
+    ("SO_TIMESTAMP", "Redirected bytes have no receive time; opt out programs that need it."),
+    (
+        "SO_RCVLOWAT set while bytes wait",
+        "Bytes redirected before the option was set are readable regardless of it; set it before data can come.",
+    ),
+    (
+        "own shutdown(SHUT_WR) while blocked in recv",
+        "A blocking recv in a sockhash returns EAGAIN when it is woken without data; the default leaves blocking readers alone.",
+    ),
+    (
+        "own shutdown(SHUT_RD) while blocked in recv",
+        "A blocking recv in a sockhash returns EAGAIN when it is woken without data; the default leaves blocking readers alone.",
+    ),
+    (
+        "O_NONBLOCK cleared later, then own shutdown(SHUT_WR) while blocked",
+        "Whether a file blocks is looked at until the first redirected message; opt out programs that switch a socket to blocking later.",
+    ),
+    (
+        "two threads blocked in recv",
+        "Both wake for one message and the loser gets EAGAIN, until the pair has left the map at its first acknowledgement; let one thread read a connection.",
+    ),
+    (
+        "signal with SA_RESTART while blocked in recv",
+        "recv in a sockhash returns EAGAIN instead of starting again; the default leaves blocking readers alone.",
+    ),
+    (
+        "signal without SA_RESTART while blocked in recv",
+        "recv in a sockhash returns EAGAIN instead of EINTR; the default leaves blocking readers alone.",
+    ),
+    (
+        "signal with SA_RESTART in a recv that was never served",
+        "A blocking server whose client is non-blocking is in the sockhash until its first bytes are acknowledged, and a signal in that time gives EAGAIN; opt out servers that take this for an error.",
+    ),
+    (
+        "SIGSTOP and SIGCONT while blocked in recv",
+        "recv in a sockhash returns EAGAIN instead of starting again; the default leaves blocking readers alone.",
+    ),
+    (
+        "SIGSTOP and SIGCONT in a recv that was never served",
+        "A blocking server whose client is non-blocking is in the sockhash until its first bytes are acknowledged, and a stop in that time gives EAGAIN; opt out servers that take this for an error.",
+    ),
+    ("MSG_MORE", "Redirected bytes are not held back: more wake-ups, the same bytes."),
+    ("TCP_CORK", "Redirected bytes are not held back: more wake-ups, the same bytes."),
+    ("send with a bad address", "send(2) returns 0 instead of EFAULT; only a faulty program can tell."),
+    (
+        "splice from the socket, data queued",
+        "splice(2) does not see redirected bytes; opt out programs that splice from sockets (HAProxy: no option splice-auto).",
+    ),
+    (
+        "splice from the socket, waits for data",
+        "splice(2) does not see redirected bytes; opt out programs that splice from sockets (HAProxy: no option splice-auto).",
+    ),
+    (
+        "splice from the socket, 1 MiB",
+        "splice(2) takes the stack's bytes and passes over redirected ones before them, so the stream is corrupted; opt out programs that splice from sockets.",
+    ),
+    (
+        "MSG_ZEROCOPY and its notification",
+        "Sends of a socket in a sockhash are copied and no notification comes; opt out programs that use MSG_ZEROCOPY.",
+    ),
+    ("TCP_INFO byte counts", "Redirected bytes are not counted; use the application's own counts or sidestep's."),
+    (
+        "SO_TIMESTAMPING of transmission",
+        "Redirected bytes are never transmitted, so nothing is reported; opt out programs that wait for it.",
+    ),
+    (
+        "io_uring zero-copy send",
+        "A socket in a sockhash refuses it with EOPNOTSUPP, also when its messages take the stack; use plain sends, or opt out.",
+    ),
+];
+
+/// The sentence for a case.
+pub(crate) fn note(case: &str) -> Option<&'static str> {
+    NOTES.iter().find(|(name, _)| *name == case).map(|(_, note)| *note)
+}
