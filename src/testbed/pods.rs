@@ -23,7 +23,6 @@ impl Pods {
         let pods = Self { client: NetNs::new()?, server: NetNs::new()? };
         let server = pods.server.as_fd();
         pods.client.run(|| rtnetlink::add_veth(server))??;
-        let families: &[_] = if ipv6 { &[Family::V4, Family::V6] } else { &[Family::V4] };
         for (pod, is_client) in [(&pods.client, true), (&pods.server, false)] {
             pod.run(|| configure(families, is_client))??;
             redirect::install(pod, families)?;
