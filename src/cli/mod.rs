@@ -3,6 +3,7 @@
 //! One file a command; each exports its one-line summary and a `run` that takes the rest of the arguments and a
 //! writer. Only [`main`] touches the process's own streams.
 
+mod bench;
 mod check;
 mod demo;
 mod dump;
@@ -44,6 +45,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "demo", summary: demo::SUMMARY, run: demo::run },
     Command { name: "check", summary: check::SUMMARY, run: check::run },
     Command { name: "run", summary: run::SUMMARY, run: run::run },
+    Command { name: "bench", summary: bench::SUMMARY, run: bench::run },
     Command { name: "dump", summary: dump::SUMMARY, run: dump::run },
     Command { name: "exec", summary: exec::SUMMARY, run: exec::run },
     Command { name: "verify", summary: verify::SUMMARY, run: verify::run },
@@ -54,6 +56,9 @@ pub fn main() -> ExitCode {
     let stdout = io::stdout();
     if std::env::args_os().nth(1).is_some_and(|name| name == testbed::COMMAND) {
         return testbed_child(&mut stdout.lock());
+    }
+    if std::env::args_os().nth(1).is_some_and(|name| name == crate::bench::COMMAND) {
+        return bench_worker(&mut stdout.lock());
     }
     match dispatch(std::env::args_os().skip(1).collect(), &mut io::stdin().lock(), &mut stdout.lock()) {
         Ok(code) => code,
@@ -70,6 +75,16 @@ pub fn main() -> ExitCode {
 fn testbed_child(out: &mut dyn Write) -> ExitCode {
     let instructions = std::env::args_os().nth(2).and_then(|text| text.into_string().ok()).unwrap_or_default();
     match testbed::run_child(&instructions, out) {
+        Ok(true) => ExitCode::SUCCESS,
+        // Its parent has been told, or is gone.
+        Ok(false) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Runs one end of a measured pair, whose parent is `sidestep bench`.
+fn bench_worker(out: &mut dyn Write) -> ExitCode {
+    let spec = std::env::args_os().nth(2).and_then(|text| text.into_string().ok()).unwrap_or_default();
+    match crate::bench::run_worker(&spec, &mut io::stdin().lock(), out) {
         Ok(true) => ExitCode::SUCCESS,
         // Its parent has been told, or is gone.
         Ok(false) | Err(_) => ExitCode::FAILURE,

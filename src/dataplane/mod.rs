@@ -6,7 +6,7 @@
 //! - `sk_msg` runs on every message of a socket in the sockhash and redirects it when the gate is open;
 //! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes.
 //!
-//! Whoever loads them creates the maps of [`DataPlane::maps`] and resolves each [`MapRef`] to its descriptor.
+//! Whoever loads them creates the maps of [`DataPlane::maps`] and resolves each [`asm::MapRef`] to its descriptor.
 //!
 //! # Terminology
 //!

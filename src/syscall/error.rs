@@ -244,8 +244,8 @@ impl fmt::Display for Remedy {
 }
 
 /// How many lines at the end of a verifier log an error shows: the offending instruction with its registers, the
-/// reason and the statistics fit.
-const LOG_TAIL_LINES: usize = 12;
+/// reason and the statistics fit, also in the longer form of Linux 7.3 (context, causal path, suggestion).
+const LOG_TAIL_LINES: usize = 24;
 
 struct LoadTail<'a> {
     log: &'a str,
@@ -298,7 +298,7 @@ mod tests {
         let log: String = (0..100).map(|line| format!("line {line}\n")).collect();
         let error = Error::Load { name: "p".into(), prog_type: "sk_msg", errno: Errno::EACCES, log: log.clone() };
         let text = error.to_string();
-        assert!(text.contains("line 99") && text.contains("line 88") && !text.contains("line 87"), "{text}");
+        assert!(text.contains("line 99") && text.contains("line 76") && !text.contains("line 75"), "{text}");
         assert_eq!(error.log(), Some(log.as_str()));
     }
 

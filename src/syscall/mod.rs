@@ -1,6 +1,6 @@
 //! The kernel, as far as sidestep talks to it: bpf(2) and the few other raw calls around it.
 //!
-//! Everything goes through one seam ([`sys`]: one call, one conversion of errno) and through `libc` or `nix`; there is
+//! Everything goes through one seam (`sys`: one call, one conversion of errno) and through `libc` or `nix`; there is
 //! no libbpf. Descriptors are owned ([`std::os::fd::OwnedFd`]) and lent ([`std::os::fd::BorrowedFd`]), so a map, a
 //! program or a link goes away with the value that holds it, unless it is pinned. Specifications ([`MapSpec`],
 //! [`ProgSpec`]) are plain data; the objects made of them ([`Map`], [`Program`], [`Link`]) need a kernel.

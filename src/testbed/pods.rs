@@ -20,12 +20,26 @@ pub struct Pods {
 impl Pods {
     /// Makes both pods. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN. `ipv6` adds IPv6 beside IPv4.
     pub fn new(ipv6: bool) -> Result<Self, Error> {
+        let families: &[_] = if ipv6 { &[Family::V4, Family::V6] } else { &[Family::V4] };
+        let pods = Self::joined(families)?;
+        for pod in [&pods.client, &pods.server] {
+            redirect::install(pod, families)?;
+        }
+        Ok(pods)
+    }
+
+    /// Makes both pods with IPv4 and without redirection, so that no connection is tracked in them.
+    pub fn without_sidecars() -> Result<Self, Error> {
+        Self::joined(&[Family::V4])
+    }
+
+    fn joined(families: &[Family]) -> Result<Self, Error> {
         let pods = Self { client: NetNs::new()?, server: NetNs::new()? };
         let server = pods.server.as_fd();
+        pods.client.run(|| rtnetlink::add_veth(LINK, LINK, server))??;
         pods.client.run(|| rtnetlink::add_veth(server))??;
         for (pod, is_client) in [(&pods.client, true), (&pods.server, false)] {
             pod.run(|| configure(families, is_client))??;
-            redirect::install(pod, families)?;
         }
         Ok(pods)
     }

@@ -5,6 +5,7 @@ use super::program::{Aux, Subprog};
 use super::prune::Explored;
 use super::reg::Reg;
 use super::spec::{Kernel, Options, Privilege, ProgType};
+use super::stack_liveness::StackLiveness;
 use super::state::{FP, REGS, State};
 use super::stop::{Step, reject};
 use crate::asm::Insn;
@@ -56,6 +57,8 @@ pub(super) struct Env<'a> {
     pub(super) subprogs: Vec<Subprog>,
     /// Registers that some conditional jump compares, as bits.
     pub(super) compared: u16,
+    /// Whether the program has loops that the kernel cuts off.
+    pub(super) has_may_goto: bool,
     /// Possible CPUs, 0 if that is not known.
     pub(super) cpus: u32,
     /// The state of the current path.
@@ -66,6 +69,7 @@ pub(super) struct Env<'a> {
     pub(super) trail: Vec<u32>,
     pub(super) pending: Vec<Pending>,
     pub(super) explored: Explored,
+    pub(super) stack_reads: StackLiveness,
     pub(super) work: Work,
     pub(super) next_id: u32,
     pub(super) log: Option<super::log::Log>,
@@ -85,6 +89,7 @@ impl<'a> Env<'a> {
             aux: vec![Aux::default(); insns.len()],
             maps,
             subprogs: Vec::new(),
+            has_may_goto: insns.iter().any(super::program::is_may_goto),
             compared: super::liveness::compared(insns),
             cpus: options.cpus,
             cur: State::entry(),
@@ -92,6 +97,7 @@ impl<'a> Env<'a> {
             trail: Vec::new(),
             pending: Vec::new(),
             explored: Explored::default(),
+            stack_reads: StackLiveness::new(insns),
             work: Work::default(),
             next_id: 0,
             log: None,

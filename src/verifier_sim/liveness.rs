@@ -1,6 +1,8 @@
 //! Which registers may still be read after an instruction: pruning need not compare the others.
 
+use super::helpers::{self, Arg};
 use super::program::{Aux, is_load_imm64, successors};
+use super::spec::{Kernel, ProgType};
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 
@@ -11,8 +13,19 @@ const ARGUMENTS: u16 = 0x3e;
 /// r0 to r10.
 const ALL: u16 = 0x7ff;
 
+/// The argument registers that a call reads: of a helper those in its signature, of a function all.
+fn arguments(insn: &Insn, prog: ProgType, kernel: Kernel) -> u16 {
+    match helpers::proto(insn.imm, prog, kernel).filter(|_| insn.src == 0) {
+        Some(proto) => {
+            let count = proto.args.iter().take_while(|arg| **arg != Arg::None).count();
+            ((1u16 << count) - 1) << 1
+        }
+        None => ARGUMENTS,
+    }
+}
+
 /// The registers that an instruction reads and those that it overwrites.
-fn uses(insn: &Insn) -> (u16, u16) {
+fn uses(insn: &Insn, prog: ProgType, kernel: Kernel) -> (u16, u16) {
     let bit = |reg: u8| (1u16 << reg) & ALL;
     let (dst, src) = (bit(insn.dst), bit(insn.src));
     match insn.code & op::CLASS_MASK {
@@ -40,7 +53,7 @@ fn uses(insn: &Insn) -> (u16, u16) {
         op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
             op::JA | op::JCOND => (0, 0),
             op::EXIT => (bit(0), 0),
-            op::CALL => (ARGUMENTS, CALLER_SAVED),
+            op::CALL => (arguments(insn, prog, kernel), CALLER_SAVED),
             _ if insn.code & op::X != 0 => (dst | src, 0),
             _ => (dst, 0),
         },
@@ -51,7 +64,7 @@ fn uses(insn: &Insn) -> (u16, u16) {
 }
 
 /// Fills in [`Aux::live`].
-pub(super) fn compute(insns: &[Insn], aux: &mut [Aux]) {
+pub(super) fn compute(insns: &[Insn], aux: &mut [Aux], prog: ProgType, kernel: Kernel) {
     let mut before: Vec<Vec<u32>> = vec![Vec::new(); insns.len()];
     for at in 0..insns.len() {
         for next in successors(insns, at, false).into_iter().flatten() {
@@ -69,7 +82,7 @@ pub(super) fn compute(insns: &[Insn], aux: &mut [Aux]) {
         for next in successors(insns, at, false).into_iter().flatten() {
             live |= aux.get(next).map_or(0, |aux| aux.live);
         }
-        let (read, written) = uses(&insns[at]);
+        let (read, written) = uses(&insns[at], prog, kernel);
         let live = live & !written | read;
         if live != aux[at].live {
             aux[at].live = live;
@@ -87,6 +100,6 @@ pub(super) fn compute(insns: &[Insn], aux: &mut [Aux]) {
 pub(super) fn compared(insns: &[Insn]) -> u16 {
     insns.iter().filter(|insn| matches!(insn.code & op::CLASS_MASK, op::JMP | op::JMP32)).fold(0, |all, insn| {
         let conditional = !matches!(insn.code & op::OP_MASK, op::JA | op::JCOND | op::CALL | op::EXIT);
-        if conditional { all | uses(insn).0 } else { all }
+        if conditional { all | uses(insn, ProgType::default(), Kernel::default()).0 } else { all }
     })
 }

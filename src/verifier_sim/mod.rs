@@ -5,7 +5,7 @@
 //!
 //! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too: `program` checks the program as a
 //! whole, `walk` goes along every path, `alu`, `conditional`, `mem`, `call` and `subprog` are the instructions, `prune` cuts
-//! paths short that an earlier one covers. Registers are [`reg::Reg`]s, whose numbers are [`bounds::Bounds`].
+//! paths short that an earlier one covers. Registers are `reg::Reg`s, whose numbers are `bounds::Bounds`.
 
 mod alu;
 mod args;
@@ -34,6 +34,7 @@ mod scalar;
 pub mod spec;
 mod stack;
 mod stack_access;
+mod stack_liveness;
 mod state;
 mod stop;
 mod subprog;
@@ -111,7 +112,7 @@ fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
     }
     program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.kernel)?;
     program::check_cfg(env.insns, &mut env.aux)?;
-    liveness::compute(env.insns, &mut env.aux);
+    liveness::compute(env.insns, &mut env.aux, env.prog, env.kernel);
     if program.prog_flags & BPF_F_SLEEPABLE != 0 {
         reject!("Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
     }

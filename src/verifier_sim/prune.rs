@@ -168,23 +168,27 @@ impl Env<'_> {
         (0..old.frames.len()).all(|number| {
             let (a, b) = (&old.frames[number], &cur.frames[number]);
             let at = cur.frames.get(number + 1).map_or(self.at, |callee| callee.callsite);
-            a.callsite == b.callsite && self.frames_alike(a, b, self.aux[at].live, &mut ids, how)
+            a.callsite == b.callsite && self.frames_alike(a, b, at, &mut ids, how)
         })
     }
 
-    fn frames_alike(&self, old: &Rc<Frame>, cur: &Rc<Frame>, live: u16, ids: &mut Ids, how: Likeness) -> bool {
+    fn frames_alike(&self, old: &Rc<Frame>, cur: &Rc<Frame>, at: usize, ids: &mut Ids, how: Likeness) -> bool {
+        let live = self.aux[at].live;
         let live = if self.kernel >= Kernel::V6_18 || how == Likeness::Covers { live } else { u16::MAX };
         let regs = (0..REGS).all(|reg| live & (1 << reg) == 0 || regs_alike(&old.regs[reg], &cur.regs[reg], ids, how));
-        regs && self.stacks_alike(old, cur, ids, how)
+        // Only of a state whose every continuation was walked it is known what they read.
+        let complete = how == Likeness::Covers && !self.has_may_goto;
+        let slots = if complete { self.stack_reads.at(at) } else { u64::MAX };
+        regs && self.stacks_alike(old, cur, slots, ids, how)
     }
 
-    fn stacks_alike(&self, old: &Frame, cur: &Frame, ids: &mut Ids, how: Likeness) -> bool {
+    fn stacks_alike(&self, old: &Frame, cur: &Frame, live: u64, ids: &mut Ids, how: Likeness) -> bool {
         let uninit = self.may_read_uninit_stack();
         old.stack.iter().enumerate().all(|(index, slot)| {
             if how == Likeness::Same && index >= cur.stack.len() {
                 return false;
             }
-            slots_alike(slot, cur.slot(index), uninit, ids, how)
+            live & 1 << index == 0 || slots_alike(slot, cur.slot(index), uninit, ids, how)
         })
     }
 }

@@ -43,6 +43,9 @@ impl Env<'_> {
                 self.write_stack_range(frame, min, max, &stored)
             };
         }
+        let range = (ptr.val.smin + i64::from(off), ptr.val.smax + i64::from(off) + i64::from(access.size));
+        let (min, max) = if known { (fixed, fixed + i64::from(access.size)) } else { range };
+        self.note_stack_read(frame, min, max);
         let loaded = if known {
             self.read_stack_fixed(frame, fixed, size, access.value.is_some())?
         } else {
@@ -121,10 +124,21 @@ impl Env<'_> {
         }
     }
 
+    /// The bytes `min..max` of a frame's stack are read: here, or by a function that was called from there.
+    fn note_stack_read(&mut self, frame: usize, min: i64, max: i64) {
+        let at = self.cur.frames.get(frame + 1).map_or(self.at, |callee| callee.callsite);
+        let slots = (min..max).fold(0, |slots, off| slots | 1u64 << locate(off).0);
+        self.stack_reads.read(self.insns, at, slots);
+    }
+
     fn write_stack_fixed(&mut self, frame: usize, off: i64, size: usize, stored: &Stored<'_>) -> Step {
         let (index, byte) = locate(off);
         let current = self.cur.depth();
         let leaks = self.may_leak_pointers();
+        if !leaks {
+            // What was there decides whether the write is permitted.
+            self.note_stack_read(frame, off, off + 1);
+        }
         let slot = self.cur.frames[frame].slot(index);
         if !leaks && slot.is_spill() && !slot.is_scalar_spill() && size != SLOT_SIZE {
             reject!("attempt to corrupt spilled pointer on stack");
@@ -179,6 +193,9 @@ impl Env<'_> {
             Stored::Unknown => false,
         };
         let (leaks, uninit) = (self.may_leak_pointers(), self.may_read_uninit_stack());
+        if !leaks {
+            self.note_stack_read(frame, min, max);
+        }
         for off in min..max {
             let (index, byte) = locate(off);
             let slot = self.cur.frame_mut(frame).slot_mut(index);
@@ -275,6 +292,7 @@ impl Env<'_> {
         };
         let (leaks, uninit) = (self.may_leak_pointers(), self.may_read_uninit_stack());
         let frame = ptr.arg as usize;
+        self.note_stack_read(frame, min, max);
         for at in min..max {
             let (index, byte) = locate(at);
             let slot = *self.cur.frames[frame].slot(index);

@@ -59,7 +59,10 @@ fn the_log_grows_until_it_fits() {
         .collect();
     let error = Program::load(&ProgSpec { insns: &bytes(&bad), log_level: 2, ..spec }).unwrap_err();
     assert!(error.log().unwrap().contains("R9 !read_ok") && error.log().unwrap().len() > 256 << 10);
-    assert!(error.to_string().contains("R9 !read_ok") && error.to_string().len() < 4096, "{error}");
+    // Linux 7.3 ends the log with the same in a sentence.
+    let text = error.to_string();
+    assert!(text.contains("R9 !read_ok") || text.contains("R9 is not readable"), "{text}");
+    assert!(text.len() < 4096, "{text}");
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! The goals, and whether a run meets them.
+
+use serde::Serialize;
+
+use super::cell::{Link, Placement, Variant, Workload};
+use super::report::Report;
+use super::run::{Row, VariantResult};
+
+/// A limit that a figure must not exceed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Goal {
+    /// What is limited.
+    pub what: String,
+    /// The limit.
+    pub limit: f64,
+    /// What was measured: the median.
+    pub measured: f64,
+    /// Whether it holds.
+    pub verdict: Verdict,
+}
+
+/// How a goal and its figure relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The median is within the limit.
+    Met,
+    /// It is not.
+    Missed,
+}
+
+impl Goal {
+    /// Compares a figure with its limit.
+    pub fn new(what: impl Into<String>, limit: f64, measured: f64) -> Self {
+        let verdict = if measured <= limit { Verdict::Met } else { Verdict::Missed };
+        Self { what: what.into(), limit, measured, verdict }
+    }
+}
+
+/// Streaming must not fall below this share of plain TCP's throughput.
+const STREAM_THROUGHPUT: f64 = 0.97;
+
+/// All goals that the report has figures for; of the default pairing.
+pub(super) fn all(report: &Report) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for row in &report.rows {
+        let Some(result) = row.variant(Variant::Sequence) else { continue };
+        goals.extend(of_row(row, result));
+    }
+    for plane in report.planes.iter().take(1) {
+        let bytes: u64 = plane.map_bytes.iter().map(|(_, bytes)| bytes).sum();
+        goals.push(Goal::new("idle map memory, MiB", 2.0, bytes as f64 / f64::from(1 << 20)));
+        if let Some(attach) = plane.attach_ms {
+            goals.push(Goal::new("attach, ms", 50.0, attach.median));
+        }
+    }
+    goals.push(Goal::new("resident memory, MiB", 4.0, report.resident_bytes as f64 / f64::from(1 << 20)));
+    goals
+}
+
+/// On one core, CPU time and time are the same unless others use the core too, and then CPU time is what counts.
+fn of_row(row: &Row, result: &VariantResult) -> Option<Goal> {
+    let cell = &row.cell;
+    let (wall, cpu) = (result.wall_ratio.median, result.cpu_ratio.median);
+    let name = |metric: &str| format!("{}: {metric} ratio", row.name);
+    let same_core = cell.placement == Placement::SameCore;
+    match (cell.workload, cell.link, cell.server_outside) {
+        (Workload::PingPong, Link::Loopback, false) if cell.size == 64 && same_core => {
+            Some(Goal::new(name("CPU"), 0.60, cpu))
+        }
+        (Workload::PingPong, Link::VethConntrack, false) if cell.size == 64 && same_core => {
+            Some(Goal::new(name("CPU"), 0.45, cpu))
+        }
+        (Workload::Stream, _, false) if same_core => Some(Goal::new(name("CPU"), 1.0 / STREAM_THROUGHPUT, cpu)),
+        (Workload::Stream, _, false) => Some(Goal::new(name("time"), 1.0 / STREAM_THROUGHPUT, wall)),
+        (Workload::Connection, _, true) => Some(Goal::new(name("CPU"), 1.05, cpu)),
+        (Workload::Connection, _, false) => Some(Goal::new(name("CPU"), 1.08, cpu)),
+        _ => None,
+    }
+}

@@ -1,0 +1,27 @@
+//! The benchmark: plain and accelerated TCP side by side, in rounds that take turns.
+//!
+//! Whatever else the machine does falls on all variants alike, and ratios are taken round by round. CPU time is that of
+//! the two ends' processes; the kernel does loopback's and veth's work in the sender's name, so that it is in there.
+
+mod cell;
+mod error;
+mod facts;
+mod goals;
+mod ground;
+mod pair;
+mod plan;
+mod report;
+mod run;
+mod scope;
+mod stats;
+mod worker;
+
+pub use cell::{Cell, Link, Placement, Variant, Workload};
+pub use error::{Error, Result};
+pub use facts::{PlaneFacts, ProgramFacts};
+pub use goals::{Goal, Verdict};
+pub use plan::Plan;
+pub use report::{Report, write_folder, write_text};
+pub use run::{Conditions, Host, Row, Sample, VariantResult, run};
+pub use stats::Estimate;
+pub use worker::{COMMAND, run_worker};

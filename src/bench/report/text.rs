@@ -1,0 +1,114 @@
+//! The results as a table.
+
+use std::io::{self, Write};
+
+use super::Report;
+use crate::bench::cell::{Variant, Workload};
+use crate::bench::goals::Verdict;
+use crate::bench::run::Row;
+use crate::bench::stats::Estimate;
+
+/// Prints the report.
+pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let conditions = &report.conditions;
+    writeln!(
+        out,
+        "Linux {}, {}, CPUs {:?}, {} tier, load {:.2} at the start",
+        conditions.kernel, conditions.processor, conditions.cpus, conditions.tier, conditions.load
+    )?;
+    writeln!(
+        out,
+        "{} interleaved rounds of {} ms of plain TCP's CPU time; medians, and ratios to plain TCP of the same round with their 95 % intervals",
+        conditions.rounds, conditions.round_ms
+    )?;
+    writeln!(out, "A ratio below 1 is less time, or less CPU time, than plain TCP takes.\n")?;
+    for workload in [Workload::PingPong, Workload::Stream, Workload::Connection] {
+        let rows: Vec<&Row> = report.rows.iter().filter(|row| row.cell.workload == workload).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        writeln!(
+            out,
+            "{:<50} {:>10} {:>10}  {:<21} {:<21} past  others",
+            workload.name(),
+            "plain ns",
+            "CPU ns",
+            "time ratio",
+            "CPU ratio"
+        )?;
+        for row in rows {
+            write_row(row, out)?;
+        }
+        writeln!(out)?;
+    }
+    for plane in &report.planes {
+        let total: u64 = plane.map_bytes.iter().map(|(_, bytes)| bytes).sum();
+        writeln!(out, "{} pairing", plane.pairing)?;
+        for program in &plane.programs {
+            let run =
+                program.run_ns.map_or("did not run".into(), |ns| format!("{ns:.0} ns a run ({} runs)", program.runs));
+            writeln!(
+                out,
+                "  {:<14} {} instructions, {} bytes of machine code, {} verified, {run}",
+                program.name, program.instructions, program.machine_code, program.verified
+            )?;
+        }
+        writeln!(out, "  idle maps      {total} bytes: {}", list(&plane.map_bytes))?;
+        for (what, time) in [("attach", plane.attach_ms), ("detach", plane.detach_ms)] {
+            if let Some(time) = time {
+                writeln!(out, "  {what:<14} {:.2} ms [{:.2}, {:.2}]", time.median, time.low, time.high)?;
+            }
+        }
+    }
+    writeln!(out, "resident memory  {} KiB\n", report.resident_bytes >> 10)?;
+    writeln!(out, "goals (sequence pairing)")?;
+    for goal in report.goals() {
+        let verdict = match goal.verdict {
+            Verdict::Met => "met",
+            Verdict::Missed => "MISSED",
+        };
+        writeln!(out, "  {verdict:<7} {:<75} {:>8.3} (limit {:.3})", goal.what, goal.measured, goal.limit)?;
+    }
+    Ok(())
+}
+
+fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
+    let Some(plain) = row.variant(Variant::Plain) else { return Ok(()) };
+    write!(out, "{:<50} {:>10.0} {:>10.0}", row.name, plain.wall_ns.median, plain.cpu_ns.median)?;
+    for (at, variant) in [Variant::Sequence, Variant::FourTuple].into_iter().enumerate() {
+        let Some(result) = row.variant(variant) else { continue };
+        if at > 0 {
+            write!(out, "\n{:<72}", format!("    {}", variant.name()))?;
+        }
+        write!(
+            out,
+            "  {:<21} {:<21} {:>3.0}%",
+            ratio(&result.wall_ratio),
+            ratio(&result.cpu_ratio),
+            result.past_stack * 100.0
+        )?;
+        if at == 0 {
+            for other in [Variant::Unix, Variant::Pipe] {
+                if let Some(result) = row.variant(other) {
+                    write!(out, "  {} {:.2}", other.name(), result.wall_ratio.median)?;
+                }
+            }
+        }
+    }
+    writeln!(out)?;
+    // Where time is lost, the counters say which condition sends the messages to the stack.
+    if let Some(result) = row.variant(Variant::Sequence)
+        && result.wall_ratio.low > 1.0
+    {
+        writeln!(out, "    slower; counters: {}", list(&result.counters))?;
+    }
+    Ok(())
+}
+
+fn ratio(estimate: &Estimate) -> String {
+    format!("{:.2} [{:.2}, {:.2}]", estimate.median, estimate.low, estimate.high)
+}
+
+fn list(pairs: &[(&'static str, u64)]) -> String {
+    pairs.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+}

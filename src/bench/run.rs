@@ -1,0 +1,328 @@
+//! Runs a plan: all cells, each with all its variants in turns.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sched::sched_getaffinity;
+use nix::sys::utsname::uname;
+use nix::unistd::Pid;
+use serde::Serialize;
+
+use super::cell::{Cell, Link, Placement, Variant, Workload};
+use super::error::{Error, Result, system};
+use super::facts::{self, PlaneFacts, ProgramFacts};
+use super::ground::Ground;
+use super::pair::{Pair, Setup};
+use super::plan::Plan;
+use super::report::Report;
+use super::scope::Scopes;
+use super::stats::Estimate;
+use crate::agent::{Snapshot, TierChoice, choose_tier};
+use crate::dataplane::{Pairing, Tier};
+use crate::syscall::{RunTimeStats, cgroup};
+
+/// Where and how the benchmark runs.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The `sidestep` binary.
+    pub program: PathBuf,
+    /// Set from outside to stop.
+    pub interrupted: &'static AtomicBool,
+}
+
+/// The conditions of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Conditions {
+    /// Kernel release.
+    pub kernel: String,
+    /// The processor's name.
+    pub processor: String,
+    /// CPUs of the server and the client where there are two; both use the first where there is one.
+    pub cpus: Vec<usize>,
+    /// What the programs may see of the peer.
+    pub tier: &'static str,
+    /// Load average of the machine at the start, over one minute.
+    pub load: f64,
+    /// Rounds of each variant.
+    pub rounds: usize,
+    /// Milliseconds of a round of plain TCP.
+    pub round_ms: f64,
+}
+
+/// One round of one variant.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Sample {
+    /// How the bytes travelled.
+    pub variant: Variant,
+    /// Its number.
+    pub round: usize,
+    /// Operations: messages or connections.
+    pub operations: u64,
+    /// Wall time, ns.
+    pub wall_ns: u64,
+    /// CPU time of the client, ns.
+    pub client_cpu_ns: u64,
+    /// CPU time of the server, ns.
+    pub server_cpu_ns: u64,
+}
+
+/// One variant of a cell.
+#[derive(Clone, Debug, Serialize)]
+pub struct VariantResult {
+    /// How the bytes travelled.
+    pub variant: Variant,
+    /// Wall time of an operation, ns.
+    pub wall_ns: Estimate,
+    /// CPU time of both ends for an operation, ns. With the server outside: the client's alone.
+    pub cpu_ns: Estimate,
+    /// Wall time in relation to plain TCP's in the same round.
+    pub wall_ratio: Estimate,
+    /// CPU time likewise.
+    pub cpu_ratio: Estimate,
+    /// The share of written bytes that went past the stack, 0 to 1; of connections, that of the last of each round.
+    pub past_stack: f64,
+    /// What the data plane's counters have gained.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// A cell's results.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub cell: Cell,
+    /// Its name.
+    pub name: String,
+    /// Each variant; plain TCP first.
+    pub variants: Vec<VariantResult>,
+    /// All rounds.
+    pub samples: Vec<Sample>,
+}
+
+impl Row {
+    /// A variant's result.
+    pub fn variant(&self, variant: Variant) -> Option<&VariantResult> {
+        self.variants.iter().find(|result| result.variant == variant)
+    }
+}
+
+/// Runs the plan. `progress` is told what happens, a line at a time.
+pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+    let mut plan = plan.clone();
+    let cpus = cpus()?;
+    if cpus.len() < 2 {
+        let left_out = plan.without_two_cores();
+        progress(&format!("only one CPU: {left_out} measurements across cores are LEFT OUT"));
+    }
+    let (tier, why) = choose_tier(TierChoice::Auto)?;
+    if let Some(why) = why {
+        progress(&format!("the sticky tier is measured: {why}"));
+    }
+    let conditions = conditions(&plan, &cpus, tier)?;
+    let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
+    let mut planes = Vec::new();
+    for pairing in [Pairing::Sequence, Pairing::FourTuple] {
+        progress(&format!("start-up and memory, {} pairing", pairing.name()));
+        planes.push(facts::of_plane(&mount, pairing, tier, plan.starts)?);
+    }
+    let resident = facts::resident(&host.program, &mount)?;
+    let ground = Ground::new()?;
+    let scopes = Scopes::new(tier)?;
+    let bench = Bench { plan: &plan, host, cpus: &cpus, ground: &ground, scopes: &scopes };
+    let mut rows = Vec::new();
+    for (at, cell) in plan.cells.iter().enumerate() {
+        let row = bench.measure(cell)?;
+        progress(&format!("[{}/{}] {}", at + 1, plan.cells.len(), summary(&row)));
+        rows.push(row);
+    }
+    progress("run time of the programs");
+    bench.run_times(&mut planes)?;
+    scopes.stop()?;
+    Ok(Report { conditions, planes, resident_bytes: resident, rows })
+}
+
+struct Bench<'a> {
+    plan: &'a Plan,
+    host: &'a Host,
+    cpus: &'a [usize],
+    ground: &'a Ground,
+    scopes: &'a Scopes,
+}
+
+/// Ports that Istio's rules leave alone, one for each variant of TCP: see [`Ground::site`].
+const UNREDIRECTED_PORTS: [u16; 3] = [15008, 15020, 15021];
+
+impl Bench<'_> {
+    fn pair(&self, cell: &Cell, variant: Variant) -> Result<Pair> {
+        let port = UNREDIRECTED_PORTS[variant as usize % UNREDIRECTED_PORTS.len()];
+        let inside = self.scopes.path(variant)?;
+        let server = if cell.server_outside { self.scopes.outside()? } else { inside.clone() };
+        let first = self.cpus[0];
+        let second = match cell.placement {
+            Placement::SameCore => first,
+            Placement::AcrossCores => self.cpus.get(1).copied().unwrap_or(first),
+        };
+        let setup = Setup {
+            program: &self.host.program,
+            cgroups: (inside, server),
+            cpus: (first, second),
+            interrupted: self.host.interrupted,
+        };
+        Pair::new(&setup, cell, variant, &self.ground.site(cell.link, port))
+    }
+
+    /// One cell: pairs for all variants, then rounds in turns.
+    fn measure(&self, cell: &Cell) -> Result<Row> {
+        let variants = cell.variants();
+        let before = variants.iter().map(|&variant| self.scopes.snapshot(variant)).collect::<Result<Vec<_>>>()?;
+        let mut pairs = variants.iter().map(|&variant| self.pair(cell, variant)).collect::<Result<Vec<_>>>()?;
+        let operations = self.calibrate(&mut pairs)?;
+        let mut samples = Vec::new();
+        for round in 0..self.plan.rounds {
+            for step in 0..pairs.len() {
+                if self.host.interrupted.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                // Every variant comes first equally often.
+                let at = (round + step) % pairs.len();
+                let took = pairs[at].round(operations)?;
+                samples.push(Sample {
+                    variant: variants[at],
+                    round,
+                    operations,
+                    wall_ns: took.wall_ns,
+                    client_cpu_ns: took.client_cpu_ns,
+                    server_cpu_ns: took.server_cpu_ns,
+                });
+            }
+        }
+        let mut results = Vec::new();
+        for ((&variant, pair), before) in variants.iter().zip(pairs).zip(before) {
+            let (written, by_stack) = pair.finish()?;
+            let after = self.scopes.snapshot(variant)?;
+            let past_stack = if written == 0 { 0.0 } else { 1.0 - by_stack as f64 / written as f64 };
+            let counters = before.zip(after).map(|(before, after)| gained(&before, &after)).unwrap_or_default();
+            results.extend(result(cell, variant, &samples, past_stack, counters));
+        }
+        Ok(Row { cell: *cell, name: cell.name(), variants: results, samples })
+    }
+
+    /// How many operations of plain TCP, the first pair, fill a round. All pairs are warm afterwards.
+    fn calibrate(&self, pairs: &mut [Pair]) -> Result<u64> {
+        let goal = self.plan.round.as_nanos() as u64;
+        let mut operations = 4;
+        loop {
+            for pair in pairs.iter_mut().skip(1) {
+                pair.round(operations)?;
+            }
+            // CPU time, because the wait for a busy machine would pass for work and leave rounds of a few messages.
+            let took = pairs[0].round(operations)?;
+            let used = (took.client_cpu_ns + took.server_cpu_ns).max(1);
+            // A round that took half the time is long enough to say how many fill the whole.
+            if used >= goal / 2 || operations >= 1 << 24 {
+                return Ok((u128::from(operations) * u128::from(goal) / u128::from(used)).max(1) as u64);
+            }
+            operations *= 2;
+        }
+    }
+
+    /// Has the kernel measure the programs, apart from everything else, since that costs time itself.
+    fn run_times(&self, planes: &mut [PlaneFacts]) -> Result<()> {
+        let base = Cell {
+            workload: Workload::PingPong,
+            size: 64,
+            link: Link::Loopback,
+            placement: Placement::SameCore,
+            server_outside: false,
+        };
+        let _on = RunTimeStats::enable()?;
+        for (variant, facts) in [Variant::Sequence, Variant::FourTuple].into_iter().zip(planes) {
+            for (workload, operations) in [(Workload::PingPong, 20_000), (Workload::Connection, 1_000)] {
+                let mut pair = self.pair(&Cell { workload, ..base }, variant)?;
+                pair.round(operations)?;
+                pair.finish()?;
+            }
+            if let Some(plane) = self.scopes.plane(variant) {
+                for program in [&plane.loaded().sock_ops, &plane.loaded().sk_msg] {
+                    facts.programs.push(ProgramFacts::of(&program.info()?));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gained(before: &Snapshot, after: &Snapshot) -> Vec<(&'static str, u64)> {
+    after
+        .iter()
+        .map(|(counter, value)| (counter.name(), value - before.get(counter)))
+        .filter(|(_, gained)| *gained > 0)
+        .collect()
+}
+
+fn result(
+    cell: &Cell,
+    variant: Variant,
+    samples: &[Sample],
+    past_stack: f64,
+    counters: Vec<(&'static str, u64)>,
+) -> Option<VariantResult> {
+    let of = |variant| samples.iter().filter(move |sample| sample.variant == variant);
+    let wall = |sample: &Sample| sample.wall_ns as f64 / sample.operations as f64;
+    // The server outside stands for another node: its CPU time is that node's.
+    let used = |sample: &Sample| {
+        let server = if cell.server_outside { 0 } else { sample.server_cpu_ns };
+        (sample.client_cpu_ns + server) as f64 / sample.operations as f64
+    };
+    let ratio = |value: &dyn Fn(&Sample) -> f64| {
+        Estimate::of(of(variant).zip(of(Variant::Plain)).map(|(own, plain)| value(own) / value(plain)))
+    };
+    Some(VariantResult {
+        variant,
+        wall_ns: Estimate::of(of(variant).map(wall))?,
+        cpu_ns: Estimate::of(of(variant).map(used))?,
+        wall_ratio: ratio(&wall)?,
+        cpu_ratio: ratio(&used)?,
+        past_stack: if variant.is_tcp() { past_stack } else { 0.0 },
+        counters,
+    })
+}
+
+fn summary(row: &Row) -> String {
+    let mut text = row.name.clone();
+    for result in row.variants.iter().skip(1) {
+        text += &format!("; {} {:.2}", result.variant.name(), result.wall_ratio.median);
+        if result.variant.is_tcp() {
+            text += &format!(" (CPU {:.2})", result.cpu_ratio.median);
+        }
+    }
+    text
+}
+
+/// The CPUs to use, the last ones first: the first ones serve most interrupts.
+fn cpus() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0)).map_err(system("ask for the CPUs"))?;
+    let mut cpus: Vec<usize> =
+        (0..nix::sched::CpuSet::count()).rev().filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect();
+    cpus.truncate(2);
+    if cpus.is_empty() { Ok(vec![0]) } else { Ok(cpus) }
+}
+
+fn conditions(plan: &Plan, cpus: &[usize], tier: Tier) -> Result<Conditions> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo")
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()))
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    Ok(Conditions {
+        kernel: uname().map_err(system("ask for the kernel's release"))?.release().to_string_lossy().into_owned(),
+        processor,
+        cpus: cpus.to_vec(),
+        tier: match tier {
+            Tier::Gated(_) => "gated",
+            Tier::Sticky => "sticky",
+        },
+        load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
+        rounds: plan.rounds,
+        round_ms: plan.round.as_secs_f64() * 1e3,
+    })
+}

@@ -1,0 +1,111 @@
+//! Sibling cgroups: plain, one for each pairing with the data plane attached, and one outside of all.
+//!
+//! All data planes stay attached for the whole run, so that rounds of all variants interleave without attaching anew.
+//! What plain TCP pays for a sock_ops program in a sibling (one static branch taken at each callback site) is in its
+//! numbers.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::cell::Variant;
+use super::error::{Error, Result};
+use crate::agent::{Acceleration, Snapshot};
+use crate::dataplane::{Config, Options, Pairing, Readers, Tier};
+use crate::syscall::cgroup::{self, Cgroup};
+
+/// A cgroup that is removed with this value.
+#[derive(Debug)]
+pub(super) struct Group(Option<Cgroup>);
+
+impl Group {
+    /// Makes it.
+    pub(super) fn new(path: &Path) -> Result<Self> {
+        Ok(Self(Some(Cgroup::create(path)?)))
+    }
+
+    /// The open cgroup.
+    pub(super) fn cgroup(&self) -> Result<&Cgroup> {
+        self.0.as_ref().ok_or(Error::NoCgroup)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            // Processes that have been killed a moment ago may not be gone yet; what then stays is an empty folder.
+            let path = group.path().to_owned();
+            if group.remove().is_err() {
+                std::thread::sleep(Duration::from_millis(100));
+                let _ = std::fs::remove_dir(path);
+            }
+        }
+    }
+}
+
+/// The cgroups of a run and the data planes in them. Fields drop in this order: programs before their cgroups, the
+/// parent last.
+#[derive(Debug)]
+pub(super) struct Scopes {
+    planes: Vec<(Variant, Acceleration)>,
+    groups: Vec<(&'static str, Group)>,
+    _root: Group,
+}
+
+/// The cgroup outside of every scope.
+pub(super) const OUTSIDE: &str = "outside";
+
+impl Scopes {
+    /// Makes the cgroups and attaches both pairings.
+    pub(super) fn new(tier: Tier) -> Result<Self> {
+        let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
+        let path = mount.join(format!("sidestep-bench-{}", std::process::id()));
+        let root = Group::new(&path)?;
+        let mut scopes = Self { planes: Vec::new(), groups: Vec::new(), _root: root };
+        for name in [OUTSIDE, Variant::Plain.name(), Variant::Sequence.name(), Variant::FourTuple.name()] {
+            scopes.groups.push((name, Group::new(&path.join(name))?));
+        }
+        for (variant, pairing) in [(Variant::Sequence, Pairing::Sequence), (Variant::FourTuple, Pairing::FourTuple)] {
+            let plane = Acceleration::start(scopes.group(variant.name())?, options(pairing, tier), Config::default())?;
+            scopes.planes.push((variant, plane));
+        }
+        Ok(scopes)
+    }
+
+    fn group(&self, name: &str) -> Result<&Cgroup> {
+        self.groups.iter().find(|(known, _)| *known == name).ok_or(Error::NoCgroup)?.1.cgroup()
+    }
+
+    /// Where the processes of a variant go; bytes that are not TCP go by the plain one.
+    pub(super) fn path(&self, variant: Variant) -> Result<PathBuf> {
+        let name = if variant.is_tcp() { variant.name() } else { Variant::Plain.name() };
+        Ok(self.group(name)?.path().to_owned())
+    }
+
+    /// The cgroup outside of every scope.
+    pub(super) fn outside(&self) -> Result<PathBuf> {
+        Ok(self.group(OUTSIDE)?.path().to_owned())
+    }
+
+    /// The data plane of a variant; plain TCP has none.
+    pub(super) fn plane(&self, variant: Variant) -> Option<&Acceleration> {
+        self.planes.iter().find(|(known, _)| *known == variant).map(|(_, plane)| plane)
+    }
+
+    /// The counters of a variant.
+    pub(super) fn snapshot(&self, variant: Variant) -> Result<Option<Snapshot>> {
+        Ok(self.plane(variant).map(Acceleration::snapshot).transpose()?)
+    }
+
+    /// Takes every data plane down in good order.
+    pub(super) fn stop(mut self) -> Result<()> {
+        for (_, plane) in self.planes.drain(..) {
+            plane.stop(Duration::from_secs(2))?;
+        }
+        Ok(())
+    }
+}
+
+/// The data plane as it is by default.
+pub(super) fn options(pairing: Pairing, tier: Tier) -> Options {
+    Options { pairing, tier, readers: Readers::NonBlocking }
+}

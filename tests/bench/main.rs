@@ -1,0 +1,56 @@
+//! `sidestep bench --quick` from end to end: every kind of cell is measured, and nothing stays behind. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+use std::process::Command;
+
+use serde_json::Value;
+use sidestep::syscall::cgroup;
+
+#[test]
+fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
+    let folder = std::env::temp_dir().join(format!("sidestep-bench-test-{}", std::process::id()));
+    let child = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+        .args(["bench", "--quick", "--json", "--out"])
+        .arg(&folder)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        let name = row["name"].as_str().unwrap();
+        let outside = row["cell"]["server_outside"].as_bool().unwrap();
+        for result in row["variants"].as_array().unwrap() {
+            let variant = result["variant"].as_str().unwrap();
+            let share = result["past_stack"].as_f64().unwrap();
+            assert!(result["wall_ns"]["median"].as_f64().unwrap() > 0.0, "{name} {variant}");
+            match variant {
+                "sequence" | "four-tuple" if !outside && name.starts_with("ping-pong") => {
+                    assert!(share > 0.9, "{name} {variant}: {share}");
+                }
+                // Nothing can go past the stack where there is no data plane, or none at the other end.
+                "plain" => assert_eq!(share, 0.0, "{name}"),
+                _ if outside => assert_eq!(share, 0.0, "{name} {variant}"),
+                _ => {}
+            }
+        }
+        let plain = &row["variants"][0];
+        assert_eq!((&plain["variant"], &plain["wall_ratio"]["median"]), (&"plain".into(), &1.0.into()), "{name}");
+    }
+    let runs = report["planes"][0]["programs"].as_array().unwrap();
+    assert!(runs.len() == 2 && runs.iter().all(|program| program["run_ns"].as_f64().unwrap() > 0.0));
+
+    for file in ["report.txt", "report.json", "goals.json", "stream-loopback-same-core.svg"] {
+        assert!(std::fs::metadata(folder.join(file)).unwrap().len() > 100, "{file}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+    let root = cgroup::find().unwrap().unwrap();
+    assert!(!root.join(format!("sidestep-bench-{id}")).exists(), "a cgroup has stayed behind");
+}
