@@ -36,7 +36,6 @@ impl Pods {
     fn joined(families: &[Family]) -> Result<Self, Error> {
         let pods = Self { client: NetNs::new()?, server: NetNs::new()? };
         let server = pods.server.as_fd();
-        pods.client.run(|| rtnetlink::add_veth(LINK, LINK, server))??;
         pods.client.run(|| rtnetlink::add_veth(server))??;
         for (pod, is_client) in [(&pods.client, true), (&pods.server, false)] {
             pod.run(|| configure(families, is_client))??;
