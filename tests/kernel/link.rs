@@ -5,11 +5,12 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
 use sidestep::syscall::{
-    AttachType, Btf, Errno, Link, LinkDetail, LinkTarget, Map, MapSpec, MapType, ProgSpec, ProgType, Program, Release,
+    AttachType, Btf, Errno, Link, LinkDetail, LinkTarget, Map, MapSpec, MapType, ProgSpec, ProgType, Program,
     RunTimeStats, UpdateFlags, id, iter_reader, prog_attach, prog_detach, prog_query,
 };
 
-use crate::support::{TestCgroup, bytes, call, exit, missing, mov, mov_reg, require_root, trivial};
+use crate::feature::Feature;
+use crate::support::{TestCgroup, bytes, call, exit, mov, mov_reg, require_root, trivial};
 
 const SOCK_OPS: AttachType = AttachType::CgroupSockOps;
 const SK_MSG: AttachType = AttachType::SkMsgVerdict;
@@ -82,7 +83,7 @@ fn a_socket_map_takes_a_program_the_old_way() {
     }
     let (map, program) = (sockhash(), trivial("t.verdict", ProgType::SkMsg));
     prog_attach(map.as_fd(), program.as_fd(), SK_MSG).unwrap();
-    if Release::running().unwrap() >= Release(5, 15, 0) {
+    if Feature::SocketMapQuery.required("a_socket_map_takes_a_program_the_old_way: BPF_PROG_QUERY") {
         assert_eq!(prog_query(map.as_fd(), SK_MSG).unwrap(), [program.info().unwrap().id]);
     }
     prog_detach(map.as_fd(), program.as_fd(), SK_MSG).unwrap();
@@ -95,8 +96,7 @@ fn a_socket_map_link_keeps_others_out() {
     if !require_root("a_socket_map_link_keeps_others_out") {
         return;
     }
-    if Release::running().unwrap() < Release(6, 10, 0) {
-        missing("a_socket_map_link_keeps_others_out", "links on socket maps take Linux 6.10");
+    if !Feature::SocketMapLink.required("a_socket_map_link_keeps_others_out") {
         return;
     }
     let (map, program, other) =

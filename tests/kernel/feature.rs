@@ -1,0 +1,42 @@
+//! What a kernel must have from which release on, so that no test is skipped where it should have run.
+
+use sidestep::syscall::Release;
+
+/// Something that not every supported kernel (5.10 and later) has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// `BPF_LINK_CREATE` on a socket map.
+    SocketMapLink,
+    /// `BPF_PROG_QUERY` on a socket map.
+    SocketMapQuery,
+}
+
+/// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
+const TABLE: &[(Feature, Release)] =
+    &[(Feature::SocketMapLink, Release(6, 10, 0)), (Feature::SocketMapQuery, Release(5, 15, 0))];
+
+impl Feature {
+    /// The release from which on a test of this feature must run and pass.
+    pub(crate) fn since(self) -> Release {
+        let row = TABLE.iter().find(|(feature, _)| *feature == self);
+        row.unwrap_or_else(|| panic!("{self:?} has no row in the table")).1
+    }
+
+    /// Whether the running kernel must have it. Where it need not, `test` is told loudly to leave it out; where it
+    /// must, the test runs and fails if the kernel disappoints.
+    pub(crate) fn required(self, test: &str) -> bool {
+        let (running, since) = (Release::running().expect("uname(2) gives no release"), self.since());
+        if running < since {
+            eprintln!("\n*** {test}: NOT TESTED: {self:?} takes Linux {since}, this is {running} ***\n");
+        }
+        running >= since
+    }
+}
+
+#[test]
+fn every_feature_has_one_row_and_a_supported_release() {
+    for feature in [Feature::SocketMapLink, Feature::SocketMapQuery] {
+        assert_eq!(TABLE.iter().filter(|row| row.0 == feature).count(), 1, "{feature:?}");
+        assert!(feature.since() > Release(5, 10, 0), "{feature:?} is everywhere, so it needs no row");
+    }
+}
