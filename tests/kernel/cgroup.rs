@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 
-use sidestep::syscall::Release;
 use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::syscall::netns::{Netns, cookie_of_socket};
 
-use crate::support::{TestCgroup, missing, require_root};
+use crate::feature::Feature;
+use crate::support::{TestCgroup, require_root};
 
 #[test]
 fn the_hierarchy_is_found_and_takes_groups() {
@@ -54,8 +54,7 @@ fn work_runs_inside_another_namespace_and_leaves_this_one_alone() {
     .unwrap();
     assert_ne!(other.run(name).unwrap(), here);
     assert_eq!(name(), here);
-    if Release::running().unwrap() < Release(5, 14, 0) {
-        missing("cookies of network namespaces", "SO_NETNS_COOKIE takes Linux 5.14");
+    if !Feature::NetnsCookie.required("cookies of network namespaces") {
         return;
     }
     // The other namespace's loopback is down, so only a socket without an address can be had.

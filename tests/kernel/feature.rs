@@ -9,11 +9,16 @@ pub(crate) enum Feature {
     SocketMapLink,
     /// `BPF_PROG_QUERY` on a socket map.
     SocketMapQuery,
+    /// `SO_NETNS_COOKIE`.
+    NetnsCookie,
 }
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
-const TABLE: &[(Feature, Release)] =
-    &[(Feature::SocketMapLink, Release(6, 10, 0)), (Feature::SocketMapQuery, Release(5, 15, 0))];
+const TABLE: &[(Feature, Release)] = &[
+    (Feature::SocketMapLink, Release(6, 10, 0)),
+    (Feature::SocketMapQuery, Release(5, 15, 0)),
+    (Feature::NetnsCookie, Release(5, 14, 0)),
+];
 
 impl Feature {
     /// The release from which on a test of this feature must run and pass.
@@ -35,7 +40,7 @@ impl Feature {
 
 #[test]
 fn every_feature_has_one_row_and_a_supported_release() {
-    for feature in [Feature::SocketMapLink, Feature::SocketMapQuery] {
+    for feature in [Feature::SocketMapLink, Feature::SocketMapQuery, Feature::NetnsCookie] {
         assert_eq!(TABLE.iter().filter(|row| row.0 == feature).count(), 1, "{feature:?}");
         assert!(feature.since() > Release(5, 10, 0), "{feature:?} is everywhere, so it needs no row");
     }

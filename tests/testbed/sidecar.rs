@@ -106,14 +106,17 @@ fn an_app_that_is_not_there_resets_the_client() {
     let mut client = mesh.client();
     assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     // Nobody can reach a listener of the sidecar by its own address and make it call itself.
-    let mut direct = mesh
+    let direct = mesh
         .pods
         .client
         .run(|| TcpStream::connect(SocketAddr::new(ADDRESSES.loopback, testbed::OUTBOUND_PORT)))
-        .unwrap()
         .unwrap();
-    patient(&direct);
-    assert_eq!(direct.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // On a slow machine the reset is there before connect(2) has returned.
+    let refused = direct.and_then(|mut direct| {
+        patient(&direct);
+        direct.read(&mut [0])
+    });
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(mesh.far.finish().unwrap().failed, 1);
     assert_eq!(mesh.near.finish().unwrap().failed, 2);
 }
