@@ -4,12 +4,16 @@ use std::fmt::Write as _;
 
 use super::env::Env;
 use super::reg::{ADD_CONST, BtfType, Kind, Reg};
-use super::stack::Byte;
+use super::stack::{Byte, Slot};
+use super::state::Frame;
+use crate::asm::Disasm;
 
 /// The text so far. It is bounded: the end of the log is what matters, so a full log forgets its first half.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     text: String,
+    /// The instruction that is being walked, with the frame before it and that frame's number.
+    pending: Option<(String, Frame, usize)>,
 }
 
 /// Characters that a log may have.
@@ -39,32 +43,52 @@ impl Env<'_> {
         if self.log.is_none() {
             return;
         }
-        let insn = self.insns[self.at];
-        let line = format!("{}: ({:02x}) {:?}", self.at, insn.code, insn);
+        let text = Disasm::at(self.insns, self.at).map(|insn| insn.to_string()).unwrap_or_default();
+        let line = format!("{}: {text}", self.at);
+        let before = self.cur.top().clone();
+        if let Some(log) = &mut self.log {
+            log.pending = Some((line, before, self.cur.depth()));
+        }
+    }
+
+    /// The instruction was walked: its text with the registers and slots that it changed.
+    pub(super) fn log_state(&mut self) {
+        let Some((line, before, depth)) = self.log.as_mut().and_then(|log| log.pending.take()) else { return };
+        let changed = match self.cur.depth() == depth {
+            true => self.describe_frame(|reg, now| before.regs[reg] != *now, |slot, now| before.slot(slot) != now),
+            false => self.describe_frame(|_, _| true, |_, _| true),
+        };
+        let line = if changed.is_empty() { line } else { format!("{line:<37} ;{changed}") };
         self.log_line(&line);
     }
 
-    /// The registers after an instruction.
-    pub(super) fn log_state(&mut self) {
-        if self.log.is_none() {
-            return;
+    /// The instruction broke a rule: its text stands alone.
+    pub(super) fn log_refusal(&mut self, rule: &str) {
+        if let Some((line, _, _)) = self.log.as_mut().and_then(|log| log.pending.take()) {
+            self.log_line(&line);
         }
-        let line = format!("; {}", self.describe_state());
-        self.log_line(&line);
+        self.log_line(rule);
+    }
+
+    /// The last line of the kernel's log.
+    pub(super) fn log_summary(&mut self) {
+        if self.log.is_some() {
+            let kept = self.explored.kept();
+            let line = format!("processed {} insns (limit 1000000) total_states {kept}", self.work.insns);
+            self.log_line(&line);
+        }
     }
 
     /// The current path is cut short.
     pub(super) fn log_safe(&mut self) {
-        if self.log.is_some() {
-            let line = format!("{}: safe", self.at);
-            self.log_line(&line);
-        }
+        let line = format!("{}: safe", self.at);
+        self.log_line(&line);
     }
 
     /// Another branch is taken up.
     pub(super) fn log_branch(&mut self, from: usize, to: usize) {
         if self.log.is_some() {
-            let line = format!("\nfrom {from} to {to}: {}", self.describe_state());
+            let line = format!("\nfrom {from} to {to}:{}", self.describe_frame(|_, _| true, |_, _| true));
             self.log_line(&line);
         }
     }
@@ -75,18 +99,24 @@ impl Env<'_> {
         }
     }
 
-    /// All initialised registers and stack slots of the current frame.
-    fn describe_state(&self) -> String {
+    /// The initialised registers and stack slots of the current frame that are `wanted`.
+    fn describe_frame(
+        &self,
+        wanted_reg: impl Fn(usize, &Reg) -> bool,
+        wanted_slot: impl Fn(usize, &Slot) -> bool,
+    ) -> String {
         let frame = self.cur.top();
         let mut text = String::new();
         if self.cur.depth() > 0 {
-            let _ = write!(text, "frame{}:", self.cur.depth());
+            let _ = write!(text, " frame{}:", self.cur.depth());
         }
-        for (number, reg) in frame.regs.iter().enumerate().filter(|(_, reg)| reg.kind != Kind::NotInit) {
-            let _ = write!(text, " R{number}={}", self.describe(reg));
+        for (number, reg) in frame.regs.iter().enumerate() {
+            if reg.kind != Kind::NotInit && wanted_reg(number, reg) {
+                let _ = write!(text, " R{number}={}", self.describe(reg));
+            }
         }
         for (index, slot) in frame.stack.iter().enumerate() {
-            if slot.bytes.iter().all(|byte| *byte == Byte::Invalid) {
+            if slot.bytes.iter().all(|byte| *byte == Byte::Invalid) || !wanted_slot(index, slot) {
                 continue;
             }
             let off = (index as i64 + 1) * -8;

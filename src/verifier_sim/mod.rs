@@ -90,11 +90,11 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
         Ok(stats) => Verdict::Accept(stats),
         Err(stop) => refusal(&env, program, stop),
     };
-    let mut text = env.log.take().map(log::Log::into_text).unwrap_or_default();
-    if let Some(rejection) = verdict.rejection().filter(|_| with_log) {
-        text.push_str(&rejection.rule);
-        text.push('\n');
+    if let Some(rejection) = verdict.rejection() {
+        env.log_refusal(&rejection.rule);
     }
+    env.log_summary();
+    let text = env.log.take().map(log::Log::into_text).unwrap_or_default();
     (verdict, text)
 }
 
