@@ -149,12 +149,18 @@ fn rtt_measured(a: &mut Asm, options: &Options, out: Label) {
     a.goto(out);
 }
 
-/// R7 = a fresh storage of the socket in R8, with our own particulars. A socket that reconnects keeps its storage,
-/// so every field is written.
+/// R7 = a fresh storage of the socket in R8, with our own particulars. A socket that connects again, after
+/// connect(AF_UNSPEC), keeps its storage, so every field is written; it also keeps its place in the sockhash and the
+/// bytes of its last connection, which go here.
 fn own_storage(a: &mut Asm, options: &Options, none: Label) {
+    let fresh = a.label("first_connection");
     storage_get(a, R8, true);
     a.jump(Cond::Eq, R0, 0, none);
     a.mov(R7, R0);
+    a.load(Size::W, R1, R7, storage::STATE);
+    a.jump(Cond::Eq, R1, 0, fresh);
+    map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));
+    a.bind(fresh);
     for offset in (0..storage::size(options.pairing) as i16).step_by(8) {
         a.store(Size::DW, R7, offset, 0);
     }

@@ -8,7 +8,7 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ),
     (
         "connect(AF_UNSPEC) and connect again",
-        "Unread redirected bytes survive the disconnect and are read on the next connection; opt out programs that reuse a TCP socket with connect(AF_UNSPEC).",
+        "Unread redirected bytes can still be read after the disconnect; they are gone when the socket connects again.",
     ),
     (
         "FIONREAD of bytes sent before accept",
