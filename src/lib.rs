@@ -8,7 +8,7 @@
 //! - [`dataplane`]: the two BPF programs and their maps, as data. Uses only [`asm`].
 //! - [`testbed`]: two pods with sidecars on one machine, for the demo, benchmarks and tests.
 //! - [`agent`]: loads, attaches, watches and removes the data plane.
-//! - [`bench`]: measures the data plane against plain TCP, in the testbed's namespaces.
+//! - [`mod@bench`]: measures the data plane against plain TCP, in the testbed's namespaces.
 //! - [`cli`]: one file a command.
 
 pub mod agent;

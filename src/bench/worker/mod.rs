@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::cell::Workload;
 use wire::Wire;
 
-/// The hidden command of the `sidestep` binary that a worker is started with; its one argument is a [`Spec`].
+/// The hidden command of the `sidestep` binary that a worker is started with; its one argument is a `Spec` as JSON.
 pub const COMMAND: &str = "__bench";
 
 /// All that a worker is told.
