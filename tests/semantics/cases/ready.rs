@@ -13,6 +13,7 @@ pub(super) const CASES: &[Case] = &[
     case("epoll, level", epoll_level),
     case("epoll, edge: queued before ADD", edge_queued),
     case("epoll, edge: an event for each arrival", edge_arrivals),
+    case("epoll, edge: a short read means drained", short_reads),
     case("epoll, one shot", one_shot),
     case("epoll wakes a waiting thread", |log, modes| {
         wakes(log, modes, |s| Epoll::new().add(s.0, libc::EPOLLIN | libc::EPOLLET).wait(SOON))
@@ -110,6 +111,31 @@ fn edge_arrivals(log: Log, modes: Modes) {
     client.close();
     log.say(format_args!("FIN: {}", epoll_names(epoll.wait(WHILE))));
     log.call("recv", server.recv_all(400).map(|bytes| bytes.len()));
+}
+
+/// As epoll(7) allows, and nginx and tokio do: after a read of less than was asked for, wait for the next event.
+fn short_reads(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET);
+    let data = pattern(20_000);
+    for part in data.chunks(500) {
+        client.send_all(part).unwrap();
+    }
+    settle();
+    let (mut got, mut stalled) = (0, false);
+    while got < data.len() && !stalled {
+        stalled = epoll.wait(SOON / 5) == Ok(0);
+        while let Ok(bytes) = server.recv(4096, libc::MSG_DONTWAIT) {
+            if stalled {
+                break;
+            }
+            got += bytes.len();
+            if bytes.len() < 4096 {
+                break;
+            }
+        }
+    }
+    log.fact("stalls", stalled);
 }
 
 fn one_shot(log: Log, modes: Modes) {
