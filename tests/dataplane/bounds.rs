@@ -8,14 +8,14 @@ use sidestep::dataplane::{Config, Counter, MapRole, Pairing};
 use sidestep::testbed::{StackBytes, listen};
 
 use crate::link::{expect, pair, pattern, send};
-use crate::scope::{PAIRINGS, Scope, describe};
+use crate::scope::{Scope, describe, pairings};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[test]
 fn a_full_map_leaves_connections_plain_and_is_counted() {
     let scope = Scope::new();
-    for pairing in PAIRINGS {
+    for pairing in pairings() {
         let acceleration = scope.accelerate_with(pairing, TierChoice::Gated, |plane| {
             plane.maps[MapRole::Sockets as usize].max_entries = 4;
         });

@@ -10,7 +10,7 @@ use sidestep::syscall::id;
 use sidestep::testbed::listen;
 
 use crate::link::{expect, expect_end, pair, pattern, send};
-use crate::scope::{PAIRINGS, Scope};
+use crate::scope::{Scope, pairings};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -31,7 +31,7 @@ fn still_there((programs, maps): &(Vec<u32>, Vec<u32>)) -> Vec<u32> {
 #[test]
 fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
     let scope = Scope::new();
-    for pairing in PAIRINGS {
+    for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         let objects = objects(&acceleration);
         assert_eq!(still_there(&objects).len(), 8, "three programs, five maps");

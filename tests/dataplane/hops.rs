@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use sidestep::testbed::{Addresses, Hop, Launcher, Load, Pods, run};
 
-use crate::scope::{PAIRINGS, Scope, describe};
+use crate::scope::{Scope, describe, pairings};
 
 #[test]
 fn every_hop_skips_the_stack() {
@@ -17,7 +17,7 @@ fn every_hop_skips_the_stack() {
         ..Launcher::new(&NEVER)
     };
     let load = Load { connections: 2, warm_up: 5, requests: 200, size: 1000, seed: 7 };
-    for pairing in PAIRINGS {
+    for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         for (family, addresses) in [("IPv4", &Addresses::V4), ("IPv6", &Addresses::V6)] {
             for hop in Hop::ALL {

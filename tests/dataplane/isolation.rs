@@ -9,7 +9,7 @@ use sidestep::dataplane::Counter;
 use sidestep::testbed::{NetNs, StackBytes, listen};
 
 use crate::link::{accepted, expect, pair, pattern, send, wait};
-use crate::scope::{PAIRINGS, Scope, describe};
+use crate::scope::{Scope, describe, pairings};
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
@@ -32,7 +32,7 @@ fn fixed_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
 #[test]
 fn identical_loopback_tuples_in_two_namespaces_do_not_mix() {
     let scope = Scope::new();
-    for pairing in PAIRINGS {
+    for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         let spaces = [NetNs::with_loopback().unwrap(), NetNs::with_loopback().unwrap()];
         let pairs = spaces.each_ref().map(|space| {
@@ -74,7 +74,7 @@ fn identical_loopback_tuples_in_two_namespaces_do_not_mix() {
 #[test]
 fn a_client_whose_server_is_out_of_scope_ends_as_plain_tcp() {
     let scope = Scope::new();
-    for pairing in PAIRINGS {
+    for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         let space = NetNs::with_loopback().unwrap();
         space

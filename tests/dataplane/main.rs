@@ -5,6 +5,8 @@
 
 mod bounds;
 mod detach;
+#[path = "../kernel/feature.rs"]
+mod feature;
 mod hops;
 mod isolation;
 mod link;

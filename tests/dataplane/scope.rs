@@ -7,11 +7,17 @@ use sidestep::agent::{Acceleration, Snapshot, TierChoice, choose_tier};
 use sidestep::dataplane::{Config, Counter, DataPlane, Options, Pairing, Readers, build};
 use sidestep::syscall::cgroup::{self, Cgroup};
 
+use crate::feature::Feature;
+
 /// Sockets belong to the cgroup their process is in when they are made, so tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Both pairings, for tests that hold for each.
-pub(crate) const PAIRINGS: [Pairing; 2] = [Pairing::Sequence, Pairing::FourTuple];
+/// The pairings that this kernel must have, for tests that hold for each.
+pub(crate) fn pairings() -> Vec<Pairing> {
+    let all = [Pairing::Sequence, Pairing::FourTuple];
+    let four_tuple = Feature::NetnsCookieHelper.required("four-tuple pairing");
+    all.into_iter().filter(|pairing| *pairing != Pairing::FourTuple || four_tuple).collect()
+}
 
 /// Two cgroups, `outer` and `outer/inner`. The process starts in the inner one, to which programs are attached.
 pub(crate) struct Scope {

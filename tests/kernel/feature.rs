@@ -11,6 +11,8 @@ pub(crate) enum Feature {
     SocketMapQuery,
     /// `SO_NETNS_COOKIE`.
     NetnsCookie,
+    /// The helper `bpf_get_netns_cookie` in sock_ops and sk_msg programs, which `--pairing four-tuple` calls.
+    NetnsCookieHelper,
 }
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
@@ -18,6 +20,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::SocketMapLink, Release(6, 10, 0)),
     (Feature::SocketMapQuery, Release(5, 15, 0)),
     (Feature::NetnsCookie, Release(5, 14, 0)),
+    (Feature::NetnsCookieHelper, Release(5, 15, 0)),
 ];
 
 impl Feature {
@@ -40,7 +43,7 @@ impl Feature {
 
 #[test]
 fn every_feature_has_one_row_and_a_supported_release() {
-    for feature in [Feature::SocketMapLink, Feature::SocketMapQuery, Feature::NetnsCookie] {
+    for feature in [Feature::SocketMapLink, Feature::SocketMapQuery, Feature::NetnsCookie, Feature::NetnsCookieHelper] {
         assert_eq!(TABLE.iter().filter(|row| row.0 == feature).count(), 1, "{feature:?}");
         assert!(feature.since() > Release(5, 10, 0), "{feature:?} is everywhere, so it needs no row");
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod demo;
+#[path = "../kernel/feature.rs"]
+mod feature;
 mod hops;
 mod redirect;
 mod sidecar;
