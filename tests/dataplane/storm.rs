@@ -15,11 +15,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, sendto, setsockopt, socket, sockopt,
 };
-use sidestep::dataplane::{Counter, Pairing};
+use sidestep::dataplane::Counter;
 use sidestep::testbed::{NetNs, accept, connect, listen};
 
 use crate::link::{pattern, wait};
-use crate::scope::{Scope, describe};
+use crate::scope::{Scope, describe, pairings};
 
 /// All storms together, as many as were asked for; fewer where the machine is emulated.
 const CONNECTIONS: usize = 50_000;
