@@ -144,8 +144,8 @@ fn order(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
 fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     let stale = exits.to(a, Counter::PassStale);
     let absent = exits.to(a, Counter::PassAbsent);
-    let behind = exits.to(a, Counter::PassBackpressure);
-    let [drained, bounded] = ["queue_empty", "queue_bounded"].map(|name| a.label(name));
+    let pass_behind = exits.to(a, Counter::PassBackpressure);
+    let [behind, drained, bounded] = ["behind", "queue_empty", "queue_bounded"].map(|name| a.label(name));
     a.comment("backpressure: what we have redirected since the peer's queue was last empty");
     probe(a, R9, Size::DW, R8, i32::from(offsets.user_data), stale);
     a.and(R9, USER_DATA_POINTER);
@@ -163,6 +163,10 @@ fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     a.load(Size::W, R2, R3, Config::MAX_BYTES);
     a.jump(Cond::Gt, R1, R2, behind);
     a.goto(bounded);
+    a.bind(behind);
+    a.comment("a proven stream: the stack coalesces where redirection cannot, so the pair leaves");
+    set_flags(a, storage::LEAVING);
+    a.goto(pass_behind);
     a.bind(drained);
     a.store(Size::W, R7, storage::BURST_MESSAGES, 0);
     a.store(Size::DW, R7, storage::BURST_BYTES, 0);

@@ -19,10 +19,6 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
         "On kernels with the FIONREAD fault a reader that reads only what FIONREAD reports stalls on bytes that came by the stack; run a kernel without the fault, or opt it out.",
     ),
     (
-        "epoll, edge: a short read means drained",
-        "A receiver behind by more than the bounds has redirected bytes and the stack's, and one read gives only the first; its event is over by then. Raise the bounds, or opt out edge-triggered readers that stop at a short read (nginx, mio).",
-    ),
-    (
         "zero-length recv and send",
         "recv(2) of no bytes returns at once instead of waiting or EAGAIN; use poll(2) to wait.",
     ),
