@@ -12,3 +12,4 @@ mod isolation;
 mod link;
 mod scope;
 mod storm;
+mod variants;
