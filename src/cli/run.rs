@@ -14,8 +14,8 @@ use std::os::fd::AsFd;
 
 use super::plane::PlaneFlags;
 use super::{Error, Invocation};
-use crate::agent::{Acceleration, Snapshot};
-use crate::dataplane::{Config, Counter};
+use crate::agent::{Acceleration, Snapshot, check};
+use crate::dataplane::Counter;
 use crate::syscall::cgroup::{self, Cgroup};
 
 /// The line of `sidestep help`.
@@ -58,7 +58,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     // Signals are held back before anything is loaded, so that none can skip the detach.
     let signals = stop_signals()?;
     let options = flags.options(&mut std::io::stderr())?;
-    let acceleration = Acceleration::start(&cgroup, options, Config::default())?;
+    let acceleration = Acceleration::start(&cgroup, options, check::configuration())?;
     writeln!(out, "accelerating {} by {} pairing; interrupt to stop", path.display(), options.pairing.name())?;
     out.flush()?;
     let ended = watch(&acceleration, &signals, interval, out);

@@ -76,13 +76,13 @@ fn readers(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut 
     if options.readers == Readers::Any {
         return;
     }
-    let [known, blocking] = ["readers_known", "reader_blocks"].map(|name| a.label(name));
+    let [known, blocking, no_file] = ["readers_known", "reader_blocks", "not_accepted"].map(|name| a.label(name));
     let stale = exits.to(a, Counter::PassStale);
     let unaccepted = exits.to(a, Counter::PassUnaccepted);
     let pass_blocking = exits.to(a, Counter::PassBlocking);
     a.load(Size::W, R1, R7, storage::FLAGS);
     a.jump(Cond::Set, R1, storage::READERS_OK, known);
-    file_is_nonblocking(a, offsets, R8, unaccepted, blocking, stale);
+    file_is_nonblocking(a, offsets, R8, no_file, blocking, stale);
     a.load(Size::DW, R9, R7, storage::OWN_SK);
     file_is_nonblocking(a, offsets, R9, stale, blocking, stale);
     set_flags(a, storage::READERS_OK);
@@ -90,6 +90,11 @@ fn readers(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut 
     a.bind(blocking);
     set_flags(a, storage::LEAVING);
     a.goto(pass_blocking);
+    a.bind(no_file);
+    a.comment("nobody knows yet how it will be read");
+    a.load_map_value(R1, MapRole::Config.map_ref(), Config::REDIRECT_UNACCEPTED as u32);
+    a.load(Size::W, R1, R1, 0);
+    a.jump(Cond::Eq, R1, 0, unaccepted);
     a.bind(known);
 }
 

@@ -11,7 +11,8 @@ use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, Wor
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, map_type};
 
 /// Bounds so small that histories run into them.
-pub(crate) const CONFIG: Config = Config { enabled: true, max_messages: 3, max_bytes: 5000, sticky_bytes: 5000 };
+pub(crate) const CONFIG: Config =
+    Config { enabled: true, max_messages: 3, max_bytes: 5000, sticky_bytes: 5000, redirect_unaccepted: false };
 
 /// Offset of `flags` in a socket's storage, and its bit for "neither end may redirect any more"
 /// (src/dataplane/storage.rs).

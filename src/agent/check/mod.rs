@@ -15,7 +15,13 @@ use std::path::Path;
 
 pub use finding::{Answer, Finding, Need, Report};
 
+use crate::dataplane::Config;
 use crate::syscall::memlock;
+
+/// The configuration for this kernel: the default, but for what the FIONREAD probe says.
+pub fn configuration() -> Config {
+    Config { redirect_unaccepted: behaviour::fionread_is_blind(), ..Config::default() }
+}
 
 /// Asks everything; with a cgroup, also who is attached to it.
 pub fn check(cgroup: Option<&Path>) -> Report {

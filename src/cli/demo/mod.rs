@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Error, Invocation, interrupt};
-use crate::agent::Acceleration;
-use crate::dataplane::{Config, Options};
+use crate::agent::{Acceleration, check};
+use crate::dataplane::Options;
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::testbed::{self, Addresses, Hop, Launcher, Load, Pods, TemporaryCgroup};
 use settings::Settings;
@@ -84,7 +84,7 @@ fn measure(settings: &Settings, options: Options) -> Result<Summary, DemoError> 
     let addresses = if settings.ipv6 { &Addresses::V6 } else { &Addresses::V4 };
 
     let target = Cgroup::open(&group.path().join("accelerated"))?;
-    let acceleration = Acceleration::start(&target, options, Config::default())?;
+    let acceleration = Acceleration::start(&target, options, check::configuration())?;
 
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {
