@@ -1,0 +1,84 @@
+//! Real servers in an accelerated cgroup: nginx, which trusts FIONREAD, and HAProxy in front of it (without
+//! `option splice-auto`, which stalls: see the safety matrix). Needs root, nginx (1.17.5 or later) and haproxy; without them it says so, and fails in CI.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod client;
+mod server;
+
+use std::time::Duration;
+
+use sidestep::agent::{Acceleration, Snapshot, TierChoice, check, choose_tier};
+use sidestep::dataplane::{Counter, Options, Pairing, Readers};
+use sidestep::syscall::cgroup::{self, Cgroup};
+
+use client::Exchange;
+use server::{Server, installed};
+
+/// What every server is asked, one after the other on one connection: bytes of request header and body, and of the
+/// response. Headers above 1 KiB do not fit nginx's first buffer, bodies above 16 KiB not its second.
+const EXCHANGES: [Exchange; 6] = [
+    Exchange { header: 0, body: 0, response: 100 },
+    Exchange { header: 3000, body: 0, response: 100 },
+    Exchange { header: 7000, body: 500_000, response: 100 },
+    Exchange { header: 0, body: 0, response: 3_000_000 },
+    Exchange { header: 1500, body: 3_000_000, response: 3_000_000 },
+    Exchange { header: 0, body: 1, response: 1 },
+];
+
+/// Runs `work` with this process in a cgroup of its own, and sidestep on it; the counters afterwards.
+fn accelerated(name: &str, work: impl FnOnce()) -> Snapshot {
+    let root = cgroup::find().unwrap().expect("cgroup2 is mounted");
+    let home = Cgroup::open(&root).unwrap();
+    let group = Cgroup::create(&root.join(format!("sidestep-{name}-{}", std::process::id()))).unwrap();
+    let (tier, _) = choose_tier(TierChoice::Auto).unwrap();
+    let options = Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking };
+    let acceleration = Acceleration::start(&group, options, check::configuration()).unwrap();
+    group.enter(0).unwrap();
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    home.enter(0).unwrap();
+    let counters = acceleration.snapshot().unwrap();
+    acceleration.stop(Duration::from_secs(2)).unwrap();
+    group.remove().unwrap();
+    if let Err(panic) = outcome {
+        for (counter, value) in counters.iter().filter(|(_, value)| *value > 0) {
+            eprintln!("{}: {value}", counter.name());
+        }
+        std::panic::resume_unwind(panic);
+    }
+    counters
+}
+
+fn report(name: &str, counters: &Snapshot) {
+    println!(
+        "{name}: {} bytes past the stack, {} of the same sockets by the stack",
+        counters.get(Counter::RedirectedBytes),
+        counters.get(Counter::PassedBytes)
+    );
+    assert!(counters.get(Counter::RedirectedMessages) > 0, "{name}: nothing was accelerated");
+}
+
+/// The servers one after the other: each moves this whole process between cgroups.
+#[test]
+fn servers_answer_every_byte() {
+    if !installed(&["nginx", "haproxy"]) {
+        return;
+    }
+    report("nginx", &accelerated("nginx", nginx_alone));
+    report("haproxy", &accelerated("haproxy", behind_haproxy));
+}
+
+fn nginx_alone() {
+    let nginx = Server::nginx();
+    for _ in 0..20 {
+        client::run(nginx.port, &EXCHANGES);
+    }
+}
+
+fn behind_haproxy() {
+    let nginx = Server::nginx();
+    let haproxy = Server::haproxy(nginx.port);
+    for _ in 0..20 {
+        client::run(haproxy.port, &EXCHANGES);
+    }
+}

@@ -1,0 +1,118 @@
+//! Servers from the distribution, with configurations of our own in a folder of our own.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::EXCHANGES;
+use crate::client::content;
+
+/// Are they all here? Says loudly which is not, and fails where nothing may be left out.
+pub(crate) fn installed(names: &[&str]) -> bool {
+    let missing: Vec<_> = names.iter().filter(|name| path(name).is_none()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    eprintln!("servers: NOT RUN: {missing:?} not found; install them with `apt-get install nginx-light haproxy`");
+    assert!(std::env::var_os("CI").is_none(), "{missing:?} must be there in CI");
+    false
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.exists())
+}
+
+/// A running server; ends with this value.
+pub(crate) struct Server {
+    process: Child,
+    folder: PathBuf,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Answers /N with N bytes, whatever the method, after it has read the whole body.
+    pub(crate) fn nginx() -> Self {
+        let port = free_port();
+        let folder = folder("nginx");
+        let root = folder.display();
+        for exchange in EXCHANGES {
+            fs::write(folder.join(exchange.response.to_string()), content(exchange.response)).unwrap();
+        }
+        // The same file twice: a POST goes to a second location by proxy, so that nginx has to read its body.
+        let files = free_port();
+        let text = format!(
+            "daemon off; master_process off; pid {root}/pid; error_log stderr crit;\n\
+             events {{ worker_connections 512; }}\n\
+             http {{ access_log off; client_max_body_size 0; client_header_buffer_size 1k;\n\
+             large_client_header_buffers 4 16k; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
+             fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
+             server {{ listen 127.0.0.1:{port}; location / {{ proxy_method GET; proxy_pass_request_body off;\n\
+             proxy_set_header Content-Length ''; proxy_http_version 1.1; proxy_set_header Connection '';\n\
+             proxy_pass http://127.0.0.1:{files}; }} }}\n\
+             server {{ listen 127.0.0.1:{files}; root {root}; large_client_header_buffers 4 16k; }} }}\n"
+        );
+        let config = folder.join("nginx.conf");
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(path("nginx").unwrap());
+        command.arg("-p").arg(&folder).arg("-e").arg("stderr").arg("-c").arg(&config);
+        Self::start(command, folder, port)
+    }
+
+    /// Passes everything on to `upstream`.
+    pub(crate) fn haproxy(upstream: u16) -> Self {
+        let port = free_port();
+        let folder = folder("haproxy");
+        let text = format!(
+            "global\n  maxconn 256\n  tune.bufsize 32768\n\
+             defaults\n  mode http\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
+             listen test\n  bind 127.0.0.1:{port}\n  http-reuse always\n  server one 127.0.0.1:{upstream}\n"
+        );
+        let config = folder.join("haproxy.cfg");
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(path("haproxy").unwrap());
+        command.arg("-db").arg("-q").arg("-f").arg(&config);
+        Self::start(command, folder, port)
+    }
+
+    fn start(mut command: Command, folder: PathBuf, port: u16) -> Self {
+        let process = command.stdin(Stdio::null()).spawn().unwrap();
+        let mut server = Self { process, folder, port };
+        for _ in 0..500 {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                return server;
+            }
+            assert!(server.process.try_wait().unwrap().is_none(), "the server has ended; its words are above");
+            sleep(Duration::from_millis(10));
+        }
+        panic!("the server does not listen on {port}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGTERM ends both at once, with their files; a process that is gone already is fine.
+        let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("sidestep-servers-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A port nobody listens on now.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
