@@ -6,8 +6,8 @@
 
 use super::counters::Counter;
 use super::ctx::iter_sockmap;
-use super::emit::{SLOTS_END, count, number_of, probe};
-use super::leave::USER_DATA_POINTER;
+use super::emit::{SLOTS_END, count, number_of};
+use super::leave::{psock, queue};
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, helper};
 use crate::asm::Reg::{R0, R1, R2, R6, R7, R8, R9};
@@ -32,11 +32,8 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
         a.store(Size::DW, FP, KEY_SLOT + 8 * word, R1);
     }
     number_of(a, R9, R8, out);
-    probe(a, R9, Size::DW, R9, i32::from(offsets.user_data), waiting);
-    a.and(R9, USER_DATA_POINTER);
-    a.jump(Cond::Eq, R9, 0, out);
-    a.add(R9, i32::from(offsets.ingress_msg));
-    probe(a, R1, Size::DW, R9, 0, waiting);
+    psock(a, offsets, R9, R9, out, waiting);
+    queue(a, offsets, R9, waiting);
     a.jump(Cond::Eq, R1, R9, empty);
     a.bind(waiting);
     count(a, Counter::DrainWaiting, 1);

@@ -17,10 +17,26 @@ use super::emit::{PROBE_SLOT, count, map_delete, probe, probe_bytes};
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, helper, storage};
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Size};
+use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Reg, Size};
 
 /// The low bits of `sk_user_data` are flags (`SK_USER_DATA_PTRMASK`, include/net/sock.h).
-pub(super) const USER_DATA_POINTER: i32 = !7;
+const USER_DATA_POINTER: i32 = !7;
+
+/// `dst` = the psock of the socket at the address in `sk`, or a jump to `none` when it is in no sockhash.
+#[track_caller]
+pub(super) fn psock(a: &mut Asm, offsets: &KernelOffsets, dst: Reg, sk: Reg, none: Label, fail: Label) {
+    probe(a, dst, Size::DW, sk, i32::from(offsets.user_data), fail);
+    a.and(dst, USER_DATA_POINTER);
+    a.jump(Cond::Eq, dst, 0, none);
+}
+
+/// R1 = the first entry of the queue of redirected messages of `psock`, which becomes the list's head: the queue is
+/// empty when they are equal.
+#[track_caller]
+pub(super) fn queue(a: &mut Asm, offsets: &KernelOffsets, psock: Reg, fail: Label) {
+    a.add(psock, i32::from(offsets.ingress_msg));
+    probe(a, R1, Size::DW, psock, 0, fail);
+}
 
 /// In the RTT callback of a socket that is not waiting; R7 is its storage.
 pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: Label) {
@@ -47,28 +63,22 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ou
     a.mov(R1, 0);
     a.atomic(AtomicOp::Add { fetch: false }, Size::W, R7, storage::FLAGS, R1);
     a.load(Size::DW, R8, R7, storage::PEER_SK);
-    probe(a, R8, Size::DW, R8, i32::from(offsets.user_data), out);
-    a.and(R8, USER_DATA_POINTER);
-    a.jump(Cond::Eq, R8, 0, peer_gone);
+    psock(a, offsets, R8, R8, peer_gone, out);
     probe(a, R1, Size::W, R8, i32::from(offsets.psock_refcnt), out);
     a.jump(Cond::Ne, R1, 1, out);
-    a.add(R8, i32::from(offsets.ingress_msg));
-    probe(a, R1, Size::DW, R8, 0, out);
+    queue(a, offsets, R8, out);
     a.jump(Cond::Ne, R1, R8, out);
     a.bind(peer_gone);
 
     a.load(Size::DW, R9, R7, storage::OWN_SK);
-    probe(a, R8, Size::DW, R9, i32::from(offsets.user_data), out);
-    a.and(R8, USER_DATA_POINTER);
-    a.jump(Cond::Eq, R8, 0, out);
+    psock(a, offsets, R8, R9, out, out);
     probe(a, R9, Size::W, R9, i32::from(offsets.lock_owned), out);
     a.comment("one reference for the map, one for the system call we interrupt");
     a.and(R9, 1);
     a.add(R9, 1);
     probe(a, R1, Size::W, R8, i32::from(offsets.psock_refcnt), out);
     a.jump(Cond::Gt, R1, R9, out);
-    a.add(R8, i32::from(offsets.ingress_msg));
-    probe(a, R1, Size::DW, R8, 0, out);
+    queue(a, offsets, R8, out);
     a.jump(Cond::Ne, R1, R8, out);
 
     map_delete(a, MapRole::Sockets, R7, storage::peer_key(options.pairing));

@@ -55,7 +55,8 @@ pub enum Readers {
     /// Only pairs whose two files are O_NONBLOCK. A blocking `recv` on a socket in a sockhash returns EAGAIN after a
     /// SA_RESTART signal, SIGSTOP or its own shutdown (`tcp_bpf_recvmsg`), and MSG_WAITALL comes back short.
     NonBlocking,
-    /// All; a direction towards a blocking reader follows the sticky rule.
+    /// All: those differences are then the user's choice, and a reader that sleeps in MSG_WAITALL on stack bytes while the
+    /// path changes to redirection is not woken.
     Any,
 }
 
