@@ -10,9 +10,11 @@ mod error;
 mod kernel;
 mod load;
 mod snapshot;
+mod specs;
 
 pub use acceleration::{Acceleration, Detached};
 pub use error::{Error, Result};
 pub use kernel::{TierChoice, choose_tier, kernel_offsets};
 pub use load::Loaded;
 pub use snapshot::Snapshot;
+pub use specs::{map_loads, map_specs, program_specs, simulated_offsets};

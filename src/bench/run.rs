@@ -317,10 +317,7 @@ fn conditions(plan: &Plan, cpus: &[usize], tier: Tier) -> Result<Conditions> {
         kernel: uname().map_err(system("ask for the kernel's release"))?.release().to_string_lossy().into_owned(),
         processor,
         cpus: cpus.to_vec(),
-        tier: match tier {
-            Tier::Gated(_) => "gated",
-            Tier::Sticky => "sticky",
-        },
+        tier: tier.name(),
         load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
         rounds: plan.rounds,
         round_ms: plan.round.as_secs_f64() * 1e3,

@@ -43,15 +43,12 @@ impl PlaneFlags {
     pub(super) fn take(&mut self, name: &'static str, args: &mut Parser) -> Result<(), Error> {
         match name {
             "pairing" => {
-                self.pairing = choice(
-                    args,
-                    "--pairing",
-                    &[(Pairing::Sequence.name(), Pairing::Sequence), (Pairing::FourTuple.name(), Pairing::FourTuple)],
-                )?;
+                let all = [Pairing::Sequence, Pairing::FourTuple].map(|pairing| (pairing.name(), pairing));
+                self.pairing = choice(args, "--pairing", &all)?;
             }
             "readers" => {
-                self.readers =
-                    choice(args, "--readers", &[("nonblocking", Readers::NonBlocking), ("any", Readers::Any)])?;
+                let all = [Readers::NonBlocking, Readers::Any].map(|readers| (readers.name(), readers));
+                self.readers = choice(args, "--readers", &all)?;
             }
             _ => {
                 self.tier = choice(

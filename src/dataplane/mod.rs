@@ -31,6 +31,8 @@ mod sk_msg;
 mod sock_ops;
 mod storage;
 
+use std::fmt;
+
 use crate::asm::{self, Program};
 
 pub use config::Config;
@@ -49,6 +51,16 @@ pub enum Tier {
     Sticky,
 }
 
+impl Tier {
+    /// The name on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Gated(_) => "gated",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
 /// Which sockets may be accelerated, by how they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
@@ -60,6 +72,16 @@ pub enum Readers {
     Any,
 }
 
+impl Readers {
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NonBlocking => "nonblocking",
+            Self::Any => "any",
+        }
+    }
+}
+
 /// What to assemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -69,6 +91,24 @@ pub struct Options {
     pub tier: Tier,
     /// Whom they may serve. Needs [`Tier::Gated`] to tell; the sticky tier serves all.
     pub readers: Readers,
+}
+
+impl Options {
+    /// Every variant, with these offsets for the gated tier. The sticky tier is there once for each pairing, since it
+    /// serves all readers.
+    pub fn all(offsets: KernelOffsets) -> Vec<Self> {
+        let gated = Tier::Gated(offsets);
+        let tiers = [(gated, Readers::NonBlocking), (gated, Readers::Any), (Tier::Sticky, Readers::Any)];
+        let of = |pairing| tiers.map(|(tier, readers)| Self { pairing, tier, readers });
+        [of(Pairing::Sequence), of(Pairing::FourTuple)].concat()
+    }
+}
+
+impl fmt::Display for Options {
+    /// As the flags of the command line say it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}, {}, readers {}", self.pairing.name(), self.tier.name(), self.readers.name())
+    }
 }
 
 /// The assembled programs and the maps they name.

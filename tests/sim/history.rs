@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use sidestep::agent::{map_loads, map_specs, simulated_offsets};
 use sidestep::asm;
-use sidestep::dataplane::{self, Config, DataPlane, KernelOffsets, MapKind, MapRole, Options, Pairing, Readers, Tier};
+use sidestep::dataplane::{self, Config, DataPlane, MapRole, Options, Pairing, Readers, Tier};
 use sidestep::verifier_sim::interp::{Machine, Program};
-use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World, offset_of};
-use sidestep::verifier_sim::spec::{MapLoad, MapSpec, map_type};
+use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World};
 
 /// Bounds so small that histories run into them.
 pub(crate) const CONFIG: Config =
@@ -19,14 +19,9 @@ pub(crate) const CONFIG: Config =
 const STORAGE_FLAGS: usize = 12;
 const LEAVING: u8 = 1;
 
-/// The offsets of the simulated kernel.
-pub(crate) fn offsets() -> KernelOffsets {
-    KernelOffsets::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path)).unwrap()
-}
-
 /// The programs of the gated tier.
 pub(crate) fn gated(pairing: Pairing) -> DataPlane {
-    let options = Options { pairing, tier: Tier::Gated(offsets()), readers: Readers::NonBlocking };
+    let options = Options { pairing, tier: Tier::Gated(simulated_offsets().unwrap()), readers: Readers::NonBlocking };
     dataplane::build(options).unwrap()
 }
 
@@ -147,27 +142,8 @@ pub(crate) struct Simulation {
     pub(crate) redirected: u64,
 }
 
-fn spec(map: &dataplane::MapDef) -> MapSpec {
-    let map_type = match map.kind {
-        MapKind::SockHash => map_type::SOCKHASH,
-        MapKind::SkStorage => map_type::SK_STORAGE,
-        MapKind::LruHash => map_type::LRU_HASH,
-        MapKind::Array => map_type::ARRAY,
-        MapKind::PerCpuArray => map_type::PERCPU_ARRAY,
-    };
-    MapSpec {
-        map_type,
-        key_size: map.key_size,
-        value_size: map.value_size,
-        max_entries: map.max_entries,
-        map_flags: map.flags,
-        ..MapSpec::default()
-    }
-}
-
 fn program(program: &asm::Program, insns: Vec<asm::Insn>, numbers: &[usize]) -> Program {
-    let loads: Vec<_> = program.maps().iter().map(|(insn, map)| MapLoad { insn: *insn, map: map.0 as usize }).collect();
-    Program::new(insns, &loads, numbers)
+    Program::new(insns, &map_loads(program), numbers)
 }
 
 /// The instructions of both programs, which a test may have changed.
@@ -187,8 +163,8 @@ impl Simulation {
     pub(crate) fn new(plane: &DataPlane, insns: &Insns, bounds: Config) -> Self {
         let mut machine = Machine::new(2);
         let mut numbers = Vec::new();
-        for map in &plane.maps {
-            numbers.push(machine.add_map(&spec(map)).unwrap());
+        for map in map_specs(plane) {
+            numbers.push(machine.add_map(&map).unwrap());
         }
         let number = |role: MapRole| numbers[role.map_ref().0 as usize];
         let sock_ops = program(&plane.sock_ops, insns.sock_ops.clone(), &numbers);

@@ -20,27 +20,29 @@ use crate::verifier_sim::{verify, verify_with_log};
 pub(super) const SUMMARY: &str = "say whether the kernel would load a program, and why not";
 
 const HELP: &str = "\
-usage: sidestep verify [FLAGS] FILE...
+usage: sidestep verify [FLAGS] [FILE...]
        sidestep verify [FLAGS] --json-lines < RECORDS
 
-A FILE is an ELF object (clang -target bpf -c) or raw little-endian instructions, which need --type.
+A FILE is an ELF object (clang -target bpf -c) or raw little-endian instructions, which need --type. Without a FILE it
+judges our own sock_ops and sk_msg programs, in every variant.
 
-  --kernel VERSION   the kernel whose rules apply: 5.10, 6.1, 6.12 or 6.18 (the default)
+  --kernel VERSION   the kernel whose rules apply: 5.10, 6.1, 6.12 or 6.18 (the default; our own programs: all four)
   --privilege WHO    full (the default), no-perfmon (CAP_BPF without CAP_PERFMON) or none
   --type TYPE        the program type, such as sk_msg or sock_ops; in an ELF object instead of what sections say
   --cpus N           possible CPUs of the machine that loads the program; this machine's number by default
-  --explain          also print the path that led to a rejection, the registers, and the work of an acceptance
+  --explain          also print the path that led to a rejection, and the registers
   --log              also print the whole log, as the kernel's verifier writes it
   --json             print one JSON array with an object for each program
   --json-lines       judge one JSON record a line from standard input, and answer one line each
 
-Exit status: 0 when every program is accepted, 1 when one is not or cannot be read, 2 for wrong arguments.
-With --json-lines it is 0 once every record is answered.
+Exit status: 0 when every program is accepted (or is our own and refused by a kernel older than it needs), 1 when one
+is not or cannot be read, 2 for wrong arguments. With --json-lines it is 0 once every record is answered.
 ";
 
 #[derive(Default)]
 struct Request {
     options: Options,
+    kernel: Option<Kernel>,
     prog_type: Option<ProgType>,
     files: Vec<PathBuf>,
     explain: bool,
@@ -59,9 +61,7 @@ pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
                 invocation.out.write_all(HELP.as_bytes())?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Arg::Long("kernel") => {
-                request.options.kernel = invocation.args.value()?.parse_with(str::parse::<Kernel>)?
-            }
+            Arg::Long("kernel") => request.kernel = Some(invocation.args.value()?.parse_with(str::parse::<Kernel>)?),
             Arg::Long("privilege") => request.options.privilege = invocation.args.value()?.parse_with(privilege)?,
             Arg::Long("type") => request.prog_type = Some(invocation.args.value()?.parse_with(prog_type)?),
             Arg::Long("cpus") => request.options.cpus = invocation.args.value()?.parse()?,
@@ -79,13 +79,14 @@ pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
                 "--json-lines takes no FILE and of the flags only --kernel, --privilege and --cpus".into(),
             ));
         }
-        json_lines::run(invocation.input, invocation.out, &request.options)?;
+        let options = Options { kernel: request.kernel.unwrap_or_default(), ..request.options };
+        json_lines::run(invocation.input, invocation.out, &options)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if request.files.is_empty() {
-        return Err(Error::Usage("say what to verify: a FILE, or --json-lines; --help explains".into()));
+    if request.files.is_empty() && request.prog_type.is_some() {
+        return Err(Error::Usage("--type goes with a FILE, and there is none".into()));
     }
-    judge_files(&request, invocation.out)
+    judge_all(&request, invocation.out)
 }
 
 fn privilege(name: &str) -> Result<Privilege, String> {
@@ -101,12 +102,23 @@ fn prog_type(name: &str) -> Result<ProgType, String> {
     ProgType::from_name(name).ok_or_else(|| format!("there is no program type {name:?}; sk_msg and sock_ops are two"))
 }
 
-fn judge_files(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode, Error> {
-    let mut candidates = Vec::new();
-    for file in &request.files {
-        candidates.extend(source::read_file(file, request.prog_type)?);
+fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode, Error> {
+    let (candidates, kernels) = if request.files.is_empty() {
+        (source::own()?, Kernel::ALL.to_vec())
+    } else {
+        let mut candidates = Vec::new();
+        for file in &request.files {
+            candidates.extend(source::read_file(file, request.prog_type)?);
+        }
+        (candidates, vec![Kernel::default()])
+    };
+    let kernels = request.kernel.map_or(kernels, |kernel| vec![kernel]);
+    let mut judged = Vec::new();
+    for candidate in &candidates {
+        for &kernel in &kernels {
+            judged.push(judge(candidate, Options { kernel, ..request.options }, request.log));
+        }
     }
-    let judged: Vec<_> = candidates.iter().map(|candidate| judge(request, candidate)).collect();
     if request.json {
         let all: Vec<_> = judged.iter().map(Judged::to_json).collect();
         serde_json::to_writer_pretty(&mut *out, &all).map_err(std::io::Error::from)?;
@@ -116,24 +128,25 @@ fn judge_files(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCo
             program.write_text(out, request.explain)?;
         }
     }
-    Ok(if judged.iter().all(Judged::accepted) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if judged.iter().all(Judged::as_wanted) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn judge<'a>(request: &Request, candidate: &'a Candidate) -> Judged<'a> {
+fn judge(candidate: &Candidate, options: Options, log: bool) -> Judged<'_> {
     let mut judged = Judged {
         name: &candidate.name,
-        kernel: request.options.kernel,
+        kernel: options.kernel,
         spec: candidate.spec.as_ref().map_err(String::as_str),
+        lacking: candidate.needs.filter(|(since, _)| options.kernel < *since).map(|(_, what)| what),
         verdict: None,
         log: None,
     };
     if let Ok(spec) = &candidate.spec {
-        if request.log {
-            let (verdict, log) = verify_with_log(spec, &Options { log: LogLevel::Full, ..request.options });
+        if log {
+            let (verdict, log) = verify_with_log(spec, &Options { log: LogLevel::Full, ..options });
             judged.verdict = Some(verdict);
             judged.log = Some(log);
         } else {
-            judged.verdict = Some(verify(spec, &request.options));
+            judged.verdict = Some(verify(spec, &options));
         }
     }
     judged
@@ -190,6 +203,45 @@ mod tests {
     }
 
     #[test]
+    fn our_own_programs_are_judged_for_every_kernel() {
+        let (text, ok) = verify(&[]);
+        assert!(ok, "{text}");
+        // Two programs of six variants on four kernels.
+        assert_eq!(text.lines().count(), 2 * 6 * 4, "{text}");
+        let refused: Vec<_> = text.lines().filter(|line| !line.contains(": accept (")).collect();
+        assert_eq!(refused.len(), 3, "{text}");
+        for line in refused {
+            assert!(line.starts_with("sock_ops (four-tuple, ") && line.contains(" on 5.10: reject: "), "{line}");
+            // The line of Rust that emitted the call.
+            assert!(line.contains("bpf_get_netns_cookie") && line.contains("sock_ops.rs:"), "{line}");
+            assert!(line.ends_with("; as it must: it needs bpf_get_netns_cookie, from Linux 5.15"), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_apply_to_our_own_programs() {
+        let (text, ok) = verify(&["--kernel", "6.1"]);
+        assert!(
+            ok && text.lines().count() == 12 && text.lines().all(|line| line.contains(" on 6.1: accept")),
+            "{text}"
+        );
+        let (text, ok) = verify(&["--kernel", "5.10", "--json"]);
+        assert!(ok, "{text}");
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let refused = json.as_array().unwrap().iter().find(|program| program["verdict"] == "reject").unwrap();
+        assert!(refused["origin"].as_str().unwrap().contains("sock_ops.rs:"), "{refused}");
+        assert!(refused["lacking"].as_str().unwrap().contains("5.15"), "{refused}");
+        assert!(json[0]["stats"]["insns_processed"].as_u64().unwrap() > 100, "{}", json[0]);
+        let (text, ok) = verify(&["--kernel", "5.10", "--explain"]);
+        assert!(ok && text.contains("  the path that led there:\n"), "{text}");
+        let (text, ok) = verify(&["--kernel", "6.18", "--log"]);
+        assert!(ok && text.contains("\n0: (bf) r6 = r1"), "{text}");
+        // bpf_probe_read_kernel needs CAP_PERFMON.
+        let (text, ok) = verify(&["--kernel", "6.18", "--privilege", "no-perfmon"]);
+        assert!(!ok && text.contains("gated"), "{text}");
+    }
+
+    #[test]
     fn bad_files_and_arguments_are_one_sentence() {
         let short = Scratch::new("short", &[0x95, 0, 0]);
         let elf = Scratch::new("elf", b"\x7fELF\x02\x01\x01");
@@ -198,7 +250,7 @@ mod tests {
             (&["--type", "sk_msg", short.path()][..], "cannot verify"),
             (&[elf.path()], "the object is damaged"),
             (&[missing.to_str().unwrap()], "No such file"),
-            (&[], "say what to verify"),
+            (&["--type", "sk_msg"], "goes with a FILE"),
             (&["--kernel", "4.4", short.path()], "5.10, 6.1, 6.12, 6.18"),
             (&["--type", "nothing", short.path()], "there is no program type"),
             (&["--privilege", "nothing", short.path()], "there is no privilege"),

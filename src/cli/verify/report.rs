@@ -14,6 +14,8 @@ pub(super) struct Judged<'a> {
     pub(super) kernel: Kernel,
     /// The program, or why there is none.
     pub(super) spec: Result<&'a ProgramSpec, &'a str>,
+    /// What the kernel lacks that the program needs: then a rejection is the right answer.
+    pub(super) lacking: Option<&'static str>,
     /// The verdict on it.
     pub(super) verdict: Option<Verdict>,
     /// The log, if one was asked for.
@@ -21,9 +23,13 @@ pub(super) struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// Whether the kernel would load it.
-    pub(super) fn accepted(&self) -> bool {
-        self.verdict.as_ref().is_some_and(Verdict::is_accept)
+    /// Whether the kernel would load it, or refuse it where it must.
+    pub(super) fn as_wanted(&self) -> bool {
+        match &self.verdict {
+            Some(Verdict::Accept(_)) => self.lacking.is_none(),
+            Some(Verdict::Reject(_)) => self.lacking.is_some(),
+            Some(Verdict::Unsupported(_)) | None => false,
+        }
     }
 
     fn insn(&self, slot: usize) -> String {
@@ -37,15 +43,22 @@ impl Judged<'_> {
         match (&self.verdict, self.spec) {
             (None, reason) => writeln!(out, "{head}: no program: {}", reason.err().unwrap_or("not read"))?,
             (Some(Verdict::Accept(stats)), _) => {
-                writeln!(out, "{head}: accept ({} instructions walked)", stats.insns_processed)?;
-                if explain {
-                    writeln!(out, "  states kept: {}", stats.states_kept)?;
-                    writeln!(out, "  paths pruned: {}", stats.paths_pruned)?;
-                    writeln!(out, "  stack: {} bytes", stats.stack_depth)?;
-                }
+                writeln!(
+                    out,
+                    "{head}: accept ({} slots, {} instructions walked, {} states kept, {} paths pruned, {} bytes of stack)",
+                    self.spec.map_or(0, |spec| spec.insns.len()),
+                    stats.insns_processed,
+                    stats.states_kept,
+                    stats.paths_pruned,
+                    stats.stack_depth
+                )?;
             }
             (Some(Verdict::Reject(rejection)), _) => {
-                writeln!(out, "{head}: reject: {rejection}")?;
+                write!(out, "{head}: reject: {rejection}")?;
+                if let Some(what) = self.lacking {
+                    write!(out, "; as it must: it {what}")?;
+                }
+                writeln!(out)?;
                 if explain {
                     self.explain(out, rejection)?;
                 }
@@ -86,6 +99,7 @@ impl Judged<'_> {
             reason: self.spec.err().unwrap_or_default().to_owned(),
             insn: None,
             origin: None,
+            lacking: self.lacking,
             registers: Vec::new(),
             path: Vec::new(),
             stats: None,
@@ -133,6 +147,8 @@ pub(super) struct Json<'a> {
     insn: Option<JsonInsn>,
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacking: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     registers: Vec<JsonRegister<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

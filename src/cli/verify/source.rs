@@ -1,13 +1,15 @@
-//! The programs to judge: from an ELF object or a file of raw instructions.
+//! The programs to judge: from an ELF object, from a file of raw instructions, or our own.
 
 use std::path::Path;
 
 use byteorder::LittleEndian;
 
+use crate::agent::{program_specs, simulated_offsets};
 use crate::asm;
 use crate::cli::Error;
+use crate::dataplane::{Options, Pairing, build};
 use crate::verifier_sim::elf;
-use crate::verifier_sim::spec::{ProgType, ProgramSpec};
+use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
 
 /// Largest file that is read; the largest program the kernel takes has 8 MB, and debug information comes beside it.
 const MAX_FILE: u64 = 64 << 20;
@@ -18,6 +20,26 @@ pub(super) struct Candidate {
     pub(super) name: String,
     /// The program.
     pub(super) spec: Result<ProgramSpec, String>,
+    /// What the program needs and since which kernel there is such a thing: older ones must refuse it.
+    pub(super) needs: Option<(Kernel, &'static str)>,
+}
+
+/// The programs of every variant of our data plane.
+pub(super) fn own() -> Result<Vec<Candidate>, Error> {
+    let offsets = simulated_offsets().map_err(|field| {
+        Error::Failed(format!("the simulated kernel has no field {field}; this is a bug, please report it"))
+    })?;
+    let mut candidates = Vec::new();
+    for options in Options::all(offsets) {
+        let plane = build(options).map_err(crate::agent::Error::from)?;
+        for spec in program_specs(&plane).map_err(crate::agent::Error::from)? {
+            // bpf_get_netns_cookie came to SOCK_OPS with 5.15, and to SK_MSG before.
+            let needs = (options.pairing == Pairing::FourTuple && spec.prog_type == ProgType::SOCK_OPS)
+                .then_some((Kernel::V6_1, "needs bpf_get_netns_cookie, from Linux 5.15"));
+            candidates.push(Candidate { name: format!("{} ({options})", spec.name), spec: Ok(spec), needs });
+        }
+    }
+    Ok(candidates)
 }
 
 /// Reads the programs in `file`. Raw instructions need `prog_type`; in an ELF object it replaces what sections say.
@@ -39,7 +61,7 @@ pub(super) fn read_file(file: &Path, prog_type: Option<ProgType>) -> Result<Vec<
     let insns = asm::decode_program::<LittleEndian>(&data).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let spec = ProgramSpec { name: name.clone(), prog_type, insns, ..ProgramSpec::default() };
-    Ok(vec![Candidate { name, spec: Ok(spec) }])
+    Ok(vec![Candidate { name, spec: Ok(spec), needs: None }])
 }
 
 fn from_elf(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<Candidate>, elf::ElfError> {
@@ -49,6 +71,7 @@ fn from_elf(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<Candidate>, 
         .map(|program| Candidate {
             name: format!("{} (section {})", program.name, program.section),
             spec: program.spec.map_err(|error| error.to_string()),
+            needs: None,
         })
         .collect())
 }

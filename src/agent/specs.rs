@@ -1,0 +1,102 @@
+//! The data plane as the verifier simulator takes it: what would be loaded, without a kernel to load it into.
+
+use crate::asm;
+use crate::dataplane::{DataPlane, KernelOffsets, MapKind};
+use crate::verifier_sim::kernel::offset_of;
+use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec, map_type};
+
+/// The sock_ops and the sk_msg program, each with all maps; every slot knows the line of Rust that emitted it.
+///
+/// The drain iterator is not among them: the simulator has no rules for tracing programs.
+pub fn program_specs(plane: &DataPlane) -> Result<[ProgramSpec; 2], asm::Error> {
+    let spec = |name: &str, prog_type, program: &asm::Program| {
+        Ok(ProgramSpec {
+            name: name.to_owned(),
+            prog_type,
+            insns: program.resolve(|map| Some(map.0 as i32))?,
+            maps: map_specs(plane),
+            map_loads: map_loads(program),
+            origins: (0..program.insns().len()).map(|slot| origin(program, slot)).collect(),
+            ..ProgramSpec::default()
+        })
+    };
+    Ok([spec("sock_ops", ProgType::SOCK_OPS, &plane.sock_ops)?, spec("sk_msg", ProgType::SK_MSG, &plane.sk_msg)?])
+}
+
+/// The maps, in the order of their [`asm::MapRef`] numbers.
+pub fn map_specs(plane: &DataPlane) -> Vec<MapSpec> {
+    let spec = |map: &crate::dataplane::MapDef| MapSpec {
+        map_type: match map.kind {
+            MapKind::SockHash => map_type::SOCKHASH,
+            MapKind::SkStorage => map_type::SK_STORAGE,
+            MapKind::LruHash => map_type::LRU_HASH,
+            MapKind::Array => map_type::ARRAY,
+            MapKind::PerCpuArray => map_type::PERCPU_ARRAY,
+        },
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+        map_flags: map.flags,
+        ..MapSpec::default()
+    };
+    plane.maps.iter().map(spec).collect()
+}
+
+/// Which slots load which map.
+pub fn map_loads(program: &asm::Program) -> Vec<MapLoad> {
+    program.maps().iter().map(|&(insn, map)| MapLoad { insn, map: map.0 as usize }).collect()
+}
+
+fn origin(program: &asm::Program, slot: usize) -> Option<Origin> {
+    program.origin(slot).map(|at| Origin { file: at.file(), line: at.line() })
+}
+
+/// Offsets for the gated tier where there is no kernel to take them from: those of the simulated one. An error is the
+/// path of a field that it does not have.
+pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
+    KernelOffsets::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asm::{Asm, Cond, Features, Reg, Size};
+    use crate::dataplane::{Options, build};
+    use crate::verifier_sim::spec::Options as Settings;
+    use crate::verifier_sim::verify;
+
+    #[test]
+    fn the_simulated_kernel_has_every_field_and_each_in_its_own_place() {
+        let offsets = simulated_offsets().unwrap();
+        assert_ne!(offsets.copied_seq, offsets.write_seq);
+    }
+
+    #[test]
+    fn every_variant_is_accepted() {
+        for options in Options::all(simulated_offsets().unwrap()) {
+            for spec in program_specs(&build(options).unwrap()).unwrap() {
+                let verdict = verify(&spec, &Settings::default());
+                assert!(verdict.is_accept(), "{options:?} {}: {}", spec.name, verdict.reason());
+            }
+        }
+    }
+
+    #[test]
+    fn a_rejection_names_the_line_that_emitted_the_instruction() {
+        let mut a = Asm::with_features(Features::LINUX_5_10);
+        let out = a.label("out");
+        a.jump(Cond::Eq, Reg::R1, 0, out);
+        let line = line!() + 1;
+        a.load(Size::DW, Reg::R0, Reg::R3, 0);
+        a.bind(out);
+        a.mov(Reg::R0, 1);
+        a.exit();
+        let mut plane = build(Options::all(simulated_offsets().unwrap())[0]).unwrap();
+        plane.sk_msg = a.finish().unwrap();
+        let [_, sk_msg] = program_specs(&plane).unwrap();
+        let verdict = verify(&sk_msg, &Settings::default());
+        let rejection = verdict.rejection().unwrap();
+        assert_eq!(rejection.origin, Some(Origin { file: file!(), line }));
+        assert!(rejection.to_string().ends_with(&format!("(emitted at {}:{line})", file!())), "{rejection}");
+    }
+}
