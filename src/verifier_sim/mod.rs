@@ -31,6 +31,8 @@ mod program;
 mod prune;
 mod reg;
 mod scalar;
+#[cfg(test)]
+mod soundness;
 pub mod spec;
 mod stack;
 mod stack_access;

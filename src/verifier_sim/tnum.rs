@@ -223,3 +223,6 @@ impl fmt::Display for Tnum {
         write!(out, "({:#x}; {:#x})", self.value, self.mask)
     }
 }
+
+#[cfg(test)]
+mod tests;

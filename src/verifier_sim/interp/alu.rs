@@ -3,7 +3,7 @@
 use crate::asm::opcode as op;
 
 /// The result of 64-bit operation `code & OP_MASK` with variant `off`, or `None` when there is no such operation.
-pub(super) fn alu64(code: u8, off: i16, dst: u64, src: u64) -> Option<u64> {
+pub(in super::super) fn alu64(code: u8, off: i16, dst: u64, src: u64) -> Option<u64> {
     Some(match (code & op::OP_MASK, off) {
         (op::ADD, 0) => dst.wrapping_add(src),
         (op::SUB, 0) => dst.wrapping_sub(src),
@@ -28,7 +28,7 @@ pub(super) fn alu64(code: u8, off: i16, dst: u64, src: u64) -> Option<u64> {
 }
 
 /// The result of a 32-bit operation, as [`alu64`]; the caller zero-extends it.
-pub(super) fn alu32(code: u8, off: i16, dst: u32, src: u32) -> Option<u32> {
+pub(in super::super) fn alu32(code: u8, off: i16, dst: u32, src: u32) -> Option<u32> {
     Some(match (code & op::OP_MASK, off) {
         (op::ADD, 0) => dst.wrapping_add(src),
         (op::SUB, 0) => dst.wrapping_sub(src),
@@ -87,7 +87,7 @@ pub(super) fn byte_order(code: u8, width: i32, value: u64) -> Option<u64> {
 }
 
 /// Whether conditional jump `code` is taken; `None` when there is no such condition.
-pub(super) fn condition(code: u8, dst: u64, src: u64) -> Option<bool> {
+pub(in super::super) fn condition(code: u8, dst: u64, src: u64) -> Option<bool> {
     let narrow = code & op::CLASS_MASK == op::JMP32;
     let (dst, src) = if narrow { (dst & 0xffff_ffff, src & 0xffff_ffff) } else { (dst, src) };
     let (sdst, ssrc) = if narrow { (i64::from(dst as i32), i64::from(src as i32)) } else { (dst as i64, src as i64) };

@@ -8,7 +8,7 @@
 //! - [`Environment`]: the helpers that need more than memory and maps, such as sockets.
 //! - [`run`]: one program from entry to exit.
 
-mod alu;
+pub(super) mod alu;
 mod atomic;
 mod fault;
 mod helpers;
