@@ -2,12 +2,20 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use sidestep::agent::check::{Answer, Finding, Need, Report, check};
+use sidestep::agent::check::{self, Answer, Finding, Need, Report};
 use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::syscall::{AttachType, ProgType, id, prog_attach, prog_detach};
 
 use crate::support::{TestCgroup, require_root, trivial};
+
+/// One check at a time: its cgroup is named for the process, and a test looks whether it is gone.
+fn check(cgroup: Option<&Path>) -> Report {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    check::check(cgroup)
+}
 
 fn find<'a>(report: &'a Report, name: &str) -> &'a Finding {
     report.findings.iter().find(|finding| finding.name.contains(name)).unwrap_or_else(|| panic!("no finding {name:?}"))
