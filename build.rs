@@ -1,4 +1,4 @@
-//! Linker arguments of the release binary that a profile cannot give: they make it a fifth smaller.
+//! Linker arguments of the release binary that a profile cannot give: they make it a quarter smaller.
 
 use std::env;
 
@@ -12,7 +12,8 @@ fn main() {
     }
     let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let script = format!("-Wl,-T,{folder}/link-without-unwinding.ld");
-    for argument in [script.as_str(), "-Wl,--no-eh-frame-hdr"] {
+    // muldefs: src/stand_ins.rs comes first, and its functions count instead of those of the C library and libgcc.
+    for argument in [script.as_str(), "-Wl,--no-eh-frame-hdr", "-Wl,-z,muldefs"] {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
 }
