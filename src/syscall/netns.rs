@@ -1,7 +1,9 @@
 //! Network namespaces: handles, entering, cookies.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
@@ -36,19 +38,28 @@ impl Netns {
         Ok(Self { file, path: path.to_owned() })
     }
 
-    /// Runs `work` on a thread of its own inside the namespace (takes CAP_SYS_ADMIN), so that no other thread is moved
-    /// and nothing has to be undone. A panic of `work` goes on in the caller.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
-                    Error::call(Operation::EnterNetns, format!("the namespace {}", self.path.display()), errno.into())
-                })?;
-                Ok(work())
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    /// Runs `work` with the calling thread inside the namespace (takes CAP_SYS_ADMIN); no other thread is moved.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        there_and_back(|| {
+            setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        })
+        .map_err(|error| {
+            Error::call(Operation::EnterNetns, format!("the namespace {}", self.path.display()), Errno::from(&error))
         })
     }
+}
+
+/// Runs `work`, which may move the calling thread to another network namespace, and moves the thread back to where it
+/// was, also when `work` fails or panics. Where the way back fails, the error is that of the way back.
+///
+/// A thread that ends afterwards would have no way back to fail, but threads are 50 kB of a static binary that has no
+/// other use for them.
+pub fn there_and_back<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let here = File::open("/proc/thread-self/ns/net")?;
+    let done = catch_unwind(AssertUnwindSafe(work));
+    setns(&here, CloneFlags::CLONE_NEWNET)?;
+    done.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 impl AsFd for Netns {
@@ -74,5 +85,45 @@ pub fn cookie_of_socket(socket: BorrowedFd<'_>) -> Result<u64> {
     match answer {
         0 => Ok(cookie),
         _ => Err(Error::call(Operation::NetnsCookie, "a socket", Errno::last())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::fs::MetadataExt;
+
+    use nix::sched::unshare;
+
+    use super::*;
+
+    /// The inode that names the calling thread's namespace.
+    fn here() -> u64 {
+        std::fs::metadata("/proc/thread-self/ns/net").unwrap().st_ino()
+    }
+
+    #[test]
+    fn the_thread_comes_back_from_success_failure_and_panic() {
+        assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces: run it as root");
+        let home = here();
+        let there = there_and_back(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Ok(here())
+        });
+        assert_ne!(there.unwrap(), home);
+        assert_eq!(here(), home);
+        let failed = there_and_back(|| -> io::Result<()> {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Err(io::ErrorKind::Other.into())
+        });
+        assert!(failed.is_err());
+        assert_eq!(here(), home);
+        let panicked = catch_unwind(|| {
+            there_and_back(|| -> io::Result<()> {
+                unshare(CloneFlags::CLONE_NEWNET)?;
+                panic!("a panic inside the namespace, which this test wants")
+            })
+        });
+        assert!(panicked.is_err());
+        assert_eq!(here(), home);
     }
 }

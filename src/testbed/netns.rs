@@ -4,14 +4,12 @@
 //! processes refer to goes away with them, even when its maker is killed with SIGKILL.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::resume_unwind;
-use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{Error, rtnetlink};
+use crate::syscall::netns::there_and_back;
 
 /// A network namespace without a name.
 #[derive(Debug)]
@@ -22,12 +20,11 @@ pub struct NetNs {
 impl NetNs {
     /// Makes an empty namespace: one loopback link, down. Needs CAP_SYS_ADMIN.
     pub fn new() -> Result<Self, Error> {
-        // unshare(2) moves the calling thread, so a thread of its own does it and ends.
-        let made = thread::spawn(|| -> io::Result<OwnedFd> {
+        let made = there_and_back(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             Ok(File::open("/proc/thread-self/ns/net")?.into())
         });
-        let fd = join(made.join()).map_err(Error::NamespaceNew)?;
+        let fd = made.map_err(Error::NamespaceNew)?;
         Ok(Self { fd })
     }
 
@@ -38,15 +35,13 @@ impl NetNs {
         Ok(netns)
     }
 
-    /// Runs `work` on a fresh thread inside the namespace. Sockets it opens stay in the namespace wherever they go.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| -> io::Result<T> {
-                setns(&self.fd, CloneFlags::CLONE_NEWNET)?;
-                Ok(work())
-            });
-            join(inside.join()).map_err(Error::NamespaceEnter)
-        })
+    /// Runs `work` inside the namespace. Sockets it opens stay in the namespace wherever they go.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let done = there_and_back(|| {
+            setns(&self.fd, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        });
+        done.map_err(Error::NamespaceEnter)
     }
 }
 
@@ -54,9 +49,4 @@ impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// Hands a thread's panic on to the caller.
-fn join<T>(ended: thread::Result<T>) -> T {
-    ended.unwrap_or_else(|panic| resume_unwind(panic))
 }
