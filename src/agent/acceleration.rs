@@ -15,7 +15,8 @@ use crate::syscall::{AttachType, Link, LinkTarget, prog_attach, prog_detach, pro
 pub struct Acceleration {
     loaded: Loaded,
     config: Config,
-    sock_ops: Option<Link>,
+    /// Of the sock_ops program, and before it those of cgroups that have opted out.
+    sock_ops: Vec<Link>,
     verdict: Option<Verdict>,
 }
 
@@ -39,22 +40,27 @@ pub struct Detached {
 impl Acceleration {
     /// Loads the data plane and attaches it to `cgroup`: connections made from now on are accelerated.
     pub fn start(cgroup: &Cgroup, options: Options, config: Config) -> Result<Self> {
-        Self::start_plane(cgroup, &dataplane::build(options)?, config)
+        Self::start_without(cgroup, &[], options, config)
+    }
+
+    /// The same, but leaves alone what runs in the cgroups `opted_out`, where the policy says that there are some.
+    pub fn start_without(cgroup: &Cgroup, opted_out: &[Cgroup], options: Options, config: Config) -> Result<Self> {
+        Self::start_plane(cgroup, opted_out, &dataplane::build(options)?, config)
     }
 
     /// The same with a data plane that has been built, and perhaps changed: the sizes of its maps are plain data.
-    pub fn start_plane(cgroup: &Cgroup, plane: &DataPlane, config: Config) -> Result<Self> {
+    pub fn start_plane(cgroup: &Cgroup, opted_out: &[Cgroup], plane: &DataPlane, config: Config) -> Result<Self> {
         let loaded = Loaded::new(plane, config)?;
         // First the verdict: a socket takes the program along when it enters the map.
         let verdict = attach_verdict(&loaded)?;
-        let mut acceleration = Self { loaded, config, sock_ops: None, verdict: Some(verdict) };
-        let link = Link::create(
-            acceleration.loaded.sock_ops.as_fd(),
-            LinkTarget::Fd(cgroup.as_fd()),
-            AttachType::CgroupSockOps,
-        )
-        .map_err(|error| conflict(cgroup, error))?;
-        acceleration.sock_ops = Some(link);
+        let mut acceleration = Self { loaded, config, sock_ops: Vec::new(), verdict: Some(verdict) };
+        let loaded = &acceleration.loaded;
+        let marks = loaded.opt_out.iter().flat_map(|program| opted_out.iter().map(move |group| (program, group)));
+        for (program, group) in marks.chain([(&loaded.sock_ops, cgroup)]) {
+            let link = Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), AttachType::CgroupSockOps)
+                .map_err(|error| conflict(group, error))?;
+            acceleration.sock_ops.push(link);
+        }
         Ok(acceleration)
     }
 
@@ -86,7 +92,8 @@ impl Acceleration {
     }
 
     fn shut_down(&mut self, timeout: Duration) -> Result<Detached> {
-        drop(self.sock_ops.take());
+        // The accelerated cgroup's first: nobody who opted out shall be enrolled meanwhile.
+        while self.sock_ops.pop().is_some() {}
         self.set_enabled(false)?;
         let remaining = drain::drain(&self.loaded, timeout)?;
         if let Some(Verdict::Legacy) = self.verdict.take() {

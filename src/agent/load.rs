@@ -20,6 +20,8 @@ pub struct Loaded {
     pub sk_msg: Program,
     /// The drain iterator; none in the sticky tier.
     pub drain: Option<Program>,
+    /// The program for cgroups that opt out; only when the policy asks for it.
+    pub opt_out: Option<Program>,
 }
 
 impl Loaded {
@@ -44,7 +46,12 @@ impl Loaded {
         let sk_msg = load("sidestep_msg", ProgType::SkMsg, &plane.sk_msg, false)?;
         let drain =
             plane.drain.as_ref().map(|program| load("sidestep_drain", ProgType::Tracing, program, true)).transpose()?;
-        let loaded = Self { maps, sock_ops, sk_msg, drain };
+        let opt_out = plane
+            .opt_out
+            .as_ref()
+            .map(|program| load("sidestep_out", ProgType::SockOps, program, false))
+            .transpose()?;
+        let loaded = Self { maps, sock_ops, sk_msg, drain, opt_out };
         loaded.configure(config)?;
         Ok(loaded)
     }

@@ -5,10 +5,10 @@ use crate::dataplane::{DataPlane, KernelOffsets, MapKind};
 use crate::verifier_sim::kernel::offset_of;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec, map_type};
 
-/// The sock_ops and the sk_msg program, each with all maps; every slot knows the line of Rust that emitted it.
+/// The sock_ops and the sk_msg program, and the one of cgroups that opt out if there is one, each with all maps; every slot knows the line of Rust that emitted it.
 ///
 /// The drain iterator is not among them: the simulator has no rules for tracing programs.
-pub fn program_specs(plane: &DataPlane) -> Result<[ProgramSpec; 2], asm::Error> {
+pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> {
     let spec = |name: &str, prog_type, program: &asm::Program| {
         Ok(ProgramSpec {
             name: name.to_owned(),
@@ -20,7 +20,9 @@ pub fn program_specs(plane: &DataPlane) -> Result<[ProgramSpec; 2], asm::Error> 
             ..ProgramSpec::default()
         })
     };
-    Ok([spec("sock_ops", ProgType::SOCK_OPS, &plane.sock_ops)?, spec("sk_msg", ProgType::SK_MSG, &plane.sk_msg)?])
+    let both = [("sock_ops", ProgType::SOCK_OPS, &plane.sock_ops), ("sk_msg", ProgType::SK_MSG, &plane.sk_msg)];
+    let opt_out = plane.opt_out.as_ref().map(|program| ("opt_out", ProgType::SOCK_OPS, program));
+    both.into_iter().chain(opt_out).map(|(name, prog_type, program)| spec(name, prog_type, program)).collect()
 }
 
 /// The maps, in the order of their [`asm::MapRef`] numbers.
@@ -74,7 +76,7 @@ mod tests {
     #[test]
     fn every_variant_is_accepted() {
         for options in Options::all(simulated_offsets().unwrap()) {
-            for spec in program_specs(&build(options).unwrap()).unwrap() {
+            for spec in program_specs(&build(options.clone()).unwrap()).unwrap() {
                 let verdict = verify(&spec, &Settings::default());
                 assert!(verdict.is_accept(), "{options:?} {}: {}", spec.name, verdict.reason());
             }
@@ -91,10 +93,10 @@ mod tests {
         a.bind(out);
         a.mov(Reg::R0, 1);
         a.exit();
-        let mut plane = build(Options::all(simulated_offsets().unwrap())[0]).unwrap();
+        let mut plane = build(Options::all(simulated_offsets().unwrap()).remove(0)).unwrap();
         plane.sk_msg = a.finish().unwrap();
-        let [_, sk_msg] = program_specs(&plane).unwrap();
-        let verdict = verify(&sk_msg, &Settings::default());
+        let specs = program_specs(&plane).unwrap();
+        let verdict = verify(&specs[1], &Settings::default());
         let rejection = verdict.rejection().unwrap();
         assert_eq!(rejection.origin, Some(Origin { file: file!(), line }));
         assert!(rejection.to_string().ends_with(&format!("(emitted at {}:{line})", file!())), "{rejection}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::cell::Variant;
 use super::error::{Error, Result};
 use crate::agent::{Acceleration, Snapshot};
-use crate::dataplane::{Config, Options, Pairing, Readers, Tier};
+use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Tier};
 use crate::syscall::cgroup::{self, Cgroup};
 
 /// A cgroup that is removed with this value.
@@ -107,5 +107,5 @@ impl Scopes {
 
 /// The data plane as it is by default.
 pub(super) fn options(pairing: Pairing, tier: Tier) -> Options {
-    Options { pairing, tier, readers: Readers::NonBlocking }
+    Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() }
 }

@@ -13,7 +13,7 @@ use crate::dataplane::{self, MapRole};
 pub(super) const SUMMARY: &str = "print the BPF programs as annotated assembly";
 
 const HELP: &str = "\
-usage: sidestep dump [sock_ops|sk_msg|drain ...] [FLAGS]
+usage: sidestep dump [sock_ops|opt_out|sk_msg|drain ...] [FLAGS]
 
 Prints the BPF programs as they would be loaded here, one instruction a line in the kernel verifier's words, with
 labels and comments.
@@ -29,7 +29,8 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => {
-                write!(out, "{HELP}{}", PlaneFlags::HELP)?;
+                write!(out, "{HELP}")?;
+                PlaneFlags::help(out)?;
                 return Ok(ExitCode::SUCCESS);
             }
             Arg::Long("bytes") => bytes = true,
@@ -42,13 +43,19 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
         }
     }
     for name in &names {
-        if !["sock_ops", "sk_msg", "drain"].contains(&name.as_str()) {
-            return Err(Error::Usage(format!("there is no program {name:?}; there are sock_ops, sk_msg and drain")));
+        if !["sock_ops", "opt_out", "sk_msg", "drain"].contains(&name.as_str()) {
+            return Err(Error::Usage(format!(
+                "there is no program {name:?}; there are sock_ops, opt_out, sk_msg and drain"
+            )));
         }
     }
     let plane = dataplane::build(flags.options(&mut std::io::stderr())?).map_err(crate::agent::Error::from)?;
-    let programs =
-        [("sock_ops", Some(&plane.sock_ops)), ("sk_msg", Some(&plane.sk_msg)), ("drain", plane.drain.as_ref())];
+    let programs = [
+        ("sock_ops", Some(&plane.sock_ops)),
+        ("opt_out", plane.opt_out.as_ref()),
+        ("sk_msg", Some(&plane.sk_msg)),
+        ("drain", plane.drain.as_ref()),
+    ];
     for (name, program) in programs {
         let wanted = names.is_empty() || names.iter().any(|wanted| wanted == name);
         if let (true, Some(program)) = (wanted, program) {

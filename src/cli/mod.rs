@@ -12,6 +12,7 @@ mod exec;
 mod hex;
 mod interrupt;
 mod plane;
+mod policy;
 mod run;
 mod verify;
 

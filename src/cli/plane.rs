@@ -5,26 +5,38 @@ use std::io::Write;
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::Error;
+use super::policy::PolicyFlags;
 use crate::agent::{TierChoice, choose_tier};
 use crate::dataplane::{Options, Pairing, Readers};
+use crate::syscall::cgroup::Cgroup;
 
 /// What the flags said.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PlaneFlags {
     pairing: Pairing,
     readers: Readers,
     tier: TierChoice,
+    policy: PolicyFlags,
 }
 
 impl Default for PlaneFlags {
     fn default() -> Self {
-        Self { pairing: Pairing::Sequence, readers: Readers::NonBlocking, tier: TierChoice::Auto }
+        Self {
+            pairing: Pairing::Sequence,
+            readers: Readers::NonBlocking,
+            tier: TierChoice::Auto,
+            policy: PolicyFlags::default(),
+        }
     }
 }
 
 impl PlaneFlags {
-    /// The help text of these flags.
-    pub(super) const HELP: &'static str = "  --pairing sequence|four-tuple
+    /// Writes the help text of these flags.
+    pub(super) fn help(out: &mut dyn Write) -> std::io::Result<()> {
+        write!(out, "{}{}", Self::HELP, PolicyFlags::HELP)
+    }
+
+    const HELP: &'static str = "  --pairing sequence|four-tuple
                  how the two ends of a connection find each other: by the handshake's sequence numbers (default) or
                  by their addresses (Linux 5.15)
   --readers nonblocking|any
@@ -36,7 +48,7 @@ impl PlaneFlags {
 
     /// The name of the flag, if it is one of these.
     pub(super) fn name(arg: &Arg<'_>) -> Option<&'static str> {
-        ["pairing", "readers", "tier"].into_iter().find(|name| *arg == Arg::Long(name))
+        ["pairing", "readers", "tier"].into_iter().chain(PolicyFlags::NAMES).find(|name| *arg == Arg::Long(name))
     }
 
     /// Takes the value of the flag that [`PlaneFlags::name`] has named.
@@ -50,30 +62,36 @@ impl PlaneFlags {
                 let all = [Readers::NonBlocking, Readers::Any].map(|readers| (readers.name(), readers));
                 self.readers = choice(args, "--readers", &all)?;
             }
-            _ => {
+            "tier" => {
                 self.tier = choice(
                     args,
                     "--tier",
                     &[("auto", TierChoice::Auto), ("gated", TierChoice::Gated), ("sticky", TierChoice::Sticky)],
                 )?;
             }
+            name => self.policy.take(name, args)?,
         }
         Ok(())
     }
 
     /// The options for this kernel; `notes` is told when the tier is not the best one.
-    pub(super) fn options(self, notes: &mut dyn Write) -> Result<Options, Error> {
+    pub(super) fn options(&self, notes: &mut dyn Write) -> Result<Options, Error> {
         let (tier, why) = choose_tier(self.tier)?;
         if let Some(why) = why {
             // A note that cannot be written stops nothing.
             let _ = writeln!(notes, "sidestep: the sticky tier is used: {why}");
         }
-        Ok(Options { pairing: self.pairing, tier, readers: self.readers })
+        Ok(Options { pairing: self.pairing, tier, readers: self.readers, policy: self.policy.policy() })
+    }
+
+    /// The cgroups that have opted out.
+    pub(super) fn opted_out(&self) -> Result<Vec<Cgroup>, Error> {
+        self.policy.opted_out()
     }
 }
 
 /// The value of a flag that takes one of a few words.
-fn choice<T: Copy>(args: &mut Parser, flag: &str, choices: &[(&str, T)]) -> Result<T, Error> {
+pub(super) fn choice<T: Copy>(args: &mut Parser, flag: &str, choices: &[(&str, T)]) -> Result<T, Error> {
     let value = args.value()?.string()?;
     choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();

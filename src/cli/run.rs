@@ -40,7 +40,8 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => {
-                write!(out, "{HELP}{}", PlaneFlags::HELP)?;
+                write!(out, "{HELP}")?;
+                PlaneFlags::help(out)?;
                 return Ok(ExitCode::SUCCESS);
             }
             Arg::Long("cgroup") => path = Some(PathBuf::from(args.value()?)),
@@ -58,8 +59,9 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     // Signals are held back before anything is loaded, so that none can skip the detach.
     let signals = stop_signals()?;
     let options = flags.options(&mut std::io::stderr())?;
-    let acceleration = Acceleration::start(&cgroup, options, check::configuration())?;
-    writeln!(out, "accelerating {} by {} pairing; interrupt to stop", path.display(), options.pairing.name())?;
+    let pairing = options.pairing.name();
+    let acceleration = Acceleration::start_without(&cgroup, &flags.opted_out()?, options, check::configuration())?;
+    writeln!(out, "accelerating {} by {pairing} pairing; interrupt to stop", path.display())?;
     out.flush()?;
     let ended = watch(&acceleration, &signals, interval, out);
 

@@ -30,6 +30,8 @@ counters! {
     Left = "left";
     /// Sockets left alone because they block.
     Blocking = "blocking";
+    /// Ends left alone by the policy.
+    Excluded = "excluded";
     /// Sockets the sockhash refused (full, or a kind of socket it does not take).
     MapRefused = "map_refused";
     /// Sockets without room for their state.
@@ -44,6 +46,8 @@ counters! {
     PassOff = "pass_off";
     /// To the stack: not (yet) paired.
     PassUnpaired = "pass_unpaired";
+    /// To the stack: the policy redirects only what comes the other way.
+    PassDirection = "pass_direction";
     /// To the stack: the pair is leaving the map.
     PassLeaving = "pass_leaving";
     /// To the stack: the peer is gone, or its state could not be read.

@@ -4,6 +4,7 @@
 //!
 //! - `sock_ops` sees connections become established, pairs the two ends, and puts them into the sockhash;
 //! - `sk_msg` runs on every message of a socket in the sockhash and redirects it when the gate is open;
+//! - `opt_out`, where the policy asks for it, marks the sockets of cgroups that are to be left alone;
 //! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes.
 //!
 //! Whoever loads them creates the maps of [`DataPlane::maps`] and resolves each [`asm::MapRef`] to its descriptor.
@@ -27,6 +28,7 @@ mod leave;
 mod maps;
 mod offsets;
 mod pairing;
+mod policy;
 mod sk_msg;
 mod sock_ops;
 mod storage;
@@ -40,6 +42,7 @@ pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
 pub use offsets::{FIELDS, Field, KernelOffsets};
 pub use pairing::Pairing;
+pub use policy::{Direction, MAX_RULES, Network, Policy, PortRange};
 
 /// What the programs may see of the peer's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +86,7 @@ impl Readers {
 }
 
 /// What to assemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How the two ends of a connection find each other.
     pub pairing: Pairing,
@@ -91,15 +94,17 @@ pub struct Options {
     pub tier: Tier,
     /// Whom they may serve. Needs [`Tier::Gated`] to tell; the sticky tier serves all.
     pub readers: Readers,
+    /// Which connections may be accelerated.
+    pub policy: Policy,
 }
 
 impl Options {
-    /// Every variant, with these offsets for the gated tier. The sticky tier is there once for each pairing, since it
+    /// Every variant without a policy, with these offsets for the gated tier. The sticky tier is there once for each pairing, since it
     /// serves all readers.
     pub fn all(offsets: KernelOffsets) -> Vec<Self> {
         let gated = Tier::Gated(offsets);
         let tiers = [(gated, Readers::NonBlocking), (gated, Readers::Any), (Tier::Sticky, Readers::Any)];
-        let of = |pairing| tiers.map(|(tier, readers)| Self { pairing, tier, readers });
+        let of = |pairing| tiers.map(|(tier, readers)| Self { pairing, tier, readers, policy: Policy::default() });
         [of(Pairing::Sequence), of(Pairing::FourTuple)].concat()
     }
 }
@@ -122,6 +127,8 @@ pub struct DataPlane {
     pub sk_msg: Program,
     /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_ITER` on `bpf_iter_sockmap`; gated tier only.
     pub drain: Option<Program>,
+    /// `BPF_PROG_TYPE_SOCK_OPS`, to attach to each cgroup that opts out; only when the policy asks for it.
+    pub opt_out: Option<Program>,
     /// The maps, in the order of their [`asm::MapRef`] numbers.
     pub maps: Vec<MapDef>,
 }
@@ -132,13 +139,14 @@ pub const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 /// Assembles both programs. Fails only when the assembler finds a fault in our own code.
 pub fn build(options: Options) -> Result<DataPlane, asm::Error> {
     Ok(DataPlane {
-        options,
         sock_ops: sock_ops::build(&options)?,
         sk_msg: sk_msg::build(&options)?,
         drain: match options.tier {
             Tier::Gated(offsets) => Some(drain::build(&options, &offsets)?),
             Tier::Sticky => None,
         },
+        opt_out: options.policy.opt_out.then(policy::opt_out_program).transpose()?,
         maps: maps::all(&options),
+        options,
     })
 }

@@ -8,7 +8,7 @@ use super::ctx::{self, sk_msg};
 use super::emit::{count, count_at, require_enabled, set_flags, storage_get};
 use super::gate::{self, Exits};
 use super::maps::MapRole;
-use super::{Options, Tier, helper, pairing, storage};
+use super::{Direction, Options, Tier, helper, pairing, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, Features, Program, Size};
 
@@ -31,6 +31,11 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     a.jump(Cond::Ne, R1, storage::WAITING, unpaired);
     pairing::adopt(a, options.pairing, unpaired, unpaired);
     a.bind(paired);
+    if options.policy.direction != Direction::Both {
+        let by_stack = exits.to(a, Counter::PassDirection);
+        a.load(Size::W, R1, R7, storage::FLAGS);
+        a.jump(Cond::Set, R1, storage::BY_STACK, by_stack);
+    }
     match &options.tier {
         Tier::Gated(offsets) => gate::gated(a, options, offsets, &mut exits),
         Tier::Sticky => gate::sticky(a, &mut exits),

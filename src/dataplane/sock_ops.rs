@@ -7,6 +7,7 @@ use super::ctx::sock_ops;
 use super::emit::{SLOTS_END, count, map_delete, number_of, require_enabled, storage_get};
 use super::gate::file_is_nonblocking;
 use super::maps::MapRole;
+use super::policy::{self, Side};
 use super::{Options, Readers, Tier, helper, leave, pairing, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Features, Label, Program, Size};
@@ -43,6 +44,7 @@ fn active_established(a: &mut Asm, options: &Options, out: Label) {
     let [no_storage, refused, plain] =
         ["active_no_storage", "active_refused", "active_plain"].map(|name| a.label(name));
     require_enabled(a, out);
+    policy::admit(a, options, Side::Active, RECORD_SLOT, out);
     a.load(Size::DW, R8, R6, sock_ops::SK);
     a.jump(Cond::Eq, R8, 0, out);
     if let (Tier::Gated(offsets), Readers::NonBlocking) = (&options.tier, options.readers) {
@@ -52,10 +54,10 @@ fn active_established(a: &mut Asm, options: &Options, out: Label) {
         a.goto(nonblocking);
         a.bind(blocking);
         count(a, Counter::Blocking, 1);
-        a.goto(out);
+        policy::forget_last_connection(a, options, out);
         a.bind(nonblocking);
     }
-    own_storage(a, options, no_storage);
+    own_storage(a, options, Side::Active, no_storage);
     a.store(Size::W, R7, storage::STATE, storage::WAITING);
     pairing.active_rendezvous_key(a);
     enroll(a, options, refused);
@@ -85,6 +87,7 @@ fn passive_established(a: &mut Asm, options: &Options, out: Label) {
     let [no_storage, refused, plain] =
         ["passive_no_storage", "passive_refused", "passive_plain"].map(|name| a.label(name));
     require_enabled(a, out);
+    policy::admit(a, options, Side::Passive, RECORD_SLOT, out);
     pairing.passive_rendezvous_key(a, KEY_SLOT);
     a.mov(R2, FP);
     a.add(R2, i32::from(KEY_SLOT));
@@ -94,7 +97,7 @@ fn passive_established(a: &mut Asm, options: &Options, out: Label) {
     a.mov(R9, R0);
     a.load(Size::DW, R8, R6, sock_ops::SK);
     a.jump(Cond::Eq, R8, 0, out);
-    own_storage(a, options, no_storage);
+    own_storage(a, options, Side::Passive, no_storage);
     pairing.confirm(a, plain);
     pairing::claim(a, pairing, plain);
     a.store(Size::W, R7, storage::STATE, storage::PAIRED);
@@ -152,7 +155,7 @@ fn rtt_measured(a: &mut Asm, options: &Options, out: Label) {
 /// R7 = a fresh storage of the socket in R8, with our own particulars. A socket that connects again, after
 /// connect(AF_UNSPEC), keeps its storage, so every field is written; it also keeps its place in the sockhash and the
 /// bytes of its last connection, which go here.
-fn own_storage(a: &mut Asm, options: &Options, none: Label) {
+fn own_storage(a: &mut Asm, options: &Options, side: Side, none: Label) {
     let fresh = a.label("first_connection");
     storage_get(a, R8, true);
     a.jump(Cond::Eq, R0, 0, none);
@@ -167,6 +170,9 @@ fn own_storage(a: &mut Asm, options: &Options, none: Label) {
     if let Tier::Gated(_) = options.tier {
         a.store(Size::DW, R7, storage::OWN_SK, R8);
         a.store(Size::DW, R7, storage::OWN_STORAGE, R7);
+    }
+    if options.policy.direction.keeps(side) {
+        a.store(Size::W, R7, storage::FLAGS, storage::BY_STACK);
     }
     a.mov(R1, R6);
     a.call(helper::GET_SOCKET_COOKIE);

@@ -59,6 +59,8 @@ pub(super) const WAITING: i32 = 1;
 pub(super) const PAIRED: i32 = 2;
 /// [`STATE`]: out of the sockhash for good.
 pub(super) const PLAIN: i32 = 3;
+/// [`STATE`]: its cgroup has opted out.
+pub(super) const OPTED_OUT: i32 = 4;
 
 /// [`FLAGS`]: neither end may redirect any more.
 pub(super) const LEAVING: i32 = 1 << 0;
@@ -70,3 +72,5 @@ pub(super) const READERS_OK: i32 = 1 << 2;
 pub(super) const PASSED: i32 = 1 << 3;
 /// [`FLAGS`]: somebody else had asked for RTT callbacks before us.
 pub(super) const RTT_FOREIGN: i32 = 1 << 4;
+/// [`FLAGS`]: what this end sends takes the stack (policy).
+pub(super) const BY_STACK: i32 = 1 << 5;

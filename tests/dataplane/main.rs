@@ -10,6 +10,7 @@ mod feature;
 mod hops;
 mod isolation;
 mod link;
+mod policy;
 mod scope;
 mod storm;
 mod variants;

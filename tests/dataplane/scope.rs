@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sidestep::agent::{Acceleration, Snapshot, TierChoice, choose_tier};
-use sidestep::dataplane::{Config, Counter, DataPlane, Options, Pairing, Readers, build};
+use sidestep::dataplane::{Config, Counter, DataPlane, Options, Pairing, Policy, Readers, build};
 use sidestep::syscall::cgroup::{self, Cgroup};
 
 use crate::feature::Feature;
@@ -71,9 +71,24 @@ impl Scope {
         change: impl FnOnce(&mut DataPlane),
     ) -> Acceleration {
         let (tier, _) = choose_tier(tier).unwrap();
-        let mut plane = build(Options { pairing, tier, readers: Readers::NonBlocking }).unwrap();
+        let policy = Policy::default();
+        let mut plane = build(Options { pairing, tier, readers: Readers::NonBlocking, policy }).unwrap();
         change(&mut plane);
-        Acceleration::start_plane(&Cgroup::open(&self.inner).unwrap(), &plane, Config::default()).unwrap()
+        Acceleration::start_plane(&Cgroup::open(&self.inner).unwrap(), &[], &plane, Config::default()).unwrap()
+    }
+
+    /// Attaches the data plane with a policy.
+    pub(crate) fn accelerate_by(
+        &self,
+        policy: Policy,
+        pairing: Pairing,
+        tier: TierChoice,
+        opted_out: &[Cgroup],
+    ) -> Acceleration {
+        let (tier, _) = choose_tier(tier).unwrap();
+        let options = Options { pairing, tier, readers: Readers::NonBlocking, policy };
+        let cgroup = Cgroup::open(&self.inner).unwrap();
+        Acceleration::start_without(&cgroup, opted_out, options, Config::default()).unwrap()
     }
 }
 
@@ -92,7 +107,7 @@ impl Drop for Scope {
     }
 }
 
-fn enter(path: &Path) {
+pub(crate) fn enter(path: &Path) {
     Cgroup::open(path).unwrap().enter(std::process::id()).unwrap();
 }
 

@@ -1,16 +1,32 @@
 //! Every variant of our programs: the simulator's verdict for each kernel, and the running kernel's on the same bytes.
 
 use sidestep::agent::{Loaded, TierChoice, choose_tier, program_specs};
-use sidestep::dataplane::{Config, DataPlane, Options, Pairing, Tier, build};
-use sidestep::verifier_sim::spec::{self, Kernel, ProgType};
+use sidestep::dataplane::{Config, DataPlane, Direction, Options, Pairing, Policy, Tier, build};
+use sidestep::verifier_sim::spec::{self, Kernel};
 use sidestep::verifier_sim::verify;
 
 use crate::scope::pairings;
 
-/// The variants with these pairings, with the running kernel's offsets.
+/// No policy, and one with some of everything.
+fn policies() -> [Policy; 2] {
+    let ports = |text: &str| text.split(',').map(|range| range.parse().unwrap()).collect();
+    let networks = |text: &str| text.split(',').map(|network| network.parse().unwrap()).collect();
+    let some = Policy {
+        ports: ports("80,443,1024-65535"),
+        excluded_ports: ports("8080,9000-9100"),
+        networks: networks("10.0.0.0/8,fd00::/8,2001:db8::1"),
+        excluded_networks: networks("10.96.0.0/12,fe80::/10"),
+        direction: Direction::ToActive,
+        opt_out: true,
+    };
+    [Policy::default(), some]
+}
+
+/// The variants with these pairings, with the running kernel's offsets, each without and with a policy.
 fn variants(pairings: &[Pairing]) -> Vec<DataPlane> {
     let (Tier::Gated(offsets), _) = choose_tier(TierChoice::Gated).unwrap() else { panic!("asked for the gated tier") };
     let options = Options::all(offsets).into_iter().filter(|options| pairings.contains(&options.pairing));
+    let options = options.flat_map(|options| policies().map(|policy| Options { policy, ..options.clone() }));
     options.map(|options| build(options).unwrap()).collect()
 }
 
@@ -24,7 +40,7 @@ fn the_simulator_accepts_every_variant_its_kernel_has_the_helpers_for() {
                 // bpf_get_netns_cookie came to sock_ops in 5.15.
                 let missing = kernel == Kernel::V5_10
                     && plane.options.pairing == Pairing::FourTuple
-                    && program.prog_type == ProgType::SOCK_OPS;
+                    && program.name == "sock_ops";
                 let accepted = verdict.is_accept();
                 assert_eq!(accepted, !missing, "{} ({}) on {kernel}: {verdict:?}", program.name, plane.options);
             }

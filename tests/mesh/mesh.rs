@@ -16,7 +16,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, write};
 use sidestep::agent::{Acceleration, TierChoice, choose_tier};
-use sidestep::dataplane::{Config, Options, Pairing, Readers};
+use sidestep::dataplane::{Config, Options, Pairing, Policy, Readers};
 use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::testbed::{INBOUND_PORT, NetNs, OUTBOUND_PORT, Pods, SIDECAR_ID};
 
@@ -76,8 +76,12 @@ impl Mesh {
 
     /// Accelerates the mesh from now on.
     pub(crate) fn accelerate(&self, pairing: Pairing) -> Acceleration {
-        let options =
-            Options { pairing, tier: choose_tier(TierChoice::Auto).unwrap().0, readers: Readers::NonBlocking };
+        let options = Options {
+            pairing,
+            tier: choose_tier(TierChoice::Auto).unwrap().0,
+            readers: Readers::NonBlocking,
+            policy: Policy::default(),
+        };
         Acceleration::start(&Cgroup::open(&self.cgroup).unwrap(), options, Config::default()).unwrap()
     }
 

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use sidestep::agent::{Acceleration, TierChoice, choose_tier};
-use sidestep::dataplane::{Config, Counter, Options, Pairing, Readers};
+use sidestep::dataplane::{self, Config, Counter, Options, Pairing, Readers};
 use sidestep::syscall::cgroup::{self, Cgroup};
 
 use crate::cases::Case;
@@ -115,7 +115,8 @@ impl Slot {
                 Policy::Plain => None,
                 Policy::Default | Policy::AnyReader => {
                     let (tier, _) = choose_tier(TierChoice::Auto)?;
-                    let options = Options { pairing: Pairing::Sequence, tier, readers };
+                    let options =
+                        Options { pairing: Pairing::Sequence, tier, readers, policy: dataplane::Policy::default() };
                     Some(Acceleration::start(&group, options, Config::default())?)
                 }
             };

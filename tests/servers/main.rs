@@ -9,7 +9,7 @@ mod server;
 use std::time::Duration;
 
 use sidestep::agent::{Acceleration, Snapshot, TierChoice, check, choose_tier};
-use sidestep::dataplane::{Counter, Options, Pairing, Readers};
+use sidestep::dataplane::{Counter, Options, Pairing, Policy, Readers};
 use sidestep::syscall::cgroup::{self, Cgroup};
 
 use client::Exchange;
@@ -32,7 +32,8 @@ fn accelerated(name: &str, work: impl FnOnce()) -> Snapshot {
     let home = Cgroup::open(&root).unwrap();
     let group = Cgroup::create(&root.join(format!("sidestep-{name}-{}", std::process::id()))).unwrap();
     let (tier, _) = choose_tier(TierChoice::Auto).unwrap();
-    let options = Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking };
+    let options =
+        Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     let acceleration = Acceleration::start(&group, options, check::configuration()).unwrap();
     group.enter(0).unwrap();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use sidestep::agent::{map_loads, map_specs, simulated_offsets};
 use sidestep::asm;
-use sidestep::dataplane::{self, Config, DataPlane, MapRole, Options, Pairing, Readers, Tier};
+use sidestep::dataplane::{self, Config, DataPlane, MapRole, Options, Pairing, Policy, Readers, Tier};
 use sidestep::verifier_sim::interp::{Machine, Program};
 use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World};
 
@@ -21,7 +21,8 @@ const LEAVING: u8 = 1;
 
 /// The programs of the gated tier.
 pub(crate) fn gated(pairing: Pairing) -> DataPlane {
-    let options = Options { pairing, tier: Tier::Gated(simulated_offsets().unwrap()), readers: Readers::NonBlocking };
+    let tier = Tier::Gated(simulated_offsets().unwrap());
+    let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     dataplane::build(options).unwrap()
 }
 
@@ -126,7 +127,7 @@ impl From<Failure> for Broken {
 
 /// A world with our programs, and what its applications have seen.
 pub(crate) struct Simulation {
-    world: World,
+    pub(crate) world: World,
     config: usize,
     rendezvous: usize,
     storage: usize,

@@ -9,3 +9,4 @@ mod history;
 mod isa;
 mod kernel;
 mod pairing;
+mod policy;

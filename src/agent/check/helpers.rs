@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::finding::{Answer, Finding, Need};
 use crate::agent::kernel_offsets;
 use crate::asm::{Asm, Program as Assembled, helper_name, opcode};
-use crate::dataplane::{self, DataPlane, Options, Pairing, Readers, Tier};
+use crate::dataplane::{self, DataPlane, Options, Pairing, Policy, Readers, Tier};
 use crate::syscall::{Errno, ProgSpec, ProgType, Program};
 
 /// One finding for each type and helper. Which helpers, the programs themselves say: those of the plainest variant are
 /// required, those that others add are optional.
 pub(super) fn all() -> Vec<Finding> {
-    let build = |pairing, tier, readers| dataplane::build(Options { pairing, tier, readers }).ok();
+    let build =
+        |pairing, tier, readers| dataplane::build(Options { pairing, tier, readers, policy: Policy::default() }).ok();
     let Some(plain) = build(Pairing::Sequence, Tier::Sticky, Readers::Any) else { return Vec::new() };
     let mut more = vec![build(Pairing::FourTuple, Tier::Sticky, Readers::Any)];
     if let Ok(offsets) = kernel_offsets() {
@@ -97,7 +98,12 @@ mod tests {
     #[test]
     fn the_programs_say_what_they_call() {
         let findings = |plane: &DataPlane| calls(&plane.sk_msg);
-        let options = Options { pairing: Pairing::Sequence, tier: Tier::Sticky, readers: Readers::Any };
+        let options = Options {
+            pairing: Pairing::Sequence,
+            tier: Tier::Sticky,
+            readers: Readers::Any,
+            policy: Policy::default(),
+        };
         // BPF_FUNC_msg_redirect_hash, without which there is no redirection.
         assert!(findings(&dataplane::build(options).unwrap()).contains(&71));
     }

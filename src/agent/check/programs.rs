@@ -2,7 +2,7 @@
 
 use super::finding::{Answer, Finding, Need};
 use crate::agent::{Error, Loaded, TierChoice, choose_tier};
-use crate::dataplane::{self, Config, Options, Pairing, Readers, Tier};
+use crate::dataplane::{self, Config, Options, Pairing, Policy, Readers, Tier};
 
 /// One finding a variant of the data plane.
 pub(super) fn all() -> Vec<Finding> {
@@ -24,7 +24,7 @@ pub(super) fn all() -> Vec<Finding> {
             _ => format!("programs load: {} pairing, gated tier", pairing.name()),
         };
         let answer = match tier {
-            Ok(tier) => load(Options { pairing, tier, readers: readers(tier) }),
+            Ok(tier) => load(Options { pairing, tier, readers: readers(tier), policy: Policy::default() }),
             Err(why) => Answer::No(why),
         };
         Finding::new("programs", need, name, answer)

@@ -38,7 +38,8 @@ pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
         ));
     }
     let options = settings.plane.options(&mut std::io::stderr())?;
-    let summary = measure(&settings, options).map_err(|error| Error::Failed(error.to_string()))?;
+    let opted_out = settings.plane.opted_out()?;
+    let summary = measure(&settings, options, &opted_out).map_err(|error| Error::Failed(error.to_string()))?;
     if settings.json {
         serde_json::to_writer_pretty(&mut *invocation.out, &summary).map_err(std::io::Error::from)?;
         writeln!(invocation.out)?;
@@ -72,7 +73,7 @@ enum DemoError {
 }
 
 /// Sets everything up, runs all rounds, and takes everything down again, also when it fails.
-fn measure(settings: &Settings, options: Options) -> Result<Summary, DemoError> {
+fn measure(settings: &Settings, options: Options, opted_out: &[Cgroup]) -> Result<Summary, DemoError> {
     let interrupted = interrupt::catch()?;
     let mount = cgroup::find()?.ok_or(DemoError::NoCgroup2)?;
     let group = TemporaryCgroup::new(&mount, CGROUP_PREFIX)?;
@@ -84,7 +85,8 @@ fn measure(settings: &Settings, options: Options) -> Result<Summary, DemoError> 
     let addresses = if settings.ipv6 { &Addresses::V6 } else { &Addresses::V4 };
 
     let target = Cgroup::open(&group.path().join("accelerated"))?;
-    let acceleration = Acceleration::start(&target, options, check::configuration())?;
+    let pairing = options.pairing;
+    let acceleration = Acceleration::start_without(&target, opted_out, options, check::configuration())?;
 
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {
@@ -103,7 +105,7 @@ fn measure(settings: &Settings, options: Options) -> Result<Summary, DemoError> 
         }
     }
     match acceleration.stop(DRAIN)?.remaining {
-        0 => Ok(rounds.summary(settings, options.pairing)),
+        0 => Ok(rounds.summary(settings, pairing)),
         remaining => Err(DemoError::Remaining(remaining)),
     }
 }

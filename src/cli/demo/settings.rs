@@ -30,7 +30,7 @@ Needs root, cgroup2 and a kernel with nf_tables or an installed iptables; nothin
 const MAX_SIZE: u64 = 1 << 30;
 
 /// What the demo shall do.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Settings {
     pub(super) requests: u64,
     pub(super) size: u64,
@@ -62,7 +62,8 @@ impl Settings {
             }
             match argument {
                 Arg::Short('h') | Arg::Long("help") => {
-                    write!(invocation.out, "{HELP}{}", PlaneFlags::HELP)?;
+                    write!(invocation.out, "{HELP}")?;
+                    PlaneFlags::help(invocation.out)?;
                     return Ok(None);
                 }
                 Arg::Long("requests") => settings.requests = number(invocation, "--requests", 1, 10_000_000)?,

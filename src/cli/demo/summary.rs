@@ -56,7 +56,7 @@ impl Rounds {
             accelerated: of(hop, |round| round.2),
         });
         Summary {
-            settings: *settings,
+            settings: settings.clone(),
             pairing: pairing.name(),
             hops: hops.collect(),
             bytes_checked: self.0.iter().map(|(_, plain, accelerated)| plain.checked + accelerated.checked).sum(),

@@ -31,12 +31,13 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
     })?;
     let mut candidates = Vec::new();
     for options in Options::all(offsets) {
+        let name = options.to_string();
         let plane = build(options).map_err(crate::agent::Error::from)?;
         for spec in program_specs(&plane).map_err(crate::agent::Error::from)? {
             // bpf_get_netns_cookie came to SOCK_OPS with 5.15, and to SK_MSG before.
-            let needs = (options.pairing == Pairing::FourTuple && spec.prog_type == ProgType::SOCK_OPS)
+            let needs = (plane.options.pairing == Pairing::FourTuple && spec.prog_type == ProgType::SOCK_OPS)
                 .then_some((Kernel::V6_1, "needs bpf_get_netns_cookie, from Linux 5.15"));
-            candidates.push(Candidate { name: format!("{} ({options})", spec.name), spec: Ok(spec), needs });
+            candidates.push(Candidate { name: format!("{} ({name})", spec.name), spec: Ok(spec), needs });
         }
     }
     Ok(candidates)

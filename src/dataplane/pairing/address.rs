@@ -19,14 +19,14 @@ pub(super) const PORTS: i16 = 40;
 
 /// Which end of the connection an address belongs to.
 #[derive(Clone, Copy)]
-pub(super) enum End {
+pub(in super::super) enum End {
     Local,
     Remote,
 }
 
 /// Writes the 16 address bytes of `end` to `base + offset`. Keeps R6 to R9.
 #[track_caller]
-pub(super) fn store_address(a: &mut Asm, end: End, base: Reg, offset: i16) {
+pub(in super::super) fn store_address(a: &mut Asm, end: End, base: Reg, offset: i16) {
     let (ip4, ip6) = match end {
         End::Local => (sock_ops::LOCAL_IP4, sock_ops::LOCAL_IP6),
         End::Remote => (sock_ops::REMOTE_IP4, sock_ops::REMOTE_IP6),
@@ -52,7 +52,7 @@ pub(super) fn store_address(a: &mut Asm, end: End, base: Reg, offset: i16) {
 
 /// `dst` = the port of `end` in host byte order.
 #[track_caller]
-pub(super) fn load_port(a: &mut Asm, dst: Reg, end: End) {
+pub(in super::super) fn load_port(a: &mut Asm, dst: Reg, end: End) {
     match end {
         End::Local => a.load(Size::W, dst, R6, sock_ops::LOCAL_PORT),
         End::Remote => {

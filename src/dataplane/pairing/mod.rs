@@ -15,7 +15,7 @@
 //! check word, the exclusive or of the words it vouches for and the client's cookie: a record that is torn, or
 //! somebody else's, does not verify and the connection stays plain TCP.
 
-mod address;
+pub(super) mod address;
 mod four_tuple;
 mod record;
 mod sequence;

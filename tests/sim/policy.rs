@@ -1,0 +1,116 @@
+//! The policy in the simulated kernel: who enters the sockhash, and who redirects, is what the lists say.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use proptest::prelude::*;
+
+use sidestep::agent::simulated_offsets;
+use sidestep::dataplane::{self, Direction, Network, Options, Pairing, Policy, PortRange, Readers, Tier};
+use sidestep::verifier_sim::kernel::{Address, End, SocketId};
+
+use super::history::{CONFIG, Insns, Simulation};
+
+/// Lists as the user writes them, and the same as a plain search.
+#[derive(Clone, Debug)]
+struct Lists {
+    ports: [Vec<(u16, u16)>; 2],
+    networks: [Vec<(u32, u8)>; 2],
+    direction: Direction,
+}
+
+impl Lists {
+    fn policy(&self) -> Policy {
+        let ports =
+            |list: &[(u16, u16)]| list.iter().map(|&(first, last)| PortRange { first, last }).collect::<Vec<_>>();
+        let networks = |list: &[(u32, u8)]| {
+            list.iter()
+                .map(|&(ip, prefix)| Network::new(IpAddr::V4(Ipv4Addr::from_bits(ip)), prefix).unwrap())
+                .collect::<Vec<_>>()
+        };
+        Policy {
+            ports: ports(&self.ports[0]),
+            excluded_ports: ports(&self.ports[1]),
+            networks: networks(&self.networks[0]),
+            excluded_networks: networks(&self.networks[1]),
+            direction: self.direction,
+            opt_out: false,
+        }
+    }
+
+    fn admits(&self, end: End, server_port: u16) -> bool {
+        let port = |list: &[(u16, u16)]| list.iter().any(|(first, last)| (*first..=*last).contains(&server_port));
+        let network = |list: &[(u32, u8)]| {
+            let same = |a: u32, b: u32, prefix: u8| (0..prefix).all(|bit| (a ^ b) >> (31 - bit) & 1 == 0);
+            list.iter().any(|(ip, prefix)| [end.local.ip, end.remote.ip].iter().any(|own| same(*own, *ip, *prefix)))
+        };
+        let [ports, no_ports] = &self.ports;
+        let [networks, no_networks] = &self.networks;
+        (ports.is_empty() || port(ports))
+            && !port(no_ports)
+            && (networks.is_empty() || network(networks))
+            && !network(no_networks)
+    }
+}
+
+/// Ports and addresses from few, so that lists and connections meet, and the highest and lowest among them.
+fn port() -> impl Strategy<Value = u16> {
+    prop_oneof![0..6_u16, Just(u16::MAX), Just(u16::MAX - 1)]
+}
+
+fn ip() -> impl Strategy<Value = u32> {
+    prop_oneof![0x0a00_0000..0x0a00_0004_u32, Just(0x0aff_0001), Just(0x7f00_0001), Just(u32::MAX)]
+}
+
+fn lists() -> impl Strategy<Value = Lists> {
+    let range = || (port(), port()).prop_map(|(a, b)| (a.min(b), a.max(b)));
+    let ports = || prop::collection::vec(range(), 0..4);
+    let networks = || prop::collection::vec((ip(), 0..33_u8), 0..3);
+    let direction = prop_oneof![Just(Direction::Both), Just(Direction::ToActive), Just(Direction::ToPassive)];
+    ((ports(), ports()), (networks(), networks()), direction).prop_map(|(ports, networks, direction)| Lists {
+        ports: [ports.0, ports.1],
+        networks: [networks.0, networks.1],
+        direction,
+    })
+}
+
+/// Whether the next message of `from` is redirected.
+fn redirects(simulation: &mut Simulation, from: SocketId) -> bool {
+    simulation.world.send(from, 10).unwrap();
+    let redirects = simulation.world.socket(from).unwrap().redirecting_to().is_some();
+    simulation.world.finish_send(from).unwrap();
+    redirects
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_lists_decide(
+        lists in lists(),
+        four_tuple in any::<bool>(),
+        (client_ip, service_ip, server_ip) in (ip(), ip(), ip()),
+        (service_port, server_port) in (port(), port()),
+    ) {
+        let pairing = if four_tuple { Pairing::FourTuple } else { Pairing::Sequence };
+        let tier = Tier::Gated(simulated_offsets().unwrap());
+        let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: lists.policy() };
+        let plane = dataplane::build(options).unwrap();
+        let mut simulation = Simulation::new(&plane, &Insns::of(&plane), CONFIG);
+        let client_address = Address { ip: client_ip, port: 40_000 };
+        let end = |local, remote, isn| End { netns: 1, in_cgroup: true, local, remote, isn, nonblocking: true };
+        let client_end = end(client_address, Address { ip: service_ip, port: service_port }, 100);
+        let server_end = end(Address { ip: server_ip, port: server_port }, client_address, 200);
+        let (client, server) = simulation.world.connect(client_end, server_end, 0).unwrap();
+        simulation.world.finish_handshake(server).unwrap();
+        simulation.world.accept(server);
+
+        let client_admitted = lists.admits(client_end, service_port);
+        let both = client_admitted && lists.admits(server_end, server_port);
+        let member = |id| simulation.world.socket(id).unwrap().is_member();
+        prop_assert_eq!((member(client), member(server)), (client_admitted, both));
+        let up = redirects(&mut simulation, client);
+        prop_assert_eq!(up, both && lists.direction != Direction::ToActive);
+        let down = redirects(&mut simulation, server);
+        prop_assert_eq!(down, both && lists.direction != Direction::ToPassive);
+    }
+}
