@@ -39,8 +39,16 @@ impl Snapshot {
 
     /// The part of the bytes sent by sockets in the map that skipped the stack, 0 to 1; none before any were sent.
     pub fn redirected_share(&self) -> Option<f64> {
-        let redirected = self.get(Counter::RedirectedBytes);
-        let all = redirected + self.get(Counter::PassedBytes);
-        (all > 0).then(|| redirected as f64 / all as f64)
+        share(self.get(Counter::RedirectedBytes), self.get(Counter::PassedBytes))
     }
+
+    /// The same of what was sent since `before`.
+    pub fn redirected_share_since(&self, before: &Self) -> Option<f64> {
+        let gained = |counter| self.get(counter).saturating_sub(before.get(counter));
+        share(gained(Counter::RedirectedBytes), gained(Counter::PassedBytes))
+    }
+}
+
+fn share(redirected: u64, passed: u64) -> Option<f64> {
+    (redirected + passed > 0).then(|| redirected as f64 / (redirected + passed) as f64)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sched::sched_getaffinity;
 use nix::sys::utsname::uname;
@@ -47,6 +48,26 @@ pub struct Conditions {
     pub rounds: usize,
     /// Milliseconds of a round of plain TCP.
     pub round_ms: f64,
+}
+
+impl Conditions {
+    /// The conditions of a run that begins now.
+    pub fn now(cpus: &[usize], tier: Tier, rounds: usize, round: Duration) -> Result<Self> {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let processor = read("/proc/cpuinfo")
+            .lines()
+            .find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()))
+            .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+        Ok(Self {
+            kernel: uname().map_err(system("ask for the kernel's release"))?.release().to_string_lossy().into_owned(),
+            processor,
+            cpus: cpus.to_vec(),
+            tier: tier.name(),
+            load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
+            rounds,
+            round_ms: round.as_secs_f64() * 1e3,
+        })
+    }
 }
 
 /// One round of one variant.
@@ -117,7 +138,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     if let Some(why) = why {
         progress(&format!("the sticky tier is measured: {why}"));
     }
-    let conditions = conditions(&plan, &cpus, tier)?;
+    let conditions = Conditions::now(&cpus, tier, plan.rounds, plan.round)?;
     let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
     let mut planes = Vec::new();
     for pairing in [Pairing::Sequence, Pairing::FourTuple] {
@@ -298,28 +319,11 @@ fn summary(row: &Row) -> String {
     text
 }
 
-/// The CPUs to use, the last ones first: the first ones serve most interrupts.
-fn cpus() -> Result<Vec<usize>> {
+/// The CPUs to use, at most two, the last ones first: the first ones serve most interrupts.
+pub fn cpus() -> Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0)).map_err(system("ask for the CPUs"))?;
     let mut cpus: Vec<usize> =
         (0..nix::sched::CpuSet::count()).rev().filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect();
     cpus.truncate(2);
     if cpus.is_empty() { Ok(vec![0]) } else { Ok(cpus) }
-}
-
-fn conditions(plan: &Plan, cpus: &[usize], tier: Tier) -> Result<Conditions> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let processor = read("/proc/cpuinfo")
-        .lines()
-        .find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()))
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    Ok(Conditions {
-        kernel: uname().map_err(system("ask for the kernel's release"))?.release().to_string_lossy().into_owned(),
-        processor,
-        cpus: cpus.to_vec(),
-        tier: tier.name(),
-        load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
-        rounds: plan.rounds,
-        round_ms: plan.round.as_secs_f64() * 1e3,
-    })
 }

@@ -1,25 +1,32 @@
-//! A real Envoy in each of two pods, with Istio's rules and a bootstrap like Istio's. Needs root, Envoy and nginx; see
-//! `fetch-envoy`.
+//! Real sidecars and apps in two pods, with Istio's rules and configurations like Istio's: see docs/testbed.md. Needs
+//! root and the programs that `up` names; without them it says so, and fails in CI.
+//!
+//! The meshes have one name and so take turns: each test moves this whole process into its mesh's cgroup.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
-mod envoy;
-mod http;
-mod measure;
+mod lifecycle;
+mod load;
+#[allow(dead_code, reason = "benches/mesh has these modules, too, and uses what is unused here")]
 mod mesh;
-mod tcp;
+mod restart;
+mod setup;
+mod sockets;
+mod transfer;
 
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use mesh::{Kind, Mesh};
 
-use sidestep::testbed::Launcher;
+/// The name of the meshes of all tests.
+const NAME: &str = "test";
 
-/// Starts the testbed's processes from the binary under test, in a cgroup.
-fn launcher(cgroup: &Path) -> Launcher {
-    static NEVER: AtomicBool = AtomicBool::new(false);
-    Launcher {
-        program: env!("CARGO_BIN_EXE_sidestep").into(),
-        cgroup: Some(cgroup.to_owned()),
-        ..Launcher::new(&NEVER)
+/// A mesh for a test; `None`, after saying so loudly, when a program cannot be had. In CI that is a failure.
+fn up(kind: Kind, flags: &[&str]) -> Option<Mesh> {
+    match Mesh::up(NAME, kind, flags) {
+        Ok(mesh) => Some(mesh),
+        Err(mesh::Error::Missing(why)) if std::env::var_os("CI").is_none() => {
+            eprintln!("NOT TESTED with {}: {why}", kind.name());
+            None
+        }
+        Err(error) => panic!("{}: {error}", kind.name()),
     }
 }

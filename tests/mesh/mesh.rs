@@ -1,174 +1,243 @@
-//! Two pods with an Envoy each, in a cgroup; gone when the value is dropped.
+//! A mesh that `up` brings up, and `down` ends when the value is dropped (or its process ends in whatever way).
 
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::sleep;
+use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, write};
-use sidestep::agent::{Acceleration, TierChoice, choose_tier};
-use sidestep::dataplane::{Config, Options, Pairing, Policy, Readers};
+use sidestep::agent::{Acceleration, TierChoice, check, choose_tier};
+use sidestep::dataplane::{Options, Pairing, Policy, Readers};
 use sidestep::syscall::cgroup::{self, Cgroup};
-use sidestep::testbed::{INBOUND_PORT, NetNs, OUTBOUND_PORT, Pods, SIDECAR_ID};
+use sidestep::testbed::Addresses;
 
-use crate::envoy::{Proxying, bootstrap};
+use crate::load::Protocol;
 
-static NUMBER: AtomicU32 = AtomicU32::new(0);
+/// What the sidecars and the app are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Envoys as TCP proxies, nginx as the app.
+    Tcp,
+    /// Envoys as HTTP proxies.
+    Http,
+    /// The same with mutual TLS between the Envoys.
+    Mtls,
+    /// HAProxies as TCP proxies.
+    Haproxy,
+    /// nginxes as TCP proxies.
+    Nginx,
+    /// Envoys as TCP proxies, Redis as the app.
+    Redis,
+}
 
-/// Fields drop in this order: processes before what they live in.
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [Self::Tcp, Self::Http, Self::Mtls, Self::Haproxy, Self::Nginx, Self::Redis];
+
+    /// What `up` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+            Self::Mtls => "mtls",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+            Self::Redis => "redis",
+        }
+    }
+
+    /// Its sidecars share upstream connections between those of their clients.
+    pub(crate) fn pools(self) -> bool {
+        matches!(self, Self::Http | Self::Mtls)
+    }
+
+    /// What the app speaks.
+    pub(crate) fn protocol(self) -> Protocol {
+        if self == Self::Redis { Protocol::Redis } else { Protocol::Http }
+    }
+}
+
+/// Why there is no mesh.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A program is missing.
+    #[error("{0}")]
+    Missing(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The two pods.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pod {
+    Client,
+    Server,
+}
+
+impl Pod {
+    pub(crate) const BOTH: [Self; 2] = [Self::Client, Self::Server];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// The folder of the scripts.
+pub(crate) fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mesh")
+}
+
+/// A mesh. This process's clients have to run in [`in_client_pod`](Mesh::in_client_pod).
+#[derive(Debug)]
 pub(crate) struct Mesh {
-    pub(crate) processes: Vec<Daemon>,
-    pub(crate) pods: Pods,
-    folder: PathBuf,
-    cgroup: PathBuf,
+    name: String,
+    group: PathBuf,
+    /// The service's address.
+    pub(crate) service: SocketAddr,
+    /// A name can be bound once, and the kernel frees it with its holder.
+    _turn: UnixListener,
 }
 
 impl Mesh {
-    pub(crate) fn new(envoy: &Path, proxying: Proxying) -> Self {
-        let name = format!("sidestep-mesh-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let cgroup = cgroup::find().unwrap().unwrap().join(&name);
-        std::fs::create_dir(&cgroup).unwrap();
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir(&folder).unwrap();
-        let open = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-        open(&folder, 0o777);
-        let mut mesh = Self { processes: Vec::new(), pods: Pods::new(false).unwrap(), folder, cgroup };
-        let config = mesh.folder.join("envoy.json");
-        std::fs::write(&config, bootstrap(proxying).to_string()).unwrap();
-        open(&config, 0o644);
-        let binary = File::open(envoy).unwrap();
-        for (pod, port, name) in
-            [(&mesh.pods.client, OUTBOUND_PORT, "client-envoy"), (&mesh.pods.server, INBOUND_PORT, "server-envoy")]
-        {
-            // By descriptor: the sidecar's user may not be allowed to walk to the binary.
-            let mut command = Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
-            command.args(["--concurrency", "1", "--log-level", "warning", "--disable-hot-restart", "-c"]).arg(&config);
-            let mut daemon = mesh.start(command, pod, SIDECAR_ID, name);
-            daemon.wait_for(pod, port);
-            mesh.processes.push(daemon);
+    /// Brings a mesh up, when it is this process's turn to use the name.
+    pub(crate) fn up(name: &str, kind: Kind, flags: &[&str]) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| Error::Failed(format!("cannot bring a mesh up: {error}"));
+        let turn = wait_for_turn(name).map_err(failed)?;
+        let root = cgroup::find().map_err(|error| Error::Failed(error.to_string()))?;
+        let root = root.ok_or_else(|| Error::Failed("no cgroup2 is mounted".into()))?;
+        let up = Command::new(scripts().join("up"))
+            .args(["--name", name, "--while", &std::process::id().to_string(), kind.name()])
+            .args(flags)
+            .output()
+            .map_err(failed)?;
+        let said = || String::from_utf8_lossy(&up.stderr).trim().to_owned();
+        match up.status.code() {
+            Some(0) => {}
+            Some(3) => return Err(Error::Missing(said())),
+            _ => return Err(Error::Failed(said())),
         }
-        mesh
+        let addresses = if flags.contains(&"--ipv6") { &Addresses::V6 } else { &Addresses::V4 };
+        let group = root.join(format!("sidestep-mesh-{name}"));
+        Ok(Self { name: name.to_owned(), group, service: addresses.service, _turn: turn })
     }
 
-    /// The cgroup of all processes.
-    pub(crate) fn cgroup(&self) -> &Path {
-        &self.cgroup
+    /// Where its processes keep their files.
+    pub(crate) fn folder(&self) -> PathBuf {
+        Path::new("/run/sidestep-mesh").join(&self.name)
     }
 
-    /// CPU time of all processes so far, microseconds: cgroup_base_stat_cputime_show, kernel/cgroup/rstat.c.
+    /// Its cgroup.
+    pub(crate) fn cgroup(&self) -> Cgroup {
+        Cgroup::open(&self.group).unwrap()
+    }
+
+    /// CPU time of all its processes so far, microseconds: cgroup_base_stat_cputime_show, kernel/cgroup/rstat.c.
     pub(crate) fn cpu_usec(&self) -> u64 {
-        let text = std::fs::read_to_string(self.cgroup.join("cpu.stat")).unwrap();
+        let text = std::fs::read_to_string(self.group.join("cpu.stat")).unwrap();
         text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap().parse().unwrap()
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Accelerates the mesh from now on.
+    /// Accelerates the connections that are made in it from now on.
     pub(crate) fn accelerate(&self, pairing: Pairing) -> Acceleration {
-        let options = Options {
-            pairing,
-            tier: choose_tier(TierChoice::Auto).unwrap().0,
-            readers: Readers::NonBlocking,
-            policy: Policy::default(),
-        };
-        Acceleration::start(&Cgroup::open(&self.cgroup).unwrap(), options, Config::default()).unwrap()
+        let tier = choose_tier(TierChoice::Auto).unwrap().0;
+        let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
+        Acceleration::start(&self.cgroup(), options, check::configuration()).unwrap()
     }
 
-    /// Starts a program in a pod.
-    pub(crate) fn start(&self, mut command: Command, pod: &NetNs, id: u32, name: &str) -> Daemon {
-        let log = self.folder.join(format!("{name}.log"));
-        let procs = File::options().write(true).open(self.cgroup.join("cgroup.procs")).unwrap();
-        let netns = pod.as_fd().try_clone_to_owned().unwrap();
-        let output = File::create(&log).unwrap();
-        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
-        let prepare = move || -> io::Result<()> {
-            write(&procs, b"0")?;
-            setns(&netns, CloneFlags::CLONE_NEWNET)?;
-            setgroups(&[])?;
-            setresgid(Gid::from_raw(id), Gid::from_raw(id), Gid::from_raw(id))?;
-            setresuid(Uid::from_raw(id), Uid::from_raw(id), Uid::from_raw(id))?;
-            // After the change of user, which clears it.
-            Ok(set_pdeathsig(Signal::SIGKILL)?)
-        };
-        // SAFETY: between fork and exec the closure makes only system calls on descriptors it owns.
-        unsafe { command.pre_exec(prepare) };
-        Daemon { child: command.spawn().unwrap(), log }
+    /// Runs `work` on a thread in the client's pod, with the whole process in the cgroup of the mesh's clients.
+    pub(crate) fn in_client_pod<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let _away = Away::to(&self.group.join("client-app"));
+        let pod = File::open(self.netns(Pod::Client)).unwrap();
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(pod, CloneFlags::CLONE_NEWNET).unwrap();
+                work()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// A command to be run in a pod, by root.
+    pub(crate) fn command(&self, pod: Pod, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.netns_name(pod), program]);
+        command
+    }
+
+    fn netns_name(&self, pod: Pod) -> String {
+        format!("sidestep-{}-{}", self.name, pod.name())
+    }
+
+    fn netns(&self, pod: Pod) -> PathBuf {
+        Path::new("/run/netns").join(self.netns_name(pod))
+    }
+
+    /// What the sidecars and the app have said.
+    pub(crate) fn logs(&self) -> String {
+        ["client-sidecar", "server-sidecar", "server-app"]
+            .map(|name| {
+                let log = std::fs::read_to_string(self.folder().join(format!("{name}.log"))).unwrap_or_default();
+                let end: Vec<_> = log.lines().rev().take(20).collect();
+                format!("{name} said: {}\n", end.into_iter().rev().collect::<Vec<_>>().join("\n"))
+            })
+            .concat()
     }
 }
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        self.processes.clear();
-        if std::thread::panicking() {
-            for name in ["client-envoy", "server-envoy", "nginx"] {
-                let log = std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default();
-                eprintln!("{name} said: {}", log.get(..log.len().min(4000)).unwrap_or(&log));
-            }
+        if thread::panicking() {
+            eprintln!("{}", self.logs());
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
-        // A process that has just been killed and waited for is gone from the cgroup; a child of it may take longer.
-        for _ in 0..50 {
-            if std::fs::remove_dir(&self.cgroup).is_ok() {
-                return;
-            }
-            sleep(Duration::from_millis(20));
-        }
-        eprintln!("the cgroup {} has stayed behind", self.cgroup.display());
-    }
-}
-
-/// A program that runs until it is dropped.
-pub(crate) struct Daemon {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Daemon {
-    /// Waits until somebody in the pod listens on a port. It looks and does not connect: a sidecar that is called by its
-    /// own address calls itself, for ever.
-    pub(crate) fn wait_for(&mut self, pod: &NetNs, port: u16) {
-        // Columns of /proc/net/tcp: number, local address, remote address, state; 0A is TCP_LISTEN.
-        let listens = || {
-            let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
-            let port = format!(":{port:04X}");
-            table.lines().any(|line| {
-                let mut columns = line.split_ascii_whitespace().skip(1);
-                columns.next().is_some_and(|local| local.ends_with(&port)) && columns.nth(1) == Some("0A")
-            })
-        };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !pod.run(listens).unwrap() {
-            let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
-            assert_eq!(self.child.try_wait().unwrap(), None, "it has ended: {}", log());
-            assert!(Instant::now() < deadline, "nobody listens on port {port}: {}", log());
-            sleep(Duration::from_millis(20));
+        let down = Command::new(scripts().join("down")).args(["--name", &self.name]).status();
+        if !down.is_ok_and(|status| status.success()) {
+            eprintln!("the mesh {} may have stayed behind; end it with tests/mesh/down", self.name);
         }
     }
 }
 
-impl Drop for Daemon {
+/// The process is in another cgroup for as long as this lives.
+struct Away(Cgroup);
+
+impl Away {
+    fn to(group: &Path) -> Self {
+        let root = cgroup::find().unwrap().unwrap();
+        // The line of cgroup2 begins with "0::", cgroups(7).
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+        let home = Cgroup::open(&root.join(own)).unwrap();
+        std::fs::create_dir_all(group).unwrap();
+        Cgroup::open(group).unwrap().enter(0).unwrap();
+        Self(home)
+    }
+}
+
+impl Drop for Away {
     fn drop(&mut self) {
-        // SIGTERM first: nginx's master takes its workers along. Both have seconds to end, then SIGKILL.
-        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
-        let _ = nix::sys::signal::kill(pid, Signal::SIGTERM);
-        for _ in 0..150 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            sleep(Duration::from_millis(20));
+        if let Err(error) = self.0.enter(0) {
+            eprintln!("this process stays in a mesh's cgroup: {error}");
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    }
+}
+
+/// Only one process, and one test in it, may use a name at a time.
+fn wait_for_turn(name: &str) -> std::io::Result<UnixListener> {
+    let address = UnixAddr::from_abstract_name(format!("sidestep-mesh-{name}"))?;
+    let deadline = Instant::now() + Duration::from_secs(300);
+    loop {
+        match UnixListener::bind_addr(&address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
     }
 }

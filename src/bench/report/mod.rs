@@ -12,6 +12,7 @@ use super::facts::PlaneFacts;
 use super::goals::{self, Goal};
 use super::run::{Conditions, Row};
 
+pub use svg::chart;
 pub use text::write_text;
 
 /// All results of a run.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::Report;
 use crate::bench::cell::{Link, Placement, Variant, Workload, bytes};
 use crate::bench::run::Row;
+use crate::bench::stats::Estimate;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
@@ -32,9 +33,14 @@ pub(super) fn plots(report: &Report) -> Vec<(String, String)> {
                     .collect();
                 if rows.len() > 1 {
                     let title = format!("{}, {}, {}", workload.name(), link.name(), placement.name());
+                    let labels: Vec<_> = rows.iter().map(|row| bytes(row.cell.size)).collect();
+                    let series = Variant::ALL.map(|variant| {
+                        let ratio = |row: &&Row| row.variant(variant).map(|result| result.wall_ratio);
+                        (variant.name(), rows.iter().map(ratio).collect())
+                    });
                     plots.push((
                         format!("{}.svg", title.replace(", ", "-").replace([' ', '+'], "-")),
-                        plot(&title, &rows),
+                        chart(&format!("{title}: time in relation to plain TCP"), &labels, &series),
                     ));
                 }
             }
@@ -43,17 +49,18 @@ pub(super) fn plots(report: &Report) -> Vec<(String, String)> {
     plots
 }
 
-/// One plot: a line with error bars for each variant.
-fn plot(title: &str, rows: &[&Row]) -> String {
-    let highest =
-        rows.iter().flat_map(|row| &row.variants).map(|result| result.wall_ratio.high).fold(1.0_f64, f64::max).min(4.0);
+/// One plot, as SVG: ratios with their intervals over the labels, a line for each series. Series beyond the fifth have
+/// the colours of the first ones again.
+pub fn chart(title: &str, labels: &[String], series: &[(&str, Vec<Option<Estimate>>)]) -> String {
+    let all = series.iter().flat_map(|(_, values)| values.iter().flatten());
+    let highest = all.map(|ratio| ratio.high).fold(1.0_f64, f64::max).min(4.0);
     let top = (highest * 5.0).ceil() / 5.0;
-    let x = |at: usize| LEFT + (WIDTH - LEFT - RIGHT) * (at as f64 + 0.5) / rows.len() as f64;
+    let x = |at: usize| LEFT + (WIDTH - LEFT - RIGHT) * (at as f64 + 0.5) / labels.len() as f64;
     let y = |ratio: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * ratio.clamp(0.0, top) / top;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"20\" font-size=\"14\">{title}: time in relation to plain TCP</text>\n"
+         <text x=\"{LEFT}\" y=\"20\" font-size=\"14\">{title}</text>\n"
     );
     // Writing to a String cannot fail.
     let mut add = |element: String| _ = writeln!(svg, "{element}");
@@ -68,14 +75,14 @@ fn plot(title: &str, rows: &[&Row]) -> String {
             y(value) + 4.0
         ));
     }
-    for (at, row) in rows.iter().enumerate() {
+    for (at, label) in labels.iter().enumerate() {
         let (x, y) = (x(at), HEIGHT - BOTTOM + 18.0);
-        add(format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", bytes(row.cell.size)));
+        add(format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{label}</text>"));
     }
-    for (number, variant) in Variant::ALL.into_iter().enumerate() {
-        let color = ["#666", "#0072b2", "#d55e00", "#009e73", "#cc79a7"][number];
+    for (number, (name, values)) in series.iter().enumerate() {
+        let color = ["#666", "#0072b2", "#d55e00", "#009e73", "#cc79a7"][number % 5];
         let points: Vec<_> =
-            rows.iter().enumerate().filter_map(|(at, row)| Some((x(at), row.variant(variant)?.wall_ratio))).collect();
+            values.iter().enumerate().filter_map(|(at, ratio)| Some((x(at), ratio.as_ref()?))).collect();
         if points.is_empty() {
             continue;
         }
@@ -92,7 +99,7 @@ fn plot(title: &str, rows: &[&Row]) -> String {
             "<text x=\"{}\" y=\"{}\" fill=\"{color}\">{}</text>",
             WIDTH - RIGHT + 8.0,
             TOP + 16.0 * number as f64,
-            variant.name()
+            name
         ));
     }
     svg + "</svg>\n"

@@ -1,0 +1,67 @@
+//! Envoys are replaced and drained while load runs over accelerated connections: no request fails.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use sidestep::dataplane::{Counter, Pairing};
+
+use crate::lifecycle::under_load;
+use crate::mesh::{Kind, Mesh, Pod, scripts};
+use crate::{NAME, up};
+
+/// What an Envoy's admin interface answers.
+fn admin(mesh: &Mesh, pod: Pod, method: &str, path: &str) -> String {
+    let mut curl = mesh.command(pod, "curl");
+    let output =
+        curl.args(["-sS", "-m", "10", "-X", method, &format!("http://127.0.0.1:15000{path}")]).output().unwrap();
+    assert!(output.status.success(), "{method} {path}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn number(mesh: &Mesh, pod: Pod, statistic: &str) -> u64 {
+    let text = admin(mesh, pod, "GET", &format!("/stats?filter=^{statistic}$"));
+    text.trim().rsplit(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{statistic}: {text:?}"))
+}
+
+#[test]
+fn no_request_fails_while_envoys_restart_and_drain() {
+    let Some(mesh) = up(Kind::Http, &[]) else { return };
+    let acceleration = mesh.accelerate(Pairing::Sequence);
+    let mut redirected = Vec::new();
+    let mut note = || redirected.push(acceleration.snapshot().unwrap().get(Counter::RedirectedMessages));
+    let answers = under_load(&mesh, Kind::Http, || {
+        sleep(Duration::from_millis(300));
+        note();
+        for pod in Pod::BOTH {
+            let restart = Command::new(scripts().join("hot-restart")).args([NAME, pod.name()]).status().unwrap();
+            assert!(restart.success());
+        }
+        // The old ones drain for two seconds and end after three.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        sleep(Duration::from_secs(1));
+        for pod in Pod::BOTH {
+            while number(&mesh, pod, "server.hot_restart_epoch") != 1
+                || number(&mesh, pod, "server.parent_connections") > 0
+            {
+                assert!(Instant::now() < deadline, "the old Envoy of the {} stays", pod.name());
+                sleep(Duration::from_millis(100));
+            }
+        }
+        sleep(Duration::from_secs(3));
+        note();
+        sleep(Duration::from_millis(300));
+        note();
+        // Clients and the sidecar upstream are told to reconnect, and do.
+        for pod in Pod::BOTH {
+            admin(&mesh, pod, "POST", "/drain_listeners?graceful&skip_exit");
+        }
+        sleep(Duration::from_millis(700));
+        note();
+    });
+    println!("{answers} answers; messages redirected by then: {redirected:?}");
+    assert!(answers > 100);
+    // Connections to the new Envoys are accelerated, too.
+    assert!(redirected.is_sorted_by(|before, after| before + 100 < *after), "{redirected:?}");
+    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+}
