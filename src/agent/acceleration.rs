@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::error::{Doing, Error, Result};
+use super::faults::{self, Fault};
 use super::load::Loaded;
 use super::{Snapshot, drain};
 use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
@@ -15,6 +16,7 @@ use crate::syscall::{AttachType, Link, LinkTarget, prog_attach, prog_detach, pro
 pub struct Acceleration {
     loaded: Loaded,
     config: Config,
+    cgroup: Cgroup,
     /// Of the sock_ops program, and before it those of cgroups that have opted out.
     sock_ops: Vec<Link>,
     verdict: Option<Verdict>,
@@ -23,8 +25,8 @@ pub struct Acceleration {
 /// How the sk_msg program hangs on the sockhash.
 #[derive(Debug)]
 enum Verdict {
-    /// A link (Linux 6.10); held, never read.
-    Link(#[allow(dead_code, reason = "closing it detaches")] Link),
+    /// A link (Linux 6.10).
+    Link(Link),
     /// BPF_PROG_ATTACH.
     Legacy,
 }
@@ -53,7 +55,8 @@ impl Acceleration {
         let loaded = Loaded::new(plane, config)?;
         // First the verdict: a socket takes the program along when it enters the map.
         let verdict = attach_verdict(&loaded)?;
-        let mut acceleration = Self { loaded, config, sock_ops: Vec::new(), verdict: Some(verdict) };
+        let (group, sock_ops, verdict) = (cgroup.try_clone()?, Vec::new(), Some(verdict));
+        let mut acceleration = Self { loaded, config, cgroup: group, sock_ops, verdict };
         let loaded = &acceleration.loaded;
         let marks = loaded.opt_out.iter().flat_map(|program| opted_out.iter().map(move |group| (program, group)));
         for (program, group) in marks.chain([(&loaded.sock_ops, cgroup)]) {
@@ -79,6 +82,20 @@ impl Acceleration {
         drain::members(&self.loaded)
     }
 
+    /// What others have detached, replaced or removed since it was attached.
+    pub fn faults(&self) -> Result<Vec<Fault>> {
+        let mut found = Vec::new();
+        if let Some(link) = self.sock_ops.last() {
+            found.extend(faults::of_sock_ops(&self.loaded, &self.cgroup, link)?);
+        }
+        match &self.verdict {
+            Some(Verdict::Link(link)) => found.extend(faults::of_sk_msg(&self.loaded, Some(link))?),
+            Some(Verdict::Legacy) => found.extend(faults::of_sk_msg(&self.loaded, None)?),
+            None => {}
+        }
+        Ok(found)
+    }
+
     /// Turns the soft switch: off, every message takes the stack and no connection is enrolled.
     pub fn set_enabled(&mut self, enabled: bool) -> Result<()> {
         self.config.enabled = enabled;
@@ -98,8 +115,11 @@ impl Acceleration {
         let remaining = drain::drain(&self.loaded, timeout)?;
         if let Some(Verdict::Legacy) = self.verdict.take() {
             let map = self.loaded.map(MapRole::Sockets);
-            prog_detach(map.as_fd(), self.loaded.sk_msg.as_fd(), AttachType::SkMsgVerdict)
-                .doing("detach the sk_msg program")?;
+            let gone = prog_detach(map.as_fd(), self.loaded.sk_msg.as_fd(), AttachType::SkMsgVerdict);
+            // What somebody else has detached or replaced is gone already.
+            if faults::of_sk_msg(&self.loaded, None)?.is_none() {
+                gone.doing("detach the sk_msg program")?;
+            }
         }
         Ok(Detached { remaining })
     }

@@ -7,6 +7,7 @@ mod acceleration;
 pub mod check;
 mod drain;
 mod error;
+mod faults;
 mod kernel;
 mod load;
 mod snapshot;
@@ -14,6 +15,7 @@ mod specs;
 
 pub use acceleration::{Acceleration, Detached};
 pub use error::{Error, Result};
+pub use faults::Fault;
 pub use kernel::{TierChoice, choose_tier, kernel_offsets};
 pub use load::Loaded;
 pub use snapshot::Snapshot;

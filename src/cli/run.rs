@@ -105,10 +105,17 @@ fn watch(acceleration: &Acceleration, signals: &SignalFd, interval: u16, out: &m
         seconds => PollTimeout::try_from(u32::from(seconds) * 1000).unwrap_or(PollTimeout::MAX),
     };
     let mut before: Option<Snapshot> = None;
+    let mut reported = Vec::new();
     loop {
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
             Ok(0) => {
+                for fault in
+                    acceleration.faults()?.into_iter().filter(|fault| !reported.contains(fault)).collect::<Vec<_>>()
+                {
+                    writeln!(std::io::stderr(), "sidestep: {fault}")?;
+                    reported.push(fault);
+                }
                 let now = acceleration.snapshot()?;
                 if before.as_ref() != Some(&now) {
                     print(&now, before.as_ref(), out)?;

@@ -71,6 +71,17 @@ impl Cgroup {
         Ok(self.dir.metadata().map_err(|error| Error::file("look at", &self.path, &error))?.ino())
     }
 
+    /// Whether it is still there: rmdir(2) leaves the open directory without its files.
+    pub fn exists(&self) -> bool {
+        nix::sys::stat::fstatat(&self.dir, "cgroup.procs", nix::fcntl::AtFlags::empty()).is_ok()
+    }
+
+    /// A second descriptor of the same group.
+    pub fn try_clone(&self) -> Result<Self> {
+        let dir = self.dir.try_clone().map_err(|error| Error::file("open again", &self.path, &error))?;
+        Ok(Self { dir, path: self.path.clone() })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,0 +1,19 @@
+//! What goes wrong in practice, and that it harms nobody: receivers that do not read, full maps, killed peers, programs
+//! replaced or detached by others, cgroups removed, clocks that jump, connection-tracking entries that expire; and a
+//! soak of mixed connections. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+#[path = "../kernel/feature.rs"]
+mod feature;
+mod full;
+mod killed;
+#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
+#[path = "../dataplane/link.rs"]
+mod link;
+mod run;
+#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
+#[path = "../dataplane/scope.rs"]
+mod scope;
+mod soak;
+mod taken;

@@ -1,0 +1,160 @@
+//! Others take away what sidestep stands on: its programs, its links, its cgroup. Connections go on, and it says so.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use sidestep::agent::Acceleration;
+use sidestep::asm::{Asm, Reg};
+use sidestep::dataplane::{Counter, MapRole, Pairing};
+use sidestep::syscall::cgroup::Cgroup;
+use sidestep::syscall::{AttachType, Link, LinkTarget, ProgSpec, ProgType, Program, id, prog_attach, prog_detach};
+use sidestep::testbed::listen;
+
+use crate::link::{expect, pair, pattern, send};
+use crate::scope::{Scope, describe};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A program that does nothing: `return 1`.
+fn idle(prog_type: ProgType) -> Program {
+    let mut asm = Asm::new();
+    asm.mov(Reg::R0, 1);
+    asm.exit();
+    let insns = asm.finish().unwrap().encode_native(|_| None).unwrap();
+    Program::load(&ProgSpec::new("somebody_else", prog_type, &insns)).unwrap()
+}
+
+fn exchange(pairs: &[(std::net::TcpStream, std::net::TcpStream)]) {
+    for (seed, (client, server)) in pairs.iter().enumerate() {
+        let bytes = pattern(seed as u64, 4_000);
+        for _ in 0..3 {
+            send(client, &bytes);
+            expect(server, &bytes);
+            send(server, &bytes);
+            expect(client, &bytes);
+        }
+    }
+}
+
+/// All links of the kernel whose program is `program`.
+fn links_of(program: &Program) -> Vec<Link> {
+    let wanted = program.info().unwrap().id;
+    let all = id::ids(id::Kind::Link).filter_map(Result::ok).filter_map(|id| Link::from_id(id).ok());
+    all.filter(|link| link.info().is_ok_and(|info| info.prog_id == wanted)).collect()
+}
+
+fn pairs(listener: &TcpListener, count: usize) -> Vec<(std::net::TcpStream, std::net::TcpStream)> {
+    let to = listener.local_addr().unwrap();
+    (0..count).map(|_| pair(listener, to)).collect()
+}
+
+fn redirected(acceleration: &Acceleration) -> u64 {
+    acceleration.snapshot().unwrap().get(Counter::RedirectedMessages)
+}
+
+#[test]
+fn another_program_on_the_cgroup_disturbs_nobody() {
+    let scope = Scope::new();
+    let cgroup = Cgroup::open(&scope.path()).unwrap();
+    let other = idle(ProgType::SockOps);
+    for first in [true, false] {
+        let before =
+            first.then(|| Link::create(other.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CgroupSockOps));
+        let acceleration = scope.accelerate(Pairing::Sequence);
+        let after = (!first).then(|| prog_attach(cgroup.as_fd(), other.as_fd(), AttachType::CgroupSockOps));
+        let listener = listen(ANY_PORT).unwrap();
+        let pairs = pairs(&listener, 4);
+        exchange(&pairs);
+        assert_eq!(acceleration.faults().unwrap(), []);
+        assert!(redirected(&acceleration) > 0, "{}", describe(&acceleration.snapshot().unwrap()));
+        if let Some(before) = before {
+            drop(before.unwrap());
+        }
+        if let Some(after) = after {
+            after.unwrap();
+            prog_detach(cgroup.as_fd(), other.as_fd(), AttachType::CgroupSockOps).unwrap();
+        }
+        exchange(&pairs);
+        assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+        exchange(&pairs);
+    }
+}
+
+#[test]
+fn a_link_detached_by_somebody_else_is_reported_and_loses_nothing() {
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    for sock_ops in [true, false] {
+        let acceleration = scope.accelerate(Pairing::Sequence);
+        let old = pairs(&listener, 4);
+        exchange(&old);
+        assert_eq!(acceleration.faults().unwrap(), []);
+        let loaded = acceleration.loaded();
+        let program = if sock_ops { &loaded.sock_ops } else { &loaded.sk_msg };
+        let links = links_of(program);
+        for link in &links {
+            link.detach().unwrap();
+        }
+        if links.is_empty() {
+            // Before 6.10 the sk_msg program has no link.
+            assert!(!sock_ops);
+            let map = loaded.map(MapRole::Sockets);
+            prog_detach(map.as_fd(), program.as_fd(), AttachType::SkMsgVerdict).unwrap();
+        }
+        let faults = acceleration.faults().unwrap();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        eprintln!("{}", faults[0]);
+        let new = pairs(&listener, 4);
+        exchange(&old);
+        exchange(&new);
+        assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+        exchange(&old);
+        exchange(&new);
+    }
+}
+
+#[test]
+fn a_verdict_replaced_by_somebody_else_is_reported_and_loses_nothing() {
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    let old = pairs(&listener, 4);
+    exchange(&old);
+    let loaded = acceleration.loaded();
+    for link in links_of(&loaded.sk_msg) {
+        link.detach().unwrap();
+    }
+    let other = idle(ProgType::SkMsg);
+    let map = loaded.map(MapRole::Sockets);
+    prog_attach(map.as_fd(), other.as_fd(), AttachType::SkMsgVerdict).unwrap();
+    let faults = acceleration.faults().unwrap();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    eprintln!("{}", faults[0]);
+    let new = pairs(&listener, 4);
+    exchange(&old);
+    exchange(&new);
+    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+    exchange(&old);
+    exchange(&new);
+}
+
+#[test]
+fn a_cgroup_removed_while_attached_is_reported_and_loses_nothing() {
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    let old = pairs(&listener, 4);
+    exchange(&old);
+    let before = redirected(&acceleration);
+    // Sockets stay with the cgroup they were made in; a removed one stays in memory for them, but takes no more.
+    scope.leave();
+    std::fs::remove_dir(scope.path()).unwrap();
+    exchange(&old);
+    assert!(redirected(&acceleration) > before, "connections that are there stay accelerated");
+    let faults = acceleration.faults().unwrap();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    eprintln!("{}", faults[0]);
+    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+    exchange(&old);
+}
