@@ -1,10 +1,11 @@
 //! What this kernel and this process allow: the tier.
 
 use super::error::{Doing, Error, Result};
-use crate::dataplane::{KernelOffsets, Tier};
+use crate::asm::{Asm, Reg};
+use crate::dataplane::{Casts, KernelOffsets, LICENSE, Tier};
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
-use crate::syscall::{self, Btf};
+use crate::syscall::{self, Btf, ProgSpec, ProgType, Program};
 
 /// Which tier to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,9 +48,32 @@ fn gated() -> std::result::Result<KernelOffsets, String> {
     kernel_offsets().map_err(|error| error.to_string())
 }
 
-/// Reads the offsets of [`crate::dataplane::FIELDS`] from `/sys/kernel/btf/vmlinux`.
+/// Reads the offsets of [`crate::dataplane::FIELDS`] from `/sys/kernel/btf/vmlinux`, and the ids that direct loads need
+/// where the kernel lets our programs use them.
 pub fn kernel_offsets() -> Result<KernelOffsets> {
     let btf = Btf::vmlinux().doing("read the kernel's BTF")?;
+    let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
+    Ok(KernelOffsets { casts, ..offsets(&btf)? })
+}
+
+/// Whether a program of ours may cast and load: a kernel that has the function still refuses it without a compiler for
+/// BPF (`net.core.bpf_jit_enable`). Tried, since no file says so.
+fn can_cast(casts: &Casts) -> bool {
+    let mut asm = Asm::new();
+    asm.mov(Reg::R1, 0);
+    asm.mov(Reg::R2, casts.words as i32);
+    asm.call_kfunc(casts.rdonly_cast as i32, 0);
+    asm.load(crate::asm::Size::DW, Reg::R0, Reg::R0, 0);
+    asm.mov(Reg::R0, 1);
+    asm.exit();
+    let Ok(insns) = asm.finish().and_then(|program| program.encode_native(|_| None)) else { return false };
+    [ProgType::SockOps, ProgType::SkMsg].into_iter().all(|prog_type| {
+        let spec = ProgSpec { license: LICENSE, ..ProgSpec::new("sidestep_cast", prog_type, &insns) };
+        Program::load(&spec).is_ok()
+    })
+}
+
+fn offsets(btf: &Btf) -> Result<KernelOffsets> {
     KernelOffsets::resolve(|wanted| {
         let field = btf.field(wanted.structure, wanted.path).doing("find a field in the kernel's BTF")?;
         // A field of another size would be read wrongly; only the head of a list is longer than what is read of it.

@@ -7,17 +7,18 @@
 use super::counters::Counter;
 use super::ctx::iter_sockmap;
 use super::emit::{SLOTS_END, count, number_of};
+use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, helper};
 use crate::asm::Reg::{R0, R1, R2, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Cond, FP, Features, Program, Size};
+use crate::asm::{self, Asm, Cond, FP, Program, Size};
 
 /// Stack place of the copy of the key, at most 48 bytes.
 const KEY_SLOT: i16 = SLOTS_END - 48;
 
 pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Program, asm::Error> {
-    let mut asm = Asm::with_features(Features::LINUX_5_10);
+    let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let [out, waiting, empty] = ["out", "waiting", "empty"].map(|name| a.label(name));
     a.mov(R6, R1);
@@ -32,6 +33,7 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
         a.store(Size::DW, FP, KEY_SLOT + 8 * word, R1);
     }
     number_of(a, R9, R8, out);
+    offsets.open(a, R9, Object::Sock);
     psock(a, offsets, R9, R9, out, waiting);
     queue(a, offsets, R9, waiting);
     a.jump(Cond::Eq, R1, R9, empty);

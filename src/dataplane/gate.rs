@@ -7,12 +7,13 @@
 use super::config::Config;
 use super::counters::Counter;
 use super::ctx::{self, sk_msg};
-use super::emit::{PROBE_SLOT, probe, probe_bytes, set_flags};
+use super::emit::set_flags;
+use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, Readers, storage};
 use crate::asm::Reg::{self, R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{Asm, Cond, FP, Label, Size};
+use crate::asm::{Asm, Cond, Label, Size};
 
 /// One way out of the gate: the label to jump to, and the counter that says why.
 pub(super) struct Exits {
@@ -49,29 +50,30 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
     a.load(Size::W, R1, R7, storage::FLAGS);
     a.jump(Cond::Set, R1, storage::LEAVING, leaving);
     a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
-    probe_bytes(a, 16, R8, 0, stale);
-    a.load(Size::DW, R1, FP, PROBE_SLOT + storage::OWN_COOKIE);
+    let peer = offsets.storage_head(a, R8, stale);
+    peer.cookie(a, R1);
     a.load(Size::DW, R2, R7, storage::PEER_COOKIE);
     a.jump(Cond::Ne, R1, R2, stale);
-    a.load(Size::W, R1, FP, PROBE_SLOT + storage::FLAGS);
+    peer.flags(a, R1);
     a.jump(Cond::Set, R1, storage::LEAVING, leaving);
 
     a.load(Size::DW, R8, R7, storage::PEER_SK);
+    offsets.open(a, R8, Object::Sock);
     readers(a, options, offsets, exits);
     order(a, offsets, exits);
 
     a.comment("a receiver that wants several bytes at once, or none, is the stack's");
     let state = exits.to(a, Counter::PassState);
-    probe(a, R1, Size::W, R8, i32::from(offsets.rcvlowat), stale);
+    offsets.read(a, R1, Size::W, R8, offsets.rcvlowat, stale);
     a.jump32(Cond::Sgt, R1, 1, state);
-    probe(a, R1, Size::B, R8, i32::from(offsets.shutdown), stale);
+    offsets.read(a, R1, Size::B, R8, offsets.shutdown, stale);
     // RCV_SHUTDOWN, include/net/sock.h
     a.jump(Cond::Set, R1, 1, state);
 
     backpressure(a, offsets, exits);
 }
 
-/// Both files must be O_NONBLOCK; R8 is the peer's address.
+/// Both files must be O_NONBLOCK; R8 is the peer.
 fn readers(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
     if options.readers == Readers::Any {
         return;
@@ -84,6 +86,7 @@ fn readers(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut 
     a.jump(Cond::Set, R1, storage::READERS_OK, known);
     file_is_nonblocking(a, offsets, R8, no_file, blocking, stale);
     a.load(Size::DW, R9, R7, storage::OWN_SK);
+    offsets.open(a, R9, Object::Sock);
     file_is_nonblocking(a, offsets, R9, stale, blocking, stale);
     set_flags(a, storage::READERS_OK);
     a.goto(known);
@@ -98,7 +101,7 @@ fn readers(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut 
     a.bind(known);
 }
 
-/// Falls through when the file of the socket at `sk` (R8 or R9) is O_NONBLOCK.
+/// Falls through when the file of the socket at `sk` (R8 or R9, opened) is O_NONBLOCK.
 pub(super) fn file_is_nonblocking(
     a: &mut Asm,
     offsets: &KernelOffsets,
@@ -107,18 +110,18 @@ pub(super) fn file_is_nonblocking(
     blocking: Label,
     fail: Label,
 ) {
-    probe(a, R3, Size::DW, sk, i32::from(offsets.socket), fail);
+    offsets.read(a, R3, Size::DW, sk, offsets.socket, fail);
     a.jump(Cond::Eq, R3, 0, no_file);
-    probe(a, R3, Size::DW, R3, i32::from(offsets.file), fail);
+    offsets.read(a, R3, Size::DW, R3, offsets.file, fail);
     a.jump(Cond::Eq, R3, 0, no_file);
-    probe(a, R1, Size::W, R3, i32::from(offsets.f_flags), fail);
+    offsets.read(a, R1, Size::W, R3, offsets.f_flags, fail);
     let nonblocking = a.label("nonblocking");
     a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);
     a.goto(blocking);
     a.bind(nonblocking);
 }
 
-/// No byte of ours is in flight or unread on the stack path; R8 is the peer's address.
+/// No byte of ours is in flight or unread on the stack path; R8 is the peer.
 fn order(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     let stale = exits.to(a, Counter::PassStale);
     let order = exits.to(a, Counter::PassOrder);
@@ -126,8 +129,9 @@ fn order(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     let [look, quiet] = ["look_for_reader", "quiet"].map(|name| a.label(name));
     a.comment("order: peer.copied_seq == own.write_seq");
     a.load(Size::DW, R9, R7, storage::OWN_SK);
-    probe(a, R9, Size::W, R9, i32::from(offsets.write_seq), stale);
-    probe(a, R1, Size::W, R8, i32::from(offsets.copied_seq), stale);
+    offsets.open(a, R9, Object::Sock);
+    offsets.read(a, R9, Size::W, R9, offsets.write_seq, stale);
+    offsets.read(a, R1, Size::W, R8, offsets.copied_seq, stale);
     a.jump32(Cond::Ne, R1, R9, order);
     a.load(Size::W, R1, R7, storage::FLAGS);
     a.jump(Cond::Set, R1, storage::QUIET, look);
@@ -138,14 +142,14 @@ fn order(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     a.jump32(Cond::Eq, R1, R9, quiet);
     a.bind(check);
     a.comment("the call that read our last stack bytes must be over: inside it, later stack bytes would overtake");
-    probe(a, R1, Size::W, R8, i32::from(offsets.lock_owned), stale);
+    offsets.read(a, R1, Size::W, R8, offsets.lock_owned, stale);
     a.jump32(Cond::Ne, R1, 0, busy);
     a.store(Size::W, R7, storage::LAST_SEQ, R9);
     set_flags(a, storage::QUIET);
     a.bind(quiet);
 }
 
-/// The peer's queue of redirected messages is within bounds; R8 is the peer's address.
+/// The peer's queue of redirected messages is within bounds; R8 is the peer.
 fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     let stale = exits.to(a, Counter::PassStale);
     let absent = exits.to(a, Counter::PassAbsent);

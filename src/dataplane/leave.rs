@@ -13,21 +13,23 @@
 
 use super::counters::Counter;
 use super::ctx::sock_ops;
-use super::emit::{PROBE_SLOT, count, map_delete, probe, probe_bytes};
+use super::emit::{count, map_delete};
+use super::kernel::Object;
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, helper, storage};
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Reg, Size};
+use crate::asm::{Asm, AtomicOp, Cond, Label, Reg, Size};
 
 /// The low bits of `sk_user_data` are flags (`SK_USER_DATA_PTRMASK`, include/net/sock.h).
 const USER_DATA_POINTER: i32 = !7;
 
-/// `dst` = the psock of the socket at the address in `sk`, or a jump to `none` when it is in no sockhash.
+/// `dst` (R6 to R9) = the psock of the socket `sk`, opened both, or a jump to `none` when it is in no sockhash.
 #[track_caller]
 pub(super) fn psock(a: &mut Asm, offsets: &KernelOffsets, dst: Reg, sk: Reg, none: Label, fail: Label) {
-    probe(a, dst, Size::DW, sk, i32::from(offsets.user_data), fail);
+    offsets.read(a, dst, Size::DW, sk, offsets.user_data, fail);
     a.and(dst, USER_DATA_POINTER);
     a.jump(Cond::Eq, dst, 0, none);
+    offsets.open(a, dst, Object::Psock);
 }
 
 /// R1 = the first entry of the queue of redirected messages of `psock`, which becomes the list's head: the queue is
@@ -35,7 +37,7 @@ pub(super) fn psock(a: &mut Asm, offsets: &KernelOffsets, dst: Reg, sk: Reg, non
 #[track_caller]
 pub(super) fn queue(a: &mut Asm, offsets: &KernelOffsets, psock: Reg, fail: Label) {
     a.add(psock, i32::from(offsets.ingress_msg));
-    probe(a, R1, Size::DW, psock, 0, fail);
+    offsets.read(a, R1, Size::DW, psock, 0, fail);
 }
 
 /// In the RTT callback of a socket that is not waiting; R7 is its storage.
@@ -44,11 +46,11 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ou
     a.jump(Cond::Ne, R1, storage::PAIRED, out);
     a.comment("has the peer taken us along when it left?");
     a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
-    probe_bytes(a, 16, R8, 0, out);
+    let peer = offsets.storage_head(a, R8, out);
     a.load(Size::W, R9, R7, storage::FLAGS);
-    a.load(Size::DW, R1, FP, PROBE_SLOT + storage::OWN_COOKIE);
+    peer.cookie(a, R1);
     a.load(Size::DW, R2, R7, storage::PEER_COOKIE);
-    a.load(Size::W, R3, FP, PROBE_SLOT + storage::STATE);
+    peer.state(a, R3);
     let same = a.label("same_peer");
     a.jump(Cond::Eq, R1, R2, same);
     a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
@@ -63,20 +65,22 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ou
     a.mov(R1, 0);
     a.atomic(AtomicOp::Add { fetch: false }, Size::W, R7, storage::FLAGS, R1);
     a.load(Size::DW, R8, R7, storage::PEER_SK);
+    offsets.open(a, R8, Object::Sock);
     psock(a, offsets, R8, R8, peer_gone, out);
-    probe(a, R1, Size::W, R8, i32::from(offsets.psock_refcnt), out);
+    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, out);
     a.jump(Cond::Ne, R1, 1, out);
     queue(a, offsets, R8, out);
     a.jump(Cond::Ne, R1, R8, out);
     a.bind(peer_gone);
 
     a.load(Size::DW, R9, R7, storage::OWN_SK);
+    offsets.open(a, R9, Object::Sock);
     psock(a, offsets, R8, R9, out, out);
-    probe(a, R9, Size::W, R9, i32::from(offsets.lock_owned), out);
+    offsets.read(a, R9, Size::W, R9, offsets.lock_owned, out);
     a.comment("one reference for the map, one for the system call we interrupt");
     a.and(R9, 1);
     a.add(R9, 1);
-    probe(a, R1, Size::W, R8, i32::from(offsets.psock_refcnt), out);
+    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, out);
     a.jump(Cond::Gt, R1, R9, out);
     queue(a, offsets, R8, out);
     a.jump(Cond::Ne, R1, R8, out);

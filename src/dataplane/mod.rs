@@ -24,6 +24,7 @@ mod drain;
 mod emit;
 mod gate;
 mod helper;
+mod kernel;
 mod leave;
 mod maps;
 mod offsets;
@@ -35,20 +36,21 @@ mod storage;
 
 use std::fmt;
 
-use crate::asm::{self, Program};
+use crate::asm::{self, Features, Program};
 
 pub use config::Config;
 pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
-pub use offsets::{FIELDS, Field, KernelOffsets};
+pub use offsets::{Casts, FIELDS, Field, KernelOffsets};
 pub use pairing::Pairing;
 pub use policy::{Direction, MAX_RULES, Network, Policy, PortRange};
 
 /// What the programs may see of the peer's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
-    /// Peer state is read with `bpf_probe_read_kernel` (Linux 5.8, CAP_PERFMON, not under lockdown=confidentiality)
-    /// at offsets from the kernel's BTF: redirect and stack may alternate on one connection.
+    /// Peer state is read with fault-safe loads (`bpf_probe_read_kernel`, Linux 5.8, or [`Casts`]; CAP_PERFMON, not
+    /// under lockdown=confidentiality) at offsets from the kernel's BTF: redirect and stack may alternate on one
+    /// connection.
     Gated(KernelOffsets),
     /// No view of the peer: the first message that takes the stack keeps its direction there for good.
     Sticky,
@@ -106,6 +108,14 @@ impl Options {
         let tiers = [(gated, Readers::NonBlocking), (gated, Readers::Any), (Tier::Sticky, Readers::Any)];
         let of = |pairing| tiers.map(|(tier, readers)| Self { pairing, tier, readers, policy: Policy::default() });
         [of(Pairing::Sequence), of(Pairing::FourTuple)].concat()
+    }
+
+    /// The parts of the instruction set the programs may use.
+    fn features(&self) -> Features {
+        match self.tier {
+            Tier::Gated(KernelOffsets { casts: Some(_), .. }) => Features::LINUX_5_10 | Features::KFUNC,
+            _ => Features::LINUX_5_10,
+        }
     }
 }
 

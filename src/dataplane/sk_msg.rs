@@ -10,10 +10,10 @@ use super::gate::{self, Exits};
 use super::maps::MapRole;
 use super::{Direction, Options, Tier, helper, pairing, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Cond, Features, Program, Size};
+use crate::asm::{self, Asm, Cond, Program, Size};
 
 pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
-    let mut asm = Asm::with_features(Features::LINUX_5_10);
+    let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let mut exits = Exits::new();
     let [paired, out] = ["paired", "out"].map(|name| a.label(name));

@@ -6,11 +6,12 @@ use super::counters::Counter;
 use super::ctx::sock_ops;
 use super::emit::{SLOTS_END, count, map_delete, number_of, require_enabled, storage_get};
 use super::gate::file_is_nonblocking;
+use super::kernel::Object;
 use super::maps::MapRole;
 use super::policy::{self, Side};
 use super::{Options, Readers, Tier, helper, leave, pairing, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Cond, FP, Features, Label, Program, Size};
+use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 
 /// Stack place of a rendezvous key (at most 32 bytes), below the probe slot.
 const KEY_SLOT: i16 = SLOTS_END - 32;
@@ -18,7 +19,7 @@ const KEY_SLOT: i16 = SLOTS_END - 32;
 const RECORD_SLOT: i16 = KEY_SLOT - 168;
 
 pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
-    let mut asm = Asm::with_features(Features::LINUX_5_10);
+    let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let [active, passive, rtt, out] = ["active", "passive", "rtt", "out"].map(|name| a.label(name));
     a.mov(R6, R1);
@@ -50,6 +51,7 @@ fn active_established(a: &mut Asm, options: &Options, out: Label) {
     if let (Tier::Gated(offsets), Readers::NonBlocking) = (&options.tier, options.readers) {
         let (blocking, nonblocking) = (a.label("active_blocking"), a.label("active_nonblocking"));
         number_of(a, R9, R8, out);
+        offsets.open(a, R9, Object::Sock);
         file_is_nonblocking(a, offsets, R9, out, blocking, out);
         a.goto(nonblocking);
         a.bind(blocking);

@@ -53,9 +53,10 @@ fn nothing_is_reordered_in_a_storm() {
             let space = NetNs::with_loopback().unwrap();
             let count = connections() / weathers.len() / pairings.len();
             let start = Instant::now();
-            // On a thread of its own, since it also changes its mounts.
-            let storm = || std::thread::scope(|threads| threads.spawn(|| storm(weather, count)).join());
-            space.run(storm).unwrap().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // On a thread of its own, which alone gets the mounts that a weather makes.
+            std::thread::scope(|threads| {
+                threads.spawn(|| space.run(|| storm(weather, count)).unwrap());
+            });
             eprintln!("{pairing:?} {weather:?}: {count} connections in {:?}", start.elapsed());
         }
         let counters = acceleration.snapshot().unwrap();

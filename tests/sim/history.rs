@@ -6,9 +6,11 @@ use proptest::prelude::*;
 
 use sidestep::agent::{map_loads, map_specs, simulated_offsets};
 use sidestep::asm;
-use sidestep::dataplane::{self, Config, DataPlane, MapRole, Options, Pairing, Policy, Readers, Tier};
+use sidestep::dataplane::{
+    self, Casts, Config, DataPlane, KernelOffsets, MapRole, Options, Pairing, Policy, Readers, Tier,
+};
 use sidestep::verifier_sim::interp::{Machine, Program};
-use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World};
+use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World, btf_id};
 
 /// Bounds so small that histories run into them.
 pub(crate) const CONFIG: Config =
@@ -19,9 +21,10 @@ pub(crate) const CONFIG: Config =
 const STORAGE_FLAGS: usize = 12;
 const LEAVING: u8 = 1;
 
-/// The programs of the gated tier.
-pub(crate) fn gated(pairing: Pairing) -> DataPlane {
-    let tier = Tier::Gated(simulated_offsets().unwrap());
+/// The programs of the gated tier, which read kernel memory by helper calls, or by direct loads.
+pub(crate) fn gated(pairing: Pairing, direct: bool) -> DataPlane {
+    let casts = direct.then(|| Casts::resolve(btf_id).unwrap());
+    let tier = Tier::Gated(KernelOffsets { casts, ..simulated_offsets().unwrap() });
     let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     dataplane::build(options).unwrap()
 }

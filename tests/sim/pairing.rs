@@ -20,30 +20,34 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_byte_arrives_in_order_by_sequence(ops in history(300)) {
-        let plane = gated(Pairing::Sequence);
+    fn every_byte_arrives_in_order_by_sequence(ops in history(300), direct: bool) {
+        let plane = gated(Pairing::Sequence, direct);
         Simulation::new(&plane, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
     }
 
     #[test]
-    fn every_byte_arrives_in_order_by_four_tuple(ops in history(300)) {
-        let plane = gated(Pairing::FourTuple);
+    fn every_byte_arrives_in_order_by_four_tuple(ops in history(300), direct: bool) {
+        let plane = gated(Pairing::FourTuple, direct);
         Simulation::new(&plane, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
     }
 }
 
 #[test]
-fn histories_do_redirect() {
+fn histories_do_redirect_and_both_ways_to_load_decide_alike() {
     for pairing in [Pairing::Sequence, Pairing::FourTuple] {
-        let plane = gated(pairing);
-        let insns = Insns::of(&plane);
-        let mut redirected = 0;
-        for ops in histories(100) {
-            let mut simulation = Simulation::new(&plane, &insns, CONFIG);
-            simulation.run(&ops).unwrap();
-            redirected += simulation.redirected;
-        }
-        assert!(redirected > 5_000, "{pairing:?}: {redirected} bytes");
+        let redirected = [false, true].map(|direct| {
+            let plane = gated(pairing, direct);
+            let insns = Insns::of(&plane);
+            let mut redirected = 0;
+            for ops in histories(100) {
+                let mut simulation = Simulation::new(&plane, &insns, CONFIG);
+                simulation.run(&ops).unwrap();
+                redirected += simulation.redirected;
+            }
+            redirected
+        });
+        assert!(redirected[0] > 5_000, "{pairing:?}: {redirected:?} bytes");
+        assert_eq!(redirected[0], redirected[1], "{pairing:?}");
     }
 }
 
@@ -86,8 +90,13 @@ const BACKED_UP: [&str; 6] = ["pass_stale", "pass_absent", "pass_unpaired", "pai
 
 #[test]
 fn a_gate_that_drops_a_check_is_caught() {
-    let plane = gated(Pairing::Sequence);
-    let original = Insns::of(&plane);
+    for direct in [false, true] {
+        drop_each_check(&gated(Pairing::Sequence, direct));
+    }
+}
+
+fn drop_each_check(plane: &DataPlane) {
+    let original = Insns::of(plane);
     let histories = histories(10_000);
     let mut survivors = Vec::new();
     let mut dropped = 0;
@@ -100,7 +109,7 @@ fn a_gate_that_drops_a_check_is_caught() {
         let mut mutant = original.clone();
         mutant.sk_msg[slot] = Insn { code: op::JMP | op::JA, dst: 0, src: 0, off, imm: 0 };
         dropped += 1;
-        if !caught(&plane, &mutant, &histories) {
+        if !caught(plane, &mutant, &histories) {
             let origin = plane.sk_msg.origin(slot).unwrap();
             survivors.push(format!("{label}: slot {slot}, {}:{}", origin.file(), origin.line()));
         }

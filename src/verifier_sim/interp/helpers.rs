@@ -79,6 +79,11 @@ pub trait Environment {
         Err(Fault::UnknownKfunc(args.helper))
     }
 
+    /// The BTF id of the kernel function `bpf_rdonly_cast`, where there is one.
+    fn rdonly_cast(&self) -> Option<i32> {
+        None
+    }
+
     /// The packet for legacy absolute and indirect loads, when the program has one.
     fn packet(&self) -> Option<&[u8]> {
         None

@@ -47,6 +47,8 @@ struct Caller {
     saved: [u64; 4],
     /// Which registers held something.
     written: u16,
+    /// Which held a pointer made by a cast.
+    cast: u16,
 }
 
 struct Cpu<'a> {
@@ -57,6 +59,9 @@ struct Cpu<'a> {
     regs: [u64; REGISTERS],
     /// Bit n: rn was written.
     written: u16,
+    /// Bit n: rn holds a pointer made by `bpf_rdonly_cast`, or found through one: loads through it yield 0 where there
+    /// is no memory (the kernel makes them `BPF_PROBE_MEM`, `convert_ctx_accesses` of kernel/bpf/verifier.c).
+    cast: u16,
     callers: Vec<Caller>,
     may_goto_left: u32,
 }
@@ -95,6 +100,7 @@ pub fn run(
         pc: 0,
         regs,
         written,
+        cast: 0,
         callers: Vec::new(),
         may_goto_left: limits.may_goto,
     };
@@ -160,6 +166,7 @@ impl Cpu<'_> {
             0..=9 => {
                 self.regs[usize::from(register)] = value;
                 self.written |= 1 << register;
+                self.cast &= !(1 << register);
                 Ok(())
             }
             10 => Err(Fault::FramePointerWritten),
@@ -192,8 +199,22 @@ impl Cpu<'_> {
         } else {
             alu::alu32(insn.code, insn.off, dst as u32, src as u32).map(u64::from)
         };
+        let cast = match operation {
+            op::MOV => register && self.is_cast(insn.src),
+            op::ADD | op::SUB => self.is_cast(insn.dst),
+            _ => false,
+        };
         self.write(insn.dst, value.ok_or_else(|| bad(insn))?)?;
+        self.mark_cast(insn.dst, cast && wide);
         Ok(Next::Skip(0))
+    }
+
+    fn is_cast(&self, register: u8) -> bool {
+        self.cast & (1 << register) != 0
+    }
+
+    fn mark_cast(&mut self, register: u8, cast: bool) {
+        self.cast |= u16::from(cast) << register;
     }
 
     fn jump(&mut self, insn: Insn) -> Result<Next, Fault> {
@@ -224,6 +245,14 @@ impl Cpu<'_> {
     fn call(&mut self, insn: Insn) -> Result<Next, Fault> {
         match insn.src {
             op::PSEUDO_CALL => self.call_subprogram(insn),
+            op::PSEUDO_KFUNC_CALL if self.environment.rdonly_cast() == Some(insn.imm) => {
+                let address = self.machine.memory.kernel_address(self.read(1)?);
+                self.read(2)?;
+                self.forget_arguments();
+                self.write(0, address)?;
+                self.mark_cast(0, true);
+                Ok(Next::Skip(0))
+            }
             0 | op::PSEUDO_KFUNC_CALL => {
                 let mut values = [0; 5];
                 values.copy_from_slice(&self.regs[1..6]);
@@ -250,7 +279,7 @@ impl Cpu<'_> {
         }
         let mut saved = [0; 4];
         saved.copy_from_slice(&self.regs[6..10]);
-        self.callers.push(Caller { pc: self.pc + 1, saved, written: self.written });
+        self.callers.push(Caller { pc: self.pc + 1, saved, written: self.written, cast: self.cast });
         // The callee sees the arguments and nothing else.
         self.written &= 0b11_1110;
         self.written |= 1 << FP;
@@ -265,6 +294,7 @@ impl Cpu<'_> {
         self.regs[6..10].copy_from_slice(&caller.saved);
         let result = self.written & 1;
         self.written = (caller.written & !1) | result;
+        self.cast = caller.cast & !1;
         self.forget_arguments();
         self.regs[FP] = self.machine.frame_pointer(depth);
     }
@@ -340,6 +370,12 @@ impl Cpu<'_> {
     fn load(&mut self, insn: Insn) -> Result<Next, Fault> {
         let size = size_of(insn).ok_or_else(|| bad(insn))?;
         let address = self.read(insn.src)?.wrapping_add_signed(i64::from(insn.off));
+        if self.is_cast(insn.src) && insn.code & op::MODE_MASK == op::MEM {
+            let value = self.machine.memory.load(self.machine.memory.kernel_address(address), size).unwrap_or(0);
+            self.write(insn.dst, value)?;
+            self.mark_cast(insn.dst, size == 8);
+            return Ok(Next::Skip(0));
+        }
         let value = match insn.code & op::MODE_MASK {
             op::MEM => self.machine.memory.load(address, size)?,
             op::MEMSX if size < 8 => {

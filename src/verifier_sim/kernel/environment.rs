@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::layout::btf_id;
 use super::socket::{Slabs, Socket, SocketId};
 use crate::verifier_sim::interp::{Args, EINVAL, EOPNOTSUPP, Environment, Errno, Fault, Machine, RegionKind};
 
@@ -144,6 +145,10 @@ impl Running<'_> {
 }
 
 impl Environment for Running<'_> {
+    fn rdonly_cast(&self) -> Option<i32> {
+        btf_id("bpf_rdonly_cast").map(|id| id as i32)
+    }
+
     fn helper(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
         match args.helper {
             id::MAP_DELETE_ELEM => self.hash_delete(machine, args),

@@ -35,3 +35,9 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
     };
     Some(offset as u16)
 }
+
+/// The BTF id of a structure or function, by its name; `None` for what the simulated kernel does not have.
+pub fn btf_id(name: &str) -> Option<u32> {
+    const NAMES: [&str; 4] = ["bpf_rdonly_cast", "tcp_sock", "sk_psock", "rtnl_link_stats64"];
+    NAMES.iter().position(|known| *known == name).map(|at| 0x7001 + at as u32)
+}

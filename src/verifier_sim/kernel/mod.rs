@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use super::interp::{Machine, Program, Trap};
 use environment::Sockets;
 
-pub use layout::offset_of;
+pub use layout::{btf_id, offset_of};
 pub use socket::{Address, Chunk, End, Socket, SocketId};
 
 /// Something that must never happen with correct programs.
