@@ -48,10 +48,11 @@ pub enum Error {
         /// Where it was used.
         used: Place,
     },
-    /// A jump does not reach its label and the long form is not allowed.
+    /// A jump does not reach its label, the long form is not allowed, and jumps by way of other jumps would fill a
+    /// million slots.
     #[error(
-        "{at}: the jump to `{name}` spans {distance} slots and a 16-bit offset reaches -32768 to 32767; \
-         allow the feature GOTOL (Linux 6.6) or move the code closer"
+        "{at}: the jump to `{name}` spans {distance} slots, a 16-bit offset reaches -32768 to 32767, and too many \
+         jumps pass here for intermediate ones; allow the feature GOTOL (Linux 6.6) or move the code closer"
     )]
     JumpOutOfRange {
         /// The label's name.

@@ -22,6 +22,7 @@
 //! # Terminology
 //! - *slot*: 8 bytes of program; jumps count in slots. A 64-bit immediate load takes two.
 //! - *origin*: the Rust source line whose call emitted a slot.
+//! - *island*: a `goto` put between a jump and its far label, where the kernel has no long jump.
 //! - *relaxation*: replacing a jump that does not reach its label by a longer sequence that does.
 
 mod btf;

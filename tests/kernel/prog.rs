@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use sidestep::asm::{Insn, opcode};
+use sidestep::asm::{Asm, Cond, Features, Insn, Reg, Size, opcode};
 use sidestep::syscall::{
     AttachType, BtfBuilder, BtfObject, DebugInfo, Errno, Map, MapSpec, MapType, ProgSpec, ProgType, Program,
     RunTimeStats, id,
@@ -37,6 +37,30 @@ fn a_refusal_carries_the_verifiers_words() {
     assert_eq!(error.errno(), Some(Errno::EACCES));
     assert!(error.log().unwrap().contains("R0 !read_ok"), "{error}");
     assert!(error.to_string().starts_with("cannot load the sk_msg program \"t.bad\": Permission denied (EACCES); "));
+}
+
+#[test]
+fn the_kernel_follows_islands() {
+    if !require_root("the_kernel_follows_islands") {
+        return;
+    }
+    let mut a = Asm::with_features(Features::LINUX_5_10);
+    let (out, middle, far) = (a.label("out"), a.label("middle"), a.label("far"));
+    a.load(Size::W, Reg::R2, Reg::R1, 0);
+    a.mov(Reg::R0, 0);
+    a.jump(Cond::Set, Reg::R2, 1, far);
+    (0..40_000).for_each(|_| a.mov(Reg::R0, 1));
+    a.jump(Cond::Eq, Reg::R2, 100, middle);
+    a.bind(out);
+    a.exit();
+    a.bind(middle);
+    (0..40_000).for_each(|_| a.mov(Reg::R0, 1));
+    a.bind(far);
+    a.jump(Cond::Eq, Reg::R2, 102, out);
+    a.exit();
+    let program = a.finish().unwrap();
+    assert!((80_010..80_100).contains(&program.insns().len()), "{}", program.insns().len());
+    Program::load(&ProgSpec::new("t.islands", ProgType::SockOps, &bytes(program.insns()))).unwrap();
 }
 
 #[test]

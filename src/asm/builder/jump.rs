@@ -23,7 +23,10 @@ impl Asm {
         self.emit(Item::Jump(Insn { code: class | source | cond.code(), dst: dst.number(), src, off: 0, imm }, label));
     }
 
-    /// Jumps to the label; becomes `gotol` when a 16-bit offset does not reach.
+    /// Jumps to the label. When a 16-bit offset does not reach, it becomes `gotol`, or, without [`Features::GOTOL`],
+    /// goes by way of other `goto`s; so do all jumps.
+    ///
+    /// [`Features::GOTOL`]: crate::asm::Features::GOTOL
     #[track_caller]
     pub fn goto(&mut self, label: Label) {
         self.emit(Item::Jump(Insn { code: op::JMP | op::JA, ..Insn::default() }, label));

@@ -1,7 +1,8 @@
 //! From items to slots: label addresses, relaxation of jumps that do not reach, feature check.
 //!
 //! Every jump starts in its short form. Whatever does not reach its label is given the long form, which moves everything
-//! behind it, so the round is repeated until nothing changes. Forms only ever grow: the rounds end.
+//! behind it, so the round is repeated until nothing changes. Forms only ever grow: the rounds end. Where the long form
+//! is not allowed, [`islands`] have made every jump reach before.
 //!
 //! ```text
 //! short                       long, with the feature GOTOL
@@ -10,22 +11,25 @@
 //! if a & b goto L, may_goto L if a & b goto +1;  goto +1;  gotol L      (no inverse exists)
 //! ```
 
-use super::{Asm, Item, Label, Place};
+use super::{Asm, Item, Label, Place, islands};
 use crate::asm::opcode as op;
 use crate::asm::{Cond, Error, Features, Insn, Program};
 
-pub(super) fn finish(asm: Asm) -> Result<Program, Error> {
+pub(super) fn finish(mut asm: Asm) -> Result<Program, Error> {
     if let Some(mistake) = asm.mistakes.first() {
         return Err(mistake.clone());
     }
+    if !asm.features.contains(Features::GOTOL) {
+        islands::insert(&mut asm)?;
+    }
     let targets = targets(&asm)?;
-    let (long, starts) = relax(&asm, &targets)?;
+    let (long, starts) = relax(&asm, &targets);
     let program = emit(asm, &targets, &long, &starts);
     program.1.map_or(Ok(program.0), Err)
 }
 
 /// For each item the index of the item that it refers to, checked to be one.
-fn targets(asm: &Asm) -> Result<Vec<Option<usize>>, Error> {
+pub(super) fn targets(asm: &Asm) -> Result<Vec<Option<usize>>, Error> {
     let target = |(item, at): &(Item, Place)| {
         let (Item::Jump(_, label) | Item::Call(_, label) | Item::Func(_, label)) = item else { return Ok(None) };
         let state = if label.asm == asm.id { asm.labels.get(label.index) } else { None };
@@ -42,30 +46,28 @@ fn targets(asm: &Asm) -> Result<Vec<Option<usize>>, Error> {
 }
 
 /// Which jumps take the long form, and the first slot of every item.
-fn relax(asm: &Asm, targets: &[Option<usize>]) -> Result<(Vec<bool>, Vec<usize>), Error> {
+fn relax(asm: &Asm, targets: &[Option<usize>]) -> (Vec<bool>, Vec<usize>) {
     let mut long = vec![false; asm.items.len()];
     loop {
         let starts = starts(asm, &long);
         let mut grown = false;
-        for (index, ((item, at), target)) in asm.items.iter().zip(targets).enumerate() {
-            let (Item::Jump(_, label), Some(target)) = (item, target) else { continue };
+        for (index, ((item, _), target)) in asm.items.iter().zip(targets).enumerate() {
+            let (Item::Jump(..), Some(target)) = (item, target) else { continue };
             let distance = starts[*target] as i64 - starts[index] as i64 - 1;
             if long[index] || i16::try_from(distance).is_ok() {
                 continue;
-            }
-            if !asm.features.contains(Features::GOTOL) {
-                return Err(Error::JumpOutOfRange { name: asm.name(*label), distance, at });
             }
             long[index] = true;
             grown = true;
         }
         if !grown {
-            return Ok((long, starts));
+            return (long, starts);
         }
     }
 }
 
-fn starts(asm: &Asm, long: &[bool]) -> Vec<usize> {
+/// The first slot of every item, given which jumps are long.
+pub(super) fn starts(asm: &Asm, long: &[bool]) -> Vec<usize> {
     let mut next = 0;
     let size = |((item, _), long): (&(Item, Place), &bool)| {
         let start = next;
@@ -110,7 +112,7 @@ fn emit(asm: Asm, targets: &[Option<usize>], long: &[bool], starts: &[usize]) ->
 }
 
 impl Asm {
-    fn name(&self, label: Label) -> String {
+    pub(super) fn name(&self, label: Label) -> String {
         self.labels.get(label.index).map_or_else(String::new, |state| state.name.clone())
     }
 }

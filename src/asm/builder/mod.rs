@@ -1,6 +1,7 @@
 //! The assembler: emits instructions, hands out labels, remembers who called.
 
 mod alu;
+mod islands;
 mod jump;
 mod layout;
 mod memory;
@@ -30,6 +31,7 @@ struct LabelState {
 }
 
 /// One emitted instruction, before its place is known.
+#[derive(Clone, Copy)]
 enum Item {
     /// A single slot.
     Plain(Insn),

@@ -174,9 +174,50 @@ fn far_jumps_without_an_inverse_take_a_trampoline() {
 }
 
 #[test]
-fn without_the_long_jump_too_far_is_an_error() {
-    let far = over(Features::LINUX_5_10, 32768, |a, out| a.jump(Cond::Eq, R1, 0, out));
-    assert!(matches!(far, Err(Error::JumpOutOfRange { distance: 32768, .. })), "{far:?}");
+fn without_the_long_jump_a_far_jump_goes_by_an_island() {
+    let far = over(Features::LINUX_5_10, 32768, |a, out| a.jump(Cond::Set, R1, 4, out)).unwrap();
+    let (past, island) = (24_576, 24_577);
+    assert_eq!(far.insns()[0], Insn { code: 0x45, dst: 1, off: island as i16 - 1, imm: 4, ..Insn::default() });
+    assert_eq!(far.insns()[past], Insn { code: 0x05, off: 1, ..Insn::default() });
+    assert_eq!(far.insns()[island], Insn { code: 0x05, off: 8193, ..Insn::default() });
+    assert_eq!(far.insns().len(), 32772);
+    assert_eq!(
+        (far.label_at(island), far.label_at(island + 1), far.label_at(32771)),
+        (Some("toward_out"), Some("past"), Some("out"))
+    );
+    assert_eq!(far.origin(past), far.origin(0));
+    let near = over(Features::LINUX_5_10, 32767, |a, out| a.jump(Cond::Set, R1, 4, out)).unwrap();
+    assert_eq!(near.insns().len(), 32769);
+}
+
+#[test]
+fn an_island_leads_back_and_a_goto_on_the_way_serves_as_one() {
+    let mut a = Asm::with_features(Features::LINUX_5_10);
+    let top = a.here("top");
+    (0..20_000).for_each(|_| a.mov(R0, 0));
+    a.goto(top);
+    (0..20_000).for_each(|_| a.mov(R0, 0));
+    a.comment("far");
+    a.jump(Cond::Eq, R1, 0, top);
+    a.exit();
+    let program = a.finish().unwrap();
+    // Nothing was added.
+    assert_eq!(program.insns().len(), 40_003);
+    assert_eq!((program.insns()[40_001].off, program.comment(40_001)), (-20_002, Some("far")));
+    assert_eq!(program.insns()[20_000].off, -20_001);
+}
+
+#[test]
+fn more_far_jumps_than_reach_has_slots_are_an_error() {
+    let mut a = Asm::with_features(Features::LINUX_5_10);
+    let labels: Vec<_> = (0..40_000).map(|number| a.label(format!("{number}"))).collect();
+    labels.iter().for_each(|label| a.jump(Cond::Eq, R1, 0, *label));
+    labels.iter().for_each(|label| {
+        a.bind(*label);
+        a.exit();
+    });
+    let far = a.finish();
+    assert!(matches!(far, Err(Error::JumpOutOfRange { .. })), "{:?}", far.map(|program| program.insns().len()));
 }
 
 #[test]
