@@ -19,7 +19,7 @@ usage: sidestep bench [FLAGS]
 
 Measures ping-pong, streams, short connections and traffic that leaves the scope, in network namespaces of its own, by
 plain TCP and by both pairings, in rounds that take turns; AF_UNIX and pipes show what is possible. Needs root. Nothing
-stays behind.
+stays behind. (Requests through real sidecars are measured by `cargo bench --bench mesh`, in the source tree.)
 
   --quick        a few seconds: that everything works, not how fast it is
   --rounds N     rounds of each variant, 6 at least (default 21)

@@ -5,10 +5,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod bench;
 mod lifecycle;
 mod load;
-#[allow(dead_code, reason = "benches/mesh has these modules, too, and uses what is unused here")]
+#[path = "../../benches/mesh/measure.rs"]
+mod measure;
 mod mesh;
+#[path = "../../benches/mesh/report.rs"]
+mod report;
 mod restart;
 mod setup;
 mod sockets;

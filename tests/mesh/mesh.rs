@@ -35,9 +35,6 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// All of them.
-    pub(crate) const ALL: [Self; 6] = [Self::Tcp, Self::Http, Self::Mtls, Self::Haproxy, Self::Nginx, Self::Redis];
-
     /// What `up` calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -155,7 +152,12 @@ impl Mesh {
     /// Runs `work` on a thread in the client's pod, with the whole process in the cgroup of the mesh's clients.
     pub(crate) fn in_client_pod<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let _away = Away::to(&self.group.join("client-app"));
-        let pod = File::open(self.netns(Pod::Client)).unwrap();
+        self.in_pod(Pod::Client, work)
+    }
+
+    /// Runs `work` on a thread in a pod.
+    pub(crate) fn in_pod<T: Send>(&self, pod: Pod, work: impl FnOnce() -> T + Send) -> T {
+        let pod = File::open(self.netns(pod)).unwrap();
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 setns(pod, CloneFlags::CLONE_NEWNET).unwrap();
@@ -228,8 +230,8 @@ impl Drop for Away {
     }
 }
 
-/// Only one process, and one test in it, may use a name at a time.
-fn wait_for_turn(name: &str) -> std::io::Result<UnixListener> {
+/// Only one process, and one test in it, may use a name at a time: whoever holds what this returns.
+pub(crate) fn wait_for_turn(name: &str) -> std::io::Result<UnixListener> {
     let address = UnixAddr::from_abstract_name(format!("sidestep-mesh-{name}"))?;
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
