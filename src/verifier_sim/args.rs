@@ -1,6 +1,7 @@
 //! Arguments of helpers (`check_func_arg`).
 
 use super::call::Call;
+use super::dynptr::DynptrKind;
 use super::env::Env;
 use super::helper_mem::Use;
 use super::helpers::{self, Arg, Proto};
@@ -161,12 +162,7 @@ impl Env<'_> {
             // No register of ours ever holds these.
             Arg::Func => (false, "func"),
             Arg::PerCpu => (false, "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_"),
-            Arg::Dynptr => {
-                if reg.kind == Kind::Stack {
-                    unsupported!("dynptrs are not simulated");
-                }
-                (false, "fp, dynptr_ptr")
-            }
+            Arg::Dynptr | Arg::DynptrOut(_) | Arg::DynptrRelease => (reg.kind == Kind::Stack, "fp, dynptr_ptr"),
             _ => (true, ""),
         };
         if !fits {
@@ -246,9 +242,12 @@ impl Env<'_> {
                 call.alloc_size = size as u32;
                 Ok(())
             }
+            Arg::Dynptr => self.use_dynptr(index, None, call),
+            Arg::DynptrOut(kind) => self.make_dynptr(number, kind),
+            Arg::DynptrRelease => self.use_dynptr(index, Some(DynptrKind::Ringbuf), call),
             Arg::SpinLock => self.check_spin_lock(number, reg, call.helper == 93),
             Arg::Timer => self.check_timer(number, reg, call),
-            Arg::ConstStr => self.check_constant_string(number, reg),
+            Arg::ConstStr => self.check_constant_string(number, reg, call),
             Arg::KptrDest => {
                 if self.map(reg.arg).fields.is_empty() {
                     reject!("map has to have BTF in order to use bpf_kptr_xchg");
@@ -324,7 +323,7 @@ impl Env<'_> {
     }
 
     /// A string in map data that can no longer change (`check_reg_const_str`).
-    fn check_constant_string(&self, number: u8, reg: &Reg) -> Step {
+    fn check_constant_string(&self, number: u8, reg: &Reg, call: &mut Call) -> Step {
         let map = self.map(reg.arg);
         if !map.is_constant() {
             reject!("R{number} does not point to a readonly map'");
@@ -344,9 +343,10 @@ impl Env<'_> {
             reject!("direct value access on string failed");
         }
         let Ok(start) = usize::try_from(start) else { reject!("direct value access on string failed") };
-        if !map.constant(start, (size as usize).saturating_sub(start)).contains(&0) {
-            reject!("string is not zero-terminated");
-        }
+        let mut string = map.constant(start, (size as usize).saturating_sub(start));
+        let Some(end) = string.iter().position(|byte| *byte == 0) else { reject!("string is not zero-terminated") };
+        string.truncate(end);
+        call.string = string;
         Ok(())
     }
 

@@ -1,8 +1,10 @@
 //! Calls of helpers (`check_helper_call`).
 
 use super::bounds::Bounds;
+use super::dynptr::Dynptr;
 use super::env::Env;
-use super::helpers::{self, Ret};
+use super::format;
+use super::helpers::{self, Arg, Ret};
 use super::map_compat;
 use super::maps::FieldKind;
 use super::reg::{Flags, Kind, Reg};
@@ -34,12 +36,20 @@ pub(super) struct Call {
     pub(super) alloc_size: u32,
     /// The key, if it is known.
     pub(super) constant_key: Option<u64>,
+    /// The dynptr that is passed.
+    pub(super) dynptr: Option<Dynptr>,
+    /// The constant string that is passed, without its end.
+    pub(super) string: Vec<u8>,
 }
 
 /// `bpf_spin_unlock`: the only call while a lock is held.
 const SPIN_UNLOCK: i32 = 94;
 /// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
+/// `bpf_snprintf`.
+const SNPRINTF: i32 = 165;
+/// `bpf_dynptr_from_mem`.
+const DYNPTR_FROM_MEM: i32 = 197;
 /// Errors are -1 to -4095 (`MAX_ERRNO`).
 const MAX_ERRNO: i64 = 4095;
 
@@ -92,8 +102,10 @@ impl Env<'_> {
         if let Some((frame, off, size)) = call.fills {
             self.clobber_stack(frame, off, size)?;
         }
-        if call.releases.is_some() {
-            self.release(call.ref_id, helper)?;
+        match call.dynptr {
+            Some(dynptr) if proto.args[0] == Arg::DynptrRelease => self.release_dynptr(dynptr, helper)?,
+            _ if call.releases.is_some() => self.release(call.ref_id, helper)?,
+            _ => {}
         }
         if helper == TAIL_CALL {
             if self.cur.lock.is_some() {
@@ -110,8 +122,15 @@ impl Env<'_> {
         if helper == 81 && !self.reg(2).is_null() {
             reject!("get_local_storage() doesn't support non-zero flags");
         }
-        if helper == 165 {
-            unsupported!("the format string of bpf_snprintf is not checked");
+        if helper == SNPRINTF {
+            // The known bits of the size count, even when it is not constant.
+            let size = self.reg(5).val.bits.value;
+            if !size.is_multiple_of(8) || !format::is_valid(&call.string, size / 8) {
+                reject!("Invalid format string");
+            }
+        }
+        if helper == DYNPTR_FROM_MEM && self.reg(1).kind != Kind::MapValue {
+            reject!("Unsupported reg type {} for bpf_dynptr_from_mem data", self.reg(1).type_name());
         }
         let result = self.result(proto.ret, &call)?;
         let regs = &mut self.cur.top_mut().regs;
@@ -143,7 +162,7 @@ impl Env<'_> {
     }
 
     /// Releases a reference and everything that depends on it.
-    fn release(&mut self, id: u32, helper: i32) -> Step {
+    pub(super) fn release(&mut self, id: u32, helper: i32) -> Step {
         if id == 0 {
             return Ok(());
         }
@@ -189,6 +208,15 @@ impl Env<'_> {
             Ret::TcpSockOrNull => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::TcpSock, 0) },
             Ret::RingbufMemOrNull => {
                 Reg { flags: Flags::MAYBE_NULL | Flags::RINGBUF, ..Reg::pointer(Kind::Mem, call.alloc_size) }
+            }
+            Ret::DynptrMemOrNull => {
+                let Some(dynptr) = call.dynptr else { reject!("kernel subsystem misconfigured verifier") };
+                Reg {
+                    flags: Flags::MAYBE_NULL,
+                    map_uid: dynptr.id,
+                    ref_id: dynptr.ref_id,
+                    ..Reg::pointer(Kind::Mem, call.alloc_size)
+                }
             }
             Ret::BtfOrNull(kind) => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::BtfId, kind as u32) },
             Ret::Btf(kind) => Reg::pointer(Kind::BtfId, kind as u32),

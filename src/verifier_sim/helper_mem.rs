@@ -52,7 +52,11 @@ impl Env<'_> {
                     );
                 }
                 if how.fills && known {
-                    call.fills = Some((reg.arg as usize, i64::from(reg.off) + reg.val.bits.value as i64, size));
+                    let (frame, min) = (reg.arg as usize, i64::from(reg.off) + reg.val.bits.value as i64);
+                    if self.holds_dynptr(frame, min, min + i64::from(size)) {
+                        reject!("potential write to dynptr at off={min} disallowed");
+                    }
+                    call.fills = Some((frame, min, size));
                     return Ok(());
                 }
                 self.check_stack_readable(number, &reg, reg.off, size, direction == Direction::Write)

@@ -129,6 +129,7 @@ impl Env<'_> {
                     Byte::Spill => 'r',
                     Byte::Misc => 'm',
                     Byte::Zero => '0',
+                    Byte::Dynptr => 'd',
                 }));
             }
         }

@@ -38,6 +38,8 @@ pub(super) struct Subprog {
 const MAX_USED_MAPS: usize = 64;
 /// More functions than this in one program are refused (`BPF_MAX_SUBPROGS`).
 const MAX_SUBPROGS: usize = 256;
+/// Lower numbers are never functions in a kernel's BTF: numbers, pointers and structures come first there.
+const FIRST_KFUNC: i32 = 1000;
 /// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 
@@ -82,7 +84,14 @@ pub(super) fn find_subprogs(insns: &[Insn], kernel: Kernel) -> Step<Vec<Subprog>
                 reject!("BPF_CALL uses reserved fields");
             }
             // A call of "nothing" is permitted where no path leads; the loaders write it for missing weak functions.
-            if insn.imm != 0 || insn.off != 0 {
+            if insn.off != 0 {
+                // Functions of modules are found through descriptors of their BTF, which a description cannot have.
+                return Err(Stop::RejectAt(at, "kfunc offset > 0 without fd_array is invalid".to_owned()));
+            }
+            if insn.imm < 0 || (1..FIRST_KFUNC).contains(&insn.imm) {
+                return Err(Stop::RejectAt(at, format!("kernel btf_id {} is not a function", insn.imm)));
+            }
+            if insn.imm != 0 {
                 unsupported!("the call of kernel function {} needs the kernel's BTF", insn.imm);
             }
         }

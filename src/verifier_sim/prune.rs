@@ -284,6 +284,10 @@ fn as_scalar(slot: &Slot, uninit: bool) -> Option<Reg> {
 
 /// `stacksafe` for one slot.
 fn slots_alike(old: &Slot, cur: &Slot, uninit: bool, ids: &mut Ids, how: Likeness) -> bool {
+    if old.bytes[0] == Byte::Dynptr {
+        let (a, b) = (&old.reg, &cur.reg);
+        return old.bytes == cur.bytes && old.same_dynptr_half(cur) && ids.same(a.ref_id, b.ref_id);
+    }
     if how == Likeness::Same {
         return old.bytes == cur.bytes && (!old.is_spill() || regs_alike(&old.reg, &cur.reg, ids, how));
     }

@@ -20,6 +20,8 @@ pub(super) enum Byte {
     Misc,
     /// Zero was written.
     Zero,
+    /// A part of a dynptr, which only helpers may touch.
+    Dynptr,
 }
 
 /// Eight bytes of the stack, in the kernel's order: byte `i` of slot `n` is at `-(8 * n + i + 1)` from the frame pointer,

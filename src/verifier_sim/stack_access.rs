@@ -125,7 +125,7 @@ impl Env<'_> {
     }
 
     /// The bytes `min..max` of a frame's stack are read: here, or by a function that was called from there.
-    fn note_stack_read(&mut self, frame: usize, min: i64, max: i64) {
+    pub(super) fn note_stack_read(&mut self, frame: usize, min: i64, max: i64) {
         let at = self.cur.frames.get(frame + 1).map_or(self.at, |callee| callee.callsite);
         let slots = (min..max).fold(0, |slots, off| slots | 1u64 << locate(off).0);
         self.stack_reads.read(self.insns, at, slots);
@@ -143,6 +143,7 @@ impl Env<'_> {
         if !leaks && slot.is_spill() && !slot.is_scalar_spill() && size != SLOT_SIZE {
             reject!("attempt to corrupt spilled pointer on stack");
         }
+        self.overwrite_dynptr(frame, index)?;
         let whole = off % SLOT_SIZE as i64 == 0;
         match stored {
             Stored::Reg(number, reg) if whole && reg.is_scalar() => {
@@ -195,6 +196,9 @@ impl Env<'_> {
         let (leaks, uninit) = (self.may_leak_pointers(), self.may_read_uninit_stack());
         if !leaks {
             self.note_stack_read(frame, min, max);
+        }
+        for off in min..max {
+            self.overwrite_dynptr(frame, locate(off).0)?;
         }
         for off in min..max {
             let (index, byte) = locate(off);
@@ -255,6 +259,7 @@ impl Env<'_> {
             let invalid = match slot.bytes[byte - at] {
                 Byte::Invalid => !self.may_read_uninit_stack(),
                 Byte::Spill => !slot.is_spill(),
+                Byte::Dynptr => true,
                 Byte::Misc | Byte::Zero => false,
             };
             if invalid {

@@ -10,3 +10,4 @@ mod isa;
 mod kernel;
 mod pairing;
 mod policy;
+mod rules;

@@ -6,6 +6,7 @@ mod protos;
 pub(super) use availability::available;
 pub(super) use protos::proto;
 
+use super::dynptr::DynptrKind;
 use super::reg::BtfType;
 use crate::asm::helper_name;
 
@@ -72,8 +73,12 @@ pub(super) enum Arg {
     PerCpu,
     /// A pointer into the kernel in a map's value.
     KptrDest,
-    /// A dynptr.
+    /// A dynptr of any kind.
     Dynptr,
+    /// Room for a dynptr that the helper makes.
+    DynptrOut(DynptrKind),
+    /// A dynptr with a record of a ring buffer, which is released.
+    DynptrRelease,
 }
 
 /// What a helper returns (`enum bpf_return_type`).
@@ -91,6 +96,8 @@ pub(super) enum Ret {
     TcpSockOrNull,
     /// Memory of the size in an argument, in a ring buffer, or 0.
     RingbufMemOrNull,
+    /// Memory of the size in an argument, which a dynptr describes, or 0.
+    DynptrMemOrNull,
     /// A kernel structure, or 0.
     BtfOrNull(BtfType),
     /// A kernel structure.

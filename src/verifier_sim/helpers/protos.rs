@@ -1,13 +1,14 @@
 //! Signatures by helper number, from kernel/bpf/helpers.c, net/core/filter.c, net/core/sock_map.c and kernel/trace/bpf_trace.c.
 
 use super::{Arg, Proto, Ret};
+use crate::verifier_sim::dynptr::DynptrKind;
 use crate::verifier_sim::reg::BtfType;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 
 use Arg::{
-    AllocSize, Anything, BtfSock, CgroupOrNull, ConstStr, Ctx, CtxOrNull, Dynptr, Func, Key, KptrDest, LongOut, Map,
-    Mem, MemInOut, MemOrNull, MemOut, MemOutOrNull, None as No, PerCpu, RingbufMem, Size, SizeOrZero, SockCommon,
-    SpinLock, Task, TaskOrNull, Timer, Value, ValueOrNull, ValueOut,
+    AllocSize, Anything, BtfSock, CgroupOrNull, ConstStr, Ctx, CtxOrNull, Dynptr, DynptrOut, DynptrRelease, Func, Key,
+    KptrDest, LongOut, Map, Mem, MemInOut, MemOrNull, MemOut, MemOutOrNull, None as No, PerCpu, RingbufMem, Size,
+    SizeOrZero, SockCommon, SpinLock, Task, TaskOrNull, Timer, Value, ValueOrNull, ValueOut,
 };
 
 /// The signature of helper `number`, if programs of type `prog` can ever call it.
@@ -74,7 +75,7 @@ pub(in crate::verifier_sim) fn proto(number: i32, prog: ProgType, kernel: Kernel
         171 => (&[Timer, Anything, Anything], Ret::Int),
         172 => (&[Timer], Ret::Int),
         175 => (&[Task], Ret::Btf(BtfType::PtRegs)),
-        176 => (&[MemOut, SizeOrZero, Anything], Ret::Int),
+        176 => (&[MemOut, SizeOrZero], Ret::Int),
         177 => (&[Mem, Size, MemOrNull, SizeOrZero], Ret::Int),
         178 => (&[BtfSock], Ret::BtfOrNull(BtfType::UnixSock)),
         180 => (&[Task, Anything, Func, Anything, Anything], Ret::Int),
@@ -84,12 +85,12 @@ pub(in crate::verifier_sim) fn proto(number: i32, prog: ProgType, kernel: Kernel
         194 => (&[KptrDest, Anything], Ret::Other),
         195 => (&[Map, Key, Anything], Ret::MapValueOrNull),
         196 => (&[SockCommon], Ret::BtfOrNull(BtfType::MptcpSock)),
-        197 => (&[MemOut, SizeOrZero, Anything, Dynptr], Ret::Int),
-        198 => (&[Map, Anything, Anything, Dynptr], Ret::Int),
-        199 | 200 => (&[Dynptr, Anything], Ret::Void),
+        197 => (&[MemOut, SizeOrZero, Anything, DynptrOut(DynptrKind::Local)], Ret::Int),
+        198 => (&[Map, Anything, Anything, DynptrOut(DynptrKind::Ringbuf)], Ret::Int),
+        199 | 200 => (&[DynptrRelease, Anything], Ret::Void),
         201 => (&[MemOut, SizeOrZero, Dynptr, Anything, Anything], Ret::Int),
         202 => (&[Dynptr, Anything, Mem, SizeOrZero, Anything], Ret::Int),
-        203 => (&[Dynptr, Anything, AllocSize], Ret::Other),
+        203 => (&[Dynptr, Anything, AllocSize], Ret::DynptrMemOrNull),
         209 => (&[Map, Func, Anything, Anything], Ret::Int),
         210 => (&[Map, CgroupOrNull, ValueOrNull, Anything], Ret::MapValueOrNull),
         211 => (&[Map, CgroupOrNull], Ret::Int),

@@ -1,0 +1,156 @@
+//! Single rules of the verifier on small programs: the simulator says what is written here, and so does the kernel.
+
+use sidestep::asm;
+use sidestep::asm::opcode as op;
+use sidestep::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, ProgramSpec, map_type};
+use sidestep::verifier_sim::verify;
+
+use crate::kernel::{Oracle, available};
+
+/// The maps of these programs, by the number in `map[fd:0]`.
+fn maps() -> Vec<MapSpec> {
+    let map = |map_type, key_size, value_size, max_entries| MapSpec {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        ..MapSpec::default()
+    };
+    let text = |text: &str| MapSpec {
+        map_flags: 0x80,
+        data: Some(text.as_bytes().to_vec()),
+        frozen: true,
+        ..map(map_type::ARRAY, 4, text.len() as u32, 1)
+    };
+    vec![
+        map(map_type::RINGBUF, 0, 0, 4096),
+        map(map_type::ARRAY, 4, 64, 1),
+        text("%d of %s\n\0"),
+        text("%d of %q\0"),
+        text("plain\0"),
+    ]
+}
+
+/// A program in the text form of the kernel's log. Every map load names a map of [`maps`].
+fn program(prog_type: ProgType, text: &str) -> ProgramSpec {
+    let insns = asm::parse_program(text).unwrap();
+    let map_loads = insns
+        .iter()
+        .enumerate()
+        .filter(|(_, insn)| {
+            insn.code == op::LD | op::IMM | op::DW && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE)
+        })
+        .map(|(at, insn)| MapLoad { insn: at, map: insn.imm as usize })
+        .collect();
+    ProgramSpec { name: "rule".into(), prog_type, insns, maps: maps(), map_loads, ..ProgramSpec::default() }
+}
+
+/// Whether the program is accepted; if not, a part of the reason.
+type Expected = Result<(), &'static str>;
+
+/// Checks each program as both types, with the kernel where it may be asked.
+fn check(test: &str, cases: &[(&str, Expected)]) {
+    let oracle = available(test).then(|| Oracle::new(maps));
+    for (text, expected) in cases {
+        for prog_type in [ProgType::SK_MSG, ProgType::SOCK_OPS] {
+            let program = program(prog_type, text);
+            let verdict = verify(&program, &Options::default());
+            match expected {
+                Ok(()) => assert!(verdict.is_accept(), "{prog_type}: {}\n{text}", verdict.reason()),
+                Err(part) => {
+                    assert!(verdict.rejection().is_some(), "{prog_type}: {}\n{text}", verdict.word());
+                    assert!(verdict.reason().contains(part), "{prog_type}: {}\n{text}", verdict.reason());
+                }
+            }
+            if let Some(oracle) = &oracle {
+                let theirs = oracle.verdict(&program);
+                assert_eq!(theirs.is_ok(), expected.is_ok(), "{prog_type}: the kernel: {theirs:?}\n{text}");
+            }
+        }
+    }
+}
+
+/// Lines in one text.
+fn lines(parts: &[&str]) -> String {
+    parts.join("\n")
+}
+
+const RESERVE: &str = "r1 = map[fd:0]\nr2 = 16\nr3 = 0\nr4 = r10\nr4 += -16\ncall bpf_ringbuf_reserve_dynptr";
+const SUBMIT: &str = "r1 = r10\nr1 += -16\nr2 = 0\ncall bpf_ringbuf_submit_dynptr";
+const FROM_VALUE: &str = "r1 = map[fd:1][0]+0\nr2 = 16\nr3 = 0\nr4 = r10\nr4 += -16\ncall bpf_dynptr_from_mem";
+const SLICE: &str = "r1 = r10\nr1 += -16\nr2 = 0\nr3 = 8\ncall bpf_dynptr_data";
+const WRITE_SLICE: &str = "if r0 == 0x0 goto pc+1\n*(u64 *)(r0 +0) = 7";
+const DONE: &str = "r0 = 1\nexit";
+
+#[test]
+fn dynptrs_are_kept_track_of() {
+    let cases: Vec<(String, Expected)> = vec![
+        (lines(&[RESERVE, SUBMIT, DONE]), Ok(())),
+        (lines(&[RESERVE, SLICE, WRITE_SLICE, SUBMIT, DONE]), Ok(())),
+        (lines(&[FROM_VALUE, SLICE, WRITE_SLICE, DONE]), Ok(())),
+        // Making a dynptr where one of a map's value was is fine, and ends its slices.
+        (lines(&[FROM_VALUE, FROM_VALUE, SLICE, WRITE_SLICE, DONE]), Ok(())),
+        (lines(&[FROM_VALUE, SLICE, "r6 = r0", FROM_VALUE, "r0 = r6", WRITE_SLICE, DONE]), Err("invalid mem access")),
+        (lines(&[FROM_VALUE, SLICE, "r6 = r0", "*(u8 *)(r10 -3) = 1", "r0 = r6", WRITE_SLICE, DONE]), Err("scalar")),
+        (lines(&[RESERVE, DONE]), Err("Unreleased reference")),
+        (lines(&[RESERVE, SUBMIT, SUBMIT, DONE]), Err("Expected an initialized dynptr")),
+        (lines(&[RESERVE, SLICE, "r6 = r0", SUBMIT, "r0 = r6", WRITE_SLICE, DONE]), Err("invalid mem access")),
+        (lines(&[RESERVE, SLICE, "*(u64 *)(r0 +0) = 7", SUBMIT, DONE]), Err("mem_or_null")),
+        (lines(&[RESERVE, "*(u64 *)(r10 -8) = 0", SUBMIT, DONE]), Err("cannot overwrite referenced dynptr")),
+        (lines(&[RESERVE, RESERVE, SUBMIT, DONE]), Err("cannot overwrite referenced dynptr")),
+        (lines(&[RESERVE, "r3 = *(u64 *)(r10 -16)", SUBMIT, DONE]), Err("invalid read from stack")),
+        (lines(&[FROM_VALUE, SUBMIT, DONE]), Err("Expected a dynptr of type ringbuf")),
+        (
+            lines(&[&FROM_VALUE.replace("r1 = map[fd:1][0]+0", "r1 = r10\nr1 += -64"), DONE]),
+            Err("Unsupported reg type"),
+        ),
+        (lines(&[&RESERVE.replace("-16", "-12"), DONE]), Err("cannot pass in dynptr at an offset")),
+        (lines(&[&RESERVE.replace("-16", "-8"), DONE]), Err("cannot pass in dynptr at an offset")),
+        (lines(&[RESERVE, &SUBMIT.replace("-16", "-24"), DONE]), Err("Expected an initialized dynptr")),
+        (
+            lines(&[
+                FROM_VALUE,
+                "r1 = r10\nr1 += -32\nr2 = 20\nr3 = r10\nr3 += -16\nr4 = 0\nr5 = 0\ncall bpf_dynptr_read",
+                DONE,
+            ]),
+            Err("potential write to dynptr"),
+        ),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    check("dynptrs_are_kept_track_of", &cases);
+}
+
+#[test]
+fn formats_are_read_before_they_are_used() {
+    let print = |map: u32, bytes: u32| {
+        format!(
+            "r1 = r10\nr1 += -64\nr2 = 8\nr3 = map[fd:{map}][0]+0\nr4 = r10\nr4 += -128\nr5 = {bytes}\ncall bpf_snprintf\n{DONE}"
+        )
+    };
+    let cases = [
+        (print(2, 16), Ok(())),
+        (print(2, 24), Ok(())),
+        (print(4, 0), Ok(())),
+        (print(2, 8), Err("Invalid format string")),
+        (print(2, 20), Err("Invalid format string")),
+        (print(3, 16), Err("Invalid format string")),
+        (print(1, 16), Err("does not point to a readonly map")),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    check("formats_are_read_before_they_are_used", &cases);
+}
+
+#[test]
+fn calls_of_what_is_no_kernel_function_are_refused() {
+    let call = |imm: i32, off: i16| format!(".slot 8520{:04x}{:08x}\n{DONE}", off.swap_bytes(), imm.swap_bytes());
+    let cases = [
+        (call(1, 0), Err("is not a function")),
+        (call(-1, 0), Err("is not a function")),
+        (call(60000, 1), Err("fd_array")),
+        (call(0, 0), Err("not eliminated")),
+        // Where no path leads, a call of nothing does no harm.
+        (lines(&["r0 = 1", "if r0 == 0x1 goto pc+1", &call(0, 0).replace(DONE, "r0 = 0"), "exit"]), Ok(())),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    check("calls_of_what_is_no_kernel_function_are_refused", &cases);
+}
