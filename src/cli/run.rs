@@ -58,9 +58,12 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
 
     // Signals are held back before anything is loaded, so that none can skip the detach.
     let signals = stop_signals()?;
-    let options = flags.options(&mut std::io::stderr())?;
+    let mut notes = Vec::new();
+    let options = flags.options(&mut notes)?;
     let pairing = options.pairing.name();
     let acceleration = Acceleration::start_without(&cgroup, &flags.opted_out()?, options, check::configuration())?;
+    // What is not the best is worth a word only where there is something at all.
+    std::io::stderr().write_all(&notes)?;
     writeln!(out, "accelerating {} by {pairing} pairing; interrupt to stop", path.display())?;
     out.flush()?;
     let ended = watch(&acceleration, &signals, interval, out);

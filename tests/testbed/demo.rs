@@ -15,7 +15,7 @@ use sidestep::syscall::id::{self, Kind};
 use crate::feature::Feature;
 
 /// Demos remove what others left, so one at a time looks for leftovers.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

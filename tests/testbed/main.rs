@@ -6,7 +6,9 @@ mod demo;
 #[path = "../kernel/feature.rs"]
 mod feature;
 mod hops;
+mod poorer_kernel;
 mod redirect;
+mod refusal;
 mod sidecar;
 
 use std::os::fd::AsFd;

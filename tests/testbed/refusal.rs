@@ -1,0 +1,180 @@
+//! What a user is told where nothing can be done: one sentence with a remedy, and a status that is not 0.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sidestep::asm::{Asm, Reg};
+use sidestep::syscall::cgroup::{self, Cgroup};
+use sidestep::syscall::{AttachType, ProgSpec, ProgType, Program, prog_detach};
+
+use crate::poorer_kernel::{self, Lacks};
+
+fn sidestep(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+    command.args(args);
+    command
+}
+
+/// The one sentence that a failed command has written, without the program's name.
+fn sentence(output: &Output, status: i32) -> String {
+    let (out, text) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{out}{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text.strip_prefix("sidestep: ").unwrap_or_else(|| panic!("{text}")).trim_end().to_owned()
+}
+
+/// A cgroup that goes with this value.
+struct Group(Option<Cgroup>);
+
+impl Group {
+    fn new(name: &str) -> Self {
+        let path = cgroup::find().unwrap().unwrap().join(format!("sidestep-test-{name}-{}", std::process::id()));
+        Self(Some(Cgroup::create(&path).unwrap()))
+    }
+
+    fn get(&self) -> &Cgroup {
+        self.0.as_ref().unwrap()
+    }
+
+    fn path(&self) -> &str {
+        self.get().path().to_str().unwrap()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.0.take().unwrap().remove().unwrap();
+    }
+}
+
+fn leftovers(prefix: &str) -> Vec<PathBuf> {
+    let root = cgroup::find().unwrap().unwrap();
+    let all = fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
+    all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect()
+}
+
+#[test]
+fn without_sockhash_each_command_says_what_the_kernel_lacks() {
+    let _alone = crate::demo::alone();
+    let group = Group::new("poorer");
+    for errno in [libc::EINVAL, libc::EPERM, libc::ENOSYS] {
+        let lacks = Lacks::Sockhash(errno);
+        for args in [&["run", "--cgroup", group.path()][..], &["demo", "--rounds", "1", "--requests", "10"]] {
+            let text = sentence(&poorer_kernel::output(&mut sidestep(args), lacks), 1);
+            assert!(text.contains("sockhash"), "{args:?} {errno}: {text}");
+            let remedy = match errno {
+                libc::EINVAL => "CONFIG_NET_SOCK_MSG",
+                libc::EPERM => "run as root",
+                _ => "seccomp",
+            };
+            assert!(text.contains(remedy), "{args:?} {errno}: {text}");
+        }
+        let output = poorer_kernel::output(&mut sidestep(&["check"]), lacks);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let line = text.lines().position(|line| line.trim_start().split(' ').any(|word| word == "sockhash:")).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[line].trim_start().starts_with(if errno == libc::EINVAL { "no" } else { "?" }), "{text}");
+        assert!(lines[line + 1].contains("-> ") && lines[line + 1].contains("CONFIG_NET_SOCK_MSG"), "{text}");
+        assert!(lines.last().unwrap().starts_with("not ok: "), "{text}");
+    }
+    assert_eq!(leftovers("sidestep-demo-"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn without_bpf_at_all_each_command_says_so() {
+    let _alone = crate::demo::alone();
+    let group = Group::new("without");
+    let lacks = Lacks::Bpf(libc::ENOSYS);
+    for args in [&["run", "--cgroup", group.path()][..], &["demo", "--rounds", "1", "--requests", "10"]] {
+        let text = sentence(&poorer_kernel::output(&mut sidestep(args), lacks), 1);
+        assert!(text.contains("CONFIG_BPF_SYSCALL") && text.contains("seccomp"), "{args:?}: {text}");
+    }
+    let output = poorer_kernel::output(&mut sidestep(&["check"]), lacks);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().lines().last().unwrap().starts_with("not ok: "));
+    assert_eq!(leftovers("sidestep-demo-"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_wrong_flag_is_named_with_where_to_look() {
+    for command in ["run", "demo", "check", "bench", "dump", "verify", "exec"] {
+        let text = sentence(&sidestep(&[command, "--colour"]).output().unwrap(), 2);
+        assert!(text.contains("--colour") && text.contains("--help"), "{command}: {text}");
+    }
+    let text = sentence(&sidestep(&["dance"]).output().unwrap(), 2);
+    assert!(text.contains("dance") && text.contains("sidestep help"), "{text}");
+}
+
+#[test]
+fn a_missing_cgroup_is_named_with_where_cgroups_are() {
+    let mount = cgroup::find().unwrap().unwrap();
+    let mount = mount.to_str().unwrap();
+    let text = sentence(&sidestep(&["run"]).output().unwrap(), 2);
+    assert!(text.contains("--cgroup") && text.contains(mount), "{text}");
+    for path in ["/no/such/group", "/tmp", "/proc/self/status"] {
+        let text = sentence(&sidestep(&["run", "--cgroup", path]).output().unwrap(), 1);
+        assert!(text.contains(path) && text.contains(mount), "{text}");
+        let output = sidestep(&["check", "--cgroup", path]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8(output.stdout).unwrap().contains(path));
+    }
+}
+
+#[test]
+fn another_user_is_told_who_may() {
+    let group = Group::new("foreign");
+    // The binary may lie where only root gets at it, so another user runs a copy.
+    let copy = std::env::temp_dir().join(format!("sidestep-test-refusal-{}", std::process::id()));
+    fs::copy(env!("CARGO_BIN_EXE_sidestep"), &copy).unwrap();
+    fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let as_other = |args: &[&str]| Command::new(&copy).args(args).uid(1000).gid(1000).output();
+    let outputs = [as_other(&["run", "--cgroup", group.path()]), as_other(&["demo"]), as_other(&["check"])];
+    fs::remove_file(&copy).unwrap();
+    let [run, demo, check] = outputs.map(Result::unwrap);
+    for output in [run, demo] {
+        let text = sentence(&output, 1);
+        assert!(text.contains("root"), "{text}");
+    }
+    assert_eq!(check.status.code(), Some(1));
+    assert!(String::from_utf8(check.stdout).unwrap().contains("run as root"));
+}
+
+/// `BPF_PROG_ATTACH` of include/uapi/linux/bpf.h, without a flag, so that nobody may join; sidestep has no call for that.
+fn attach_alone(group: &Cgroup, program: &Program) {
+    const PROG_ATTACH: i32 = 8;
+    const CGROUP_SOCK_OPS: u32 = 3;
+    let attr = [group.as_fd().as_raw_fd() as u32, program.as_fd().as_raw_fd() as u32, CGROUP_SOCK_OPS, 0];
+    // SAFETY: the kernel reads the four words, which live through the call.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, attr.as_ptr(), size_of_val(&attr)) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_busy_cgroup_is_named_with_who_holds_it() {
+    let group = Group::new("busy");
+    let below = Path::new(group.path()).join("below");
+    fs::create_dir(&below).unwrap();
+    let mut asm = Asm::new();
+    asm.mov(Reg::R0, 1);
+    asm.exit();
+    let insns = asm.finish().unwrap().encode_native(|_| None).unwrap();
+    let holder = Program::load(&ProgSpec::new("holder", ProgType::SockOps, &insns)).unwrap();
+    attach_alone(group.get(), &holder);
+    let outputs = [group.path(), below.to_str().unwrap()].map(|path| {
+        let run = sidestep(&["run", "--cgroup", path]).output().unwrap();
+        (run, sidestep(&["check", "--cgroup", path]).output().unwrap())
+    });
+    prog_detach(group.get().as_fd(), holder.as_fd(), AttachType::CgroupSockOps).unwrap();
+    fs::remove_dir(&below).unwrap();
+    let id = holder.info().unwrap().id.to_string();
+    for (index, (run, check)) in outputs.iter().enumerate() {
+        let text = sentence(run, 1);
+        assert!(text.contains("BPF_F_ALLOW_MULTI"), "{text}");
+        assert!(index > 0 || text.contains(&id), "{text}");
+        assert_eq!(check.status.code(), Some(1), "{}", String::from_utf8_lossy(&check.stdout));
+    }
+}
