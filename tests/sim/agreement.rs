@@ -11,8 +11,10 @@ use sidestep::verifier_sim::spec::{Options, ProgType, ProgramSpec};
 use sidestep::verifier_sim::verdict::Verdict;
 use sidestep::verifier_sim::{verify, verify_with_log};
 
-use crate::generate::{self, maps, programs};
 use crate::kernel::{Oracle, available};
+use crate::random::sandbox::Random;
+use crate::random::{self, maps};
+use crate::strategies::programs;
 
 /// The longest that any program of the generator may take, also on a busy machine without optimisation.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -90,18 +92,6 @@ fn rule(verdict: &Verdict) -> String {
     reason.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(60).collect()
 }
 
-/// A generator of numbers that needs no crate (Marsaglia's xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
-    }
-}
-
 /// `SIM_SECONDS=600 SIM_SEED=7 cargo test --release --test sim -- --ignored --nocapture long_agreement`
 #[test]
 #[ignore = "runs as long as SIM_SECONDS says"]
@@ -111,15 +101,15 @@ fn long_agreement() {
     }
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let end = Instant::now() + Duration::from_secs(number("SIM_SECONDS", 60));
-    let mut random = Random(number("SIM_SEED", 1).max(1));
+    let mut numbers = Random::new(number("SIM_SEED", 1));
     let oracle = Oracle::new(maps);
     let mut reasons: HashMap<String, u64> = HashMap::new();
     let mut own_time = Duration::ZERO;
     let (mut judged, mut accepted, mut unsupported, mut bad) = (0u64, 0u64, 0u64, Vec::new());
     while Instant::now() < end && bad.len() < 20 {
-        let choices: Vec<u32> = (0..20 + random.next() as usize % 200).map(|_| random.next()).collect();
-        let prog_type = if random.next() & 1 == 0 { ProgType::SK_MSG } else { ProgType::SOCK_OPS };
-        let mut program = generate::program(prog_type, &choices);
+        let choices: Vec<u32> = (0..numbers.next() as usize % 140).map(|_| numbers.next()).collect();
+        let prog_type = if numbers.next() & 1 == 0 { ProgType::SK_MSG } else { ProgType::SOCK_OPS };
+        let mut program = random::program(prog_type, &choices);
         judged += 1;
         let start = Instant::now();
         let verdict = verify(&program, &options());
@@ -138,7 +128,7 @@ fn long_agreement() {
             while at + step <= choices.len() {
                 let mut shorter = choices.clone();
                 shorter.drain(at..at + step);
-                let smaller = generate::program(prog_type, &shorter);
+                let smaller = random::program(prog_type, &shorter);
                 if disagreement(&oracle, &smaller).is_some() {
                     (choices, program) = (shorter, smaller);
                 } else {

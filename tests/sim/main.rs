@@ -4,10 +4,12 @@
 
 mod agreement;
 mod elf;
-mod generate;
 mod history;
 mod isa;
 mod kernel;
 mod pairing;
 mod policy;
+mod random;
 mod rules;
+mod soundness;
+mod strategies;

@@ -26,6 +26,9 @@ pub const NOEXIST: u64 = 1;
 /// `BPF_EXIST`: replace, but do not create.
 pub const EXIST: u64 = 2;
 
+/// `BPF_F_RDONLY_PROG`: programs may only read the values.
+const F_RDONLY_PROG: u32 = 1 << 7;
+
 /// Largest value size the interpreter keeps; the kernel's own limit is about 4 GiB (`KMALLOC_MAX_SIZE` for hashes).
 const VALUE_SIZE_MAX: u32 = 1 << 20;
 
@@ -46,6 +49,8 @@ enum Kind {
     SkStorage,
     /// No elements: bytes are sent through it to user space.
     Ring,
+    /// Elements that only the environment's helpers can reach.
+    Opaque,
 }
 
 /// One map.
@@ -85,6 +90,7 @@ impl Map {
             t::SOCKHASH => (Kind::SockHash, false),
             t::SK_STORAGE => (Kind::SkStorage, false),
             t::RINGBUF | t::PERF_EVENT_ARRAY => (Kind::Ring, false),
+            t::PROG_ARRAY | t::QUEUE | t::STACK => (Kind::Opaque, false),
             _ => return None,
         };
         if spec.value_size > VALUE_SIZE_MAX || (kind == Kind::Lpm && spec.key_size < 5) {
@@ -153,8 +159,9 @@ impl Map {
     fn new_element(&mut self, memory: &mut Memory) -> Element {
         let size = self.spec.value_size as usize;
         let first = self.spec.data.clone().filter(|data| data.len() == size).unwrap_or_else(|| vec![0; size]);
-        let values =
-            (0..self.copies).map(|_| memory.add(RegionKind::MapValue, Access::ReadWrite, first.clone())).collect();
+        let constant = self.spec.map_flags & F_RDONLY_PROG != 0;
+        let access = if constant { Access::Read } else { Access::ReadWrite };
+        let values = (0..self.copies).map(|_| memory.add(RegionKind::MapValue, access, first.clone())).collect();
         self.clock += 1;
         Element { values, used: self.clock }
     }
@@ -187,7 +194,7 @@ impl Map {
                 element.used = self.clock;
                 Some(element.values[copy])
             }
-            Kind::SockHash | Kind::SkStorage | Kind::Ring => None,
+            Kind::SockHash | Kind::SkStorage | Kind::Ring | Kind::Opaque => None,
         }
     }
 
@@ -196,7 +203,7 @@ impl Map {
         if key.len() != self.spec.key_size as usize || value.len() != self.spec.value_size as usize {
             return Err(EINVAL);
         }
-        if flags > EXIST || matches!(self.kind, Kind::SockHash | Kind::SkStorage | Kind::Ring) {
+        if flags > EXIST || matches!(self.kind, Kind::SockHash | Kind::SkStorage | Kind::Ring | Kind::Opaque) {
             return Err(EINVAL);
         }
         if self.kind == Kind::Array {
@@ -238,7 +245,7 @@ impl Map {
     /// Removes the element under `key`.
     pub fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
         match self.kind {
-            Kind::Array | Kind::SkStorage | Kind::Ring => Err(EINVAL),
+            Kind::Array | Kind::SkStorage | Kind::Ring | Kind::Opaque => Err(EINVAL),
             Kind::SockHash => self.sockets.remove(key).map(drop).ok_or(ENOENT),
             Kind::Hash | Kind::Lru | Kind::Lpm => self.elements.remove(key).map(drop).ok_or(ENOENT),
         }
