@@ -140,7 +140,7 @@ pub(crate) struct Simulation {
     expected: BTreeMap<SocketId, (SocketId, u32)>,
     /// By sender: bytes handed over.
     sent: BTreeMap<SocketId, u32>,
-    /// Directions whose two files were seen to be O_NONBLOCK when their first message was redirected.
+    /// Directions whose two files were O_NONBLOCK when a message was sent: the program looks once and remembers.
     known: BTreeSet<(SocketId, SocketId)>,
     /// Bytes whose sender was told to redirect them.
     pub(crate) redirected: u64,
@@ -270,7 +270,6 @@ impl Simulation {
         if messages > 0 && (messages >= self.bounds.max_messages as usize || bytes + len > self.bounds.max_bytes) {
             return broken("whose queue is full");
         }
-        self.known.insert((from, to));
         Ok(())
     }
 
@@ -316,6 +315,14 @@ impl Simulation {
             Op::Accept(_) => world.accept(id),
             Op::Send(_, len) => {
                 let carried_before = world.socket(id).and_then(|socket| socket.redirecting_to());
+                if let Some((sender, peer)) =
+                    world.socket(id).and_then(|socket| Some((socket, world.socket(socket.peer())?)))
+                    && sender.is_nonblocking()
+                    && peer.is_nonblocking()
+                    && peer.is_accepted()
+                {
+                    self.known.insert((id, sender.peer()));
+                }
                 world.send(id, len.into())?;
                 let socket = world.socket(id).unwrap();
                 self.sent.insert(id, socket.sent());

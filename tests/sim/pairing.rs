@@ -17,7 +17,7 @@ fn histories(count: usize) -> Vec<Vec<Op>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_byte_arrives_in_order_by_sequence(ops in history(300), direct: bool) {
