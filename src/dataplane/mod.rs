@@ -101,8 +101,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Every variant without a policy, with these offsets for the gated tier. The sticky tier is there once for each pairing, since it
-    /// serves all readers.
+    /// Every variant without a policy, with these offsets for the gated tier. The sticky tier is there once for each
+    /// pairing, since it serves all readers.
     pub fn all(offsets: KernelOffsets) -> Vec<Self> {
         let gated = Tier::Gated(offsets);
         let tiers = [(gated, Readers::NonBlocking), (gated, Readers::Any), (Tier::Sticky, Readers::Any)];

@@ -87,22 +87,24 @@ fn connect() -> impl Strategy<Value = Op> {
     })
 }
 
+/// A step of connections that there are.
 fn op() -> impl Strategy<Value = Op> {
     let socket = 0..8_u8;
     let size = || prop_oneof![8 => 1..100_u16, 2 => 1000..3000_u16];
+    let wanted = prop_oneof![1..100_u16, 1000..5000_u16];
     prop_oneof![
-        3 => connect(),
         6 => socket.clone().prop_map(Op::Handshake),
         6 => socket.clone().prop_map(Op::Accept),
         25 => (socket.clone(), size()).prop_map(|(socket, len)| Op::Send(socket, len)),
         20 => socket.clone().prop_map(Op::FinishSend),
         16 => socket.clone().prop_map(Op::Deliver),
-        16 => socket.clone().prop_map(Op::Ack),
-        14 => (socket.clone(), size()).prop_map(|(socket, len)| Op::Recv(socket, len)),
+        // Late, since all that may happen between a message and its acknowledgement is of interest.
+        6 => socket.clone().prop_map(Op::Ack),
+        20 => (socket.clone(), wanted).prop_map(|(socket, len)| Op::Recv(socket, len)),
         30 => socket.clone().prop_map(Op::StepRecv),
         1 => socket.clone().prop_map(Op::Close),
         1 => (socket.clone(), 1..3_u8).prop_map(|(socket, bytes)| Op::RcvLowAt(socket, bytes)),
-        3 => (socket.clone(), any::<bool>()).prop_map(|(socket, set)| Op::NonBlocking(socket, set)),
+        6 => (socket.clone(), any::<bool>()).prop_map(|(socket, set)| Op::NonBlocking(socket, set)),
         1 => socket.prop_map(Op::ShutdownRead),
         1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
         1 => Just(Op::Evict),
@@ -110,9 +112,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Histories of up to `length` steps; the first one connects.
+/// Histories of up to `length` steps; the first one connects. Half of them are about that connection alone, so that more
+/// happens to it.
 pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
-    (connect(), prop::collection::vec(op(), length / 2..length)).prop_map(|(first, mut ops)| {
+    let many = (connect(), prop::collection::vec(prop_oneof![1 => connect(), 49 => op()], length / 2..length));
+    let one = (connect(), prop::collection::vec(op(), length / 4..length / 2));
+    prop_oneof![many, one].prop_map(|(first, mut ops)| {
         ops.insert(0, first);
         ops
     })
