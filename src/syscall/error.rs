@@ -169,7 +169,9 @@ fn remedy(operation: Operation, errno: Errno) -> Option<&'static str> {
         (_, libc::ENOSYS) => "this kernel was built without CONFIG_BPF_SYSCALL, or a seccomp filter blocks bpf(2)",
         (_, libc::EMFILE) => "too many open descriptors; raise `ulimit -n`",
         (Op::MapCreate, libc::EPERM) => CAPS_OR_MEMLOCK,
-        (Op::RaiseMemlock, libc::EPERM) => "grant CAP_SYS_RESOURCE, or set LimitMEMLOCK=infinity in the service",
+        (Op::RaiseMemlock, libc::EPERM) => {
+            "run as root, grant CAP_SYS_RESOURCE, or set LimitMEMLOCK=infinity in the service"
+        }
         (Op::GetById | Op::NextId | Op::Query | Op::EnableStats, libc::EPERM) => {
             "run as root or grant CAP_SYS_ADMIN, which looking at other owners' objects takes"
         }
