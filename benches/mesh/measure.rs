@@ -227,13 +227,17 @@ fn summary(row: &Row) -> String {
     text
 }
 
-/// The goals that the report has figures for; of the default pairing, one connection at a time.
+/// The goals that the report has figures for; of the default pairing, on kept connections.
 pub(crate) fn goals(report: &Report) -> Vec<Goal> {
     let mut goals = Vec::new();
-    for row in report.rows.iter().filter(|row| row.connections == 1 && !row.short) {
+    for row in report.rows.iter().filter(|row| !row.short) {
         let ratios = &row.variants[1].ratios;
         let mut add = |figure: usize, limit| {
-            goals.push(Goal::new(format!("{}: {} ratio", row.kind, FIGURES[figure]), limit, ratios[figure].median));
+            goals.push(Goal::new(
+                format!("{} {}: {} ratio", row.kind, row.connections, FIGURES[figure]),
+                limit,
+                ratios[figure].median,
+            ));
         };
         match row.kind {
             "tcp" => {

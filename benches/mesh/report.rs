@@ -48,7 +48,7 @@ pub(crate) fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()>
     for why in &report.left_out {
         writeln!(out, "\nLEFT OUT: {why}")?;
     }
-    writeln!(out, "\ngoals (sequence pairing, one connection)")?;
+    writeln!(out, "\ngoals (sequence pairing, kept connections)")?;
     for goal in goals(report) {
         let verdict = if goal.verdict == Verdict::Met { "met" } else { "MISSED" };
         writeln!(out, "  {verdict:<7} {:<35} {:>8.3} (limit {:.3})", goal.what, goal.measured, goal.limit)?;

@@ -55,6 +55,8 @@ end_mesh() {
     for netns in "$client" "$server" "$node"; do [[ ! -e /run/netns/$netns ]] || ip netns del "$netns"; done
     # What Envoys share for hot restarts (ten segments of names for each base id: hot_restart_impl.cc).
     for id in "$state"/base-id-*; do [[ ! -e $id ]] || rm -f "/dev/shm/envoy_shared_memory_$(cat "$id")"0; done
+    # What was pinned here goes with the mount.
+    ! mountpoint -q "$state/bpffs" || umount -l "$state/bpffs"
     rm -rf "$state"
     rmdir "$states" 2>/dev/null || true
 }
