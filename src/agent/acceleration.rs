@@ -9,7 +9,7 @@ use super::load::Loaded;
 use super::{Snapshot, drain};
 use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{AttachType, Link, LinkTarget, prog_attach, prog_detach, prog_query};
+use crate::syscall::{AttachType, Link, LinkTarget, Program, prog_attach, prog_detach, prog_query};
 
 /// Loaded, attached, and detached again when it goes.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub struct Acceleration {
 
 /// How the sk_msg program hangs on the sockhash.
 #[derive(Debug)]
-enum Verdict {
-    /// A link (Linux 6.10).
+pub(super) enum Verdict {
+    /// A link (Linux 6.10); closing it detaches, if it is not pinned.
     Link(Link),
     /// BPF_PROG_ATTACH.
     Legacy,
@@ -60,9 +60,7 @@ impl Acceleration {
         let loaded = &acceleration.loaded;
         let marks = loaded.opt_out.iter().flat_map(|program| opted_out.iter().map(move |group| (program, group)));
         for (program, group) in marks.chain([(&loaded.sock_ops, cgroup)]) {
-            let link = Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), AttachType::CgroupSockOps)
-                .map_err(|error| conflict(group, error))?;
-            acceleration.sock_ops.push(link);
+            acceleration.sock_ops.push(attach_cgroup(program, group)?);
         }
         Ok(acceleration)
     }
@@ -79,7 +77,7 @@ impl Acceleration {
 
     /// How many sockets are in the sockhash.
     pub fn members(&self) -> Result<usize> {
-        drain::members(&self.loaded)
+        drain::members(self.loaded.map(MapRole::Sockets))
     }
 
     /// What others have detached, replaced or removed since it was attached.
@@ -112,10 +110,10 @@ impl Acceleration {
         // The accelerated cgroup's first: nobody who opted out shall be enrolled meanwhile.
         while self.sock_ops.pop().is_some() {}
         self.set_enabled(false)?;
-        let remaining = drain::drain(&self.loaded, timeout)?;
+        let sockets = self.loaded.map(MapRole::Sockets);
+        let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
         if let Some(Verdict::Legacy) = self.verdict.take() {
-            let map = self.loaded.map(MapRole::Sockets);
-            let gone = prog_detach(map.as_fd(), self.loaded.sk_msg.as_fd(), AttachType::SkMsgVerdict);
+            let gone = prog_detach(sockets.as_fd(), self.loaded.entry.as_fd(), AttachType::SkMsgVerdict);
             // What somebody else has detached or replaced is gone already.
             if faults::of_sk_msg(&self.loaded, None)?.is_none() {
                 gone.doing("detach the sk_msg program")?;
@@ -135,9 +133,16 @@ impl Drop for Acceleration {
     }
 }
 
-fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
+/// Attaches a sock_ops program to a cgroup, beside whatever is there.
+pub(super) fn attach_cgroup(program: &Program, cgroup: &Cgroup) -> Result<Link> {
+    Link::create(program.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CgroupSockOps)
+        .map_err(|error| conflict(cgroup, error))
+}
+
+/// Attaches the entry to the sockhash.
+pub(super) fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
     let map = loaded.map(MapRole::Sockets);
-    let program = loaded.sk_msg.as_fd();
+    let program = loaded.entry.as_fd();
     match Link::create(program, LinkTarget::Fd(map.as_fd()), AttachType::SkMsgVerdict) {
         Ok(link) => Ok(Verdict::Link(link)),
         // Before 6.10 there is no such link, which the kernel says in several ways; the older call is the answer.

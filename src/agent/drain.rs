@@ -6,9 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::error::{Doing, Error, Result};
-use super::load::Loaded;
-use crate::dataplane::MapRole;
-use crate::syscall::{self, AttachType, Link, LinkTarget, iter_reader};
+use crate::syscall::{self, AttachType, Link, LinkTarget, Map, Program, iter_reader};
 
 /// How long a verdict may take to be carried out: from `sk_psock_msg_verdict` to the end of `bpf_tcp_ingress`, which
 /// may wait for the receiver's socket lock. Microseconds in practice; a thread can be preempted in between.
@@ -19,26 +17,25 @@ const PASS: Duration = Duration::from_millis(20);
 
 /// Deletes the entries of the sockhash as their queues become empty; the soft switch must be off. Returns how many
 /// are left when `timeout` is over.
-pub(super) fn drain(loaded: &Loaded, timeout: Duration) -> Result<usize> {
+pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration) -> Result<usize> {
     let start = Instant::now();
-    if members(loaded)? == 0 {
+    if members(sockets)? == 0 {
         return Ok(0);
     }
-    let Some(program) = &loaded.drain else {
+    let Some(program) = program else {
         // The sticky tier cannot see the queues. Members pass everything to the stack and leave when they close.
         sleep(SETTLE);
-        return members(loaded);
+        return members(sockets);
     };
     sleep(SETTLE);
-    let map = loaded.map(MapRole::Sockets);
-    let link = Link::create(program.as_fd(), LinkTarget::IterMap(map.as_fd()), AttachType::TraceIter)
+    let link = Link::create(program.as_fd(), LinkTarget::IterMap(sockets.as_fd()), AttachType::TraceIter)
         .doing("attach the drain to the sockhash")?;
     loop {
         let mut reader = iter_reader(&link).doing("start the drain")?;
         // The program prints nothing; reading to the end is what runs it over every entry.
         let mut output = [0; 64];
         while reader.read(&mut output).map_err(drain_failed)? > 0 {}
-        let left = members(loaded)?;
+        let left = members(sockets)?;
         if left == 0 || start.elapsed() >= timeout {
             return Ok(left);
         }
@@ -47,9 +44,9 @@ pub(super) fn drain(loaded: &Loaded, timeout: Duration) -> Result<usize> {
 }
 
 /// How many sockets are in the sockhash.
-pub(super) fn members(loaded: &Loaded) -> Result<usize> {
+pub(super) fn members(sockets: &Map) -> Result<usize> {
     let mut count = 0;
-    for key in loaded.map(MapRole::Sockets).keys() {
+    for key in sockets.keys() {
         key.doing("walk the sockhash")?;
         count += 1;
     }

@@ -19,6 +19,14 @@ pub enum Error {
         /// Why it failed.
         source: syscall::Error,
     },
+    /// The state of the kernel, or another process, stands in the way.
+    #[error("{what}; {remedy}")]
+    Conflict {
+        /// What there is.
+        what: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// Our own program does not assemble: a fault of this build.
     #[error("the data plane does not assemble: {0}; this is a bug, please report it")]
     Assemble(#[from] asm::Error),
@@ -39,7 +47,7 @@ impl Error {
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
             Self::Syscall(source) | Self::While { source, .. } => source.log(),
-            Self::Assemble(_) | Self::Unsupported { .. } => None,
+            Self::Assemble(_) | Self::Conflict { .. } | Self::Unsupported { .. } => None,
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The data plane as kernel objects: maps created, programs loaded, nothing attached.
+//! The data plane as kernel objects: maps created, programs loaded, nothing attached to the outside.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{Doing, Result};
-use crate::asm;
+use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
 use crate::syscall::btf::StorageBtf;
 use crate::syscall::{
@@ -13,11 +13,13 @@ use crate::syscall::{
 /// The loaded maps and programs. Dropping it frees them, unless something is attached or pinned.
 #[derive(Debug)]
 pub struct Loaded {
-    maps: Vec<Map>,
+    pub(super) maps: Vec<Map>,
     /// The sock_ops program.
     pub sock_ops: Program,
     /// The sk_msg program.
     pub sk_msg: Program,
+    /// What is attached to the sockhash: tail-calls the sk_msg program.
+    pub entry: Program,
     /// The drain iterator; none in the sticky tier.
     pub drain: Option<Program>,
     /// The program for cgroups that opt out; only when the policy asks for it.
@@ -29,31 +31,26 @@ impl Loaded {
     pub fn new(plane: &DataPlane, config: Config) -> Result<Self> {
         memlock::raise_if_needed()?;
         let maps = plane.maps.iter().map(create).collect::<Result<Vec<_>>>()?;
-        let encode = |program: &asm::Program| {
-            program.encode_native(|map| maps.get(map.0 as usize).map(|map| map.as_fd().as_raw_fd()))
-        };
-        let load = |name, prog_type, program: &asm::Program, drain: bool| -> Result<Program> {
-            let insns = encode(program)?;
-            let mut spec = ProgSpec::new(name, prog_type, &insns);
-            spec.license = dataplane::LICENSE;
-            if drain {
-                spec.expected_attach_type = Some(AttachType::TraceIter);
-                spec.attach_btf_id = iter_sockmap_id()?;
-            }
-            Ok(Program::load(&spec)?)
-        };
-        let sock_ops = load("sidestep_ops", ProgType::SockOps, &plane.sock_ops, false)?;
-        let sk_msg = load("sidestep_msg", ProgType::SkMsg, &plane.sk_msg, false)?;
-        let drain =
-            plane.drain.as_ref().map(|program| load("sidestep_drain", ProgType::Tracing, program, true)).transpose()?;
-        let opt_out = plane
-            .opt_out
-            .as_ref()
-            .map(|program| load("sidestep_out", ProgType::SockOps, program, false))
-            .transpose()?;
-        let loaded = Self { maps, sock_ops, sk_msg, drain, opt_out };
+        let loaded = Self::into_maps(plane, maps)?;
         loaded.configure(config)?;
+        loaded.decide()?;
         Ok(loaded)
+    }
+
+    /// Loads the programs for maps of the same layout that are there already.
+    pub(super) fn into_maps(plane: &DataPlane, maps: Vec<Map>) -> Result<Self> {
+        let map = |map: MapRef| maps.get(map.0 as usize);
+        let sock_ops = load("sidestep_ops", ProgType::SockOps, &plane.sock_ops, map)?;
+        let sk_msg = load("sidestep_msg", ProgType::SkMsg, &plane.sk_msg, map)?;
+        let entry = load("sidestep_entry", ProgType::SkMsg, &plane.entry, map)?;
+        let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
+        let opt_out = plane.opt_out.as_ref().map(|program| load("sidestep_out", ProgType::SockOps, program, map));
+        Ok(Self { sock_ops, sk_msg, entry, drain, opt_out: opt_out.transpose()?, maps })
+    }
+
+    /// Lets the entry call this sk_msg program, from the next message on.
+    pub(super) fn decide(&self) -> Result<()> {
+        set_verdict(self.map(MapRole::Verdict), &self.sk_msg)
     }
 
     /// The map that plays `role`.
@@ -69,13 +66,42 @@ impl Loaded {
     }
 }
 
-fn create(def: &MapDef) -> Result<Map> {
+/// Loads the drain for the maps that it names.
+pub(super) fn load_drain<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Program> {
+    load("sidestep_drain", ProgType::Tracing, program, map)
+}
+
+fn load<'a>(
+    name: &str,
+    prog_type: ProgType,
+    program: &asm::Program,
+    map: impl Fn(MapRef) -> Option<&'a Map>,
+) -> Result<Program> {
+    let insns = program.encode_native(|number| map(number).map(|map| map.as_fd().as_raw_fd()))?;
+    let mut spec = ProgSpec::new(name, prog_type, &insns);
+    spec.license = dataplane::LICENSE;
+    if prog_type == ProgType::Tracing {
+        spec.expected_attach_type = Some(AttachType::TraceIter);
+        spec.attach_btf_id = iter_sockmap_id()?;
+    }
+    Ok(Program::load(&spec)?)
+}
+
+/// Puts a sk_msg program where the entry finds it.
+pub(super) fn set_verdict(verdict: &Map, sk_msg: &Program) -> Result<()> {
+    verdict
+        .update(&0_u32.to_ne_bytes(), &sk_msg.as_fd().as_raw_fd().to_ne_bytes(), UpdateFlags::empty())
+        .doing("put the sk_msg program in its place")
+}
+
+pub(super) fn create(def: &MapDef) -> Result<Map> {
     let map_type = match def.kind {
         MapKind::SockHash => MapType::Sockhash,
         MapKind::SkStorage => MapType::SkStorage,
         MapKind::LruHash => MapType::LruHash,
         MapKind::Array => MapType::Array,
         MapKind::PerCpuArray => MapType::PercpuArray,
+        MapKind::ProgArray => MapType::ProgArray,
     };
     let spec = MapSpec::new(def.role.name(), map_type, def.key_size, def.value_size, def.max_entries)
         .flags(MapFlags::from_bits_retain(def.flags));

@@ -1,7 +1,8 @@
 //! The agent: puts the data plane into the kernel, watches it, and takes it out again without losing a byte.
 //!
 //! [`Acceleration::start`] loads and attaches; the value it returns holds every descriptor, and [`Acceleration::stop`]
-//! detaches: no new connections, soft switch, drain, then nothing of it is left in the kernel.
+//! detaches: no new connections, soft switch, drain, then nothing of it is left in the kernel. What is to outlive its
+//! process is pinned: see [`lifecycle`].
 
 mod acceleration;
 pub mod check;
@@ -9,6 +10,7 @@ mod drain;
 mod error;
 mod faults;
 mod kernel;
+pub mod lifecycle;
 mod load;
 mod snapshot;
 mod specs;

@@ -3,6 +3,7 @@
 use super::error::{Doing, Result};
 use super::load::Loaded;
 use crate::dataplane::{Counter, MapRole};
+use crate::syscall::Map;
 
 /// Counter values at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,11 +14,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads the counters of `loaded`.
     pub fn read(loaded: &Loaded) -> Result<Self> {
-        let cpus = loaded
-            .map(MapRole::Counters)
-            .lookup_percpu(&0_u32.to_ne_bytes())
-            .doing("read the counters")?
-            .unwrap_or_default();
+        Self::of(loaded.map(MapRole::Counters))
+    }
+
+    /// Reads a map of counters. One of a binary with fewer counters leaves the rest zero.
+    pub(super) fn of(counters: &Map) -> Result<Self> {
+        let cpus = counters.lookup_percpu(&0_u32.to_ne_bytes()).doing("read the counters")?.unwrap_or_default();
         let mut values = vec![0_u64; Counter::ALL.len()];
         for cpu in &cpus {
             for (sum, bytes) in values.iter_mut().zip(cpu.as_chunks::<8>().0) {

@@ -5,7 +5,8 @@ use crate::dataplane::{DataPlane, KernelOffsets, MapKind};
 use crate::verifier_sim::kernel::offset_of;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec, map_type};
 
-/// The sock_ops and the sk_msg program, and the one of cgroups that opt out if there is one, each with all maps; every slot knows the line of Rust that emitted it.
+/// The sock_ops and the sk_msg program, the latter's entry, and the one of cgroups that opt out if there is one, each
+/// with all maps; every slot knows the line of Rust that emitted it.
 ///
 /// The drain iterator is not among them: the simulator has no rules for tracing programs.
 pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> {
@@ -20,9 +21,13 @@ pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> 
             ..ProgramSpec::default()
         })
     };
-    let both = [("sock_ops", ProgType::SOCK_OPS, &plane.sock_ops), ("sk_msg", ProgType::SK_MSG, &plane.sk_msg)];
+    let always = [
+        ("sock_ops", ProgType::SOCK_OPS, &plane.sock_ops),
+        ("sk_msg", ProgType::SK_MSG, &plane.sk_msg),
+        ("entry", ProgType::SK_MSG, &plane.entry),
+    ];
     let opt_out = plane.opt_out.as_ref().map(|program| ("opt_out", ProgType::SOCK_OPS, program));
-    both.into_iter().chain(opt_out).map(|(name, prog_type, program)| spec(name, prog_type, program)).collect()
+    always.into_iter().chain(opt_out).map(|(name, prog_type, program)| spec(name, prog_type, program)).collect()
 }
 
 /// The maps, in the order of their [`asm::MapRef`] numbers.
@@ -34,6 +39,7 @@ pub fn map_specs(plane: &DataPlane) -> Vec<MapSpec> {
             MapKind::LruHash => map_type::LRU_HASH,
             MapKind::Array => map_type::ARRAY,
             MapKind::PerCpuArray => map_type::PERCPU_ARRAY,
+            MapKind::ProgArray => map_type::PROG_ARRAY,
         },
         key_size: map.key_size,
         value_size: map.value_size,

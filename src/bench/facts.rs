@@ -102,7 +102,7 @@ pub(super) fn resident(program: &Path, parent: &Path) -> Result<u64> {
     let group = Group::new(&parent.join(format!("sidestep-bench-agent-{}", std::process::id())))?;
     let cannot = system("run an agent");
     let mut agent = Command::new(program)
-        .args(["run", "--interval", "0", "--cgroup"])
+        .args(["run", "--unpinned", "--interval", "0", "--cgroup"])
         .arg(group.cgroup()?.path())
         .stdout(Stdio::piped())
         .spawn()

@@ -271,7 +271,8 @@ impl Bench<'_> {
                 pair.finish()?;
             }
             if let Some(plane) = self.scopes.plane(variant) {
-                for program in [&plane.loaded().sock_ops, &plane.loaded().sk_msg] {
+                // The kernel books what is tail-called under its caller.
+                for program in [&plane.loaded().sock_ops, &plane.loaded().entry] {
                     facts.programs.push(ProgramFacts::of(&program.info()?));
                 }
             }

@@ -13,7 +13,7 @@ use crate::dataplane::{self, MapRole};
 pub(super) const SUMMARY: &str = "print the BPF programs as annotated assembly";
 
 const HELP: &str = "\
-usage: sidestep dump [sock_ops|opt_out|sk_msg|drain ...] [FLAGS]
+usage: sidestep dump [sock_ops|opt_out|entry|sk_msg|drain ...] [FLAGS]
 
 Prints the BPF programs as they would be loaded here, one instruction a line in the kernel verifier's words, with
 labels and comments.
@@ -43,9 +43,9 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
         }
     }
     for name in &names {
-        if !["sock_ops", "opt_out", "sk_msg", "drain"].contains(&name.as_str()) {
+        if !["sock_ops", "opt_out", "entry", "sk_msg", "drain"].contains(&name.as_str()) {
             return Err(Error::Usage(format!(
-                "there is no program {name:?}; there are sock_ops, opt_out, sk_msg and drain"
+                "there is no program {name:?}; there are sock_ops, opt_out, entry, sk_msg and drain"
             )));
         }
     }
@@ -53,6 +53,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     let programs = [
         ("sock_ops", Some(&plane.sock_ops)),
         ("opt_out", plane.opt_out.as_ref()),
+        ("entry", Some(&plane.entry)),
         ("sk_msg", Some(&plane.sk_msg)),
         ("drain", plane.drain.as_ref()),
     ];

@@ -18,11 +18,14 @@ pub enum MapRole {
     Config,
     /// What happened, per CPU; see [`Counter`].
     Counters,
+    /// One place for the sk_msg program, which the entry tail-calls.
+    Verdict,
 }
 
 impl MapRole {
     /// All roles, in the order of their [`MapRef`] numbers.
-    pub const ALL: [Self; 5] = [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Config, Self::Counters];
+    pub const ALL: [Self; 6] =
+        [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Config, Self::Counters, Self::Verdict];
 
     /// How the programs name this map.
     pub const fn map_ref(self) -> MapRef {
@@ -37,6 +40,7 @@ impl MapRole {
             Self::Rendezvous => "sidestep_rdv",
             Self::Config => "sidestep_config",
             Self::Counters => "sidestep_count",
+            Self::Verdict => "sidestep_verd",
         }
     }
 }
@@ -54,6 +58,8 @@ pub enum MapKind {
     Array,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`, Linux 4.6.
     PerCpuArray,
+    /// `BPF_MAP_TYPE_PROG_ARRAY`, Linux 4.2.
+    ProgArray,
 }
 
 /// One map to create.
@@ -99,6 +105,7 @@ pub(super) fn all(options: &Options) -> Vec<MapDef> {
                 }
                 MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
                 MapRole::Counters => (MapKind::PerCpuArray, 4, Counter::VALUE_SIZE as u32, 1, 0),
+                MapRole::Verdict => (MapKind::ProgArray, 4, 4, 1, 0),
             };
             MapDef { role, kind, key_size, value_size, max_entries, flags }
         })

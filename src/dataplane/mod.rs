@@ -3,7 +3,8 @@
 //! [`build`] assembles the programs for a pairing method and a tier:
 //!
 //! - `sock_ops` sees connections become established, pairs the two ends, and puts them into the sockhash;
-//! - `sk_msg` runs on every message of a socket in the sockhash and redirects it when the gate is open;
+//! - `entry` runs on every message of a socket in the sockhash and hands it to
+//! - `sk_msg`, which redirects it when the gate is open;
 //! - `opt_out`, where the policy asks for it, marks the sockets of cgroups that are to be left alone;
 //! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes.
 //!
@@ -22,9 +23,11 @@ mod counters;
 mod ctx;
 mod drain;
 mod emit;
+mod entry;
 mod gate;
 mod helper;
 mod kernel;
+mod layout;
 mod leave;
 mod maps;
 mod offsets;
@@ -133,8 +136,10 @@ pub struct DataPlane {
     pub options: Options,
     /// `BPF_PROG_TYPE_SOCK_OPS`, to attach to a cgroup as `BPF_CGROUP_SOCK_OPS`.
     pub sock_ops: Program,
-    /// `BPF_PROG_TYPE_SK_MSG`, to attach to the sockhash as `BPF_SK_MSG_VERDICT`.
+    /// `BPF_PROG_TYPE_SK_MSG`, to put into [`MapRole::Verdict`].
     pub sk_msg: Program,
+    /// `BPF_PROG_TYPE_SK_MSG`, to attach to the sockhash as `BPF_SK_MSG_VERDICT`: tail-calls the former.
+    pub entry: Program,
     /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_ITER` on `bpf_iter_sockmap`; gated tier only.
     pub drain: Option<Program>,
     /// `BPF_PROG_TYPE_SOCK_OPS`, to attach to each cgroup that opts out; only when the policy asks for it.
@@ -151,6 +156,7 @@ pub fn build(options: Options) -> Result<DataPlane, asm::Error> {
     Ok(DataPlane {
         sock_ops: sock_ops::build(&options)?,
         sk_msg: sk_msg::build(&options)?,
+        entry: entry::build()?,
         drain: match options.tier {
             Tier::Gated(offsets) => Some(drain::build(&options, &offsets)?),
             Tier::Sticky => None,

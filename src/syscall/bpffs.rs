@@ -1,4 +1,4 @@
-//! The bpf file system, where pins live.
+//! The bpf file system, where pins live: it holds folders and pins, no files, and no names with dots.
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,59 @@ pub fn mount_at(point: &Path) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME;
     mount(Some("bpf"), point, Some("bpf"), flags, Some("mode=0700"))
         .map_err(|errno| Error::file("mount a bpf file system on", point, errno))
+}
+
+/// Makes a folder, and those above it that are missing.
+pub fn make_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| Error::file("make the folder", path, &error))
+}
+
+/// Renames a pin or a folder; a pin takes the place of one that has the new name.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(|error| Error::file("rename", from, &error))
+}
+
+/// Removes a pin; says whether it was there.
+pub fn unpin(path: &Path) -> Result<bool> {
+    absent_is_none(std::fs::remove_file(path))
+        .map(|done| done.is_some())
+        .map_err(|error| Error::file("remove", path, &error))
+}
+
+/// Removes an empty folder; says whether it could: not one with something in it, or that is not there.
+pub fn remove_empty(path: &Path) -> Result<bool> {
+    match std::fs::remove_dir(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(false),
+        done => absent_is_none(done)
+            .map(|done| done.is_some())
+            .map_err(|error| Error::file("remove the folder", path, &error)),
+    }
+}
+
+/// Removes a folder of pins with the pins; says whether it was there.
+pub fn remove_folder(path: &Path) -> Result<bool> {
+    for name in names(path)? {
+        unpin(&path.join(name))?;
+    }
+    remove_empty(path)
+}
+
+/// The names in a folder, in order; none when there is no such folder.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let read = || -> std::io::Result<Vec<String>> {
+        std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    };
+    let names = absent_is_none(read()).map_err(|error| Error::file("list", path, &error))?;
+    let mut names = names.unwrap_or_default();
+    names.sort();
+    Ok(names)
+}
+
+fn absent_is_none<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 /// The kernel's numbers for the programs and maps of an acceleration.
 fn objects(acceleration: &Acceleration) -> (Vec<u32>, Vec<u32>) {
     let loaded = acceleration.loaded();
-    let programs = [Some(&loaded.sock_ops), Some(&loaded.sk_msg), loaded.drain.as_ref()].into_iter().flatten();
-    let programs = programs.map(|program| program.info().unwrap().id).collect();
+    let programs = [Some(&loaded.sock_ops), Some(&loaded.entry), Some(&loaded.sk_msg), loaded.drain.as_ref()];
+    let programs = programs.into_iter().flatten().map(|program| program.info().unwrap().id).collect();
     (programs, MapRole::ALL.iter().map(|role| loaded.map(*role).info().unwrap().id).collect())
 }
 
@@ -34,7 +34,7 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
     for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         let objects = objects(&acceleration);
-        assert_eq!(still_there(&objects).len(), 8, "three programs, five maps");
+        assert_eq!(still_there(&objects).len(), 10, "four programs, six maps");
         let listener = listen(ANY_PORT).unwrap();
         let to = listener.local_addr().unwrap();
         let pairs: Vec<_> = (0..16).map(|_| pair(&listener, to)).collect();

@@ -11,6 +11,7 @@ use sidestep::dataplane::{
 };
 use sidestep::verifier_sim::interp::{Machine, Program};
 use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World, btf_id};
+use sidestep::verifier_sim::spec::map_type;
 
 /// Bounds so small that histories run into them.
 pub(crate) const CONFIG: Config =
@@ -172,7 +173,11 @@ impl Simulation {
     pub(crate) fn new(plane: &DataPlane, insns: &Insns, bounds: Config) -> Self {
         let mut machine = Machine::new(2);
         let mut numbers = Vec::new();
-        for map in map_specs(plane) {
+        for mut map in map_specs(plane) {
+            // The world runs the sk_msg program itself, so that nobody looks into the array of programs.
+            if map.map_type == map_type::PROG_ARRAY {
+                map.map_type = map_type::ARRAY;
+            }
             numbers.push(machine.add_map(&map).unwrap());
         }
         let number = |role: MapRole| numbers[role.map_ref().0 as usize];

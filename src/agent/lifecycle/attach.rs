@@ -1,0 +1,109 @@
+//! Attaching, for good.
+
+use std::time::Duration;
+
+use super::lock::FolderLock;
+use super::record::Record;
+use super::{Instance, Steps};
+use crate::agent::acceleration::attach_cgroup;
+use crate::agent::error::{Doing, Error, Result};
+use crate::agent::load::Loaded;
+use crate::dataplane::{Config, DataPlane, MapRole};
+use crate::syscall::cgroup::Cgroup;
+
+use super::generation::Generation;
+
+/// What is to be attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The programs and maps.
+    pub plane: &'a DataPlane,
+    /// The soft switch and the bounds.
+    pub config: Config,
+    /// To which cgroup.
+    pub cgroup: &'a Cgroup,
+    /// What the record is to say of the flags.
+    pub flags: &'a [String],
+    /// The longest wait for readers that are behind, where connections must leave an older data plane.
+    pub drain: Duration,
+}
+
+/// What a change has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is attached now, and was not before.
+    Attached,
+    /// Just this was attached already.
+    Already,
+    /// The programs were replaced, and every connection goes on with the new ones.
+    Replaced,
+    /// New connections use the new maps and programs; those of the old ones have gone back to the stack.
+    Succeeded {
+        /// Sockets with unread bytes that are still in the old maps, on the stack.
+        left: usize,
+    },
+}
+
+impl Instance {
+    /// Attaches what is asked for. Fails when something else is attached already.
+    pub fn attach(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
+        let _lock = FolderLock::take(self.dir(), true)?;
+        match self.settle(request.drain, false, steps)?.live {
+            None => self.attach_first(request, steps),
+            Some((_, generation)) if generation.is(request)? => Ok(Outcome::Already),
+            Some((_, generation)) => Err(Error::Conflict {
+                what: format!(
+                    "{} has a data plane of version {} with other programs or flags",
+                    request.cgroup.path().display(),
+                    generation.record()?.version
+                ),
+                remedy: "replace it under traffic with `sidestep upgrade`, or detach it first",
+            }),
+        }
+    }
+
+    /// Attaches what is asked for, in place of whatever is attached.
+    pub fn ensure(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
+        let _lock = FolderLock::take(self.dir(), true)?;
+        match self.settle(request.drain, false, steps)?.live {
+            None => self.attach_first(request, steps),
+            Some((link, generation)) => self.replace(&link, &generation, request, steps),
+        }
+    }
+
+    fn attach_first(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
+        let loaded = Loaded::new(request.plane, request.config)?;
+        let generation = self.add_generation(&loaded, &request.record(), steps)?;
+        let attached = attach_cgroup(&loaded, request.cgroup).and_then(|link| {
+            steps("attached");
+            Ok(link.pin(&self.link())?)
+        });
+        if attached.is_err() {
+            // Its reason counts; what this leaves is removed by the next change.
+            let _ = generation.retire(Duration::ZERO, false, steps);
+        }
+        attached?;
+        steps("link pinned");
+        Ok(Outcome::Attached)
+    }
+}
+
+impl Request<'_> {
+    pub(super) fn record(&self) -> Record {
+        Record::of(self.plane, self.cgroup.path().to_owned(), self.flags.to_vec())
+    }
+}
+
+impl Generation {
+    /// Whether there is nothing to change to have what is asked for.
+    pub(super) fn is(&self, request: &Request<'_>) -> Result<bool> {
+        let record = self.record()?;
+        let config = match self.map(MapRole::Config.name())? {
+            Some(config) => config.lookup(&[0; 4]).doing("read the configuration")?,
+            None => None,
+        };
+        Ok(record.layout == request.plane.layout()
+            && record.programs == request.plane.fingerprint()
+            && config.is_some_and(|config| config == request.config.to_bytes()))
+    }
+}

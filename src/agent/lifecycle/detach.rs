@@ -1,0 +1,74 @@
+//! Detaching without losing a byte.
+
+use std::time::Duration;
+
+use super::generation::present;
+use super::lock::{Attendance, FolderLock};
+use super::{Instance, Steps};
+use crate::agent::error::Result;
+use crate::syscall::{Errno, Link, bpffs};
+
+/// What to do about sockets that hold unread bytes when the time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// Keep the pins of their generation, so that a later detach takes them out.
+    Keep,
+    /// Remove the pins. The sockets use the stack and stay members until they close, when the kernel frees the rest.
+    Abandon,
+}
+
+/// What a detach has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detached {
+    /// Whether there was anything.
+    pub found: bool,
+    /// Sockets that still hold unread bytes.
+    pub left: usize,
+    /// Nothing is pinned any more.
+    pub gone: bool,
+}
+
+impl Instance {
+    /// Detaches: no new connections, all messages by the stack, wait up to `timeout` for redirected bytes to be read,
+    /// then remove everything. `attendance` is the caller's, if it has it; another process's stands in the way.
+    pub fn detach(
+        &self,
+        timeout: Duration,
+        leftovers: Leftovers,
+        attendance: Option<Attendance>,
+        steps: Steps<'_>,
+    ) -> Result<Detached> {
+        let Some(_lock) = FolderLock::take(self.dir(), false)? else {
+            return Ok(Detached { found: false, left: 0, gone: true });
+        };
+        let _attendance = match attendance {
+            Some(attendance) => attendance,
+            None => self.attend()?,
+        };
+        let found = self.link().exists() || !self.generations()?.is_empty();
+        if let Some(link) = present(Link::from_pin(&self.link()))? {
+            match link.detach() {
+                // Its cgroup has gone before it.
+                Err(error) if error.errno() == Some(Errno(libc::ENOLINK)) => {}
+                done => done?,
+            }
+            steps("link detached");
+            bpffs::unpin(&self.link())?;
+            steps("link unpinned");
+        }
+        let left = self.settle(timeout, leftovers == Leftovers::Abandon, steps)?.left;
+        let gone = self.generations()?.is_empty();
+        if gone {
+            bpffs::remove_empty(&self.attended())?;
+            bpffs::remove_empty(self.dir())?;
+            steps("instance removed");
+            // The folders above, if no other instance is in them.
+            for folder in self.dir().ancestors().skip(1).take(2) {
+                if !bpffs::remove_empty(folder)? {
+                    break;
+                }
+            }
+        }
+        Ok(Detached { found, left, gone })
+    }
+}

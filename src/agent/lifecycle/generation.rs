@@ -1,0 +1,193 @@
+//! One generation: the maps and programs of one load, pinned together.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::pins::number_after;
+use super::record::Record;
+use super::{Instance, Steps};
+use crate::agent::acceleration::{Verdict, attach_verdict};
+use crate::agent::drain::drain;
+use crate::agent::error::{Doing, Result};
+use crate::agent::load::{Loaded, set_verdict};
+use crate::dataplane::MapRole;
+use crate::syscall::{AttachType, Errno, Map, Program, UpdateFlags, bpffs};
+
+pub(super) const SOCK_OPS: &str = "sock_ops";
+pub(super) const SK_MSG: &str = "sk_msg";
+pub(super) const ENTRY: &str = "entry";
+pub(super) const DRAIN: &str = "drain";
+pub(super) const RECORD: &str = "record";
+/// The entry's place on the sockhash; before Linux 6.10 there is no such link, and the map itself holds the entry.
+pub(super) const VERDICT_LINK: &str = "verdict_link";
+
+/// What an upgrade replaces in place, in the order in which the new ones take their names: until the last has, the
+/// link's program is under its new name, so that the generation stays the live one.
+pub(super) const REPLACED: [&str; 4] = [DRAIN, RECORD, SK_MSG, SOCK_OPS];
+
+/// A folder of pins.
+#[derive(Clone, Debug)]
+pub(super) struct Generation {
+    dir: PathBuf,
+}
+
+impl Instance {
+    /// The generations, the oldest first.
+    pub(super) fn generations(&self) -> Result<Vec<Generation>> {
+        let mut numbers: Vec<u64> =
+            bpffs::names(self.dir())?.iter().filter_map(|name| number_after('g', name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers.into_iter().map(|number| Generation { dir: self.dir().join(format!("g{number}")) }).collect())
+    }
+
+    /// Pins a data plane as a new generation. Nothing uses it until the link holds its sock_ops program.
+    pub(super) fn add_generation(&self, loaded: &Loaded, record: &Record, steps: Steps<'_>) -> Result<Generation> {
+        let last = self.generations()?.last().and_then(|last| number_after('g', &last.name()));
+        let making = self.making();
+        let place = self.dir().join(format!("g{}", last.unwrap_or(0) + 1));
+        let made = pin_all(loaded, record, &making, steps).and_then(|()| Ok(bpffs::rename(&making, &place)?));
+        if made.is_err() {
+            // Its reason counts; what this leaves is removed by the next change.
+            let _ = bpffs::remove_folder(&making);
+        }
+        made?;
+        steps("generation named");
+        Ok(Generation { dir: place })
+    }
+}
+
+fn pin_all(loaded: &Loaded, record: &Record, dir: &Path, steps: Steps<'_>) -> Result<()> {
+    bpffs::make_folder(dir)?;
+    steps("folder made");
+    for role in MapRole::ALL {
+        loaded.map(role).pin(&dir.join(role.name()))?;
+    }
+    steps("maps pinned");
+    let programs = [(SOCK_OPS, Some(&loaded.sock_ops)), (SK_MSG, Some(&loaded.sk_msg)), (ENTRY, Some(&loaded.entry))];
+    for (name, program) in programs.into_iter().chain([(DRAIN, loaded.drain.as_ref())]) {
+        if let Some(program) = program {
+            program.pin(&dir.join(name))?;
+        }
+    }
+    record.write()?.pin(&dir.join(RECORD))?;
+    steps("programs pinned");
+    if let Verdict::Link(link) = attach_verdict(loaded)? {
+        link.pin(&dir.join(VERDICT_LINK))?;
+    }
+    steps("entry attached");
+    Ok(())
+}
+
+impl Generation {
+    pub(super) fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The pinned map of this name; `None` when somebody has removed the pin.
+    pub(super) fn map(&self, name: &str) -> Result<Option<Map>> {
+        present(Map::from_pin(&self.path(name)))
+    }
+
+    pub(super) fn program(&self, name: &str) -> Result<Option<Program>> {
+        present(Program::from_pin(&self.path(name)))
+    }
+
+    pub(super) fn record(&self) -> Result<Record> {
+        self.map(RECORD)?.map_or_else(|| Ok(Record::default()), |map| Record::read(&map))
+    }
+
+    /// Whether the program with this id is its sock_ops program, or the one that was about to become it.
+    pub(super) fn has_sock_ops(&self, id: u32) -> Result<bool> {
+        for name in [SOCK_OPS.to_owned(), pending(SOCK_OPS)] {
+            if let Some(program) = self.program(&name)?
+                && program.info()?.id == id
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends an upgrade in place that was cut short: forward if the link has the new program already, else back.
+    pub(super) fn finish_upgrade(&self, linked: u32, steps: Steps<'_>) -> Result<()> {
+        let forward = match self.program(&pending(SOCK_OPS))? {
+            Some(program) => program.info()?.id == linked,
+            None => false,
+        };
+        if !forward && let (Some(verdict), Some(sk_msg)) = (self.map(MapRole::Verdict.name())?, self.program(SK_MSG)?) {
+            set_verdict(&verdict, &sk_msg)?;
+            steps("old verdict back");
+        }
+        for name in REPLACED {
+            let new = self.path(&pending(name));
+            // Those that were not replaced yet, or any more, are not there.
+            if forward && new.exists() {
+                bpffs::rename(&new, &self.path(name))?;
+            } else {
+                bpffs::unpin(&new)?;
+            }
+            steps("pin settled");
+        }
+        Ok(())
+    }
+
+    /// Turns the soft switch off: every message takes the stack. It is the first word of the value in every layout.
+    fn switch_off(&self) -> Result<()> {
+        let Some(config) = self.map(MapRole::Config.name())? else { return Ok(()) };
+        let mut value = config.lookup(&[0; 4]).doing("read the configuration")?.unwrap_or_default();
+        if let Some(switch) = value.get_mut(..4) {
+            switch.fill(0);
+            config.update(&[0; 4], &value, UpdateFlags::empty()).doing("write the configuration")?;
+        }
+        Ok(())
+    }
+
+    /// Sends its connections back to plain TCP and removes it. Returns how many sockets hold unread bytes after
+    /// `timeout`: then it stays for another attempt, unless nobody can ever drain it or `abandon` is set.
+    pub(super) fn retire(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<usize> {
+        self.switch_off()?;
+        steps("soft switch off");
+        let program = self.program(DRAIN)?;
+        let left = match self.map(MapRole::Sockets.name())? {
+            Some(sockets) => drain(&sockets, program.as_ref(), timeout)?,
+            None => 0,
+        };
+        steps("drained");
+        if left > 0 && program.is_some() && !abandon {
+            return Ok(left);
+        }
+        let removing = self.dir.with_file_name("removing");
+        bpffs::rename(&self.dir, &removing)?;
+        steps("generation out of place");
+        bpffs::remove_folder(&removing)?;
+        steps("generation removed");
+        Ok(left)
+    }
+
+    /// The entry is on its sockhash, as far as the kernel tells (5.15).
+    pub(super) fn entry_attached(&self) -> Result<Option<bool>> {
+        let (Some(sockets), Some(entry)) = (self.map(MapRole::Sockets.name())?, self.program(ENTRY)?) else {
+            return Ok(Some(false));
+        };
+        let id = entry.info()?.id;
+        Ok(crate::syscall::prog_query(sockets.as_fd(), AttachType::SkMsgVerdict).ok().map(|ids| ids == [id]))
+    }
+}
+
+/// The name of a pin before it takes the place of `name`.
+pub(super) fn pending(name: &str) -> String {
+    format!("new_{name}")
+}
+
+/// `None` for a pin that is not there.
+pub(super) fn present<T>(opened: crate::syscall::Result<T>) -> Result<Option<T>> {
+    match opened {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}

@@ -1,0 +1,104 @@
+//! Where pins are.
+
+use std::path::{Path, PathBuf};
+
+use crate::agent::error::{Error, Result};
+use crate::syscall::bpffs;
+
+/// Below the bpf file system. The number changes when the arrangement of the folders does.
+const FOLDER: &str = "sidestep/v1";
+
+/// The folder of all instances.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// The pins below `bpffs`, a folder on a bpf file system, or below the one that is mounted. With `mount`, mounts one
+    /// at the usual place when there is none (takes CAP_SYS_ADMIN).
+    pub fn find(bpffs: Option<&Path>, mount: bool) -> Result<Self> {
+        let root = match bpffs {
+            Some(path) => path.to_owned(),
+            None => match bpffs::find()? {
+                Some(path) => path,
+                None if mount => {
+                    let usual = Path::new(bpffs::USUAL_POINT);
+                    bpffs::mount_at(usual)?;
+                    usual.to_owned()
+                }
+                None => return Err(none_mounted()),
+            },
+        };
+        if !bpffs::contains(&root)? {
+            return Err(Error::Conflict {
+                what: format!("{} is not on a bpf file system, which alone can hold pins", root.display()),
+                remedy: "name a folder on one, or mount one there with `mount -t bpf bpf FOLDER`",
+            });
+        }
+        Ok(Self { root: root.join(FOLDER) })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The instance of the cgroup with this id, whether it exists or not.
+    pub fn instance(&self, cgroup_id: u64) -> Instance {
+        Instance { dir: self.root.join(format!("c{cgroup_id}")) }
+    }
+
+    /// The instances that exist.
+    pub fn instances(&self) -> Result<Vec<Instance>> {
+        let names = bpffs::names(&self.root)?.into_iter().filter(|name| number_after('c', name).is_some());
+        Ok(names.map(|name| Instance { dir: self.root.join(name) }).collect())
+    }
+}
+
+fn none_mounted() -> Error {
+    Error::Conflict {
+        what: "no bpf file system is mounted, so nothing can be pinned".into(),
+        remedy: "run `mount -t bpf bpf /sys/fs/bpf`, or give --mount",
+    }
+}
+
+/// What is attached, or was, to one cgroup.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    dir: PathBuf,
+}
+
+impl Instance {
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The cgroup it was made for.
+    pub fn cgroup_id(&self) -> u64 {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        number_after('c', &name).unwrap_or(0)
+    }
+
+    pub(super) fn link(&self) -> PathBuf {
+        self.dir.join("link")
+    }
+
+    pub(super) fn attended(&self) -> PathBuf {
+        self.dir.join("attended")
+    }
+
+    pub(super) fn making(&self) -> PathBuf {
+        self.dir.join("making")
+    }
+
+    pub(super) fn removing(&self) -> PathBuf {
+        self.dir.join("removing")
+    }
+}
+
+/// The number in `<letter><number>`.
+pub(super) fn number_after(letter: char, name: &str) -> Option<u64> {
+    name.strip_prefix(letter)?.parse().ok()
+}

@@ -1,0 +1,65 @@
+//! Finding out where things stand, and ending what a crash has cut short.
+
+use std::time::{Duration, Instant};
+
+use super::generation::{Generation, present};
+use super::{Instance, Steps};
+use crate::agent::error::{Error, Result};
+use crate::syscall::{Link, LinkDetail, LinkInfo, bpffs};
+
+/// An instance at rest.
+pub(super) struct Settled {
+    /// The attached generation; none when nothing is attached.
+    pub(super) live: Option<(Link, Generation)>,
+    /// Sockets of older generations that hold unread bytes.
+    pub(super) left: usize,
+}
+
+impl Instance {
+    /// The link on the cgroup; none when it was never pinned, or its cgroup is gone, or it was detached.
+    pub(super) fn attached_link(&self) -> Result<Option<(Link, LinkInfo)>> {
+        let Some(link) = present(Link::from_pin(&self.link()))? else { return Ok(None) };
+        let info = link.info()?;
+        let dead = matches!(info.detail, LinkDetail::Cgroup { cgroup_id: 0, .. });
+        Ok((!dead).then_some((link, info)))
+    }
+
+    /// Brings the instance to rest: one live generation or none, and the others gone or on their way out for at most
+    /// `timeout`. The lock must be held.
+    pub(super) fn settle(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<Settled> {
+        // Nobody uses what was not made to the end, and nobody uses any more what was being removed.
+        for half in [self.making(), self.removing()] {
+            bpffs::remove_folder(&half)?;
+        }
+        let link = self.attached_link()?;
+        if link.is_none() {
+            bpffs::unpin(&self.link())?;
+        }
+        let deadline = Instant::now() + timeout;
+        let (mut live, mut left) = (None, 0);
+        for generation in self.generations()? {
+            match &link {
+                Some((_, info)) if generation.has_sock_ops(info.prog_id)? => {
+                    generation.finish_upgrade(info.prog_id, steps)?;
+                    live = Some(generation);
+                }
+                _ => {
+                    let rest = deadline.saturating_duration_since(Instant::now());
+                    left += generation.retire(rest, abandon, steps)?;
+                }
+            }
+        }
+        match (link, live) {
+            (Some((link, _)), Some(generation)) => Ok(Settled { live: Some((link, generation)), left }),
+            (None, _) => Ok(Settled { live: None, left }),
+            (Some((_, info)), None) => Err(Error::Conflict {
+                what: format!(
+                    "{} holds program {}, which is none of ours: somebody else has replaced it",
+                    self.link().display(),
+                    info.prog_id
+                ),
+                remedy: "`sidestep detach` clears it away; then attach anew",
+            }),
+        }
+    }
+}

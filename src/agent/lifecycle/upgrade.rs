@@ -1,0 +1,108 @@
+//! Replacing what is attached, under traffic.
+//!
+//! Programs of equal layout take each other's place on the same maps: the verdict in its array, the sock_ops program in
+//! the link (BPF_LINK_UPDATE). Either change is atomic and reaches every connection at once. Between the two, old and
+//! new programs serve the same maps, which is what equal layouts are for.
+//!
+//! A new layout takes new maps. The link then moves to a new generation in one call: later connections are of the
+//! new one, and those of the old one go back to the stack and leave, as at detach.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::attach::{Outcome, Request};
+use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, pending};
+use super::lock::FolderLock;
+use super::{Instance, Record, Steps};
+use crate::agent::error::{Doing, Error, Result};
+use crate::agent::load::Loaded;
+use crate::dataplane::MapRole;
+use crate::syscall::{Link, Map, bpffs};
+
+impl Instance {
+    /// Replaces what is attached by what is asked for. Fails when nothing is attached.
+    pub fn upgrade(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
+        let Some(_lock) = FolderLock::take(self.dir(), false)? else { return Err(self.not_attached()) };
+        match self.settle(request.drain, false, steps)?.live {
+            Some((link, generation)) => self.replace(&link, &generation, request, steps),
+            None => Err(self.not_attached()),
+        }
+    }
+
+    /// The record of what is attached; none when nothing is.
+    pub fn record(&self) -> Result<Option<Record>> {
+        let Some((_, info)) = self.attached_link()? else { return Ok(None) };
+        for generation in self.generations()? {
+            if generation.has_sock_ops(info.prog_id)? {
+                return generation.record().map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn replace(
+        &self,
+        link: &Link,
+        old: &Generation,
+        request: &Request<'_>,
+        steps: Steps<'_>,
+    ) -> Result<Outcome> {
+        if old.is(request)? {
+            return Ok(Outcome::Already);
+        }
+        if old.record()?.layout == request.plane.layout() {
+            old.replace_programs(link, request, steps)?;
+            return Ok(Outcome::Replaced);
+        }
+        let loaded = Loaded::new(request.plane, request.config)?;
+        self.add_generation(&loaded, &request.record(), steps)?;
+        link.update(loaded.sock_ops.as_fd(), None)?;
+        steps("link moved");
+        Ok(Outcome::Succeeded { left: old.retire(request.drain, false, steps)? })
+    }
+
+    /// Sends sockets that older generations still hold back to plain TCP, for at most `timeout`; what an upgrade could
+    /// not wait for. Returns how many are left.
+    pub fn tidy(&self, timeout: Duration) -> Result<usize> {
+        match FolderLock::take(self.dir(), false)? {
+            Some(_lock) => Ok(self.settle(timeout, false, &mut |_| {})?.left),
+            None => Ok(0),
+        }
+    }
+
+    fn not_attached(&self) -> Error {
+        Error::Conflict {
+            what: format!("nothing is attached to this cgroup ({} is not there)", self.link().display()),
+            remedy: "use `sidestep attach`",
+        }
+    }
+}
+
+impl Generation {
+    fn replace_programs(&self, link: &Link, request: &Request<'_>, steps: Steps<'_>) -> Result<()> {
+        let maps: Vec<Map> = MapRole::ALL
+            .into_iter()
+            .map(|role| Map::from_pin(&self.path(role.name())))
+            .collect::<crate::syscall::Result<_>>()?;
+        let loaded = Loaded::into_maps(request.plane, maps)?;
+        let new = |name: &str| self.path(&pending(name));
+        loaded.sock_ops.pin(&new(SOCK_OPS))?;
+        loaded.sk_msg.pin(&new(SK_MSG))?;
+        if let Some(drain) = &loaded.drain {
+            drain.pin(&new(DRAIN))?;
+        }
+        request.record().write()?.pin(&new(RECORD))?;
+        steps("new programs pinned");
+        loaded.decide()?;
+        steps("verdict replaced");
+        loaded.configure(request.config)?;
+        steps("configured");
+        link.update(loaded.sock_ops.as_fd(), None).doing("replace the sock_ops program")?;
+        steps("link updated");
+        for name in REPLACED.into_iter().filter(|name| *name != DRAIN || loaded.drain.is_some()) {
+            bpffs::rename(&new(name), &self.path(name))?;
+            steps("pin replaced");
+        }
+        Ok(())
+    }
+}

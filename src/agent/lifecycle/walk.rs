@@ -1,0 +1,144 @@
+//! Everything of sidestep that the kernel holds, found by walking its numbers, and what of it nobody owns.
+
+use std::time::Duration;
+
+use crate::agent::drain::{drain, members};
+use crate::agent::error::{Doing, Result};
+use crate::agent::load::{create, load_drain};
+use crate::agent::{TierChoice, choose_tier};
+use crate::dataplane::{self, MapRole, Options, Pairing, Readers};
+use crate::syscall::id::{self, Kind};
+use crate::syscall::{Errno, Link, LinkInfo, Map, MapInfo, ProgInfo, ProgType, Program, UpdateFlags};
+
+/// How all our programs and maps are named.
+const PREFIX: &str = "sidestep_";
+
+/// The programs and maps of that name, and the links that hold one of the programs.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub(super) programs: Vec<ProgInfo>,
+    pub(super) maps: Vec<MapInfo>,
+    pub(super) links: Vec<LinkInfo>,
+}
+
+impl Walk {
+    /// `None` when this process may not look: walking takes CAP_SYS_ADMIN.
+    pub(super) fn take() -> Result<Option<Self>> {
+        let walk = || -> crate::syscall::Result<Self> {
+            let mut programs = all(Kind::Prog, |id| Program::from_id(id)?.info())?;
+            programs.retain(|program| program.name.starts_with(PREFIX));
+            let mut maps = all(Kind::Map, |id| Map::from_id(id)?.info())?;
+            maps.retain(|map| map.name.starts_with(PREFIX));
+            let mut links = all(Kind::Link, |id| Link::from_id(id)?.info())?;
+            links.retain(|link| programs.iter().any(|program| program.id == link.prog_id));
+            Ok(Self { programs, maps, links })
+        };
+        match walk() {
+            Err(error) if error.errno() == Some(Errno::EPERM) => Ok(None),
+            walk => Ok(Some(walk?)),
+        }
+    }
+
+    /// The programs that use a map.
+    pub(super) fn users(&self, map: u32) -> impl Iterator<Item = &ProgInfo> {
+        self.programs.iter().filter(move |program| program.map_ids.contains(&map))
+    }
+
+    /// The sockhashes.
+    pub(super) fn sockhashes(&self) -> impl Iterator<Item = &MapInfo> {
+        self.maps.iter().filter(|map| map.name == MapRole::Sockets.name())
+    }
+
+    /// Sockhashes with programs but without a sock_ops program: whoever attached that is gone, and what keeps the rest
+    /// are the sockets in the map. (It is the first that is loaded, and the last that a living owner lets go.)
+    fn orphans(&self) -> Vec<Orphan> {
+        let groups = self.sockhashes().map(|map| (map.id, self.users(map.id).collect::<Vec<_>>()));
+        groups
+            .filter(|(_, users)| !users.is_empty() && users.iter().all(|user| user.prog_type != ProgType::SockOps))
+            .map(|(sockhash, users)| Orphan { sockhash, programs: users.iter().map(|user| user.id).collect() })
+            .collect()
+    }
+}
+
+/// Opens each object of a kind. One that has gone meanwhile is passed over.
+fn all<T>(kind: Kind, open: impl Fn(u32) -> crate::syscall::Result<T>) -> crate::syscall::Result<Vec<T>> {
+    let opened = id::ids(kind).map(|id| id.and_then(&open));
+    opened.filter(|object| !matches!(object, Err(error) if error.errno() == Some(Errno::ENOENT))).collect()
+}
+
+/// Sockets in a map whose owner is gone. The kernel has emptied the entry's array with the owner's last descriptor, so
+/// they use the stack; only their place in the map tells them from plain TCP. They leave as they close.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Orphan {
+    /// The kernel's number of the sockhash.
+    pub sockhash: u32,
+    /// The programs that sockets in it still run.
+    pub programs: Vec<u32>,
+}
+
+/// What nobody owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Orphans {
+    /// All there are.
+    Found(Vec<Orphan>),
+    /// Looking takes CAP_SYS_ADMIN.
+    NotAllowed,
+}
+
+impl Orphan {
+    /// All of them on this machine.
+    pub fn find() -> Result<Orphans> {
+        Ok(Walk::take()?.map_or(Orphans::NotAllowed, |walk| Orphans::Found(walk.orphans())))
+    }
+
+    pub(super) fn of(walk: &Walk) -> Vec<Self> {
+        walk.orphans()
+    }
+
+    /// How many sockets are in the map.
+    pub fn members(&self) -> Result<usize> {
+        members(&Map::from_id(self.sockhash)?)
+    }
+
+    /// Sends the sockets back to plain TCP, those with unread bytes when these have been read, for at most `timeout`.
+    /// Returns how many are left; with none the kernel frees everything.
+    pub fn recover(&self, timeout: Duration) -> Result<usize> {
+        // Its members, and with them the map, may go at any moment.
+        let sockets = match Map::from_id(self.sockhash) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(0),
+            sockets => sockets?,
+        };
+        for program in &self.programs {
+            self.switch_off(*program)?;
+        }
+        let pairing = if sockets.key_size() == 8 { Pairing::Sequence } else { Pairing::FourTuple };
+        let (tier, _) = choose_tier(TierChoice::Gated)?;
+        let plane = dataplane::build(Options { pairing, tier, readers: Readers::Any })?;
+        // It counts what it does; the orphan's own counters may be gone.
+        let counters = plane.maps.iter().find(|map| map.role == MapRole::Counters).map(create).transpose()?;
+        let program = plane.drain.as_ref().map(|program| {
+            load_drain(program, |map| match map {
+                map if map == MapRole::Sockets.map_ref() => Some(&sockets),
+                map if map == MapRole::Counters.map_ref() => counters.as_ref(),
+                _ => None,
+            })
+        });
+        drain(&sockets, program.transpose()?.as_ref(), timeout)
+    }
+
+    /// Should anybody hold the array of the entry open, its program still redirects; the soft switch ends that.
+    fn switch_off(&self, program: u32) -> Result<()> {
+        let Ok(program) = Program::from_id(program) else { return Ok(()) };
+        for map in program.info()?.map_ids {
+            if let Ok(map) = Map::from_id(map)
+                && map.name() == MapRole::Config.name()
+                && let Some(mut value) = map.lookup(&[0; 4])?
+                && let Some(switch) = value.get_mut(..4)
+            {
+                switch.fill(0);
+                map.update(&[0; 4], &value, UpdateFlags::empty()).doing("write the configuration")?;
+            }
+        }
+        Ok(())
+    }
+}
