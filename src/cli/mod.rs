@@ -3,9 +3,11 @@
 //! One file a command; each exports its one-line summary and a `run` that takes the rest of the arguments and a
 //! writer. Only [`main`] touches the process's own streams.
 
+mod attach;
 mod bench;
 mod check;
 mod demo;
+mod detach;
 mod dump;
 mod error;
 mod exec;
@@ -14,6 +16,9 @@ mod interrupt;
 mod plane;
 mod policy;
 mod run;
+mod status;
+mod target;
+mod upgrade;
 mod verify;
 
 use std::ffi::OsString;
@@ -46,6 +51,10 @@ const COMMANDS: &[Command] = &[
     Command { name: "demo", summary: demo::SUMMARY, run: demo::run },
     Command { name: "check", summary: check::SUMMARY, run: check::run },
     Command { name: "run", summary: run::SUMMARY, run: run::run },
+    Command { name: "attach", summary: attach::SUMMARY, run: attach::run },
+    Command { name: "detach", summary: detach::SUMMARY, run: detach::run },
+    Command { name: "upgrade", summary: upgrade::SUMMARY, run: upgrade::run },
+    Command { name: "status", summary: status::SUMMARY, run: status::run },
     Command { name: "bench", summary: bench::SUMMARY, run: bench::run },
     Command { name: "dump", summary: dump::SUMMARY, run: dump::run },
     Command { name: "exec", summary: exec::SUMMARY, run: exec::run },

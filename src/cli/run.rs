@@ -1,7 +1,6 @@
 //! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when told to stop.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,10 +12,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsFd;
 
 use super::plane::PlaneFlags;
-use super::{Error, Invocation};
+use super::target::{PinFlags, Target, configuration, instance};
+use super::{Error, Invocation, detach, upgrade};
+use crate::agent::lifecycle::{Attendance, Instance, Leftovers, Outcome};
 use crate::agent::{Acceleration, Snapshot, check};
 use crate::dataplane::Counter;
-use crate::syscall::cgroup::{self, Cgroup};
+use crate::syscall::bpffs;
+use crate::syscall::cgroup::Cgroup;
 
 /// The line of `sidestep help`.
 pub(super) const SUMMARY: &str = "accelerate the connections inside a cgroup until interrupted";
@@ -26,68 +28,137 @@ usage: sidestep run --cgroup PATH [FLAGS]
 
 Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on. On SIGINT
 or SIGTERM everything goes back to plain TCP without losing a byte, and nothing stays in the kernel.
+It pins what it attaches, so that nothing happens to a connection when it is killed: the next run, attach or upgrade
+takes over, or detach clears away. It takes over, too, what `sidestep attach` has left.
 
-  --cgroup PATH  a cgroup2 directory
   --interval S   seconds between two lines of counters; 0 for none (default 5)
-  --drain S      most seconds to wait, at the end, for slow readers (default 10)
+  --keep         leave everything attached at the end
+  --unpinned     pin nothing: when it is killed, the kernel detaches, and messages of connections made before take the
+                 stack. So it is also where no bpf file system is mounted
 ";
+
+#[derive(Default)]
+struct Settings {
+    target: Target,
+    interval: u16,
+    keep: bool,
+    unpinned: bool,
+}
 
 /// Runs the command.
 pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     let Invocation { mut args, out, .. } = invocation;
-    let mut flags = PlaneFlags::default();
-    let (mut path, mut interval, mut drain) = (None, 5, 10);
+    let mut settings = Settings { interval: 5, ..Settings::default() };
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => {
-                write!(out, "{HELP}")?;
+                write!(out, "{HELP}{}{}{}", Target::HELP, PinFlags::HELP, PinFlags::MOUNT_HELP)?;
                 PlaneFlags::help(out)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Arg::Long("cgroup") => path = Some(PathBuf::from(args.value()?)),
-            Arg::Long("interval") => interval = args.value()?.parse()?,
-            Arg::Long("drain") => drain = args.value()?.parse()?,
-            other => match PlaneFlags::name(&other) {
-                Some(name) => flags.take(name, &mut args)?,
+            Arg::Long("interval") => settings.interval = args.value()?.parse()?,
+            Arg::Long("keep") => settings.keep = true,
+            Arg::Long("unpinned") => settings.unpinned = true,
+            other => match Target::name(&other) {
+                Some(name) => settings.target.take(name, &mut args)?,
                 None => return Err(other.unexpected().into()),
             },
         }
     }
-    let path = path.ok_or_else(|| Error::Usage(format!("--cgroup is missing; {}", cgroup_hint())))?;
-    let cgroup = Cgroup::open(&path).map_err(|error| Error::Failed(format!("{error}; {}", cgroup_hint())))?;
-
     // Signals are held back before anything is loaded, so that none can skip the detach.
     let signals = stop_signals()?;
-    let mut notes = Vec::new();
-    let options = flags.options(&mut notes)?;
-    let pairing = options.pairing.name();
-    let acceleration = Acceleration::start_without(&cgroup, &flags.opted_out()?, options, check::configuration())?;
-    // What is not the best is worth a word only where there is something at all.
-    std::io::stderr().write_all(&notes)?;
+    let cgroup = settings.target.open()?;
+    let path = cgroup.path().to_owned();
+    let (mut held, pairing) = start(&settings, cgroup, out)?;
     writeln!(out, "accelerating {} by {pairing} pairing; interrupt to stop", path.display())?;
     out.flush()?;
-    let ended = watch(&acceleration, &signals, interval, out);
-
-    writeln!(out, "detaching: all connections go back to the TCP/IP stack")?;
-    let last = acceleration.snapshot()?;
-    let detached = acceleration.stop(Duration::from_secs(drain))?;
-    print(&last, None, out)?;
-    if detached.remaining == 0 {
-        writeln!(out, "detached; nothing is left in the kernel")?;
-    } else {
-        writeln!(
-            out,
-            "detached; {} sockets hold unread bytes and stay in the sockhash, on the stack, until they are closed",
-            detached.remaining
-        )?;
+    let ended = watch(&mut held, &signals, settings.interval, out);
+    let last = held.look();
+    match held {
+        Held::Pinned(..) if settings.keep => writeln!(out, "everything stays attached")?,
+        held => {
+            writeln!(out, "detaching: all connections go back to the TCP/IP stack")?;
+            let report = held.stop(Duration::from_secs(settings.target.drain))?;
+            if let Ok((last, _)) = last {
+                print(&last, None, out)?;
+            }
+            writeln!(out, "{report}")?;
+        }
     }
     ended.map(|()| ExitCode::SUCCESS)
 }
 
-fn cgroup_hint() -> String {
-    match cgroup::find() {
-        Ok(Some(root)) => format!("cgroup2 is mounted at {}: name a directory there", root.display()),
-        _ => "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup".into(),
+/// What keeps the data plane attached.
+enum Held {
+    Pinned(Instance, Attendance),
+    Unpinned(Box<Acceleration>),
+}
+
+/// Attaches; returns also the name of the pairing.
+fn start(settings: &Settings, cgroup: Cgroup, out: &mut dyn Write) -> Result<(Held, &'static str), Error> {
+    let target = &settings.target;
+    let mut unpinned = settings.unpinned;
+    let asked = settings.keep || target.pins.mount || target.pins.bpffs.is_some();
+    if !unpinned && !asked && bpffs::find().map_err(crate::agent::Error::from)?.is_none() {
+        writeln!(
+            out,
+            "nothing is pinned, since no bpf file system is mounted (`mount -t bpf bpf /sys/fs/bpf`, or --mount)"
+        )?;
+        unpinned = true;
+    }
+    if unpinned {
+        let wanted = target.build(cgroup, check::configuration())?;
+        let pairing = wanted.plane.options.pairing.name();
+        let acceleration = Acceleration::start_plane(&wanted.cgroup, &wanted.opted_out, &wanted.plane, wanted.config)?;
+        return Ok((Held::Unpinned(Box::new(acceleration)), pairing));
+    }
+    let instance = instance(&target.pins.find()?, &cgroup)?;
+    let attendance = instance.attend()?;
+    let wanted = target.build(cgroup, configuration(&instance)?)?;
+    let outcome = instance.ensure(&wanted.request(), &mut |_| {})?;
+    if outcome != Outcome::Attached {
+        writeln!(out, "taking over from {}: {}", instance.dir().display(), upgrade::report(outcome))?;
+    }
+    Ok((Held::Pinned(instance, attendance), wanted.plane.options.pairing.name()))
+}
+
+impl Held {
+    /// The counters, and how many sockets are in the map.
+    fn look(&mut self) -> Result<(Snapshot, usize), Error> {
+        match self {
+            Self::Unpinned(acceleration) => Ok((acceleration.snapshot()?, acceleration.members()?)),
+            Self::Pinned(instance, _) => {
+                // What an upgrade could not wait for; nothing to do as a rule, and next time is soon enough.
+                let _ = instance.tidy(Duration::ZERO);
+                instance.look()?.ok_or_else(|| {
+                    let cgroup = if instance.dir().exists() { "the cgroup, or the pins" } else { "the pins" };
+                    Error::Failed(format!(
+                        "{cgroup} in {} have been removed by somebody else",
+                        instance.dir().display()
+                    ))
+                })
+            }
+        }
+    }
+
+    /// What others have detached, replaced or removed.
+    fn faults(&self) -> Result<Vec<String>, Error> {
+        Ok(match self {
+            Self::Unpinned(acceleration) => acceleration.faults()?.iter().map(ToString::to_string).collect(),
+            Self::Pinned(instance, _) => instance.problems()?,
+        })
+    }
+
+    /// Detaches, and says what has come of it.
+    fn stop(self, timeout: Duration) -> Result<String, Error> {
+        let detached = match self {
+            Self::Pinned(instance, attendance) => {
+                // Nobody would come back for what is left.
+                instance.detach(timeout, Leftovers::Abandon, Some(attendance), &mut |_| {})?
+            }
+            Self::Unpinned(acceleration) => acceleration.stop(timeout)?.into(),
+        };
+        Ok(detach::report(&detached))
     }
 }
 
@@ -101,7 +172,7 @@ fn stop_signals() -> Result<SignalFd, Error> {
 }
 
 /// Prints the counters as they change, until a signal comes.
-fn watch(acceleration: &Acceleration, signals: &SignalFd, interval: u16, out: &mut dyn Write) -> Result<(), Error> {
+fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write) -> Result<(), Error> {
     let timeout = match interval {
         0 => PollTimeout::NONE,
         // A PollTimeout holds at most i32::MAX milliseconds, and 65,535 seconds are fewer.
@@ -113,16 +184,14 @@ fn watch(acceleration: &Acceleration, signals: &SignalFd, interval: u16, out: &m
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
             Ok(0) => {
-                for fault in
-                    acceleration.faults()?.into_iter().filter(|fault| !reported.contains(fault)).collect::<Vec<_>>()
-                {
+                for fault in held.faults()?.into_iter().filter(|fault| !reported.contains(fault)).collect::<Vec<_>>() {
                     writeln!(std::io::stderr(), "sidestep: {fault}")?;
                     reported.push(fault);
                 }
-                let now = acceleration.snapshot()?;
+                let (now, members) = held.look()?;
                 if before.as_ref() != Some(&now) {
                     print(&now, before.as_ref(), out)?;
-                    writeln!(out, "members {}", acceleration.members()?)?;
+                    writeln!(out, "members {members}")?;
                     out.flush()?;
                     before = Some(now);
                 }

@@ -26,6 +26,20 @@ impl Config {
     pub(super) const STICKY_BYTES: i16 = 12;
     pub(super) const REDIRECT_UNACCEPTED: i16 = 16;
 
+    /// What a map's value says; `None` when it has another size, as another version's may.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, _) = bytes.as_chunks::<4>();
+        let [enabled, max_messages, max_bytes, sticky_bytes, redirect_unaccepted, _] = words else { return None };
+        let number = |word: &[u8; 4]| u32::from_ne_bytes(*word);
+        Some(Self {
+            enabled: number(enabled) != 0,
+            max_messages: number(max_messages),
+            max_bytes: number(max_bytes),
+            sticky_bytes: number(sticky_bytes),
+            redirect_unaccepted: number(redirect_unaccepted) != 0,
+        })
+    }
+
     /// The value to write into the map.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
@@ -51,5 +65,20 @@ impl Default for Config {
             sticky_bytes: 2 << 20,
             redirect_unaccepted: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+
+    #[test]
+    fn the_map_value_is_read_as_it_was_written() {
+        for enabled in [false, true] {
+            let config = Config { enabled, redirect_unaccepted: !enabled, ..Config::default() };
+            assert_eq!(Config::from_bytes(&config.to_bytes()), Some(config));
+        }
+        assert_eq!(Config::from_bytes(&[0; Config::SIZE + 4]), None);
+        assert_eq!(Config::from_bytes(&[]), None);
     }
 }

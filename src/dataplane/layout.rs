@@ -1,6 +1,6 @@
 //! Fingerprints by which a newer binary knows what an older one has left in the kernel.
 
-use super::{DataPlane, MapDef, Options, Tier};
+use super::{DataPlane, MapDef, Options, Policy, Tier};
 use crate::asm::Program;
 
 /// To be raised when the meaning of a map's bytes changes and no size does.
@@ -12,11 +12,15 @@ impl DataPlane {
     pub fn layout(&self) -> u64 {
         let mut hash = Fnv::new();
         // The offsets differ only by kernel, and nothing in one outlives it.
-        let Options { pairing, tier, readers } = self.options;
+        let Options { pairing, tier, readers, policy } = &self.options;
+        // Of the policy, what a socket's state was written under; which sockets it admits may change at any time.
+        let Policy { direction, opt_out, .. } = policy;
         hash.number(MEANING);
         hash.bytes(pairing.name().as_bytes());
-        hash.number(u32::from(tier == Tier::Sticky));
-        hash.number(readers as u32);
+        hash.number(u32::from(*tier == Tier::Sticky));
+        hash.number(*readers as u32);
+        hash.number(*direction as u32);
+        hash.number(u32::from(*opt_out));
         for MapDef { role, kind, key_size, value_size, max_entries, flags } in &self.maps {
             hash.bytes(role.name().as_bytes());
             for number in [*kind as u32, *key_size, *value_size, *max_entries, *flags] {
@@ -30,7 +34,9 @@ impl DataPlane {
     /// Changes with any instruction of any program.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Fnv::new();
-        for program in [Some(&self.sock_ops), Some(&self.sk_msg), self.drain.as_ref()].into_iter().flatten() {
+        for program in
+            [Some(&self.sock_ops), Some(&self.sk_msg), self.drain.as_ref(), self.opt_out.as_ref()].into_iter().flatten()
+        {
             hash.program(program);
         }
         hash.0
@@ -64,10 +70,11 @@ impl Fnv {
 
 #[cfg(test)]
 mod tests {
-    use crate::dataplane::{Options, Pairing, Readers, Tier, build};
+    use crate::dataplane::{Options, Pairing, Policy, Readers, Tier, build};
 
     fn plane() -> crate::dataplane::DataPlane {
-        build(Options { pairing: Pairing::Sequence, tier: Tier::Sticky, readers: Readers::Any }).unwrap()
+        let policy = Policy::default();
+        build(Options { pairing: Pairing::Sequence, tier: Tier::Sticky, readers: Readers::Any, policy }).unwrap()
     }
 
     #[test]
@@ -81,7 +88,7 @@ mod tests {
         assert_ne!(program.fingerprint(), same.fingerprint());
         entry.entry = plane().sk_msg;
         assert_ne!(entry.layout(), same.layout());
-        let options = Options { readers: Readers::NonBlocking, ..same.options };
+        let options = Options { readers: Readers::NonBlocking, ..same.options.clone() };
         assert_ne!(build(options).unwrap().layout(), same.layout());
     }
 }

@@ -72,11 +72,13 @@ impl Traces {
     fn remaining(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (kind, number) in &self.bpf {
-            let alive = match *kind {
-                "prog_id" => id::open(Kind::Prog, *number).is_ok(),
-                "map_id" => id::open(Kind::Map, *number).is_ok(),
-                _ => id::open(Kind::Link, *number).is_ok(),
+            let kind_of = match *kind {
+                "prog_id" => Kind::Prog,
+                "map_id" => Kind::Map,
+                _ => Kind::Link,
             };
+            // Not opened: see `agent::lifecycle` on arrays of programs.
+            let alive = id::ids(kind_of).any(|id| id.unwrap() == *number);
             found.extend(alive.then(|| format!("{kind} {number}")));
         }
         for entry in fs::read_dir("/proc").unwrap().flatten() {

@@ -22,6 +22,8 @@ pub struct Request<'a> {
     pub config: Config,
     /// To which cgroup.
     pub cgroup: &'a Cgroup,
+    /// Which cgroups inside it are to be left alone, where the policy lets them.
+    pub opted_out: &'a [Cgroup],
     /// What the record is to say of the flags.
     pub flags: &'a [String],
     /// The longest wait for readers that are behind, where connections must leave an older data plane.
@@ -73,8 +75,8 @@ impl Instance {
 
     fn attach_first(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
         let loaded = Loaded::new(request.plane, request.config)?;
-        let generation = self.add_generation(&loaded, &request.record(), steps)?;
-        let attached = attach_cgroup(&loaded, request.cgroup).and_then(|link| {
+        let generation = self.add_generation(&loaded, request, steps)?;
+        let attached = attach_cgroup(&loaded.sock_ops, request.cgroup).and_then(|link| {
             steps("attached");
             Ok(link.pin(&self.link())?)
         });
@@ -89,21 +91,24 @@ impl Instance {
 }
 
 impl Request<'_> {
-    pub(super) fn record(&self) -> Record {
-        Record::of(self.plane, self.cgroup.path().to_owned(), self.flags.to_vec())
+    pub(super) fn record(&self) -> Result<Record> {
+        let mut opted_out = self.opted_out.iter().map(Cgroup::id).collect::<crate::syscall::Result<Vec<_>>>()?;
+        opted_out.sort_unstable();
+        let (layout, programs) = (self.plane.layout(), self.plane.fingerprint());
+        let (version, flags) = (env!("CARGO_PKG_VERSION").to_owned(), self.flags.to_vec());
+        Ok(Record { version, layout, programs, cgroup: self.cgroup.path().to_owned(), opted_out, flags })
     }
 }
 
 impl Generation {
     /// Whether there is nothing to change to have what is asked for.
     pub(super) fn is(&self, request: &Request<'_>) -> Result<bool> {
-        let record = self.record()?;
+        let (record, wanted) = (self.record()?, request.record()?);
         let config = match self.map(MapRole::Config.name())? {
             Some(config) => config.lookup(&[0; 4]).doing("read the configuration")?,
             None => None,
         };
-        Ok(record.layout == request.plane.layout()
-            && record.programs == request.plane.fingerprint()
+        Ok((record.layout, record.programs, record.opted_out) == (wanted.layout, wanted.programs, wanted.opted_out)
             && config.is_some_and(|config| config == request.config.to_bytes()))
     }
 }

@@ -72,3 +72,10 @@ impl Instance {
         Ok(Detached { found, left, gone })
     }
 }
+
+impl From<crate::agent::Detached> for Detached {
+    /// Without pins there is nothing to come back to.
+    fn from(detached: crate::agent::Detached) -> Self {
+        Self { found: true, left: detached.remaining, gone: true }
+    }
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::pins::number_after;
 use super::record::Record;
-use super::{Instance, Steps};
-use crate::agent::acceleration::{Verdict, attach_verdict};
+use super::{Instance, Request, Steps};
+use crate::agent::acceleration::{Verdict, attach_cgroup, attach_verdict};
 use crate::agent::drain::drain;
 use crate::agent::error::{Doing, Result};
 use crate::agent::load::{Loaded, set_verdict};
@@ -18,6 +18,8 @@ pub(super) const SOCK_OPS: &str = "sock_ops";
 pub(super) const SK_MSG: &str = "sk_msg";
 pub(super) const ENTRY: &str = "entry";
 pub(super) const DRAIN: &str = "drain";
+/// The program of cgroups that opt out, and the beginning of the names of its links to them.
+pub(super) const OPT_OUT: &str = "opt_out";
 pub(super) const RECORD: &str = "record";
 /// The entry's place on the sockhash; before Linux 6.10 there is no such link, and the map itself holds the entry.
 pub(super) const VERDICT_LINK: &str = "verdict_link";
@@ -42,11 +44,16 @@ impl Instance {
     }
 
     /// Pins a data plane as a new generation. Nothing uses it until the link holds its sock_ops program.
-    pub(super) fn add_generation(&self, loaded: &Loaded, record: &Record, steps: Steps<'_>) -> Result<Generation> {
+    pub(super) fn add_generation(
+        &self,
+        loaded: &Loaded,
+        request: &Request<'_>,
+        steps: Steps<'_>,
+    ) -> Result<Generation> {
         let last = self.generations()?.last().and_then(|last| number_after('g', &last.name()));
         let making = self.making();
         let place = self.dir().join(format!("g{}", last.unwrap_or(0) + 1));
-        let made = pin_all(loaded, record, &making, steps).and_then(|()| Ok(bpffs::rename(&making, &place)?));
+        let made = pin_all(loaded, request, &making, steps).and_then(|()| Ok(bpffs::rename(&making, &place)?));
         if made.is_err() {
             // Its reason counts; what this leaves is removed by the next change.
             let _ = bpffs::remove_folder(&making);
@@ -57,7 +64,7 @@ impl Instance {
     }
 }
 
-fn pin_all(loaded: &Loaded, record: &Record, dir: &Path, steps: Steps<'_>) -> Result<()> {
+fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>) -> Result<()> {
     bpffs::make_folder(dir)?;
     steps("folder made");
     for role in MapRole::ALL {
@@ -65,17 +72,25 @@ fn pin_all(loaded: &Loaded, record: &Record, dir: &Path, steps: Steps<'_>) -> Re
     }
     steps("maps pinned");
     let programs = [(SOCK_OPS, Some(&loaded.sock_ops)), (SK_MSG, Some(&loaded.sk_msg)), (ENTRY, Some(&loaded.entry))];
-    for (name, program) in programs.into_iter().chain([(DRAIN, loaded.drain.as_ref())]) {
+    for (name, program) in
+        programs.into_iter().chain([(DRAIN, loaded.drain.as_ref()), (OPT_OUT, loaded.opt_out.as_ref())])
+    {
         if let Some(program) = program {
             program.pin(&dir.join(name))?;
         }
     }
-    record.write()?.pin(&dir.join(RECORD))?;
+    request.record()?.write()?.pin(&dir.join(RECORD))?;
     steps("programs pinned");
     if let Verdict::Link(link) = attach_verdict(loaded)? {
         link.pin(&dir.join(VERDICT_LINK))?;
     }
     steps("entry attached");
+    for (program, cgroup) in
+        loaded.opt_out.iter().flat_map(|program| request.opted_out.iter().map(move |cgroup| (program, cgroup)))
+    {
+        attach_cgroup(program, cgroup)?.pin(&dir.join(format!("{OPT_OUT}_{}", cgroup.id()?)))?;
+        steps("opted out");
+    }
     Ok(())
 }
 
@@ -101,6 +116,15 @@ impl Generation {
         self.map(RECORD)?.map_or_else(|| Ok(Record::default()), |map| Record::read(&map))
     }
 
+    /// The names of its links: on the sockhash, and on the cgroups that have opted out.
+    pub(super) fn links(&self) -> Result<Vec<String>> {
+        let mut names = bpffs::names(&self.dir)?;
+        names.retain(|name| {
+            name == VERDICT_LINK || name.strip_prefix(OPT_OUT).is_some_and(|rest| rest.starts_with('_'))
+        });
+        Ok(names)
+    }
+
     /// Whether the program with this id is its sock_ops program, or the one that was about to become it.
     pub(super) fn has_sock_ops(&self, id: u32) -> Result<bool> {
         for name in [SOCK_OPS.to_owned(), pending(SOCK_OPS)] {
@@ -113,8 +137,16 @@ impl Generation {
         Ok(false)
     }
 
+    /// Whether an upgrade in place was cut short.
+    pub(super) fn has_pending(&self) -> bool {
+        REPLACED.iter().any(|name| self.path(&pending(name)).exists())
+    }
+
     /// Ends an upgrade in place that was cut short: forward if the link has the new program already, else back.
     pub(super) fn finish_upgrade(&self, linked: u32, steps: Steps<'_>) -> Result<()> {
+        if !self.has_pending() {
+            return Ok(());
+        }
         let forward = match self.program(&pending(SOCK_OPS))? {
             Some(program) => program.info()?.id == linked,
             None => false,

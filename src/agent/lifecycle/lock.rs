@@ -63,8 +63,8 @@ impl Instance {
                 Attempt::Held if Instant::now() < deadline => sleep(LOOK),
                 Attempt::Held => {
                     return Err(Error::Conflict {
-                        what: format!("a running `sidestep run` looks after {}", self.dir().display()),
-                        remedy: "stop it with SIGTERM: it detaches by itself, unless it was started with --keep",
+                        what: format!("another process looks after {}", self.dir().display()),
+                        remedy: "stop that `sidestep run` with SIGTERM: it detaches by itself, unless it has --keep",
                     });
                 }
             }

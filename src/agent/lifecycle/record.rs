@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use crate::agent::error::{Doing, Error, Result};
-use crate::dataplane::DataPlane;
 use crate::syscall::{Map, MapSpec, MapType, UpdateFlags};
 
 /// Bytes of the array's one value: a path (`PATH_MAX` is 4096) and as much again for flags.
@@ -14,22 +13,19 @@ const SIZE: u32 = 8192;
 pub struct Record {
     /// The version that made it.
     pub version: String,
-    /// [`DataPlane::layout`]: who has the same may take the maps over.
+    /// [`crate::dataplane::DataPlane::layout`]: who has the same may take the maps over.
     pub layout: u64,
-    /// [`DataPlane::fingerprint`]: who has the same has nothing to replace.
+    /// [`crate::dataplane::DataPlane::fingerprint`]: who has the same has nothing to replace.
     pub programs: u64,
     /// Where its cgroup was.
     pub cgroup: PathBuf,
+    /// The numbers of the cgroups that have opted out, in order.
+    pub opted_out: Vec<u64>,
     /// The flags it was asked for with, one a line; their meaning is the command line's.
     pub flags: Vec<String>,
 }
 
 impl Record {
-    pub(super) fn of(plane: &DataPlane, cgroup: PathBuf, flags: Vec<String>) -> Self {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version, layout: plane.layout(), programs: plane.fingerprint(), cgroup, flags }
-    }
-
     /// A map that holds it.
     pub(super) fn write(&self) -> Result<Map> {
         let mut text = format!(
@@ -39,6 +35,9 @@ impl Record {
             self.programs,
             self.cgroup.display()
         );
+        for cgroup in &self.opted_out {
+            text += &format!("opted_out {cgroup}\n");
+        }
         for flag in &self.flags {
             text += &format!("flag {flag}\n");
         }
@@ -70,6 +69,7 @@ impl Record {
                 Some(("layout", text)) => record.layout = number(text),
                 Some(("programs", text)) => record.programs = number(text),
                 Some(("cgroup", text)) => record.cgroup = text.into(),
+                Some(("opted_out", text)) => record.opted_out.extend(text.parse::<u64>()),
                 Some(("flag", text)) => record.flags.push(text.into()),
                 _ => {}
             }
@@ -84,13 +84,14 @@ mod tests {
 
     #[test]
     fn reads_what_it_knows_and_passes_over_the_rest() {
-        let text = b"version 0.1.0\nlayout ff\nfuture x y\nprograms 10\ncgroup /a b\nflag --tier=auto\nflag x\n\0\0";
+        let text = b"version 0.1.0\nlayout ff\nfuture x y\nprograms 10\ncgroup /a b\nopted_out 7\nflag --tier=auto\nflag x\n\0\0";
         let record = Record::parse(text);
         let expected = Record {
             version: "0.1.0".into(),
             layout: 255,
             programs: 16,
             cgroup: "/a b".into(),
+            opted_out: vec![7],
             flags: vec!["--tier=auto".into(), "x".into()],
         };
         assert_eq!(record, expected);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::generation::{DRAIN, ENTRY, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, VERDICT_LINK, pending, present};
+use super::generation::{DRAIN, ENTRY, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, present};
 use super::walk::Walk;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
@@ -111,9 +111,9 @@ impl Status {
             }
         }
         let known = |id| instances.iter().any(|instance| instance.objects().any(|object| object.id == id));
-        let mut orphans = walk.as_ref().map_or_else(Vec::new, Orphan::of);
+        let mut orphans = walk.as_ref().map_or_else(Vec::new, Walk::orphans);
         orphans.retain(|orphan| !known(orphan.sockhash));
-        let others = walk.iter().flat_map(Walk::sockhashes).map(|map| map.id);
+        let others = walk.iter().flat_map(Walk::sockhashes);
         let others = others.filter(|id| !known(*id) && !orphans.iter().any(|orphan| orphan.sockhash == *id)).collect();
         let walked = walk.is_some();
         Ok(Self { version: env!("CARGO_PKG_VERSION"), instances, walked, orphans, others })
@@ -133,6 +133,14 @@ impl InstanceStatus {
 }
 
 impl Instance {
+    /// What is not as it should be, as far as the pins tell; none while a change is under way.
+    pub fn problems(&self) -> Result<Vec<String>> {
+        if self.is_changing()? || !self.link().exists() {
+            return Ok(Vec::new());
+        }
+        Ok(self.status(None)?.problems)
+    }
+
     fn status(&self, walk: Option<&Walk>) -> Result<InstanceStatus> {
         let mut problems = Vec::new();
         let attached = self.attached_link()?;
@@ -149,6 +157,7 @@ impl Instance {
             }
             generations.push(generation.status(live, &mut problems)?);
         }
+        let pending = self.generations()?.iter().any(Generation::has_pending);
         let state = match &attached {
             Some(_) => State::Attached,
             None if self.link().exists() => State::CgroupGone,
@@ -156,7 +165,7 @@ impl Instance {
         };
         if self.is_changing()? {
             problems.push("a change is under way, so that this is a view of a moment".into());
-        } else if self.making().exists() || self.removing().exists() || self.has_pending()? {
+        } else if self.making().exists() || self.removing().exists() || pending {
             problems.push("a change was cut short; the next attach, upgrade, run or detach ends it".into());
         }
         match (&attached, state) {
@@ -187,11 +196,6 @@ impl Instance {
             generations,
             problems,
         })
-    }
-
-    fn has_pending(&self) -> Result<bool> {
-        let generations = self.generations()?;
-        Ok(generations.iter().any(|generation| REPLACED.iter().any(|name| generation.path(&pending(name)).exists())))
     }
 }
 
@@ -255,16 +259,18 @@ impl Generation {
                 _ => {}
             }
         }
-        for name in [SOCK_OPS, SK_MSG, ENTRY, DRAIN] {
+        for name in [SOCK_OPS, SK_MSG, ENTRY, DRAIN, OPT_OUT] {
             match self.program(name)? {
                 Some(program) => status.programs.push(Object { name: name.into(), id: program.info()?.id }),
-                // The sticky tier has none.
-                None if name == DRAIN => {}
+                // The sticky tier cannot drain, and not every policy lets cgroups opt out.
+                None if name == DRAIN || name == OPT_OUT => {}
                 None => missing(name),
             }
         }
-        if let Some(link) = present(Link::from_pin(&self.path(VERDICT_LINK)))? {
-            status.links.push(Object { name: VERDICT_LINK.into(), id: link.info()?.id });
+        for name in self.links()? {
+            if let Some(link) = present(Link::from_pin(&self.path(&name)))? {
+                status.links.push(Object { id: link.info()?.id, name });
+            }
         }
         let sk_msg = status.programs.iter().find(|object| object.name == SK_MSG).map(|object| object.id);
         if verdict != sk_msg {

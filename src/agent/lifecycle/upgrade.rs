@@ -8,15 +8,19 @@
 //! new one, and those of the old one go back to the stack and leave, as at detach.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::Duration;
 
 use super::attach::{Outcome, Request};
 use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, pending};
 use super::lock::FolderLock;
 use super::{Instance, Record, Steps};
+use crate::agent::Snapshot;
+use crate::agent::drain::members;
 use crate::agent::error::{Doing, Error, Result};
 use crate::agent::load::Loaded;
-use crate::dataplane::MapRole;
+use crate::dataplane::{Config, MapRole};
 use crate::syscall::{Link, Map, bpffs};
 
 impl Instance {
@@ -31,13 +35,47 @@ impl Instance {
 
     /// The record of what is attached; none when nothing is.
     pub fn record(&self) -> Result<Option<Record>> {
-        let Some((_, info)) = self.attached_link()? else { return Ok(None) };
-        for generation in self.generations()? {
-            if generation.has_sock_ops(info.prog_id)? {
-                return generation.record().map(Some);
-            }
+        self.live_generation()?.map(|generation| generation.record()).transpose()
+    }
+
+    /// The configuration of what is attached; none when nothing is, or it is of another layout.
+    pub fn config(&self) -> Result<Option<Config>> {
+        let Some(generation) = self.live_generation()? else { return Ok(None) };
+        let Some(map) = generation.map(MapRole::Config.name())? else { return Ok(None) };
+        let config = map.lookup(&[0; 4]).doing("read the configuration")?;
+        let config = config.and_then(|bytes| Config::from_bytes(&bytes));
+        Ok(config.map(|config| Config { enabled: true, ..config }))
+    }
+
+    /// The counters of what is attached, and how many sockets are in its map; none when nothing is attached.
+    pub fn look(&self) -> Result<Option<(Snapshot, usize)>> {
+        if let Some(generation) = self.live_generation()?
+            && let Some(counters) = generation.map(MapRole::Counters.name())?
+            && let Some(sockets) = generation.map(MapRole::Sockets.name())?
+        {
+            return Ok(Some((Snapshot::of(&counters)?, members(&sockets)?)));
         }
         Ok(None)
+    }
+
+    /// The attached generation, for those who do not hold the lock.
+    fn live_generation(&self) -> Result<Option<Generation>> {
+        // An upgrade renames pins meanwhile, which one look can miss but not several.
+        for _ in 0..10 {
+            let Some((_, info)) = self.attached_link()? else { return Ok(None) };
+            for generation in self.generations()? {
+                if generation.has_sock_ops(info.prog_id)? {
+                    return Ok(Some(generation));
+                }
+            }
+            sleep(Duration::from_millis(10));
+        }
+        Ok(None)
+    }
+
+    /// Where its cgroup was when its newest generation was made; none when it has none.
+    pub fn recorded_cgroup(&self) -> Result<Option<PathBuf>> {
+        self.generations()?.last().map(|generation| Ok(generation.record()?.cgroup)).transpose()
     }
 
     pub(super) fn replace(
@@ -50,12 +88,14 @@ impl Instance {
         if old.is(request)? {
             return Ok(Outcome::Already);
         }
-        if old.record()?.layout == request.plane.layout() {
+        // Those that opt out are told by links of their generation.
+        let in_place = !request.plane.options.policy.opt_out;
+        if in_place && old.record()?.layout == request.plane.layout() {
             old.replace_programs(link, request, steps)?;
             return Ok(Outcome::Replaced);
         }
         let loaded = Loaded::new(request.plane, request.config)?;
-        self.add_generation(&loaded, &request.record(), steps)?;
+        self.add_generation(&loaded, request, steps)?;
         link.update(loaded.sock_ops.as_fd(), None)?;
         steps("link moved");
         Ok(Outcome::Succeeded { left: old.retire(request.drain, false, steps)? })
@@ -91,7 +131,7 @@ impl Generation {
         if let Some(drain) = &loaded.drain {
             drain.pin(&new(DRAIN))?;
         }
-        request.record().write()?.pin(&new(RECORD))?;
+        request.record()?.write()?.pin(&new(RECORD))?;
         steps("new programs pinned");
         loaded.decide()?;
         steps("verdict replaced");

@@ -6,18 +6,22 @@ use crate::agent::drain::{drain, members};
 use crate::agent::error::{Doing, Result};
 use crate::agent::load::{create, load_drain};
 use crate::agent::{TierChoice, choose_tier};
-use crate::dataplane::{self, MapRole, Options, Pairing, Readers};
+use crate::dataplane::{self, MapRole, Options, Pairing, Policy, Readers};
 use crate::syscall::id::{self, Kind};
-use crate::syscall::{Errno, Link, LinkInfo, Map, MapInfo, ProgInfo, ProgType, Program, UpdateFlags};
+use crate::syscall::{Errno, Link, LinkInfo, Map, ProgInfo, ProgType, Program, UpdateFlags};
 
-/// How all our programs and maps are named.
+/// How all our programs are named, and the one on the sockhash.
 const PREFIX: &str = "sidestep_";
+const ENTRY: &str = "sidestep_entry";
 
-/// The programs and maps of that name, and the links that hold one of the programs.
+/// The programs of that name, and the links that hold one of them.
+///
+/// Maps are found through the programs that use them, and never opened just to be looked at: closing the last
+/// descriptor of an array of programs a second time before the kernel's work queue has emptied it leaks the array
+/// (`prog_array_map_clear`, kernel/bpf/arraymap.c, takes a reference for work that is queued only once).
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) programs: Vec<ProgInfo>,
-    pub(super) maps: Vec<MapInfo>,
     pub(super) links: Vec<LinkInfo>,
 }
 
@@ -27,11 +31,9 @@ impl Walk {
         let walk = || -> crate::syscall::Result<Self> {
             let mut programs = all(Kind::Prog, |id| Program::from_id(id)?.info())?;
             programs.retain(|program| program.name.starts_with(PREFIX));
-            let mut maps = all(Kind::Map, |id| Map::from_id(id)?.info())?;
-            maps.retain(|map| map.name.starts_with(PREFIX));
             let mut links = all(Kind::Link, |id| Link::from_id(id)?.info())?;
             links.retain(|link| programs.iter().any(|program| program.id == link.prog_id));
-            Ok(Self { programs, maps, links })
+            Ok(Self { programs, links })
         };
         match walk() {
             Err(error) if error.errno() == Some(Errno::EPERM) => Ok(None),
@@ -44,17 +46,19 @@ impl Walk {
         self.programs.iter().filter(move |program| program.map_ids.contains(&map))
     }
 
-    /// The sockhashes.
-    pub(super) fn sockhashes(&self) -> impl Iterator<Item = &MapInfo> {
-        self.maps.iter().filter(|map| map.name == MapRole::Sockets.name())
+    /// The sockhashes: of a program's maps the kernel tells in the order in which it names them first, and the entry
+    /// begins with the sockhash.
+    pub(super) fn sockhashes(&self) -> impl Iterator<Item = u32> {
+        let entries = self.programs.iter().filter(|program| program.name == ENTRY);
+        entries.filter_map(|program| program.map_ids.first().copied())
     }
 
     /// Sockhashes with programs but without a sock_ops program: whoever attached that is gone, and what keeps the rest
     /// are the sockets in the map. (It is the first that is loaded, and the last that a living owner lets go.)
-    fn orphans(&self) -> Vec<Orphan> {
-        let groups = self.sockhashes().map(|map| (map.id, self.users(map.id).collect::<Vec<_>>()));
+    pub(super) fn orphans(&self) -> Vec<Orphan> {
+        let groups = self.sockhashes().map(|map| (map, self.users(map).collect::<Vec<_>>()));
         groups
-            .filter(|(_, users)| !users.is_empty() && users.iter().all(|user| user.prog_type != ProgType::SockOps))
+            .filter(|(_, users)| users.iter().all(|user| user.prog_type != ProgType::SockOps))
             .map(|(sockhash, users)| Orphan { sockhash, programs: users.iter().map(|user| user.id).collect() })
             .collect()
     }
@@ -91,10 +95,6 @@ impl Orphan {
         Ok(Walk::take()?.map_or(Orphans::NotAllowed, |walk| Orphans::Found(walk.orphans())))
     }
 
-    pub(super) fn of(walk: &Walk) -> Vec<Self> {
-        walk.orphans()
-    }
-
     /// How many sockets are in the map.
     pub fn members(&self) -> Result<usize> {
         members(&Map::from_id(self.sockhash)?)
@@ -113,7 +113,7 @@ impl Orphan {
         }
         let pairing = if sockets.key_size() == 8 { Pairing::Sequence } else { Pairing::FourTuple };
         let (tier, _) = choose_tier(TierChoice::Gated)?;
-        let plane = dataplane::build(Options { pairing, tier, readers: Readers::Any })?;
+        let plane = dataplane::build(Options { pairing, tier, readers: Readers::Any, policy: Policy::default() })?;
         // It counts what it does; the orphan's own counters may be gone.
         let counters = plane.maps.iter().find(|map| map.role == MapRole::Counters).map(create).transpose()?;
         let program = plane.drain.as_ref().map(|program| {
@@ -129,7 +129,9 @@ impl Orphan {
     /// Should anybody hold the array of the entry open, its program still redirects; the soft switch ends that.
     fn switch_off(&self, program: u32) -> Result<()> {
         let Ok(program) = Program::from_id(program) else { return Ok(()) };
-        for map in program.info()?.map_ids {
+        let info = program.info()?;
+        // Of the entry's maps one is that array.
+        for map in info.map_ids.into_iter().filter(|_| info.name != ENTRY) {
             if let Ok(map) = Map::from_id(map)
                 && map.name() == MapRole::Config.name()
                 && let Some(mut value) = map.lookup(&[0; 4])?

@@ -1,0 +1,126 @@
+//! `sidestep status`: what is attached, and whether exactly that is in the kernel.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use lexopt::Arg;
+
+use super::target::PinFlags;
+use super::{Error, Invocation};
+use crate::agent::lifecycle::{GenerationStatus, InstanceStatus, Object, Pins, State, Status};
+use crate::syscall::bpffs;
+
+/// The line of `sidestep help`.
+pub(super) const SUMMARY: &str = "say what is attached, and whether exactly that is in the kernel";
+
+const HELP: &str = "\
+usage: sidestep status [--json] [FLAGS]
+
+Lists what is pinned, and walks the kernel's programs, maps and links (which takes CAP_SYS_ADMIN) for anything of
+sidestep's that should not be there. Changes nothing.
+Exit status: 1 when something is not as it should be, which the lines that begin with ! say.
+
+  --json         one JSON object
+";
+
+/// Runs the command.
+pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
+    let Invocation { mut args, out, .. } = invocation;
+    let (mut flags, mut json) = (PinFlags::default(), false);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("help") | Arg::Short('h') => {
+                write!(out, "{HELP}{}", PinFlags::HELP)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Arg::Long("json") => json = true,
+            Arg::Long("bpffs") => flags.take(&mut args)?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    // Without a bpf file system nothing is pinned, which is no failure.
+    let mounted = flags.bpffs.is_some() || bpffs::find().map_err(crate::agent::Error::from)?.is_some();
+    let pins = if mounted { Some(flags.find()?) } else { None };
+    let status = Status::read(pins.as_ref())?;
+    if json {
+        serde_json::to_writer(&mut *out, &status).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        print(&status, pins.as_ref(), out)?;
+    }
+    Ok(if status.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> Result<(), Error> {
+    match pins {
+        None => writeln!(out, "nothing is attached: no bpf file system is mounted")?,
+        Some(pins) if status.instances.is_empty() => writeln!(out, "nothing is pinned in {}", pins.root().display())?,
+        Some(_) => {}
+    }
+    for instance in &status.instances {
+        print_instance(instance, out)?;
+    }
+    for orphan in &status.orphans {
+        writeln!(
+            out,
+            "! sockhash {} has no owner: its sockets use the stack (programs {:?}); `sidestep detach --orphans`",
+            orphan.sockhash, orphan.programs
+        )?;
+    }
+    for other in &status.others {
+        writeln!(out, "sockhash {other} is another agent's, unpinned or pinned elsewhere")?;
+    }
+    if !status.walked {
+        writeln!(out, "the kernel's programs were not walked, since that takes CAP_SYS_ADMIN")?;
+    }
+    Ok(())
+}
+
+fn print_instance(instance: &InstanceStatus, out: &mut dyn Write) -> Result<(), Error> {
+    let state = match instance.state {
+        State::Attached => "attached",
+        State::CgroupGone => "cgroup gone",
+        State::Detached => "detached",
+    };
+    writeln!(out, "{} (cgroup {}): {state}", instance.cgroup.display(), instance.cgroup_id)?;
+    writeln!(
+        out,
+        "  by sidestep {}, layout {}, {}; pins in {}",
+        instance.version,
+        instance.layout,
+        if instance.attended { "attended by a running agent" } else { "unattended" },
+        instance.pins.display()
+    )?;
+    if !instance.flags.is_empty() {
+        writeln!(out, "  flags {}", instance.flags.join(" "))?;
+    }
+    if let Some(link) = instance.link {
+        writeln!(out, "  link {link} on the cgroup")?;
+    }
+    for generation in &instance.generations {
+        print_generation(generation, out)?;
+    }
+    for problem in &instance.problems {
+        writeln!(out, "! {problem}")?;
+    }
+    Ok(())
+}
+
+fn print_generation(generation: &GenerationStatus, out: &mut dyn Write) -> Result<(), Error> {
+    let life = if generation.live { "live" } else { "on its way out" };
+    let switch = if generation.enabled { "on" } else { "off" };
+    writeln!(out, "  {}: {life}, switched {switch}, {} sockets", generation.name, generation.members)?;
+    for (kind, objects) in
+        [("programs", &generation.programs), ("maps", &generation.maps), ("links", &generation.links)]
+    {
+        write!(out, "    {kind}")?;
+        for Object { name, id } in objects {
+            write!(out, "  {id} {name}")?;
+        }
+        writeln!(out)?;
+    }
+    for (name, value) in &generation.counters {
+        writeln!(out, "    {name} {value}")?;
+    }
+    Ok(())
+}

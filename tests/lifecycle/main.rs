@@ -1,0 +1,10 @@
+//! Attach, upgrade, detach, takeover and crashes on the real kernel: no stream loses a byte, and afterwards exactly what
+//! should be loaded is loaded. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod crash;
+mod ground;
+mod owner;
+mod streams;
+mod verbs;

@@ -1,0 +1,195 @@
+//! Owners that are killed, and pins that are removed.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sidestep::agent::lifecycle::{Orphan, Orphans};
+use sidestep::dataplane::Counter;
+
+use crate::ground::{DRAIN, Ground, Ids, Version, alive, all_gone, ensure};
+use crate::streams::{PATIENCE, Streams, listener, pair};
+
+/// A `sidestep run` that has attached, and what it said first.
+struct Run {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    said: String,
+}
+
+impl Run {
+    fn start(ground: &Ground, flags: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+            .args(["run", "--interval", "1", "--cgroup"])
+            .arg(ground.cgroup_path())
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("accelerating") {
+            assert!(lines.read_line(&mut said).unwrap() > 0, "it has ended: {said}");
+        }
+        Self { child, lines, said }
+    }
+
+    fn pinned(ground: &Ground) -> Self {
+        Self::start(ground, &["--bpffs", ground.bpffs().to_str().unwrap()])
+    }
+
+    /// SIGKILL.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; returns the rest of what it says.
+    fn stop(mut self) -> String {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut self.lines, &mut text).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{text}");
+        text
+    }
+
+    /// The kernel's numbers of what it holds open.
+    fn objects(&self) -> Ids {
+        let mut ids = Ids::new();
+        for entry in std::fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            for (word, kind) in [("map_id:", "map"), ("prog_id:", "program"), ("link_id:", "link")] {
+                let id = text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+                ids.extend(id.map(|id| (kind, id)));
+            }
+        }
+        ids
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Only after a failure is it still there.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_agent_that_is_killed_is_taken_over_without_touching_a_connection() {
+    let ground = Ground::new();
+    let run = Run::pinned(&ground);
+    let seen = ground.is_right();
+    let streams = Streams::start(64);
+    streams.carry(4 << 20);
+    assert!(ground.status().unwrap().attended);
+    let refused = ground.sidestep("detach", &[]);
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("sidestep run"), "detach must leave it alone");
+    run.kill();
+
+    // Nobody is there, and everything goes on.
+    let redirected = || ground.instance().look().unwrap().unwrap().0.get(Counter::RedirectedBytes);
+    let before = redirected();
+    streams.carry(4 << 20);
+    assert!(redirected() > before, "nothing is redirected after the kill");
+    assert!(!ground.status().unwrap().attended);
+    assert_eq!(ground.is_right(), seen);
+
+    let run = Run::pinned(&ground);
+    assert!(run.said.contains("taking over"), "{}", run.said);
+    assert_eq!(ground.is_right(), seen, "the takeover has replaced something");
+    let before = redirected();
+    streams.carry(4 << 20);
+    assert!(redirected() > before, "nothing is redirected after the takeover");
+    assert!(run.stop().contains("detached; nothing is left"));
+    streams.carry(4 << 20);
+    ground.is_gone(&seen);
+    streams.finish();
+}
+
+#[test]
+fn a_run_can_leave_everything_attached() {
+    let ground = Ground::new();
+    let run = Run::start(&ground, &["--keep", "--bpffs", ground.bpffs().to_str().unwrap()]);
+    let seen = ground.is_right();
+    assert!(run.stop().contains("stays attached"));
+    assert_eq!(ground.is_right(), seen);
+    ground.succeeds("detach", &[]);
+    ground.is_gone(&seen);
+}
+
+/// The orphans among these objects, once the kernel has noticed.
+fn orphans(seen: &Ids) -> Vec<Orphan> {
+    let start = Instant::now();
+    loop {
+        let Orphans::Found(mut orphans) = Orphan::find().unwrap() else { panic!("root may walk") };
+        orphans.retain(|orphan| seen.contains(&("map", orphan.sockhash)));
+        if !orphans.is_empty() || start.elapsed() > PATIENCE {
+            return orphans;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn without_pins_a_kill_sends_everything_to_the_stack_and_orphans_can_be_recovered() {
+    let ground = Ground::new();
+    let run = Run::start(&ground, &["--unpinned"]);
+    let seen = run.objects();
+    assert!(seen.len() >= 10, "{seen:?}");
+    let streams = Streams::start(64);
+    streams.carry(4 << 20);
+    let (client, server) = pair(&listener());
+    run.kill();
+    let orphans = orphans(&seen);
+    assert_eq!(orphans.len(), 1, "the sockhash of the sockets that are still open");
+    streams.carry(4 << 20);
+    // Nothing redirects any more: each message of a member is a segment.
+    let before = segments(&client);
+    for _ in 0..50 {
+        nix::unistd::write(&client, b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(segments(&client) >= before + 25, "messages still skip the stack: {} {before}", segments(&client));
+    assert_eq!(orphans[0].recover(DRAIN).unwrap(), 0);
+    streams.carry(4 << 20);
+    all_gone(&seen);
+    drop((client, server));
+    streams.finish();
+}
+
+/// Data segments a socket has sent.
+fn segments(socket: &std::net::TcpStream) -> u32 {
+    // struct tcp_info of include/uapi/linux/tcp.h: tcpi_data_segs_out is at byte 156.
+    let mut info = [0_u8; 192];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: `info` and `length` are live and writable, and `length` says how long `info` is.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert!(answer == 0 && length >= 160);
+    u32::from_ne_bytes([info[156], info[157], info[158], info[159]])
+}
+
+#[test]
+fn removed_pins_lose_nothing_and_leave_nothing_but_open_sockets() {
+    let ground = Ground::new();
+    ensure(&ground.instance(), &ground.cgroup(), Version::First, &mut |_| {});
+    let seen = ground.is_right();
+    let streams = Streams::start(64);
+    streams.carry(4 << 20);
+    nix::mount::umount2(ground.bpffs(), nix::mount::MntFlags::empty()).unwrap();
+    streams.carry(4 << 20);
+    streams.finish();
+    all_gone(&seen);
+    assert!(alive().intersection(&seen).next().is_none());
+}

@@ -1,0 +1,156 @@
+//! Checked streams over many connections: every byte says where it belongs.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sidestep::testbed::{accept, connect, listen};
+
+/// How long anything may take before it counts as hung.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Period of the content: a prime, so that a shift by any power of two shows.
+const PERIOD: usize = 65_521;
+
+/// Sizes of writes, in turn.
+const SIZES: [usize; 6] = [64, 900, 4096, 7, 16_384, 1500];
+
+/// One period and one write more, so that each write is one piece.
+fn content() -> Vec<u8> {
+    // Steele and others, "Fast splittable pseudorandom number generators": the SplitMix64 constants.
+    let mut state = 7_u64;
+    let mut word = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    };
+    let mut bytes: Vec<u8> = (0..PERIOD.div_ceil(8)).flat_map(|_| word().to_le_bytes()).take(PERIOD).collect();
+    bytes.extend_from_within(..16_384);
+    bytes
+}
+
+/// A connection between two non-blocking sockets of this process: (client, server).
+pub(crate) fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = connect(listener.local_addr().unwrap(), None).unwrap();
+    wait(listener, PollFlags::POLLIN);
+    let server = accept(listener).unwrap().unwrap();
+    wait(&client, PollFlags::POLLOUT);
+    (client, server)
+}
+
+/// A listener on a free port.
+pub(crate) fn listener() -> TcpListener {
+    listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).unwrap()
+}
+
+fn wait(socket: impl AsFd, events: PollFlags) {
+    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], timeout), Ok(1), "hung: {events:?} did not come");
+}
+
+/// Connections that carry data until they are told to end.
+pub(crate) struct Streams {
+    stop: Arc<AtomicBool>,
+    carried: Arc<AtomicU64>,
+    writer: JoinHandle<Vec<u64>>,
+    reader: JoinHandle<Vec<u64>>,
+}
+
+impl Streams {
+    /// Opens `count` connections and starts: clients write, servers read and compare.
+    pub(crate) fn start(count: usize) -> Self {
+        let listener = listener();
+        let (clients, servers): (Vec<_>, Vec<_>) = (0..count).map(|_| pair(&listener)).unzip();
+        let (stop, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let writer = std::thread::spawn({
+            let stop = stop.clone();
+            move || write_all(&clients, &stop)
+        });
+        let reader = std::thread::spawn({
+            let carried = carried.clone();
+            move || read_all(&servers, &carried)
+        });
+        Self { stop, carried, writer, reader }
+    }
+
+    /// Returns when another `bytes` have arrived.
+    pub(crate) fn carry(&self, bytes: u64) {
+        let (goal, start) = (self.carried.load(Ordering::Relaxed) + bytes, Instant::now());
+        while self.carried.load(Ordering::Relaxed) < goal {
+            assert!(start.elapsed() < PATIENCE, "hung: the streams carry nothing any more");
+            assert!(!self.reader.is_finished(), "a stream has failed");
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Ends all streams, and compares what came with what was sent.
+    pub(crate) fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.writer.join().expect("the writer has failed");
+        let received = self.reader.join().expect("a reader has failed");
+        assert_eq!(received, sent, "bytes received and bytes sent, by connection");
+        assert!(sent.iter().all(|bytes| *bytes > 0), "a connection has carried nothing");
+    }
+}
+
+/// Writes in turn to each client until told to stop; returns how many bytes each has sent.
+fn write_all(clients: &[TcpStream], stop: &AtomicBool) -> Vec<u64> {
+    let content = content();
+    let mut sent = vec![0_u64; clients.len()];
+    let mut turn = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for (index, mut client) in clients.iter().enumerate() {
+            turn += 1;
+            let at = (sent[index] as usize + index) % PERIOD;
+            match client.write(&content[at..at + SIZES[turn % SIZES.len()]]) {
+                Ok(written) => sent[index] += written as u64,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "send: {error}"),
+            }
+        }
+        // Two processors, and more to do on them than this.
+        sleep(Duration::from_micros(300));
+    }
+    clients.iter().for_each(|client| client.shutdown(Shutdown::Write).unwrap());
+    sent
+}
+
+/// Reads each server to its end; returns how many bytes each has received. Panics at the first wrong byte.
+fn read_all(servers: &[TcpStream], carried: &AtomicU64) -> Vec<u64> {
+    let content = content();
+    let mut received = vec![0_u64; servers.len()];
+    let mut open: Vec<usize> = (0..servers.len()).collect();
+    let (mut buffer, mut last) = (vec![0; 16_384], Instant::now());
+    while !open.is_empty() {
+        let mut progress = 0;
+        open.retain(|&index| {
+            match (&servers[index]).read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(read) => {
+                    let at = (received[index] as usize + index) % PERIOD;
+                    let wrong = buffer[..read].iter().zip(&content[at..]).position(|(got, wanted)| got != wanted);
+                    if let Some(wrong) = wrong {
+                        panic!("stream {index}: another byte than was sent at {}", received[index] + wrong as u64);
+                    }
+                    received[index] += read as u64;
+                    progress += read;
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "recv: {error}"),
+            }
+            true
+        });
+        carried.fetch_add(progress as u64, Ordering::Relaxed);
+        if progress > 0 {
+            last = Instant::now();
+        } else {
+            assert!(last.elapsed() < PATIENCE, "hung: {} streams do not end", open.len());
+            sleep(Duration::from_micros(300));
+        }
+    }
+    received
+}
