@@ -14,10 +14,9 @@ use std::os::fd::AsFd;
 use super::plane::PlaneFlags;
 use super::target::{PinFlags, Target, configuration, instance};
 use super::{Error, Invocation, detach, upgrade};
-use crate::agent::lifecycle::{Attendance, Instance, Leftovers, Outcome};
+use crate::agent::lifecycle::{Attendance, Instance, Leftovers, Outcome, Pins};
 use crate::agent::{Acceleration, Snapshot, check};
 use crate::dataplane::Counter;
-use crate::syscall::bpffs;
 use crate::syscall::cgroup::Cgroup;
 
 /// The line of `sidestep help`.
@@ -34,7 +33,7 @@ takes over, or detach clears away. It takes over, too, what `sidestep attach` ha
   --interval S   seconds between two lines of counters; 0 for none (default 5)
   --keep         leave everything attached at the end
   --unpinned     pin nothing: when it is killed, the kernel detaches, and messages of connections made before take the
-                 stack. So it is also where no bpf file system is mounted
+                 stack. So it is also where no bpf file system is on /sys/fs/bpf
 ";
 
 #[derive(Default)]
@@ -99,10 +98,10 @@ fn start(settings: &Settings, cgroup: Cgroup, out: &mut dyn Write) -> Result<(He
     let target = &settings.target;
     let mut unpinned = settings.unpinned;
     let asked = settings.keep || target.pins.mount || target.pins.bpffs.is_some();
-    if !unpinned && !asked && bpffs::find().map_err(crate::agent::Error::from)?.is_none() {
+    if !unpinned && !asked && !Pins::are_possible()? {
         writeln!(
             out,
-            "nothing is pinned, since no bpf file system is mounted (`mount -t bpf bpf /sys/fs/bpf`, or --mount)"
+            "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or --mount)"
         )?;
         unpinned = true;
     }

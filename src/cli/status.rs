@@ -8,7 +8,6 @@ use lexopt::Arg;
 use super::target::PinFlags;
 use super::{Error, Invocation};
 use crate::agent::lifecycle::{GenerationStatus, InstanceStatus, Object, Pins, State, Status};
-use crate::syscall::bpffs;
 
 /// The line of `sidestep help`.
 pub(super) const SUMMARY: &str = "say what is attached, and whether exactly that is in the kernel";
@@ -39,7 +38,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
         }
     }
     // Without a bpf file system nothing is pinned, which is no failure.
-    let mounted = flags.bpffs.is_some() || bpffs::find().map_err(crate::agent::Error::from)?.is_some();
+    let mounted = flags.bpffs.is_some() || Pins::are_possible()?;
     let pins = if mounted { Some(flags.find()?) } else { None };
     let status = Status::read(pins.as_ref())?;
     if json {
@@ -53,7 +52,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
 
 fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> Result<(), Error> {
     match pins {
-        None => writeln!(out, "nothing is attached: no bpf file system is mounted")?,
+        None => writeln!(out, "nothing is pinned: no bpf file system is on /sys/fs/bpf")?,
         Some(pins) if status.instances.is_empty() => writeln!(out, "nothing is pinned in {}", pins.root().display())?,
         Some(_) => {}
     }

@@ -23,8 +23,7 @@ pub(super) struct PinFlags {
 
 impl PinFlags {
     pub(super) const HELP: &'static str =
-        "  --bpffs PATH   pin below this folder of a bpf file system, in sidestep/v1 (default: where one is mounted,
-                 usually /sys/fs/bpf)
+        "  --bpffs PATH   pin below this folder of a bpf file system, in sidestep/v1 (default /sys/fs/bpf)
 ";
     pub(super) const MOUNT_HELP: &'static str =
         "  --mount        mount a bpf file system on /sys/fs/bpf if there is none

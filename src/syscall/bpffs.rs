@@ -1,5 +1,7 @@
 //! The bpf file system, where pins live: it holds folders and pins, no files, and no names with dots.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -34,9 +36,13 @@ pub fn mount_at(point: &Path) -> Result<()> {
         .map_err(|errno| Error::file("mount a bpf file system on", point, errno))
 }
 
-/// Makes a folder, and those above it that are missing.
+/// Makes a folder, and those above it that are missing, for root alone: who can open a folder can lock it.
 pub fn make_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|error| Error::file("make the folder", path, &error))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Error::file("make the folder", path, &error))
 }
 
 /// Renames a pin or a folder; a pin takes the place of one that has the new name.

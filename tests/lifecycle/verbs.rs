@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sidestep::agent::lifecycle::{Leftovers, Outcome, Request, State};
 use sidestep::dataplane::{Config, Counter, Policy};
+use sidestep::syscall::cgroup::Cgroup;
 
 use crate::ground::{DRAIN, Ground, Version, all_gone, ensure, objects, plane};
 use crate::streams::{PATIENCE, Streams, listener, pair};
@@ -116,6 +117,30 @@ fn the_upgrade_command_keeps_the_flags_that_were_given() {
     seen.extend(first);
     ground.succeeds("detach", &[]);
     ground.is_gone(&seen);
+}
+
+#[test]
+fn cgroups_that_opt_out_are_told_by_links_of_their_own() {
+    let ground = Ground::new();
+    let [one, two] = ["one", "two"].map(|name| Cgroup::create(&ground.cgroup_path().join(name)).unwrap());
+    let flag = |cgroup: &Cgroup| format!("--exclude-cgroup={}", cgroup.path().display());
+    ground.succeeds("attach", &[&flag(&one)]);
+    let mut seen = ground.is_right();
+    let status = ground.status().unwrap();
+    let told = format!("opt_out_{}", one.id().unwrap());
+    assert!(status.generations[0].links.iter().any(|link| link.name == told), "{status:?}");
+    assert!(ground.succeeds("attach", &[&flag(&one)]).starts_with("just this"));
+    assert!(ground.succeeds("upgrade", &[]).starts_with("just this"));
+    let streams = Streams::start(8);
+    streams.carry(1 << 20);
+    assert!(ground.succeeds("upgrade", &[&flag(&one), &flag(&two)]).starts_with("maps and programs replaced"));
+    seen.extend(ground.is_right());
+    streams.carry(1 << 20);
+    ground.succeeds("detach", &[]);
+    ground.is_gone(&seen);
+    streams.finish();
+    one.remove().unwrap();
+    two.remove().unwrap();
 }
 
 #[test]

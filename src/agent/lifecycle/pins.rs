@@ -15,20 +15,22 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// The pins below `bpffs`, a folder on a bpf file system, or below the one that is mounted. With `mount`, mounts one
-    /// at the usual place when there is none (takes CAP_SYS_ADMIN).
+    /// The pins below `bpffs`, a folder on a bpf file system, or below [`bpffs::USUAL_POINT`]: not just anywhere, since
+    /// all commands must agree. With `mount`, mounts one there when there is none (takes CAP_SYS_ADMIN).
     pub fn find(bpffs: Option<&Path>, mount: bool) -> Result<Self> {
         let root = match bpffs {
             Some(path) => path.to_owned(),
-            None => match bpffs::find()? {
-                Some(path) => path,
-                None if mount => {
-                    let usual = Path::new(bpffs::USUAL_POINT);
-                    bpffs::mount_at(usual)?;
-                    usual.to_owned()
+            None => {
+                let usual = Path::new(bpffs::USUAL_POINT);
+                match bpffs::find()? {
+                    Some(path) if path == usual => path,
+                    _ if mount => {
+                        bpffs::mount_at(usual)?;
+                        usual.to_owned()
+                    }
+                    other => return Err(none_mounted(other.as_deref())),
                 }
-                None => return Err(none_mounted()),
-            },
+            }
         };
         if !bpffs::contains(&root)? {
             return Err(Error::Conflict {
@@ -37,6 +39,11 @@ impl Pins {
             });
         }
         Ok(Self { root: root.join(FOLDER) })
+    }
+
+    /// Whether [`Pins::find`] finds a place without being told of one.
+    pub fn are_possible() -> Result<bool> {
+        Ok(bpffs::find()?.is_some_and(|path| path == Path::new(bpffs::USUAL_POINT)))
     }
 
     /// The folder.
@@ -56,10 +63,11 @@ impl Pins {
     }
 }
 
-fn none_mounted() -> Error {
+fn none_mounted(other: Option<&Path>) -> Error {
+    let other = other.map_or_else(String::new, |path| format!(", though one is on {}", path.display()));
     Error::Conflict {
-        what: "no bpf file system is mounted, so nothing can be pinned".into(),
-        remedy: "run `mount -t bpf bpf /sys/fs/bpf`, or give --mount",
+        what: format!("no bpf file system is mounted on {}{other}, so there is no place for pins", bpffs::USUAL_POINT),
+        remedy: "run `mount -t bpf bpf /sys/fs/bpf`, or give --mount, or name another one with --bpffs",
     }
 }
 

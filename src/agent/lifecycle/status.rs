@@ -13,7 +13,7 @@ use crate::agent::drain::members;
 use crate::agent::error::Result;
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{AttachType, Link, LinkInfo, Map, prog_query};
+use crate::syscall::{AttachType, Errno, Link, LinkInfo, Map, prog_query};
 
 /// A program, map or link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -175,7 +175,7 @@ impl Instance {
             )),
             (Some((_, info)), _) => problems.extend(on_cgroup(&record, self.cgroup_id(), info)),
             (None, State::CgroupGone) => {
-                problems.push("the cgroup is gone; `sidestep detach --all` removes what is left".into());
+                problems.push(cgroup_removed());
             }
             (None, _) => problems.push("nothing is attached, but not everything is gone; detach again".into()),
         }
@@ -199,9 +199,19 @@ impl Instance {
     }
 }
 
-/// Whether the cgroup has our program once; no complaint where that cannot be asked.
+fn cgroup_removed() -> String {
+    "the cgroup was removed, so no new connection can be accelerated; `sidestep detach --all` removes what is left"
+        .into()
+}
+
+/// Whether the cgroup is there and has our program once; no complaint where that cannot be asked.
 fn on_cgroup(record: &Record, cgroup_id: u64, link: &LinkInfo) -> Option<String> {
-    let cgroup = Cgroup::open(&record.cgroup).ok().filter(|cgroup| cgroup.id().ok() == Some(cgroup_id))?;
+    let opened = match Cgroup::open(&record.cgroup) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => return Some(cgroup_removed()),
+        opened => opened.ok(),
+    };
+    // Another container may see another cgroup by that path.
+    let cgroup = opened.filter(|cgroup| cgroup.id().ok() == Some(cgroup_id))?;
     let programs = prog_query(cgroup.as_fd(), AttachType::CgroupSockOps).ok()?;
     let times = programs.iter().filter(|id| **id == link.prog_id).count();
     (times != 1).then(|| format!("program {} is attached {times} times to {}", link.prog_id, record.cgroup.display()))
