@@ -43,6 +43,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
         Outcome::Already => "just this was attached already",
         _ => "attached",
     };
+    wanted.note()?;
     writeln!(out, "{done}: {}, pinned in {}", wanted.cgroup.path().display(), instance.dir().display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -96,25 +96,26 @@ enum Held {
 /// Attaches; returns also the name of the pairing.
 fn start(settings: &Settings, cgroup: Cgroup, out: &mut dyn Write) -> Result<(Held, &'static str), Error> {
     let target = &settings.target;
-    let mut unpinned = settings.unpinned;
     let asked = settings.keep || target.pins.mount || target.pins.bpffs.is_some();
-    if !unpinned && !asked && !Pins::are_possible()? {
-        writeln!(
-            out,
-            "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or --mount)"
-        )?;
-        unpinned = true;
-    }
-    if unpinned {
+    let impossible = !settings.unpinned && !asked && !Pins::are_possible()?;
+    if settings.unpinned || impossible {
         let wanted = target.build(cgroup, check::configuration())?;
         let pairing = wanted.plane.options.pairing.name();
         let acceleration = Acceleration::start_plane(&wanted.cgroup, &wanted.opted_out, &wanted.plane, wanted.config)?;
+        wanted.note()?;
+        if impossible {
+            writeln!(
+                out,
+                "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or --mount)"
+            )?;
+        }
         return Ok((Held::Unpinned(Box::new(acceleration)), pairing));
     }
     let instance = instance(&target.pins.find()?, &cgroup)?;
     let attendance = instance.attend()?;
     let wanted = target.build(cgroup, configuration(&instance)?)?;
     let outcome = instance.ensure(&wanted.request(), &mut |_| {})?;
+    wanted.note()?;
     if outcome != Outcome::Attached {
         writeln!(out, "taking over from {}: {}", instance.dir().display(), upgrade::report(outcome))?;
     }

@@ -1,5 +1,6 @@
 //! The flags that say what to attach and where to pin it, shared by the commands that do.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,10 +91,11 @@ impl Target {
 
     /// Builds what the flags ask for.
     pub(super) fn build(&self, cgroup: Cgroup, config: Config) -> Result<Wanted, Error> {
-        let options = self.plane.options(&mut std::io::stderr())?;
+        let mut notes = Vec::new();
+        let options = self.plane.options(&mut notes)?;
         let plane = dataplane::build(options).map_err(crate::agent::Error::from)?;
         let (opted_out, flags) = (self.plane.opted_out()?, self.given.clone());
-        Ok(Wanted { cgroup, opted_out, plane, config, flags, drain: Duration::from_secs(self.drain) })
+        Ok(Wanted { cgroup, opted_out, plane, config, flags, drain: Duration::from_secs(self.drain), notes })
     }
 
     /// Replaces the flags of the data plane by recorded ones.
@@ -126,9 +128,15 @@ pub(super) struct Wanted {
     pub(super) config: Config,
     flags: Vec<String>,
     drain: Duration,
+    notes: Vec<u8>,
 }
 
 impl Wanted {
+    /// Says on standard error what is not the best; worth a word only once there is something at all.
+    pub(super) fn note(&self) -> std::io::Result<()> {
+        std::io::stderr().write_all(&self.notes)
+    }
+
     pub(super) fn request(&self) -> Request<'_> {
         Request {
             plane: &self.plane,

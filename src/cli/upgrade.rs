@@ -46,6 +46,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     }
     let wanted = target.build(cgroup, configuration(&instance)?)?;
     let outcome = instance.upgrade(&wanted.request(), &mut |_| {})?;
+    wanted.note()?;
     writeln!(out, "{}", report(outcome))?;
     Ok(ExitCode::SUCCESS)
 }
