@@ -11,6 +11,7 @@ use super::reg::{BtfType, Flags, Kind, Reg};
 use super::spec::{Kernel, map_type};
 use super::state::Lock;
 use super::stop::{Step, reject, unsupported};
+use super::structure::structure_id;
 
 const READS: Use = Use { direction: Direction::Read, fills: false, zero_ok: false };
 const FILLS: Use = Use { direction: Direction::Write, fills: true, zero_ok: false };
@@ -126,7 +127,7 @@ impl Env<'_> {
                     if !arg.only_reads() {
                         reject!("the helper may write into memory pointed by R{number} type={}", reg.type_name());
                     }
-                    unsupported!("a helper that reads the kernel's structures needs the kernel's BTF");
+                    return Ok(());
                 }
                 let memory = match reg.kind {
                     Kind::Stack | Kind::Packet | Kind::MapValue => plain,
@@ -142,17 +143,17 @@ impl Env<'_> {
             Arg::SockCommon => (reg.is_sock() && plain, "sock_common, sock, tcp_sock, xdp_sock"),
             Arg::BtfSock => {
                 let structure = btf && (plain || flags == Flags::TRUSTED);
-                if structure && !BtfType::from_number(reg.arg).is_some_and(BtfType::is_sock) {
+                if structure && !self.is_structure(reg, "sock_common", BtfType::is_sock)? {
                     let name = BtfType::from_number(reg.arg).map_or("?", BtfType::name);
                     reject!("R{number} is of type {name} but sock_common is expected");
                 }
                 (structure || (reg.is_sock() && plain), "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_")
             }
             Arg::Task | Arg::TaskOrNull | Arg::CgroupOrNull => {
-                let structure = btf && (plain || flags == Flags::TRUSTED);
-                let task = BtfType::from_number(reg.arg) == Some(BtfType::Task);
+                let structure = btf && (plain || flags == Flags::TRUSTED || flags == Flags::RCU);
                 let wanted = if arg == Arg::CgroupOrNull { "cgroup" } else { "task_struct" };
-                if structure && (arg == Arg::CgroupOrNull || !task) {
+                let task = arg != Arg::CgroupOrNull;
+                if structure && !self.is_structure(reg, wanted, |known| task && known == BtfType::Task)? {
                     let name = BtfType::from_number(reg.arg).map_or("?", BtfType::name);
                     reject!("R{number} is of type {name} but {wanted} is expected");
                 }
@@ -169,6 +170,19 @@ impl Env<'_> {
             reject!("R{number} type={} expected={expected}", reg.type_name());
         }
         Ok(())
+    }
+
+    /// Whether a pointer to one of the kernel's structures points to one of this name. Without the kernel's types only
+    /// the structures that helpers return are known, by `is_known`, and only their beginnings.
+    fn is_structure(&self, reg: &Reg, wanted: &str, is_known: impl Fn(BtfType) -> bool) -> Step<bool> {
+        let Some(types) = self.types else {
+            if reg.off != 0 {
+                unsupported!("the members of the kernel's structures need its BTF");
+            }
+            return Ok(BtfType::from_number(reg.arg).is_some_and(is_known));
+        };
+        let ids = structure_id(types, reg.arg).zip(types.named(wanted.as_bytes())).zip(u32::try_from(reg.off).ok());
+        Ok(ids.is_some_and(|((id, wanted), off)| types.contains(id, off, wanted)))
     }
 
     /// Pointers that are no memory must not have been moved (`check_func_arg_reg_off`).

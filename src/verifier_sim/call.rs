@@ -72,10 +72,25 @@ impl Env<'_> {
         match insn.src {
             op::PSEUDO_CALL => return self.enter_subprog(insn).map(Flow::To),
             // The kernel refuses it after the walk if some path leads here.
-            op::PSEUDO_KFUNC_CALL => reject!("invalid kernel function call not eliminated in verifier pass"),
+            op::PSEUDO_KFUNC_CALL if insn.imm == 0 => {
+                reject!("invalid kernel function call not eliminated in verifier pass")
+            }
+            op::PSEUDO_KFUNC_CALL => self.call_kernel_function(insn.imm as u32)?,
             _ => self.call_helper(insn.imm)?,
         }
         Ok(Flow::To(self.at + 1))
+    }
+
+    fn call_kernel_function(&mut self, id: u32) -> Step {
+        let types = self.kernel_types()?;
+        let name = String::from_utf8_lossy(types.name(id));
+        if !types.may_be_kfunc(id) {
+            reject!("calling kernel function {name} is not allowed");
+        }
+        if name == "bpf_rdonly_cast" {
+            return self.rdonly_cast();
+        }
+        unsupported!("kernel function {name} is not simulated")
     }
 
     fn call_helper(&mut self, helper: i32) -> Step {

@@ -8,6 +8,7 @@ use super::spec::{Kernel, Options, Privilege, ProgType};
 use super::stack_liveness::StackLiveness;
 use super::state::{FP, REGS, State};
 use super::stop::{Step, reject};
+use super::types::KernelTypes;
 use crate::asm::Insn;
 
 /// A branch that is still to be walked.
@@ -61,6 +62,8 @@ pub(super) struct Env<'a> {
     pub(super) has_may_goto: bool,
     /// Possible CPUs, 0 if that is not known.
     pub(super) cpus: u32,
+    /// The types of the kernel, if they are known.
+    pub(super) types: Option<&'static KernelTypes>,
     /// The state of the current path.
     pub(super) cur: State,
     /// The current instruction.
@@ -92,6 +95,7 @@ impl<'a> Env<'a> {
             has_may_goto: insns.iter().any(super::program::is_may_goto),
             compared: super::liveness::compared(insns),
             cpus: options.cpus,
+            types: options.types,
             cur: State::entry(),
             at: 0,
             trail: Vec::new(),

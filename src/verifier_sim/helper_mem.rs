@@ -5,7 +5,7 @@ use super::env::Env;
 use super::mem::Direction;
 use super::reg::{Flags, Kind, Reg};
 use super::spec::Kernel;
-use super::stop::{Step, reject, unsupported};
+use super::stop::{Step, reject};
 
 /// Sizes must be below this (`BPF_MAX_VAR_SIZ`).
 const MAX_SIZE: u64 = 1 << 29;
@@ -61,7 +61,7 @@ impl Env<'_> {
                 }
                 self.check_stack_readable(number, &reg, reg.off, size, direction == Direction::Write)
             }
-            Kind::BtfId => unsupported!("a helper that reads the kernel's structures needs the kernel's BTF"),
+            Kind::BtfId => self.load_structure(number, &reg, reg.off, size).map(drop),
             _ if how.zero_ok && size == 0 && reg.is_null() => Ok(()),
             _ => reject!("R{number} type={} expected=fp", reg.type_name()),
         }

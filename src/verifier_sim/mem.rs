@@ -15,6 +15,8 @@ use crate::asm::opcode as op;
 pub(super) enum AccessKind {
     /// Loads and stores as they stand.
     Plain,
+    /// The same through a pointer to memory, which may also become a fault-safe load.
+    Memory,
     /// The context or one of the socket types.
     Translated(Kind),
     /// A kernel structure, valid or not: one fault-safe load serves both.
@@ -193,11 +195,17 @@ impl Env<'_> {
 
     /// One instruction must always access the same kind of memory where the kernel translates accesses.
     fn remember_access(&mut self, kind: AccessKind) -> Step {
+        let load = self.insns[self.at].code & op::CLASS_MASK == op::LDX;
         let seen = &mut self.aux[self.at].access;
+        let plain = |kind| matches!(kind, AccessKind::Plain | AccessKind::Memory);
+        let fault_safe = |kind| matches!(kind, AccessKind::Kernel | AccessKind::Memory);
         match *seen {
             None => *seen = Some(kind),
-            Some(before) if before != kind => reject!("same insn cannot be used with different pointers"),
-            Some(_) => {}
+            Some(before) if before == kind || (plain(before) && plain(kind)) => {}
+            Some(before) if load && fault_safe(before) && fault_safe(kind) && self.kernel >= Kernel::V6_18 => {
+                *seen = Some(AccessKind::Memory);
+            }
+            Some(_) => reject!("same insn cannot be used with different pointers"),
         }
         Ok(())
     }
@@ -229,7 +237,10 @@ impl Env<'_> {
                     reject!("R{} cannot write into {}", access.base, reg.type_name());
                 }
                 leak(self, "mem")?;
-                self.check_region(access.base, &reg, off, access.size, reg.arg, false)?;
+                // Loads of what need not be valid fault safely, wherever they are.
+                if !reg.flags.contains(Flags::UNTRUSTED) {
+                    self.check_region(access.base, &reg, off, access.size, reg.arg, false)?;
+                }
             }
             Kind::Ctx => {
                 leak(self, "ctx")?;
@@ -281,7 +292,7 @@ impl Env<'_> {
                 if write {
                     reject!("only read is supported");
                 }
-                unsupported!("reading the kernel's structures needs the kernel's BTF");
+                loaded = self.load_structure(access.base, &reg, off, access.size)?;
             }
             Kind::ConstMapPtr => {
                 if off < 0 {
@@ -290,7 +301,7 @@ impl Env<'_> {
                 if write {
                     reject!("only read from bpf_map is supported");
                 }
-                unsupported!("reading the kernel's bpf_map needs the kernel's BTF");
+                loaded = self.load_map_structure(access.base, &reg, off, access.size)?;
             }
             _ => reject!("R{} invalid mem access '{}'", access.base, reg.type_name()),
         }
@@ -449,6 +460,7 @@ fn access_kind(reg: &Reg) -> AccessKind {
     match reg.kind {
         Kind::Ctx | Kind::Socket | Kind::TcpSock => AccessKind::Translated(reg.kind),
         Kind::BtfId => AccessKind::Kernel,
+        Kind::Mem => AccessKind::Memory,
         _ => AccessKind::Plain,
     }
 }

@@ -41,8 +41,10 @@ mod stack_access;
 mod stack_liveness;
 mod state;
 mod stop;
+mod structure;
 mod subprog;
 mod tnum;
+pub mod types;
 pub mod verdict;
 mod walk;
 
@@ -105,7 +107,7 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
 /// The whole of `BPF_PROG_LOAD`, as far as the program decides its outcome.
 fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
     check_request(env, program)?;
-    env.subprogs = program::find_subprogs(env.insns, env.kernel)?;
+    env.subprogs = program::find_subprogs(env.insns, env.kernel, env.types)?;
     program::check_subprogs(env.insns, &mut env.subprogs)?;
     program::check_without_btf(env.insns, &env.subprogs)?;
     let mut loads = vec![None; env.insns.len()];

@@ -1,7 +1,7 @@
 //! Arithmetic on pointers (`adjust_ptr_min_max_vals`).
 
 use super::env::Env;
-use super::reg::{Kind, MAX_VAR_OFF, Reg};
+use super::reg::{Flags, Kind, MAX_VAR_OFF, Reg};
 use super::spec::Privilege;
 use super::stop::{Step, reject, unsupported};
 use crate::asm::Insn;
@@ -54,6 +54,11 @@ impl Env<'_> {
             Kind::Ctx | Kind::MapValue | Kind::Stack | Kind::Packet | Kind::BtfId | Kind::Mem => {}
             Kind::ConstMapPtr if known && by.smin == 0 && operation == op::ADD => {}
             _ => reject!("R{dst} pointer arithmetic on {type_name} prohibited"),
+        }
+        if ptr.kind == Kind::Mem && ptr.flags.contains(Flags::UNTRUSTED) {
+            // Loads through it fault safely wherever it points, so the kernel keeps no track, whatever the operation: dst
+            // stays what it was, pointer or number.
+            return Ok(());
         }
         // A number takes over the fixed offset of the pointer for this check, as in the kernel: numbers have none.
         check_sane(&Reg { off: 0, ..*num }, &type_name)?;

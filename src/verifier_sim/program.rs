@@ -3,6 +3,7 @@
 use super::maps::Map;
 use super::spec::{Kernel, map_type};
 use super::stop::{Step, Stop, reject, unsupported};
+use super::types::KernelTypes;
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 
@@ -38,7 +39,7 @@ pub(super) struct Subprog {
 const MAX_USED_MAPS: usize = 64;
 /// More functions than this in one program are refused (`BPF_MAX_SUBPROGS`).
 const MAX_SUBPROGS: usize = 256;
-/// Lower numbers are never functions in a kernel's BTF: numbers, pointers and structures come first there.
+/// Lower numbers are never functions or variables in a kernel's BTF: numbers, pointers and structures come first there.
 const FIRST_KFUNC: i32 = 1000;
 /// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
@@ -70,7 +71,7 @@ pub(super) fn jump_target(at: usize, insn: &Insn) -> i64 {
 }
 
 /// The functions, in order of their start, from the calls to them (`add_subprog_and_kfunc`).
-pub(super) fn find_subprogs(insns: &[Insn], kernel: Kernel) -> Step<Vec<Subprog>> {
+pub(super) fn find_subprogs(insns: &[Insn], kernel: Kernel, types: Option<&KernelTypes>) -> Step<Vec<Subprog>> {
     let mut starts = vec![0];
     for (at, insn) in insns.iter().enumerate() {
         if is_subprog_call(insn) || is_subprog_address(insn) {
@@ -91,8 +92,14 @@ pub(super) fn find_subprogs(insns: &[Insn], kernel: Kernel) -> Step<Vec<Subprog>
             if insn.imm < 0 || (1..FIRST_KFUNC).contains(&insn.imm) {
                 return Err(Stop::RejectAt(at, format!("kernel btf_id {} is not a function", insn.imm)));
             }
-            if insn.imm != 0 {
-                unsupported!("the call of kernel function {} needs the kernel's BTF", insn.imm);
+            match types {
+                Some(types) if insn.imm != 0 && !types.is_function(insn.imm as u32) => {
+                    return Err(Stop::RejectAt(at, format!("kernel btf_id {} is not a function", insn.imm)));
+                }
+                None if insn.imm != 0 => {
+                    unsupported!("the call of kernel function {} needs the kernel's BTF", insn.imm)
+                }
+                _ => {}
             }
         }
     }
@@ -211,6 +218,10 @@ pub(super) fn resolve(
         };
         match insn.src {
             0 | op::PSEUDO_FUNC => {}
+            op::PSEUDO_BTF_ID if second.imm != 0 => return fail(at, "invalid module BTF object FD specified."),
+            op::PSEUDO_BTF_ID if insn.imm < FIRST_KFUNC => {
+                return fail(at, &format!("pseudo btf_id {} in ldimm64 isn't KIND_VAR or KIND_FUNC", insn.imm));
+            }
             op::PSEUDO_BTF_ID => unsupported!("the load of kernel variable {} needs the kernel's BTF", insn.imm),
             op::PSEUDO_MAP_FD if second.imm != 0 => return fail(at, "unrecognized bpf_ld_imm64 insn"),
             op::PSEUDO_MAP_IDX if second.imm != 0 => return fail(at, "unrecognized bpf_ld_imm64 insn"),

@@ -50,6 +50,10 @@ bitflags! {
         const TRUSTED = 16;
         /// Not known to be valid; only fault-safe reads.
         const UNTRUSTED = 32;
+        /// Valid as long as the program does not sleep.
+        const RCU = 64;
+        /// Of user space.
+        const USER = 128;
     }
 }
 
@@ -93,21 +97,22 @@ impl BtfType {
         }
     }
 
+    /// All of them.
+    pub(super) const ALL: [Self; 9] = [
+        Self::TcpSock,
+        Self::Tcp6Sock,
+        Self::TcpTimewaitSock,
+        Self::TcpRequestSock,
+        Self::Udp6Sock,
+        Self::UnixSock,
+        Self::MptcpSock,
+        Self::Task,
+        Self::PtRegs,
+    ];
+
     /// The type with this number, as kept in [`Reg::arg`].
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        [
-            Self::TcpSock,
-            Self::Tcp6Sock,
-            Self::TcpTimewaitSock,
-            Self::TcpRequestSock,
-            Self::Udp6Sock,
-            Self::UnixSock,
-            Self::MptcpSock,
-            Self::Task,
-            Self::PtRegs,
-        ]
-        .into_iter()
-        .find(|known| *known as u32 == number)
+        Self::ALL.into_iter().find(|known| *known as u32 == number)
     }
 
     /// Whether `struct sock_common` is at offset 0, so that helpers for sockets take it.
@@ -257,6 +262,8 @@ impl Reg {
             (Flags::PERCPU, "percpu_"),
             (Flags::UNTRUSTED, "untrusted_"),
             (Flags::TRUSTED, "trusted_"),
+            (Flags::RCU, "rcu_"),
+            (Flags::USER, "user_"),
         ] {
             if self.flags.contains(flag) {
                 name.push_str(prefix);

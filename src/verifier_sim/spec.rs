@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::types::KernelTypes;
 use crate::asm::Insn;
 
 /// A program as `BPF_PROG_LOAD` would receive it, with its maps described instead of opened.
@@ -312,6 +313,8 @@ pub struct Options {
     pub log: LogLevel,
     /// Possible CPUs of the machine, which bound `bpf_get_smp_processor_id`; 0 if that is not known.
     pub cpus: u32,
+    /// The types of the kernel, for programs that follow its structures or call its functions.
+    pub types: Option<&'static KernelTypes>,
 }
 
 /// How much of the kernel's log is produced.

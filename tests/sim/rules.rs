@@ -2,7 +2,9 @@
 
 use sidestep::asm;
 use sidestep::asm::opcode as op;
+use sidestep::syscall::Btf;
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, ProgramSpec, map_type};
+use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::verify;
 
 use crate::kernel::{Oracle, available};
@@ -48,13 +50,28 @@ fn program(prog_type: ProgType, text: &str) -> ProgramSpec {
 /// Whether the program is accepted; if not, a part of the reason.
 type Expected = Result<(), &'static str>;
 
+/// The running kernel's types. Without them it says loudly that nothing was compared.
+fn kernel_types(test: &str) -> Option<&'static KernelTypes> {
+    match std::fs::read("/sys/kernel/btf/vmlinux") {
+        Ok(data) => Some(Box::leak(Box::new(KernelTypes::parse(data).unwrap()))),
+        Err(error) => {
+            eprintln!("\n*** {test}: NOT TESTED: the kernel's BTF: {error} ***\n");
+            None
+        }
+    }
+}
+
 /// Checks each program as both types, with the kernel where it may be asked.
 fn check(test: &str, cases: &[(&str, Expected)]) {
+    check_with(test, cases, &Options::default());
+}
+
+fn check_with(test: &str, cases: &[(&str, Expected)], options: &Options) {
     let oracle = available(test).then(|| Oracle::new(maps));
     for (text, expected) in cases {
         for prog_type in [ProgType::SK_MSG, ProgType::SOCK_OPS] {
             let program = program(prog_type, text);
-            let verdict = verify(&program, &Options::default());
+            let verdict = verify(&program, options);
             match expected {
                 Ok(()) => assert!(verdict.is_accept(), "{prog_type}: {}\n{text}", verdict.reason()),
                 Err(part) => {
@@ -153,4 +170,46 @@ fn calls_of_what_is_no_kernel_function_are_refused() {
     ];
     let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
     check("calls_of_what_is_no_kernel_function_are_refused", &cases);
+}
+
+#[test]
+fn the_kernels_structures_are_followed_by_its_types() {
+    let test = "the_kernels_structures_are_followed_by_its_types";
+    let Some(types) = kernel_types(test) else { return };
+    let btf = Btf::vmlinux().unwrap();
+    let id = |name: &str| btf.func_by_name(name).or_else(|| btf.struct_by_name(name)).unwrap();
+    let (cast, sock, task) = (id("bpf_rdonly_cast"), id("sock"), id("task_struct"));
+    let call = |id: u32| format!(".slot 85200000{:08x}", id.swap_bytes());
+    let casted = |to: u32| format!("r1 = 4096\nr2 = {to}\n{}", call(cast));
+    let ops = btf.offset_of("bpf_map", "ops").unwrap();
+    let load = |size: &str, off: u32| format!("r2 = *({size} *)(r1 +{off})");
+    let map = "r1 = map[fd:1]";
+    let mine = "call bpf_get_current_task_btf";
+    let cases: Vec<(String, Expected)> = vec![
+        (lines(&[map, &load("u64", ops), "r3 = *(u64 *)(r2 +0)", DONE]), Ok(())),
+        (lines(&[map, &load("u32", ops), DONE]), Err("cannot access ptr member ops")),
+        (lines(&[map, &load("u8", 32760), DONE]), Err("access beyond struct bpf_array")),
+        (lines(&["r1 = map[fd:0]", &load("u8", 32760), DONE]), Err("access beyond struct bpf_ringbuf_map")),
+        (lines(&[map, "*(u64 *)(r1 +0) = 0", DONE]), Err("only read from bpf_map is supported")),
+        (lines(&[map, "r2 = *(u64 *)(r1 -8)", DONE]), Err("invalid negative access")),
+        (lines(&[mine, "r1 = *(u8 *)(r0 +0)", DONE]), Ok(())),
+        (lines(&[mine, "*(u8 *)(r0 +0) = 1", DONE]), Err("only read is supported")),
+        (lines(&[mine, "r1 = *(u8 *)(r0 -1)", DONE]), Err("invalid negative access")),
+        (lines(&[mine, "r1 = *(u8 *)(r0 +32760)", DONE]), Err("access beyond struct task_struct")),
+        (lines(&[mine, "r1 = r0", "r2 = 8", "call bpf_trace_printk", DONE]), Ok(())),
+        (lines(&[mine, "r1 = r0", "r2 = 16", "call bpf_get_current_comm", DONE]), Err("may write into memory")),
+        (lines(&[&casted(sock), "r1 = *(u8 *)(r0 +2)", DONE]), Ok(())),
+        (lines(&[&casted(task), "r1 = r0", "call bpf_task_pt_regs", DONE]), Err("untrusted_ptr_")),
+        (lines(&[&casted(0), "r0 += r10", "r1 = *(u64 *)(r0 +0)", DONE]), Err("pointer")),
+        (lines(&[&casted(0), "r0 += 100000", "r1 = *(u64 *)(r0 +4)", DONE]), Ok(())),
+        (lines(&[&casted(0), "*(u64 *)(r0 +0) = 1", DONE]), Err("cannot write into rdonly_")),
+        (lines(&[&casted(1), DONE]), Err("must be of a struct or void")),
+        (lines(&[&casted(0x7fff_ffff), DONE]), Err("Unknown type ID")),
+        (lines(&["r2 = *(u32 *)(r1 +16)", &call(cast), DONE]), Err("R2 must be a known constant")),
+        (lines(&["r2 = r1", &call(cast), DONE]), Err("R2 is not a scalar")),
+        (lines(&[&call(sock), DONE]), Err("is not a function")),
+        (lines(&[&call(id("tcp_sendmsg")), DONE]), Err("is not allowed")),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    check_with(test, &cases, &Options { types: Some(types), ..Options::default() });
 }

@@ -4,6 +4,7 @@ mod cpus;
 mod json_lines;
 mod report;
 mod source;
+mod types;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ judges our own sock_ops and sk_msg programs, in every variant.
   --kernel VERSION   the kernel whose rules apply: 5.10, 6.1, 6.12 or 6.18 (the default; our own programs: all four)
   --privilege WHO    full (the default), no-perfmon (CAP_BPF without CAP_PERFMON) or none
   --type TYPE        the program type, such as sk_msg or sock_ops; in an ELF object instead of what sections say
+  --btf FILE         the types of that kernel, for programs that follow its structures or call its functions; by default
+                     this machine's, if it runs that kernel
   --cpus N           possible CPUs of the machine that loads the program; this machine's number by default
   --explain          also print the path that led to a rejection, and the registers
   --log              also print the whole log, as the kernel's verifier writes it
@@ -64,6 +67,11 @@ pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
             Arg::Long("kernel") => request.kernel = Some(invocation.args.value()?.parse_with(str::parse::<Kernel>)?),
             Arg::Long("privilege") => request.options.privilege = invocation.args.value()?.parse_with(privilege)?,
             Arg::Long("type") => request.prog_type = Some(invocation.args.value()?.parse_with(prog_type)?),
+            Arg::Long("btf") => {
+                let file = PathBuf::from(invocation.args.value()?);
+                let failed = |what| Error::Failed(format!("cannot read types from {}: {what}", file.display()));
+                request.options.types = Some(types::read(&file).map_err(failed)?);
+            }
             Arg::Long("cpus") => request.options.cpus = invocation.args.value()?.parse()?,
             Arg::Long("explain") => request.explain = true,
             Arg::Long("log") => request.log = true,
@@ -76,10 +84,12 @@ pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     if request.json_lines {
         if !request.files.is_empty() || request.json || request.log || request.explain || request.prog_type.is_some() {
             return Err(Error::Usage(
-                "--json-lines takes no FILE and of the flags only --kernel, --privilege and --cpus".into(),
+                "--json-lines takes no FILE and of the flags only --kernel, --privilege, --btf and --cpus".into(),
             ));
         }
-        let options = Options { kernel: request.kernel.unwrap_or_default(), ..request.options };
+        let kernel = request.kernel.unwrap_or_default();
+        let types = request.options.types.or_else(|| types::of_running(kernel));
+        let options = Options { kernel, types, ..request.options };
         json_lines::run(invocation.input, invocation.out, &options)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -114,9 +124,12 @@ fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode
     };
     let kernels = request.kernel.map_or(kernels, |kernel| vec![kernel]);
     let mut judged = Vec::new();
+    // The types given, or for each kernel those of this machine if it is that one.
+    let types: Vec<_> =
+        kernels.iter().map(|kernel| request.options.types.or_else(|| types::of_running(*kernel))).collect();
     for candidate in &candidates {
-        for &kernel in &kernels {
-            judged.push(judge(candidate, Options { kernel, ..request.options }, request.log));
+        for (&kernel, &types) in kernels.iter().zip(&types) {
+            judged.push(judge(candidate, Options { kernel, types, ..request.options }, request.log));
         }
     }
     if request.json {
@@ -255,6 +268,7 @@ mod tests {
             (&["--type", "nothing", short.path()], "there is no program type"),
             (&["--privilege", "nothing", short.path()], "there is no privilege"),
             (&["--json-lines", short.path()], "takes no FILE"),
+            (&["--btf", short.path(), elf.path()], "it is no BTF"),
             (&["--nothing"], "--nothing"),
         ] {
             let (text, ok) = verify(args);
