@@ -2,7 +2,7 @@
 
 use super::error::{Doing, Error, Result};
 use crate::asm::{Asm, Reg};
-use crate::dataplane::{Casts, KernelOffsets, LICENSE, Tier};
+use crate::dataplane::{Casts, KernelOffsets, LICENSE, OptionBits, Tier};
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
 use crate::syscall::{self, Btf, ProgSpec, ProgType, Program};
@@ -53,7 +53,8 @@ fn gated() -> std::result::Result<KernelOffsets, String> {
 pub fn kernel_offsets() -> Result<KernelOffsets> {
     let btf = Btf::vmlinux().doing("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
-    Ok(KernelOffsets { casts, ..offsets(&btf)? })
+    let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
+    Ok(KernelOffsets { casts, options, ..offsets(&btf)? })
 }
 
 /// Whether a program of ours may cast and load: a kernel that has the function still refuses it without a compiler for

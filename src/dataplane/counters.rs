@@ -60,6 +60,8 @@ counters! {
     PassState = "pass_state";
     /// To the stack: the receiver is not accepted yet.
     PassUnaccepted = "pass_unaccepted";
+    /// To the stack: an end has set a socket option that redirected bytes would pass by.
+    PassOption = "pass_option";
     /// To the stack: an end is in blocking mode.
     PassBlocking = "pass_blocking";
     /// To the stack: the receiver is behind.

@@ -6,13 +6,13 @@
 
 use super::config::Config;
 use super::counters::Counter;
-use super::ctx::{self, sk_msg};
+use super::ctx::sk_msg;
 use super::emit::set_flags;
 use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
-use super::{KernelOffsets, Options, Readers, storage};
-use crate::asm::Reg::{self, R1, R2, R3, R6, R7, R8, R9};
+use super::{KernelOffsets, Options, Readers, ends, storage};
+use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, Label, Size};
 
 /// One way out of the gate: the label to jump to, and the counter that says why.
@@ -59,8 +59,8 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
 
     a.load(Size::DW, R8, R7, storage::PEER_SK);
     offsets.open(a, R8, Object::Sock);
-    readers(a, options, offsets, exits);
-    order(a, offsets, exits);
+    ends::require(a, options, offsets, exits);
+    order(a, options, offsets, exits);
 
     a.comment("a receiver that wants several bytes at once, or none, is the stack's");
     let state = exits.to(a, Counter::PassState);
@@ -73,66 +73,25 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
     backpressure(a, offsets, exits);
 }
 
-/// Both files must be O_NONBLOCK; R8 is the peer.
-fn readers(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
-    if options.readers == Readers::Any {
-        return;
-    }
-    let [known, blocking, no_file] = ["readers_known", "reader_blocks", "not_accepted"].map(|name| a.label(name));
-    let stale = exits.to(a, Counter::PassStale);
-    let unaccepted = exits.to(a, Counter::PassUnaccepted);
-    let pass_blocking = exits.to(a, Counter::PassBlocking);
-    a.load(Size::W, R1, R7, storage::FLAGS);
-    a.jump(Cond::Set, R1, storage::READERS_OK, known);
-    file_is_nonblocking(a, offsets, R8, no_file, blocking, stale);
-    a.load(Size::DW, R9, R7, storage::OWN_SK);
-    offsets.open(a, R9, Object::Sock);
-    file_is_nonblocking(a, offsets, R9, stale, blocking, stale);
-    set_flags(a, storage::READERS_OK);
-    a.goto(known);
-    a.bind(blocking);
-    set_flags(a, storage::LEAVING);
-    a.goto(pass_blocking);
-    a.bind(no_file);
-    a.comment("nobody knows yet how it will be read");
-    a.load_map_value(R1, MapRole::Config.map_ref(), Config::REDIRECT_UNACCEPTED as u32);
-    a.load(Size::W, R1, R1, 0);
-    a.jump(Cond::Eq, R1, 0, unaccepted);
-    a.bind(known);
-}
-
-/// Falls through when the file of the socket at `sk` (R8 or R9, opened) is O_NONBLOCK.
-pub(super) fn file_is_nonblocking(
-    a: &mut Asm,
-    offsets: &KernelOffsets,
-    sk: Reg,
-    no_file: Label,
-    blocking: Label,
-    fail: Label,
-) {
-    offsets.read(a, R3, Size::DW, sk, offsets.socket, fail);
-    a.jump(Cond::Eq, R3, 0, no_file);
-    offsets.read(a, R3, Size::DW, R3, offsets.file, fail);
-    a.jump(Cond::Eq, R3, 0, no_file);
-    offsets.read(a, R1, Size::W, R3, offsets.f_flags, fail);
-    let nonblocking = a.label("nonblocking");
-    a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);
-    a.goto(blocking);
-    a.bind(nonblocking);
-}
-
 /// No byte of ours is in flight or unread on the stack path; R8 is the peer.
-fn order(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
+///
+/// A reader that may block can also sleep inside the call that read our last stack bytes, with the lock given up
+/// (MSG_WAITALL). So where such readers are served, a message by the stack is the last of its direction
+/// (`sk_msg`), and there is no call to wait for.
+fn order(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
     let stale = exits.to(a, Counter::PassStale);
     let order = exits.to(a, Counter::PassOrder);
-    let busy = exits.to(a, Counter::PassBusy);
-    let [look, quiet] = ["look_for_reader", "quiet"].map(|name| a.label(name));
     a.comment("order: peer.copied_seq == own.write_seq");
     a.load(Size::DW, R9, R7, storage::OWN_SK);
     offsets.open(a, R9, Object::Sock);
     offsets.read(a, R9, Size::W, R9, offsets.write_seq, stale);
     offsets.read(a, R1, Size::W, R8, offsets.copied_seq, stale);
     a.jump32(Cond::Ne, R1, R9, order);
+    if options.readers == Readers::Any {
+        return;
+    }
+    let busy = exits.to(a, Counter::PassBusy);
+    let [look, quiet] = ["look_for_reader", "quiet"].map(|name| a.label(name));
     a.load(Size::W, R1, R7, storage::FLAGS);
     a.jump(Cond::Set, R1, storage::QUIET, look);
     let check = a.label("check_reader");
@@ -144,6 +103,8 @@ fn order(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     a.comment("the call that read our last stack bytes must be over: inside it, later stack bytes would overtake");
     offsets.read(a, R1, Size::W, R8, offsets.lock_owned, stale);
     a.jump32(Cond::Ne, R1, 0, busy);
+    a.comment("and it may not sleep there with the lock given up, as it does in MSG_WAITALL");
+    ends::require_nonblocking_receiver(a, offsets, exits);
     a.store(Size::W, R7, storage::LAST_SEQ, R9);
     set_flags(a, storage::QUIET);
     a.bind(quiet);

@@ -23,6 +23,7 @@ mod counters;
 mod ctx;
 mod drain;
 mod emit;
+mod ends;
 mod entry;
 mod gate;
 mod helper;
@@ -44,7 +45,7 @@ use crate::asm::{self, Features, Program};
 pub use config::Config;
 pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
-pub use offsets::{Casts, FIELDS, Field, KernelOffsets};
+pub use offsets::{Casts, FIELDS, Field, KernelOffsets, OptionBits};
 pub use pairing::Pairing;
 pub use policy::{Direction, MAX_RULES, Network, Policy, PortRange};
 
@@ -75,8 +76,8 @@ pub enum Readers {
     /// Only pairs whose two files are O_NONBLOCK. A blocking `recv` on a socket in a sockhash returns EAGAIN after a
     /// SA_RESTART signal, SIGSTOP or its own shutdown (`tcp_bpf_recvmsg`), and MSG_WAITALL comes back short.
     NonBlocking,
-    /// All: those differences are then the user's choice, and a reader that sleeps in MSG_WAITALL on stack bytes while the
-    /// path changes to redirection is not woken.
+    /// All: those differences are then the user's choice. The first message of a direction that takes the stack keeps it
+    /// there for good, and the pair leaves: a reader that sleeps on stack bytes in MSG_WAITALL is not woken by others.
     Any,
 }
 

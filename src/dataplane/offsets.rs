@@ -44,6 +44,29 @@ impl Casts {
     }
 }
 
+/// Bits of `sk_flags` for socket options whose effect redirected bytes do not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionBits {
+    /// At the sender: SO_ZEROCOPY, whose notifications would never come.
+    pub sender: u32,
+    /// At the receiver: SO_TIMESTAMP and its kin, SO_OOBINLINE.
+    pub receiver: u32,
+}
+
+impl OptionBits {
+    /// Asks `number_of` for the number of each option in `enum sock_flags` (include/net/sock.h). What it does not know,
+    /// this kernel does not have.
+    pub fn resolve(number_of: impl Fn(&str) -> Option<u32>) -> Self {
+        // A bit that an instruction's signed immediate holds; there were 24 options in Linux 6.18.
+        let bit = |name: &&str| number_of(name).filter(|number| *number < 31).map_or(0, |number| 1 << number);
+        let bits = |names: &[&str]| names.iter().map(bit).fold(0, |all, bit| all | bit);
+        Self {
+            sender: bits(&["SOCK_ZEROCOPY"]),
+            receiver: bits(&["SOCK_RCVTSTAMP", "SOCK_TIMESTAMPING_RX_SOFTWARE", "SOCK_URGINLINE"]),
+        }
+    }
+}
+
 macro_rules! kernel_offsets {
     ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $size:literal; )*) => {
         /// Byte offsets of the fields of [`FIELDS`], and how they are read.
@@ -52,6 +75,8 @@ macro_rules! kernel_offsets {
             $( $(#[doc = $doc])* pub $name: u16, )*
             /// What direct loads need; without it, every field is read with `bpf_probe_read_kernel`.
             pub casts: Option<Casts>,
+            /// Socket options that keep a connection on the stack.
+            pub options: OptionBits,
         }
 
         /// Every field the programs read, in the order of [`KernelOffsets`].
@@ -63,6 +88,7 @@ macro_rules! kernel_offsets {
                 Ok(Self {
                     $( $name: lookup(&Field { structure: $structure, path: $path, size: $size })?, )*
                     casts: None,
+                    options: OptionBits::default(),
                 })
             }
         }
@@ -80,6 +106,10 @@ kernel_offsets! {
     rcvlowat: "sock"."sk_rcvlowat", 4;
     /// RCV_SHUTDOWN and SEND_SHUTDOWN bits.
     shutdown: "sock"."sk_shutdown", 1;
+    /// Socket options, a bit each; see [`OptionBits`].
+    sk_flags: "sock"."__sk_common.skc_flags", 8;
+    /// SO_PEEK_OFF, or -1.
+    peek_off: "sock"."sk_peek_off", 4;
     /// The `struct socket`, null before accept(2).
     socket: "sock"."sk_socket", 8;
     /// The `sk_psock`, with flags in the low bits.

@@ -8,7 +8,7 @@ use super::ctx::{self, sk_msg};
 use super::emit::{count, count_at, require_enabled, set_flags, storage_get};
 use super::gate::{self, Exits};
 use super::maps::MapRole;
-use super::{Direction, Options, Tier, helper, pairing, storage};
+use super::{Direction, Options, Readers, Tier, helper, pairing, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, Program, Size};
 
@@ -63,16 +63,23 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     a.mov(R0, ctx::SK_PASS);
     a.exit();
 
-    let passed = a.label("passed");
+    let [passed, counted] = ["passed", "passed_by_policy"].map(|name| a.label(name));
     for (label, counter) in exits.into_list() {
         a.bind(label);
         a.mov(R9, i32::from(counter.offset()));
-        a.goto(passed);
+        // What always takes the stack that way is in nobody's way.
+        a.goto(if counter == Counter::PassDirection { counted } else { passed });
     }
     a.bind(passed);
-    if options.tier == Tier::Sticky {
-        set_flags(a, storage::PASSED);
+    match (&options.tier, options.readers) {
+        (Tier::Sticky, _) => set_flags(a, storage::PASSED),
+        (Tier::Gated(_), Readers::Any) => {
+            a.comment("a reader may now sleep in the call that reads this from the stack");
+            set_flags(a, storage::LEAVING);
+        }
+        (Tier::Gated(_), Readers::NonBlocking) => {}
     }
+    a.bind(counted);
     a.load(Size::W, R8, R6, sk_msg::SIZE);
     count_at(a, R9, 1);
     count(a, Counter::PassedBytes, R8);

@@ -5,7 +5,7 @@
 use super::counters::Counter;
 use super::ctx::sock_ops;
 use super::emit::{SLOTS_END, count, map_delete, number_of, require_enabled, storage_get};
-use super::gate::file_is_nonblocking;
+use super::ends::file_is_nonblocking;
 use super::kernel::Object;
 use super::maps::MapRole;
 use super::policy::{self, Side};
@@ -52,7 +52,7 @@ fn active_established(a: &mut Asm, options: &Options, out: Label) {
         let (blocking, nonblocking) = (a.label("active_blocking"), a.label("active_nonblocking"));
         number_of(a, R9, R8, out);
         offsets.open(a, R9, Object::Sock);
-        file_is_nonblocking(a, offsets, R9, out, blocking, out);
+        file_is_nonblocking(a, offsets, R9, "nonblocking", [out, blocking, out]);
         a.goto(nonblocking);
         a.bind(blocking);
         count(a, Counter::Blocking, 1);

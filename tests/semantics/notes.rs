@@ -24,7 +24,7 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ),
     ("MSG_WAITALL", "Redirected bytes are given out as they come; opt out blocking readers, as the default does."),
     (
-        "MSG_WAITALL, first half by the stack",
+        "MSG_WAITALL, first half before accept",
         "The call comes back short instead of waiting; nothing is lost and it does not hang. The default leaves blocking readers alone.",
     ),
     (
@@ -35,10 +35,7 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
         "MSG_OOB",
         "The urgent byte arrives as an ordinary one when it is redirected; opt out programs that use urgent data.",
     ),
-    ("SO_OOBINLINE", "The urgent mark is lost when the byte is redirected; opt out programs that use urgent data."),
-    ("SO_PEEK_OFF", "The offset is ignored for redirected bytes; opt out programs that use it."),
     ("TCP_INQ", "Redirected bytes come without the control message; use FIONREAD."),
-    ("SO_TIMESTAMP", "Redirected bytes have no receive time; opt out programs that need it."),
     (
         "SO_RCVLOWAT set while bytes wait",
         "Bytes redirected before the option was set are readable regardless of it; set it before data can come.",
@@ -53,7 +50,15 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ),
     (
         "O_NONBLOCK cleared later, then own shutdown(SHUT_WR) while blocked",
-        "Whether a file blocks is looked at until the first redirected message; opt out programs that switch a socket to blocking later.",
+        "The change is noticed at the next message of either end, and the pair leaves; what happens before that message meets a socket in a sockhash.",
+    ),
+    (
+        "O_NONBLOCK cleared later, then MSG_WAITALL",
+        "The default notices at the next message, and the stack carries it; with any reader the call comes back short, and does not hang.",
+    ),
+    (
+        "epoll, edge: the same with 3.03 MiB unread",
+        "Bytes by the stack that arrive behind 3 MiB (or 2048 messages) of unread redirected ones have no event of their own when those have been read, until more comes; level-triggered readers, and those that read until EAGAIN, see them.",
     ),
     (
         "two threads blocked in recv",
@@ -93,10 +98,6 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     (
         "splice from the socket, 1 MiB",
         "splice(2) takes the stack's bytes and passes over redirected ones before them, so the stream is corrupted; opt out programs that splice from sockets.",
-    ),
-    (
-        "MSG_ZEROCOPY and its notification",
-        "Sends of a socket in a sockhash are copied and no notification comes; opt out programs that use MSG_ZEROCOPY.",
     ),
     ("TCP_INFO byte counts", "Redirected bytes are not counted; use the application's own counts or sidestep's."),
     (

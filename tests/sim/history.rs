@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use sidestep::agent::{map_loads, map_specs, simulated_offsets};
 use sidestep::asm;
 use sidestep::dataplane::{
-    self, Casts, Config, DataPlane, KernelOffsets, MapRole, Options, Pairing, Policy, Readers, Tier,
+    self, Casts, Config, DataPlane, KernelOffsets, MapRole, OptionBits, Options, Pairing, Policy, Readers, Tier,
 };
 use sidestep::verifier_sim::interp::{Machine, Program};
-use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, SocketId, World, btf_id};
+use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, Socket, SocketId, World, btf_id};
 use sidestep::verifier_sim::spec::map_type;
 
 /// Bounds so small that histories run into them.
@@ -25,10 +25,13 @@ const LEAVING: u8 = 1;
 /// The programs of the gated tier, which read kernel memory by helper calls, or by direct loads.
 pub(crate) fn gated(pairing: Pairing, direct: bool) -> DataPlane {
     let casts = direct.then(|| Casts::resolve(btf_id).unwrap());
-    let tier = Tier::Gated(KernelOffsets { casts, ..simulated_offsets().unwrap() });
+    let tier = Tier::Gated(KernelOffsets { casts, options: OPTIONS, ..simulated_offsets().unwrap() });
     let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     dataplane::build(options).unwrap()
 }
+
+/// Bits of options that keep the sender's and the receiver's bytes on the stack.
+const OPTIONS: OptionBits = OptionBits { sender: 1 << 21, receiver: 1 << 2 | 1 << 11 };
 
 /// One step of a history. Numbers choose among the sockets there are.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +44,12 @@ pub(crate) enum Op {
     Deliver(u8),
     Ack(u8),
     Recv(u8, u16),
+    RecvAll(u8, u16),
     StepRecv(u8),
     Close(u8),
     RcvLowAt(u8, u8),
     NonBlocking(u8, bool),
+    Options(u8, u64, i32),
     ShutdownRead(u8),
     Switch(bool),
     Evict,
@@ -69,6 +74,23 @@ pub(crate) struct Connect {
     isn: (u32, u32),
 }
 
+impl Connect {
+    /// Two non-blocking sockets of one namespace, with nothing between them.
+    pub(crate) fn plain() -> Self {
+        Self {
+            same_namespace: true,
+            client_port: 0,
+            redirect: false,
+            client_in_cgroup: true,
+            server_in_cgroup: true,
+            client_nonblocking: true,
+            server_nonblocking: true,
+            rewritten: false,
+            isn: (1000, 2000),
+        }
+    }
+}
+
 fn connect() -> impl Strategy<Value = Op> {
     let mostly = || prop::bool::weighted(0.9);
     let flags =
@@ -88,6 +110,11 @@ fn connect() -> impl Strategy<Value = Op> {
     })
 }
 
+/// None, one that matters at one end, one that matters nowhere.
+fn options() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => Just(0), 1 => Just(1 << 21), 1 => Just(1 << 2), 1 => Just(1 << 11), 1 => Just(1 << 3 | 1 << 40)]
+}
+
 /// A step of connections that there are.
 fn op() -> impl Strategy<Value = Op> {
     let socket = 0..8_u8;
@@ -102,10 +129,13 @@ fn op() -> impl Strategy<Value = Op> {
         // Late, since all that may happen between a message and its acknowledgement is of interest.
         6 => socket.clone().prop_map(Op::Ack),
         20 => (socket.clone(), wanted).prop_map(|(socket, len)| Op::Recv(socket, len)),
+        2 => (socket.clone(), size()).prop_map(|(socket, len)| Op::RecvAll(socket, len)),
         30 => socket.clone().prop_map(Op::StepRecv),
         1 => socket.clone().prop_map(Op::Close),
         1 => (socket.clone(), 1..3_u8).prop_map(|(socket, bytes)| Op::RcvLowAt(socket, bytes)),
         6 => (socket.clone(), any::<bool>()).prop_map(|(socket, set)| Op::NonBlocking(socket, set)),
+        2 => (socket.clone(), options(), prop_oneof![9 => Just(-1), 1 => Just(0)])
+            .prop_map(|(socket, bits, peek_off)| Op::Options(socket, bits, peek_off)),
         1 => socket.prop_map(Op::ShutdownRead),
         1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
         1 => Just(Op::Evict),
@@ -146,7 +176,9 @@ pub(crate) struct Simulation {
     expected: BTreeMap<SocketId, (SocketId, u32)>,
     /// By sender: bytes handed over.
     sent: BTreeMap<SocketId, u32>,
-    /// Directions whose two files were O_NONBLOCK when a message was sent: the program looks once and remembers.
+    /// Whether the gate looks at both ends for each message, or once and remembers.
+    looks_each_time: bool,
+    /// Directions whose two ends were as they must be when a message was sent.
     known: BTreeSet<(SocketId, SocketId)>,
     /// Bytes whose sender was told to redirect them.
     pub(crate) redirected: u64,
@@ -166,6 +198,18 @@ pub(crate) struct Insns {
 impl Insns {
     pub(crate) fn of(plane: &DataPlane) -> Self {
         Self { sock_ops: plane.sock_ops.insns().to_vec(), sk_msg: plane.sk_msg.insns().to_vec() }
+    }
+}
+
+/// Why messages may not be redirected between two ends, whatever else they do.
+fn ends_fault(sender: &Socket, receiver: &Socket) -> Option<&'static str> {
+    let options = sender.options() & u64::from(OPTIONS.sender) | receiver.options() & u64::from(OPTIONS.receiver);
+    if !receiver.is_accepted() || !receiver.is_nonblocking() || !sender.is_nonblocking() {
+        Some("and not both files are O_NONBLOCK")
+    } else if options != 0 || receiver.peek_off() >= 0 {
+        Some("in spite of a socket option")
+    } else {
+        None
     }
 }
 
@@ -193,6 +237,7 @@ impl Simulation {
             bounds,
             expected: BTreeMap::new(),
             sent: BTreeMap::new(),
+            looks_each_time: matches!(plane.options.tier, Tier::Gated(KernelOffsets { casts: Some(_), .. })),
             known: BTreeSet::new(),
             redirected: 0,
         }
@@ -269,9 +314,10 @@ impl Simulation {
         if to != sender.peer() || target.is_closed() {
             return broken("which is not its peer");
         }
-        let readers_ok = target.is_accepted() && target.is_nonblocking() && sender.is_nonblocking();
-        if !readers_ok && !self.known.contains(&(from, to)) {
-            return broken("and not both files are known to be O_NONBLOCK");
+        if let Some(fault) = ends_fault(sender, target)
+            && (self.looks_each_time || !self.known.contains(&(from, to)))
+        {
+            return broken(fault);
         }
         if target.rcvlowat() > 1 || target.shutdown_bits() & 1 != 0 {
             return broken("which wants several bytes at once, or none");
@@ -310,10 +356,12 @@ impl Simulation {
         | Op::Deliver(number)
         | Op::Ack(number)
         | Op::Recv(number, _)
+        | Op::RecvAll(number, _)
         | Op::StepRecv(number)
         | Op::Close(number)
         | Op::RcvLowAt(number, _)
         | Op::NonBlocking(number, _)
+        | Op::Options(number, ..)
         | Op::ShutdownRead(number)) = op
         else {
             return Ok(());
@@ -327,9 +375,7 @@ impl Simulation {
                 let carried_before = world.socket(id).and_then(|socket| socket.redirecting_to());
                 if let Some((sender, peer)) =
                     world.socket(id).and_then(|socket| Some((socket, world.socket(socket.peer())?)))
-                    && sender.is_nonblocking()
-                    && peer.is_nonblocking()
-                    && peer.is_accepted()
+                    && ends_fault(sender, peer).is_none()
                 {
                     self.known.insert((id, sender.peer()));
                 }
@@ -345,6 +391,7 @@ impl Simulation {
             Op::Deliver(_) => world.deliver(id)?,
             Op::Ack(_) => world.deliver_ack(id)?,
             Op::Recv(_, want) => world.recv(id, want.into()),
+            Op::RecvAll(_, want) => world.recv_all(id, want.into()),
             Op::StepRecv(_) => {
                 let chunk = world.step_recv(id)?;
                 self.received(id, chunk)?;
@@ -352,9 +399,23 @@ impl Simulation {
             Op::Close(_) => world.close(id),
             Op::RcvLowAt(_, bytes) => world.set_rcvlowat(id, bytes.into()),
             Op::NonBlocking(_, set) => world.set_nonblocking(id, set),
+            Op::Options(_, options, peek_off) => world.set_options(id, options, peek_off),
             Op::ShutdownRead(_) => world.shutdown_read(id),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A reader that sleeps for more may not be passed by.
+    fn wake(&mut self, id: SocketId) -> Result<(), Broken> {
+        let Some(socket) = self.world.socket(id) else { return Ok(()) };
+        if !self.world.is_asleep(id) || self.world.is_sending(socket.peer()) {
+            return Ok(());
+        }
+        if socket.redirected_waiting().0 > 0 {
+            return Err(Broken(format!("socket {id} sleeps in recvmsg while redirected bytes wait")));
+        }
+        self.world.interrupt(id);
         Ok(())
     }
 
@@ -369,6 +430,7 @@ impl Simulation {
                 self.world.finish_send(id)?;
                 self.world.deliver(id)?;
                 self.world.deliver_ack(id)?;
+                self.wake(id)?;
                 if !self.world.is_reading(id) && self.world.socket(id).is_some_and(|socket| socket.has_unread()) {
                     busy = true;
                     self.world.recv(id, u32::MAX);

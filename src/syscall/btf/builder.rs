@@ -66,6 +66,12 @@ impl BtfBuilder {
         self.add(name, Kind::Struct, members.len() as u32 | 1 << 31, bytes, &words)
     }
 
+    /// An enum of 4 bytes; its parts are name and value.
+    pub fn enumeration(&mut self, name: &str, values: &[(&str, u32)]) -> u32 {
+        let words: Vec<u32> = values.iter().flat_map(|&(part, value)| [self.string(part), value]).collect();
+        self.add(name, Kind::Enum, values.len() as u32, 4, &words)
+    }
+
     /// A function's signature; parameters are name and type.
     pub fn func_proto(&mut self, returns: u32, parameters: &[(&str, u32)]) -> u32 {
         let words: Vec<u32> =

@@ -200,6 +200,15 @@ impl Btf {
         })
     }
 
+    /// The value of `name` in the enum `of`, whose values are 32 bits wide.
+    pub fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
+        let head = self.head(self.by_name(Kind::Enum, of)?)?;
+        // struct btf_enum: the name and the value.
+        let mut places = (0..head.vlen).map(|index| head.start + HEAD + index * 8);
+        let found = places.find(|&at| self.word(at).is_some_and(|offset| self.is_string(offset, name.as_bytes())))?;
+        self.word(found + 4)
+    }
+
     fn head_at(&self, start: usize) -> Option<Head> {
         let info = self.word(start + 4)?;
         Some(Head {
@@ -250,13 +259,17 @@ mod tests {
         builder.structure("pair", 24, &[("both", array, 0)]);
         let proto = builder.func_proto(int, &[("argument", int)]);
         builder.func("work", proto);
+        builder.enumeration("colour", &[("RED", 0), ("BLUE", 7)]);
         builder.finish()
     }
 
     #[test]
     fn finds_types_by_kind_and_name() {
         let btf = Btf::parse(sample()).unwrap();
-        assert_eq!(btf.type_count(), 6);
+        assert_eq!(btf.type_count(), 7);
+        assert_eq!(btf.enumerator("colour", "BLUE"), Some(7));
+        assert_eq!(btf.enumerator("colour", "BLU"), None);
+        assert_eq!(btf.enumerator("pair", "BLUE"), None);
         assert_eq!(btf.struct_by_name("pair"), Some(4));
         assert_eq!(btf.func_by_name("work"), Some(6));
         assert_eq!(btf.func_by_name("pair"), None);
@@ -264,7 +277,7 @@ mod tests {
         assert_eq!(btf.struct_by_name("pairs"), None);
         assert_eq!(btf.name(4).as_deref(), Some("pair"));
         assert_eq!(btf.kind(5), Some(Kind::FuncProto));
-        assert_eq!((btf.kind(0), btf.kind(7)), (None, None));
+        assert_eq!((btf.kind(0), btf.kind(8)), (None, None));
         assert_eq!(btf.size_of(4), Some(24));
         assert_eq!(btf.size_of(3), Some(24));
         assert_eq!(btf.target(3), Some(1));
@@ -285,7 +298,7 @@ mod tests {
                     for id in 0..=btf.type_count() + 1 {
                         let _ = (btf.name(id), btf.kind(id), btf.size_of(id), btf.target(id), btf.resolve(id));
                     }
-                    let _ = btf.offset_of("pair", "both");
+                    let _ = (btf.offset_of("pair", "both"), btf.enumerator("colour", "BLUE"));
                 }
             }
         }

@@ -10,6 +10,8 @@ pub(super) const WRITE_SEQ: usize = 0x2e4;
 pub(super) const LOCK_OWNED: usize = 0x09c;
 pub(super) const RCVLOWAT: usize = 0x0a8;
 pub(super) const SHUTDOWN: usize = 0x211;
+pub(super) const SK_FLAGS: usize = 0x060;
+pub(super) const PEEK_OFF: usize = 0x0b4;
 pub(super) const SOCKET: usize = 0x220;
 pub(super) const USER_DATA: usize = 0x1f8;
 pub(super) const FILE: usize = 0x018;
@@ -25,6 +27,8 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("sock", "sk_lock.owned") => LOCK_OWNED,
         ("sock", "sk_rcvlowat") => RCVLOWAT,
         ("sock", "sk_shutdown") => SHUTDOWN,
+        ("sock", "__sk_common.skc_flags") => SK_FLAGS,
+        ("sock", "sk_peek_off") => PEEK_OFF,
         ("sock", "sk_socket") => SOCKET,
         ("sock", "sk_user_data") => USER_DATA,
         ("socket", "file") => FILE,

@@ -115,6 +115,8 @@ impl World {
             copied_seq: rcv_nxt,
             rcvlowat: 1,
             shutdown: 0,
+            options: 0,
+            peek_off: -1,
             owned: false,
             sent: 0,
             wire: VecDeque::new(),
@@ -171,6 +173,14 @@ impl World {
     pub fn set_rcvlowat(&mut self, id: SocketId, bytes: u32) {
         if let Some(socket) = self.get(id) {
             socket.rcvlowat = bytes;
+        }
+    }
+
+    /// setsockopt(2) of options that are bits, and of SO_PEEK_OFF.
+    pub fn set_options(&mut self, id: SocketId, options: u64, peek_off: i32) {
+        if let Some(socket) = self.get(id) {
+            socket.options = options;
+            socket.peek_off = peek_off;
         }
     }
 

@@ -91,6 +91,9 @@ pub(super) struct Reading {
     /// Through the stack (`tcp_recvmsg`), or the queue of redirected messages.
     pub(super) stack: bool,
     pub(super) locked: bool,
+    /// It blocks until it has all it wants (MSG_WAITALL), and sleeps for more of the stack's bytes.
+    pub(super) waits_for_all: bool,
+    pub(super) asleep: bool,
     pub(super) left: u32,
     pub(super) copied: u32,
 }
@@ -112,6 +115,8 @@ pub struct Socket {
     pub(super) copied_seq: u32,
     pub(super) rcvlowat: u32,
     pub(super) shutdown: u8,
+    pub(super) options: u64,
+    pub(super) peek_off: i32,
     pub(super) owned: bool,
     /// Bytes taken from the application.
     pub(super) sent: u32,
@@ -160,6 +165,16 @@ impl Socket {
         self.shutdown
     }
 
+    /// Socket options, a bit each.
+    pub fn options(&self) -> u64 {
+        self.options
+    }
+
+    /// SO_PEEK_OFF, or -1.
+    pub fn peek_off(&self) -> i32 {
+        self.peek_off
+    }
+
     /// Whether it is a member of a socket map.
     pub fn is_member(&self) -> bool {
         self.psock.is_some()
@@ -196,6 +211,8 @@ impl Socket {
         put(sk, layout::LOCK_OWNED, &u32::from(self.owned).to_le_bytes());
         put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
+        put(sk, layout::SK_FLAGS, &self.options.to_le_bytes());
+        put(sk, layout::PEEK_OFF, &self.peek_off.to_le_bytes());
         put(sk, layout::SOCKET, &(if self.accepted { socket.address() } else { 0 }).to_le_bytes());
         put(sk, layout::USER_DATA, &user_data.to_le_bytes());
         put(machine.memory.bytes_mut(socket), layout::FILE, &file.address().to_le_bytes());

@@ -136,6 +136,15 @@ impl World {
 
     /// A thread calls recvmsg for up to `want` bytes and decides which queue it reads. [`World::step_recv`] goes on.
     pub fn recv(&mut self, id: SocketId, want: u32) {
+        self.begin_recv(id, want, false);
+    }
+
+    /// The same with MSG_WAITALL, which matters to a socket that blocks.
+    pub fn recv_all(&mut self, id: SocketId, want: u32) {
+        self.begin_recv(id, want, true);
+    }
+
+    fn begin_recv(&mut self, id: SocketId, want: u32, all: bool) {
         let Some(socket) = self.get(id) else { return };
         if socket.closed || socket.reading.is_some() || !socket.accepted || want == 0 {
             return;
@@ -143,7 +152,8 @@ impl World {
         // `tcp_bpf_recvmsg`: the stack if only the stack has bytes, else the redirected messages.
         let member = socket.psock.is_some();
         let stack = !member || (!socket.receive_queue.is_empty() && socket.redirected_waiting().0 == 0);
-        socket.reading = Some(Reading { stack, locked: false, left: want, copied: 0 });
+        let waits_for_all = all && !socket.end.nonblocking;
+        socket.reading = Some(Reading { stack, locked: false, waits_for_all, asleep: false, left: want, copied: 0 });
         if member && !stack {
             self.sockets.link(&mut self.machine, id);
         }
@@ -154,9 +164,10 @@ impl World {
         let Some(socket) = self.get(id) else { return Ok(None) };
         let Some(mut reading) = socket.reading else { return Ok(None) };
         if !reading.locked {
-            if !socket.owned {
+            // `sk_wait_data`: only the stack's bytes end its sleep.
+            if !socket.owned && (!reading.asleep || !socket.receive_queue.is_empty()) {
                 socket.owned = true;
-                socket.reading = Some(Reading { locked: true, ..reading });
+                socket.reading = Some(Reading { locked: true, asleep: false, ..reading });
             }
             return Ok(None);
         }
@@ -191,13 +202,34 @@ impl World {
             return Ok(None);
         }
         self.release(id)?;
-        if let Some(socket) = self.get(id) {
-            socket.reading = None;
+        if reading.stack && reading.waits_for_all && reading.copied > 0 && reading.left > 0 {
+            if let Some(socket) = self.get(id) {
+                socket.reading = Some(Reading { locked: false, asleep: true, ..reading });
+            }
+            return Ok(None);
         }
+        self.end_recv(id);
+        Ok(None)
+    }
+
+    fn end_recv(&mut self, id: SocketId) {
+        let Some(reading) = self.get(id).and_then(|socket| socket.reading.take()) else { return };
         if !reading.stack {
             self.sockets.unlink(id);
         }
-        Ok(None)
+    }
+
+    /// Whether a thread sleeps inside recvmsg for more bytes of the stack.
+    pub fn is_asleep(&self, id: SocketId) -> bool {
+        let reading = self.socket(id).and_then(|socket| socket.reading.map(|reading| (socket, reading)));
+        reading.is_some_and(|(socket, reading)| reading.asleep && socket.receive_queue.is_empty())
+    }
+
+    /// A signal ends that sleep.
+    pub fn interrupt(&mut self, id: SocketId) {
+        if self.is_asleep(id) {
+            self.end_recv(id);
+        }
     }
 
     /// Whether a thread is inside recvmsg.

@@ -2,7 +2,7 @@
 
 use super::{Case, case};
 use crate::log::{Log, content};
-use crate::socket::{Listener, Modes, Pair, SOON, WHILE, pattern, settle, start};
+use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, settle, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -22,7 +22,12 @@ pub(super) const CASES: &[Case] = &[
     case("MSG_ERRQUEUE when empty", error_queue),
     case("bytes before accept, then after", before_accept),
     case("MSG_WAITALL", wait_all),
-    case("MSG_WAITALL, first half by the stack", wait_all_switch),
+    case("MSG_WAITALL, first half before accept", |log, modes| wait_all_switch(log, modes, Listener::new())),
+    // The first bytes make the connection established at the server: they always take the stack.
+    case("MSG_WAITALL, first half by the stack", |log, modes| {
+        let defers = |socket: Sock| assert_eq!(socket.set(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 5), Ok(0));
+        wait_all_switch(log, modes, Listener::with(0, defers));
+    }),
     case("SO_RCVLOWAT", low_water),
     case("SO_RCVLOWAT set while bytes wait", low_water_late),
 ];
@@ -250,11 +255,10 @@ fn wait_all(log: Log, modes: Modes) {
     log.received("the rest", server.recv_all(left), &data[100 - left..]);
 }
 
-fn wait_all_switch(log: Log, modes: Modes) {
-    let listener = Listener::new();
+fn wait_all_switch(log: Log, modes: Modes, listener: Listener) {
     let client = modes.connect(listener);
     let data = pattern(150);
-    // Unaccepted, so these take the stack; the reader sleeps inside tcp_recvmsg with them.
+    // Where these take the stack, the reader sleeps inside tcp_recvmsg with them.
     log.call("send", client.send(&data[..50], 0));
     let server = modes.accept(listener);
     let reader = start(move || server.recv_wait_flags(150, libc::MSG_WAITALL));

@@ -13,7 +13,11 @@ pub(super) const CASES: &[Case] = &[
     case("epoll, level", epoll_level),
     case("epoll, edge: queued before ADD", edge_queued),
     case("epoll, edge: an event for each arrival", edge_arrivals),
-    case("epoll, edge: a short read means drained", short_reads),
+    case("epoll, edge: a short read means drained", |log, modes| short_reads(log, modes, 20_000, 500)),
+    // The most that goes past the stack, and behind it what fits the receiver's first window.
+    case("epoll, edge: the same with 3.03 MiB unread", |log, modes| {
+        short_reads(log, modes, (3 << 20) + 32_768, 10_001)
+    }),
     case("epoll, one shot", one_shot),
     case("epoll wakes a waiting thread", |log, modes| {
         wakes(log, modes, |s| Epoll::new().add(s.0, libc::EPOLLIN | libc::EPOLLET).wait(SOON))
@@ -114,14 +118,13 @@ fn edge_arrivals(log: Log, modes: Modes) {
 }
 
 /// As epoll(7) allows, and nginx and tokio do: after a read of less than was asked for, wait for the next event.
-fn short_reads(log: Log, modes: Modes) {
+fn short_reads(log: Log, modes: Modes, length: usize, part: usize) {
     let Pair { client, server } = modes.pair();
     let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET);
-    let data = pattern(20_000);
-    for part in data.chunks(500) {
-        client.send_all(part).unwrap();
-    }
-    settle();
+    let data = pattern(length);
+    let copy = data.clone();
+    let _writer = start(move || copy.chunks(part).try_for_each(|part| client.send_all(part).map(|_| ())));
+    std::thread::sleep(WHILE);
     let (mut got, mut stalled) = (0, false);
     while got < data.len() && !stalled {
         stalled = epoll.wait(SOON / 5) == Ok(0);

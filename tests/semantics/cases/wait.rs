@@ -14,6 +14,7 @@ pub(super) const CASES: &[Case] = &[
     case("own shutdown(SHUT_WR) while blocked in recv", |log, modes| own_shutdown(log, modes, libc::SHUT_WR)),
     case("own shutdown(SHUT_RD) while blocked in recv", |log, modes| own_shutdown(log, modes, libc::SHUT_RD)),
     case("O_NONBLOCK cleared later, then own shutdown(SHUT_WR) while blocked", cleared_later),
+    case("O_NONBLOCK cleared later, then MSG_WAITALL", cleared_then_all),
     case("two threads blocked in recv", two_readers),
 ];
 
@@ -80,6 +81,23 @@ fn cleared_later(log: Log, modes: Modes) {
     settle();
     log.call("send", client.send(&data, 0));
     log.received("recv", reader.within(SOON).unwrap(), &data);
+}
+
+fn cleared_then_all(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let data = pattern(150);
+    log.call("send", client.send(&data, 0));
+    log.received("recv", server.recv_wait(200), &data);
+    server.set_nonblocking(false);
+    let reader = start(move || server.recv(150, libc::MSG_WAITALL));
+    for part in data.chunks(50) {
+        log.call("send", client.send(part, 0));
+        settle();
+    }
+    let Some(first) = reader.within(SOON) else { return log.say("recv: never woken") };
+    let length = first.as_ref().map_or(0, Vec::len);
+    log.received("recv", first, &data);
+    log.received("the rest", server.recv_all(150 - length), &data[length..]);
 }
 
 fn two_readers(log: Log, modes: Modes) {
