@@ -145,7 +145,8 @@ impl Held {
     fn faults(&self) -> Result<Vec<String>, Error> {
         Ok(match self {
             Self::Unpinned(acceleration) => acceleration.faults()?.iter().map(ToString::to_string).collect(),
-            Self::Pinned(instance, _) => instance.problems()?,
+            // Nothing that cannot be looked at just now ends the acceleration.
+            Self::Pinned(instance, _) => instance.problems().unwrap_or_else(|error| vec![error.to_string()]),
         })
     }
 
@@ -204,10 +205,11 @@ fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write
 }
 
 /// One line: every counter that is not zero, and what was added since `before`.
-fn print(now: &Snapshot, before: Option<&Snapshot>, out: &mut dyn Write) -> Result<(), Error> {
+fn print(now: &Snapshot, before: Option<&Snapshot>, out: &mut dyn Write) -> std::io::Result<()> {
     for (counter, value) in now.iter().filter(|(_, value)| *value > 0) {
         write!(out, "{} {value}", counter.name())?;
-        match before.map(|before| value - before.get(counter)) {
+        // After an upgrade to other maps the counters begin anew.
+        match before.and_then(|before| value.checked_sub(before.get(counter))) {
             Some(added) if added > 0 => write!(out, " (+{added})  ")?,
             _ => write!(out, "  ")?,
         }
@@ -218,5 +220,5 @@ fn print(now: &Snapshot, before: Option<&Snapshot>, out: &mut dyn Write) -> Resu
     if now.get(Counter::MapRefused) > 0 {
         write!(out, "(refused sockets stay plain TCP)  ")?;
     }
-    Ok(writeln!(out)?)
+    writeln!(out)
 }

@@ -1,6 +1,6 @@
 //! `sidestep status`: what is attached, and whether exactly that is in the kernel.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use lexopt::Arg;
@@ -50,7 +50,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     Ok(if status.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> Result<(), Error> {
+fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> io::Result<()> {
     match pins {
         None => writeln!(out, "nothing is pinned: no bpf file system is on /sys/fs/bpf")?,
         Some(pins) if status.instances.is_empty() => writeln!(out, "nothing is pinned in {}", pins.root().display())?,
@@ -75,7 +75,7 @@ fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> Result<()
     Ok(())
 }
 
-fn print_instance(instance: &InstanceStatus, out: &mut dyn Write) -> Result<(), Error> {
+fn print_instance(instance: &InstanceStatus, out: &mut dyn Write) -> io::Result<()> {
     let state = match instance.state {
         State::Attached => "attached",
         State::CgroupGone => "cgroup gone",
@@ -105,7 +105,7 @@ fn print_instance(instance: &InstanceStatus, out: &mut dyn Write) -> Result<(), 
     Ok(())
 }
 
-fn print_generation(generation: &GenerationStatus, out: &mut dyn Write) -> Result<(), Error> {
+fn print_generation(generation: &GenerationStatus, out: &mut dyn Write) -> io::Result<()> {
     let life = if generation.live { "live" } else { "on its way out" };
     let switch = if generation.enabled { "on" } else { "off" };
     writeln!(out, "  {}: {life}, switched {switch}, {} sockets", generation.name, generation.members)?;

@@ -111,13 +111,24 @@ fn an_agent_that_is_killed_is_taken_over_without_touching_a_connection() {
 }
 
 #[test]
-fn a_run_can_leave_everything_attached() {
+fn a_run_sees_an_upgrade_through_and_can_leave_everything_attached() {
     let ground = Ground::new();
     let run = Run::start(&ground, &["--keep", "--bpffs", ground.bpffs().to_str().unwrap()]);
-    let seen = ground.is_right();
+    let mut seen = ground.is_right();
+    let streams = Streams::start(8);
+    streams.carry(1 << 20);
+    // Under the eyes of the agent: the same maps, then others, whose counters begin anew.
+    for flags in [&["--exclude-port", "1"][..], &["--readers", "any"]] {
+        assert!(ground.succeeds("upgrade", flags).contains("replaced"));
+        seen.extend(ground.is_right());
+        std::thread::sleep(Duration::from_millis(1500));
+        streams.carry(1 << 20);
+    }
+    let last = ground.is_right();
     assert!(run.stop().contains("stays attached"));
-    assert_eq!(ground.is_right(), seen);
+    assert_eq!(ground.is_right(), last);
     ground.succeeds("detach", &[]);
+    streams.finish();
     ground.is_gone(&seen);
 }
 

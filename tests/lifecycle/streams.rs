@@ -14,6 +14,11 @@ use sidestep::testbed::{accept, connect, listen};
 /// How long anything may take before it counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Of what long tests do, the part that `SIDESTEP_TEST_SCALE` leaves, for slow machines: 1 is all of it.
+pub(crate) fn scale() -> f64 {
+    std::env::var("SIDESTEP_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0)
+}
+
 /// Period of the content: a prime, so that a shift by any power of two shows.
 const PERIOD: usize = 65_521;
 
@@ -79,8 +84,9 @@ impl Streams {
         Self { stop, carried, writer, reader }
     }
 
-    /// Returns when another `bytes` have arrived.
+    /// Returns when another `bytes` have arrived, or on a slow machine a sixteenth of them.
     pub(crate) fn carry(&self, bytes: u64) {
+        let bytes = if scale() < 1.0 { bytes / 16 } else { bytes };
         let (goal, start) = (self.carried.load(Ordering::Relaxed) + bytes, Instant::now());
         while self.carried.load(Ordering::Relaxed) < goal {
             assert!(start.elapsed() < PATIENCE, "hung: the streams carry nothing any more");
