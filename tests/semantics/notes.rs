@@ -89,15 +89,15 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ("send with a bad address", "send(2) returns 0 instead of EFAULT; only a faulty program can tell."),
     (
         "splice from the socket, data queued",
-        "splice(2) does not see redirected bytes; opt out programs that splice from sockets (HAProxy: no option splice-auto).",
+        "splice(2) does not see redirected bytes; leave programs alone that splice from sockets (HAProxy's option splice-auto): --exclude-cgroup, or --exclude-port with their ports.",
     ),
     (
         "splice from the socket, waits for data",
-        "splice(2) does not see redirected bytes; opt out programs that splice from sockets (HAProxy: no option splice-auto).",
+        "splice(2) does not see redirected bytes; leave programs alone that splice from sockets (HAProxy's option splice-auto): --exclude-cgroup, or --exclude-port with their ports.",
     ),
     (
         "splice from the socket, 1 MiB",
-        "splice(2) takes the stack's bytes and passes over redirected ones before them, so the stream is corrupted; opt out programs that splice from sockets.",
+        "splice(2) takes the stack's bytes and passes over redirected ones before them, so the stream is corrupted; leave programs alone that splice from sockets: --exclude-cgroup, or --exclude-port with their ports.",
     ),
     ("TCP_INFO byte counts", "Redirected bytes are not counted; use the application's own counts or sidestep's."),
     (

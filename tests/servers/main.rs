@@ -1,5 +1,5 @@
-//! Real servers in an accelerated cgroup: nginx, which trusts FIONREAD, and HAProxy in front of it (without
-//! `option splice-auto`, which stalls: see the safety matrix). Needs root, nginx (1.17.5 or later) and haproxy; without them it says so, and fails in CI.
+//! Real servers in an accelerated cgroup: nginx, which trusts FIONREAD, and HAProxy in front of it, without splice(2) and
+//! with it on ports that are left alone. Needs root, nginx (1.17.5 or later) and haproxy; without them it says so, and fails in CI.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
@@ -9,11 +9,11 @@ mod server;
 use std::time::Duration;
 
 use sidestep::agent::{Acceleration, Snapshot, TierChoice, check, choose_tier};
-use sidestep::dataplane::{Counter, Options, Pairing, Policy, Readers};
+use sidestep::dataplane::{Counter, Options, Pairing, Policy, PortRange, Readers};
 use sidestep::syscall::cgroup::{self, Cgroup};
 
 use client::Exchange;
-use server::{Server, installed};
+use server::{Server, free_port, installed};
 
 /// What every server is asked, one after the other on one connection: bytes of request header and body, and of the
 /// response. Headers above 1 KiB do not fit nginx's first buffer, bodies above 16 KiB not its second.
@@ -27,13 +27,12 @@ const EXCHANGES: [Exchange; 6] = [
 ];
 
 /// Runs `work` with this process in a cgroup of its own, and sidestep on it; the counters afterwards.
-fn accelerated(name: &str, work: impl FnOnce()) -> Snapshot {
+fn accelerated(name: &str, policy: Policy, work: impl FnOnce()) -> Snapshot {
     let root = cgroup::find().unwrap().expect("cgroup2 is mounted");
     let home = Cgroup::open(&root).unwrap();
     let group = Cgroup::create(&root.join(format!("sidestep-{name}-{}", std::process::id()))).unwrap();
     let (tier, _) = choose_tier(TierChoice::Auto).unwrap();
-    let options =
-        Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy: Policy::default() };
+    let options = Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy };
     let acceleration = Acceleration::start(&group, options, check::configuration()).unwrap();
     group.enter(0).unwrap();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
@@ -65,8 +64,13 @@ fn servers_answer_every_byte() {
     if !installed(&["nginx", "haproxy"]) {
         return;
     }
-    report("nginx", &accelerated("nginx", nginx_alone));
-    report("haproxy", &accelerated("haproxy", behind_haproxy));
+    report("nginx", &accelerated("nginx", Policy::default(), nginx_alone));
+    report("haproxy", &accelerated("haproxy", Policy::default(), behind_haproxy));
+    // What nginx asks of itself behind them is accelerated.
+    let ports = [free_port(), free_port()];
+    let excluded_ports = ports.map(|port| PortRange { first: port, last: port }).to_vec();
+    let policy = Policy { excluded_ports, ..Policy::default() };
+    report("splicing haproxy", &accelerated("splice", policy, || behind_splicing_haproxy(ports)));
 }
 
 fn nginx_alone() {
@@ -82,4 +86,13 @@ fn behind_haproxy() {
     for _ in 0..20 {
         client::run(haproxy.port, &EXCHANGES);
     }
+}
+
+fn behind_splicing_haproxy([front, back]: [u16; 2]) {
+    let nginx = Server::nginx_on(back);
+    let haproxy = Server::splicing_haproxy(front, nginx.port);
+    for _ in 0..10 {
+        client::run(haproxy.port, &EXCHANGES);
+    }
+    assert!(haproxy.spliced() > 10_000_000, "HAProxy spliced only {} bytes", haproxy.spliced());
 }

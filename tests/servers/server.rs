@@ -1,7 +1,9 @@
 //! Servers from the distribution, with configurations of our own in a folder of our own.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -41,7 +43,11 @@ pub(crate) struct Server {
 impl Server {
     /// Answers /N with N bytes, whatever the method, after it has read the whole body.
     pub(crate) fn nginx() -> Self {
-        let port = free_port();
+        Self::nginx_on(free_port())
+    }
+
+    /// The same on a port that has been chosen.
+    pub(crate) fn nginx_on(port: u16) -> Self {
         let folder = folder("nginx");
         let root = folder.display();
         for exchange in EXCHANGES {
@@ -69,18 +75,40 @@ impl Server {
 
     /// Passes everything on to `upstream`.
     pub(crate) fn haproxy(upstream: u16) -> Self {
-        let port = free_port();
+        Self::haproxy_with(free_port(), upstream, "mode http\n  http-reuse always")
+    }
+
+    /// The same on a port that has been chosen, with its kernel's help: bytes go from socket to socket by splice(2).
+    pub(crate) fn splicing_haproxy(port: u16, upstream: u16) -> Self {
+        let options = ["auto", "request", "response"].map(|which| format!("  option splice-{which}\n")).concat();
+        Self::haproxy_with(port, upstream, &format!("mode tcp\n{options}"))
+    }
+
+    fn haproxy_with(port: u16, upstream: u16, options: &str) -> Self {
         let folder = folder("haproxy");
         let text = format!(
-            "global\n  maxconn 256\n  tune.bufsize 32768\n\
-             defaults\n  mode http\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
-             listen test\n  bind 127.0.0.1:{port}\n  http-reuse always\n  server one 127.0.0.1:{upstream}\n"
+            "global\n  maxconn 256\n  tune.bufsize 32768\n  stats socket {root}/control level admin\n\
+             defaults\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
+             listen test\n  bind 127.0.0.1:{port}\n  {options}\n  server one 127.0.0.1:{upstream}\n",
+            root = folder.display()
         );
         let config = folder.join("haproxy.cfg");
         fs::write(&config, text).unwrap();
         let mut command = Command::new(path("haproxy").unwrap());
         command.arg("-db").arg("-q").arg("-f").arg(&config);
         Self::start(command, folder, port)
+    }
+
+    /// HAProxy's own count of the bytes it has spliced.
+    pub(crate) fn spliced(&self) -> u64 {
+        let mut control = UnixStream::connect(self.folder.join("control")).unwrap();
+        control.write_all(b"show info\n").unwrap();
+        let mut text = String::new();
+        control.read_to_string(&mut text).unwrap();
+        // TotalSplicedBytesOut, which HAProxy 2.6 spells TotalSplicdedBytesOut.
+        let line = text.lines().find(|line| line.starts_with("TotalSplic"));
+        let count = line.and_then(|line| line.split_once(": ")?.1.parse().ok());
+        count.unwrap_or_else(|| panic!("no count of spliced bytes in {text}"))
     }
 
     fn start(mut command: Command, folder: PathBuf, port: u16) -> Self {
@@ -113,6 +141,6 @@ fn folder(name: &str) -> PathBuf {
 }
 
 /// A port nobody listens on now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

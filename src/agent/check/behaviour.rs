@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::finding::{Answer, Finding, Need};
@@ -33,6 +34,9 @@ pub(super) fn all() -> Vec<Finding> {
         Finding::new(FAMILY, Need::Optional, "FIONREAD sees bytes that came by the stack", answer(fionread()))
             .why("nginx, Java and .NET ask how much there is to read, and stall when a member of the sockhash says nothing.")
             .remedy("use a kernel without commit 929e30f93125 or with its mend (6.6.128+, 6.12.75+ and 6.18 have the fault)"),
+        Finding::new(FAMILY, Need::Optional, "splice(2) sees redirected bytes", answer(splice()))
+            .why("HAProxy's `option splice-auto` and its kin read sockets with it, and stall or lose the order of bytes.")
+            .remedy("leave a program alone that splices: --exclude-cgroup with its cgroup, or --exclude-port with its ports"),
     ]
 }
 
@@ -76,6 +80,25 @@ fn fionread() -> Result<Answer, Answer> {
         (0, 7) => Answer::Yes(String::new()),
         (0, seen) => Answer::No(format!("it says {seen} where 7 bytes wait")),
         _ => return Err(Answer::Unknown(format!("ioctl(FIONREAD) failed: {}", std::io::Error::last_os_error()))),
+    })
+}
+
+/// Both are in the sockhash, and the server reads what was redirected into a pipe.
+fn splice() -> Result<Answer, Answer> {
+    let mut pair = Pair::new()?;
+    pair.enrol(CLIENT)?;
+    pair.enrol(SERVER)?;
+    pair.client.write_all(b"sidestep").map_err(|error| Answer::Unknown(format!("cannot send: {error}")))?;
+    let (_end, pipe) = nix::unistd::pipe().map_err(|errno| Answer::Unknown(format!("no pipe: {errno}")))?;
+    pair.server.set_nonblocking(true).map_err(|error| Answer::Unknown(format!("no O_NONBLOCK: {error}")))?;
+    let (from, to) = (pair.server.as_raw_fd(), pipe.as_raw_fd());
+    let no_offset = std::ptr::null_mut();
+    // SAFETY: both offsets are null, so no memory of ours is involved.
+    let moved = unsafe { libc::splice(from, no_offset, to, no_offset, 8, libc::SPLICE_F_NONBLOCK) };
+    Ok(match moved {
+        8 => Answer::Yes(String::new()),
+        0.. => Answer::No(format!("it moved {moved} of 8 bytes")),
+        _ => Answer::No(format!("it fails where 8 bytes wait: {}", Errno::last().desc())),
     })
 }
 
