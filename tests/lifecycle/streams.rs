@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
@@ -159,4 +159,51 @@ fn read_all(servers: &[TcpStream], carried: &AtomicU64) -> Vec<u64> {
         }
     }
     received
+}
+
+/// One quiet connection, to ask whether its messages skip the stack.
+pub(crate) struct Probe {
+    client: TcpStream,
+    server: TcpStream,
+}
+
+impl Probe {
+    pub(crate) fn new() -> Self {
+        let (client, server) = pair(&listener());
+        Self { client, server }
+    }
+
+    /// Sends messages one by one, and says whether some went without a segment. One or another may take the stack at
+    /// any time, when the receiver is in the midst of something.
+    pub(crate) fn is_redirected(&self) -> bool {
+        let messages = 20;
+        let before = segments(&self.client);
+        for number in 0..messages {
+            (&self.client).write_all(&[number; 10]).unwrap();
+            wait(&self.server, PollFlags::POLLIN);
+            let mut bytes = [0; 11];
+            assert_eq!((&self.server).read(&mut bytes).unwrap(), 10);
+            assert_eq!(bytes[..10], [number; 10]);
+        }
+        segments(&self.client) - before < u32::from(messages)
+    }
+}
+
+/// Data segments a socket has sent.
+fn segments(socket: &std::net::TcpStream) -> u32 {
+    // struct tcp_info of include/uapi/linux/tcp.h: tcpi_data_segs_out is at byte 156.
+    let mut info = [0_u8; 192];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: `info` and `length` are live and writable, and `length` says how long `info` is.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert!(answer == 0 && length >= 160);
+    u32::from_ne_bytes([info[156], info[157], info[158], info[159]])
 }
