@@ -1,9 +1,11 @@
 //! sidestep comes and goes while load runs: no request fails.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
+use serde_json::Value;
 use sidestep::dataplane::{Counter, Pairing};
 
 use crate::load::{Client, Load};
@@ -57,4 +59,52 @@ fn comes_and_goes(kind: Kind) {
 fn no_request_fails_while_sidestep_comes_and_goes() {
     comes_and_goes(Kind::Http);
     comes_and_goes(Kind::Haproxy);
+}
+
+/// What a command of the binary says, with its pins in the mesh's own bpf file system.
+fn sidestep(mesh: &Mesh, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+    let output = command.args(arguments).arg("--bpffs").arg(mesh.folder().join("bpffs")).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// Messages that the live programs have redirected.
+fn redirected(mesh: &Mesh) -> u64 {
+    let status: Value = serde_json::from_str(&sidestep(mesh, &["status", "--json"])).unwrap();
+    let generations = status["instances"][0]["generations"].as_array().unwrap();
+    let live = generations.iter().find(|generation| generation["live"] == true).unwrap();
+    let counters = live["counters"].as_array().unwrap();
+    let counter = counters.iter().find(|counter| counter[0] == Counter::RedirectedMessages.name());
+    counter.map_or(0, |counter| counter[1].as_u64().unwrap())
+}
+
+#[test]
+fn no_request_fails_while_sidestep_is_attached_upgraded_and_detached() {
+    let Some(mesh) = up(Kind::Http, &[]) else { return };
+    let group = mesh.cgroup().path().to_str().unwrap().to_owned();
+    let mut seen = Vec::new();
+    let answers = under_load(&mesh, Kind::Http, || {
+        for (verb, flags, answer) in [
+            ("attach", &[][..], "attached"),
+            ("upgrade", &["--readers", "any"], "programs replaced"),
+            ("upgrade", &["--pairing", "four-tuple"], "maps and programs replaced"),
+            ("upgrade", &["--pairing", "sequence"], "maps and programs replaced"),
+            ("detach", &[], "detached; nothing is left"),
+            ("attach", &["--pairing", "four-tuple"], "attached"),
+            ("detach", &[], "detached; nothing is left"),
+        ] {
+            let said = sidestep(&mesh, &[&[verb, "--cgroup", group.as_str()], flags].concat());
+            assert!(said.contains(answer), "{verb} {flags:?}: {said}");
+            sleep(Duration::from_millis(300));
+            if verb != "detach" {
+                let before = redirected(&mesh);
+                sleep(Duration::from_millis(200));
+                seen.push((verb, flags, redirected(&mesh) - before));
+            }
+        }
+    });
+    println!("{answers} answers; messages redirected in 200 ms after each: {seen:?}");
+    assert!(answers > 100 && seen.iter().all(|(.., messages)| *messages > 0), "{answers} answers, {seen:?}");
 }
