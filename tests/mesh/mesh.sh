@@ -87,14 +87,15 @@ await() {
     fail "$1 does not listen on port $3; it said: $(tail -n 5 "$state/$1.log")"
 }
 
-# start_envoy POD NETNS EPOCH [FLAG]... starts the Envoy of a pod; later epochs take over from the one before.
+# start_envoy POD NETNS EPOCH starts the Envoy of a pod; later epochs take over from the one before. Draining is the old
+# one's part, by its own flags: it tells everybody who asks to reconnect, for three seconds. The new one ends it after five.
 start_envoy() {
     local pod=$1 netns=$2 epoch=$3 fd
-    shift 3
     # By descriptor: user 1337 may not be allowed to walk to the binary.
     exec {fd}<"$(cat "$state/envoy")"
     in_pod "$netns" "$pod-sidecar" 1337 "/proc/self/fd/$fd" -c "$state/$pod.yaml" --base-id "$(cat "$state/base-id-$pod")" \
-        --restart-epoch "$epoch" --concurrency "$(cat "$state/workers")" --log-level warning "$@"
+        --restart-epoch "$epoch" --concurrency "$(cat "$state/workers")" --log-level warning \
+        --drain-time-s 3 --drain-strategy immediate --parent-shutdown-time-s 5
     exec {fd}<&-
     echo "$epoch" >"$state/epoch-$pod"
 }

@@ -48,7 +48,7 @@ fn no_request_fails_while_envoys_restart_and_drain() {
             let restart = Command::new(scripts().join("hot-restart")).args([NAME, pod.name()]).status().unwrap();
             assert!(restart.success());
         }
-        // The old ones drain for two seconds and end after three.
+        // The old ones drain for three seconds and end after five.
         let deadline = Instant::now() + Duration::from_secs(20);
         sleep(Duration::from_secs(1));
         for pod in Pod::BOTH {
@@ -59,7 +59,7 @@ fn no_request_fails_while_envoys_restart_and_drain() {
                 sleep(Duration::from_millis(100));
             }
         }
-        sleep(Duration::from_secs(3));
+        sleep(Duration::from_secs(5));
         note();
         sleep(Duration::from_millis(300));
         note();
