@@ -1,5 +1,7 @@
 //! What this kernel and this process allow: the tier.
 
+use std::sync::OnceLock;
+
 use super::error::{Doing, Error, Result};
 use crate::asm::{Asm, Reg};
 use crate::dataplane::{Casts, KernelOffsets, LICENSE, OptionBits, Tier};
@@ -48,13 +50,41 @@ fn gated() -> std::result::Result<KernelOffsets, String> {
     kernel_offsets().map_err(|error| error.to_string())
 }
 
-/// Reads the offsets of [`crate::dataplane::FIELDS`] from `/sys/kernel/btf/vmlinux`, and the ids that direct loads need
-/// where the kernel lets our programs use them.
+/// The offsets of [`crate::dataplane::FIELDS`] from `/sys/kernel/btf/vmlinux`, and the ids that direct loads need where
+/// the kernel lets our programs use them.
 pub fn kernel_offsets() -> Result<KernelOffsets> {
+    kernel_types().map(|types| types.offsets)
+}
+
+/// The BTF id of the iterator the drain attaches to (`DEFINE_BPF_ITER_FUNC(sockmap, ...)`, net/core/sock_map.c).
+pub(super) fn iter_sockmap_id() -> Result<u32> {
+    Ok(kernel_types()?.iter_sockmap.ok_or(syscall::Error::Missing {
+        what: "the iterator bpf_iter_sockmap".into(),
+        remedy: "it needs Linux 5.10 or later with CONFIG_BPF_SYSCALL and CONFIG_NET_SOCK_MSG",
+    })?)
+}
+
+/// What we want to know of the kernel's types.
+#[derive(Clone, Copy)]
+struct KernelTypes {
+    offsets: KernelOffsets,
+    iter_sockmap: Option<u32>,
+}
+
+/// Reads them once: the file has megabytes, and when they are allocated a second time the C library keeps them.
+fn kernel_types() -> Result<KernelTypes> {
+    static KNOWN: OnceLock<KernelTypes> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
     let btf = Btf::vmlinux().doing("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
-    Ok(KernelOffsets { casts, options, ..offsets(&btf)? })
+    let types = KernelTypes {
+        offsets: KernelOffsets { casts, options, ..offsets(&btf)? },
+        iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
+    };
+    Ok(*KNOWN.get_or_init(|| types))
 }
 
 /// Whether a program of ours may cast and load: a kernel that has the function still refuses it without a compiler for

@@ -3,12 +3,11 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{Doing, Result};
+use super::kernel::iter_sockmap_id;
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
 use crate::syscall::btf::StorageBtf;
-use crate::syscall::{
-    AttachType, Btf, Map, MapFlags, MapSpec, MapType, ProgSpec, ProgType, Program, UpdateFlags, memlock,
-};
+use crate::syscall::{AttachType, Map, MapFlags, MapSpec, MapType, ProgSpec, ProgType, Program, UpdateFlags, memlock};
 
 /// The loaded maps and programs. Dropping it frees them, unless something is attached or pinned.
 #[derive(Debug)]
@@ -110,13 +109,4 @@ pub(super) fn create(def: &MapDef) -> Result<Map> {
         return Ok(Map::create(&spec.btf(btf.for_map()))?);
     }
     Ok(Map::create(&spec)?)
-}
-
-/// The BTF id of the iterator the drain attaches to (`DEFINE_BPF_ITER_FUNC(sockmap, ...)`, net/core/sock_map.c).
-fn iter_sockmap_id() -> Result<u32> {
-    let btf = Btf::vmlinux().doing("read the kernel's BTF")?;
-    Ok(btf.func_by_name("bpf_iter_sockmap").ok_or(crate::syscall::Error::Missing {
-        what: "the iterator bpf_iter_sockmap".into(),
-        remedy: "it needs Linux 5.10 or later with CONFIG_BPF_SYSCALL and CONFIG_NET_SOCK_MSG",
-    })?)
 }

@@ -97,10 +97,20 @@ fn memlock(fd: i32) -> Result<u64> {
     field(&format!("/proc/self/fdinfo/{fd}"), "memlock:")
 }
 
-/// Resident memory of an agent that has attached, bytes.
-pub(super) fn resident(program: &Path, parent: &Path) -> Result<u64> {
+/// An agent as a process of its own.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct AgentFacts {
+    /// Milliseconds from starting the process to its word that it has attached.
+    pub start_ms: f64,
+    /// Resident memory once it has attached, bytes.
+    pub resident_bytes: u64,
+}
+
+/// Starts an agent.
+pub(super) fn of_agent(program: &Path, parent: &Path) -> Result<AgentFacts> {
     let group = Group::new(&parent.join(format!("sidestep-bench-agent-{}", std::process::id())))?;
     let cannot = system("run an agent");
+    let began = Instant::now();
     let mut agent = Command::new(program)
         .args(["run", "--unpinned", "--interval", "0", "--cgroup"])
         .arg(group.cgroup()?.path())
@@ -110,11 +120,12 @@ pub(super) fn resident(program: &Path, parent: &Path) -> Result<u64> {
     let mut line = String::new();
     // Its first line comes when it has attached.
     let said = agent.stdout.take().map_or(Ok(0), |stdout| BufReader::new(stdout).read_line(&mut line));
+    let start_ms = millis(began.elapsed());
     let resident = field(&format!("/proc/{}/status", agent.id()), "VmRSS:");
     // Nothing is connected through it, so that nothing is lost; the kernel detaches what nobody holds.
     agent.kill().and_then(|()| agent.wait()).map_err(&cannot)?;
     said.map_err(&cannot)?;
-    Ok(resident? << 10)
+    Ok(AgentFacts { start_ms, resident_bytes: resident? << 10 })
 }
 
 /// The number after a word in a file of /proc; 0 when the kernel does not say.

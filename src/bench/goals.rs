@@ -54,7 +54,8 @@ pub(super) fn all(report: &Report) -> Vec<Goal> {
             goals.push(Goal::new("attach, ms", 50.0, attach.median));
         }
     }
-    goals.push(Goal::new("resident memory, MiB", 4.0, report.resident_bytes as f64 / f64::from(1 << 20)));
+    goals.push(Goal::new("start of an agent, ms", 50.0, report.agent.start_ms));
+    goals.push(Goal::new("resident memory, MiB", 4.0, report.agent.resident_bytes as f64 / f64::from(1 << 20)));
     goals
 }
 

@@ -153,7 +153,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
         progress(&format!("start-up and memory, {} pairing", pairing.name()));
         planes.push(facts::of_plane(&mount, pairing, tier, plan.starts)?);
     }
-    let resident = facts::resident(&host.program, &mount)?;
+    let agent = facts::of_agent(&host.program, &mount)?;
     let ground = Ground::new()?;
     let scopes = Scopes::new(tier)?;
     let bench = Bench { plan: &plan, host, cpus: &cpus, ground: &ground, scopes: &scopes };
@@ -166,7 +166,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     progress("run time of the programs");
     bench.run_times(&mut planes)?;
     scopes.stop()?;
-    Ok(Report { conditions, planes, resident_bytes: resident, rows })
+    Ok(Report { conditions, planes, agent, rows })
 }
 
 struct Bench<'a> {

@@ -13,11 +13,15 @@ pub(super) mod sock_ops {
     pub(in super::super) const REMOTE_PORT: i16 = 64;
     /// Host byte order, in a 32-bit field.
     pub(in super::super) const LOCAL_PORT: i16 = 68;
+    /// 0 for the request of a connection that is not established yet.
+    pub(in super::super) const IS_FULLSOCK: i16 = 72;
     pub(in super::super) const CB_FLAGS: i16 = 84;
     pub(in super::super) const RCV_NXT: i16 = 100;
     pub(in super::super) const SND_NXT: i16 = 104;
     pub(in super::super) const SK: i16 = 184;
 
+    /// `BPF_SOCK_OPS_RWND_INIT`.
+    pub(in super::super) const RWND_INIT: i32 = 2;
     /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`.
     pub(in super::super) const ACTIVE_ESTABLISHED: i32 = 4;
     /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.

@@ -1,18 +1,18 @@
 //! The drain: a BPF iterator over the sockhash (Linux 5.10) that deletes the entries whose queue of redirected
 //! messages is empty.
 //!
-//! It runs after the soft switch is off and the last verdict has been carried out, so an empty queue stays empty.
+//! It runs after the soft switch is off and waits for the last verdict to be carried out, so an empty queue stays empty.
 //! Entries with unread bytes are counted and left for the next pass: deleting them would lose the bytes.
 
 use super::counters::Counter;
 use super::ctx::iter_sockmap;
-use super::emit::{SLOTS_END, count, number_of};
+use super::emit::{SLOTS_END, count, storage_get};
 use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
-use super::{KernelOffsets, Options, helper};
+use super::{KernelOffsets, Options, helper, storage};
 use crate::asm::Reg::{R0, R1, R2, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Cond, FP, Program, Size};
+use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 
 /// Stack place of the copy of the key, at most 48 bytes.
 const KEY_SLOT: i16 = SLOTS_END - 48;
@@ -32,8 +32,10 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
         a.load(Size::DW, R1, R7, 8 * word);
         a.store(Size::DW, FP, KEY_SLOT + 8 * word, R1);
     }
-    number_of(a, R9, R8, out);
-    offsets.open(a, R9, Object::Sock);
+    if offsets.casts.is_some() {
+        no_sender_underway(a, offsets, waiting);
+    }
+    offsets.behind(a, R9, R8, Object::Sock, out);
     psock(a, offsets, R9, R9, out, waiting);
     queue(a, offsets, R9, waiting);
     a.jump(Cond::Eq, R1, R9, empty);
@@ -51,4 +53,27 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
     a.mov(R0, 0);
     a.exit();
     asm.finish()
+}
+
+/// Goes to `waiting` while a thread of the peer may be between its verdict and our queue: `tcp_bpf_sendmsg` holds a
+/// reference on its psock all the way. R8 is our socket; uses R6 and R9. The storage helper is for iterators only since
+/// Linux 5.11, so that kernels without casts rely on the time the agent lets pass.
+fn no_sender_underway(a: &mut Asm, offsets: &KernelOffsets, waiting: Label) {
+    let quiet = a.label("peer_quiet");
+    storage_get(a, R8, false);
+    a.jump(Cond::Eq, R0, 0, quiet);
+    a.mov(R9, R0);
+    a.load(Size::W, R1, R9, storage::STATE);
+    a.jump(Cond::Ne, R1, storage::PAIRED, quiet);
+    a.load(Size::DW, R6, R9, storage::PEER_STORAGE);
+    let peer = offsets.storage_head(a, R6, waiting);
+    peer.cookie(a, R1);
+    a.load(Size::DW, R2, R9, storage::PEER_COOKIE);
+    a.jump(Cond::Ne, R1, R2, quiet);
+    a.load(Size::DW, R6, R9, storage::PEER_SK);
+    offsets.open(a, R6, Object::Sock);
+    psock(a, offsets, R6, R6, quiet, waiting);
+    offsets.read(a, R1, Size::W, R6, offsets.psock_refcnt, waiting);
+    a.jump(Cond::Ne, R1, 1, waiting);
+    a.bind(quiet);
 }

@@ -48,17 +48,35 @@ pub(super) fn probe_bytes(a: &mut Asm, bytes: i32, base: Reg, offset: i32, fail:
 /// Adds `amount` (an immediate, or a register other than R0 to R5) to a counter.
 #[track_caller]
 pub(super) fn count(a: &mut Asm, counter: Counter, amount: impl Into<Operand>) {
-    add_to_counter(a, i32::from(counter.offset()), amount);
+    let done = own_counters(a);
+    add_to(a, counter, amount);
+    a.bind(done);
 }
 
-/// [`count`] for the counter whose offset is in a register other than R0 to R5.
+/// Counts a message and its `bytes`, a register other than R0 to R5.
 #[track_caller]
-pub(super) fn count_at(a: &mut Asm, offset: Reg, amount: impl Into<Operand>) {
-    add_to_counter(a, offset, amount);
+pub(super) fn count_message(a: &mut Asm, messages: Counter, counter: Counter, bytes: Reg) {
+    let done = own_counters(a);
+    add_to(a, messages, 1);
+    add_to(a, counter, bytes);
+    a.bind(done);
 }
 
+/// Counts a message of `bytes` that takes the stack for the reason whose counter's offset is in `reason`; both are
+/// registers other than R0 to R5.
 #[track_caller]
-fn add_to_counter(a: &mut Asm, offset: impl Into<Operand>, amount: impl Into<Operand>) {
+pub(super) fn count_passed(a: &mut Asm, reason: Reg, bytes: Reg) {
+    let done = own_counters(a);
+    add_to(a, Counter::PassedBytes, bytes);
+    a.add(R0, reason);
+    a.mov(R1, 1);
+    a.atomic(AtomicOp::Add { fetch: false }, Size::DW, R0, 0, R1);
+    a.bind(done);
+}
+
+/// R0 = this CPU's counters; the answer is where to go on without.
+#[track_caller]
+fn own_counters(a: &mut Asm) -> Label {
     let done = a.label("counted");
     a.store(Size::W, FP, PROBE_SLOT, 0);
     a.mov(R2, FP);
@@ -66,10 +84,13 @@ fn add_to_counter(a: &mut Asm, offset: impl Into<Operand>, amount: impl Into<Ope
     a.load_map(R1, MapRole::Counters.map_ref());
     a.call(helper::MAP_LOOKUP_ELEM);
     a.jump(Cond::Eq, R0, 0, done);
-    a.add(R0, offset);
+    done
+}
+
+#[track_caller]
+fn add_to(a: &mut Asm, counter: Counter, amount: impl Into<Operand>) {
     a.mov(R1, amount);
-    a.atomic(AtomicOp::Add { fetch: false }, Size::DW, R0, 0, R1);
-    a.bind(done);
+    a.atomic(AtomicOp::Add { fetch: false }, Size::DW, R0, counter.offset(), R1);
 }
 
 /// `dst` = the address in the pointer register `pointer`, as a number: programs may not calculate with a socket

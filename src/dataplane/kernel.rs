@@ -4,7 +4,7 @@
 //! without, it stays a number and a field is a call of `bpf_probe_read_kernel`. The emitted checks are the same.
 
 use super::KernelOffsets;
-use super::emit::{PROBE_SLOT, probe, probe_bytes};
+use super::emit::{PROBE_SLOT, number_of, probe, probe_bytes};
 use super::storage;
 use crate::asm::Reg::{self, R0, R1, R2};
 use crate::asm::{Asm, FP, Label, Size};
@@ -18,9 +18,24 @@ pub(super) enum Object {
     Psock,
     /// A socket's storage.
     Storage,
+    /// `struct bpf_sock_ops_kern`, which is what the context of a sock_ops program really is.
+    SockOps,
+    /// `struct tcp_request_sock`.
+    Request,
 }
 
 impl KernelOffsets {
+    /// `dst` (R6 to R9) = the kernel object behind the pointer register `pointer`, opened.
+    #[track_caller]
+    pub(super) fn behind(&self, a: &mut Asm, dst: Reg, pointer: Reg, object: Object, fail: Label) {
+        if self.casts.is_some() {
+            a.mov(dst, pointer);
+            self.open(a, dst, object);
+        } else {
+            number_of(a, dst, pointer, fail);
+        }
+    }
+
     /// Makes the address in `reg` (R6 to R9) ready for [`Self::read`]. Loses R0 to R5.
     #[track_caller]
     pub(super) fn open(&self, a: &mut Asm, reg: Reg, object: Object) {
@@ -29,6 +44,8 @@ impl KernelOffsets {
             Object::Sock => casts.tcp_sock,
             Object::Psock => casts.sk_psock,
             Object::Storage => casts.words,
+            Object::SockOps => casts.sock_ops,
+            Object::Request => casts.request,
         };
         a.mov(R1, reg);
         a.mov(R2, id as i32);

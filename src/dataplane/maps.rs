@@ -86,8 +86,9 @@ const F_NO_PREALLOC: u32 = 1;
 /// (`struct bpf_shtab_bucket`), so this is 1 MiB idle.
 const MAX_SOCKETS: u32 = 65_536;
 
-/// Connections between their two callbacks, or to other nodes and without traffic yet. An LRU: the oldest makes
-/// room, and its connection stays plain TCP.
+/// Connections between the SYN and the last ACK of their handshake, and those that never got further; without
+/// announcements, also those to other nodes and without traffic yet. An LRU: the oldest makes room, and its connection
+/// stays plain TCP.
 const MAX_WAITING: u32 = 4_096;
 
 /// The maps in the order of [`MapRole::ALL`].

@@ -114,6 +114,15 @@ impl Options {
         [of(Pairing::Sequence), of(Pairing::FourTuple)].concat()
     }
 
+    /// Offsets with which a listener can leave a record of every SYN that it answers: they are where its request keeps
+    /// the initial sequence numbers. Without, an active end does not know at once whether its peer is on this node.
+    fn announces(&self) -> Option<&KernelOffsets> {
+        match (&self.tier, self.pairing) {
+            (Tier::Gated(offsets), Pairing::Sequence) => Some(offsets),
+            _ => None,
+        }
+    }
+
     /// The parts of the instruction set the programs may use.
     fn features(&self) -> Features {
         match self.tier {

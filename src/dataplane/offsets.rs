@@ -24,6 +24,10 @@ pub struct Casts {
     pub tcp_sock: u32,
     /// `struct sk_psock`.
     pub sk_psock: u32,
+    /// `struct bpf_sock_ops_kern`.
+    pub sock_ops: u32,
+    /// `struct tcp_request_sock`.
+    pub request: u32,
     /// `WORDS`: our own storage as the kernel may see it.
     pub words: u32,
 }
@@ -39,6 +43,8 @@ impl Casts {
             rdonly_cast: id_of("bpf_rdonly_cast")?,
             tcp_sock: id_of("tcp_sock")?,
             sk_psock: id_of("sk_psock")?,
+            sock_ops: id_of("bpf_sock_ops_kern")?,
+            request: id_of("tcp_request_sock")?,
             words: id_of(WORDS)?,
         })
     }
@@ -120,6 +126,12 @@ kernel_offsets! {
     f_flags: "file"."f_flags", 4;
     /// List of redirected messages not yet read.
     ingress_msg: "sk_psock"."ingress_msg", 8;
+    /// The `struct sock` or `struct request_sock` a sock_ops program runs for.
+    ops_sk: "bpf_sock_ops_kern"."sk", 8;
+    /// The client's initial sequence number.
+    rcv_isn: "tcp_request_sock"."rcv_isn", 4;
+    /// The server's initial sequence number.
+    snt_isn: "tcp_request_sock"."snt_isn", 4;
     /// One for the map, one more for each thread inside a system call on the socket.
     psock_refcnt: "sk_psock"."refcnt.refs.counter", 4;
 }

@@ -5,7 +5,7 @@
 
 use super::counters::Counter;
 use super::ctx::{self, sk_msg};
-use super::emit::{count, count_at, require_enabled, set_flags, storage_get};
+use super::emit::{count_message, count_passed, require_enabled, set_flags, storage_get};
 use super::gate::{self, Exits};
 use super::maps::MapRole;
 use super::{Direction, Options, Readers, Tier, helper, pairing, storage};
@@ -57,8 +57,7 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     a.load(Size::DW, R1, R7, storage::BURST_BYTES);
     a.add(R1, R8);
     a.store(Size::DW, R7, storage::BURST_BYTES, R1);
-    count(a, Counter::RedirectedMessages, 1);
-    count(a, Counter::RedirectedBytes, R8);
+    count_message(a, Counter::RedirectedMessages, Counter::RedirectedBytes, R8);
     a.bind(out);
     a.mov(R0, ctx::SK_PASS);
     a.exit();
@@ -81,8 +80,7 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     }
     a.bind(counted);
     a.load(Size::W, R8, R6, sk_msg::SIZE);
-    count_at(a, R9, 1);
-    count(a, Counter::PassedBytes, R8);
+    count_passed(a, R9, R8);
     a.goto(out);
     asm.finish()
 }

@@ -4,12 +4,13 @@
 
 use super::counters::Counter;
 use super::ctx::sock_ops;
-use super::emit::{SLOTS_END, count, map_delete, number_of, require_enabled, storage_get};
+use super::emit::{SLOTS_END, count, map_delete, require_enabled, storage_get};
 use super::ends::file_is_nonblocking;
 use super::kernel::Object;
 use super::maps::MapRole;
+use super::pairing::{self, Pairing};
 use super::policy::{self, Side};
-use super::{Options, Readers, Tier, helper, leave, pairing, storage};
+use super::{KernelOffsets, Options, Readers, Tier, helper, leave, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 
@@ -18,40 +19,89 @@ const KEY_SLOT: i16 = SLOTS_END - 32;
 /// Stack place of a record (at most 168 bytes), below the key.
 const RECORD_SLOT: i16 = KEY_SLOT - 168;
 
+/// Where a callback ends: out, or first by way of what is to be counted.
+#[derive(Clone, Copy)]
+struct Ends {
+    out: Label,
+    no_storage: Label,
+    refused: Label,
+    plain: Label,
+}
+
 pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
-    let [active, passive, rtt, out] = ["active", "passive", "rtt", "out"].map(|name| a.label(name));
+    let [active, passive, request, rtt] = ["active", "passive", "request", "rtt"].map(|name| a.label(name));
+    let [out, no_storage, refused, plain] = ["out", "no_storage", "refused", "plain"].map(|name| a.label(name));
+    let ends = Ends { out, no_storage, refused, plain };
     a.mov(R6, R1);
     a.load(Size::W, R1, R6, sock_ops::OP);
     a.jump(Cond::Eq, R1, sock_ops::RTT, rtt);
     a.jump(Cond::Eq, R1, sock_ops::ACTIVE_ESTABLISHED, active);
     a.jump(Cond::Eq, R1, sock_ops::PASSIVE_ESTABLISHED, passive);
+    if options.announces().is_some() {
+        a.jump(Cond::Eq, R1, sock_ops::RWND_INIT, request);
+    }
     a.bind(out);
     a.mov(R0, 1);
     a.exit();
+    if let Some(offsets) = options.announces() {
+        a.bind(request);
+        syn_received(a, options.pairing, offsets, out);
+    }
     a.bind(active);
-    active_established(a, options, out);
+    active_established(a, options, ends);
     a.bind(passive);
-    passive_established(a, options, out);
+    passive_established(a, options, ends);
     a.bind(rtt);
     rtt_measured(a, options, out);
+
+    a.bind(refused);
+    count(a, Counter::MapRefused, 1);
+    a.bind(plain);
+    a.comment("nobody will send past the stack to us: a peer that waits stays unclaimed and leaves by itself");
+    a.store(Size::W, R7, storage::STATE, storage::PLAIN);
+    a.goto(out);
+    a.bind(no_storage);
+    count(a, Counter::NoStorage, 1);
+    a.goto(out);
     asm.finish()
 }
 
-/// The active end enters the sockhash on probation and leaves a record for its passive end.
-fn active_established(a: &mut Asm, options: &Options, out: Label) {
-    let pairing = options.pairing;
-    let [no_storage, refused, plain] =
-        ["active_no_storage", "active_refused", "active_plain"].map(|name| a.label(name));
+/// A listener in our scope answers a SYN (the callback that asks for its first window, `tcp_openreq_init_rwin`): if the
+/// client is on this node, it will look for the record that is left here.
+fn syn_received(a: &mut Asm, pairing: Pairing, offsets: &KernelOffsets, out: Label) {
+    a.comment("a client asks for its first window too");
+    a.load(Size::W, R1, R6, sock_ops::IS_FULLSOCK);
+    a.jump(Cond::Ne, R1, 0, out);
+    require_enabled(a, out);
+    pairing::request_key(a, offsets, KEY_SLOT, out);
+    pairing::announce(a, pairing, KEY_SLOT, RECORD_SLOT);
+    a.goto(out);
+}
+
+/// The active end enters the sockhash and leaves a record for its passive end: on probation, unless the listener has
+/// announced itself.
+fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
+    let (pairing, out) = (options.pairing, ends.out);
     require_enabled(a, out);
     policy::admit(a, options, Side::Active, RECORD_SLOT, out);
+    pairing.rendezvous_key(a, Side::Active, FP, KEY_SLOT);
+    if options.announces().is_some() {
+        let (announced, remote) = (a.label("announced"), a.label("remote"));
+        record_lookup(a, remote);
+        a.mov(R7, R0);
+        a.goto(announced);
+        a.bind(remote);
+        a.comment("a server that is here, and in our scope, would have left a record");
+        policy::forget_last_connection(a, options, out);
+        a.bind(announced);
+    }
     a.load(Size::DW, R8, R6, sock_ops::SK);
     a.jump(Cond::Eq, R8, 0, out);
     if let (Tier::Gated(offsets), Readers::NonBlocking) = (&options.tier, options.readers) {
         let (blocking, nonblocking) = (a.label("active_blocking"), a.label("active_nonblocking"));
-        number_of(a, R9, R8, out);
-        offsets.open(a, R9, Object::Sock);
+        offsets.behind(a, R9, R8, Object::Sock, out);
         file_is_nonblocking(a, offsets, R9, "nonblocking", [out, blocking, out]);
         a.goto(nonblocking);
         a.bind(blocking);
@@ -59,65 +109,63 @@ fn active_established(a: &mut Asm, options: &Options, out: Label) {
         policy::forget_last_connection(a, options, out);
         a.bind(nonblocking);
     }
-    own_storage(a, options, Side::Active, no_storage);
+    if options.announces().is_some() {
+        a.mov(R9, R7);
+    }
+    own_storage(a, options, Side::Active, ends.no_storage);
     a.store(Size::W, R7, storage::STATE, storage::WAITING);
-    pairing.active_rendezvous_key(a);
-    enroll(a, options, refused);
-    pairing::waiting_record(a, pairing, RECORD_SLOT);
-    let entered = a.label("entered");
-    a.jump(Cond::Eq, R0, 0, entered);
-    map_delete(a, MapRole::Sockets, R7, storage::own_key(pairing));
-    a.goto(plain);
-    a.bind(entered);
+    for word in 0..pairing.rendezvous_key_size() as i16 / 8 {
+        a.load(Size::DW, R1, FP, KEY_SLOT + 8 * word);
+        a.store(Size::DW, R7, storage::RENDEZVOUS_KEY + 8 * word, R1);
+    }
+    enroll(a, options, ends.refused);
+    if options.announces().is_some() {
+        pairing::fill(a, pairing, R9, 0);
+    } else {
+        pairing::enter(a, pairing, RECORD_SLOT);
+        let entered = a.label("entered");
+        a.jump(Cond::Eq, R0, 0, entered);
+        map_delete(a, MapRole::Sockets, R7, storage::own_key(pairing));
+        a.goto(ends.plain);
+        a.bind(entered);
+    }
     want_rtt(a);
     count(a, Counter::Enrolled, 1);
-    a.goto(out);
-
-    a.bind(refused);
-    count(a, Counter::MapRefused, 1);
-    a.bind(plain);
-    a.store(Size::W, R7, storage::STATE, storage::PLAIN);
-    a.goto(out);
-    a.bind(no_storage);
-    count(a, Counter::NoStorage, 1);
     a.goto(out);
 }
 
 /// The passive end looks for its active one; when there is none, its peer is on another node and it stays out.
-fn passive_established(a: &mut Asm, options: &Options, out: Label) {
-    let pairing = options.pairing;
-    let [no_storage, refused, plain] =
-        ["passive_no_storage", "passive_refused", "passive_plain"].map(|name| a.label(name));
+fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
+    let (pairing, out) = (options.pairing, ends.out);
     require_enabled(a, out);
     policy::admit(a, options, Side::Passive, RECORD_SLOT, out);
-    pairing.passive_rendezvous_key(a, KEY_SLOT);
-    a.mov(R2, FP);
-    a.add(R2, i32::from(KEY_SLOT));
-    a.load_map(R1, MapRole::Rendezvous.map_ref());
-    a.call(helper::MAP_LOOKUP_ELEM);
-    a.jump(Cond::Eq, R0, 0, out);
+    pairing.rendezvous_key(a, Side::Passive, FP, KEY_SLOT);
+    record_lookup(a, out);
     a.mov(R9, R0);
+    if options.announces().is_some() {
+        a.comment("announced by our listener, but no active end has come");
+        pairing::require_filled(a, R9, out);
+    }
     a.load(Size::DW, R8, R6, sock_ops::SK);
     a.jump(Cond::Eq, R8, 0, out);
-    own_storage(a, options, Side::Passive, no_storage);
-    pairing.confirm(a, plain);
-    pairing::claim(a, pairing, plain);
+    own_storage(a, options, Side::Passive, ends.no_storage);
+    pairing.confirm(a, ends.plain);
+    pairing::claim(a, pairing, ends.plain);
     a.store(Size::W, R7, storage::STATE, storage::PAIRED);
-    enroll(a, options, refused);
+    enroll(a, options, ends.refused);
     pairing::publish(a, pairing);
     want_rtt(a);
     count(a, Counter::Paired, 1);
     a.goto(out);
+}
 
-    a.bind(refused);
-    count(a, Counter::MapRefused, 1);
-    a.bind(plain);
-    a.comment("nobody will send to us: the active end stays unclaimed and leaves by itself");
-    a.store(Size::W, R7, storage::STATE, storage::PLAIN);
-    a.goto(out);
-    a.bind(no_storage);
-    count(a, Counter::NoStorage, 1);
-    a.goto(out);
+/// R0 = the record under the key at [`KEY_SLOT`], or a jump to `none`.
+fn record_lookup(a: &mut Asm, none: Label) {
+    a.mov(R2, FP);
+    a.add(R2, i32::from(KEY_SLOT));
+    a.load_map(R1, MapRole::Rendezvous.map_ref());
+    a.call(helper::MAP_LOOKUP_ELEM);
+    a.jump(Cond::Eq, R0, 0, none);
 }
 
 /// A round-trip time was measured: bytes of ours have been acknowledged on the stack, so our peer's callback, if it

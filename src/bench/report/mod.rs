@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::error::{Error, Result};
-use super::facts::PlaneFacts;
+use super::facts::{AgentFacts, PlaneFacts};
 use super::goals::{self, Goal};
 use super::run::{Conditions, Row};
 
@@ -22,8 +22,8 @@ pub struct Report {
     pub conditions: Conditions,
     /// Both data planes, apart from traffic.
     pub planes: Vec<PlaneFacts>,
-    /// Resident memory of a process that holds a data plane, bytes.
-    pub resident_bytes: u64,
+    /// A process that holds a data plane.
+    pub agent: AgentFacts,
     /// All cells.
     pub rows: Vec<Row>,
 }

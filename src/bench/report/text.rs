@@ -60,7 +60,13 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             }
         }
     }
-    writeln!(out, "resident memory  {} KiB\n", report.resident_bytes >> 10)?;
+    let agent = &report.agent;
+    writeln!(
+        out,
+        "agent  attached {:.1} ms after its start, {} KiB resident\n",
+        agent.start_ms,
+        agent.resident_bytes >> 10
+    )?;
     writeln!(out, "goals (sequence pairing)")?;
     for goal in report.goals() {
         let verdict = match goal.verdict {

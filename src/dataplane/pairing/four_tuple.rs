@@ -10,26 +10,24 @@
 //! (SYNPROXY), by exact mirror addresses within one namespace.
 
 use super::super::ctx::sock_ops;
+use super::super::policy::Side;
 use super::super::storage;
 use super::address::{self, End};
 use super::{Pairing, record};
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R9};
-use crate::asm::{Asm, Cond, FP, Reg, Size};
+use crate::asm::{Asm, Cond, Reg, Size};
 
 pub(super) const RENDEZVOUS_KEY_SIZE: i16 = 32;
 const ADDRESS: i16 = 8;
 const PORT: i16 = 24;
 
-/// Storage key of the active end: its local address.
+/// The client's address, as `side` sees it: its own local one, or the remote one of its peer.
 #[track_caller]
-pub(super) fn active_key(a: &mut Asm) {
-    client_key(a, End::Local, R7, storage::RENDEZVOUS_KEY);
-}
-
-/// The same address as the passive end sees it.
-#[track_caller]
-pub(super) fn passive_key(a: &mut Asm, slot: i16) {
-    client_key(a, End::Remote, FP, slot);
+pub(super) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
+    match side {
+        Side::Active => client_key(a, End::Local, base, offset),
+        Side::Passive => client_key(a, End::Remote, base, offset),
+    }
 }
 
 #[track_caller]

@@ -4,6 +4,9 @@
 //! handshake is completed by the active end's ACK), finds it, takes the active end's particulars from it and adds
 //! its own; the active end picks these up when it next sends.
 //!
+//! Where it can ([`Options::announces`](super::Options::announces)), the listener makes the record, empty, when it answers
+//! the SYN. Then an active end that finds none knows at once that its peer is not here.
+//!
 //! ```text
 //!   0  client: cookie, sk, storage, check      4 x u64
 //!  32  server: cookie, sk, storage, check      4 x u64
@@ -20,9 +23,11 @@ mod four_tuple;
 mod record;
 mod sequence;
 
-use crate::asm::{Asm, Label};
+use super::policy::Side;
+use crate::asm::{Asm, Label, Reg};
 
-pub(super) use record::{adopt, claim, publish, waiting_record};
+pub(super) use record::{adopt, announce, claim, enter, fill, publish, require_filled};
+pub(super) use sequence::request_key;
 
 /// The method; see the module's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,21 +79,12 @@ impl Pairing {
         }
     }
 
-    /// Active end: writes the rendezvous key into the storage (R7).
+    /// Writes the key under which `side` finds the record to `base + offset`.
     #[track_caller]
-    pub(super) fn active_rendezvous_key(self, a: &mut Asm) {
+    pub(super) fn rendezvous_key(self, a: &mut Asm, side: Side, base: Reg, offset: i16) {
         match self {
-            Self::Sequence => sequence::active_key(a),
-            Self::FourTuple => four_tuple::active_key(a),
-        }
-    }
-
-    /// Passive end: writes the key of the record it looks for to the stack at `slot`.
-    #[track_caller]
-    pub(super) fn passive_rendezvous_key(self, a: &mut Asm, slot: i16) {
-        match self {
-            Self::Sequence => sequence::passive_key(a, slot),
-            Self::FourTuple => four_tuple::passive_key(a, slot),
+            Self::Sequence => sequence::key(a, side, base, offset),
+            Self::FourTuple => four_tuple::key(a, side, base, offset),
         }
     }
 

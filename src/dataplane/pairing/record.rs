@@ -49,31 +49,63 @@ fn store_half(a: &mut Asm, pairing: Pairing, base: Reg, offset: i16, half: i16, 
     }
 }
 
-/// Active end: builds the record of the storage (R7) on the stack at `slot` and enters it; R0 is the result.
+/// Listener: enters an empty record, built at `slot`, under the key at `key`; R0 is the result.
 #[track_caller]
-pub(in super::super) fn waiting_record(a: &mut Asm, pairing: Pairing, slot: i16) {
-    a.comment("the record by which the passive end will find us");
+pub(in super::super) fn announce(a: &mut Asm, pairing: Pairing, key: i16, slot: i16) {
+    a.comment("the record by which the active end will know that we are here");
     for word in 0..pairing.record_size() as i16 / 8 {
         a.store(Size::DW, FP, slot + 8 * word, 0);
     }
+    update(a, FP, key, slot);
+}
+
+/// Active end: fills in the record at `base + offset` from the storage (R7).
+#[track_caller]
+pub(in super::super) fn fill(a: &mut Asm, pairing: Pairing, base: Reg, offset: i16) {
+    a.comment("the record by which the passive end will find us");
+    a.store(Size::DW, base, offset + SERVER + COOKIE, 0);
     a.load(Size::DW, R1, R7, storage::OWN_COOKIE);
-    a.store(Size::DW, FP, slot + CLIENT + COOKIE, R1);
-    store_half(a, pairing, FP, slot, CLIENT, CLIENT_KEY);
+    a.store(Size::DW, base, offset + CLIENT + COOKIE, R1);
+    store_half(a, pairing, base, offset, CLIENT, CLIENT_KEY);
     if pairing == Pairing::FourTuple {
         a.load(Size::W, R1, R6, sock_ops::SND_NXT);
-        a.store(Size::W, FP, slot + NUMBERS, R1);
+        a.store(Size::W, base, offset + NUMBERS, R1);
         a.load(Size::W, R1, R6, sock_ops::RCV_NXT);
-        a.store(Size::W, FP, slot + NUMBERS + 4, R1);
+        a.store(Size::W, base, offset + NUMBERS + 4, R1);
     }
+    a.mov(R3, base);
+    a.add(R3, i32::from(offset));
+    checksum(a, pairing, R1, R2, R3, CLIENT, CLIENT_KEY);
+    a.store(Size::DW, base, offset + CLIENT + CHECK, R1);
+}
+
+/// Active end that was not announced: builds the record at `slot` and enters it; R0 is the result.
+#[track_caller]
+pub(in super::super) fn enter(a: &mut Asm, pairing: Pairing, slot: i16) {
+    for word in 0..pairing.record_size() as i16 / 8 {
+        a.store(Size::DW, FP, slot + 8 * word, 0);
+    }
+    fill(a, pairing, FP, slot);
+    update(a, R7, storage::RENDEZVOUS_KEY, slot);
+}
+
+/// Enters the record at `slot` under the key at `base + key`.
+#[track_caller]
+fn update(a: &mut Asm, base: Reg, key: i16, slot: i16) {
+    a.mov(R2, base);
+    a.add(R2, i32::from(key));
     a.mov(R3, FP);
     a.add(R3, i32::from(slot));
-    checksum(a, pairing, R1, R2, R3, CLIENT, CLIENT_KEY);
-    a.store(Size::DW, FP, slot + CLIENT + CHECK, R1);
-    a.mov(R2, R7);
-    a.add(R2, i32::from(storage::RENDEZVOUS_KEY));
     a.load_map(R1, MapRole::Rendezvous.map_ref());
     a.mov(Reg::R4, 0);
     a.call(helper::MAP_UPDATE_ELEM);
+}
+
+/// Passive end: jumps to `no` when no active end has filled in the record at `base`.
+#[track_caller]
+pub(in super::super) fn require_filled(a: &mut Asm, base: Reg, no: Label) {
+    a.load(Size::DW, R1, base, CLIENT + COOKIE);
+    a.jump(Cond::Eq, R1, 0, no);
 }
 
 /// Passive end: copies the client's half of the record (R9) into the storage (R7), or jumps to `no` when it is taken

@@ -4,25 +4,35 @@
 //! the two initial sequence numbers. SYN cookies keep this; TCP Fast Open data, SYNPROXY and anything else that
 //! rewrites sequence numbers breaks it, and such a connection simply finds no partner.
 
+use super::super::KernelOffsets;
 use super::super::ctx::sock_ops;
-use super::super::storage;
-use crate::asm::Reg::{R1, R6, R7};
-use crate::asm::{Asm, FP, Size};
+use super::super::kernel::Object;
+use super::super::policy::Side;
+use crate::asm::Reg::{R1, R6, R9};
+use crate::asm::{Asm, FP, Label, Reg, Size};
 
-/// Storage key of the active end: its snd_nxt, rcv_nxt.
+/// The client's snd_nxt and rcv_nxt, as `side` sees them.
 #[track_caller]
-pub(super) fn active_key(a: &mut Asm) {
-    a.load(Size::W, R1, R6, sock_ops::SND_NXT);
-    a.store(Size::W, R7, storage::RENDEZVOUS_KEY, R1);
-    a.load(Size::W, R1, R6, sock_ops::RCV_NXT);
-    a.store(Size::W, R7, storage::RENDEZVOUS_KEY + 4, R1);
+pub(super) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
+    let (sent, received) = match side {
+        Side::Active => (sock_ops::SND_NXT, sock_ops::RCV_NXT),
+        Side::Passive => (sock_ops::RCV_NXT, sock_ops::SND_NXT),
+    };
+    a.load(Size::W, R1, R6, sent);
+    a.store(Size::W, base, offset, R1);
+    a.load(Size::W, R1, R6, received);
+    a.store(Size::W, base, offset + 4, R1);
 }
 
-/// The same numbers as the passive end sees them.
+/// The same numbers from the server's request, for which the context says nothing but addresses. Uses R9.
 #[track_caller]
-pub(super) fn passive_key(a: &mut Asm, slot: i16) {
-    a.load(Size::W, R1, R6, sock_ops::RCV_NXT);
-    a.store(Size::W, FP, slot, R1);
-    a.load(Size::W, R1, R6, sock_ops::SND_NXT);
-    a.store(Size::W, FP, slot + 4, R1);
+pub(in super::super) fn request_key(a: &mut Asm, offsets: &KernelOffsets, slot: i16, out: Label) {
+    offsets.behind(a, R9, R6, Object::SockOps, out);
+    offsets.read(a, R9, Size::DW, R9, offsets.ops_sk, out);
+    offsets.open(a, R9, Object::Request);
+    for (word, isn) in [(0, offsets.rcv_isn), (4, offsets.snt_isn)] {
+        offsets.read(a, R1, Size::W, R9, isn, out);
+        a.add32(R1, 1);
+        a.store(Size::W, FP, slot + word, R1);
+    }
 }

@@ -18,6 +18,9 @@ pub(super) const FILE: usize = 0x018;
 pub(super) const F_FLAGS: usize = 0x044;
 pub(super) const INGRESS_MSG: usize = 0x130;
 pub(super) const REFCNT: usize = 0x1ac;
+pub(super) const OPS_SK: usize = 0x008;
+pub(super) const RCV_ISN: usize = 0x11c;
+pub(super) const SNT_ISN: usize = 0x120;
 
 /// The byte offset of a field, named as BTF names it; `None` for fields the simulated kernel does not have.
 pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
@@ -35,6 +38,9 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("file", "f_flags") => F_FLAGS,
         ("sk_psock", "ingress_msg") => INGRESS_MSG,
         ("sk_psock", "refcnt.refs.counter") => REFCNT,
+        ("bpf_sock_ops_kern", "sk") => OPS_SK,
+        ("tcp_request_sock", "rcv_isn") => RCV_ISN,
+        ("tcp_request_sock", "snt_isn") => SNT_ISN,
         _ => return None,
     };
     Some(offset as u16)
@@ -42,6 +48,7 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
 
 /// The BTF id of a structure or function, by its name; `None` for what the simulated kernel does not have.
 pub fn btf_id(name: &str) -> Option<u32> {
-    const NAMES: [&str; 4] = ["bpf_rdonly_cast", "tcp_sock", "sk_psock", "rtnl_link_stats64"];
+    const NAMES: [&str; 6] =
+        ["bpf_rdonly_cast", "tcp_sock", "sk_psock", "bpf_sock_ops_kern", "tcp_request_sock", "rtnl_link_stats64"];
     NAMES.iter().position(|known| *known == name).map(|at| 0x7001 + at as u32)
 }

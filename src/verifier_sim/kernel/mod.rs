@@ -25,6 +25,7 @@ mod transfer;
 use std::collections::VecDeque;
 
 use super::interp::{Machine, Program, Trap};
+use callback::Contexts;
 use environment::Sockets;
 
 pub use layout::{btf_id, offset_of};
@@ -60,25 +61,14 @@ pub struct World {
     members: usize,
     next: SocketId,
     now: u64,
-    sock_ops_context: super::interp::RegionId,
-    sk_msg_context: super::interp::RegionId,
+    contexts: Contexts,
 }
 
 impl World {
     /// A kernel with both programs attached: `sk_msg` to the sockhash that is map number `members` of `machine`.
     pub fn new(mut machine: Machine, sock_ops: Program, sk_msg: Program, members: usize) -> Self {
-        let [sock_ops_context, sk_msg_context] = callback::contexts(&mut machine);
-        Self {
-            machine,
-            sockets: Sockets::default(),
-            sock_ops,
-            sk_msg,
-            members,
-            next: 1,
-            now: 0,
-            sock_ops_context,
-            sk_msg_context,
-        }
+        let contexts = Contexts::new(&mut machine);
+        Self { machine, sockets: Sockets::default(), sock_ops, sk_msg, members, next: 1, now: 0, contexts }
     }
 
     /// A socket that was made and is not freed.
@@ -142,6 +132,7 @@ impl World {
         let (first, second) = (self.next, self.next + 1);
         self.create(client, server.isn, second, true);
         self.create(server, client.isn.wrapping_add(sequence_shift), first, false);
+        self.syn_received(second)?;
         self.established(first, true)?;
         Ok((first, second))
     }
