@@ -14,6 +14,8 @@
 //!
 //! - **active**, **passive**: the end that called connect(2), the end that accept(2) returns.
 //! - **rendezvous**: the map where the active end waits to be found by the passive one.
+//! - **announced**: its listener has left an empty record when it answered the SYN, so that the active end knows that
+//!   its peer is on this node, and in scope, when it is established.
 //! - **claimed**: found by its passive end. An active end that nobody claims talks to another node.
 //! - **gate**: the conditions under which nobody can tell a redirected message from one that came by the stack.
 //! - **tier**: what the kernel and our capabilities let the programs see; see [`Tier`].

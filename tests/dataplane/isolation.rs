@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use nix::poll::PollFlags;
 use nix::sys::socket::{SockaddrStorage, bind, sockopt};
-use sidestep::dataplane::Counter;
+use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::{NetNs, StackBytes, listen};
 
 use crate::link::{accepted, expect, pair, pattern, send, wait};
