@@ -109,6 +109,8 @@ fn offsets(btf: &Btf) -> Result<KernelOffsets> {
         let field = btf.field(wanted.structure, wanted.path).doing("find a field in the kernel's BTF")?;
         // A field of another size would be read wrongly; only the head of a list is longer than what is read of it.
         let fits = field.size() == u32::from(wanted.size) || wanted.path == "ingress_msg";
+        // A bit field must be the low bits of its byte.
+        let fits = fits && field.bit_offset % 8 == 0;
         match u16::try_from(field.offset()) {
             Ok(offset) if fits => Ok(offset),
             _ => Err(Error::Unsupported {

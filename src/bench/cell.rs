@@ -116,6 +116,8 @@ pub struct Cell {
     pub link: Link,
     /// Where they run.
     pub placement: Placement,
+    /// Without TCP_NODELAY, so that the stack may gather small messages.
+    pub nagle: bool,
     /// The server is outside the scope: what traffic with other nodes costs.
     pub server_outside: bool,
 }
@@ -130,8 +132,9 @@ impl Cell {
     /// A name that no other cell has, for tables and file names.
     pub fn name(&self) -> String {
         let outside = if self.server_outside { ", server outside" } else { "" };
+        let nagle = if self.nagle { ", no TCP_NODELAY" } else { "" };
         let (workload, link, placement) = (self.workload.name(), self.link.name(), self.placement.name());
-        format!("{workload} {}, {link}, {placement}{outside}", bytes(self.size))
+        format!("{workload} {}, {link}, {placement}{nagle}{outside}", bytes(self.size))
     }
 }
 

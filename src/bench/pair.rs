@@ -84,6 +84,7 @@ impl Pair {
                 is_server,
                 workload: cell.workload,
                 size: cell.size,
+                nagle: cell.nagle,
                 transport: Transport::Tcp(address),
             };
             let netns = if is_server { site.server } else { site.client };

@@ -33,10 +33,22 @@ impl Plan {
                         size,
                         link,
                         placement,
+                        nagle: false,
                         server_outside: false,
                     }));
                 }
             }
+        }
+        // What programs do that have never heard of TCP_NODELAY.
+        for placement in PLACEMENTS {
+            cells.extend([64, 1 << 10, 16 << 10].map(|size| Cell {
+                workload: Workload::Stream,
+                size,
+                link: Link::Loopback,
+                placement,
+                nagle: true,
+                server_outside: false,
+            }));
         }
         // Without connection tracking: one size of each, to see what part of the gain is conntrack's.
         for (workload, size) in [(Workload::PingPong, 64), (Workload::Stream, 16 << 10)] {
@@ -45,6 +57,7 @@ impl Plan {
                 size,
                 link: Link::Veth,
                 placement,
+                nagle: false,
                 server_outside: false,
             }));
         }
@@ -55,6 +68,7 @@ impl Plan {
                     size: 64,
                     link,
                     placement,
+                    nagle: false,
                     server_outside,
                 }));
             }
@@ -66,6 +80,7 @@ impl Plan {
                 size,
                 link: Link::Veth,
                 placement: Placement::SameCore,
+                nagle: false,
                 server_outside: true,
             }));
         }
@@ -79,6 +94,7 @@ impl Plan {
             size,
             link,
             placement: Placement::SameCore,
+            nagle: false,
             server_outside,
         };
         let cells = vec![

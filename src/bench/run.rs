@@ -261,6 +261,7 @@ impl Bench<'_> {
             size: 64,
             link: Link::Loopback,
             placement: Placement::SameCore,
+            nagle: false,
             server_outside: false,
         };
         let _on = RunTimeStats::enable()?;
@@ -272,7 +273,8 @@ impl Bench<'_> {
             }
             if let Some(plane) = self.scopes.plane(variant) {
                 // The kernel books what is tail-called under its caller.
-                for program in [&plane.loaded().sock_ops, &plane.loaded().entry] {
+                // The kernel books the run of a program that is tail-called on the one that calls.
+                for program in [&plane.loaded().sock_ops, &plane.loaded().entry, &plane.loaded().sk_msg] {
                     facts.programs.push(ProgramFacts::of(&program.info()?));
                 }
             }

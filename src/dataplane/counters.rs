@@ -66,6 +66,8 @@ counters! {
     PassBlocking = "pass_blocking";
     /// To the stack: the receiver is behind.
     PassBackpressure = "pass_backpressure";
+    /// To the stack: a stream of messages that the stack may gather, whose pair leaves.
+    PassStream = "pass_stream";
     /// To the stack: the peer was not in the sockhash.
     PassAbsent = "pass_absent";
     /// Entries the drain has removed.

@@ -45,6 +45,8 @@ pub(super) mod iter_sockmap {
     pub(in super::super) const SK: i16 = 24;
 }
 
+/// `TCP_NAGLE_OFF`, include/net/tcp.h: the application has set TCP_NODELAY.
+pub(super) const NAGLE_OFF: i32 = 1;
 /// `SK_PASS`, `enum sk_action`.
 pub(super) const SK_PASS: i32 = 1;
 /// `BPF_F_INGRESS`.

@@ -9,11 +9,11 @@ use super::maps::MapRole;
 use crate::asm::Reg::{self, R0, R1, R2, R3, R4};
 use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Operand, Size};
 
-/// Stack bytes [`probe`] reads into; 16, so that a cookie and the flags beside it come in one load.
-pub(super) const PROBE_SLOT: i16 = -16;
+/// Stack bytes [`probe`] reads into, as many as the head of a storage has.
+pub(super) const PROBE_SLOT: i16 = -super::storage::HEAD_SIZE;
 
 /// Stack place of the pointer [`number_of`] copies.
-const POINTER_SLOT: i16 = -24;
+const POINTER_SLOT: i16 = PROBE_SLOT - 8;
 
 /// First stack byte that the idioms leave alone; a program's own slots lie below it.
 pub(super) const SLOTS_END: i16 = POINTER_SLOT;
@@ -31,7 +31,7 @@ pub(super) fn probe(a: &mut Asm, dst: Reg, size: Size, base: Reg, offset: i32, f
     a.load(size, dst, FP, PROBE_SLOT);
 }
 
-/// Copies `bytes` (at most 16) of kernel memory at `base + offset` to [`PROBE_SLOT`], or jumps to `fail`.
+/// Copies `bytes` (at most 24) of kernel memory at `base + offset` to [`PROBE_SLOT`], or jumps to `fail`.
 #[track_caller]
 pub(super) fn probe_bytes(a: &mut Asm, bytes: i32, base: Reg, offset: i32, fail: Label) {
     a.mov(R3, base);

@@ -6,9 +6,9 @@
 
 use super::config::Config;
 use super::counters::Counter;
-use super::ctx::sk_msg;
+use super::ctx::{self, sk_msg};
 use super::emit::set_flags;
-use super::kernel::Object;
+use super::kernel::{Object, StorageHead};
 use super::leave::{psock, queue};
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, Readers, ends, storage};
@@ -46,6 +46,9 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
     let stale = exits.to(a, Counter::PassStale);
     let leaving = exits.to(a, Counter::PassLeaving);
 
+    a.load(Size::W, R1, R7, storage::SENT);
+    a.add(R1, 1);
+    a.store(Size::W, R7, storage::SENT, R1);
     a.comment("neither end is leaving, and the peer's storage is still the peer's");
     a.load(Size::W, R1, R7, storage::FLAGS);
     a.jump(Cond::Set, R1, storage::LEAVING, leaving);
@@ -56,6 +59,7 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
     a.jump(Cond::Ne, R1, R2, stale);
     peer.flags(a, R1);
     a.jump(Cond::Set, R1, storage::LEAVING, leaving);
+    stream(a, offsets, peer, exits);
 
     a.load(Size::DW, R8, R7, storage::PEER_SK);
     offsets.open(a, R8, Object::Sock);
@@ -71,6 +75,33 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
     a.jump(Cond::Set, R1, 1, state);
 
     backpressure(a, offsets, exits);
+}
+
+/// Not a stream that the stack would gather: the pair of one leaves. `peer` is the head of the peer's storage.
+fn stream(a: &mut Asm, offsets: &KernelOffsets, peer: StorageHead, exits: &mut Exits) {
+    let stale = exits.to(a, Counter::PassStale);
+    let pass_stream = exits.to(a, Counter::PassStream);
+    let [answered, single] = ["answered", "no_stream"].map(|name| a.label(name));
+    a.comment("how many messages in a row?");
+    peer.sent(a, R1);
+    a.load(Size::W, R2, R7, storage::PEER_SENT);
+    a.jump(Cond::Ne, R1, R2, answered);
+    a.load(Size::W, R1, R7, storage::RUN);
+    a.add(R1, 1);
+    a.store(Size::W, R7, storage::RUN, R1);
+    a.load_map_value(R2, MapRole::Config.map_ref(), Config::STREAM_MESSAGES as u32);
+    a.load(Size::W, R2, R2, 0);
+    a.jump(Cond::Le, R1, R2, single);
+    a.load(Size::DW, R9, R7, storage::OWN_SK);
+    offsets.open(a, R9, Object::Sock);
+    offsets.read(a, R1, Size::B, R9, offsets.nonagle, stale);
+    a.jump(Cond::Set, R1, ctx::NAGLE_OFF, single);
+    set_flags(a, storage::LEAVING);
+    a.goto(pass_stream);
+    a.bind(answered);
+    a.store(Size::W, R7, storage::PEER_SENT, R1);
+    a.store(Size::W, R7, storage::RUN, 0);
+    a.bind(single);
 }
 
 /// No byte of ours is in flight or unread on the stack path; R8 is the peer.

@@ -71,13 +71,13 @@ impl KernelOffsets {
             self.open(a, base, Object::Storage);
             StorageHead { base, offset: 0 }
         } else {
-            probe_bytes(a, 16, base, 0, fail);
+            probe_bytes(a, storage::HEAD_SIZE.into(), base, 0, fail);
             StorageHead { base: FP, offset: PROBE_SLOT }
         }
     }
 }
 
-/// Where the first 16 bytes of a storage can be loaded from until the next call.
+/// Where the head of a storage can be loaded from until the next call.
 #[derive(Clone, Copy)]
 pub(super) struct StorageHead {
     base: Reg,
@@ -95,6 +95,12 @@ impl StorageHead {
     #[track_caller]
     pub(super) fn state(self, a: &mut Asm, dst: Reg) {
         a.load(Size::W, dst, self.base, self.offset + storage::STATE);
+    }
+
+    /// `dst` = how many messages the owner has sent.
+    #[track_caller]
+    pub(super) fn sent(self, a: &mut Asm, dst: Reg) {
+        a.load(Size::W, dst, self.base, self.offset + storage::SENT);
     }
 
     /// `dst` = the owner's flags.

@@ -106,6 +106,8 @@ kernel_offsets! {
     copied_seq: "tcp_sock"."copied_seq", 4;
     /// Next byte this socket's application will hand to the stack.
     write_seq: "tcp_sock"."write_seq", 4;
+    /// How the stack gathers small messages; 4 bits, the low ones of their byte (checked by who looks it up).
+    nonagle: "tcp_sock"."nonagle", 1;
     /// Non-zero while a thread is inside a system call on this socket.
     lock_owned: "sock"."sk_lock.owned", 4;
     /// SO_RCVLOWAT.

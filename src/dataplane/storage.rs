@@ -1,12 +1,14 @@
 //! One socket's own state, in `BPF_MAP_TYPE_SK_STORAGE`: freed with the socket.
 //!
 //! ```text
-//!   0  own_cookie   u64   8  state        u32  12  flags       u32     read by the peer in one load of 16 bytes
-//!  16  peer_cookie  u64  24  peer_storage u64  32  peer_sk     u64
-//!  40  own_sk       u64  48  own_storage  u64
-//!  56  last_seq     u32  60  burst_msgs   u32  64  burst_bytes u64
-//!  72  rendezvous key (8 or 32 bytes)
-//! 104  own map key  (48 bytes, four-tuple pairing only)   152  peer map key (48 bytes, four-tuple pairing only)
+//!   0  own_cookie   u64   8  state        u32  12  flags       u32  16  sent  u32    the head, which the peer reads
+//!  20  run          u32
+//!  24  peer_cookie  u64  32  peer_storage u64  40  peer_sk     u64
+//!  48  own_sk       u64  56  own_storage  u64
+//!  64  last_seq     u32  68  burst_msgs   u32  72  burst_bytes u64
+//!  80  peer_sent    u32  84  (unused)
+//!  88  rendezvous key (8 or 32 bytes)
+//! 120  own map key  (48 bytes, four-tuple pairing only)   168  peer map key (48 bytes, four-tuple pairing only)
 //! ```
 
 use super::pairing::Pairing;
@@ -14,20 +16,28 @@ use super::pairing::Pairing;
 pub(super) const OWN_COOKIE: i16 = 0;
 pub(super) const STATE: i16 = 8;
 pub(super) const FLAGS: i16 = 12;
-pub(super) const PEER_COOKIE: i16 = 16;
-pub(super) const PEER_STORAGE: i16 = 24;
-pub(super) const PEER_SK: i16 = 32;
-pub(super) const OWN_SK: i16 = 40;
-pub(super) const OWN_STORAGE: i16 = 48;
+/// Messages this end has sent, whichever way they went; it wraps.
+pub(super) const SENT: i16 = 16;
+/// Messages this end has sent in a row since the peer's last one.
+pub(super) const RUN: i16 = 20;
+/// Bytes up to here are read by the peer.
+pub(super) const HEAD_SIZE: i16 = 24;
+pub(super) const PEER_COOKIE: i16 = 24;
+pub(super) const PEER_STORAGE: i16 = 32;
+pub(super) const PEER_SK: i16 = 40;
+pub(super) const OWN_SK: i16 = 48;
+pub(super) const OWN_STORAGE: i16 = 56;
 /// `write_seq` when the stack was last known to be read empty and quiet.
-pub(super) const LAST_SEQ: i16 = 56;
+pub(super) const LAST_SEQ: i16 = 64;
 /// Messages redirected since the peer's queue was last seen empty.
-pub(super) const BURST_MESSAGES: i16 = 60;
+pub(super) const BURST_MESSAGES: i16 = 68;
 /// Bytes redirected since the peer's queue was last seen empty; in the sticky tier, since the connection began.
-pub(super) const BURST_BYTES: i16 = 64;
-pub(super) const RENDEZVOUS_KEY: i16 = 72;
-const OWN_KEY: i16 = 104;
-const PEER_KEY: i16 = 152;
+pub(super) const BURST_BYTES: i16 = 72;
+/// The peer's [`SENT`] when we last looked.
+pub(super) const PEER_SENT: i16 = 80;
+pub(super) const RENDEZVOUS_KEY: i16 = 88;
+const OWN_KEY: i16 = 120;
+const PEER_KEY: i16 = 168;
 
 /// Where a socket keeps the key of its own sockhash entry.
 pub(super) const fn own_key(pairing: Pairing) -> i16 {
@@ -48,8 +58,8 @@ pub(super) const fn peer_key(pairing: Pairing) -> i16 {
 /// Size of the map's value in bytes.
 pub(super) const fn size(pairing: Pairing) -> u32 {
     match pairing {
-        Pairing::Sequence => 80,
-        Pairing::FourTuple => 200,
+        Pairing::Sequence => 96,
+        Pairing::FourTuple => 216,
     }
 }
 

@@ -28,6 +28,18 @@ fn still_there((programs, maps): &(Vec<u32>, Vec<u32>)) -> Vec<u32> {
     programs.chain(id::ids(id::Kind::Map).map(Result::unwrap).filter(|id| maps.contains(id))).collect()
 }
 
+/// Longer than readers need for what waits for them, on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends the writers also when an assertion fails, since the threads are waited for.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
     let scope = Scope::new();
@@ -40,6 +52,7 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
         let pairs: Vec<_> = (0..16).map(|_| pair(&listener, to)).collect();
         let stop = AtomicBool::new(false);
         std::thread::scope(|threads| {
+            let _stop_on_panic = StopOnDrop(&stop);
             for (seed, (client, server)) in pairs.iter().enumerate() {
                 let stop = &stop;
                 let rounds = threads.spawn(move || {
@@ -73,7 +86,7 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
             std::thread::sleep(Duration::from_millis(300));
             let redirected = acceleration.snapshot().unwrap();
             assert!(redirected.get(Counter::RedirectedMessages) > 0);
-            assert_eq!(acceleration.stop(Duration::from_secs(10)).unwrap().remaining, 0);
+            assert_eq!(acceleration.stop(PATIENCE).unwrap().remaining, 0);
             std::thread::sleep(Duration::from_millis(100));
             stop.store(true, Ordering::Relaxed);
         });

@@ -14,8 +14,14 @@ use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, Socket, Socke
 use sidestep::verifier_sim::spec::map_type;
 
 /// Bounds so small that histories run into them.
-pub(crate) const CONFIG: Config =
-    Config { enabled: true, max_messages: 3, max_bytes: 5000, sticky_bytes: 5000, redirect_unaccepted: false };
+pub(crate) const CONFIG: Config = Config {
+    enabled: true,
+    max_messages: 3,
+    max_bytes: 5000,
+    sticky_bytes: 5000,
+    redirect_unaccepted: false,
+    stream_messages: 6,
+};
 
 /// Offset of `flags` in a socket's storage, and its bit for "neither end may redirect any more"
 /// (src/dataplane/storage.rs).

@@ -29,6 +29,7 @@ pub(super) fn plots(report: &Report) -> Vec<(String, String)> {
                             && cell.link == link
                             && cell.placement == placement
                             && !cell.server_outside
+                            && !cell.nagle
                     })
                     .collect();
                 if rows.len() > 1 {

@@ -37,6 +37,8 @@ pub(super) struct Spec {
     pub(super) workload: Workload,
     /// Bytes of a message.
     pub(super) size: usize,
+    /// Without TCP_NODELAY.
+    pub(super) nagle: bool,
     /// Over what.
     pub(super) transport: Transport,
 }
@@ -78,9 +80,9 @@ fn work(spec: &Spec, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Result
         Transport::Tcp(address) if spec.is_server => {
             let listener = wire::listen(address)?;
             say(out, &format!("ready {}", listener.local_addr()?.port()))?;
-            Wire::of(wire::accept(&listener)?)?
+            Wire::of(wire::accept(&listener)?, spec.nagle)?
         }
-        Transport::Tcp(address) => Wire::of(wire::connect(address)?)?,
+        Transport::Tcp(address) => Wire::of(wire::connect(address)?, spec.nagle)?,
     };
     if !matches!(spec.transport, Transport::Inherited(..)) {
         say(out, "ready 0")?;

@@ -27,7 +27,8 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Over a connected socket.
-    pub(super) fn of(stream: TcpStream) -> io::Result<Self> {
+    pub(super) fn of(stream: TcpStream, nagle: bool) -> io::Result<Self> {
+        stream.set_nodelay(!nagle)?;
         Self::new(stream.try_clone()?.into(), stream.into(), true)
     }
 

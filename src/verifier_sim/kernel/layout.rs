@@ -7,6 +7,7 @@ pub(super) const STRUCT_SIZE: usize = 1024;
 
 pub(super) const COPIED_SEQ: usize = 0x2f0;
 pub(super) const WRITE_SEQ: usize = 0x2e4;
+pub(super) const NONAGLE: usize = 0x2ea;
 pub(super) const LOCK_OWNED: usize = 0x09c;
 pub(super) const RCVLOWAT: usize = 0x0a8;
 pub(super) const SHUTDOWN: usize = 0x211;
@@ -27,6 +28,7 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
     let offset = match (structure, path) {
         ("tcp_sock", "copied_seq") => COPIED_SEQ,
         ("tcp_sock", "write_seq") => WRITE_SEQ,
+        ("tcp_sock", "nonagle") => NONAGLE,
         ("sock", "sk_lock.owned") => LOCK_OWNED,
         ("sock", "sk_rcvlowat") => RCVLOWAT,
         ("sock", "sk_shutdown") => SHUTDOWN,

@@ -208,6 +208,8 @@ impl Socket {
         let sk = machine.memory.bytes_mut(self.kernel);
         put(sk, layout::COPIED_SEQ, &self.copied_seq.to_le_bytes());
         put(sk, layout::WRITE_SEQ, &self.write_seq.to_le_bytes());
+        // TCP_NODELAY on one socket of two, by a number that is drawn for each.
+        put(sk, layout::NONAGLE, &[self.end.isn as u8 & 1]);
         put(sk, layout::LOCK_OWNED, &u32::from(self.owned).to_le_bytes());
         put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
