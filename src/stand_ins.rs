@@ -3,7 +3,7 @@
 //! std and the C library refer to them whatever we do; what they answer here is what the callers take in their stride. A
 //! C library that has no such function is no worse off.
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 /// `_URC_END_OF_STACK`, the unwinder's word for "no more frames" (Itanium C++ ABI, Exception Handling, 1.2.1).
 const END_OF_STACK: c_int = 5;
@@ -26,12 +26,13 @@ extern "C" fn pthread_getattr_np(_thread: libc::pthread_t, _attributes: *mut lib
 /// glibc's puts the sentence into the user's language and into wide characters; this one names the assertion.
 #[unsafe(no_mangle)]
 extern "C" fn __assert_fail(assertion: *const c_char, _: *const c_char, _: c_uint, _: *const c_char) -> ! {
-    // SAFETY: callers pass the text of the assertion, a constant that ends with a zero byte; write and abort may be
-    // called wherever an assertion may fail.
-    unsafe {
-        libc::write(libc::STDERR_FILENO, assertion.cast(), libc::strlen(assertion));
-        libc::abort()
+    // SAFETY: callers pass the text of the assertion, a constant that ends with a zero byte.
+    let assertion = unsafe { CStr::from_ptr(assertion) };
+    for part in [b"sidestep: the C library found a fault in itself: ", assertion.to_bytes(), b"; please report it\n"] {
+        // SAFETY: the bytes live through the call, which only reads them; what cannot be written is lost.
+        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
     }
+    std::process::abort()
 }
 
 /// Would load a module, for the conversion of some character set, and brings the dynamic loader for it. A static binary
