@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use byteorder::NativeEndian;
 use sidestep::asm::Insn;
 use sidestep::asm::opcode as op;
+use sidestep::syscall::btf::StorageBtf;
 use sidestep::syscall::{
     BtfBuilder, BtfObject, Map, MapBtf, MapFlags, MapSpec, MapType, ProgSpec, ProgType, Program, UpdateFlags, memlock,
 };
@@ -31,7 +32,7 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// Creates the maps.
-    pub(crate) fn new(maps: fn() -> Vec<spec::MapSpec>) -> Self {
+    pub(crate) fn new(maps: impl Fn() -> Vec<spec::MapSpec>) -> Self {
         let all = || maps().iter().map(create).collect();
         Self { msg: all(), ops: all() }
     }
@@ -69,7 +70,10 @@ fn create(map: &spec::MapSpec) -> Map {
     let kind = MapType::from_number(map.map_type);
     let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
         .flags(MapFlags::from_bits_retain(map.map_flags));
-    let created = if map.special.is_empty() {
+    let created = if map.map_type == spec::map_type::SK_STORAGE {
+        let types = StorageBtf::load(map.value_size).unwrap();
+        Map::create(&request.btf(types.for_map())).unwrap()
+    } else if map.special.is_empty() {
         Map::create(&request).unwrap()
     } else {
         assert_eq!((map.special.len(), map.special[0].name.as_str()), (1, "bpf_spin_lock"));

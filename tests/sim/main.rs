@@ -7,6 +7,7 @@ mod elf;
 mod history;
 mod isa;
 mod kernel;
+mod mutate;
 mod pairing;
 mod policy;
 mod random;
