@@ -7,7 +7,7 @@ use super::maps::{FieldKind, Map};
 use super::packet;
 use super::reg::{ADD_CONST, ADD_CONST32, Flags, Kind, MAX_VAR_OFF, Reg};
 use super::scalar;
-use super::spec::Kernel;
+use super::spec::{Kernel, map_type};
 use super::state::{FP, State};
 use super::stop::{Step, reject};
 use super::walk::Flow;
@@ -56,7 +56,13 @@ impl Env<'_> {
         };
         let target = super::program::jump_target(self.at, insn) as usize;
         let next = self.at + 1;
-        match predict(cond, &left, &right, low) {
+        let predicted = predict(cond, &left, &right, low);
+        if predicted.is_some() {
+            let operand = |reg: &Reg, number: u8| if reg.is_scalar() { 1 << number } else { 0 };
+            let second = if immediate { 0 } else { operand(&right, insn.src) };
+            self.mark_precise(operand(&left, insn.dst) | second);
+        }
+        match predicted {
             Some(true) => return Ok(Flow::To(target)),
             Some(false) => return Ok(Flow::To(next)),
             None => {}
@@ -197,8 +203,8 @@ fn mark_not_null(reg: &mut Reg, maps: &[Map<'_>]) {
         if fields.field(FieldKind::Timer).is_some() || fields.field(FieldKind::Workqueue).is_some() {
             reg.map_uid = reg.id;
         }
-    } else if map.holds_sockets() {
-        reg.kind = Kind::Socket;
+    } else if map.holds_sockets() || map.kind() == map_type::XSKMAP {
+        reg.kind = if map.holds_sockets() { Kind::Socket } else { Kind::XdpSock };
         reg.arg = 0;
     }
 }
@@ -311,10 +317,9 @@ fn share_non_null(
         return;
     }
     let mut clear = |number: usize| mark_not_null(&mut equal.top_mut().regs[number], maps);
-    if not_null(left.1) && right.1.may_be_null() {
-        clear(right.0);
-    }
-    if not_null(right.1) && left.1.may_be_null() {
-        clear(left.0);
+    match (left.1.may_be_null(), right.1.may_be_null()) {
+        (false, true) => clear(right.0),
+        (true, false) => clear(left.0),
+        _ => {}
     }
 }

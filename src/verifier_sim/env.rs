@@ -56,8 +56,6 @@ pub(super) struct Env<'a> {
     pub(super) aux: Vec<Aux>,
     pub(super) maps: Vec<Map<'a>>,
     pub(super) subprogs: Vec<Subprog>,
-    /// Registers that some conditional jump compares, as bits.
-    pub(super) compared: u16,
     /// Whether the program has loops that the kernel cuts off.
     pub(super) has_may_goto: bool,
     /// Possible CPUs, 0 if that is not known.
@@ -93,7 +91,6 @@ impl<'a> Env<'a> {
             maps,
             subprogs: Vec::new(),
             has_may_goto: insns.iter().any(super::program::is_may_goto),
-            compared: super::liveness::compared(insns),
             cpus: options.cpus,
             types: options.types,
             cur: State::entry(),

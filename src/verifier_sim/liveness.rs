@@ -95,11 +95,3 @@ pub(super) fn compute(insns: &[Insn], aux: &mut [Aux], prog: ProgType, kernel: K
         }
     }
 }
-
-/// The registers that some conditional jump compares.
-pub(super) fn compared(insns: &[Insn]) -> u16 {
-    insns.iter().filter(|insn| matches!(insn.code & op::CLASS_MASK, op::JMP | op::JMP32)).fold(0, |all, insn| {
-        let conditional = !matches!(insn.code & op::OP_MASK, op::JA | op::JCOND | op::CALL | op::EXIT);
-        if conditional { all | uses(insn, ProgType::default(), Kernel::default()).0 } else { all }
-    })
-}

@@ -270,7 +270,7 @@ impl Env<'_> {
                 leak(self, "packet")?;
                 self.check_packet(access.base, &reg, off, access.size, false)?;
             }
-            Kind::Socket | Kind::TcpSock if !reg.may_be_null() => {
+            Kind::Socket | Kind::TcpSock | Kind::XdpSock if !reg.may_be_null() => {
                 if write {
                     reject!("R{} cannot write into {}", access.base, reg.type_name());
                 }
@@ -282,6 +282,8 @@ impl Env<'_> {
                 }
                 let readable = match reg.kind {
                     Kind::Socket => ctx::sock_readable(off, access.size),
+                    // `queue_id` is all there is.
+                    Kind::XdpSock => (off, access.size) == (0, 4),
                     _ => ctx::tcp_sock_readable(off, access.size),
                 };
                 if !readable {
@@ -353,6 +355,7 @@ impl Env<'_> {
             Kind::Stack => "stack ",
             Kind::Socket => "sock ",
             Kind::TcpSock => "tcp_sock ",
+            Kind::XdpSock => "xdp_sock ",
             _ => "",
         };
         reject!("misaligned {what}access off {bits}+{reg_off}+{off} size {size}")
@@ -458,7 +461,7 @@ fn check_span(number: u8, reg: &Reg, off: i64, size: u32, total: u32, zero_ok: b
 /// How the kernel translates accesses through this pointer.
 fn access_kind(reg: &Reg) -> AccessKind {
     match reg.kind {
-        Kind::Ctx | Kind::Socket | Kind::TcpSock => AccessKind::Translated(reg.kind),
+        Kind::Ctx | Kind::Socket | Kind::TcpSock | Kind::XdpSock => AccessKind::Translated(reg.kind),
         Kind::BtfId => AccessKind::Kernel,
         Kind::Mem => AccessKind::Memory,
         _ => AccessKind::Plain,

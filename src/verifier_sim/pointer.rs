@@ -31,6 +31,9 @@ impl Env<'_> {
     /// dst = pointer op number. `pointer_first` says whether dst was the pointer.
     pub(super) fn move_pointer(&mut self, insn: &Insn, ptr: &Reg, num: &Reg, pointer_first: bool) -> Step {
         let dst = insn.dst;
+        if insn.code & op::X != 0 {
+            self.mark_precise(1 << if pointer_first { insn.src } else { dst });
+        }
         let operation = insn.code & op::OP_MASK;
         let known = num.val.bits.is_known();
         let (by, from) = (&num.val, &ptr.val);

@@ -10,6 +10,8 @@ use super::spec::Kernel;
 use super::stack::{Byte, SLOT_SIZE, Slot};
 use super::state::{Frame, REGS, State};
 use super::stop::{Step, reject};
+use crate::asm::Insn;
+use crate::asm::opcode as op;
 
 /// What a look at the earlier states of an instruction gave.
 pub(super) enum Visit {
@@ -29,6 +31,10 @@ struct Checkpoint {
     hits: u32,
     misses: u32,
     parent: Option<u32>,
+    /// How much of the trail led here.
+    trail: usize,
+    /// Registers of the current function whose numbers have decided something since, as bits.
+    precise: u16,
 }
 
 /// All kept states.
@@ -60,10 +66,11 @@ impl Explored {
         self.checkpoints.iter().filter(|checkpoint| checkpoint.state.is_some()).count() as u64
     }
 
-    fn add(&mut self, insn: usize, state: State) -> u32 {
+    fn add(&mut self, insn: usize, state: State, trail: usize) -> u32 {
         let index = self.checkpoints.len() as u32;
         let parent = state.parent;
-        self.checkpoints.push(Checkpoint { state: Some(Box::new(state)), branches: 1, hits: 0, misses: 0, parent });
+        let state = Some(Box::new(state));
+        self.checkpoints.push(Checkpoint { state, branches: 1, hits: 0, misses: 0, parent, trail, precise: 0 });
         self.at.entry(insn).or_default().push(index);
         index
     }
@@ -122,7 +129,7 @@ impl Env<'_> {
         if keep {
             self.work.jumps_at_checkpoint = self.work.jumps;
             self.work.insns_at_checkpoint = self.work.insns;
-            let number = self.explored.add(at, self.cur.clone());
+            let number = self.explored.add(at, self.cur.clone(), self.trail.len());
             self.cur.parent = Some(number);
         }
         Ok(Visit::New)
@@ -312,14 +319,41 @@ impl Env<'_> {
         let mut state = self.cur.clone();
         state.may_goto_depth += 1;
         // What changed since the last time round will go on changing: widen it, so that the rounds come to an end.
-        if let Some(previous) = self.previous_round() {
-            widen(&previous, &mut state, self.compared);
+        if let Some((previous, precise)) = self.previous_round() {
+            widen(&previous, &mut state, precise);
         }
         self.push_state(state, next)
     }
 
-    /// The state of the unfinished round before this one, at the same instruction with the same callers.
-    fn previous_round(&self) -> Option<State> {
+    /// The numbers in `regs` decide what happens at the current instruction, so in loops that the kernel cuts off they must
+    /// not be forgotten: finds out which registers of earlier checkpoints they come from (`mark_chain_precision`). What
+    /// came through the stack or another function is not followed.
+    pub(super) fn mark_precise(&mut self, regs: u16) {
+        if !self.has_may_goto {
+            return;
+        }
+        let mut wanted = regs;
+        let mut at = self.trail.len().saturating_sub(1);
+        let mut next = self.cur.parent;
+        while let Some(number) = next {
+            let begin = self.explored.checkpoints[number as usize].trail;
+            while at > begin {
+                at -= 1;
+                wanted = origins(&self.insns[self.trail[at] as usize], wanted);
+            }
+            let checkpoint = &mut self.explored.checkpoints[number as usize];
+            wanted &= !checkpoint.precise;
+            if wanted == 0 {
+                return;
+            }
+            checkpoint.precise |= wanted;
+            next = checkpoint.parent;
+        }
+    }
+
+    /// The state of the unfinished round before this one, at the same instruction with the same callers, and the registers
+    /// whose numbers have decided something since.
+    fn previous_round(&self) -> Option<(State, u16)> {
         let list = self.explored.at.get(&self.at)?;
         let own = self.cur.parent;
         list.iter().rev().filter(|number| Some(**number) != own).find_map(|number| {
@@ -327,18 +361,43 @@ impl Env<'_> {
             let state = checkpoint.state.as_deref().filter(|_| checkpoint.branches > 0)?;
             let callers = state.frames.len() == self.cur.frames.len()
                 && state.frames.iter().zip(&self.cur.frames).all(|(a, b)| a.callsite == b.callsite);
-            callers.then(|| state.clone())
+            callers.then(|| (state.clone(), checkpoint.precise))
         })
     }
 }
 
-/// Forgets the numbers in which `state` differs from `old`, but not those of registers that the program compares, of which
-/// the outcome of jumps depends (`widen_imprecise_scalars`).
-fn widen(old: &State, state: &mut State, compared: u16) {
+/// The registers from which the numbers in `regs` come when `insn` has been executed (`backtrack_insn`).
+fn origins(insn: &Insn, regs: u16) -> u16 {
+    let bit = |reg: u8| 1u16.checked_shl(reg.into()).unwrap_or(0);
+    let (dst, src) = (bit(insn.dst), bit(insn.src));
+    let register = insn.code & op::X != 0;
+    match insn.code & op::CLASS_MASK {
+        op::ALU | op::ALU64 if regs & dst == 0 => regs,
+        op::ALU | op::ALU64 if insn.code & op::OP_MASK == op::MOV => regs & !dst | if register { src } else { 0 },
+        op::ALU | op::ALU64 if insn.code & op::OP_MASK != op::END && register => regs | src,
+        op::ALU | op::ALU64 | op::ST => regs,
+        op::STX if insn.code & op::MODE_MASK == op::ATOMIC => 0,
+        op::STX => regs,
+        op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
+            op::JA | op::JCOND => regs,
+            // r0 to r5 are new after a helper. Other functions are not followed.
+            op::CALL if insn.src == 0 => regs & !0x3f,
+            op::CALL | op::EXIT => 0,
+            _ if register && regs & (dst | src) != 0 => regs | dst | src,
+            _ => regs,
+        },
+        _ => regs & !dst,
+    }
+}
+
+/// Forgets the numbers in which `state` differs from `old`, but not those in `precise` (`widen_imprecise_scalars`).
+fn widen(old: &State, state: &mut State, precise: u16) {
     let changed = |old: &Reg, cur: &Reg| old.is_scalar() && cur.is_scalar() && old.val != cur.val;
+    let top = old.depth();
     for (number, old) in old.frames.iter().enumerate() {
+        let kept = if number == top { precise } else { 0 };
         for reg in 0..REGS {
-            if compared & (1 << reg) == 0 && changed(&old.regs[reg], &state.frames[number].regs[reg]) {
+            if kept & (1 << reg) == 0 && changed(&old.regs[reg], &state.frames[number].regs[reg]) {
                 state.frame_mut(number).regs[reg] = Reg::UNKNOWN;
             }
         }

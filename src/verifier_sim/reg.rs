@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Socket,
     /// `struct bpf_tcp_sock`.
     TcpSock,
+    /// `struct bpf_xdp_sock`.
+    XdpSock,
     /// Memory of a known size.
     Mem,
     /// A kernel structure described by BTF.
@@ -138,8 +140,6 @@ pub(super) struct Reg {
     pub(super) kind: Kind,
     /// Modifiers of `kind`.
     pub(super) flags: Flags,
-    /// Whether pruning has to compare the exact range of this scalar.
-    pub(super) precise: bool,
     /// Fixed part of a pointer's offset; of a scalar with [`ADD_CONST`], its distance from the linked one.
     pub(super) off: i32,
     /// Meaning depends on `kind`: number of the map, frame of the stack, size of the memory, bytes of the packet known to
@@ -171,7 +171,6 @@ impl Reg {
     pub(super) const NOT_INIT: Self = Self {
         kind: Kind::NotInit,
         flags: Flags::empty(),
-        precise: false,
         off: 0,
         arg: 0,
         map_uid: 0,
@@ -215,7 +214,7 @@ impl Reg {
 
     /// Whether it is one of the socket types with their own access tables.
     pub(super) fn is_sock(&self) -> bool {
-        matches!(self.kind, Kind::Socket | Kind::TcpSock)
+        matches!(self.kind, Kind::Socket | Kind::TcpSock | Kind::XdpSock)
     }
 
     /// Bytes known to be readable behind a packet pointer's variable part; negative: see [`AT_PACKET_END`].
@@ -229,7 +228,7 @@ impl Reg {
         self.off = 0;
     }
 
-    /// Whether both differ in nothing but ids (and precision, which is no property of the value).
+    /// Whether both differ in nothing but ids.
     pub(super) fn same_but_ids(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.flags == other.flags
@@ -252,6 +251,7 @@ impl Reg {
             Kind::PacketEnd => "pkt_end",
             Kind::Socket => "sock",
             Kind::TcpSock => "tcp_sock",
+            Kind::XdpSock => "xdp_sock",
             Kind::Mem => "mem",
             Kind::BtfId => "ptr_",
         };

@@ -30,6 +30,7 @@ fn maps() -> Vec<MapSpec> {
         text("%d of %s\n\0"),
         text("%d of %q\0"),
         text("plain\0"),
+        map(map_type::XSKMAP, 4, 4, 1),
     ]
 }
 
@@ -212,4 +213,32 @@ fn the_kernels_structures_are_followed_by_its_types() {
     ];
     let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
     check_with(test, &cases, &Options { types: Some(types), ..Options::default() });
+}
+
+#[test]
+fn what_an_xskmap_holds_is_a_socket_of_its_own_kind() {
+    let lookup =
+        "*(u32 *)(r10 -4) = 0\nr2 = r10\nr2 += -4\nr1 = map[fd:5]\ncall bpf_map_lookup_elem\nif r0 == 0x0 goto pc+1";
+    let cases = [
+        (lines(&[lookup, "r1 = *(u32 *)(r0 +0)", DONE]), Ok(())),
+        (lines(&[lookup, "r1 = *(u8 *)(r0 +0)", DONE]), Err("invalid xdp_sock access")),
+        (lines(&[lookup, "r1 = *(u32 *)(r0 +4)", DONE]), Err("invalid xdp_sock access")),
+        (lines(&[lookup, "*(u32 *)(r0 +0) = 1", DONE]), Err("cannot write into xdp_sock")),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    check("what_an_xskmap_holds_is_a_socket_of_its_own_kind", &cases);
+}
+
+#[test]
+fn loops_that_are_cut_off_forget_the_numbers_that_decided_nothing() {
+    // r6 counts up to 64 beside the loop that is cut off. Where a known count has decided a jump it is kept, else forgotten.
+    let index = "r1 = map[fd:1][0]+0\nr1 += r6\nr2 = *(u8 *)(r1 +0)";
+    let unknown = "r6 = *(u32 *)(r1 +68)\nif r6 > 0x3e goto pc+7";
+    let cases = [
+        (lines(&["r6 = 0", "may_goto pc+6", index, "r6 += 1", "if r6 < 0x40 goto pc-7", DONE]), Ok(())),
+        (lines(&[unknown, "may_goto pc+6", index, "r6 += 1", "goto pc-7", DONE]), Err("")),
+        (lines(&["r6 = 0", "may_goto pc+7", "if r6 > 0x3f goto pc+6", index, "r6 += 1", "goto pc-8", DONE]), Ok(())),
+    ];
+    let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    check("loops_that_are_cut_off_forget_the_numbers_that_decided_nothing", &cases);
 }
