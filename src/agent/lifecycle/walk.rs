@@ -114,13 +114,13 @@ impl Orphan {
         let pairing = if sockets.key_size() == 8 { Pairing::Sequence } else { Pairing::FourTuple };
         let (tier, _) = choose_tier(TierChoice::Gated)?;
         let plane = dataplane::build(Options { pairing, tier, readers: Readers::Any, policy: Policy::default() })?;
-        // It counts what it does; the orphan's own counters may be gone.
-        let counters = plane.maps.iter().find(|map| map.role == MapRole::Counters).map(create).transpose()?;
+        // What else the drain names is its own: nothing is known of these sockets, and the orphan's counters may be gone.
+        let others = plane.maps.iter().filter(|map| map.role != MapRole::Sockets);
+        let others = others.map(|map| Ok((map.role.map_ref(), create(map)?))).collect::<Result<Vec<_>>>()?;
         let program = plane.drain.as_ref().map(|program| {
-            load_drain(program, |map| match map {
-                map if map == MapRole::Sockets.map_ref() => Some(&sockets),
-                map if map == MapRole::Counters.map_ref() => counters.as_ref(),
-                _ => None,
+            load_drain(program, |map| match others.iter().find(|(role, _)| *role == map) {
+                Some((_, own)) => Some(own),
+                None => Some(&sockets),
             })
         });
         drain(&sockets, program.transpose()?.as_ref(), timeout)
