@@ -51,12 +51,13 @@ fn report(program: &ProgramSpec, ours: &Verdict, theirs: &Result<(), String>) ->
     let mut text = Vec::new();
     asm::write_text(&program.insns, &mut text).unwrap();
     let log = theirs.as_ref().err().map_or("", |log| &log[log.len().saturating_sub(800)..]);
+    // As `fixtures/verifier/` wants it.
     format!(
-        "{} ours {} ({}), the kernel's {}\n{}{log}",
-        program.prog_type,
+        "; ours: {} ({})\n; type: {}\n; {} on: 6.18\n{}{log}",
         ours.word(),
         ours.reason(),
-        if theirs.is_ok() { "accept" } else { "reject" },
+        program.prog_type,
+        if theirs.is_ok() { "accepted" } else { "refused" },
         String::from_utf8_lossy(&text)
     )
 }

@@ -4,7 +4,9 @@
 
 mod agreement;
 mod elf;
+mod fixtures;
 mod history;
+mod hostile;
 mod isa;
 mod kernel;
 mod mutate;
