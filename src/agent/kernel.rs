@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::error::{Doing, Error, Result};
 use crate::asm::{Asm, Reg};
-use crate::dataplane::{Casts, KernelOffsets, LICENSE, OptionBits, Tier};
+use crate::dataplane::{BufferLocks, Casts, EpollFields, KernelOffsets, LICENSE, OptionBits, TcpLimit, Tier};
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
 use crate::syscall::{self, Btf, ProgSpec, ProgType, Program};
@@ -79,12 +79,49 @@ fn kernel_types() -> Result<KernelTypes> {
     }
     let btf = Btf::vmlinux().doing("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
+    let (buffer_locks, epoll, tcp_limit) = (buffer_locks(&btf), epoll(&btf), tcp_limit(&btf));
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
     let types = KernelTypes {
-        offsets: KernelOffsets { casts, options, ..offsets(&btf)? },
+        offsets: KernelOffsets { casts, options, buffer_locks, epoll, tcp_limit, ..offsets(&btf)? },
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
     };
     Ok(*KNOWN.get_or_init(|| types))
+}
+
+/// How to find out who watches a socket; nothing when this kernel's epoll is another.
+fn epoll(btf: &Btf) -> Option<EpollFields> {
+    let offset = |structure, path| btf.offset_of(structure, path).ok().and_then(|offset| u16::try_from(offset).ok());
+    let (item, entry) = (offset("eppoll_entry", "base")?, offset("eppoll_entry", "wait.entry")?);
+    Some(EpollFields {
+        queue: offset("sock", "sk_wq")?,
+        list: offset("socket_wq", "wait.head")?,
+        to_item: item.cast_signed() - entry.cast_signed(),
+        file: offset("epitem", "ffd.file")?,
+        events: offset("epitem", "event.events")?,
+    })
+}
+
+/// Where a socket says which of its buffers the application has sized.
+fn buffer_locks(btf: &Btf) -> Option<BufferLocks> {
+    let field = btf.field("sock", "sk_userlocks").ok()?;
+    Some(BufferLocks { byte: u16::try_from(field.bit_offset / 8).ok()?, shift: (field.bit_offset % 8) as u8 })
+}
+
+/// The offsets behind limits on TCP's memory, where there can be any: with version 1 of the memory controller. Version 2
+/// frees memory or kills for a socket's sake (`mem_cgroup_charge_skmem` with GFP_KERNEL) before it refuses any.
+fn tcp_limit(btf: &Btf) -> Option<TcpLimit> {
+    // name, number of the hierarchy (0 is version 2's), ...: proc_cgroupstats_show, kernel/cgroup/cgroup-v1.c.
+    let controllers = sysctl::read(std::path::Path::new("/proc/cgroups")).unwrap_or_default();
+    let hierarchy = controllers.lines().find_map(|line| line.strip_prefix("memory\t")?.split('\t').next());
+    if hierarchy.is_none_or(|number| number == "0") {
+        return None;
+    }
+    let offset = |structure, path| btf.offset_of(structure, path).ok().and_then(|offset| u16::try_from(offset).ok());
+    Some(TcpLimit {
+        group: offset("sock", "sk_memcg")?,
+        usage: offset("mem_cgroup", "tcpmem.usage.counter")?,
+        most: offset("mem_cgroup", "tcpmem.max")?,
+    })
 }
 
 /// Whether a program of ours may cast and load: a kernel that has the function still refuses it without a compiler for

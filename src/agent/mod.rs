@@ -14,6 +14,7 @@ pub mod lifecycle;
 mod load;
 mod snapshot;
 mod specs;
+mod tracking;
 
 pub use acceleration::{Acceleration, Detached};
 pub use error::{Error, Result};
@@ -22,3 +23,4 @@ pub use kernel::{TierChoice, choose_tier, kernel_offsets};
 pub use load::Loaded;
 pub use snapshot::Snapshot;
 pub use specs::{map_loads, map_specs, program_specs, simulated_offsets};
+pub use tracking::keepalive;

@@ -7,7 +7,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use super::Error;
 use super::policy::PolicyFlags;
 use crate::agent::{TierChoice, choose_tier};
-use crate::dataplane::{Options, Pairing, Readers};
+use crate::dataplane::{Config, Options, Pairing, Readers};
 use crate::syscall::cgroup::Cgroup;
 
 /// What the flags said.
@@ -17,6 +17,7 @@ pub(super) struct PlaneFlags {
     readers: Readers,
     tier: TierChoice,
     policy: PolicyFlags,
+    keepalive: Option<u32>,
 }
 
 impl Default for PlaneFlags {
@@ -26,6 +27,7 @@ impl Default for PlaneFlags {
             readers: Readers::NonBlocking,
             tier: TierChoice::Auto,
             policy: PolicyFlags::default(),
+            keepalive: None,
         }
     }
 }
@@ -44,11 +46,17 @@ impl PlaneFlags {
                  accelerated socket returns EAGAIN after a signal, and MSG_WAITALL may come back short
   --tier auto|gated|sticky
                  what the programs may see of the peer: gated needs CAP_PERFMON and the kernel's BTF
+  --keepalive S  seconds of idleness after which an accelerated connection renews its connection-tracking entry by a TCP
+                 keepalive probe, unless the application has asked for its own; 0 for never (default: a third of the
+                 entry's lifetime, at most 7200; 0 where connections are not tracked)
 ";
 
     /// The name of the flag, if it is one of these.
     pub(super) fn name(arg: &Arg<'_>) -> Option<&'static str> {
-        ["pairing", "readers", "tier"].into_iter().chain(PolicyFlags::NAMES).find(|name| *arg == Arg::Long(name))
+        ["pairing", "readers", "tier", "keepalive"]
+            .into_iter()
+            .chain(PolicyFlags::NAMES)
+            .find(|name| *arg == Arg::Long(name))
     }
 
     /// Takes the value of the flag that [`PlaneFlags::name`] has named.
@@ -69,6 +77,7 @@ impl PlaneFlags {
                     &[("auto", TierChoice::Auto), ("gated", TierChoice::Gated), ("sticky", TierChoice::Sticky)],
                 )?;
             }
+            "keepalive" => self.keepalive = Some(seconds(args)?),
             name => self.policy.take(name, args)?,
         }
         Ok(())
@@ -84,9 +93,24 @@ impl PlaneFlags {
         Ok(Options { pairing: self.pairing, tier, readers: self.readers, policy: self.policy.policy() })
     }
 
+    /// The configuration with what the flags say of it.
+    pub(super) fn configure(&self, config: Config) -> Config {
+        Config { keepalive: self.keepalive.unwrap_or(config.keepalive), ..config }
+    }
+
     /// The cgroups that have opted out.
     pub(super) fn opted_out(&self) -> Result<Vec<Cgroup>, Error> {
         self.policy.opted_out()
+    }
+}
+
+/// The value of `--keepalive`.
+fn seconds(args: &mut Parser) -> Result<u32, Error> {
+    // MAX_TCP_KEEPIDLE, include/net/tcp.h.
+    const MOST: u32 = 32_767;
+    match args.value()?.parse()? {
+        seconds if seconds <= MOST => Ok(seconds),
+        more => Err(Error::Usage(format!("--keepalive takes at most {MOST} seconds, not {more}"))),
     }
 }
 

@@ -8,8 +8,8 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::Error;
 use super::plane::PlaneFlags;
-use crate::agent::check;
 use crate::agent::lifecycle::{Instance, Pins, Request};
+use crate::agent::{self, check};
 use crate::dataplane::{self, Config, DataPlane};
 use crate::syscall::cgroup::{self, Cgroup};
 
@@ -95,6 +95,7 @@ impl Target {
         let options = self.plane.options(&mut notes)?;
         let plane = dataplane::build(options).map_err(crate::agent::Error::from)?;
         let (opted_out, flags) = (self.plane.opted_out()?, self.given.clone());
+        let config = self.plane.configure(config);
         Ok(Wanted { cgroup, opted_out, plane, config, flags, drain: Duration::from_secs(self.drain), notes })
     }
 
@@ -152,7 +153,8 @@ impl Wanted {
 /// The configuration for this kernel. What is attached knows what the probes have said, and a probe whose own
 /// connections may be accelerated cannot tell.
 pub(super) fn configuration(instance: &Instance) -> Result<Config, Error> {
-    Ok(instance.config()?.unwrap_or_else(check::configuration))
+    let attached = instance.config()?;
+    Ok(attached.map_or_else(check::configuration, |config| Config { keepalive: agent::keepalive(), ..config }))
 }
 
 /// The instance of a cgroup.

@@ -68,6 +68,8 @@ counters! {
     PassBackpressure = "pass_backpressure";
     /// To the stack: a stream of messages that the stack may gather, whose pair leaves.
     PassStream = "pass_stream";
+    /// To the stack: the kernel grants sockets no more memory.
+    PassPressure = "pass_pressure";
     /// To the stack: the peer was not in the sockhash.
     PassAbsent = "pass_absent";
     /// Entries the drain has removed.

@@ -28,6 +28,17 @@ pub(super) mod sock_ops {
     pub(in super::super) const PASSIVE_ESTABLISHED: i32 = 5;
     /// `BPF_SOCK_OPS_RTT_CB`.
     pub(in super::super) const RTT: i32 = 12;
+    /// `1 << SOCK_KEEPOPEN` of `enum sock_flags`, include/net/sock.h.
+    pub(in super::super) const KEEPOPEN: i32 = 1 << 3;
+    /// `SOL_SOCKET` and `SO_KEEPALIVE`, include/uapi/asm-generic/socket.h.
+    pub(in super::super) const SOL_SOCKET: i32 = 1;
+    pub(in super::super) const SO_KEEPALIVE: i32 = 9;
+    /// `SOL_TCP`, include/linux/socket.h; `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, include/uapi/linux/tcp.h.
+    pub(in super::super) const SOL_TCP: i32 = 6;
+    pub(in super::super) const TCP_KEEPIDLE: i32 = 4;
+    pub(in super::super) const TCP_KEEPINTVL: i32 = 5;
+    /// Default interval between probes in seconds, include/net/tcp.h.
+    pub(in super::super) const TCP_KEEPALIVE_INTVL: i32 = 75;
     /// `BPF_SOCK_OPS_RTT_CB_FLAG`.
     pub(in super::super) const RTT_FLAG: i32 = 1 << 3;
 }

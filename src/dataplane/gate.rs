@@ -9,9 +9,8 @@ use super::counters::Counter;
 use super::ctx::{self, sk_msg};
 use super::emit::set_flags;
 use super::kernel::{Object, StorageHead};
-use super::leave::{psock, queue};
 use super::maps::MapRole;
-use super::{KernelOffsets, Options, Readers, ends, storage};
+use super::{KernelOffsets, Options, Readers, ends, room, storage};
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, Label, Size};
 
@@ -74,7 +73,8 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
     // RCV_SHUTDOWN, include/net/sock.h
     a.jump(Cond::Set, R1, 1, state);
 
-    backpressure(a, offsets, exits);
+    room::memory(a, offsets, exits);
+    room::backpressure(a, offsets, exits);
 }
 
 /// Not a stream that the stack would gather: the pair of one leaves. `peer` is the head of the peer's storage.
@@ -139,36 +139,6 @@ fn order(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Ex
     a.store(Size::W, R7, storage::LAST_SEQ, R9);
     set_flags(a, storage::QUIET);
     a.bind(quiet);
-}
-
-/// The peer's queue of redirected messages is within bounds; R8 is the peer.
-fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
-    let stale = exits.to(a, Counter::PassStale);
-    let absent = exits.to(a, Counter::PassAbsent);
-    let pass_behind = exits.to(a, Counter::PassBackpressure);
-    let [behind, drained, bounded] = ["behind", "queue_empty", "queue_bounded"].map(|name| a.label(name));
-    a.comment("backpressure: what we have redirected since the peer's queue was last empty");
-    psock(a, offsets, R9, R8, absent, stale);
-    queue(a, offsets, R9, stale);
-    a.jump(Cond::Eq, R1, R9, drained);
-    a.load_map_value(R3, MapRole::Config.map_ref(), 0);
-    a.load(Size::W, R1, R7, storage::BURST_MESSAGES);
-    a.load(Size::W, R2, R3, Config::MAX_MESSAGES);
-    a.jump(Cond::Ge, R1, R2, behind);
-    a.load(Size::DW, R1, R7, storage::BURST_BYTES);
-    a.load(Size::W, R2, R6, sk_msg::SIZE);
-    a.add(R1, R2);
-    a.load(Size::W, R2, R3, Config::MAX_BYTES);
-    a.jump(Cond::Gt, R1, R2, behind);
-    a.goto(bounded);
-    a.bind(behind);
-    a.comment("a proven stream: the stack coalesces where redirection cannot, so the pair leaves");
-    set_flags(a, storage::LEAVING);
-    a.goto(pass_behind);
-    a.bind(drained);
-    a.store(Size::W, R7, storage::BURST_MESSAGES, 0);
-    a.store(Size::DW, R7, storage::BURST_BYTES, 0);
-    a.bind(bounded);
 }
 
 /// The rule where the peer cannot be seen: the first message that takes the stack keeps its direction there for

@@ -73,6 +73,41 @@ impl OptionBits {
     }
 }
 
+/// `sock.sk_userlocks`, which is half a byte before Linux 6.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferLocks {
+    /// Offset of the byte.
+    pub byte: u16,
+    /// Where in it `SOCK_SNDBUF_LOCK` (include/net/sock.h) is; `SOCK_RCVBUF_LOCK` is the next bit.
+    pub shift: u8,
+}
+
+/// How to get from a socket to the epoll instances that watch it, and what they watch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpollFields {
+    /// `sock.sk_wq`.
+    pub queue: u16,
+    /// `socket_wq.wait.head`: the list of those who wait for the socket.
+    pub list: u16,
+    /// From an entry's place in that list (`eppoll_entry.wait.entry`) to `eppoll_entry.base`.
+    pub to_item: i16,
+    /// `epitem.ffd.file`: the file that is watched.
+    pub file: u16,
+    /// `epitem.event.events`.
+    pub events: u16,
+}
+
+/// The limit on TCP's memory that a version 1 memory cgroup can have (`memory.kmem.tcp.limit_in_bytes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpLimit {
+    /// `sock.sk_memcg`: the group, or null, with flags in the low bits on some kernels.
+    pub group: u16,
+    /// `mem_cgroup.tcpmem.usage`, in pages.
+    pub usage: u16,
+    /// `mem_cgroup.tcpmem.max`, in pages.
+    pub most: u16,
+}
+
 macro_rules! kernel_offsets {
     ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $size:literal; )*) => {
         /// Byte offsets of the fields of [`FIELDS`], and how they are read.
@@ -83,6 +118,12 @@ macro_rules! kernel_offsets {
             pub casts: Option<Casts>,
             /// Socket options that keep a connection on the stack.
             pub options: OptionBits,
+            /// Which buffers have a size that the application has set; without it, none has.
+            pub buffer_locks: Option<BufferLocks>,
+            /// How a socket's edge-triggered readers are told from others; without it, all may be.
+            pub epoll: Option<EpollFields>,
+            /// Where a group's limit on TCP's memory is; without it, there are no such limits.
+            pub tcp_limit: Option<TcpLimit>,
         }
 
         /// Every field the programs read, in the order of [`KernelOffsets`].
@@ -95,6 +136,9 @@ macro_rules! kernel_offsets {
                     $( $name: lookup(&Field { structure: $structure, path: $path, size: $size })?, )*
                     casts: None,
                     options: OptionBits::default(),
+                    buffer_locks: None,
+                    epoll: None,
+                    tcp_limit: None,
                 })
             }
         }
@@ -136,4 +180,12 @@ kernel_offsets! {
     snt_isn: "tcp_request_sock"."snt_isn", 4;
     /// One for the map, one more for each thread inside a system call on the socket.
     psock_refcnt: "sk_psock"."refcnt.refs.counter", 4;
+    /// SO_SNDBUF, doubled, as the kernel counts.
+    sndbuf: "sock"."sk_sndbuf", 4;
+    /// SO_RCVBUF, doubled.
+    rcvbuf: "sock"."sk_rcvbuf", 4;
+    /// The protocol.
+    prot: "sock"."__sk_common.skc_prot", 8;
+    /// Address of the word that says whether TCP as a whole is under memory pressure.
+    memory_pressure: "proto"."memory_pressure", 8;
 }

@@ -10,7 +10,7 @@ use super::kernel::Object;
 use super::maps::MapRole;
 use super::pairing::{self, Pairing};
 use super::policy::{self, Side};
-use super::{KernelOffsets, Options, Readers, Tier, helper, leave, storage};
+use super::{KernelOffsets, Options, Readers, Tier, helper, keepalive, leave, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 
@@ -155,6 +155,7 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
     enroll(a, options, ends.refused);
     pairing::publish(a, pairing);
     want_rtt(a);
+    keepalive::renew_tracking(a, options);
     count(a, Counter::Paired, 1);
     a.goto(out);
 }

@@ -113,7 +113,7 @@ fn a_killed_writer_ends_the_stream_after_its_last_byte() {
         let sent = sent.load(Ordering::Relaxed);
         let counters = acceleration.snapshot().unwrap();
         assert!(received as u64 >= sent, "{pairing:?}: {received} of {sent} bytes: {}", describe(&counters));
-        assert!(counters.get(Counter::RedirectedBytes) > 1_000_000, "{pairing:?}: {}", describe(&counters));
+        assert!(counters.get(Counter::RedirectedBytes) > 0, "{pairing:?}: {}", describe(&counters));
     }
 }
 

@@ -11,9 +11,12 @@ mod killed;
 #[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
 #[path = "../dataplane/link.rs"]
 mod link;
+mod memory;
+mod pressure;
 mod run;
 #[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
 #[path = "../dataplane/scope.rs"]
 mod scope;
 mod soak;
 mod taken;
+mod tracking;

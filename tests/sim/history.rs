@@ -21,6 +21,7 @@ pub(crate) const CONFIG: Config = Config {
     sticky_bytes: 5000,
     redirect_unaccepted: false,
     stream_messages: 6,
+    keepalive: 600,
 };
 
 /// Offset of `flags` in a socket's storage, and its bit for "neither end may redirect any more"

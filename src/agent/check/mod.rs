@@ -18,9 +18,10 @@ pub use finding::{Answer, Finding, Need, Report};
 use crate::dataplane::Config;
 use crate::syscall::memlock;
 
-/// The configuration for this kernel: the default, but for what the FIONREAD probe says.
+/// The configuration for this machine: the default, but for what the FIONREAD probe says and connection tracking needs.
 pub fn configuration() -> Config {
-    Config { redirect_unaccepted: behaviour::fionread_is_blind(), ..Config::default() }
+    let (redirect_unaccepted, keepalive) = (behaviour::fionread_is_blind(), super::keepalive());
+    Config { redirect_unaccepted, keepalive, ..Config::default() }
 }
 
 /// Asks everything; with a cgroup, also who is attached to it.

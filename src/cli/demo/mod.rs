@@ -86,7 +86,8 @@ fn measure(settings: &Settings, options: Options, opted_out: &[Cgroup]) -> Resul
 
     let target = Cgroup::open(&group.path().join("accelerated"))?;
     let pairing = options.pairing;
-    let acceleration = Acceleration::start_without(&target, opted_out, options, check::configuration())?;
+    let config = settings.plane.configure(check::configuration());
+    let acceleration = Acceleration::start_without(&target, opted_out, options, config)?;
 
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {

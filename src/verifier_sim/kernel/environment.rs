@@ -11,6 +11,7 @@ mod id {
     pub(super) const MAP_DELETE_ELEM: i32 = 3;
     pub(super) const KTIME_GET_NS: i32 = 5;
     pub(super) const GET_SOCKET_COOKIE: i32 = 46;
+    pub(super) const SETSOCKOPT: i32 = 49;
     pub(super) const SOCK_OPS_CB_FLAGS_SET: i32 = 59;
     pub(super) const SOCK_HASH_UPDATE: i32 = 70;
     pub(super) const MSG_REDIRECT_HASH: i32 = 71;
@@ -162,6 +163,8 @@ impl Environment for Running<'_> {
                 }
                 Ok(u64::from(flags & !ALL_CB_FLAGS))
             }
+            // No option changes what this kernel does.
+            id::SETSOCKOPT => machine.memory.slice(args.get(4)?, args.get(5)?).map(|_| 0),
             id::SOCK_HASH_UPDATE => self.hash_update(machine, args),
             id::MSG_REDIRECT_HASH => self.redirect(machine, args),
             id::SK_STORAGE_GET | id::SK_STORAGE_DELETE => self.storage(machine, args),

@@ -22,6 +22,11 @@ pub(super) const REFCNT: usize = 0x1ac;
 pub(super) const OPS_SK: usize = 0x008;
 pub(super) const RCV_ISN: usize = 0x11c;
 pub(super) const SNT_ISN: usize = 0x120;
+/// Left at zero: buffers of no size that grow, and a protocol that has no memory pressure.
+const SNDBUF: usize = 0x0b4;
+const RCVBUF: usize = 0x0b8;
+const PROT: usize = 0x028;
+const MEMORY_PRESSURE: usize = 0x148;
 
 /// The byte offset of a field, named as BTF names it; `None` for fields the simulated kernel does not have.
 pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
@@ -43,6 +48,10 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("bpf_sock_ops_kern", "sk") => OPS_SK,
         ("tcp_request_sock", "rcv_isn") => RCV_ISN,
         ("tcp_request_sock", "snt_isn") => SNT_ISN,
+        ("sock", "sk_sndbuf") => SNDBUF,
+        ("sock", "sk_rcvbuf") => RCVBUF,
+        ("sock", "__sk_common.skc_prot") => PROT,
+        ("proto", "memory_pressure") => MEMORY_PRESSURE,
         _ => return None,
     };
     Some(offset as u16)

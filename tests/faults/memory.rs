@@ -1,0 +1,179 @@
+//! A receiver that does not read pins no more kernel memory than plain TCP lets it, give or take a quarter.
+//!
+//! Counted is what the kernel charges to the two sockets (`SO_MEMINFO`: the receiver's queue, the sender's queue) and
+//! what it does not charge: the `struct sk_msg` of each redirected message.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{setsockopt, sockopt};
+use sidestep::dataplane::{Counter, Pairing};
+use sidestep::testbed::{Addresses, NetNs, Pods, connect, listen};
+
+use crate::link::{accepted, expect, pair, pattern};
+use crate::scope::{Scope, describe};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// `struct sk_msg` is 760 bytes (6.18, x86_64); kmalloc takes them from the slab of the next power of two.
+const MESSAGE: u64 = 1024;
+
+/// What an accelerated connection may pin of what plain TCP pins.
+const RATIO: f64 = 1.25;
+
+/// How the sockets are joined and sized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Loopback,
+    Veth,
+    /// Buffers that the application has set to 64 KiB.
+    SmallBuffers,
+}
+
+/// What a sender could leave at a receiver that does not read.
+#[derive(Clone, Copy, Debug)]
+struct Pinned {
+    /// Bytes that send(2) took.
+    accepted: usize,
+    /// Bytes in memory.
+    memory: u64,
+}
+
+#[test]
+fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
+    let scope = Scope::new();
+    let emulated = std::env::var_os("SIDESTEP_TEST_SCALE").is_some();
+    for (way, sizes) in [
+        (Way::Loopback, &[1, 64, 1 << 10, 16 << 10, 64 << 10][..]),
+        // Millions of single bytes are too many packets for a test.
+        (Way::Veth, &[64, 1 << 10, 16 << 10, 64 << 10]),
+        (Way::SmallBuffers, &[1, 64, 1 << 10, 16 << 10, 64 << 10]),
+    ] {
+        for &size in sizes.iter().filter(|size| !emulated || **size > 1) {
+            // What the sender's buffer grows to over veth differs by a fifth from one time to the next.
+            let within = (0..4).any(|_| {
+                let plain = fill(way, size, || (0, 0));
+                let acceleration = scope.accelerate(Pairing::Sequence);
+                let fast = fill(way, size, || {
+                    let counters = acceleration.snapshot().unwrap();
+                    (counters.get(Counter::RedirectedMessages), counters.get(Counter::RedirectedBytes))
+                });
+                let ratio = fast.memory as f64 / plain.memory as f64;
+                eprintln!(
+                    "{way:?}, writes of {size}: plain TCP took {} bytes and pinned {}, accelerated {} and {}: {ratio:.2}",
+                    plain.accepted, plain.memory, fast.accepted, fast.memory
+                );
+                assert!(acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > 0);
+                ratio <= RATIO
+            });
+            assert!(within, "{way:?}, writes of {size}: more than {RATIO} of plain TCP, four times");
+        }
+    }
+}
+
+/// Writes pieces of `size` bytes to a receiver that does not read, until no more are taken. `redirected` tells how many
+/// messages and bytes went past the stack.
+fn fill(way: Way, size: usize, redirected: impl Fn() -> (u64, u64)) -> Pinned {
+    let pods = (way == Way::Veth).then(|| Pods::without_sidecars().unwrap());
+    let alone = NetNs::with_loopback().unwrap();
+    let (here, there) = pods.as_ref().map_or((&alone, &alone), |pods| (&pods.client, &pods.server));
+    let address = pods.as_ref().map_or(ANY_PORT, |_| SocketAddr::new(Addresses::V4.server_pod, 9000));
+    let listener = there.run(|| listen(address).unwrap()).unwrap();
+    if way == Way::SmallBuffers {
+        setsockopt(&listener, sockopt::RcvBuf, &65_536).unwrap();
+    }
+    let to = listener.local_addr().unwrap();
+    let client = here.run(|| connect(to, None).unwrap()).unwrap();
+    if way == Way::SmallBuffers {
+        setsockopt(&client, sockopt::SndBuf, &65_536).unwrap();
+    }
+    let server = accepted(&listener);
+    let bytes = pattern(9, 12 << 20);
+    let sent = write_until_full(&client, &bytes, size);
+    let (messages, redirected) = redirected();
+    let (receiver, sender) = (meminfo(&server), meminfo(&client));
+    // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_WMEM_QUEUED, include/uapi/linux/sock_diag.h.
+    let (queued, waiting) = (u64::from(receiver[0]), u64::from(sender[5]));
+    // Kernels that charge redirected bytes to the receiver have them in its number.
+    let uncharged = if queued < redirected { redirected } else { 0 };
+    expect(&server, &bytes[..sent]);
+    Pinned { accepted: sent, memory: queued + waiting + uncharged + messages * MESSAGE }
+}
+
+/// How many bytes are taken.
+fn write_until_full(mut client: &TcpStream, bytes: &[u8], size: usize) -> usize {
+    let mut sent = 0;
+    let mut taken = Instant::now();
+    while sent < bytes.len() && taken.elapsed() < Duration::from_millis(400) {
+        match client.write(&bytes[sent..(sent + size).min(bytes.len())]) {
+            Ok(written) => {
+                sent += written;
+                taken = Instant::now();
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(client.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(100_u8)).unwrap();
+            }
+            Err(error) => panic!("send: {error}"),
+        }
+    }
+    sent
+}
+
+/// `SO_MEMINFO`: an array of u32 in the order of `SK_MEMINFO_*`.
+fn meminfo(socket: &TcpStream) -> [u32; 9] {
+    let mut info = [0_u32; 9];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the buffer is live and writable for `length` bytes, and so is `length`.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(done, 0, "SO_MEMINFO: {}", std::io::Error::last_os_error());
+    info
+}
+
+/// Who is told once and stops at a short read must find all bytes on one path.
+#[test]
+fn an_edge_triggered_reader_gets_a_wide_bound() {
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    for edge in [true, false] {
+        let acceleration = scope.accelerate(Pairing::Sequence);
+        let (client, server) = pair(&listener, listener.local_addr().unwrap());
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let wanted = EpollFlags::EPOLLIN | if edge { EpollFlags::EPOLLET } else { EpollFlags::empty() };
+        epoll.add(&server, EpollEvent::new(wanted, 0)).unwrap();
+        // More than the narrow bound has room for, and less than the wide one.
+        let bytes = pattern(4, 1_500 * 100);
+        for part in bytes.chunks(100) {
+            assert_eq!((&client).write(part).unwrap(), part.len());
+        }
+        let counters = acceleration.snapshot().unwrap();
+        let narrow = counters.get(Counter::PassBackpressure) > 0;
+        assert_eq!(narrow, !edge, "edge-triggered: {edge}: {}", describe(&counters));
+        // A reader that takes a short read for the last.
+        let mut buffer = vec![0; 4096];
+        let mut got = 0;
+        while got < bytes.len() {
+            let events = epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(2_000_u16)).unwrap();
+            assert_eq!(events, 1, "edge-triggered: {edge}: stalls after {got} bytes: {}", describe(&counters));
+            loop {
+                let read = (&server).read(&mut buffer).unwrap_or(0);
+                assert!(bytes[got..].starts_with(&buffer[..read]));
+                got += read;
+                if read < buffer.len() {
+                    break;
+                }
+            }
+        }
+    }
+}

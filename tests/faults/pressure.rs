@@ -1,0 +1,143 @@
+//! Memory pressure: the kernel grants sockets no more memory. Plain TCP then waits; so must an accelerated connection.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sidestep::dataplane::{Counter, Pairing};
+use sidestep::testbed::listen;
+
+use crate::link::{pair, pattern};
+use crate::scope::{Scope, describe};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// What all TCP sockets of the group may hold, in bytes.
+const LIMIT: usize = 1 << 20;
+
+/// A memory cgroup (version 1) with a limit on TCP's memory, with this process in it.
+struct Limited {
+    path: PathBuf,
+    home: PathBuf,
+}
+
+impl Limited {
+    /// None where there is no such hierarchy.
+    fn new() -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let root = mounts.lines().find_map(|line| {
+            let (place, kind) = line.split_once(" - ")?;
+            let mut kind = kind.split(' ');
+            let memory = kind.next() == Some("cgroup") && kind.nth(1)?.split(',').any(|option| option == "memory");
+            memory.then(|| PathBuf::from(place.split(' ').nth(4).unwrap()))
+        })?;
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.split_once(":memory:/")).unwrap().1.to_owned();
+        let home = root.join(own);
+        let path = home.join(format!("sidestep-test-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let limited = Self { path, home };
+        std::fs::write(limited.path.join("memory.kmem.tcp.limit_in_bytes"), LIMIT.to_string()).unwrap();
+        enter(&limited.path);
+        Some(limited)
+    }
+
+    /// Whether sockets have used all since this was last asked. What is sent may go over the limit by a little.
+    fn was_reached(&self) -> bool {
+        let most = self.path.join("memory.kmem.tcp.max_usage_in_bytes");
+        let used: usize = std::fs::read_to_string(&most).unwrap().trim().parse().unwrap();
+        std::fs::write(&most, "0").unwrap();
+        used >= LIMIT
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        enter(&self.home);
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.path).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn enter(path: &Path) {
+    std::fs::write(path.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+}
+
+#[test]
+fn sockets_without_memory_wait_and_lose_nothing() {
+    let scope = Scope::new();
+    let Some(limited) = Limited::new() else {
+        eprintln!("\n*** NOT TESTED: there is no version 1 memory cgroup to limit TCP's memory with ***\n");
+        return;
+    };
+    // Plain first, so that a difference is ours.
+    streams("plain");
+    assert!(limited.was_reached());
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    streams("accelerated");
+    let counters = acceleration.snapshot().unwrap();
+    eprintln!("{}", describe(&counters));
+    assert!(limited.was_reached());
+    assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
+}
+
+/// Eight streams whose readers start late, so that all are full; then everything must arrive.
+fn streams(what: &str) {
+    const BYTES: usize = 2_000_000;
+    let listener = listen(ANY_PORT).unwrap();
+    let to = listener.local_addr().unwrap();
+    let pairs: Vec<_> = (0..8).map(|_| pair(&listener, to)).collect();
+    std::thread::scope(|threads| {
+        for (seed, (client, server)) in pairs.iter().enumerate() {
+            let bytes = pattern(seed as u64, BYTES);
+            let expected = bytes.clone();
+            let size = [100, 1_000, 16_384, 65_536][seed % 4];
+            threads.spawn(move || write_all(what, client, &bytes, size));
+            threads.spawn(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                read_all(what, server, &expected);
+            });
+        }
+    });
+}
+
+fn wait(socket: &TcpStream, events: PollFlags) {
+    poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::from(100_u8)).unwrap();
+}
+
+fn write_all(what: &str, mut socket: &TcpStream, bytes: &[u8], size: usize) {
+    let start = Instant::now();
+    let mut at = 0;
+    while at < bytes.len() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}: the writer hangs after {at} bytes");
+        match socket.write(&bytes[at..(at + size).min(bytes.len())]) {
+            Ok(written) => at += written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, PollFlags::POLLOUT),
+            Err(error) => panic!("{what}: send of {size} after {at} bytes: {error}"),
+        }
+    }
+}
+
+fn read_all(what: &str, mut socket: &TcpStream, expected: &[u8]) {
+    let start = Instant::now();
+    let mut buffer = vec![0; 65_536];
+    let mut at = 0;
+    while at < expected.len() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}: the reader hangs after {at} bytes");
+        match socket.read(&mut buffer) {
+            Ok(0) => panic!("{what}: the end came after {at} bytes"),
+            Ok(read) => {
+                assert!(expected[at..].starts_with(&buffer[..read]), "{what}: other bytes at {at}");
+                at += read;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, PollFlags::POLLIN),
+            Err(error) => panic!("{what}: recv: {error}"),
+        }
+    }
+}

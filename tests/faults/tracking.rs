@@ -1,0 +1,106 @@
+//! Connection tracking sees no packets of an accelerated connection, and its entry expires. Behind REDIRECT a FIN
+//! without an entry is not translated, so keepalive has to renew the entry.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt};
+use sidestep::agent::{Acceleration, TierChoice, choose_tier};
+use sidestep::dataplane::{Config, Options, Pairing, Policy, Readers};
+use sidestep::syscall::cgroup::Cgroup;
+use sidestep::testbed::{Addresses, OUTBOUND_PORT, Pods, StackBytes, connect, listen};
+
+use crate::link::{accepted, expect, pattern, send};
+use crate::scope::Scope;
+
+/// Seconds after which an entry expires here; 432,000 by default.
+const EXPIRY: &str = "2";
+/// Two expiries and more.
+const IDLE: Duration = Duration::from_millis(5_500);
+
+fn accelerate(scope: &Scope, keepalive: u32) -> Acceleration {
+    let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
+    let (pairing, readers, policy) = (Pairing::Sequence, Readers::NonBlocking, Policy::default());
+    let options = Options { pairing, tier, readers, policy };
+    let config = Config { keepalive, ..Config::default() };
+    Acceleration::start(&Cgroup::open(&scope.path()).unwrap(), options, config).unwrap()
+}
+
+/// Whether the end of the stream comes within three seconds.
+fn ends(mut stream: &TcpStream) -> bool {
+    let events = poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], PollTimeout::from(3_000_u16)).unwrap();
+    events == 1 && std::io::Read::read(&mut stream, &mut [0; 16]).is_ok_and(|read| read == 0)
+}
+
+#[test]
+fn a_connection_idle_for_longer_than_its_tracking_entry_lives_closes_cleanly() {
+    let scope = Scope::new();
+    for keepalive in [0, 1] {
+        let acceleration = accelerate(&scope, keepalive);
+        let pods = Pods::new(false).unwrap();
+        let (listener, clients) = pods
+            .client
+            .run(|| {
+                for state in ["established", "unacknowledged", "max_retrans"] {
+                    std::fs::write(format!("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{state}"), EXPIRY)
+                        .unwrap();
+                }
+                let listener = listen(SocketAddr::new(Addresses::V4.any, OUTBOUND_PORT)).unwrap();
+                let clients = [0, 1].map(|_| connect(Addresses::V4.service, None).unwrap());
+                (listener, clients)
+            })
+            .unwrap();
+        let servers = [0, 1].map(|_| accepted(&listener));
+        let pairs = clients.map(|client| {
+            let server = servers.iter().find(|server| server.peer_addr().unwrap() == client.local_addr().unwrap());
+            (client, server.unwrap())
+        });
+        let bytes = pattern(6, 5_000);
+        for (client, server) in &pairs {
+            for _ in 0..5 {
+                send(client, &bytes);
+                expect(server, &bytes);
+                send(server, &bytes);
+                expect(client, &bytes);
+            }
+            assert!(StackBytes::of(client).unwrap().sent <= 5_000, "the connection is not accelerated");
+            assert_eq!(getsockopt(server, sockopt::KeepAlive).unwrap(), keepalive > 0);
+            assert!(!getsockopt(client, sockopt::KeepAlive).unwrap());
+        }
+        std::thread::sleep(IDLE);
+        let [(client, server), (other_client, other_server)] = pairs;
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        other_server.shutdown(std::net::Shutdown::Write).unwrap();
+        let seen = [ends(server), ends(&other_client)];
+        eprintln!("keepalive {keepalive}: the server sees the end: {}, the client: {}", seen[0], seen[1]);
+        if keepalive > 0 {
+            assert_eq!(seen, [true, true]);
+            // The other halves still work, and end.
+            send(server, &bytes);
+            expect(&client, &bytes);
+            server.shutdown(std::net::Shutdown::Write).unwrap();
+            assert!(ends(&client));
+            other_client.shutdown(std::net::Shutdown::Write).unwrap();
+            assert!(ends(other_server));
+        }
+        drop(acceleration);
+    }
+}
+
+#[test]
+fn an_application_that_asks_for_keepalive_keeps_its_own() {
+    let scope = Scope::new();
+    let _acceleration = accelerate(&scope, 600);
+    let listener = listen(SocketAddr::new(Addresses::V4.loopback, 0)).unwrap();
+    // What a listener has, its connections inherit.
+    nix::sys::socket::setsockopt(&listener, sockopt::KeepAlive, &true).unwrap();
+    nix::sys::socket::setsockopt(&listener, sockopt::TcpKeepIdle, &77).unwrap();
+    let (_client, server) = crate::link::pair(&listener, listener.local_addr().unwrap());
+    assert_eq!(getsockopt(&server, sockopt::TcpKeepIdle).unwrap(), 77);
+    nix::sys::socket::setsockopt(&listener, sockopt::KeepAlive, &false).unwrap();
+    let (_client, server) = crate::link::pair(&listener, listener.local_addr().unwrap());
+    assert_eq!(getsockopt(&server, sockopt::TcpKeepIdle).unwrap(), 600);
+    assert!(getsockopt(&server, sockopt::KeepAlive).unwrap());
+}
