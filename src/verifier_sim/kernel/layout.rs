@@ -23,8 +23,8 @@ pub(super) const OPS_SK: usize = 0x008;
 pub(super) const RCV_ISN: usize = 0x11c;
 pub(super) const SNT_ISN: usize = 0x120;
 /// Left at zero: buffers of no size that grow, and a protocol that has no memory pressure.
-const SNDBUF: usize = 0x0b4;
-const RCVBUF: usize = 0x0b8;
+const SNDBUF: usize = 0x0b8;
+const RCVBUF: usize = 0x0bc;
 const PROT: usize = 0x028;
 const MEMORY_PRESSURE: usize = 0x148;
 
