@@ -82,7 +82,16 @@ fn kernel_types() -> Result<KernelTypes> {
     let (buffer_locks, epoll, tcp_limit) = (buffer_locks(&btf), epoll(&btf), tcp_limit(&btf));
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
     let types = KernelTypes {
-        offsets: KernelOffsets { casts, options, buffer_locks, epoll, tcp_limit, ..offsets(&btf)? },
+        offsets: KernelOffsets {
+            casts,
+            options,
+            buffer_locks,
+            epoll,
+            tcp_limit,
+            // net/core/bpf_sk_storage.c: came with the permission, and says for which programs it holds.
+            iterators_have_storage: btf.func_by_name("bpf_sk_storage_tracing_allowed").is_some(),
+            ..offsets(&btf)?
+        },
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
     };
     Ok(*KNOWN.get_or_init(|| types))

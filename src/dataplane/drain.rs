@@ -32,7 +32,7 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
         a.load(Size::DW, R1, R7, 8 * word);
         a.store(Size::DW, FP, KEY_SLOT + 8 * word, R1);
     }
-    if offsets.casts.is_some() {
+    if offsets.iterators_have_storage {
         no_sender_underway(a, offsets, waiting);
     }
     offsets.behind(a, R9, R8, Object::Sock, out);
@@ -56,8 +56,8 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
 }
 
 /// Goes to `waiting` while a thread of the peer may be between its verdict and our queue: `tcp_bpf_sendmsg` holds a
-/// reference on its psock all the way. R8 is our socket; uses R6 and R9. The storage helper is for iterators only since
-/// Linux 5.11, so that kernels without casts rely on the time the agent lets pass.
+/// reference on its psock all the way. R8 is our socket; uses R6 and R9. Without the storage helper, all depends on the
+/// time that the agent lets pass.
 fn no_sender_underway(a: &mut Asm, offsets: &KernelOffsets, waiting: Label) {
     let quiet = a.label("peer_quiet");
     storage_get(a, R8, false);

@@ -124,6 +124,8 @@ macro_rules! kernel_offsets {
             pub epoll: Option<EpollFields>,
             /// Where a group's limit on TCP's memory is; without it, there are no such limits.
             pub tcp_limit: Option<TcpLimit>,
+            /// Whether iterators may call `bpf_sk_storage_get` (Linux 5.11), with which the drain finds a socket's peer.
+            pub iterators_have_storage: bool,
         }
 
         /// Every field the programs read, in the order of [`KernelOffsets`].
@@ -139,6 +141,7 @@ macro_rules! kernel_offsets {
                     buffer_locks: None,
                     epoll: None,
                     tcp_limit: None,
+                    iterators_have_storage: false,
                 })
             }
         }
