@@ -11,8 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsFd;
 
-use super::plane::PlaneFlags;
-use super::target::{PinFlags, Target, configuration, instance};
+use super::target::{Target, configuration, instance};
 use super::{Error, Invocation, detach, upgrade};
 use crate::agent::lifecycle::{Attendance, Instance, Leftovers, Outcome, Pins};
 use crate::agent::{Acceleration, Snapshot, check};
@@ -51,8 +50,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => {
-                write!(out, "{HELP}{}{}{}", Target::HELP, PinFlags::HELP, PinFlags::MOUNT_HELP)?;
-                PlaneFlags::help(out)?;
+                Target::help(HELP, out)?;
                 return Ok(ExitCode::SUCCESS);
             }
             Arg::Long("interval") => settings.interval = args.value()?.parse()?,

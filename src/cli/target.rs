@@ -62,9 +62,31 @@ impl Default for Target {
 }
 
 impl Target {
-    pub(super) const HELP: &'static str = "  --cgroup PATH  a cgroup2 directory
+    const HELP: &'static str = "  --cgroup PATH  a cgroup2 directory
   --drain S      most seconds to wait for readers that are behind, where connections leave (default 10)
 ";
+
+    /// Reads the flags of a command that has only these. `None` when help was asked for, which begins with `usage`.
+    pub(super) fn read(mut args: Parser, usage: &str, out: &mut dyn Write) -> Result<Option<Self>, Error> {
+        let mut target = Self::default();
+        while let Some(arg) = args.next()? {
+            if arg == Arg::Long("help") || arg == Arg::Short('h') {
+                Self::help(usage, out)?;
+                return Ok(None);
+            }
+            match Self::name(&arg) {
+                Some(name) => target.take(name, &mut args)?,
+                None => return Err(arg.unexpected().into()),
+            }
+        }
+        Ok(Some(target))
+    }
+
+    /// Writes `usage` and the help text of these flags.
+    pub(super) fn help(usage: &str, out: &mut dyn Write) -> std::io::Result<()> {
+        write!(out, "{usage}{}{}{}", Self::HELP, PinFlags::HELP, PinFlags::MOUNT_HELP)?;
+        PlaneFlags::help(out)
+    }
 
     /// The name of the flag, if it is one of these.
     pub(super) fn name(arg: &Arg<'_>) -> Option<&'static str> {

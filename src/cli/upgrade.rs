@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use lexopt::Arg;
-
-use super::plane::PlaneFlags;
-use super::target::{PinFlags, Target, configuration, instance};
+use super::target::{Target, configuration, instance};
 use super::{Error, Invocation};
 use crate::agent::lifecycle::Outcome;
 
@@ -24,19 +21,8 @@ Without flags of the data plane, those that were given at last are kept.
 
 /// Runs the command.
 pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let Invocation { mut args, out, .. } = invocation;
-    let mut target = Target::default();
-    while let Some(arg) = args.next()? {
-        if arg == Arg::Long("help") || arg == Arg::Short('h') {
-            write!(out, "{HELP}{}{}", Target::HELP, PinFlags::HELP)?;
-            PlaneFlags::help(out)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        match Target::name(&arg) {
-            Some(name) => target.take(name, &mut args)?,
-            None => return Err(arg.unexpected().into()),
-        }
-    }
+    let Invocation { args, out, .. } = invocation;
+    let Some(mut target) = Target::read(args, HELP, out)? else { return Ok(ExitCode::SUCCESS) };
     let cgroup = target.open()?;
     let instance = instance(&target.pins.find()?, &cgroup)?;
     if target.given.is_empty()

@@ -1,6 +1,6 @@
 //! Others take away what sidestep stands on: its programs, its links, its cgroup. Connections go on, and it says so.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn idle(prog_type: ProgType) -> Program {
     Program::load(&ProgSpec::new("somebody_else", prog_type, &insns)).unwrap()
 }
 
-fn exchange(pairs: &[(std::net::TcpStream, std::net::TcpStream)]) {
+fn exchange(pairs: &[(TcpStream, TcpStream)]) {
     for (seed, (client, server)) in pairs.iter().enumerate() {
         let bytes = pattern(seed as u64, 4_000);
         for _ in 0..3 {
@@ -44,13 +44,26 @@ fn links_of(program: &Program) -> Vec<Link> {
     all.filter(|link| link.info().is_ok_and(|info| info.prog_id == wanted)).collect()
 }
 
-fn pairs(listener: &TcpListener, count: usize) -> Vec<(std::net::TcpStream, std::net::TcpStream)> {
+fn pairs(listener: &TcpListener, count: usize) -> Vec<(TcpStream, TcpStream)> {
     let to = listener.local_addr().unwrap();
     (0..count).map(|_| pair(listener, to)).collect()
 }
 
 fn redirected(acceleration: &Acceleration) -> u64 {
     acceleration.snapshot().unwrap().get(Counter::RedirectedMessages)
+}
+
+/// Somebody has just taken something away: it says so, and old and new connections go on, also when it ends.
+fn reported_without_loss(acceleration: Acceleration, old: &[(TcpStream, TcpStream)], listener: &TcpListener) {
+    let faults = acceleration.faults().unwrap();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    eprintln!("{}", faults[0]);
+    let new = pairs(listener, 4);
+    exchange(old);
+    exchange(&new);
+    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+    exchange(old);
+    exchange(&new);
 }
 
 #[test]
@@ -102,15 +115,7 @@ fn a_link_detached_by_somebody_else_is_reported_and_loses_nothing() {
             let map = loaded.map(MapRole::Sockets);
             prog_detach(map.as_fd(), program.as_fd(), AttachType::SkMsgVerdict).unwrap();
         }
-        let faults = acceleration.faults().unwrap();
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        eprintln!("{}", faults[0]);
-        let new = pairs(&listener, 4);
-        exchange(&old);
-        exchange(&new);
-        assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
-        exchange(&old);
-        exchange(&new);
+        reported_without_loss(acceleration, &old, &listener);
     }
 }
 
@@ -128,15 +133,7 @@ fn a_verdict_replaced_by_somebody_else_is_reported_and_loses_nothing() {
     let other = idle(ProgType::SkMsg);
     let map = loaded.map(MapRole::Sockets);
     prog_attach(map.as_fd(), other.as_fd(), AttachType::SkMsgVerdict).unwrap();
-    let faults = acceleration.faults().unwrap();
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    eprintln!("{}", faults[0]);
-    let new = pairs(&listener, 4);
-    exchange(&old);
-    exchange(&new);
-    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
-    exchange(&old);
-    exchange(&new);
+    reported_without_loss(acceleration, &old, &listener);
 }
 
 #[test]
