@@ -24,9 +24,20 @@ pub(crate) const CONFIG: Config = Config {
     keepalive: 600,
 };
 
-/// Offset of `flags` in a socket's storage, and its bit for "neither end may redirect any more"
-/// (src/dataplane/storage.rs).
+/// Few enough sockets in the sockhash for histories to fill it.
+const MEMBERS: u32 = 8;
+
+/// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_STATE_CB_FLAG`, of somebody else.
+const FOREIGN: u32 = 1 << 3 | 1 << 2;
+
+const LOOPBACK: u32 = 0x7f00_0001;
+
+/// Offsets in a socket's storage (src/dataplane/storage.rs).
+const STORAGE_STATE: usize = 8;
 const STORAGE_FLAGS: usize = 12;
+const STORAGE_PEER: usize = 24;
+/// The state of a socket that knows its peer, and the flag of one that wants to leave the map.
+const PAIRED: u8 = 2;
 const LEAVING: u8 = 1;
 
 /// The programs of the gated tier, which read kernel memory by helper calls, or by direct loads.
@@ -60,14 +71,23 @@ pub(crate) enum Op {
     ShutdownRead(u8),
     Switch(bool),
     Evict,
+    /// A record in the rendezvous map becomes another's, but for the first words that a program reads.
+    Tear(u8, u8, u8),
     Cpu(bool),
 }
 
 /// What a connection is like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connect {
-    /// Whether the client is in the namespace of its server.
+    /// Whether the client is in the namespace of its server, and by which address it then reaches it.
     same_namespace: bool,
+    loopback: bool,
+    /// Whether both are in the second of two groups of namespaces, which have the same addresses.
+    second_group: bool,
+    /// One of three services, which differ in address or port.
+    service: u8,
+    /// Whether somebody else has asked for the callbacks that we use.
+    foreign_callbacks: bool,
     /// Few ports, so that addresses are used again.
     client_port: u8,
     /// Whether REDIRECT rewrites the server's local address.
@@ -86,6 +106,10 @@ impl Connect {
     pub(crate) fn plain() -> Self {
         Self {
             same_namespace: true,
+            loopback: true,
+            second_group: false,
+            service: 0,
+            foreign_callbacks: false,
             client_port: 0,
             redirect: false,
             client_in_cgroup: true,
@@ -100,18 +124,23 @@ impl Connect {
 
 fn connect() -> impl Strategy<Value = Op> {
     let mostly = || prop::bool::weighted(0.9);
-    let flags =
-        (any::<bool>(), 0..3_u8, any::<bool>(), mostly(), mostly(), mostly(), mostly(), prop::bool::weighted(0.1));
-    (flags, any::<(u32, u32)>()).prop_map(|(flags, isn)| {
+    let rarely = || prop::bool::weighted(0.1);
+    let place = (any::<bool>(), prop::bool::weighted(0.7), prop::bool::weighted(0.3), 0..3_u8, 0..3_u8, any::<bool>());
+    let ends = (mostly(), mostly(), mostly(), mostly(), rarely(), rarely());
+    (place, ends, any::<(u32, u32)>()).prop_map(|(place, ends, isn)| {
         Op::Connect(Connect {
-            same_namespace: flags.0,
-            client_port: flags.1,
-            redirect: flags.2,
-            client_in_cgroup: flags.3,
-            server_in_cgroup: flags.4,
-            client_nonblocking: flags.5,
-            server_nonblocking: flags.6,
-            rewritten: flags.7,
+            same_namespace: place.0,
+            loopback: place.1,
+            second_group: place.2,
+            service: place.3,
+            client_port: place.4,
+            redirect: place.5,
+            client_in_cgroup: ends.0,
+            server_in_cgroup: ends.1,
+            client_nonblocking: ends.2,
+            server_nonblocking: ends.3,
+            rewritten: ends.4,
+            foreign_callbacks: ends.5,
             isn,
         })
     })
@@ -125,7 +154,7 @@ fn options() -> impl Strategy<Value = u64> {
 /// A step of connections that there are.
 fn op() -> impl Strategy<Value = Op> {
     let socket = 0..8_u8;
-    let size = || prop_oneof![8 => 1..100_u16, 2 => 1000..3000_u16];
+    let size = || prop_oneof![7 => 1..100_u16, 3 => 1000..3000_u16];
     let wanted = prop_oneof![1..100_u16, 1000..5000_u16];
     prop_oneof![
         6 => socket.clone().prop_map(Op::Handshake),
@@ -146,19 +175,19 @@ fn op() -> impl Strategy<Value = Op> {
         1 => socket.prop_map(Op::ShutdownRead),
         1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
         1 => Just(Op::Evict),
+        3 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(from, to, kept)| Op::Tear(from, to, kept)),
         1 => any::<bool>().prop_map(Op::Cpu),
     ]
 }
 
-/// Histories of up to `length` steps; the first one connects. Half of them are about that connection alone, so that more
-/// happens to it.
+/// Histories of up to `length` steps; the first one connects. Half of them are about that connection alone, which is
+/// accepted at once, so that more happens to it.
 pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     let many = (connect(), prop::collection::vec(prop_oneof![1 => connect(), 49 => op()], length / 2..length));
+    let many = many.prop_map(|(first, ops)| [vec![first], ops].concat());
     let one = (connect(), prop::collection::vec(op(), length / 4..length / 2));
-    prop_oneof![many, one].prop_map(|(first, mut ops)| {
-        ops.insert(0, first);
-        ops
-    })
+    let one = one.prop_map(|(first, ops)| [vec![first, Op::Handshake(0), Op::Accept(0)], ops].concat());
+    prop_oneof![many, one]
 }
 
 /// A broken promise.
@@ -187,6 +216,13 @@ pub(crate) struct Simulation {
     looks_each_time: bool,
     /// Directions whose two ends were as they must be when a message was sent.
     known: BTreeSet<(SocketId, SocketId)>,
+    /// Sockets whose callbacks somebody else has asked for.
+    foreign: BTreeSet<SocketId>,
+    /// Active ends whose passive one has no program: nobody claims them.
+    unclaimed: BTreeSet<SocketId>,
+    /// Whether a record may be missing from the rendezvous map: taken out, damaged, or with four-tuple pairing
+    /// overwritten by another connection of the same client address.
+    disturbed: bool,
     /// Bytes whose sender was told to redirect them.
     pub(crate) redirected: u64,
 }
@@ -225,9 +261,8 @@ impl Simulation {
         let mut machine = Machine::new(2);
         let mut numbers = Vec::new();
         for mut map in map_specs(plane) {
-            // The world runs the sk_msg program itself, so that nobody looks into the array of programs.
-            if map.map_type == map_type::PROG_ARRAY {
-                map.map_type = map_type::ARRAY;
+            if map.map_type == map_type::SOCKHASH {
+                map.max_entries = MEMBERS;
             }
             numbers.push(machine.add_map(&map).unwrap());
         }
@@ -246,6 +281,9 @@ impl Simulation {
             sent: BTreeMap::new(),
             looks_each_time: matches!(plane.options.tier, Tier::Gated(KernelOffsets { casts: Some(_), .. })),
             known: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            unclaimed: BTreeSet::new(),
+            disturbed: plane.options.pairing == Pairing::FourTuple,
             redirected: 0,
         }
     }
@@ -257,26 +295,40 @@ impl Simulation {
     }
 
     fn connect(&mut self, how: Connect) -> Result<(), Broken> {
-        let (near, far) = (0x0a00_0001, 0x0a00_0002);
-        let client = Address {
-            ip: if how.same_namespace { 0x7f00_0001 } else { near },
-            port: 40000 + u16::from(how.client_port),
+        let (near, far) = match (how.same_namespace, how.loopback) {
+            (true, true) => (LOOPBACK, LOOPBACK),
+            (true, false) => (0x0a00_0001, 0x0a00_0001),
+            (false, _) => (0x0a00_0001, 0x0a00_0002),
         };
-        let service = Address { ip: if how.same_namespace { 0x7f00_0001 } else { far }, port: 80 };
-        let listener = if how.redirect { Address { ip: 0x7f00_0001, port: 15001 } } else { service };
-        let (client_netns, server_netns) = (11, if how.same_namespace { 11 } else { 22 });
-        // A 4-tuple is free again only when both its sockets are gone.
-        let taken = self.world.socket_ids().iter().any(|id| {
-            self.world.socket(*id).is_some_and(|socket| socket.addresses() == (client_netns, client, service))
-        });
+        let client = Address { ip: near, port: 40000 + u16::from(how.client_port) };
+        let service = match how.service {
+            0 => Address { ip: far, port: 80 },
+            1 => Address { ip: far, port: 81 },
+            _ => Address { ip: far + 0x10, port: 80 },
+        };
+        let listener = if how.redirect { Address { ip: LOOPBACK, port: 15001 } } else { service };
+        let group = if how.second_group { 100 } else { 0 };
+        let (client_netns, server_netns) = (group + 11, group + if how.same_namespace { 11 } else { 22 });
+        // A namespace has a 4-tuple once, and it is free again only when its socket is gone.
+        let tuples = [(client_netns, client, service), (server_netns, listener, client)];
+        let mut sockets = self.world.socket_ids().into_iter().filter_map(|id| self.world.socket(id));
+        let taken = sockets.any(|socket| tuples.contains(&socket.addresses()));
         if taken {
             return Ok(());
+        }
+        // What this address has sent before arrives before what it sends now.
+        for id in self.world.socket_ids() {
+            let far = self.world.socket(id).map(Socket::addresses);
+            if far.is_some_and(|(netns, _, remote)| netns == server_netns && remote == client) {
+                self.finish_handshake(id)?;
+            }
         }
         let client_end = End {
             netns: client_netns,
             in_cgroup: how.client_in_cgroup,
             local: client,
             remote: service,
+            cb_flags: if how.foreign_callbacks { FOREIGN } else { 0 },
             isn: how.isn.0,
             nonblocking: how.client_nonblocking,
         };
@@ -285,6 +337,7 @@ impl Simulation {
             in_cgroup: how.server_in_cgroup,
             local: listener,
             remote: client,
+            cb_flags: if how.foreign_callbacks { FOREIGN } else { 0 },
             isn: how.isn.1,
             nonblocking: how.server_nonblocking,
         };
@@ -292,7 +345,53 @@ impl Simulation {
         let (client, server) = self.world.connect(client_end, server_end, shift)?;
         self.expected.insert(client, (server, 0));
         self.expected.insert(server, (client, 0));
+        if how.foreign_callbacks {
+            self.foreign.extend([client, server]);
+        }
+        if !how.server_in_cgroup {
+            self.unclaimed.insert(client);
+        }
+        let socket = self.world.socket(client).unwrap();
+        if socket.is_member() && !self.enabled {
+            return Err(Broken(format!("socket {client} enters the sockhash while the switch is off")));
+        }
+        if socket.is_member() && !how.client_nonblocking {
+            return Err(Broken(format!("socket {client} enters the sockhash though it blocks")));
+        }
         Ok(())
+    }
+
+    /// The last ACK of the handshake arrives at `server`.
+    fn finish_handshake(&mut self, server: SocketId) -> Result<(), Broken> {
+        let is_member = |world: &World| world.socket(server).is_some_and(Socket::is_member);
+        let before = is_member(&self.world);
+        self.world.finish_handshake(server)?;
+        if !self.enabled && !before && is_member(&self.world) {
+            return Err(Broken(format!("socket {server} enters the sockhash while the switch is off")));
+        }
+        self.check_pairing(server)
+    }
+
+    /// Gives one half of a record of the rendezvous map another's words, but for the first in the order of reading: what a
+    /// program sees of an element that is given to another connection meanwhile. The cookie is always kept: each program
+    /// looks at it before.
+    fn tear(&mut self, from: u8, to: u8, kept: u8) {
+        let machine = &mut self.world.machine;
+        let keys: Vec<Vec<u8>> = machine.map(self.rendezvous).unwrap().keys().map(<[u8]>::to_vec).collect();
+        if keys.len() < 2 {
+            return;
+        }
+        self.disturbed = true;
+        let source = machine.value(self.rendezvous, &keys[usize::from(from) % keys.len()]).unwrap().to_vec();
+        let target = machine.value(self.rendezvous, &keys[usize::from(to) % keys.len()]).unwrap();
+        // The layout is drawn in src/dataplane/pairing/mod.rs. The check of a half is read last.
+        let (client, server) = ([1, 2, 8, 9, 10, 11, 12, 13, 3], [5, 6, 14, 15, 16, 17, 18, 19, 7]);
+        let half = if kept & 1 == 0 { client } else { server };
+        let order: Vec<usize> = half.into_iter().filter(|word| word * 8 < source.len()).collect();
+        for &word in order.iter().skip(usize::from(kept / 2) % order.len()) {
+            let bytes = word * 8..word * 8 + 8;
+            target[bytes.clone()].copy_from_slice(&source[bytes]);
+        }
     }
 
     fn received(&mut self, reader: SocketId, chunk: Option<Chunk>) -> Result<(), Broken> {
@@ -301,6 +400,19 @@ impl Simulation {
             return Err(Broken(format!("socket {reader} expects byte {next} of {peer} and reads {chunk:?}")));
         }
         *next += chunk.len;
+        Ok(())
+    }
+
+    /// Whoever believes to know its peer is right.
+    fn check_pairing(&self, id: SocketId) -> Result<(), Broken> {
+        let storage = self.world.machine.map(self.storage).and_then(|map| map.storage(id));
+        let (Some(region), Some(socket)) = (storage, self.world.socket(id)) else { return Ok(()) };
+        let bytes = self.world.machine.memory.bytes(region);
+        let paired = bytes[STORAGE_STATE] == PAIRED;
+        let cookie = u64::from_le_bytes(bytes[STORAGE_PEER..STORAGE_PEER + 8].try_into().unwrap());
+        if paired && cookie != socket.peer() {
+            return Err(Broken(format!("socket {id} takes {cookie} for its peer, which is {}", socket.peer())));
+        }
         Ok(())
     }
 
@@ -347,7 +459,12 @@ impl Simulation {
                 return Ok(());
             }
             Op::Evict => {
+                self.disturbed = true;
                 world.machine.map_and_memory(self.rendezvous).unwrap().0.evict_early();
+                return Ok(());
+            }
+            Op::Tear(from, to, kept) => {
+                self.tear(from, to, kept);
                 return Ok(());
             }
             Op::Cpu(second) => {
@@ -376,7 +493,7 @@ impl Simulation {
         let Some(id) = self.pick(number) else { return Ok(()) };
         let world = &mut self.world;
         match op {
-            Op::Handshake(_) => world.finish_handshake(id)?,
+            Op::Handshake(_) => self.finish_handshake(id)?,
             Op::Accept(_) => world.accept(id),
             Op::Send(_, len) => {
                 let carried_before = world.socket(id).and_then(|socket| socket.redirecting_to());
@@ -410,7 +527,7 @@ impl Simulation {
             Op::ShutdownRead(_) => world.shutdown_read(id),
             _ => {}
         }
-        Ok(())
+        self.check_pairing(id)
     }
 
     /// A reader that sleeps for more may not be passed by.
@@ -447,6 +564,24 @@ impl Simulation {
             }
             if !busy {
                 break;
+            }
+        }
+        for id in self.world.socket_ids() {
+            while self.world.has_acks(id) {
+                self.world.deliver_ack(id)?;
+            }
+        }
+        for id in &self.foreign {
+            if self.world.socket(*id).is_some_and(|socket| socket.cb_flags() & FOREIGN != FOREIGN) {
+                return Err(Broken(format!("socket {id} has lost the callbacks of somebody else")));
+            }
+        }
+        for id in self.unclaimed.iter().filter(|_| !self.disturbed) {
+            let Some(socket) = self.world.socket(*id) else { continue };
+            let acknowledged =
+                socket.sent() > 0 && self.world.socket(socket.peer()).is_some_and(|peer| !peer.is_closed());
+            if acknowledged && socket.is_member() {
+                return Err(Broken(format!("socket {id} stays in the sockhash though nobody has claimed it")));
             }
         }
         for (reader, (peer, next)) in &self.expected {

@@ -9,6 +9,7 @@ mod history;
 mod hostile;
 mod isa;
 mod kernel;
+mod mutants;
 mod mutate;
 mod pairing;
 mod policy;

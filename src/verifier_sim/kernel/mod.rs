@@ -99,7 +99,7 @@ impl World {
             established: accepted,
             accepted,
             closed: false,
-            cb_flags: 0,
+            cb_flags: end.cb_flags,
             write_seq: end.isn.wrapping_add(1),
             rcv_nxt,
             copied_seq: rcv_nxt,

@@ -56,6 +56,8 @@ pub struct End {
     pub local: Address,
     /// Its peer's address, as it sees it.
     pub remote: Address,
+    /// The callbacks that others have asked for (`BPF_SOCK_OPS_*_CB_FLAG`).
+    pub cb_flags: u32,
     /// Its initial sequence number.
     pub isn: u32,
     /// Whether its file is O_NONBLOCK.
@@ -138,6 +140,11 @@ impl Socket {
     /// The socket at the other end.
     pub fn peer(&self) -> SocketId {
         self.peer
+    }
+
+    /// The callbacks that somebody has asked for.
+    pub fn cb_flags(&self) -> u32 {
+        self.cb_flags
     }
 
     /// Whether it was closed.

@@ -232,6 +232,11 @@ impl World {
         }
     }
 
+    /// Whether acknowledgements are on their way to this socket.
+    pub fn has_acks(&self, id: SocketId) -> bool {
+        self.socket(id).is_some_and(|socket| socket.acks > 0)
+    }
+
     /// Whether a thread is inside recvmsg.
     pub fn is_reading(&self, id: SocketId) -> bool {
         self.socket(id).is_some_and(|socket| socket.reading.is_some())
