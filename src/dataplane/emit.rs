@@ -4,9 +4,10 @@
 //! scratch and lost in every idiom below.
 
 use super::counters::Counter;
-use super::helper;
+use super::ctx::sock_ops;
 use super::maps::MapRole;
-use crate::asm::Reg::{self, R0, R1, R2, R3, R4};
+use super::{helper, storage};
+use crate::asm::Reg::{self, R0, R1, R2, R3, R4, R6, R7, R8};
 use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Operand, Size};
 
 /// Stack bytes [`probe`] reads into, as many as the head of a storage has.
@@ -116,6 +117,16 @@ pub(super) fn storage_get(a: &mut Asm, sk: Reg, create: bool) {
     a.mov(R3, 0);
     a.mov(R4, if create { super::ctx::STORAGE_CREATE } else { 0 });
     a.call(helper::SK_STORAGE_GET);
+}
+
+/// R7 = the storage that this socket has, R1 = its state; goes to `out` when it has none. R6 is a sock_ops context; uses R8.
+pub(super) fn known_storage(a: &mut Asm, out: Label) {
+    a.load(Size::DW, R8, R6, sock_ops::SK);
+    a.jump(Cond::Eq, R8, 0, out);
+    storage_get(a, R8, false);
+    a.jump(Cond::Eq, R0, 0, out);
+    a.mov(R7, R0);
+    a.load(Size::W, R1, R7, storage::STATE);
 }
 
 /// Deletes the entry of `map` whose key is at `base + offset`.

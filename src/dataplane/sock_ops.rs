@@ -4,7 +4,7 @@
 
 use super::counters::Counter;
 use super::ctx::sock_ops;
-use super::emit::{SLOTS_END, count, map_delete, require_enabled, storage_get};
+use super::emit::{SLOTS_END, count, known_storage, map_delete, require_enabled, storage_get};
 use super::ends::file_is_nonblocking;
 use super::kernel::Object;
 use super::maps::MapRole;
@@ -174,12 +174,7 @@ fn record_lookup(a: &mut Asm, none: Label) {
 fn rtt_measured(a: &mut Asm, options: &Options, out: Label) {
     let pairing = options.pairing;
     let [waiting, unclaimed, lost] = ["waiting", "unclaimed", "lost"].map(|name| a.label(name));
-    a.load(Size::DW, R8, R6, sock_ops::SK);
-    a.jump(Cond::Eq, R8, 0, out);
-    storage_get(a, R8, false);
-    a.jump(Cond::Eq, R0, 0, out);
-    a.mov(R7, R0);
-    a.load(Size::W, R1, R7, storage::STATE);
+    known_storage(a, out);
     a.jump(Cond::Eq, R1, storage::WAITING, waiting);
     match &options.tier {
         Tier::Gated(offsets) => leave::paired(a, options, offsets, out),

@@ -7,7 +7,7 @@ use sidestep::agent::TierChoice;
 use sidestep::dataplane::{Config, Counter, MapRole, Pairing};
 use sidestep::testbed::{StackBytes, listen};
 
-use crate::link::{expect, pair, pattern, send};
+use crate::link::{back_and_forth, expect, pair, pattern, send};
 use crate::scope::{Scope, describe, pairings};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -24,12 +24,7 @@ fn a_full_map_leaves_connections_plain_and_is_counted() {
         let pairs: Vec<_> = (0..6).map(|_| pair(&listener, to)).collect();
         for (seed, (client, server)) in pairs.iter().enumerate() {
             let bytes = pattern(seed as u64, 5000);
-            for _ in 0..5 {
-                send(client, &bytes);
-                expect(server, &bytes);
-                send(server, &bytes);
-                expect(client, &bytes);
-            }
+            back_and_forth(client, server, &bytes, 5);
         }
         let counters = acceleration.snapshot().unwrap();
         assert_eq!(acceleration.members().unwrap(), 4);

@@ -62,6 +62,16 @@ pub(crate) fn accepted(listener: &TcpListener) -> TcpStream {
     accept(listener).unwrap().unwrap()
 }
 
+/// Either end sends `bytes` and the other expects them, in turn, so many times.
+pub(crate) fn back_and_forth(client: &TcpStream, server: &TcpStream, bytes: &[u8], rounds: usize) {
+    for _ in 0..rounds {
+        send(client, bytes);
+        expect(server, bytes);
+        send(server, bytes);
+        expect(client, bytes);
+    }
+}
+
 /// `len` bytes that differ with the seed.
 pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     // Steele and others, "Fast splittable pseudorandom number generators": the SplitMix64 constants.

@@ -6,7 +6,7 @@ use sidestep::agent::TierChoice;
 use sidestep::dataplane::{Counter, MapRole};
 use sidestep::testbed::{connect, listen};
 
-use crate::link::{accepted, expect, pattern, send};
+use crate::link::{accepted, back_and_forth, pattern};
 use crate::scope::{Scope, describe, pairings};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -36,12 +36,7 @@ fn maps_far_too_small_for_the_load_lose_nothing() {
                 }
                 for (seed, (client, server)) in pairs.iter().enumerate() {
                     let bytes = pattern(seed as u64 + round, 3_000);
-                    for _ in 0..3 {
-                        send(client, &bytes);
-                        expect(server, &bytes);
-                        send(server, &bytes);
-                        expect(client, &bytes);
-                    }
+                    back_and_forth(client, server, &bytes, 3);
                 }
             }
             let counters = acceleration.snapshot().unwrap();

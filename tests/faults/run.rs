@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sidestep::testbed::{StackBytes, listen};
 
-use crate::link::{expect, pair, pattern, send};
+use crate::link::{back_and_forth, expect, pair, pattern, send};
 use crate::scope::Scope;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -81,12 +81,7 @@ fn accelerated_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
 
 fn exchange((client, server): &(TcpStream, TcpStream)) {
     let bytes = pattern(2, 10_000);
-    for _ in 0..10 {
-        send(client, &bytes);
-        expect(server, &bytes);
-        send(server, &bytes);
-        expect(client, &bytes);
-    }
+    back_and_forth(client, server, &bytes, 10);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::syscall::{AttachType, Link, LinkTarget, ProgSpec, ProgType, Program, id, prog_attach, prog_detach};
 use sidestep::testbed::listen;
 
-use crate::link::{expect, pair, pattern, send};
+use crate::link::{back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -28,12 +28,7 @@ fn idle(prog_type: ProgType) -> Program {
 fn exchange(pairs: &[(TcpStream, TcpStream)]) {
     for (seed, (client, server)) in pairs.iter().enumerate() {
         let bytes = pattern(seed as u64, 4_000);
-        for _ in 0..3 {
-            send(client, &bytes);
-            expect(server, &bytes);
-            send(server, &bytes);
-            expect(client, &bytes);
-        }
+        back_and_forth(client, server, &bytes, 3);
     }
 }
 

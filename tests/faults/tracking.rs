@@ -12,7 +12,7 @@ use sidestep::dataplane::{Config, Options, Pairing, Policy, Readers};
 use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{Addresses, OUTBOUND_PORT, Pods, StackBytes, connect, listen};
 
-use crate::link::{accepted, expect, pattern, send};
+use crate::link::{accepted, back_and_forth, expect, pattern, send};
 use crate::scope::Scope;
 
 /// Seconds after which an entry expires here; 432,000 by default.
@@ -59,12 +59,7 @@ fn a_connection_idle_for_longer_than_its_tracking_entry_lives_closes_cleanly() {
         });
         let bytes = pattern(6, 5_000);
         for (client, server) in &pairs {
-            for _ in 0..5 {
-                send(client, &bytes);
-                expect(server, &bytes);
-                send(server, &bytes);
-                expect(client, &bytes);
-            }
+            back_and_forth(client, server, &bytes, 5);
             assert!(StackBytes::of(client).unwrap().sent <= 5_000, "the connection is not accelerated");
             assert_eq!(getsockopt(server, sockopt::KeepAlive).unwrap(), keepalive > 0);
             assert!(!getsockopt(client, sockopt::KeepAlive).unwrap());

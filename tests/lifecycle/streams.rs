@@ -2,14 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use sidestep::testbed::{accept, connect, listen};
+use sidestep::testbed::{StackBytes, accept, connect, listen};
 
 /// How long anything may take before it counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -177,7 +177,7 @@ impl Probe {
     /// any time, when the receiver is in the midst of something.
     pub(crate) fn is_redirected(&self) -> bool {
         let messages = 20;
-        let before = segments(&self.client);
+        let before = StackBytes::of(&self.client).unwrap().data_segments;
         for number in 0..messages {
             (&self.client).write_all(&[number; 10]).unwrap();
             wait(&self.server, PollFlags::POLLIN);
@@ -185,25 +185,6 @@ impl Probe {
             assert_eq!((&self.server).read(&mut bytes).unwrap(), 10);
             assert_eq!(bytes[..10], [number; 10]);
         }
-        segments(&self.client) - before < u32::from(messages)
+        StackBytes::of(&self.client).unwrap().data_segments - before < u32::from(messages)
     }
-}
-
-/// Data segments a socket has sent.
-fn segments(socket: &std::net::TcpStream) -> u32 {
-    // struct tcp_info of include/uapi/linux/tcp.h: tcpi_data_segs_out is at byte 156.
-    let mut info = [0_u8; 192];
-    let mut length = info.len() as libc::socklen_t;
-    // SAFETY: `info` and `length` are live and writable, and `length` says how long `info` is.
-    let answer = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    assert!(answer == 0 && length >= 160);
-    u32::from_ne_bytes([info[156], info[157], info[158], info[159]])
 }

@@ -323,12 +323,13 @@ impl Simulation {
                 self.finish_handshake(id)?;
             }
         }
+        let cb_flags = if how.foreign_callbacks { FOREIGN } else { 0 };
         let client_end = End {
             netns: client_netns,
             in_cgroup: how.client_in_cgroup,
             local: client,
             remote: service,
-            cb_flags: if how.foreign_callbacks { FOREIGN } else { 0 },
+            cb_flags,
             isn: how.isn.0,
             nonblocking: how.client_nonblocking,
         };
@@ -337,7 +338,7 @@ impl Simulation {
             in_cgroup: how.server_in_cgroup,
             local: listener,
             remote: client,
-            cb_flags: if how.foreign_callbacks { FOREIGN } else { 0 },
+            cb_flags,
             isn: how.isn.1,
             nonblocking: how.server_nonblocking,
         };

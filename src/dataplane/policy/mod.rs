@@ -12,12 +12,11 @@ pub use network::Network;
 pub use port::PortRange;
 
 use super::counters::Counter;
-use super::ctx::sock_ops;
-use super::emit::{count, map_delete, storage_get};
+use super::emit::{count, known_storage, map_delete};
 use super::maps::MapRole;
 use super::pairing::address::End;
 use super::{Options, leave, storage};
-use crate::asm::Reg::{R0, R1, R6, R7, R8};
+use crate::asm::Reg::{R1, R7};
 use crate::asm::{Asm, Cond, Label, Size};
 
 pub(super) use opt_out::build as opt_out_program;
@@ -107,12 +106,7 @@ pub(super) fn admit(a: &mut Asm, options: &Options, side: Side, slot: i16, out: 
 /// disconnected by connect(AF_UNSPEC) keeps its storage, its place, and its peer of before.
 #[track_caller]
 pub(super) fn forget_last_connection(a: &mut Asm, options: &Options, out: Label) {
-    a.load(Size::DW, R8, R6, sock_ops::SK);
-    a.jump(Cond::Eq, R8, 0, out);
-    storage_get(a, R8, false);
-    a.jump(Cond::Eq, R0, 0, out);
-    a.mov(R7, R0);
-    a.load(Size::W, R1, R7, storage::STATE);
+    known_storage(a, out);
     a.jump(Cond::Gt, R1, storage::PAIRED, out);
     map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));
     a.store(Size::W, R7, storage::STATE, storage::PLAIN);
