@@ -179,13 +179,15 @@ impl Sandbox {
         Ok(())
     }
 
-    /// `bpf_ringbuf_reserve`.
+    /// `bpf_ringbuf_reserve`: nothing when the ring is full, as it is for a record that is larger than it.
     fn reserve(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
-        args.map(machine, 1)?;
-        if self.random.one_in(4) {
+        let ring = args.map(machine, 1)?;
+        let room = machine.map(ring).map_or(0, |map| u64::from(map.spec().max_entries));
+        let size = args.get(2)?;
+        if size > room || self.random.one_in(4) {
             return Ok(0);
         }
-        let bytes = self.random.bytes(args.get(2)? as usize);
+        let bytes = self.random.bytes(size as usize);
         let record = machine.memory.add(RegionKind::MapValue, Access::ReadWrite, bytes);
         self.records.push(record);
         Ok(record.address())
