@@ -1,8 +1,9 @@
 //! The drain: a BPF iterator over the sockhash (Linux 5.10) that deletes the entries whose queue of redirected
 //! messages is empty.
 //!
-//! It runs after the soft switch is off and waits for the last verdict to be carried out, so an empty queue stays empty.
-//! Entries with unread bytes are counted and left for the next pass: deleting them would lose the bytes.
+//! It runs after the soft switch is off, when an empty queue stays empty but for messages underway ([`super::linger`]): a
+//! sender that may be underway, or has sent while the drain looked, is waited for. Entries with unread bytes are counted
+//! and left for the next pass: deleting them would lose the bytes.
 
 use super::counters::Counter;
 use super::ctx::iter_sockmap;
@@ -11,11 +12,15 @@ use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, helper, storage};
-use crate::asm::Reg::{R0, R1, R2, R6, R7, R8, R9};
+use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 
 /// Stack place of the copy of the key, at most 48 bytes.
 const KEY_SLOT: i16 = SLOTS_END - 48;
+/// Stack place of the address of the peer's storage, or 0.
+const PEER_SLOT: i16 = KEY_SLOT - 8;
+/// Stack place of the peer's [`storage::SENT`] as it was at first.
+const SENT_SLOT: i16 = PEER_SLOT - 8;
 
 pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
@@ -43,6 +48,9 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
     count(a, Counter::DrainWaiting, 1);
     a.goto(out);
     a.bind(empty);
+    if offsets.iterators_have_storage {
+        no_message_since(a, offsets, waiting);
+    }
     a.load_map(R1, MapRole::Sockets.map_ref());
     a.mov(R2, FP);
     a.add(R2, i32::from(KEY_SLOT));
@@ -60,6 +68,7 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
 /// time that the agent lets pass.
 fn no_sender_underway(a: &mut Asm, offsets: &KernelOffsets, waiting: Label) {
     let quiet = a.label("peer_quiet");
+    a.store(Size::DW, FP, PEER_SLOT, 0);
     storage_get(a, R8, false);
     a.jump(Cond::Eq, R0, 0, quiet);
     a.mov(R9, R0);
@@ -68,12 +77,29 @@ fn no_sender_underway(a: &mut Asm, offsets: &KernelOffsets, waiting: Label) {
     a.load(Size::DW, R6, R9, storage::PEER_STORAGE);
     let peer = offsets.storage_head(a, R6, waiting);
     peer.cookie(a, R1);
+    peer.sent(a, R3);
     a.load(Size::DW, R2, R9, storage::PEER_COOKIE);
     a.jump(Cond::Ne, R1, R2, quiet);
+    a.store(Size::W, FP, SENT_SLOT, R3);
+    a.load(Size::DW, R1, R9, storage::PEER_STORAGE);
+    a.store(Size::DW, FP, PEER_SLOT, R1);
     a.load(Size::DW, R6, R9, storage::PEER_SK);
     offsets.open(a, R6, Object::Sock);
     psock(a, offsets, R6, R6, quiet, waiting);
     offsets.read(a, R1, Size::W, R6, offsets.psock_refcnt, waiting);
     a.jump(Cond::Ne, R1, 1, waiting);
+    a.bind(quiet);
+}
+
+/// Goes to `waiting` when the peer has sent since [`no_sender_underway`]: it may have seen a queue that was not empty.
+/// Uses R6.
+fn no_message_since(a: &mut Asm, offsets: &KernelOffsets, waiting: Label) {
+    let quiet = a.label("peer_still_quiet");
+    a.load(Size::DW, R6, FP, PEER_SLOT);
+    a.jump(Cond::Eq, R6, 0, quiet);
+    let peer = offsets.storage_head(a, R6, waiting);
+    peer.sent(a, R1);
+    a.load(Size::W, R2, FP, SENT_SLOT);
+    a.jump(Cond::Ne, R1, R2, waiting);
     a.bind(quiet);
 }

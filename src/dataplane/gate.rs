@@ -10,18 +10,20 @@ use super::ctx::{self, sk_msg};
 use super::emit::set_flags;
 use super::kernel::{Object, StorageHead};
 use super::maps::MapRole;
-use super::{KernelOffsets, Options, Readers, ends, room, storage};
+use super::{KernelOffsets, Options, Readers, ends, linger, room, storage};
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, Label, Size};
 
-/// One way out of the gate: the label to jump to, and the counter that says why.
+/// The ways out of the gate: labels to jump to, and the counter that says why.
 pub(super) struct Exits {
     list: Vec<(Label, Counter)>,
+    /// Where a message goes whose reason was left by [`linger::note`].
+    pub(super) noted: Label,
 }
 
 impl Exits {
-    pub(super) fn new() -> Self {
-        Self { list: Vec::new() }
+    pub(super) fn new(a: &mut Asm) -> Self {
+        Self { list: Vec::new(), noted: a.label("pass_as_noted") }
     }
 
     /// The label of the exit that counts `counter`.
@@ -43,21 +45,24 @@ impl Exits {
 /// Falls through when the message may be redirected. R6 context, R7 storage of a paired socket; uses R8 and R9.
 pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
     let stale = exits.to(a, Counter::PassStale);
-    let leaving = exits.to(a, Counter::PassLeaving);
+    let staying = a.label("staying");
 
     a.load(Size::W, R1, R7, storage::SENT);
     a.add(R1, 1);
     a.store(Size::W, R7, storage::SENT, R1);
-    a.comment("neither end is leaving, and the peer's storage is still the peer's");
-    a.load(Size::W, R1, R7, storage::FLAGS);
-    a.jump(Cond::Set, R1, storage::LEAVING, leaving);
+    a.comment("the peer's storage is still the peer's, and neither end is leaving");
     a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
     let peer = offsets.storage_head(a, R8, stale);
     peer.cookie(a, R1);
     a.load(Size::DW, R2, R7, storage::PEER_COOKIE);
     a.jump(Cond::Ne, R1, R2, stale);
     peer.flags(a, R1);
-    a.jump(Cond::Set, R1, storage::LEAVING, leaving);
+    a.load(Size::W, R2, R7, storage::FLAGS);
+    a.or(R1, R2);
+    a.and(R1, storage::LEAVING);
+    a.jump(Cond::Eq, R1, 0, staying);
+    linger::note(a, Counter::PassLeaving);
+    a.bind(staying);
     stream(a, offsets, peer, exits);
 
     a.load(Size::DW, R8, R7, storage::PEER_SK);
@@ -80,7 +85,6 @@ pub(super) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exi
 /// Not a stream that the stack would gather: the pair of one leaves. `peer` is the head of the peer's storage.
 fn stream(a: &mut Asm, offsets: &KernelOffsets, peer: StorageHead, exits: &mut Exits) {
     let stale = exits.to(a, Counter::PassStale);
-    let pass_stream = exits.to(a, Counter::PassStream);
     let [answered, single] = ["answered", "no_stream"].map(|name| a.label(name));
     a.comment("how many messages in a row?");
     peer.sent(a, R1);
@@ -97,7 +101,8 @@ fn stream(a: &mut Asm, offsets: &KernelOffsets, peer: StorageHead, exits: &mut E
     offsets.read(a, R1, Size::B, R9, offsets.nonagle, stale);
     a.jump(Cond::Set, R1, ctx::NAGLE_OFF, single);
     set_flags(a, storage::LEAVING);
-    a.goto(pass_stream);
+    linger::note(a, Counter::PassStream);
+    a.goto(single);
     a.bind(answered);
     a.store(Size::W, R7, storage::PEER_SENT, R1);
     a.store(Size::W, R7, storage::RUN, 0);

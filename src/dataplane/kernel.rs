@@ -22,6 +22,8 @@ pub(super) enum Object {
     SockOps,
     /// `struct tcp_request_sock`.
     Request,
+    /// A number, wherever it is.
+    Word,
 }
 
 impl KernelOffsets {
@@ -43,7 +45,7 @@ impl KernelOffsets {
         let id = match object {
             Object::Sock => casts.tcp_sock,
             Object::Psock => casts.sk_psock,
-            Object::Storage => casts.words,
+            Object::Storage | Object::Word => casts.words,
             Object::SockOps => casts.sock_ops,
             Object::Request => casts.request,
         };
@@ -61,6 +63,20 @@ impl KernelOffsets {
             a.load(size, dst, base, offset as i16);
         } else {
             probe(a, dst, size, base, i32::from(offset), fail);
+        }
+    }
+
+    /// `reg` (R6 to R9, an address or a pointer) = the 8 bytes at `reg + offset`, as a number. Fails as [`Self::read`] does.
+    #[track_caller]
+    pub(super) fn follow(&self, a: &mut Asm, reg: Reg, offset: u16, fail: Label) {
+        if self.casts.is_some() {
+            if offset != 0 {
+                a.add(reg, i32::from(offset));
+            }
+            self.open(a, reg, Object::Word);
+            a.load(Size::DW, reg, reg, 0);
+        } else {
+            probe(a, reg, Size::DW, reg, i32::from(offset), fail);
         }
     }
 

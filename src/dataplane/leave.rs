@@ -3,22 +3,28 @@
 //! Deleting a receiver's entry discards its unread redirected messages, and a message whose verdict is already
 //! "redirect" fails with EPIPE when the entry is gone (`sk_psock_drop`, `tcp_bpf_sendmsg_redir`). So:
 //!
-//! 1. one end sets [`storage::LEAVING`] in its own storage; both programs test it before they redirect;
+//! 1. one end sets [`storage::LEAVING`] in its own storage; from then on both redirect only into a queue that is not
+//!    empty ([`super::linger`]);
 //! 2. then nobody may still be between verdict and queue: `tcp_bpf_sendmsg` holds a reference on its socket's psock
 //!    all the way, so the peer's count must be 1, and ours 1 more only if we are being run from within it;
-//! 3. both queues must be empty.
+//! 3. both queues must be empty;
+//! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`storage::SENT`] is
+//!    what it was. Our own messages wait for the lock that we hold.
 //!
 //! Then both entries go, in the callback of an acknowledgement, and both sockets are plain TCP again. Otherwise the
 //! next acknowledgement tries again; meanwhile all messages take the stack.
 
 use super::counters::Counter;
 use super::ctx::sock_ops;
-use super::emit::{count, map_delete};
+use super::emit::{SLOTS_END, count, map_delete};
 use super::kernel::Object;
 use super::maps::MapRole;
 use super::{KernelOffsets, Options, helper, storage};
-use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{Asm, AtomicOp, Cond, Label, Reg, Size};
+use crate::asm::Reg::{R1, R2, R3, R4, R6, R7, R8, R9};
+use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Reg, Size};
+
+/// Stack place of the peer's [`storage::SENT`] as it was at first.
+const SENT_SLOT: i16 = SLOTS_END - 8;
 
 /// The low bits of `sk_user_data` are flags (`SK_USER_DATA_PTRMASK`, include/net/sock.h).
 const USER_DATA_POINTER: i32 = !7;
@@ -51,6 +57,8 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ou
     peer.cookie(a, R1);
     a.load(Size::DW, R2, R7, storage::PEER_COOKIE);
     peer.state(a, R3);
+    peer.sent(a, R4);
+    a.store(Size::W, FP, SENT_SLOT, R4);
     let same = a.label("same_peer");
     a.jump(Cond::Eq, R1, R2, same);
     a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
@@ -84,6 +92,11 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ou
     a.jump(Cond::Gt, R1, R9, out);
     queue(a, offsets, R8, out);
     a.jump(Cond::Ne, R1, R8, out);
+    a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
+    let peer = offsets.storage_head(a, R8, out);
+    peer.sent(a, R1);
+    a.load(Size::W, R2, FP, SENT_SLOT);
+    a.jump(Cond::Ne, R1, R2, out);
 
     map_delete(a, MapRole::Sockets, R7, storage::peer_key(options.pairing));
     map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));

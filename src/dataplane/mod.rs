@@ -33,6 +33,7 @@ mod keepalive;
 mod kernel;
 mod layout;
 mod leave;
+mod linger;
 mod maps;
 mod offsets;
 mod pairing;

@@ -8,14 +8,17 @@ use super::gate::Exits;
 use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
-use super::{EpollFields, KernelOffsets, storage};
+use super::{EpollFields, KernelOffsets, linger, storage};
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, FP, Label, Size};
 
 /// Stack place of a number that a call would take away.
 const VALUE_SLOT: i16 = SLOTS_END - 8;
-/// Stack place of an epoll item's address.
-const ITEM_SLOT: i16 = VALUE_SLOT - 8;
+/// Stack place of a group's usage, and of an epoll item's address.
+const USAGE_SLOT: i16 = VALUE_SLOT - 8;
+const ITEM_SLOT: i16 = USAGE_SLOT;
+/// Stack place of the reason for which a message should take the stack: the place of its counter, or 0.
+pub(super) const REASON_SLOT: i16 = ITEM_SLOT - 8;
 
 /// A `struct sk_msg` comes from the slab of 1,024 bytes (760 on 6.18), whatever it carries. It counts twice: its memory
 /// is not charged to the receiver, so the stack takes none the less for it.
@@ -48,23 +51,26 @@ pub(super) fn memory(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     a.jump(Cond::Eq, R9, 0, calm);
     offsets.read(a, R9, Size::DW, R9, offsets.memory_pressure, stale);
     a.jump(Cond::Eq, R9, 0, calm);
-    probe(a, R1, Size::DW, R9, 0, stale);
-    a.jump(Cond::Ne, R1, 0, pressure);
+    offsets.follow(a, R9, 0, stale);
+    a.jump(Cond::Ne, R9, 0, pressure);
     a.bind(calm);
     if let Some(limit) = &offsets.tcp_limit {
         a.comment("the receiver's group has room for the message, and for what others send meanwhile");
-        probe(a, R9, Size::DW, R8, i32::from(limit.group), stale);
+        a.mov(R9, R8);
+        offsets.follow(a, R9, limit.group, stale);
         a.and(R9, GROUP_POINTER);
         a.jump(Cond::Eq, R9, 0, granted);
-        probe(a, R1, Size::DW, R9, i32::from(limit.usage), stale);
-        a.store(Size::DW, FP, VALUE_SLOT, R1);
-        probe(a, R1, Size::DW, R9, i32::from(limit.most), stale);
-        a.load(Size::DW, R2, FP, VALUE_SLOT);
+        a.store(Size::DW, FP, VALUE_SLOT, R9);
+        offsets.follow(a, R9, limit.usage, stale);
+        a.store(Size::DW, FP, USAGE_SLOT, R9);
+        a.load(Size::DW, R9, FP, VALUE_SLOT);
+        offsets.follow(a, R9, limit.most, stale);
+        a.load(Size::DW, R2, FP, USAGE_SLOT);
         a.load(Size::W, R3, R6, sk_msg::SIZE);
         a.rsh(R3, PAGE_SHIFT);
         a.add(R2, R3);
         a.add(R2, GROUP_RESERVE);
-        a.jump(Cond::Gt, R2, R1, pressure);
+        a.jump(Cond::Gt, R2, R9, pressure);
     }
     a.bind(granted);
 }
@@ -74,8 +80,8 @@ pub(super) fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exi
     let stale = exits.to(a, Counter::PassStale);
     let absent = exits.to(a, Counter::PassAbsent);
     let pass_behind = exits.to(a, Counter::PassBackpressure);
-    let [behind, drained, buffers, bounded] =
-        ["behind", "queue_empty", "within_buffers", "queue_bounded"].map(|name| a.label(name));
+    let [behind, drained, buffers, watchers, bounded] =
+        ["behind", "queue_empty", "within_buffers", "watchers", "queue_bounded"].map(|name| a.label(name));
     a.comment("backpressure: what we have redirected since the peer's queue was last empty");
     psock(a, offsets, R9, R8, absent, stale);
     queue(a, offsets, R9, stale);
@@ -89,20 +95,25 @@ pub(super) fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exi
     a.add(R1, R2);
     a.load(Size::W, R2, R3, Config::MAX_BYTES);
     a.jump(Cond::Gt, R1, R2, behind);
+    linger::require_none(a, watchers);
     a.goto(buffers);
     a.bind(drained);
     a.store(Size::W, R7, storage::BURST_MESSAGES, 0);
     a.store(Size::DW, R7, storage::BURST_BYTES, 0);
+    linger::require_none(a, exits.noted);
     a.load(Size::W, R1, R6, sk_msg::SIZE);
     a.jump(Cond::Le, R1, FIRST_BYTES, bounded);
     a.bind(buffers);
     if let Some(epoll) = &offsets.epoll {
         within_buffers(a, offsets, bounded, stale);
+        a.bind(watchers);
         edge_triggered(a, offsets, epoll, bounded);
+        linger::require_none(a, exits.noted);
         a.comment("a message too large for an empty queue just takes the stack");
         a.load(Size::W, R1, R7, storage::BURST_MESSAGES);
         a.jump(Cond::Eq, R1, 0, pass_behind);
     } else {
+        a.bind(watchers);
         a.goto(bounded);
     }
     a.bind(behind);

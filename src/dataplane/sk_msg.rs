@@ -8,15 +8,17 @@ use super::ctx::{self, sk_msg};
 use super::emit::{count_message, count_passed, require_enabled, set_flags, storage_get};
 use super::gate::{self, Exits};
 use super::maps::MapRole;
-use super::{Direction, Options, Readers, Tier, helper, pairing, storage};
+use super::{Direction, Options, Readers, Tier, helper, linger, pairing, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, Program, Size};
 
 pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
-    let mut exits = Exits::new();
-    let [paired, out] = ["paired", "out"].map(|name| a.label(name));
+    let mut exits = Exits::new(a);
+    let [paired, out, switched_off] = ["paired", "out", "switched_off"].map(|name| a.label(name));
+    // Where the drain cannot see a sender underway, nobody may be underway after the switch.
+    let lingers = matches!(&options.tier, Tier::Gated(offsets) if offsets.iterators_have_storage);
     a.mov(R6, R1);
     let off = exits.to(a, Counter::PassOff);
     let unpaired = exits.to(a, Counter::PassUnpaired);
@@ -25,7 +27,10 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     storage_get(a, R2, false);
     a.jump(Cond::Eq, R0, 0, out);
     a.mov(R7, R0);
-    require_enabled(a, off);
+    if let Tier::Gated(_) = options.tier {
+        linger::begin(a);
+    }
+    require_enabled(a, if lingers { switched_off } else { off });
     a.load(Size::W, R1, R7, storage::STATE);
     a.jump(Cond::Eq, R1, storage::PAIRED, paired);
     a.jump(Cond::Ne, R1, storage::WAITING, unpaired);
@@ -63,11 +68,23 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     a.exit();
 
     let [passed, counted] = ["passed", "passed_by_policy"].map(|name| a.label(name));
+    let noted = exits.noted;
     for (label, counter) in exits.into_list() {
         a.bind(label);
         a.mov(R9, i32::from(counter.offset()));
         // What always takes the stack that way is in nobody's way.
         a.goto(if counter == Counter::PassDirection { counted } else { passed });
+    }
+    if lingers {
+        a.bind(switched_off);
+        a.load(Size::W, R1, R7, storage::STATE);
+        a.jump(Cond::Ne, R1, storage::PAIRED, off);
+        linger::note(a, Counter::PassOff);
+        a.goto(paired);
+    }
+    if let Tier::Gated(_) = options.tier {
+        a.bind(noted);
+        linger::counter(a);
     }
     a.bind(passed);
     match (&options.tier, options.readers) {

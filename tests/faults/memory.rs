@@ -3,19 +3,18 @@
 //! Counted is what the kernel charges to the two sockets (`SO_MEMINFO`: the receiver's queue, the sender's queue) and
 //! what it does not charge: the `struct sk_msg` of each redirected message.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::{Addresses, NetNs, Pods, connect, listen};
 
-use crate::link::{accepted, expect, pair, pattern};
-use crate::scope::{Scope, describe};
+use crate::link::{accepted, expect, pattern};
+use crate::scope::Scope;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -139,41 +138,4 @@ fn meminfo(socket: &TcpStream) -> [u32; 9] {
     };
     assert_eq!(done, 0, "SO_MEMINFO: {}", std::io::Error::last_os_error());
     info
-}
-
-/// Who is told once and stops at a short read must find all bytes on one path.
-#[test]
-fn an_edge_triggered_reader_gets_a_wide_bound() {
-    let scope = Scope::new();
-    let listener = listen(ANY_PORT).unwrap();
-    for edge in [true, false] {
-        let acceleration = scope.accelerate(Pairing::Sequence);
-        let (client, server) = pair(&listener, listener.local_addr().unwrap());
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
-        let wanted = EpollFlags::EPOLLIN | if edge { EpollFlags::EPOLLET } else { EpollFlags::empty() };
-        epoll.add(&server, EpollEvent::new(wanted, 0)).unwrap();
-        // More than the narrow bound has room for, and less than the wide one.
-        let bytes = pattern(4, 1_500 * 100);
-        for part in bytes.chunks(100) {
-            assert_eq!((&client).write(part).unwrap(), part.len());
-        }
-        let counters = acceleration.snapshot().unwrap();
-        let narrow = counters.get(Counter::PassBackpressure) > 0;
-        assert_eq!(narrow, !edge, "edge-triggered: {edge}: {}", describe(&counters));
-        // A reader that takes a short read for the last.
-        let mut buffer = vec![0; 4096];
-        let mut got = 0;
-        while got < bytes.len() {
-            let events = epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(2_000_u16)).unwrap();
-            assert_eq!(events, 1, "edge-triggered: {edge}: stalls after {got} bytes: {}", describe(&counters));
-            loop {
-                let read = (&server).read(&mut buffer).unwrap_or(0);
-                assert!(bytes[got..].starts_with(&buffer[..read]));
-                got += read;
-                if read < buffer.len() {
-                    break;
-                }
-            }
-        }
-    }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Feature {
     NetnsCookie,
     /// The helper `bpf_get_netns_cookie` in sock_ops and sk_msg programs, which `--pairing four-tuple` calls.
     NetnsCookieHelper,
+    /// Socket storage for iterators, with which the drain sees senders underway.
+    IteratorStorage,
 }
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
@@ -21,6 +23,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::SocketMapQuery, Release(5, 15, 0)),
     (Feature::NetnsCookie, Release(5, 14, 0)),
     (Feature::NetnsCookieHelper, Release(5, 15, 0)),
+    (Feature::IteratorStorage, Release(5, 11, 0)),
 ];
 
 impl Feature {
@@ -43,7 +46,13 @@ impl Feature {
 
 #[test]
 fn every_feature_has_one_row_and_a_supported_release() {
-    for feature in [Feature::SocketMapLink, Feature::SocketMapQuery, Feature::NetnsCookie, Feature::NetnsCookieHelper] {
+    for feature in [
+        Feature::SocketMapLink,
+        Feature::SocketMapQuery,
+        Feature::NetnsCookie,
+        Feature::NetnsCookieHelper,
+        Feature::IteratorStorage,
+    ] {
         assert_eq!(TABLE.iter().filter(|row| row.0 == feature).count(), 1, "{feature:?}");
         assert!(feature.since() > Release(5, 10, 0), "{feature:?} is everywhere, so it needs no row");
     }

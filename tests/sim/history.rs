@@ -43,7 +43,8 @@ const LEAVING: u8 = 1;
 /// The programs of the gated tier, which read kernel memory by helper calls, or by direct loads.
 pub(crate) fn gated(pairing: Pairing, direct: bool) -> DataPlane {
     let casts = direct.then(|| Casts::resolve(btf_id).unwrap());
-    let tier = Tier::Gated(KernelOffsets { casts, options: OPTIONS, ..simulated_offsets().unwrap() });
+    let offsets = simulated_offsets().unwrap();
+    let tier = Tier::Gated(KernelOffsets { casts, options: OPTIONS, iterators_have_storage: true, ..offsets });
     let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     dataplane::build(options).unwrap()
 }
@@ -212,6 +213,8 @@ pub(crate) struct Simulation {
     expected: BTreeMap<SocketId, (SocketId, u32)>,
     /// By sender: bytes handed over.
     sent: BTreeMap<SocketId, u32>,
+    /// By sender: messages and bytes redirected since the receiver's queue was last empty.
+    bursts: BTreeMap<SocketId, (u32, u32)>,
     /// Whether the gate looks at both ends for each message, or once and remembers.
     looks_each_time: bool,
     /// Directions whose two ends were as they must be when a message was sent.
@@ -279,6 +282,7 @@ impl Simulation {
             bounds,
             expected: BTreeMap::new(),
             sent: BTreeMap::new(),
+            bursts: BTreeMap::new(),
             looks_each_time: matches!(plane.options.tier, Tier::Gated(KernelOffsets { casts: Some(_), .. })),
             known: BTreeSet::new(),
             foreign: BTreeSet::new(),
@@ -421,14 +425,15 @@ impl Simulation {
     fn check_redirect(&mut self, from: SocketId, to: SocketId, len: u32) -> Result<(), Broken> {
         let (sender, target) = (self.world.socket(from).unwrap(), self.world.socket(to).unwrap());
         let broken = |what: &str| Err(Broken(format!("socket {from} redirects to {to}, {what}")));
-        if !self.enabled {
+        let (messages, bytes) = target.redirected_waiting();
+        if !self.enabled && messages == 0 {
             return broken("while the switch is off");
         }
         let leaving = |id| {
             let storage = self.world.machine.map(self.storage).and_then(|map| map.storage(id));
             storage.is_some_and(|region| self.world.machine.memory.bytes(region)[STORAGE_FLAGS] & LEAVING != 0)
         };
-        if leaving(from) || leaving(to) {
+        if (leaving(from) || leaving(to)) && messages == 0 {
             return broken("while one of them wants to leave the map");
         }
         if to != sender.peer() || target.is_closed() {
@@ -442,11 +447,31 @@ impl Simulation {
         if target.rcvlowat() > 1 || target.shutdown_bits() & 1 != 0 {
             return broken("which wants several bytes at once, or none");
         }
-        let (messages, bytes) = target.redirected_waiting();
         if messages > 0 && (messages >= self.bounds.max_messages as usize || bytes + len > self.bounds.max_bytes) {
             return broken("whose queue is full");
         }
         Ok(())
+    }
+
+    /// Whether a message of `from` that takes the stack now is behind redirected bytes for no good reason: a reader that is
+    /// told once reads those, and waits for an event that has been.
+    fn would_strand(&self, from: SocketId, len: u32) -> bool {
+        let Some(sender) = self.world.socket(from) else { return false };
+        let to = sender.peer();
+        let Some(receiver) = self.world.socket(to) else { return false };
+        let (messages, bytes) = receiver.redirected_waiting();
+        let unread = self.expected.get(&to).map(|(_, next)| sender.sent() - next);
+        let (burst, burst_bytes) = self.bursts.get(&from).copied().unwrap_or_default();
+        messages > 0
+            && unread == Some(bytes)
+            && !sender.is_closed()
+            && !receiver.is_closed()
+            && sender.is_member()
+            && receiver.rcvlowat() <= 1
+            && receiver.shutdown_bits() & 1 == 0
+            && ends_fault(sender, receiver).is_none()
+            && burst < self.bounds.max_messages
+            && burst_bytes + len <= self.bounds.max_bytes
     }
 
     pub(crate) fn step(&mut self, op: Op) -> Result<(), Broken> {
@@ -504,12 +529,19 @@ impl Simulation {
                 {
                     self.known.insert((id, sender.peer()));
                 }
+                let stranded = self.would_strand(id, len.into());
+                let world = &mut self.world;
                 world.send(id, len.into())?;
                 let socket = world.socket(id).unwrap();
-                self.sent.insert(id, socket.sent());
+                let before = self.sent.insert(id, socket.sent()).unwrap_or(0);
                 if let (None, Some(to)) = (carried_before, socket.redirecting_to()) {
                     self.redirected += u64::from(len);
                     self.check_redirect(id, to, len.into())?;
+                    let first = self.world.socket(to).is_some_and(|peer| peer.redirected_waiting().0 == 0);
+                    let (messages, bytes) = self.bursts.get(&id).copied().filter(|_| !first).unwrap_or_default();
+                    self.bursts.insert(id, (messages + 1, bytes + u32::from(len)));
+                } else if stranded && carried_before.is_none() && socket.sent() != before {
+                    return Err(Broken(format!("socket {id} leaves bytes on the stack behind unread redirected ones")));
                 }
             }
             Op::FinishSend(_) => world.finish_send(id)?,

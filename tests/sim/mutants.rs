@@ -31,6 +31,7 @@ const PERMISSIONS: &[&str] = &[
     "memory_calm",
     "queue_empty",
     "queue_bounded",
+    "staying",
     "same_peer",
     "leave",
     "entered",
@@ -145,7 +146,18 @@ const EQUIVALENT: &[Equivalent] = &[
         "a.jump(Cond::Le, R1, FIRST_BYTES, bounded);",
         "without epoll's fields, as here, both ways lead to the same place",
     ),
+    (
+        "watchers",
+        "linger::require_none(a, watchers);",
+        "without epoll's fields, as here, both ways lead to the same place",
+    ),
+    (
+        "pass_off",
+        "a.jump(Cond::Ne, R1, storage::PAIRED, off);",
+        "who has no peer has no address of its storage and its socket, and no member's key",
+    ),
     // Only what happens while a program runs, or a second thread on one socket, could tell; histories have neither.
+    ("out", "a.jump(Cond::Ne, R1, R2, out);", "a peer that sends while we look at the queues"),
     (
         "loads/awake_nonblocking",
         "a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);",
@@ -191,8 +203,8 @@ const EQUIVALENT: &[Equivalent] = &[
         "a client that asks for its first window, and would leave a useless record",
     ),
     ("memory_calm", "a.jump(Cond::Eq, R9, 0, calm);", "memory pressure: the tests of faults have it"),
-    ("pass_pressure", "a.jump(Cond::Ne, R1, 0, pressure);", "memory pressure"),
-    ("pass_stale", "probe(a, R1, Size::DW, R9, 0, stale);", "memory pressure"),
+    ("pass_pressure", "a.jump(Cond::Ne, R9, 0, pressure);", "memory pressure"),
+    ("pass_stale", "offsets.follow(a, R9, 0, stale);", "memory pressure"),
 ];
 
 /// With direct loads the programs call a kernel function, of which the verifier simulator says nothing, so that what only

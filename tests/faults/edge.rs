@@ -1,0 +1,143 @@
+//! A reader that is told once (EPOLLET) and stops at a short read, as nginx and tokio do, must find all bytes on one path:
+//! what comes by the stack behind unread redirected bytes has no event of its own.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{setsockopt, sockopt};
+use sidestep::dataplane::{Counter, Pairing};
+use sidestep::testbed::listen;
+
+use crate::feature::Feature;
+use crate::link::{back_and_forth, pair, pattern};
+use crate::scope::{Scope, describe};
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A reader that takes a short read for the last, until it is told again.
+struct Reader<'a> {
+    socket: &'a TcpStream,
+    epoll: Epoll,
+}
+
+impl<'a> Reader<'a> {
+    fn new(socket: &'a TcpStream, edge: bool) -> Self {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let wanted = EpollFlags::EPOLLIN | if edge { EpollFlags::EPOLLET } else { EpollFlags::empty() };
+        epoll.add(socket, EpollEvent::new(wanted, 0)).unwrap();
+        Self { socket, epoll }
+    }
+
+    /// Reads all of `expected`; the answer is where it stalls.
+    fn expect(&self, expected: &[u8]) -> Result<(), String> {
+        let mut buffer = vec![0; 4096];
+        let mut got = 0;
+        while got < expected.len() {
+            if self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(2_000_u16)).unwrap() == 0 {
+                return Err(format!("stalls after {got} of {} bytes", expected.len()));
+            }
+            loop {
+                let read = { self.socket }.read(&mut buffer).unwrap_or(0);
+                assert!(expected[got..].starts_with(&buffer[..read]), "other bytes at {got}");
+                got += read;
+                if read < buffer.len() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends `bytes` in pieces of 100 that all find room.
+fn burst(mut socket: &TcpStream, bytes: &[u8]) {
+    for part in bytes.chunks(100) {
+        assert_eq!(socket.write(part).unwrap(), part.len());
+    }
+}
+
+/// Until the last packet has arrived, which may wait for a delayed acknowledgement (Nagle; 40 ms, `TCP_ATO_MIN`): an event
+/// that comes later would wake a reader that stalls.
+fn let_it_arrive() {
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn it_gets_a_wide_bound() {
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    for edge in [true, false] {
+        let acceleration = scope.accelerate(Pairing::Sequence);
+        let (client, server) = pair(&listener, listener.local_addr().unwrap());
+        let reader = Reader::new(&server, edge);
+        // More than the narrow bound has room for, and less than the wide one.
+        let bytes = pattern(4, 1_500 * 100);
+        burst(&client, &bytes);
+        let_it_arrive();
+        let counters = acceleration.snapshot().unwrap();
+        let narrow = counters.get(Counter::PassBackpressure) > 0;
+        assert_eq!(narrow, !edge, "edge-triggered: {edge}: {}", describe(&counters));
+        let read = reader.expect(&bytes);
+        assert_eq!(read, Ok(()), "edge-triggered: {edge}: {}", describe(&counters));
+    }
+}
+
+/// A stream that the stack would gather leaves only when nothing redirected is unread.
+#[test]
+fn a_stream_leaves_behind_its_unread_bytes() {
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    let reader = Reader::new(&server, true);
+    setsockopt(&client, sockopt::TcpNoDelay, &false).unwrap();
+    // Twice what makes a stream.
+    let bytes = pattern(5, 512 * 100);
+    burst(&client, &bytes);
+    let_it_arrive();
+    let counters = acceleration.snapshot().unwrap();
+    assert_eq!(reader.expect(&bytes), Ok(()), "{}", describe(&counters));
+    assert_eq!(counters.get(Counter::PassStream), 0, "{}", describe(&counters));
+    // Now that it has been read, the stream takes the stack, and the pair leaves.
+    for _ in 0..100 {
+        burst(&client, &bytes[..100]);
+        assert_eq!(reader.expect(&bytes[..100]), Ok(()));
+        if acceleration.members().unwrap() == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let counters = acceleration.snapshot().unwrap();
+    assert!(counters.get(Counter::PassStream) > 0, "{}", describe(&counters));
+    assert_eq!(acceleration.members().unwrap(), 0, "{}", describe(&counters));
+}
+
+/// At detach the same: what waits is read first, and with it what is sent meanwhile.
+#[test]
+fn detach_leaves_no_byte_behind_unread_ones() {
+    if !Feature::IteratorStorage.required("lingering at detach") {
+        return;
+    }
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    let mut acceleration = scope.accelerate(Pairing::Sequence);
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    back_and_forth(&client, &server, &pattern(1, 100), 3);
+    let reader = Reader::new(&server, true);
+    let bytes = pattern(6, 200 * 100);
+    burst(&client, &bytes[..10_000]);
+    acceleration.set_enabled(false).unwrap();
+    burst(&client, &bytes[10_000..]);
+    let_it_arrive();
+    assert_eq!(reader.expect(&bytes), Ok(()), "{}", describe(&acceleration.snapshot().unwrap()));
+    let redirected = acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);
+    // The queue is empty, so the switch counts.
+    burst(&client, &bytes[..100]);
+    assert_eq!(reader.expect(&bytes[..100]), Ok(()));
+    let counters = acceleration.snapshot().unwrap();
+    assert_eq!(counters.get(Counter::RedirectedMessages), redirected, "{}", describe(&counters));
+    assert!(counters.get(Counter::PassOff) > 0, "{}", describe(&counters));
+    assert_eq!(acceleration.stop(Duration::from_secs(20)).unwrap().remaining, 0);
+}
