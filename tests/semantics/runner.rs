@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use sidestep::agent::{Acceleration, TierChoice, choose_tier};
+use sidestep::agent::{Acceleration, TierChoice, check, choose_tier};
 use sidestep::dataplane::{self, Config, Counter, Options, Pairing, Readers};
 use sidestep::syscall::cgroup::{self, Cgroup};
 
@@ -55,7 +55,9 @@ struct Running {
 /// Every case in every column: `values[case][column]`.
 pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<dyn Error>> {
     let root = cgroup::find()?.ok_or("no cgroup2 is mounted; mount one with `mount -t cgroup2 none /sys/fs/cgroup`")?;
-    let slots = (0..slots).map(|index| Slot::new(&root, index)).collect::<Result<Vec<_>, _>>()?;
+    // What the agent would choose for this kernel.
+    let config = check::configuration();
+    let slots = (0..slots).map(|index| Slot::new(&root, index, config)).collect::<Result<Vec<_>, _>>()?;
     let mut values = vec![vec![Value::default(); Column::ALL.len()]; cases.len()];
     let every = (0..cases.len()).flat_map(|case| (0..Column::ALL.len()).map(move |column| (case, column)));
     let mut jobs: VecDeque<_> = every.collect();
@@ -105,7 +107,7 @@ fn step(
 }
 
 impl Slot {
-    fn new(root: &Path, index: usize) -> Result<Self, Box<dyn Error>> {
+    fn new(root: &Path, index: usize, config: Config) -> Result<Self, Box<dyn Error>> {
         let mut groups = Vec::new();
         for policy in [Policy::Plain, Policy::Default, Policy::AnyReader] {
             let name = format!("sidestep-semantics-{}-{index}-{}", std::process::id(), policy as u8);
@@ -117,7 +119,7 @@ impl Slot {
                     let (tier, _) = choose_tier(TierChoice::Auto)?;
                     let options =
                         Options { pairing: Pairing::Sequence, tier, readers, policy: dataplane::Policy::default() };
-                    Some(Acceleration::start(&group, options, Config::default())?)
+                    Some(Acceleration::start(&group, options, config)?)
                 }
             };
             groups.push((group, acceleration));
