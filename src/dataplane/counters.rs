@@ -28,6 +28,8 @@ counters! {
     Unclaimed = "unclaimed";
     /// Pairs that left for plain TCP.
     Left = "left";
+    /// Receivers with bytes of the stack behind unread redirected ones, looked after until they have read them.
+    Armed = "armed";
     /// Sockets left alone because they block.
     Blocking = "blocking";
     /// Ends left alone by the policy.

@@ -28,11 +28,14 @@ pub(super) mod sock_ops {
     pub(in super::super) const PASSIVE_ESTABLISHED: i32 = 5;
     /// `BPF_SOCK_OPS_RTT_CB`.
     pub(in super::super) const RTT: i32 = 12;
+    /// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: a packet is being made.
+    pub(in super::super) const HDR_OPT_LEN: i32 = 14;
     /// `1 << SOCK_KEEPOPEN` of `enum sock_flags`, include/net/sock.h.
     pub(in super::super) const KEEPOPEN: i32 = 1 << 3;
-    /// `SOL_SOCKET` and `SO_KEEPALIVE`, include/uapi/asm-generic/socket.h.
+    /// `SOL_SOCKET`, `SO_KEEPALIVE` and `SO_RCVLOWAT`, include/uapi/asm-generic/socket.h.
     pub(in super::super) const SOL_SOCKET: i32 = 1;
     pub(in super::super) const SO_KEEPALIVE: i32 = 9;
+    pub(in super::super) const SO_RCVLOWAT: i32 = 18;
     /// `SOL_TCP`, include/linux/socket.h; `TCP_KEEPIDLE` and `TCP_KEEPINTVL`, include/uapi/linux/tcp.h.
     pub(in super::super) const SOL_TCP: i32 = 6;
     pub(in super::super) const TCP_KEEPIDLE: i32 = 4;
@@ -41,6 +44,8 @@ pub(super) mod sock_ops {
     pub(in super::super) const TCP_KEEPALIVE_INTVL: i32 = 75;
     /// `BPF_SOCK_OPS_RTT_CB_FLAG`.
     pub(in super::super) const RTT_FLAG: i32 = 1 << 3;
+    /// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`, Linux 5.10.
+    pub(in super::super) const WRITE_HDR_OPT_FLAG: i32 = 1 << 6;
 }
 
 /// `struct sk_msg_md`.

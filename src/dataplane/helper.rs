@@ -6,6 +6,7 @@ pub(super) const MAP_DELETE_ELEM: i32 = 3;
 pub(super) const TAIL_CALL: i32 = 12;
 pub(super) const GET_SOCKET_COOKIE: i32 = 46;
 pub(super) const SETSOCKOPT: i32 = 49;
+pub(super) const GETSOCKOPT: i32 = 57;
 pub(super) const SOCK_OPS_CB_FLAGS_SET: i32 = 59;
 pub(super) const SOCK_HASH_UPDATE: i32 = 70;
 pub(super) const MSG_REDIRECT_HASH: i32 = 71;

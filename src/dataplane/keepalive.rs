@@ -45,7 +45,7 @@ pub(super) fn renew_tracking(a: &mut Asm, options: &Options) {
 
 /// `setsockopt` with the word at [`PROBE_SLOT`]. What the kernel refuses stays as it was.
 #[track_caller]
-fn set(a: &mut Asm, level: i32, option: i32) {
+pub(super) fn set(a: &mut Asm, level: i32, option: i32) {
     a.mov(R1, R6);
     a.mov(R2, level);
     a.mov(R3, option);

@@ -6,7 +6,8 @@
 //! 1. one end sets [`storage::LEAVING`] in its own storage; from then on both redirect only into a queue that is not
 //!    empty ([`super::linger`]);
 //! 2. then nobody may still be between verdict and queue: `tcp_bpf_sendmsg` holds a reference on its socket's psock
-//!    all the way, so the peer's count must be 1, and ours 1 more only if we are being run from within it;
+//!    all the way, so the peer's count must be 1. So must ours, or our last message took the stack and found nobody else
+//!    underway ([`storage::SETTLED`]): in a stream, callbacks come from within its own sendmsg;
 //! 3. both queues must be empty;
 //! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`storage::SENT`] is
 //!    what it was. Our own messages wait for the lock that we hold.
@@ -16,10 +17,10 @@
 
 use super::counters::Counter;
 use super::ctx::sock_ops;
-use super::emit::{SLOTS_END, count, map_delete};
+use super::emit::{SLOTS_END, count, map_delete, set_flags};
 use super::kernel::Object;
 use super::maps::MapRole;
-use super::{KernelOffsets, Options, helper, storage};
+use super::{KernelOffsets, Options, helper, nudge, storage};
 use crate::asm::Reg::{R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Reg, Size};
 
@@ -46,13 +47,14 @@ pub(super) fn queue(a: &mut Asm, offsets: &KernelOffsets, psock: Reg, fail: Labe
     offsets.read(a, R1, Size::DW, psock, 0, fail);
 }
 
-/// In the RTT callback of a socket that is not waiting; R7 is its storage.
-pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: Label) {
-    let [peer_left, go, peer_gone] = ["peer_left", "leave", "peer_gone"].map(|name| a.label(name));
+/// In a callback of a socket that is not waiting; R7 is its storage, R1 its state. Who does not leave now goes to `stay`.
+pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, stay: Label, out: Label) {
+    let [peer_left, go, peer_gone, nobody] =
+        ["peer_left", "leave", "peer_gone", "nobody_underway"].map(|name| a.label(name));
     a.jump(Cond::Ne, R1, storage::PAIRED, out);
     a.comment("has the peer taken us along when it left?");
     a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
-    let peer = offsets.storage_head(a, R8, out);
+    let peer = offsets.storage_head(a, R8, stay);
     a.load(Size::W, R9, R7, storage::FLAGS);
     peer.cookie(a, R1);
     a.load(Size::DW, R2, R7, storage::PEER_COOKIE);
@@ -62,11 +64,11 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ou
     let same = a.label("same_peer");
     a.jump(Cond::Eq, R1, R2, same);
     a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
-    a.goto(out);
+    a.goto(stay);
     a.bind(same);
     a.jump(Cond::Eq, R3, storage::PLAIN, peer_left);
     a.jump(Cond::Set, R9, storage::LEAVING, go);
-    a.goto(out);
+    a.goto(stay);
 
     a.bind(go);
     a.comment("a full barrier between our LEAVING and the look at the peer (x86: any locked instruction)");
@@ -74,47 +76,85 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ou
     a.atomic(AtomicOp::Add { fetch: false }, Size::W, R7, storage::FLAGS, R1);
     a.load(Size::DW, R8, R7, storage::PEER_SK);
     offsets.open(a, R8, Object::Sock);
-    psock(a, offsets, R8, R8, peer_gone, out);
-    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, out);
-    a.jump(Cond::Ne, R1, 1, out);
-    queue(a, offsets, R8, out);
-    a.jump(Cond::Ne, R1, R8, out);
+    psock(a, offsets, R8, R8, peer_gone, stay);
+    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, stay);
+    a.jump(Cond::Ne, R1, 1, stay);
+    queue(a, offsets, R8, stay);
+    a.jump(Cond::Ne, R1, R8, stay);
     a.bind(peer_gone);
 
     a.load(Size::DW, R9, R7, storage::OWN_SK);
     offsets.open(a, R9, Object::Sock);
-    psock(a, offsets, R8, R9, out, out);
-    offsets.read(a, R9, Size::W, R9, offsets.lock_owned, out);
-    a.comment("one reference for the map, one for the system call we interrupt");
-    a.and(R9, 1);
-    a.add(R9, 1);
-    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, out);
-    a.jump(Cond::Gt, R1, R9, out);
-    queue(a, offsets, R8, out);
-    a.jump(Cond::Ne, R1, R8, out);
+    psock(a, offsets, R8, R9, stay, stay);
+    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, stay);
+    a.jump(Cond::Eq, R1, 1, nobody);
+    a.load(Size::W, R1, R7, storage::FLAGS);
+    a.and(R1, storage::SETTLED);
+    a.jump(Cond::Eq, R1, 0, stay);
+    a.bind(nobody);
+    queue(a, offsets, R8, stay);
+    a.jump(Cond::Ne, R1, R8, stay);
     a.load(Size::DW, R8, R7, storage::PEER_STORAGE);
-    let peer = offsets.storage_head(a, R8, out);
+    let peer = offsets.storage_head(a, R8, stay);
     peer.sent(a, R1);
     a.load(Size::W, R2, FP, SENT_SLOT);
-    a.jump(Cond::Ne, R1, R2, out);
+    a.jump(Cond::Ne, R1, R2, stay);
 
     map_delete(a, MapRole::Sockets, R7, storage::peer_key(options.pairing));
     map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));
     count(a, Counter::Left, 1);
     a.bind(peer_left);
     a.store(Size::W, R7, storage::STATE, storage::PLAIN);
-    drop_rtt(a);
+    if let Some(offsets) = options.nudges() {
+        nudge::left(a, offsets);
+    }
+    drop_callbacks(a, options);
     a.goto(out);
 }
 
-/// Gives up RTT callbacks, unless somebody else wanted them before us.
-pub(super) fn drop_rtt(a: &mut Asm) {
-    let kept = a.label("rtt_kept");
+/// In the sk_msg program, when a message of a pair that is leaving takes the stack: is it the only one? R7 is our
+/// storage; uses R8 and keeps R9.
+pub(super) fn note_settled(a: &mut Asm, offsets: &KernelOffsets) {
+    let done = a.label("settling");
     a.load(Size::W, R1, R7, storage::FLAGS);
-    a.jump(Cond::Set, R1, storage::RTT_FOREIGN, kept);
+    a.and(R1, storage::LEAVING);
+    a.jump(Cond::Eq, R1, 0, done);
+    a.load(Size::DW, R8, R7, storage::OWN_SK);
+    offsets.open(a, R8, Object::Sock);
+    psock(a, offsets, R8, R8, done, done);
+    a.comment("one reference for the map, one for this call");
+    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, done);
+    a.jump(Cond::Ne, R1, 2, done);
+    set_flags(a, storage::SETTLED);
+    a.bind(done);
+}
+
+/// Asks for our callbacks without disturbing the flags that others have set.
+pub(super) fn want_callbacks(a: &mut Asm, options: &Options) {
+    let wanted = callbacks(options);
     a.load(Size::W, R2, R6, sock_ops::CB_FLAGS);
-    a.and(R2, !sock_ops::RTT_FLAG);
+    a.mov(R1, R2);
+    a.and(R1, wanted);
+    a.lsh(R1, storage::FOREIGN_SHIFT);
+    a.load(Size::W, R3, R7, storage::FLAGS);
+    a.or(R1, R3);
+    a.store(Size::W, R7, storage::FLAGS, R1);
+    a.or(R2, wanted);
     a.mov(R1, R6);
     a.call(helper::SOCK_OPS_CB_FLAGS_SET);
-    a.bind(kept);
+}
+
+/// Gives our callbacks up, but for those that somebody else wanted before us.
+pub(super) fn drop_callbacks(a: &mut Asm, options: &Options) {
+    a.load(Size::W, R1, R7, storage::FLAGS);
+    a.rsh(R1, storage::FOREIGN_SHIFT);
+    a.or(R1, !callbacks(options));
+    a.load(Size::W, R2, R6, sock_ops::CB_FLAGS);
+    a.and(R2, R1);
+    a.mov(R1, R6);
+    a.call(helper::SOCK_OPS_CB_FLAGS_SET);
+}
+
+fn callbacks(options: &Options) -> i32 {
+    sock_ops::RTT_FLAG | if options.nudges().is_some() { sock_ops::WRITE_HDR_OPT_FLAG } else { 0 }
 }

@@ -35,6 +35,7 @@ mod layout;
 mod leave;
 mod linger;
 mod maps;
+mod nudge;
 mod offsets;
 mod pairing;
 mod policy;
@@ -124,6 +125,15 @@ impl Options {
     fn announces(&self) -> Option<&KernelOffsets> {
         match (&self.tier, self.pairing) {
             (Tier::Gated(offsets), Pairing::Sequence) => Some(offsets),
+            _ => None,
+        }
+    }
+
+    /// Offsets with which a receiver can be told anew of the stack's bytes behind redirected ones: where there are direct
+    /// loads (Linux 6.2), a program can also read and set what that takes.
+    fn nudges(&self) -> Option<&KernelOffsets> {
+        match &self.tier {
+            Tier::Gated(offsets) if offsets.casts.is_some() => Some(offsets),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use super::ctx::{self, sk_msg};
 use super::emit::{count_message, count_passed, require_enabled, set_flags, storage_get};
 use super::gate::{self, Exits};
 use super::maps::MapRole;
-use super::{Direction, Options, Readers, Tier, helper, linger, pairing, storage};
+use super::{Direction, Options, Readers, Tier, helper, leave, linger, pairing, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, Program, Size};
 
@@ -47,6 +47,11 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     }
 
     a.comment("into the peer's queue");
+    if let Tier::Gated(_) = options.tier {
+        a.load(Size::W, R1, R7, storage::FLAGS);
+        a.and(R1, !storage::SETTLED);
+        a.store(Size::W, R7, storage::FLAGS, R1);
+    }
     let absent = exits.to(a, Counter::PassAbsent);
     a.mov(R1, R6);
     a.load_map(R2, MapRole::Sockets.map_ref());
@@ -94,6 +99,9 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
             set_flags(a, storage::LEAVING);
         }
         (Tier::Gated(_), Readers::NonBlocking) => {}
+    }
+    if let Tier::Gated(offsets) = &options.tier {
+        leave::note_settled(a, offsets);
     }
     a.bind(counted);
     a.load(Size::W, R8, R6, sk_msg::SIZE);

@@ -10,7 +10,7 @@ use super::kernel::Object;
 use super::maps::MapRole;
 use super::pairing::{self, Pairing};
 use super::policy::{self, Side};
-use super::{KernelOffsets, Options, Readers, Tier, helper, keepalive, leave, storage};
+use super::{KernelOffsets, Options, Readers, Tier, helper, keepalive, leave, nudge, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 
@@ -32,6 +32,7 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let [active, passive, request, rtt] = ["active", "passive", "request", "rtt"].map(|name| a.label(name));
+    let packet = a.label("packet");
     let [out, no_storage, refused, plain] = ["out", "no_storage", "refused", "plain"].map(|name| a.label(name));
     let ends = Ends { out, no_storage, refused, plain };
     a.mov(R6, R1);
@@ -41,6 +42,9 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     a.jump(Cond::Eq, R1, sock_ops::PASSIVE_ESTABLISHED, passive);
     if options.announces().is_some() {
         a.jump(Cond::Eq, R1, sock_ops::RWND_INIT, request);
+    }
+    if options.nudges().is_some() {
+        a.jump(Cond::Eq, R1, sock_ops::HDR_OPT_LEN, packet);
     }
     a.bind(out);
     a.mov(R0, 1);
@@ -54,7 +58,7 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     a.bind(passive);
     passive_established(a, options, ends);
     a.bind(rtt);
-    rtt_measured(a, options, out);
+    rtt_measured(a, options, packet, out);
 
     a.bind(refused);
     count(a, Counter::MapRefused, 1);
@@ -129,7 +133,7 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
         a.goto(ends.plain);
         a.bind(entered);
     }
-    want_rtt(a);
+    leave::want_callbacks(a, options);
     count(a, Counter::Enrolled, 1);
     a.goto(out);
 }
@@ -154,7 +158,7 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
     a.store(Size::W, R7, storage::STATE, storage::PAIRED);
     enroll(a, options, ends.refused);
     pairing::publish(a, pairing);
-    want_rtt(a);
+    leave::want_callbacks(a, options);
     keepalive::renew_tracking(a, options);
     count(a, Counter::Paired, 1);
     a.goto(out);
@@ -170,15 +174,30 @@ fn record_lookup(a: &mut Asm, none: Label) {
 }
 
 /// A round-trip time was measured: bytes of ours have been acknowledged on the stack, so our peer's callback, if it
-/// is on this node, is over.
-fn rtt_measured(a: &mut Asm, options: &Options, out: Label) {
+/// is on this node, is over. Or, at `packet`, we are sending one, which says nothing of who is still waiting.
+fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
     let pairing = options.pairing;
-    let [waiting, unclaimed, lost] = ["waiting", "unclaimed", "lost"].map(|name| a.label(name));
+    let [waiting, unclaimed, lost, known, stay] =
+        ["waiting", "unclaimed", "lost", "known", "stays"].map(|name| a.label(name));
     known_storage(a, out);
     a.jump(Cond::Eq, R1, storage::WAITING, waiting);
-    match &options.tier {
-        Tier::Gated(offsets) => leave::paired(a, options, offsets, out),
-        Tier::Sticky => {
+    if options.nudges().is_some() {
+        a.goto(known);
+        a.bind(packet);
+        known_storage(a, out);
+        a.jump(Cond::Ne, R1, storage::WAITING, known);
+        pairing::adopt(a, pairing, out, stay);
+        a.mov(R1, storage::PAIRED);
+        a.bind(known);
+    }
+    match (&options.tier, options.nudges()) {
+        (Tier::Gated(offsets), Some(_)) => {
+            leave::paired(a, options, offsets, stay, out);
+            a.bind(stay);
+            nudge::watch(a, offsets, out);
+        }
+        (Tier::Gated(offsets), None) => leave::paired(a, options, offsets, out, out),
+        (Tier::Sticky, _) => {
             a.goto(out);
         }
     }
@@ -192,10 +211,16 @@ fn rtt_measured(a: &mut Asm, options: &Options, out: Label) {
     map_delete(a, MapRole::Sockets, R7, storage::own_key(pairing));
     count(a, Counter::Unclaimed, 1);
     a.store(Size::W, R7, storage::STATE, storage::PLAIN);
+    leave::drop_callbacks(a, options);
+    a.goto(out);
     a.bind(lost);
     a.comment("without its record nobody knows whether somebody redirects to us, so then we stay, and pass");
-    leave::drop_rtt(a);
-    a.goto(out);
+    if options.nudges().is_some() {
+        a.goto(stay);
+    } else {
+        leave::drop_callbacks(a, options);
+        a.goto(out);
+    }
 }
 
 /// R7 = a fresh storage of the socket in R8, with our own particulars. A socket that connects again, after
@@ -238,18 +263,4 @@ fn enroll(a: &mut Asm, options: &Options, refused: Label) {
     a.mov(R4, 0);
     a.call(helper::SOCK_HASH_UPDATE);
     a.jump(Cond::Ne, R0, 0, refused);
-}
-
-/// Asks for RTT callbacks without disturbing the flags others have set.
-fn want_rtt(a: &mut Asm) {
-    let (foreign, done) = (a.label("rtt_foreign"), a.label("rtt_wanted"));
-    a.load(Size::W, R2, R6, sock_ops::CB_FLAGS);
-    a.jump(Cond::Set, R2, sock_ops::RTT_FLAG, foreign);
-    a.or(R2, sock_ops::RTT_FLAG);
-    a.mov(R1, R6);
-    a.call(helper::SOCK_OPS_CB_FLAGS_SET);
-    a.goto(done);
-    a.bind(foreign);
-    super::emit::set_flags(a, storage::RTT_FOREIGN);
-    a.bind(done);
 }

@@ -6,7 +6,7 @@
 //!  24  peer_cookie  u64  32  peer_storage u64  40  peer_sk     u64
 //!  48  own_sk       u64  56  own_storage  u64
 //!  64  last_seq     u32  68  burst_msgs   u32  72  burst_bytes u64
-//!  80  peer_sent    u32  84  (unused)
+//!  80  peer_sent    u32  84  keepidle     u16  86  keepintvl   u16
 //!  88  rendezvous key (8 or 32 bytes)
 //! 120  own map key  (48 bytes, four-tuple pairing only)   168  peer map key (48 bytes, four-tuple pairing only)
 //! ```
@@ -35,6 +35,9 @@ pub(super) const BURST_MESSAGES: i16 = 68;
 pub(super) const BURST_BYTES: i16 = 72;
 /// The peer's [`SENT`] when we last looked.
 pub(super) const PEER_SENT: i16 = 80;
+/// What the application has set, while we have our own.
+pub(super) const KEEPIDLE: i16 = 84;
+pub(super) const KEEPINTVL: i16 = 86;
 pub(super) const RENDEZVOUS_KEY: i16 = 88;
 const OWN_KEY: i16 = 120;
 const PEER_KEY: i16 = 168;
@@ -80,7 +83,13 @@ pub(super) const QUIET: i32 = 1 << 1;
 pub(super) const ENDS_OK: i32 = 1 << 2;
 /// [`FLAGS`]: a message of ours has taken the stack (sticky rule).
 pub(super) const PASSED: i32 = 1 << 3;
-/// [`FLAGS`]: somebody else had asked for RTT callbacks before us.
-pub(super) const RTT_FOREIGN: i32 = 1 << 4;
+/// [`FLAGS`]: no message of ours is between its verdict and the peer's queue.
+pub(super) const SETTLED: i32 = 1 << 4;
 /// [`FLAGS`]: what this end sends takes the stack (policy).
 pub(super) const BY_STACK: i32 = 1 << 5;
+/// [`FLAGS`]: keepalive has our settings, so that there are callbacks ([`super::nudge`]).
+pub(super) const ARMED: i32 = 1 << 6;
+/// [`FLAGS`]: it was on before.
+pub(super) const KEPT_ALIVE: i32 = 1 << 7;
+/// [`FLAGS`]: from this bit on, the callbacks that somebody else had asked for before us.
+pub(super) const FOREIGN_SHIFT: i32 = 8;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::listen;
 
@@ -140,4 +140,47 @@ fn detach_leaves_no_byte_behind_unread_ones() {
     assert_eq!(counters.get(Counter::RedirectedMessages), redirected, "{}", describe(&counters));
     assert!(counters.get(Counter::PassOff) > 0, "{}", describe(&counters));
     assert_eq!(acceleration.stop(Duration::from_secs(20)).unwrap().remaining, 0);
+}
+
+/// More than the wide bound has room for: the rest comes by the stack, and its reader is told of it a second later.
+#[test]
+fn beyond_its_bound_it_is_told_again() {
+    if !Feature::DirectLoads.required("telling a reader again") {
+        return;
+    }
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    for app in [None, Some(100)] {
+        let acceleration = scope.accelerate(Pairing::Sequence);
+        let (client, server) = pair(&listener, listener.local_addr().unwrap());
+        if let Some(seconds) = app {
+            setsockopt(&server, sockopt::KeepAlive, &true).unwrap();
+            setsockopt(&server, sockopt::TcpKeepIdle, &seconds).unwrap();
+        }
+        let settings = || {
+            let on = getsockopt(&server, sockopt::KeepAlive).unwrap();
+            let idle = getsockopt(&server, sockopt::TcpKeepIdle).unwrap();
+            (on, idle, getsockopt(&server, sockopt::TcpKeepInterval).unwrap())
+        };
+        let before = settings();
+        let reader = Reader::new(&server, true);
+        let bytes = pattern(7, 2_200 * 100);
+        burst(&client, &bytes);
+        let_it_arrive();
+        let counters = acceleration.snapshot().unwrap();
+        assert!(counters.get(Counter::PassBackpressure) > 0, "{}", describe(&counters));
+        assert_eq!(counters.get(Counter::Armed), 1, "{}", describe(&counters));
+        assert_eq!(settings(), (true, 1, 1), "probes every second while bytes wait");
+        assert_eq!(reader.expect(&bytes), Ok(()), "{}", describe(&acceleration.snapshot().unwrap()));
+        // The next callback after the last byte gives the settings back, and the pair has left.
+        for _ in 0..30 {
+            if settings() == before {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(settings(), before, "keepalive's settings");
+        assert_eq!(acceleration.members().unwrap(), 0, "{}", describe(&acceleration.snapshot().unwrap()));
+        back_and_forth(&client, &server, &bytes[..500], 3);
+    }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Feature {
     NetnsCookieHelper,
     /// Socket storage for iterators, with which the drain sees senders underway.
     IteratorStorage,
+    /// `bpf_rdonly_cast`, and programs that read and set keepalive and SO_RCVLOWAT.
+    DirectLoads,
 }
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
@@ -24,6 +26,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::NetnsCookie, Release(5, 14, 0)),
     (Feature::NetnsCookieHelper, Release(5, 15, 0)),
     (Feature::IteratorStorage, Release(5, 11, 0)),
+    (Feature::DirectLoads, Release(6, 2, 0)),
 ];
 
 impl Feature {
@@ -52,6 +55,7 @@ fn every_feature_has_one_row_and_a_supported_release() {
         Feature::NetnsCookie,
         Feature::NetnsCookieHelper,
         Feature::IteratorStorage,
+        Feature::DirectLoads,
     ] {
         assert_eq!(TABLE.iter().filter(|row| row.0 == feature).count(), 1, "{feature:?}");
         assert!(feature.since() > Release(5, 10, 0), "{feature:?} is everywhere, so it needs no row");

@@ -34,6 +34,7 @@ const PERMISSIONS: &[&str] = &[
     "staying",
     "same_peer",
     "leave",
+    "nobody_underway",
     "entered",
     "first_connection",
     "confirmed",
@@ -73,9 +74,16 @@ const EQUIVALENT: &[Equivalent] = &[
     ("pass_stale", "offsets.storage_head(", "the load of a living object does not fail"),
     ("out", "pairing::request_key(", "the load of a living object does not fail"),
     ("out", "offsets.behind(", "the copy is from the program's own stack"),
-    ("out", "psock(a, offsets, R8, R8, peer_gone, out);", "the load of a living object does not fail"),
+    ("out", "psock(a, offsets, R8, R8, peer_gone, stay);", "the load of a living object does not fail"),
     ("pass_stale", "psock(", "the load of a living object does not fail"),
-    ("out", "psock(a, offsets, R8, R9, out, out);", "the next load is from nowhere: it fails, or finds no list's head"),
+    (
+        "out",
+        "psock(a, offsets, R8, R9, stay, stay);",
+        "the next load is from nowhere: it fails, or finds no list's head",
+    ),
+    ("stays", "psock(a, offsets, R8, R9, stay, stay);", "the next load is from nowhere, and finds no list's head"),
+    ("settling", "psock(a, offsets, R8, R8, done, done);", "the load of a living object does not fail"),
+    ("settling", "offsets.read(", "the load of a living object does not fail"),
     ("peer_gone", "psock(", "the next load is from nowhere; then the socket only stays longer"),
     ("pass_absent", "psock(", "without a psock the peer is in no sockhash, and redirection finds nobody"),
     ("out", "a.jump(Cond::Eq, R3, 0, no_file);", "a socket that connects has a file"),
@@ -112,6 +120,8 @@ const EQUIVALENT: &[Equivalent] = &[
     ("pass_unpaired#3", "pairing::adopt(", "a damaged half has a wrong storage, whose cookie the gate compares"),
     ("sequence/lost#1", "pairing::adopt(", "another's record does not verify: its check is bound to another cookie"),
     ("lost#2", "pairing::adopt(", "a damaged half has a wrong storage, whose cookie the gate compares"),
+    ("stays#1", "pairing::adopt(", "another's record does not verify: its check is bound to another cookie"),
+    ("stays#2", "pairing::adopt(", "a damaged half has a wrong storage, whose cookie the gate compares"),
     (
         "unclaimed",
         "pairing::adopt(",
@@ -157,7 +167,7 @@ const EQUIVALENT: &[Equivalent] = &[
         "who has no peer has no address of its storage and its socket, and no member's key",
     ),
     // Only what happens while a program runs, or a second thread on one socket, could tell; histories have neither.
-    ("out", "a.jump(Cond::Ne, R1, R2, out);", "a peer that sends while we look at the queues"),
+    ("out", "a.jump(Cond::Ne, R1, R2, stay);", "a peer that sends while we look at the queues"),
     (
         "loads/awake_nonblocking",
         "a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);",
@@ -175,8 +185,21 @@ const EQUIVALENT: &[Equivalent] = &[
         "a.jump(Cond::Set, R9, storage::LEAVING, go);",
         "a program that runs meanwhile would redirect; here none does",
     ),
-    ("out", "a.jump(Cond::Gt, R1, R9, out);", "a second thread that sends on the socket; here there is one"),
     ("sequence/out#1", "require_enabled(a, out);", "the switch goes off between SYN and answer, one step here"),
+    ("settling", "a.jump(Cond::Ne, R1, 2, done);", "a second thread that sends on the socket; here there is one"),
+    ("stays", "a.jump(Cond::Ne, R1, R2, stay);", "a peer that sends while we look at the queues"),
+    ("calls/nobody_underway", "a.jump(Cond::Eq, R1, 1, nobody);", "without the callbacks of packets it hardly happens"),
+    ("calls/out", "a.jump(Cond::Eq, R1, 0, stay);", "without the callbacks of packets it hardly happens"),
+    // Who looks once too often, or leaves a little sooner or later, harms nobody.
+    ("settling", "a.jump(Cond::Eq, R1, 0, done);", "a pair that does not leave may know it as well"),
+    ("known", "a.jump(Cond::Ne, R1, storage::WAITING, known);", "who has a peer has no record, and only stays longer"),
+    ("told", "a.jump32(Cond::Eq, R1, R8, none);", "a reader that is told once too often"),
+    ("all_read", "a.jump32(Cond::Eq, R1, R8, none);", "a socket that is armed for nothing"),
+    // Keepalive's settings: the tests of faults compare them.
+    ("not_armed", "a.jump(Cond::Eq, R1, 0, unarmed);", "keepalive's settings"),
+    ("kept_alive", "a.jump(Cond::Set, R8, storage::KEPT_ALIVE, kept);", "keepalive's settings"),
+    ("no_keepalive_yet", "a.jump(Cond::Eq, R1, 0, off);", "keepalive's settings"),
+    ("armed_already", "a.jump(Cond::Set, R8, storage::ARMED, armed);", "keepalive's settings"),
     // What does not happen in these histories.
     (
         "sequence/out",
@@ -194,8 +217,6 @@ const EQUIVALENT: &[Equivalent] = &[
         "a socket that connects again: the semantics tests have it",
     ),
     ("out", "policy::forget_last_connection(", "a socket that connects again"),
-    ("rtt_kept#0", "a.jump(Cond::Set, R1, storage::RTT_FOREIGN, kept);", "a socket that connects again"),
-    ("rtt_kept#1", "a.jump(Cond::Set, R1, storage::RTT_FOREIGN, kept);", "a socket that connects again"),
     ("entered", "a.jump(Cond::Eq, R0, 0, entered);", "an LRU map always has room"),
     (
         "out",

@@ -110,6 +110,6 @@ pub(super) fn forget_last_connection(a: &mut Asm, options: &Options, out: Label)
     a.jump(Cond::Gt, R1, storage::PAIRED, out);
     map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));
     a.store(Size::W, R7, storage::STATE, storage::PLAIN);
-    leave::drop_rtt(a);
+    leave::drop_callbacks(a, options);
     a.goto(out);
 }

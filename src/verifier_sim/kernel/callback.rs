@@ -22,6 +22,10 @@ const PASSIVE_ESTABLISHED: u32 = 5;
 const RTT: u32 = 12;
 /// `BPF_SOCK_OPS_RTT_CB_FLAG`.
 const RTT_FLAG: u32 = 1 << 3;
+/// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`.
+const HDR_OPT_LEN: u32 = 14;
+/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`.
+const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
 /// `AF_INET`.
 const AF_INET: u32 = 2;
 /// `TCP_ESTABLISHED`.
@@ -104,6 +108,16 @@ impl World {
     pub(super) fn acknowledged(&mut self, id: SocketId) -> Result<(), Failure> {
         match self.get(id) {
             Some(socket) if socket.cb_flags & RTT_FLAG != 0 && !socket.closed => self.run_sock_ops(id, RTT),
+            _ => Ok(()),
+        }
+    }
+
+    /// A packet is being made: the callback, where one was asked for.
+    pub(super) fn transmits(&mut self, id: SocketId) -> Result<(), Failure> {
+        match self.get(id) {
+            Some(socket) if socket.cb_flags & WRITE_HDR_OPT_FLAG != 0 && !socket.closed => {
+                self.run_sock_ops(id, HDR_OPT_LEN)
+            }
             _ => Ok(()),
         }
     }

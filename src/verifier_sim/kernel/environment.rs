@@ -12,6 +12,7 @@ mod id {
     pub(super) const KTIME_GET_NS: i32 = 5;
     pub(super) const GET_SOCKET_COOKIE: i32 = 46;
     pub(super) const SETSOCKOPT: i32 = 49;
+    pub(super) const GETSOCKOPT: i32 = 57;
     pub(super) const SOCK_OPS_CB_FLAGS_SET: i32 = 59;
     pub(super) const SOCK_HASH_UPDATE: i32 = 70;
     pub(super) const MSG_REDIRECT_HASH: i32 = 71;
@@ -24,6 +25,12 @@ mod id {
 const ALL_CB_FLAGS: u32 = 0x7f;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 const STORAGE_CREATE: u64 = 1;
+/// include/uapi/asm-generic/socket.h, include/linux/socket.h, include/uapi/linux/tcp.h.
+const SOL_SOCKET: i32 = 1;
+const SO_KEEPALIVE: i32 = 9;
+const SO_RCVLOWAT: i32 = 18;
+const SOL_TCP: i32 = 6;
+const TCP_KEEPIDLE: i32 = 4;
 /// -ENOENT.
 const ENOENT: Errno = -2;
 /// `SK_PASS`; `SK_DROP` is 0.
@@ -86,6 +93,22 @@ impl Running<'_> {
         let number = args.map(machine, argument)?;
         let is_one = machine.map(number).is_some_and(|map| map.is_sock_hash());
         if is_one { Ok(number) } else { Err(args.bad(argument, "a sockhash")) }
+    }
+
+    /// Of all options, those that change what this kernel does.
+    fn set_option(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        let (level, option) = (args.get(2)? as i32, args.get(3)? as i32);
+        let value = machine.memory.slice(args.get(4)?, args.get(5)?)?;
+        let value = value.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let Some(socket) = self.sockets.get_mut(self.socket) else { return Ok(EINVAL as u64) };
+        match (level, option) {
+            (SOL_SOCKET, SO_KEEPALIVE) => socket.keepalive.0 = value != 0,
+            (SOL_TCP, TCP_KEEPIDLE) => socket.keepalive.1 = value,
+            // `tcp_set_rcvlowat` tells the reader what there is.
+            (SOL_SOCKET, SO_RCVLOWAT) => socket.told |= !socket.receive_queue.is_empty(),
+            _ => {}
+        }
+        Ok(0)
     }
 
     fn hash_update(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
@@ -163,8 +186,13 @@ impl Environment for Running<'_> {
                 }
                 Ok(u64::from(flags & !ALL_CB_FLAGS))
             }
-            // No option changes what this kernel does.
-            id::SETSOCKOPT => machine.memory.slice(args.get(4)?, args.get(5)?).map(|_| 0),
+            id::SETSOCKOPT => self.set_option(machine, args),
+            // Every option is what keepalive's interval is by default (`TCP_KEEPALIVE_INTVL`, include/net/tcp.h).
+            id::GETSOCKOPT => {
+                let place = machine.memory.slice_mut(args.get(4)?, args.get(5)?)?;
+                place.iter_mut().zip(75_u32.to_le_bytes()).for_each(|(to, from)| *to = from);
+                Ok(0)
+            }
             id::SOCK_HASH_UPDATE => self.hash_update(machine, args),
             id::MSG_REDIRECT_HASH => self.redirect(machine, args),
             id::SK_STORAGE_GET | id::SK_STORAGE_DELETE => self.storage(machine, args),

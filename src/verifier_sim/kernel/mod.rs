@@ -116,6 +116,8 @@ impl World {
             psock: None,
             carry: None,
             reading: None,
+            told: false,
+            keepalive: (false, 0),
         };
         self.sockets.all.insert(id, socket);
         id

@@ -129,9 +129,18 @@ pub struct Socket {
     pub(super) psock: Option<Psock>,
     pub(super) carry: Option<Carry>,
     pub(super) reading: Option<Reading>,
+    /// Whether there has been an event since the application last asked.
+    pub(super) told: bool,
+    /// What programs have set of keepalive: whether it is on, and after how many seconds it probes.
+    pub(super) keepalive: (bool, u32),
 }
 
 impl Socket {
+    /// Whether a program has it probed every second.
+    pub fn probes(&self) -> bool {
+        self.keepalive == (true, 1)
+    }
+
     /// Number of the next byte the application will hand over, counted from 0.
     pub fn sent(&self) -> u32 {
         self.sent

@@ -16,8 +16,7 @@ impl World {
         socket.sent += len;
         let member = socket.psock.is_some();
         if !member {
-            self.push(chunk);
-            return Ok(());
+            return self.push(chunk);
         }
         // `tcp_bpf_sendmsg` holds a reference on the psock from here to its end.
         self.sockets.link(&mut self.machine, id);
@@ -32,7 +31,7 @@ impl World {
                 self.release(id)?;
             }
             Verdict::Pass => {
-                self.push(chunk);
+                self.push(chunk)?;
                 self.release(id)?;
                 self.sockets.unlink(id);
             }
@@ -50,7 +49,10 @@ impl World {
         let mut result = Ok(());
         match target {
             Some(target) if !target.closed => match &mut target.psock {
-                Some(psock) => psock.queue.push_back(chunk),
+                Some(psock) => {
+                    psock.queue.push_back(chunk);
+                    target.told = true;
+                }
                 None => result = Err(Failure::BrokenPipe { from: id, to }),
             },
             // The receiver was closed: the sender learns it, as on the stack.
@@ -65,11 +67,20 @@ impl World {
     }
 
     /// Hands a chunk to the stack.
-    fn push(&mut self, chunk: Chunk) {
+    fn push(&mut self, chunk: Chunk) -> Result<(), Failure> {
         if let Some(socket) = self.get(chunk.from) {
             socket.write_seq = socket.write_seq.wrapping_add(chunk.len);
             socket.wire.push_back(chunk);
         }
+        self.transmits(chunk.from)
+    }
+
+    /// Keepalive sends a probe, unless a thread holds the socket.
+    pub fn probe(&mut self, id: SocketId) -> Result<(), Failure> {
+        if self.socket(id).is_some_and(|socket| socket.owned) {
+            return Ok(());
+        }
+        self.transmits(id)
     }
 
     /// The oldest segment of `from` arrives at its peer.
@@ -88,21 +99,22 @@ impl World {
                 arrived = true;
             }
         }
-        if arrived {
-            self.receive(to, chunk);
-        }
+        let received = if arrived { self.receive(to, chunk) } else { Ok(()) };
         self.free_closed();
-        Ok(())
+        received
     }
 
-    fn receive(&mut self, id: SocketId, chunk: Chunk) {
+    /// Takes a segment, tells the reader, and answers with an acknowledgement.
+    fn receive(&mut self, id: SocketId, chunk: Chunk) -> Result<(), Failure> {
         if let Some(socket) = self.get(id) {
             socket.rcv_nxt = socket.rcv_nxt.wrapping_add(chunk.len);
             socket.receive_queue.push_back(chunk);
+            socket.told = true;
         }
         if let Some(sender) = self.get(chunk.from) {
             sender.acks += 1;
         }
+        self.transmits(id)
     }
 
     /// An acknowledgement arrives at the socket that sent the bytes.
@@ -126,7 +138,7 @@ impl World {
     fn release(&mut self, id: SocketId) -> Result<(), Failure> {
         while let Some(packet) = self.get(id).and_then(|socket| socket.backlog.pop_front()) {
             match packet {
-                Packet::Data(chunk) => self.receive(id, chunk),
+                Packet::Data(chunk) => self.receive(id, chunk)?,
                 Packet::Ack => self.acknowledged(id)?,
             }
         }
@@ -230,6 +242,11 @@ impl World {
         if self.is_asleep(id) {
             self.end_recv(id);
         }
+    }
+
+    /// Whether there has been an event for the reader since this was last asked.
+    pub fn take_event(&mut self, id: SocketId) -> bool {
+        self.get(id).is_some_and(|socket| std::mem::take(&mut socket.told))
     }
 
     /// Whether acknowledgements are on their way to this socket.
