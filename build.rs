@@ -13,7 +13,12 @@ fn main() {
     let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let script = format!("-Wl,-T,{folder}/link-without-unwinding.ld");
     // muldefs: src/stand_ins.rs comes first, and its functions count instead of those of the C library and libgcc.
-    for argument in [script.as_str(), "-Wl,--no-eh-frame-hdr", "-Wl,-z,muldefs"] {
+    let mut arguments = vec![script.as_str(), "-Wl,--no-eh-frame-hdr", "-Wl,-z,muldefs"];
+    // Functions of the same instructions become one. It takes lld, which rustc brings and uses on this target.
+    if is("CARGO_CFG_TARGET_ARCH", "x86_64") {
+        arguments.push("-Wl,--icf=all");
+    }
+    for argument in arguments {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
 }

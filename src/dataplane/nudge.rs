@@ -24,6 +24,23 @@ use crate::asm::{Asm, Cond, FP, Label, Size};
 /// Seconds between two looks: the shortest that keepalive has.
 const INTERVAL: i32 = 1;
 
+/// In the callback of a packet: goes on when there is something to do, else to `out`, as soon as that is known. R6 is the
+/// context; uses R8 and R9.
+pub(super) fn worth_a_look(a: &mut Asm, offsets: &KernelOffsets, out: Label) {
+    let look = a.label("worth_a_look");
+    offsets.behind(a, R9, R6, Object::SockOps, out);
+    offsets.read(a, R9, Size::DW, R9, offsets.ops_sk, out);
+    offsets.open(a, R9, Object::Sock);
+    a.comment("all is read, and no probes are to be given up");
+    a.load(Size::W, R8, R6, sock_ops::RCV_NXT);
+    offsets.read(a, R1, Size::W, R9, offsets.copied_seq, out);
+    a.jump32(Cond::Ne, R1, R8, look);
+    offsets.read(a, R1, Size::DW, R9, offsets.sk_flags, out);
+    a.and(R1, sock_ops::KEEPOPEN);
+    a.jump(Cond::Eq, R1, 0, out);
+    a.bind(look);
+}
+
 /// The socket stays in the sockhash. R6 context, R7 storage; uses R8 and R9, and ends at `out`.
 pub(super) fn watch(a: &mut Asm, offsets: &KernelOffsets, out: Label) {
     let [all_read, waits, armed, unguarded] =

@@ -181,9 +181,10 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
         ["waiting", "unclaimed", "lost", "known", "stays"].map(|name| a.label(name));
     known_storage(a, out);
     a.jump(Cond::Eq, R1, storage::WAITING, waiting);
-    if options.nudges().is_some() {
+    if let Some(offsets) = options.nudges() {
         a.goto(known);
         a.bind(packet);
+        nudge::worth_a_look(a, offsets, out);
         known_storage(a, out);
         a.jump(Cond::Ne, R1, storage::WAITING, known);
         pairing::adopt(a, pairing, out, stay);

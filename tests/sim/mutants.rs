@@ -193,6 +193,12 @@ const EQUIVALENT: &[Equivalent] = &[
     // Who looks once too often, or leaves a little sooner or later, harms nobody.
     ("settling", "a.jump(Cond::Eq, R1, 0, done);", "a pair that does not leave may know it as well"),
     ("known", "a.jump(Cond::Ne, R1, storage::WAITING, known);", "who has a peer has no record, and only stays longer"),
+    (
+        "out",
+        "a.jump(Cond::Eq, R1, 0, out);",
+        "all is read, and no probes are to be given up: it is looked at once more",
+    ),
+    ("out", "pairing::adopt(a, pairing, out, stay);", "a record without a claim does not verify"),
     ("told", "a.jump32(Cond::Eq, R1, R8, none);", "a reader that is told once too often"),
     ("all_read", "a.jump32(Cond::Eq, R1, R8, none);", "a socket that is armed for nothing"),
     // Keepalive's settings: the tests of faults compare them.
