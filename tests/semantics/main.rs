@@ -7,6 +7,9 @@
 
 mod cases;
 mod column;
+#[allow(dead_code, reason = "shared with the tests of the kernel, which use all of it")]
+#[path = "../kernel/feature.rs"]
+mod feature;
 mod log;
 mod matrix;
 mod notes;
@@ -20,6 +23,11 @@ use std::process::ExitCode;
 /// Cases at once: most of their time they sleep.
 const SLOTS: usize = 8;
 
+/// Is this machine an emulated one, where everything takes longer?
+fn emulated() -> bool {
+    std::env::var_os("SIDESTEP_TEST_SCALE").is_some()
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
@@ -31,8 +39,11 @@ fn main() -> ExitCode {
         return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen: Vec<_> =
-        cases::all().into_iter().filter(|case| filter.is_none_or(|word| case.name.contains(word))).collect();
+    let mut chosen = cases::all();
+    chosen.retain(|case| filter.is_none_or(|word| case.name.contains(word)) && case.is_to_be_had());
+    if emulated() {
+        println!("semantics: an emulated machine: \"100,000 writes of 1 byte\" makes 10,000, and pauses are longer");
+    }
     let values = match runner::run(&chosen, SLOTS) {
         Ok(values) => values,
         Err(error) => {

@@ -1,5 +1,7 @@
 //! Why a case differs, and what to do about it. A difference that is not explained here fails the test.
 
+use sidestep::syscall::Release;
+
 /// Case, and the sentence for the matrix.
 pub(crate) const NOTES: &[(&str, &str)] = &[
     (
@@ -109,6 +111,29 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
         "A socket in a sockhash refuses it with EOPNOTSUPP, also when its messages take the stack; use plain sends, or opt out.",
     ),
 ];
+
+/// Cases that differ on older kernels only: case, the release of the matrix that no longer differs, and why.
+const OLDER: &[(&str, Release, &str)] = &[
+    (
+        "FIONREAD",
+        Release(6, 12, 0),
+        "without commit 929e30f93125 redirected bytes are not counted; opt out programs that trust FIONREAD",
+    ),
+    (
+        "MSG_ZEROCOPY and its notification",
+        Release(6, 1, 0),
+        "what a socket in a sockhash sends is copied, and nobody is notified; opt out programs that wait for it",
+    ),
+];
+
+/// The only cases that may hang, and only where plain TCP does not.
+pub(crate) const HANGS: [&str; 2] = ["splice from the socket, data queued", "splice from the socket, 1 MiB"];
+
+/// Why a case differs on this kernel, if that is an older one.
+pub(crate) fn of_older_kernel(case: &str) -> Option<&'static str> {
+    let older = |until| Release::running().is_some_and(|running| running < until);
+    OLDER.iter().find(|(name, until, _)| *name == case && older(*until)).map(|(.., note)| *note)
+}
 
 /// The sentence for a case.
 pub(crate) fn note(case: &str) -> Option<&'static str> {

@@ -19,6 +19,8 @@ use crate::sys;
 
 /// A case that is not over by then hangs, which is its value.
 const LIMIT: Duration = Duration::from_secs(40);
+/// What such a case says last.
+const HANGS: &str = "hangs";
 
 /// What one case was in one column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,11 @@ impl Value {
     /// The reason why the case could not do what it is for.
     pub(crate) fn broken(&self) -> Option<&str> {
         self.lines.last().filter(|line| line.starts_with(BROKEN)).map(String::as_str)
+    }
+
+    /// Was it still not over when its time was?
+    pub(crate) fn hangs(&self) -> bool {
+        self.lines.last().is_some_and(|line| line == HANGS)
     }
 }
 
@@ -209,7 +216,7 @@ impl Running {
                 lines.pop();
             }
             Some(line) if line.starts_with(BROKEN) => {}
-            _ => lines.push("hangs".into()),
+            _ => lines.push(HANGS.into()),
         }
         lines
     }
