@@ -20,8 +20,10 @@ mod uring;
 
 use std::process::ExitCode;
 
-/// Cases at once: most of their time they sleep.
-const SLOTS: usize = 8;
+/// Cases at once: most of their time they sleep, and longer in an emulated machine.
+fn slots() -> usize {
+    if emulated() { 12 } else { 8 }
+}
 
 /// Is this machine an emulated one, where everything takes longer?
 fn emulated() -> bool {
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
     if emulated() {
         println!("semantics: an emulated machine: \"100,000 writes of 1 byte\" makes 10,000, and pauses are longer");
     }
-    let values = match runner::run(&chosen, SLOTS) {
+    let values = match runner::run(&chosen, slots()) {
         Ok(values) => values,
         Err(error) => {
             eprintln!("semantics: {error}");

@@ -15,6 +15,7 @@ use sidestep::syscall::cgroup::{self, Cgroup};
 use crate::cases::Case;
 use crate::column::{Column, Policy};
 use crate::log::{BROKEN, END, Log};
+use crate::notes;
 use crate::sys;
 
 /// A case that is not over by then hangs, which is its value.
@@ -67,7 +68,10 @@ pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<
     let slots = (0..slots).map(|index| Slot::new(&root, index, config)).collect::<Result<Vec<_>, _>>()?;
     let mut values = vec![vec![Value::default(); Column::ALL.len()]; cases.len()];
     let every = (0..cases.len()).flat_map(|case| (0..Column::ALL.len()).map(move |column| (case, column)));
-    let mut jobs: VecDeque<_> = every.collect();
+    let mut jobs: Vec<_> = every.collect();
+    // Those that hang go first, beside all others, since nobody shall wait for them alone.
+    jobs.sort_by_key(|(case, _)| !notes::HANGS.contains(&cases[*case].name));
+    let mut jobs = VecDeque::from(jobs);
     let mut running: Vec<Running> = Vec::new();
     let result = loop {
         if let Err(error) = step(cases, &slots, &mut jobs, &mut running, &mut values) {
