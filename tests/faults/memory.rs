@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use sidestep::dataplane::{Counter, Pairing};
+use sidestep::syscall::Release;
 use sidestep::testbed::{Addresses, NetNs, Pods, connect, listen};
 
 use crate::link::{accepted, expect, pattern};
@@ -23,6 +24,12 @@ const MESSAGE: u64 = 1024;
 
 /// What an accelerated connection may pin of what plain TCP pins.
 const RATIO: f64 = 1.25;
+
+/// The same; before 6.1 half as much again over veth, where plain TCP pins some 440 kB (it pins 490 kB on 6.18).
+fn most(way: Way) -> f64 {
+    let older = Release::running().is_some_and(|running| running < Release(6, 1, 0));
+    if older && way == Way::Veth { 1.5 } else { RATIO }
+}
 
 /// How the sockets are joined and sized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +59,8 @@ fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
         (Way::Veth, &[64, 1 << 10, 16 << 10, 64 << 10]),
         (Way::SmallBuffers, &[1, 64, 1 << 10, 16 << 10, 64 << 10]),
     ] {
-        for &size in sizes.iter().filter(|size| !emulated || **size > 1) {
+        // Each size takes seconds in an emulator.
+        for &size in sizes.iter().filter(|size| !emulated || [64, 16 << 10].contains(*size)) {
             // What the sender's buffer grows to over veth differs by a fifth from one time to the next.
             let within = (0..4).any(|_| {
                 let plain = fill(way, size, || (0, 0));
@@ -67,9 +75,9 @@ fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
                     plain.accepted, plain.memory, fast.accepted, fast.memory
                 );
                 assert!(acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > 0);
-                ratio <= RATIO
+                ratio <= most(way)
             });
-            assert!(within, "{way:?}, writes of {size}: more than {RATIO} of plain TCP, four times");
+            assert!(within, "{way:?}, writes of {size}: more than {} of plain TCP, four times", most(way));
         }
     }
 }
