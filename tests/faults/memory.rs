@@ -25,10 +25,13 @@ const MESSAGE: u64 = 1024;
 /// What an accelerated connection may pin of what plain TCP pins.
 const RATIO: f64 = 1.25;
 
-/// The same; before 6.1 half as much again over veth, where plain TCP pins some 440 kB (it pins 490 kB on 6.18).
-fn most(way: Way) -> f64 {
-    let older = Release::running().is_some_and(|running| running < Release(6, 1, 0));
-    if older && way == Way::Veth { 1.5 } else { RATIO }
+/// The same on kernels before 6.12: there what takes the stack behind redirected bytes needs more, by kernel and size of
+/// writes up to 1.7 (docs/faults.md).
+const OLDER: f64 = 2.0;
+
+fn most() -> f64 {
+    let older = Release::running().is_some_and(|running| running < Release(6, 12, 0));
+    if older { OLDER } else { RATIO }
 }
 
 /// How the sockets are joined and sized.
@@ -75,9 +78,9 @@ fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
                     plain.accepted, plain.memory, fast.accepted, fast.memory
                 );
                 assert!(acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > 0);
-                ratio <= most(way)
+                ratio <= most()
             });
-            assert!(within, "{way:?}, writes of {size}: more than {} of plain TCP, four times", most(way));
+            assert!(within, "{way:?}, writes of {size}: more than {} of plain TCP, four times", most());
         }
     }
 }
