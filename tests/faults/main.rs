@@ -1,6 +1,7 @@
 //! What goes wrong in practice, and that it harms nobody: receivers that do not read, full maps, killed peers, programs
-//! replaced or detached by others, cgroups removed, clocks that jump, connection-tracking entries that expire; and a
-//! soak of mixed connections. Needs root.
+//! replaced or detached by others, cgroups removed, bpffs unmounted, clocks that jump, memory limits, connection-tracking
+//! entries that expire; and a soak of mixed connections. Needs root; what changes the whole machine runs in the guests of
+//! tests/matrix only.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
