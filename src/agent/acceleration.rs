@@ -9,7 +9,7 @@ use super::load::Loaded;
 use super::{Snapshot, drain};
 use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{AttachType, Link, LinkTarget, Program, prog_attach, prog_detach, prog_query};
+use crate::syscall::{AttachType, Errno, Link, LinkTarget, Program, prog_attach, prog_detach, prog_query};
 
 /// Loaded, attached, and detached again when it goes.
 #[derive(Debug)]
@@ -113,10 +113,11 @@ impl Acceleration {
         let sockets = self.loaded.map(MapRole::Sockets);
         let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
         if let Some(Verdict::Legacy) = self.verdict.take() {
-            let gone = prog_detach(sockets.as_fd(), self.loaded.entry.as_fd(), AttachType::SkMsgVerdict);
-            // What somebody else has detached or replaced is gone already.
-            if faults::of_sk_msg(&self.loaded, None)?.is_none() {
-                gone.doing("detach the sk_msg program")?;
+            match prog_detach(sockets.as_fd(), self.loaded.entry.as_fd(), AttachType::SkMsgVerdict) {
+                // What somebody else has detached or replaced is gone already. Asking the map would not do: before 5.15
+                // it does not tell.
+                Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+                gone => gone.doing("detach the sk_msg program")?,
             }
         }
         Ok(Detached { remaining })

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::error::{Doing, Error, Result};
 use crate::asm::{Asm, Reg};
-use crate::dataplane::{BufferLocks, Casts, EpollFields, KernelOffsets, LICENSE, OptionBits, TcpLimit, Tier};
+use crate::dataplane::{BufferLocks, Casts, EpollFields, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier};
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
 use crate::syscall::{self, Btf, ProgSpec, ProgType, Program};
@@ -79,7 +79,7 @@ fn kernel_types() -> Result<KernelTypes> {
     }
     let btf = Btf::vmlinux().doing("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
-    let (buffer_locks, epoll, tcp_limit) = (buffer_locks(&btf), epoll(&btf), tcp_limit(&btf));
+    let (buffer_locks, epoll, memory_limit) = (buffer_locks(&btf), epoll(&btf), memory_limit(&btf));
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
     let types = KernelTypes {
         offsets: KernelOffsets {
@@ -87,7 +87,7 @@ fn kernel_types() -> Result<KernelTypes> {
             options,
             buffer_locks,
             epoll,
-            tcp_limit,
+            memory_limit,
             // net/core/bpf_sk_storage.c: came with the permission, and says for which programs it holds.
             iterators_have_storage: btf.func_by_name("bpf_sk_storage_tracing_allowed").is_some(),
             ..offsets(&btf)?
@@ -116,20 +116,21 @@ fn buffer_locks(btf: &Btf) -> Option<BufferLocks> {
     Some(BufferLocks { byte: u16::try_from(field.bit_offset / 8).ok()?, shift: (field.bit_offset % 8) as u8 })
 }
 
-/// The offsets behind limits on TCP's memory, where there can be any: with version 1 of the memory controller. Version 2
-/// frees memory or kills for a socket's sake (`mem_cgroup_charge_skmem` with GFP_KERNEL) before it refuses any.
-fn tcp_limit(btf: &Btf) -> Option<TcpLimit> {
+/// The offsets behind limits on memory: version 2 of the controller counts sockets with everything else, version 1 apart.
+fn memory_limit(btf: &Btf) -> Option<MemoryLimit> {
     // name, number of the hierarchy (0 is version 2's), ...: proc_cgroupstats_show, kernel/cgroup/cgroup-v1.c.
     let controllers = sysctl::read(std::path::Path::new("/proc/cgroups")).unwrap_or_default();
     let hierarchy = controllers.lines().find_map(|line| line.strip_prefix("memory\t")?.split('\t').next());
-    if hierarchy.is_none_or(|number| number == "0") {
-        return None;
-    }
+    // Linux 6.15 and later do not list what version 1 does not have.
+    let counter = if hierarchy.is_none_or(|number| number == "0") { "memory" } else { "tcpmem" };
     let offset = |structure, path| btf.offset_of(structure, path).ok().and_then(|offset| u16::try_from(offset).ok());
-    Some(TcpLimit {
+    Some(MemoryLimit {
+        granted: offset("sock", "sk_forward_alloc")?,
         group: offset("sock", "sk_memcg")?,
-        usage: offset("mem_cgroup", "tcpmem.usage.counter")?,
-        most: offset("mem_cgroup", "tcpmem.max")?,
+        counter: offset("mem_cgroup", counter)?,
+        usage: offset("page_counter", "usage.counter")?,
+        most: offset("page_counter", "max")?,
+        parent: offset("page_counter", "parent")?,
     })
 }
 

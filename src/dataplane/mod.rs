@@ -51,7 +51,7 @@ use crate::asm::{self, Features, Program};
 pub use config::Config;
 pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
-pub use offsets::{BufferLocks, Casts, EpollFields, FIELDS, Field, KernelOffsets, OptionBits, TcpLimit};
+pub use offsets::{BufferLocks, Casts, EpollFields, FIELDS, Field, KernelOffsets, MemoryLimit, OptionBits};
 pub use pairing::Pairing;
 pub use policy::{Direction, MAX_RULES, Network, Policy, PortRange};
 

@@ -97,15 +97,22 @@ pub struct EpollFields {
     pub events: u16,
 }
 
-/// The limit on TCP's memory that a version 1 memory cgroup can have (`memory.kmem.tcp.limit_in_bytes`).
+/// The limits on memory that a socket's group and those above it can have: `memory.max`, or in version 1 of the
+/// controller `memory.kmem.tcp.limit_in_bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpLimit {
+pub struct MemoryLimit {
+    /// `sock.sk_forward_alloc`: bytes that the socket has been granted already.
+    pub granted: u16,
     /// `sock.sk_memcg`: the group, or null, with flags in the low bits on some kernels.
     pub group: u16,
-    /// `mem_cgroup.tcpmem.usage`, in pages.
+    /// The `struct page_counter` that sockets are charged to: `mem_cgroup.memory`, or `mem_cgroup.tcpmem`.
+    pub counter: u16,
+    /// `page_counter.usage`, in pages.
     pub usage: u16,
-    /// `mem_cgroup.tcpmem.max`, in pages.
+    /// `page_counter.max`, in pages.
     pub most: u16,
+    /// `page_counter.parent`: that of the group above, or null.
+    pub parent: u16,
 }
 
 macro_rules! kernel_offsets {
@@ -122,8 +129,8 @@ macro_rules! kernel_offsets {
             pub buffer_locks: Option<BufferLocks>,
             /// How a socket's edge-triggered readers are told from others; without it, all may be.
             pub epoll: Option<EpollFields>,
-            /// Where a group's limit on TCP's memory is; without it, there are no such limits.
-            pub tcp_limit: Option<TcpLimit>,
+            /// Where groups' limits on memory are; without it, there are no such limits.
+            pub memory_limit: Option<MemoryLimit>,
             /// Whether iterators may call `bpf_sk_storage_get` (Linux 5.11), with which the drain finds a socket's peer.
             pub iterators_have_storage: bool,
         }
@@ -140,7 +147,7 @@ macro_rules! kernel_offsets {
                     options: OptionBits::default(),
                     buffer_locks: None,
                     epoll: None,
-                    tcp_limit: None,
+                    memory_limit: None,
                     iterators_have_storage: false,
                 })
             }

@@ -8,7 +8,7 @@ use super::gate::Exits;
 use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
-use super::{EpollFields, KernelOffsets, linger, storage};
+use super::{EpollFields, KernelOffsets, MemoryLimit, linger, storage};
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, FP, Label, Size};
 
@@ -35,7 +35,10 @@ const SNDBUF_LOCK: i32 = 1;
 const RCVBUF_LOCK: i32 = 2;
 /// The low bits of `sk_memcg` are flags on some kernels.
 const GROUP_POINTER: i32 = !7;
-/// Pages that must be free below a group's limit: sockets on other CPUs take theirs at the same time.
+/// Groups above each other that are looked at: kubelet makes four (kubepods, quality of service, pod, container).
+const GROUP_LEVELS: usize = 6;
+/// Pages that must be free below a group's limit: sockets on other CPUs take theirs at the same time, and as many at once
+/// (`MEMCG_CHARGE_BATCH`, include/linux/memcontrol.h).
 const GROUP_RESERVE: i32 = 64;
 /// Pages of 4 KiB: the limit is kept with some reserve, so larger ones only make it stricter.
 const PAGE_SHIFT: i32 = 12;
@@ -54,12 +57,30 @@ pub(super) fn memory(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     offsets.follow(a, R9, 0, stale);
     a.jump(Cond::Ne, R9, 0, pressure);
     a.bind(calm);
-    if let Some(limit) = &offsets.tcp_limit {
-        a.comment("the receiver's group has room for the message, and for what others send meanwhile");
-        a.mov(R9, R8);
-        offsets.follow(a, R9, limit.group, stale);
-        a.and(R9, GROUP_POINTER);
-        a.jump(Cond::Eq, R9, 0, granted);
+    if let Some(limit) = &offsets.memory_limit {
+        groups(a, offsets, limit, granted, exits);
+    }
+    a.bind(granted);
+}
+
+/// The receiver's group and those above it have room for the message, and for what others send meanwhile; goes to
+/// `granted`, or on. R8 is the peer, R9 is used.
+///
+/// A redirected message is charged to the receiver's group in its sender's call, which frees memory, kills for it, or fails
+/// with ENOMEM; a packet that finds no room is dropped, and comes again.
+fn groups(a: &mut Asm, offsets: &KernelOffsets, limit: &MemoryLimit, granted: Label, exits: &mut Exits) {
+    let stale = exits.to(a, Counter::PassStale);
+    let pressure = exits.to(a, Counter::PassPressure);
+    a.comment("the receiver has been granted the memory already, or its groups have room");
+    offsets.read(a, R1, Size::W, R8, limit.granted, stale);
+    a.load(Size::W, R2, R6, sk_msg::SIZE);
+    a.jump32(Cond::Sge, R1, R2, granted);
+    a.mov(R9, R8);
+    offsets.follow(a, R9, limit.group, stale);
+    a.and(R9, GROUP_POINTER);
+    a.jump(Cond::Eq, R9, 0, granted);
+    a.add(R9, i32::from(limit.counter));
+    for _ in 0..GROUP_LEVELS {
         a.store(Size::DW, FP, VALUE_SLOT, R9);
         offsets.follow(a, R9, limit.usage, stale);
         a.store(Size::DW, FP, USAGE_SLOT, R9);
@@ -71,8 +92,10 @@ pub(super) fn memory(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
         a.add(R2, R3);
         a.add(R2, GROUP_RESERVE);
         a.jump(Cond::Gt, R2, R9, pressure);
+        a.load(Size::DW, R9, FP, VALUE_SLOT);
+        offsets.follow(a, R9, limit.parent, stale);
+        a.jump(Cond::Eq, R9, 0, granted);
     }
-    a.bind(granted);
 }
 
 /// The peer's queue of redirected messages is within bounds; R8 is the peer's address.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use sidestep::dataplane::{Counter, Pairing};
+use sidestep::syscall::Release;
 use sidestep::testbed::{Addresses, NetNs, Pods, connect, listen};
 
 use crate::link::{accepted, expect, pattern};
@@ -23,6 +24,15 @@ const MESSAGE: u64 = 1024;
 
 /// What an accelerated connection may pin of what plain TCP pins.
 const RATIO: f64 = 1.25;
+
+/// The same on kernels before 6.12: there what takes the stack behind redirected bytes needs more, by kernel and size of
+/// writes up to 1.7 (docs/faults.md).
+const OLDER: f64 = 2.0;
+
+fn most() -> f64 {
+    let older = Release::running().is_some_and(|running| running < Release(6, 12, 0));
+    if older { OLDER } else { RATIO }
+}
 
 /// How the sockets are joined and sized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +62,8 @@ fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
         (Way::Veth, &[64, 1 << 10, 16 << 10, 64 << 10]),
         (Way::SmallBuffers, &[1, 64, 1 << 10, 16 << 10, 64 << 10]),
     ] {
-        for &size in sizes.iter().filter(|size| !emulated || **size > 1) {
+        // Each size takes seconds in an emulator.
+        for &size in sizes.iter().filter(|size| !emulated || [64, 16 << 10].contains(*size)) {
             // What the sender's buffer grows to over veth differs by a fifth from one time to the next.
             let within = (0..4).any(|_| {
                 let plain = fill(way, size, || (0, 0));
@@ -67,9 +78,9 @@ fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
                     plain.accepted, plain.memory, fast.accepted, fast.memory
                 );
                 assert!(acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > 0);
-                ratio <= RATIO
+                ratio <= most()
             });
-            assert!(within, "{way:?}, writes of {size}: more than {RATIO} of plain TCP, four times");
+            assert!(within, "{way:?}, writes of {size}: more than {} of plain TCP, four times", most());
         }
     }
 }

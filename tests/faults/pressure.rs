@@ -88,20 +88,28 @@ fn sockets_without_memory_wait_and_lose_nothing() {
 }
 
 /// Eight streams whose readers start late, so that all are full; then everything must arrive.
-fn streams(what: &str) {
-    const BYTES: usize = 2_000_000;
+pub(crate) fn streams(what: &str) {
+    streams_between(what, &eight_pairs());
+}
+
+/// Connections whose sockets belong to the cgroup that this process is in now.
+pub(crate) fn eight_pairs() -> Vec<(TcpStream, TcpStream)> {
     let listener = listen(ANY_PORT).unwrap();
     let to = listener.local_addr().unwrap();
-    let pairs: Vec<_> = (0..8).map(|_| pair(&listener, to)).collect();
+    (0..8).map(|_| pair(&listener, to)).collect()
+}
+
+/// The same on connections that are there.
+pub(crate) fn streams_between(what: &str, pairs: &[(TcpStream, TcpStream)]) {
+    const BYTES: usize = 2_000_000;
+    let contents: Vec<_> = (0..pairs.len()).map(|seed| pattern(seed as u64, BYTES)).collect();
     std::thread::scope(|threads| {
-        for (seed, (client, server)) in pairs.iter().enumerate() {
-            let bytes = pattern(seed as u64, BYTES);
-            let expected = bytes.clone();
-            let size = [100, 1_000, 16_384, 65_536][seed % 4];
-            threads.spawn(move || write_all(what, client, &bytes, size));
+        for (index, ((client, server), bytes)) in pairs.iter().zip(&contents).enumerate() {
+            let size = [100, 1_000, 16_384, 65_536][index % 4];
+            threads.spawn(move || write_all(what, client, bytes, size));
             threads.spawn(move || {
                 std::thread::sleep(Duration::from_millis(300));
-                read_all(what, server, &expected);
+                read_all(what, server, bytes);
             });
         }
     });
@@ -111,7 +119,7 @@ fn wait(socket: &TcpStream, events: PollFlags) {
     poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::from(100_u8)).unwrap();
 }
 
-fn write_all(what: &str, mut socket: &TcpStream, bytes: &[u8], size: usize) {
+pub(crate) fn write_all(what: &str, mut socket: &TcpStream, bytes: &[u8], size: usize) {
     let start = Instant::now();
     let mut at = 0;
     while at < bytes.len() {

@@ -15,15 +15,15 @@ use sidestep::testbed::{StackBytes, listen};
 use crate::link::{back_and_forth, expect, pair, pattern, send};
 use crate::scope::Scope;
 
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// `CLONE_NEWTIME` of include/uapi/linux/sched.h, which nix does not name.
 const CLONE_NEWTIME: i32 = 0x80;
 
 /// A running `sidestep run`.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn start(scope: &Scope, prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(scope: &Scope, prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
         command.args(["run", "--interval", "1", "--cgroup"]).arg(scope.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -37,7 +37,7 @@ impl Running {
     }
 
     /// Tells it to stop; what it has written, to both outputs.
-    fn stop(mut self) -> (String, String) {
+    pub(crate) fn stop(mut self) -> (String, String) {
         kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM).unwrap();
         let start = Instant::now();
         while self.0.try_wait().unwrap().is_none() {
@@ -60,7 +60,7 @@ impl Drop for Running {
 }
 
 /// A pair that is accelerated: tries until `run` has attached.
-fn accelerated_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+pub(crate) fn accelerated_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
     let bytes = pattern(1, 1_000);
     let start = Instant::now();
     loop {

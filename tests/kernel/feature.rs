@@ -17,7 +17,27 @@ pub(crate) enum Feature {
     IteratorStorage,
     /// `bpf_rdonly_cast`, and programs that read and set keepalive and SO_RCVLOWAT.
     DirectLoads,
+    /// `IPPROTO_MPTCP`.
+    Mptcp,
+    /// `SO_PEEK_OFF` on TCP sockets.
+    TcpPeekOffset,
+    /// `IORING_OP_SEND_ZC`.
+    UringZeroCopySend,
 }
+
+/// All of them.
+#[cfg(test)]
+const ALL: [Feature; 9] = [
+    Feature::SocketMapLink,
+    Feature::SocketMapQuery,
+    Feature::NetnsCookie,
+    Feature::NetnsCookieHelper,
+    Feature::IteratorStorage,
+    Feature::DirectLoads,
+    Feature::Mptcp,
+    Feature::TcpPeekOffset,
+    Feature::UringZeroCopySend,
+];
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
 const TABLE: &[(Feature, Release)] = &[
@@ -27,6 +47,10 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::NetnsCookieHelper, Release(5, 15, 0)),
     (Feature::IteratorStorage, Release(5, 11, 0)),
     (Feature::DirectLoads, Release(6, 2, 0)),
+    // Linux has it from 5.6, but it is not built into Debian's 5.10.
+    (Feature::Mptcp, Release(6, 1, 0)),
+    (Feature::TcpPeekOffset, Release(6, 9, 0)),
+    (Feature::UringZeroCopySend, Release(6, 0, 0)),
 ];
 
 impl Feature {
@@ -49,14 +73,7 @@ impl Feature {
 
 #[test]
 fn every_feature_has_one_row_and_a_supported_release() {
-    for feature in [
-        Feature::SocketMapLink,
-        Feature::SocketMapQuery,
-        Feature::NetnsCookie,
-        Feature::NetnsCookieHelper,
-        Feature::IteratorStorage,
-        Feature::DirectLoads,
-    ] {
+    for feature in ALL {
         assert_eq!(TABLE.iter().filter(|row| row.0 == feature).count(), 1, "{feature:?}");
         assert!(feature.since() > Release(5, 10, 0), "{feature:?} is everywhere, so it needs no row");
     }

@@ -43,8 +43,12 @@ impl Log {
 
 /// The length, and whether `bytes` is the beginning of `expected`.
 pub(crate) fn content(bytes: &[u8], expected: &[u8]) -> String {
-    let good = if expected.starts_with(bytes) { "" } else { " wrong" };
-    format!("{}{good}", bytes.len())
+    shown_content(bytes.len(), expected.starts_with(bytes))
+}
+
+/// So many bytes, as they should be or not.
+pub(crate) fn shown_content(length: usize, good: bool) -> String {
+    format!("{length}{}", if good { "" } else { " wrong" })
 }
 
 /// An outcome as the matrix shows it.

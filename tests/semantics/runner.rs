@@ -15,10 +15,13 @@ use sidestep::syscall::cgroup::{self, Cgroup};
 use crate::cases::Case;
 use crate::column::{Column, Policy};
 use crate::log::{BROKEN, END, Log};
+use crate::notes;
 use crate::sys;
 
 /// A case that is not over by then hangs, which is its value.
 const LIMIT: Duration = Duration::from_secs(40);
+/// What such a case says last.
+const HANGS: &str = "hangs";
 
 /// What one case was in one column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +36,11 @@ impl Value {
     /// The reason why the case could not do what it is for.
     pub(crate) fn broken(&self) -> Option<&str> {
         self.lines.last().filter(|line| line.starts_with(BROKEN)).map(String::as_str)
+    }
+
+    /// Was it still not over when its time was?
+    pub(crate) fn hangs(&self) -> bool {
+        self.lines.last().is_some_and(|line| line == HANGS)
     }
 }
 
@@ -60,7 +68,10 @@ pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<
     let slots = (0..slots).map(|index| Slot::new(&root, index, config)).collect::<Result<Vec<_>, _>>()?;
     let mut values = vec![vec![Value::default(); Column::ALL.len()]; cases.len()];
     let every = (0..cases.len()).flat_map(|case| (0..Column::ALL.len()).map(move |column| (case, column)));
-    let mut jobs: VecDeque<_> = every.collect();
+    let mut jobs: Vec<_> = every.collect();
+    // Those that hang go first, beside all others, since nobody shall wait for them alone.
+    jobs.sort_by_key(|(case, _)| !notes::HANGS.contains(&cases[*case].name));
+    let mut jobs = VecDeque::from(jobs);
     let mut running: Vec<Running> = Vec::new();
     let result = loop {
         if let Err(error) = step(cases, &slots, &mut jobs, &mut running, &mut values) {
@@ -209,7 +220,7 @@ impl Running {
                 lines.pop();
             }
             Some(line) if line.starts_with(BROKEN) => {}
-            _ => lines.push("hangs".into()),
+            _ => lines.push(HANGS.into()),
         }
         lines
     }

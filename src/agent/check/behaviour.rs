@@ -31,9 +31,12 @@ pub(super) fn all() -> Vec<Finding> {
         Finding::new(FAMILY, Need::Required, "a message is redirected past the stack", answer(redirect()))
             .why("That is what all of this is for.")
             .remedy("check the privileges and map types above, and that lo is up in this network namespace"),
-        Finding::new(FAMILY, Need::Optional, "FIONREAD sees bytes that came by the stack", answer(fionread()))
+        Finding::new(FAMILY, Need::Optional, "FIONREAD sees bytes that came by the stack", answer(fionread(Path::Stack)))
             .why("nginx, Java and .NET ask how much there is to read, and stall when a member of the sockhash says nothing.")
             .remedy("use a kernel without commit 929e30f93125 or with its mend (6.6.128+, 6.12.75+ and 6.18 have the fault)"),
+        Finding::new(FAMILY, Need::Optional, "FIONREAD sees redirected bytes", answer(fionread(Path::Redirected)))
+            .why("The same programs stall when it says nothing of a message that was redirected.")
+            .remedy("use a kernel with commit 929e30f93125 (from 6.6.128, 6.12.75 and 6.18 on), or leave a program alone that asks: --exclude-cgroup with its cgroup, or --exclude-port with its ports"),
         Finding::new(FAMILY, Need::Optional, "splice(2) sees redirected bytes", answer(splice()))
             .why("HAProxy's `option splice-auto` and its kin read sockets with it, and stall or lose the order of bytes.")
             .remedy("leave a program alone that splices: --exclude-cgroup with its cgroup, or --exclude-port with its ports"),
@@ -59,13 +62,25 @@ fn redirect() -> Result<Answer, Answer> {
 
 /// Whether FIONREAD is known to miss bytes that came by the stack.
 pub(super) fn fionread_is_blind() -> bool {
-    matches!(fionread(), Ok(Answer::No(_)))
+    matches!(fionread(Path::Stack), Ok(Answer::No(_)))
 }
 
-/// The server is in the sockhash, the client is not, so its bytes come by the stack.
-fn fionread() -> Result<Answer, Answer> {
+/// How bytes come to the server, which is in the sockhash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// The client is not in the sockhash.
+    Stack,
+    /// The client is in it, too.
+    Redirected,
+}
+
+/// What it says of bytes that have come this way.
+fn fionread(path: Path) -> Result<Answer, Answer> {
     let mut pair = Pair::new()?;
     pair.enrol(SERVER)?;
+    if path == Path::Redirected {
+        pair.enrol(CLIENT)?;
+    }
     pair.client.write_all(b"seven b").map_err(|error| Answer::Unknown(format!("cannot send: {error}")))?;
     let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(pair.server.as_fd(), PollFlags::POLLIN)], timeout) {

@@ -1,6 +1,7 @@
 //! Listeners, forks, and other ways to come by a socket.
 
-use super::{Case, case};
+use super::{Case, case, case_for};
+use crate::feature::Feature;
 use crate::log::Log;
 use crate::socket::{Listener, Modes, Pair, SOON, pattern, settle};
 use crate::sys;
@@ -10,7 +11,7 @@ pub(super) const CASES: &[Case] = &[
     case("a socket shared by fork", shared),
     case("listener closed with unaccepted connections", unaccepted),
     case("TCP_DEFER_ACCEPT", deferred),
-    case("MPTCP", multipath),
+    case_for(Feature::Mptcp, "MPTCP", multipath),
     case("a socket connected to itself", to_itself),
 ];
 
@@ -68,10 +69,7 @@ fn deferred(log: Log, modes: Modes) {
 
 fn multipath(log: Log, modes: Modes) {
     let data = pattern(100);
-    let client = match modes.client_socket(libc::IPPROTO_MPTCP) {
-        Ok(client) => client,
-        Err(errno) => return log.call("socket", Err::<usize, _>(errno)),
-    };
+    let client = modes.client_socket(libc::IPPROTO_MPTCP).unwrap();
     let listener = Listener::with(libc::IPPROTO_MPTCP, |_| {});
     log.call("connect", client.connect(listener.port));
     let server = modes.accept(listener);

@@ -1,5 +1,6 @@
 //! Much data, slow readers, and what they hold in memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Case, case};
@@ -18,9 +19,11 @@ pub(super) const CASES: &[Case] = &[
     case("sizes from 1 byte to 200,000, alternating", sizes),
 ];
 
+/// Of so many packets 5.10 makes room for more by looking at all of them (`tcp_collapse`), which an emulator cannot do
+/// in time.
 fn many_small(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
-    let data = pattern(100_000);
+    let data = pattern(if crate::emulated() { 10_000 } else { 100_000 });
     let copy = data.clone();
     let writer = start(move || {
         for byte in copy.chunks(1) {
@@ -35,14 +38,14 @@ fn many_small(log: Log, modes: Modes) {
 
 fn huge(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
-    let data = pattern(64 << 20);
-    let copy = data.clone();
+    let data = Arc::new(pattern(64 << 20));
+    let sent = data.clone();
     let writer = start(move || {
-        let first = client.send(&copy, 0)?;
+        let first = client.send(&sent, 0)?;
         // A non-blocking sender is taken as much from as there is room for.
-        client.send_all(&copy[first..]).map(|rest| first + rest)
+        client.send_all(&sent[first..]).map(|rest| first + rest)
     });
-    log.received("recv", server.recv_all(data.len()), &data);
+    log.call("recv", server.recv_compared(&data));
     log.call("sent", writer.within(SOON).unwrap());
 }
 
@@ -84,17 +87,24 @@ fn flood_small(log: Log, modes: Modes) {
     // SO_MEMINFO: SK_MEMINFO_RMEM_ALLOC is the first word, include/uapi/linux/sock_diag.h.
     let mut memory = [0_u32; 9];
     log.call("SO_MEMINFO", sys::get(pair.server.0, libc::SOL_SOCKET, 55, &mut memory).map(|_| 0));
+    // In an emulator packets come too slowly to be made one, so there is only the bound of the receiver's buffer: the
+    // kernel takes one packet more.
+    if crate::emulated() {
+        let limits = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").unwrap();
+        let most: u32 = limits.split_whitespace().nth(2).unwrap().parse().unwrap();
+        return log.fact("within tcp_rmem[2] at the receiver", memory[0] <= most + 65_536);
+    }
     log.fact("at most 1 MiB at the receiver", memory[0] <= 1 << 20);
 }
 
 fn blocked_sender(log: Log, modes: Modes, drain: bool) {
     let Pair { client, server } = modes.pair();
-    let data = pattern(48 << 20);
-    let length = data.len();
-    let writer = start(move || client.send_all(&data));
+    let data = Arc::new(pattern(48 << 20));
+    let sent = data.clone();
+    let writer = start(move || client.send_all(&sent));
     log.fact("is blocked", writer.within(WHILE).is_none());
     if drain {
-        log.fact("all arrives", server.recv_all(length).is_ok_and(|bytes| bytes.len() == length));
+        log.fact("all arrives", server.recv_compared(&data) == Ok(data.len().to_string()));
         log.call("sent", writer.within(SOON).unwrap());
     } else {
         server.close();
@@ -104,12 +114,12 @@ fn blocked_sender(log: Log, modes: Modes, drain: bool) {
 
 fn crossing(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
-    let data = pattern(8 << 20);
-    let (one, two) = (data.clone(), data.clone());
+    let data = Arc::new(pattern(8 << 20));
+    let (one, two, three) = (data.clone(), data.clone(), data.clone());
     let writers = [start(move || client.send_all(&one)), start(move || server.send_all(&two))];
-    let reader = start(move || client.recv_all(8 << 20));
-    log.received("recv", server.recv_all(data.len()), &data);
-    log.received("recv", reader.within(SOON).unwrap(), &data);
+    let reader = start(move || client.recv_compared(&three));
+    log.call("recv", server.recv_compared(&data));
+    log.call("recv", reader.within(SOON).unwrap());
     for writer in writers {
         log.call("sent", writer.within(SOON).unwrap());
     }

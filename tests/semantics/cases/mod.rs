@@ -12,6 +12,7 @@ mod wait;
 mod write;
 mod zero_copy;
 
+use crate::feature::Feature;
 use crate::log::Log;
 use crate::socket::Modes;
 
@@ -20,10 +21,23 @@ use crate::socket::Modes;
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) run: fn(Log, Modes),
+    /// What not every supported kernel has.
+    needs: Option<Feature>,
+}
+
+impl Case {
+    /// Whether this kernel must have what the case is about; where it need not, that is said loudly.
+    pub(crate) fn is_to_be_had(&self) -> bool {
+        self.needs.is_none_or(|feature| feature.required(self.name))
+    }
 }
 
 const fn case(name: &'static str, run: fn(Log, Modes)) -> Case {
-    Case { name, run }
+    Case { name, run, needs: None }
+}
+
+const fn case_for(needs: Feature, name: &'static str, run: fn(Log, Modes)) -> Case {
+    Case { name, run, needs: Some(needs) }
 }
 
 /// All of them, in the order of the matrix.

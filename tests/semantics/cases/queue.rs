@@ -1,6 +1,7 @@
 //! What recv(2) and its kin give, call by call.
 
-use super::{Case, case};
+use super::{Case, case, case_for};
+use crate::feature::Feature;
 use crate::log::{Log, content};
 use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, settle, start};
 use crate::sys;
@@ -8,7 +9,7 @@ use crate::sys;
 pub(super) const CASES: &[Case] = &[
     case("several sends, one recv", coalesce),
     case("MSG_PEEK", peek),
-    case("SO_PEEK_OFF", peek_offset),
+    case_for(Feature::TcpPeekOffset, "SO_PEEK_OFF", peek_offset),
     case("FIONREAD", unread),
     case("FIONREAD of bytes sent before accept", unread_before_accept),
     case("FIONREAD loop, as Java's available()", fionread_reader),
@@ -61,7 +62,6 @@ fn peek(log: Log, modes: Modes) {
 fn peek_offset(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
-    // TCP has it since Linux 6.9.
     log.call("SO_PEEK_OFF", server.set(libc::SOL_SOCKET, libc::SO_PEEK_OFF, 10));
     log.call("send", client.send(&data, 0));
     settle();

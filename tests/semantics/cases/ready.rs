@@ -168,8 +168,16 @@ fn out_events(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let block = pattern(16 * 1024);
     let mut sent = 0;
-    while let Ok(more) = client.send(&block, libc::MSG_DONTWAIT) {
-        sent += more;
+    let mut refused = 0;
+    // What is on its way to the receiver makes room once more.
+    while refused < 3 {
+        match client.send(&block, libc::MSG_DONTWAIT) {
+            Ok(more) => (sent, refused) = (sent + more, 0),
+            Err(_) => {
+                refused += 1;
+                settle();
+            }
+        }
     }
     let epoll = Epoll::new().add(client.0, libc::EPOLLOUT | libc::EPOLLET);
     log.say(format_args!("full: {}", epoll_names(epoll.wait(WHILE))));

@@ -1,5 +1,6 @@
 //! Signals and stops.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Case, case};
@@ -72,11 +73,11 @@ fn stopped(log: Log, modes: Modes, served: bool) {
 fn blocked_send(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     sys::handle(libc::SIGUSR1, libc::SA_RESTART);
-    let data = pattern(32 << 20);
-    let copy = data.clone();
-    let writer = start(move || client.send_all(&copy));
+    let data = Arc::new(pattern(32 << 20));
+    let sent = data.clone();
+    let writer = start(move || client.send_all(&sent));
     sys::signal_thread(writer.thread, libc::SIGUSR1);
     settle();
-    log.received("recv", server.recv_all(data.len()), &data);
+    log.call("recv", server.recv_compared(&data));
     log.call("sent", writer.within(SOON).unwrap());
 }

@@ -1,23 +1,23 @@
 //! io_uring.
 
-use super::{Case, case};
+use super::{Case, case, case_for};
+use crate::feature::Feature;
 use crate::log::Log;
 use crate::socket::{Modes, Pair, pattern, settle, start};
 use crate::uring::{Operation, Ring};
 
 pub(super) const CASES: &[Case] = &[
     case("io_uring send and recv", |log, modes| exchange(log, modes, Operation::Send)),
-    case("io_uring zero-copy send", |log, modes| exchange(log, modes, Operation::SendZeroCopy)),
+    case_for(Feature::UringZeroCopySend, "io_uring zero-copy send", |log, modes| {
+        exchange(log, modes, Operation::SendZeroCopy)
+    }),
     case("io_uring recv waits for data", waits),
 ];
 
 fn exchange(log: Log, modes: Modes, send: Operation) {
     let Pair { client, server } = modes.pair();
     let mut data = pattern(100);
-    let mut ring = match Ring::new() {
-        Ok(ring) => ring,
-        Err(errno) => return log.call("io_uring_setup", Err::<usize, _>(errno)),
-    };
+    let mut ring = Ring::new().unwrap();
     let sent = ring.run(send, client.0, &mut data);
     log.call("send", sent);
     if sent.is_err() {
@@ -32,10 +32,7 @@ fn exchange(log: Log, modes: Modes, send: Operation) {
 fn waits(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
-    let mut ring = match Ring::new() {
-        Ok(ring) => ring,
-        Err(errno) => return log.call("io_uring_setup", Err::<usize, _>(errno)),
-    };
+    let mut ring = Ring::new().unwrap();
     let reader = start(move || {
         let mut buffer = vec![0; 200];
         ring.run(Operation::Recv, server.0, &mut buffer).map(|length| buffer[..length].to_vec())

@@ -1,0 +1,150 @@
+//! The sockets of an accelerated cgroup are charged to its memory.max (cgroup v2): a limit that plain TCP survives,
+//! accelerated connections survive.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::PollFlags;
+use sidestep::agent::Acceleration;
+use sidestep::dataplane::Counter;
+use sidestep::testbed::{connect, listen};
+
+use crate::link::{accepted, pattern, send, wait};
+use crate::pressure::{eight_pairs, streams, streams_between, write_all};
+use crate::run::ANY_PORT;
+use crate::scope::{self, Scope, describe};
+use crate::small_group::{Small, told};
+
+/// Bytes for a process with eight streams, which hold 16 MB and have as much under way. With 32 MiB plain TCP is killed
+/// at times (5.10 and 6.18): a send(2) that the kernel has no memory for is answered by the OOM killer.
+const PROCESS: usize = 40 << 20;
+/// Bytes for the sockets alone.
+const SOCKETS: usize = 4 << 20;
+/// Bytes for a receiver that fills it but for a MiB.
+const RECEIVER: usize = 24 << 20;
+const SPARE: usize = 1 << 20;
+/// Bytes that each of its connections gets.
+const SENT: usize = 500_000;
+
+#[test]
+#[ignore = "another test runs it in a small cgroup"]
+fn streams_inside() {
+    streams(&told());
+}
+
+#[test]
+fn a_process_in_a_group_that_plain_tcp_fits_into_is_not_killed() {
+    let scope = Scope::new();
+    let Some(small) = Small::new(&scope) else { return };
+    small.limit(PROCESS);
+    let test = "memory_max::streams_inside";
+    small.ends("plain", small.start(test, "plain"));
+    let acceleration = small.accelerate();
+    small.ends("accelerated", small.start(test, "accelerated"));
+    redirected(&acceleration, small.event("max "));
+}
+
+fn redirected(acceleration: &Acceleration, met: u64) {
+    let counters = acceleration.snapshot().unwrap();
+    eprintln!("{}limit met {met} times", describe(&counters));
+    assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
+}
+
+/// Memory stays charged to the group in which a socket was made, and in a group without a process there is nobody to
+/// kill: the kernel refuses.
+#[test]
+fn sockets_of_a_group_without_memory_wait_and_lose_nothing() {
+    let scope = Scope::new();
+    let Some(small) = Small::new(&scope) else { return };
+    let pairs = || {
+        // Without a limit, since this process would be the one to be killed.
+        small.limit(usize::MAX);
+        scope::enter(&small.limited);
+        let pairs = eight_pairs();
+        scope::enter(&small.free);
+        small.limit(SOCKETS);
+        pairs
+    };
+    streams_between("plain", &pairs());
+    let met = small.event("max ");
+    assert!(met > 0, "the limit is too large to be met");
+    let acceleration = small.accelerate();
+    streams_between("accelerated", &pairs());
+    redirected(&acceleration, small.event("max ") - met);
+}
+
+/// Fills its group, tells its peers, and reads late.
+#[test]
+#[ignore = "another test runs it in a small cgroup"]
+fn receiver_inside() {
+    let told = told();
+    let (group, to) = told.split_once(' ').unwrap();
+    let to: SocketAddr = to.parse().unwrap();
+    let current = Path::new(group).join("memory.current");
+    let streams: Vec<_> = (0..8).map(|_| connect(to, None).unwrap()).collect();
+    let contents: Vec<_> = (0..streams.len()).map(|seed| pattern(seed as u64, SENT)).collect();
+    // Which is which: the other end accepts in any order.
+    let (mut buffer, mut at) = (vec![1; 65_536], vec![0; streams.len()]);
+    let mut filling = Vec::new();
+    while std::fs::read_to_string(&current).unwrap().trim().parse::<usize>().unwrap() < RECEIVER - SPARE {
+        filling.push(vec![1_u8; 65_536]);
+    }
+    for (index, stream) in streams.iter().enumerate() {
+        send(stream, &[index as u8]);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    while at.iter().any(|at| *at < SENT) {
+        assert!(start.elapsed() < Duration::from_secs(30), "the reader hangs after {at:?} bytes");
+        for ((mut stream, bytes), at) in streams.iter().zip(&contents).zip(&mut at) {
+            match stream.read(&mut buffer) {
+                Ok(read) => {
+                    assert!(read > 0 && bytes[*at..].starts_with(&buffer[..read]), "other bytes at {at}");
+                    *at += read;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("recv: {error}"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The peers wait for it.
+    streams.iter().for_each(|mut stream| stream.write_all(b".").unwrap());
+}
+
+/// What the stack receives is charged in a softirq, which never waits for memory; what is redirected, by the sender.
+#[test]
+fn a_receiver_in_a_full_group_is_not_killed_for_what_it_is_sent() {
+    let scope = Scope::new();
+    let Some(small) = Small::new(&scope) else { return };
+    small.limit(RECEIVER);
+    scope::enter(&small.free);
+    receives("plain", &small);
+    let met = small.event("max ");
+    let acceleration = small.accelerate();
+    receives("accelerated", &small);
+    redirected(&acceleration, small.event("max ") - met);
+}
+
+fn receives(what: &str, small: &Small<'_>) {
+    let listener = listen(ANY_PORT).unwrap();
+    let told = format!("{} {}", small.limited.display(), listener.local_addr().unwrap());
+    let inside = small.start("memory_max::receiver_inside", &told);
+    std::thread::scope(|threads| {
+        for size in [100, 1_000, 16_384, 65_536].repeat(2) {
+            let stream = accepted(&listener);
+            threads.spawn(move || {
+                let mut seed = [0];
+                wait(&stream, PollFlags::POLLIN);
+                (&stream).read_exact(&mut seed).unwrap();
+                write_all(what, &stream, &pattern(seed[0].into(), SENT), size);
+                wait(&stream, PollFlags::POLLIN);
+                let answer = (&stream).read(&mut seed);
+                assert!(answer.as_ref().is_ok_and(|read| *read == 1), "{what}: the receiver is gone: {answer:?}");
+            });
+        }
+    });
+    small.ends(what, inside);
+}

@@ -1,0 +1,160 @@
+//! Somebody unmounts the bpf file system under what `sidestep attach` has pinned: nobody owns it any more, so messages
+//! take the stack, it is reported, and nothing of it stays.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, umount2};
+use sidestep::agent::lifecycle::{Orphan, Orphans, Pins, Status};
+use sidestep::syscall::{bpffs, id};
+use sidestep::testbed::{StackBytes, listen};
+
+use crate::link::{back_and_forth, expect, pair, pattern, send};
+use crate::scope::Scope;
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A bpf file system in a place of its own.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new() -> Self {
+        let mounted = Self(std::env::temp_dir().join(format!("sidestep-faults-{}", std::process::id())));
+        std::fs::create_dir(&mounted.0).unwrap();
+        mounted.mount();
+        mounted
+    }
+
+    fn mount(&self) {
+        bpffs::mount_at(&self.0).unwrap();
+    }
+
+    /// Not detached lazily: nobody may hold it.
+    fn unmount(&self) {
+        umount2(&self.0, MntFlags::empty()).unwrap();
+    }
+
+    fn sidestep(&self, command: &str, flags: &[&str]) -> (Output, String) {
+        let mut all = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+        let output = all.args([command, "--bpffs"]).arg(&self.0).args(flags).output().unwrap();
+        let text = [&output.stdout[..], &output.stderr].concat();
+        (output, String::from_utf8(text).unwrap())
+    }
+
+    fn succeeds(&self, command: &str, flags: &[&str]) -> String {
+        let (output, text) = self.sidestep(command, flags);
+        assert!(output.status.success(), "{command}: {text}");
+        text
+    }
+
+    /// The kernel's numbers of what is pinned.
+    fn objects(&self) -> Vec<(id::Kind, u32)> {
+        let status = Status::read(Some(&Pins::find(Some(&self.0), false).unwrap())).unwrap();
+        assert_eq!(status.instances.len(), 1, "{status:?}");
+        let instance = &status.instances[0];
+        let mut found: Vec<_> = instance.link.iter().map(|link| (id::Kind::Link, *link)).collect();
+        for generation in &instance.generations {
+            found.extend(generation.programs.iter().map(|object| (id::Kind::Prog, object.id)));
+            found.extend(generation.maps.iter().map(|object| (id::Kind::Map, object.id)));
+            found.extend(generation.links.iter().map(|object| (id::Kind::Link, object.id)));
+        }
+        found
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // After a failure something may still be pinned in it; it goes with the pins.
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Waits until the kernel has none of them: it frees psocks, and with them programs, from a work queue.
+fn all_gone(objects: &[(id::Kind, u32)]) {
+    let start = Instant::now();
+    loop {
+        let left: Vec<_> =
+            objects.iter().filter(|(kind, number)| id::ids(*kind).any(|id| id.is_ok_and(|id| id == *number))).collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "still in the kernel: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Exchanges until a message takes the stack: the kernel lets go of pins after a grace period.
+fn takes_the_stack(client: &TcpStream, server: &TcpStream, bytes: &[u8]) {
+    let start = Instant::now();
+    loop {
+        let before = StackBytes::of(client).unwrap().sent;
+        back_and_forth(client, server, bytes, 1);
+        if StackBytes::of(client).unwrap().sent == before + bytes.len() as u64 {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "messages still skip the stack");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
+    let scope = Scope::new();
+    let mounted = Mounted::new();
+    let cgroup = scope.path();
+    let cgroup = ["--cgroup", cgroup.to_str().unwrap()];
+    let listener = listen(ANY_PORT).unwrap();
+    let to = listener.local_addr().unwrap();
+    let bytes = pattern(3, 4_000);
+    for recovered in [true, false] {
+        mounted.succeeds("attach", &cgroup);
+        let objects = mounted.objects();
+        let old: Vec<_> = (0..8).map(|_| pair(&listener, to)).collect();
+        old.iter().for_each(|(client, server)| back_and_forth(client, server, &bytes, 3));
+        let stack = StackBytes::of(&old[0].0).unwrap().sent;
+        assert!(stack <= bytes.len() as u64, "{stack} bytes took the stack: the connection is not accelerated");
+        // Redirected bytes that nobody has read yet.
+        old.iter().for_each(|(client, _)| send(client, &bytes));
+        mounted.unmount();
+        old.iter().for_each(|(_, server)| expect(server, &bytes));
+        old.iter().for_each(|(client, server)| takes_the_stack(client, server, &bytes));
+        let new: Vec<_> = (0..4).map(|_| pair(&listener, to)).collect();
+        for (client, server) in &new {
+            back_and_forth(client, server, &bytes, 3);
+            assert_eq!(StackBytes::of(client).unwrap().sent, 3 * bytes.len() as u64, "a new one is accelerated");
+        }
+
+        let (output, text) = mounted.sidestep("status", &[]);
+        eprintln!("{text}");
+        assert!(!output.status.success() && text.contains("bpf file system"), "{text}");
+        mounted.mount();
+        let (output, text) = mounted.sidestep("status", &[]);
+        eprintln!("{text}");
+        let Orphans::Found(mut orphans) = Orphan::find().unwrap() else { panic!("root may walk") };
+        orphans.retain(|orphan| objects.contains(&(id::Kind::Map, orphan.sockhash)));
+        assert_eq!(orphans.len(), 1, "{text}");
+        let line = format!("! sockhash {} has no owner", orphans[0].sockhash);
+        assert!(!output.status.success() && text.contains(&line) && text.contains("detach --orphans"), "{text}");
+
+        // What is left of the old one is in nobody's way.
+        mounted.succeeds("attach", &cgroup);
+        let newer = pair(&listener, to);
+        back_and_forth(&newer.0, &newer.1, &bytes, 3);
+        assert!(StackBytes::of(&newer.0).unwrap().sent <= bytes.len() as u64, "the next attach accelerates nothing");
+        if recovered {
+            // As `sidestep detach --orphans` does with all there are, on the whole machine.
+            assert_eq!(orphans[0].recover(Duration::from_secs(10)).unwrap(), 0);
+            all_gone(&objects);
+        }
+        for (client, server) in old.iter().chain(&new).chain([&newer]) {
+            back_and_forth(client, server, &bytes, 1);
+        }
+        drop((old, new));
+        all_gone(&objects);
+        mounted.succeeds("detach", &[]);
+        back_and_forth(&newer.0, &newer.1, &bytes, 1);
+    }
+}
