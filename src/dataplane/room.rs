@@ -37,9 +37,9 @@ const RCVBUF_LOCK: i32 = 2;
 const GROUP_POINTER: i32 = !7;
 /// Groups above each other that are looked at: kubelet makes four (kubepods, quality of service, pod, container).
 const GROUP_LEVELS: usize = 6;
-/// Pages that must be free below a group's limit: sockets on other CPUs take theirs at the same time, and as many at once
-/// (`MEMCG_CHARGE_BATCH`, include/linux/memcontrol.h).
-const GROUP_RESERVE: i32 = 64;
+/// Pages that must be free below a group's limit, 2 MiB: a sender may be preempted between its verdict and the charge, and
+/// meanwhile others take theirs, at least 64 at once (`MEMCG_CHARGE_BATCH`, include/linux/memcontrol.h).
+const GROUP_RESERVE: i32 = 512;
 /// Pages of 4 KiB: the limit is kept with some reserve, so larger ones only make it stricter.
 const PAGE_SHIFT: i32 = 12;
 

@@ -11,6 +11,7 @@ use sidestep::agent::Acceleration;
 use sidestep::dataplane::Counter;
 use sidestep::testbed::{connect, listen};
 
+use crate::feature::Feature;
 use crate::link::{accepted, pattern, send, wait};
 use crate::pressure::{eight_pairs, streams, streams_between, write_all};
 use crate::run::ANY_PORT;
@@ -117,6 +118,9 @@ fn receiver_inside() {
 /// What the stack receives is charged in a softirq, which never waits for memory; what is redirected, by the sender.
 #[test]
 fn a_receiver_in_a_full_group_is_not_killed_for_what_it_is_sent() {
+    if !Feature::FullGroupSpared.required("a receiver in a full group") {
+        return;
+    }
     let scope = Scope::new();
     let Some(small) = Small::new(&scope) else { return };
     small.limit(RECEIVER);

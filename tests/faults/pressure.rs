@@ -15,7 +15,7 @@ use crate::scope::{Scope, describe};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// What all TCP sockets of the group may hold, in bytes.
-const LIMIT: usize = 1 << 20;
+const LIMIT: usize = 4 << 20;
 
 /// A memory cgroup (version 1) with a limit on TCP's memory, with this process in it.
 struct Limited {

@@ -17,6 +17,8 @@ pub(crate) enum Feature {
     IteratorStorage,
     /// `bpf_rdonly_cast`, and programs that read and set keepalive and SO_RCVLOWAT.
     DirectLoads,
+    /// A receiver that plain TCP does not get killed in a memory cgroup that is full.
+    FullGroupSpared,
     /// `IPPROTO_MPTCP`.
     Mptcp,
     /// `SO_PEEK_OFF` on TCP sockets.
@@ -27,13 +29,14 @@ pub(crate) enum Feature {
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 9] = [
+const ALL: [Feature; 10] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
     Feature::NetnsCookieHelper,
     Feature::IteratorStorage,
     Feature::DirectLoads,
+    Feature::FullGroupSpared,
     Feature::Mptcp,
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
@@ -47,6 +50,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::NetnsCookieHelper, Release(5, 15, 0)),
     (Feature::IteratorStorage, Release(5, 11, 0)),
     (Feature::DirectLoads, Release(6, 2, 0)),
+    (Feature::FullGroupSpared, Release(6, 12, 0)),
     // Linux has it from 5.6, but it is not built into Debian's 5.10.
     (Feature::Mptcp, Release(6, 1, 0)),
     (Feature::TcpPeekOffset, Release(6, 9, 0)),
