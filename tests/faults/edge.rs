@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         let mut buffer = vec![0; 4096];
         let mut got = 0;
         while got < expected.len() {
-            if self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(2_000_u16)).unwrap() == 0 {
+            if self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(5_000_u16)).unwrap() == 0 {
                 return Err(format!("stalls after {got} of {} bytes", expected.len()));
             }
             loop {
