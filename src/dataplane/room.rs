@@ -73,6 +73,8 @@ fn groups(a: &mut Asm, offsets: &KernelOffsets, limit: &MemoryLimit, granted: La
     let pressure = exits.to(a, Counter::PassPressure);
     a.comment("the receiver has been granted the memory already, or its groups have room");
     offsets.read(a, R1, Size::W, R8, limit.granted, stale);
+    a.comment("whole pages of it may be given back before the message comes (`sk_mem_reclaim`)");
+    a.and32(R1, (1 << PAGE_SHIFT) - 1);
     a.load(Size::W, R2, R6, sk_msg::SIZE);
     a.jump32(Cond::Sge, R1, R2, granted);
     a.mov(R9, R8);

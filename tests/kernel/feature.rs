@@ -17,8 +17,6 @@ pub(crate) enum Feature {
     IteratorStorage,
     /// `bpf_rdonly_cast`, and programs that read and set keepalive and SO_RCVLOWAT.
     DirectLoads,
-    /// A receiver that plain TCP does not get killed in a memory cgroup that is full.
-    FullGroupSpared,
     /// `IPPROTO_MPTCP`.
     Mptcp,
     /// `SO_PEEK_OFF` on TCP sockets.
@@ -29,14 +27,13 @@ pub(crate) enum Feature {
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 10] = [
+const ALL: [Feature; 9] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
     Feature::NetnsCookieHelper,
     Feature::IteratorStorage,
     Feature::DirectLoads,
-    Feature::FullGroupSpared,
     Feature::Mptcp,
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
@@ -50,7 +47,6 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::NetnsCookieHelper, Release(5, 15, 0)),
     (Feature::IteratorStorage, Release(5, 11, 0)),
     (Feature::DirectLoads, Release(6, 2, 0)),
-    (Feature::FullGroupSpared, Release(6, 12, 0)),
     // Linux has it from 5.6, but it is not built into Debian's 5.10.
     (Feature::Mptcp, Release(6, 1, 0)),
     (Feature::TcpPeekOffset, Release(6, 9, 0)),
