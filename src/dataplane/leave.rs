@@ -16,12 +16,11 @@
 //! next acknowledgement tries again; meanwhile all messages take the stack.
 
 use super::counters::Counter;
-use super::ctx::sock_ops;
 use super::emit::{SLOTS_END, count, map_delete, set_flags};
 use super::kernel::Object;
 use super::maps::MapRole;
-use super::{KernelOffsets, Options, helper, nudge, storage};
-use crate::asm::Reg::{R1, R2, R3, R4, R6, R7, R8, R9};
+use super::{KernelOffsets, Options, callbacks, nudge, storage};
+use crate::asm::Reg::{R1, R2, R3, R4, R7, R8, R9};
 use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Reg, Size};
 
 /// Stack place of the peer's [`storage::SENT`] as it was at first.
@@ -108,7 +107,7 @@ pub(super) fn paired(a: &mut Asm, options: &Options, offsets: &KernelOffsets, st
     if let Some(offsets) = options.nudges() {
         nudge::left(a, offsets);
     }
-    drop_callbacks(a, options);
+    callbacks::drop(a, options);
     a.goto(out);
 }
 
@@ -127,34 +126,4 @@ pub(super) fn note_settled(a: &mut Asm, offsets: &KernelOffsets) {
     a.jump(Cond::Ne, R1, 2, done);
     set_flags(a, storage::SETTLED);
     a.bind(done);
-}
-
-/// Asks for our callbacks without disturbing the flags that others have set.
-pub(super) fn want_callbacks(a: &mut Asm, options: &Options) {
-    let wanted = callbacks(options);
-    a.load(Size::W, R2, R6, sock_ops::CB_FLAGS);
-    a.mov(R1, R2);
-    a.and(R1, wanted);
-    a.lsh(R1, storage::FOREIGN_SHIFT);
-    a.load(Size::W, R3, R7, storage::FLAGS);
-    a.or(R1, R3);
-    a.store(Size::W, R7, storage::FLAGS, R1);
-    a.or(R2, wanted);
-    a.mov(R1, R6);
-    a.call(helper::SOCK_OPS_CB_FLAGS_SET);
-}
-
-/// Gives our callbacks up, but for those that somebody else wanted before us.
-pub(super) fn drop_callbacks(a: &mut Asm, options: &Options) {
-    a.load(Size::W, R1, R7, storage::FLAGS);
-    a.rsh(R1, storage::FOREIGN_SHIFT);
-    a.or(R1, !callbacks(options));
-    a.load(Size::W, R2, R6, sock_ops::CB_FLAGS);
-    a.and(R2, R1);
-    a.mov(R1, R6);
-    a.call(helper::SOCK_OPS_CB_FLAGS_SET);
-}
-
-fn callbacks(options: &Options) -> i32 {
-    sock_ops::RTT_FLAG | if options.nudges().is_some() { sock_ops::WRITE_HDR_OPT_FLAG } else { 0 }
 }

@@ -20,6 +20,7 @@
 //! - **gate**: the conditions under which nobody can tell a redirected message from one that came by the stack.
 //! - **tier**: what the kernel and our capabilities let the programs see; see [`Tier`].
 
+mod callbacks;
 mod config;
 mod counters;
 mod ctx;

@@ -10,7 +10,7 @@ use super::kernel::Object;
 use super::maps::MapRole;
 use super::pairing::{self, Pairing};
 use super::policy::{self, Side};
-use super::{KernelOffsets, Options, Readers, Tier, helper, keepalive, leave, nudge, storage};
+use super::{KernelOffsets, Options, Readers, Tier, callbacks, helper, keepalive, leave, nudge, storage};
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 
@@ -133,7 +133,7 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
         a.goto(ends.plain);
         a.bind(entered);
     }
-    leave::want_callbacks(a, options);
+    callbacks::want(a, options);
     count(a, Counter::Enrolled, 1);
     a.goto(out);
 }
@@ -158,7 +158,7 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
     a.store(Size::W, R7, storage::STATE, storage::PAIRED);
     enroll(a, options, ends.refused);
     pairing::publish(a, pairing);
-    leave::want_callbacks(a, options);
+    callbacks::want(a, options);
     keepalive::renew_tracking(a, options);
     count(a, Counter::Paired, 1);
     a.goto(out);
@@ -212,14 +212,14 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
     map_delete(a, MapRole::Sockets, R7, storage::own_key(pairing));
     count(a, Counter::Unclaimed, 1);
     a.store(Size::W, R7, storage::STATE, storage::PLAIN);
-    leave::drop_callbacks(a, options);
+    callbacks::drop(a, options);
     a.goto(out);
     a.bind(lost);
     a.comment("without its record nobody knows whether somebody redirects to us, so then we stay, and pass");
     if options.nudges().is_some() {
         a.goto(stay);
     } else {
-        leave::drop_callbacks(a, options);
+        callbacks::drop(a, options);
         a.goto(out);
     }
 }

@@ -1,16 +1,13 @@
 //! A full map, a receiver that does not read, a blocking end: plain TCP, counted.
 
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sidestep::agent::TierChoice;
 use sidestep::dataplane::{Config, Counter, MapRole, Pairing};
 use sidestep::testbed::{StackBytes, listen};
 
-use crate::link::{back_and_forth, expect, pair, pattern, send};
+use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
 use crate::scope::{Scope, describe, pairings};
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[test]
 fn a_full_map_leaves_connections_plain_and_is_counted() {

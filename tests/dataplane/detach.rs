@@ -1,6 +1,5 @@
 //! Detaching under traffic loses nothing and leaves nothing.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,10 +8,8 @@ use sidestep::dataplane::{Counter, MapRole};
 use sidestep::syscall::id;
 use sidestep::testbed::listen;
 
-use crate::link::{expect, expect_end, pair, pattern, send};
+use crate::link::{ANY_PORT, Finish, expect, expect_end, pair, pattern, send};
 use crate::scope::{Scope, pairings};
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The kernel's numbers for the programs and maps of an acceleration.
 fn objects(acceleration: &Acceleration) -> (Vec<u32>, Vec<u32>) {
@@ -31,15 +28,6 @@ fn still_there((programs, maps): &(Vec<u32>, Vec<u32>)) -> Vec<u32> {
 /// Longer than readers need for what waits for them, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Ends the writers also when an assertion fails, since the threads are waited for.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
     let scope = Scope::new();
@@ -52,7 +40,7 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
         let pairs: Vec<_> = (0..16).map(|_| pair(&listener, to)).collect();
         let stop = AtomicBool::new(false);
         std::thread::scope(|threads| {
-            let _stop_on_panic = StopOnDrop(&stop);
+            let _stop_on_panic = Finish(&stop);
             for (seed, (client, server)) in pairs.iter().enumerate() {
                 let stop = &stop;
                 let rounds = threads.spawn(move || {

@@ -1,12 +1,16 @@
 //! One connection between two non-blocking sockets of this process.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidestep::testbed::{accept, connect};
+
+/// A port that the kernel chooses.
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// How long anything may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,4 +87,13 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
         mixed ^ mixed >> 31
     };
     (0..len.div_ceil(8)).flat_map(|_| word().to_le_bytes()).take(len).collect()
+}
+
+/// Tells threads to end, also when an assertion fails, since they are waited for.
+pub(crate) struct Finish<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

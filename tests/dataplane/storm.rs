@@ -18,7 +18,7 @@ use nix::sys::socket::{
 use sidestep::dataplane::Counter;
 use sidestep::testbed::{NetNs, accept, connect, listen};
 
-use crate::link::{pattern, wait};
+use crate::link::{Finish, pattern, wait};
 use crate::scope::{Scope, describe, pairings};
 
 /// All storms together, as many as were asked for; fewer where the machine is emulated.
@@ -84,13 +84,6 @@ fn storm(weather: Weather, count: usize) {
     let done = AtomicBool::new(false);
     std::thread::scope(|threads| {
         let done = &done;
-        // Stops the server also when the client's assertions fail.
-        struct Finish<'a>(&'a AtomicBool);
-        impl Drop for Finish<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let server = &listeners;
         threads.spawn(move || serve(server, done));
         let _finish = Finish(done);

@@ -9,8 +9,8 @@ use nix::time::{ClockId, clock_gettime, clock_settime};
 use sidestep::testbed::{StackBytes, listen};
 
 use crate::guest;
-use crate::link::{back_and_forth, pattern};
-use crate::run::{ANY_PORT, Running, accelerated_pair};
+use crate::link::{ANY_PORT, Finish, back_and_forth, pattern};
+use crate::run::{Running, accelerated_pair};
 use crate::scope::Scope;
 
 const DAY: i64 = 86_400;
@@ -38,15 +38,6 @@ impl Clock {
 impl Drop for Clock {
     fn drop(&mut self) {
         self.set(0);
-    }
-}
-
-/// Tells the streams to end, also when the test fails.
-struct Finish<'a>(&'a AtomicBool);
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 //! what comes by the stack behind unread redirected bytes has no event of its own.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -11,10 +11,8 @@ use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::listen;
 
 use crate::feature::Feature;
-use crate::link::{back_and_forth, pair, pattern};
+use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A reader that takes a short read for the last, until it is told again.
 struct Reader<'a> {

@@ -1,15 +1,12 @@
 //! Maps that are too small for the load: more plain TCP, and nothing worse.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use sidestep::agent::TierChoice;
 use sidestep::dataplane::{Counter, MapRole};
 use sidestep::testbed::{connect, listen};
 
-use crate::link::{accepted, back_and_forth, pattern};
+use crate::link::{ANY_PORT, accepted, back_and_forth, pattern};
 use crate::scope::{Scope, describe, pairings};
 
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
 

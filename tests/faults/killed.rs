@@ -1,7 +1,7 @@
 //! An end is killed in the middle of a stream: the other learns of it at once, and gets all that was sent.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +13,8 @@ use nix::unistd::{ForkResult, Pid, fork};
 use sidestep::dataplane::Counter;
 use sidestep::testbed::listen;
 
-use crate::link::{expect, pair, pattern, send, wait};
+use crate::link::{ANY_PORT, expect, pair, pattern, send, wait};
 use crate::scope::{Scope, describe, pairings};
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs `work` in a child of its own, with this process's descriptors. Killed with the value.
 struct Forked(Pid);

@@ -4,7 +4,7 @@
 //! what it does not charge: the `struct sk_msg` of each redirected message.
 
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,8 @@ use sidestep::dataplane::{Counter, Pairing};
 use sidestep::syscall::Release;
 use sidestep::testbed::{Addresses, NetNs, Pods, connect, listen};
 
-use crate::link::{accepted, expect, pattern};
+use crate::link::{ANY_PORT, accepted, expect, pattern};
 use crate::scope::Scope;
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// `struct sk_msg` is 760 bytes (6.18, x86_64); kmalloc takes them from the slab of the next power of two.
 const MESSAGE: u64 = 1024;

@@ -11,9 +11,8 @@ use sidestep::agent::Acceleration;
 use sidestep::dataplane::Counter;
 use sidestep::testbed::{connect, listen};
 
-use crate::link::{accepted, pattern, send, wait};
+use crate::link::{ANY_PORT, accepted, pattern, send, wait};
 use crate::pressure::{eight_pairs, streams, streams_between, write_all};
-use crate::run::ANY_PORT;
 use crate::scope::{self, Scope, describe};
 use crate::small_group::{Small, told};
 

@@ -1,7 +1,7 @@
 //! Memory pressure: the kernel grants sockets no more memory. Plain TCP then waits; so must an accelerated connection.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,10 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::listen;
 
-use crate::link::{pair, pattern};
+use crate::link::{ANY_PORT, pair, pattern};
 use crate::scope::{Scope, describe};
 
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// What all TCP sockets of the group may hold, in bytes.
 const LIMIT: usize = 4 << 20;
 

@@ -2,7 +2,7 @@
 //! nothing.
 
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,10 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sidestep::testbed::{StackBytes, listen};
 
-use crate::link::{back_and_forth, expect, pair, pattern, send};
+use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
 use crate::scope::Scope;
 
-pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// `CLONE_NEWTIME` of include/uapi/linux/sched.h, which nix does not name.
 const CLONE_NEWTIME: i32 = 0x80;
 

@@ -1,6 +1,6 @@
 //! Others take away what sidestep stands on: its programs, its links, its cgroup. Connections go on, and it says so.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -12,10 +12,8 @@ use sidestep::syscall::{AttachType, Link, LinkTarget, ProgSpec, ProgType, Progra
 use sidestep::testbed::listen;
 
 use crate::feature::Feature;
-use crate::link::{back_and_forth, pair, pattern};
+use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A program that does nothing: `return 1`.
 fn idle(prog_type: ProgType) -> Program {

@@ -1,7 +1,7 @@
 //! Somebody unmounts the bpf file system under what `sidestep attach` has pinned: nobody owns it any more, so messages
 //! take the stack, it is reported, and nothing of it stays.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -11,10 +11,8 @@ use sidestep::agent::lifecycle::{Orphan, Orphans, Pins, Status};
 use sidestep::syscall::{bpffs, id};
 use sidestep::testbed::{StackBytes, listen};
 
-use crate::link::{back_and_forth, expect, pair, pattern, send};
+use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
 use crate::scope::Scope;
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A bpf file system in a place of its own.
 struct Mounted(PathBuf);

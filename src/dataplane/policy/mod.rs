@@ -15,7 +15,7 @@ use super::counters::Counter;
 use super::emit::{count, known_storage, map_delete};
 use super::maps::MapRole;
 use super::pairing::address::End;
-use super::{Options, leave, storage};
+use super::{Options, callbacks, storage};
 use crate::asm::Reg::{R1, R7};
 use crate::asm::{Asm, Cond, Label, Size};
 
@@ -110,6 +110,6 @@ pub(super) fn forget_last_connection(a: &mut Asm, options: &Options, out: Label)
     a.jump(Cond::Gt, R1, storage::PAIRED, out);
     map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));
     a.store(Size::W, R7, storage::STATE, storage::PLAIN);
-    leave::drop_callbacks(a, options);
+    callbacks::drop(a, options);
     a.goto(out);
 }

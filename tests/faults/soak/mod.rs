@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use sidestep::dataplane::{Counter, MapRole};
 use sidestep::testbed::{NetNs, listen};
 
+use crate::link::Finish;
 use crate::scope::{Scope, describe, pairings};
 use plan::{Kind, Place, Plan};
 use residue::Residue;
@@ -71,15 +72,6 @@ impl Listeners {
         };
         let port = plan.seed as usize % usize::from(PORTS) + if plan.ipv6 { usize::from(PORTS) } else { 0 };
         listeners[port].local_addr().unwrap()
-    }
-}
-
-/// Raised when the clients end, also when they fail, so that no server waits for ever.
-struct Finish<'a>(&'a AtomicBool);
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
