@@ -15,6 +15,9 @@ pub struct Config {
     /// which FIONREAD does not see what came by the stack: there a first message on the stack stalls whoever trusts
     /// it (nginx, Java). The price is a MSG_WAITALL reader's, whose first read may come back short.
     pub redirect_unaccepted: bool,
+    /// Leave readers alone that may ask FIONREAD how much there is: for kernels on which it does not see what was
+    /// redirected.
+    pub spare_askers: bool,
     /// Messages in a row, with none from the peer in between, that make a stream of a sender without TCP_NODELAY. The
     /// stack gathers such messages into full segments, at half the cost of redirecting each, so its pair leaves.
     pub stream_messages: u32,
@@ -35,12 +38,21 @@ impl Config {
     pub(super) const REDIRECT_UNACCEPTED: i16 = 16;
     pub(super) const STREAM_MESSAGES: i16 = 24;
     pub(super) const KEEPALIVE: i16 = 20;
+    pub(super) const SPARE_ASKERS: i16 = 28;
 
     /// What a map's value says; `None` when it has another size, as another version's may.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, _) = bytes.as_chunks::<4>();
-        let [enabled, max_messages, max_bytes, sticky_bytes, redirect_unaccepted, keepalive, stream_messages, _] =
-            words
+        let [
+            enabled,
+            max_messages,
+            max_bytes,
+            sticky_bytes,
+            redirect_unaccepted,
+            keepalive,
+            stream_messages,
+            spare_askers,
+        ] = words
         else {
             return None;
         };
@@ -51,6 +63,7 @@ impl Config {
             max_bytes: number(max_bytes),
             sticky_bytes: number(sticky_bytes),
             redirect_unaccepted: number(redirect_unaccepted) != 0,
+            spare_askers: number(spare_askers) != 0,
             stream_messages: number(stream_messages),
             keepalive: number(keepalive),
         })
@@ -66,6 +79,7 @@ impl Config {
         bytes[16..20].copy_from_slice(&u32::from(self.redirect_unaccepted).to_ne_bytes());
         bytes[24..28].copy_from_slice(&self.stream_messages.to_ne_bytes());
         bytes[20..24].copy_from_slice(&self.keepalive.to_ne_bytes());
+        bytes[28..32].copy_from_slice(&u32::from(self.spare_askers).to_ne_bytes());
         bytes
     }
 }
@@ -80,6 +94,7 @@ impl Default for Config {
             // What a sender of plain TCP can leave at a receiver that never reads: 2.7 to 3.9 MB were measured.
             sticky_bytes: 2 << 20,
             redirect_unaccepted: false,
+            spare_askers: false,
             // A quarter of a millisecond's work, and more messages than a large answer usually has.
             stream_messages: 256,
             keepalive: 0,

@@ -10,7 +10,7 @@ use super::emit::set_flags;
 use super::gate::Exits;
 use super::kernel::Object;
 use super::maps::MapRole;
-use super::{KernelOffsets, Options, Readers, storage};
+use super::{KernelOffsets, Options, Readers, fionread, storage};
 use crate::asm::Reg::{self, R1, R3, R7, R8, R9};
 use crate::asm::{Asm, Cond, Label, Size};
 
@@ -41,6 +41,9 @@ pub(super) fn require(a: &mut Asm, options: &Options, offsets: &KernelOffsets, e
     a.bind(plain);
     if options.readers == Readers::NonBlocking {
         readers(a, offsets, known, exits);
+        if let Some(epoll) = &offsets.epoll {
+            fionread::require_no_asker(a, offsets, epoll, leave, exits);
+        }
     }
     if once {
         set_flags(a, storage::ENDS_OK);

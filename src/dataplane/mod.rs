@@ -28,6 +28,7 @@ mod drain;
 mod emit;
 mod ends;
 mod entry;
+mod fionread;
 mod gate;
 mod helper;
 mod keepalive;
@@ -44,6 +45,7 @@ mod room;
 mod sk_msg;
 mod sock_ops;
 mod storage;
+mod watchers;
 
 use std::fmt;
 
@@ -130,11 +132,10 @@ impl Options {
         }
     }
 
-    /// Offsets with which a receiver can be told anew of the stack's bytes behind redirected ones: where there are direct
-    /// loads (Linux 6.2), a program can also read and set what that takes.
+    /// Offsets with which a receiver can be told anew of the stack's bytes behind redirected ones.
     fn nudges(&self) -> Option<&KernelOffsets> {
         match &self.tier {
-            Tier::Gated(offsets) if offsets.casts.is_some() => Some(offsets),
+            Tier::Gated(offsets) if offsets.readers_can_be_told => Some(offsets),
             _ => None,
         }
     }

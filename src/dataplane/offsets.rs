@@ -93,8 +93,12 @@ pub struct EpollFields {
     pub to_item: i16,
     /// `epitem.ffd.file`: the file that is watched.
     pub file: u16,
+    /// `epitem.ffd.fd`: the descriptor it was registered by.
+    pub fd: u16,
     /// `epitem.event.events`.
     pub events: u16,
+    /// `epitem.event.data`: what the program gets back with each event.
+    pub data: u16,
 }
 
 /// The limits on memory that a socket's group and those above it can have: `memory.max`, or in version 1 of the
@@ -133,6 +137,8 @@ macro_rules! kernel_offsets {
             pub memory_limit: Option<MemoryLimit>,
             /// Whether iterators may call `bpf_sk_storage_get` (Linux 5.11), with which the drain finds a socket's peer.
             pub iterators_have_storage: bool,
+            /// Whether programs can read keepalive's settings, and tell a reader anew by setting SO_RCVLOWAT (Linux 6.1).
+            pub readers_can_be_told: bool,
         }
 
         /// Every field the programs read, in the order of [`KernelOffsets`].
@@ -149,6 +155,7 @@ macro_rules! kernel_offsets {
                     epoll: None,
                     memory_limit: None,
                     iterators_have_storage: false,
+                    readers_can_be_told: false,
                 })
             }
         }

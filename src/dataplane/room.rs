@@ -3,28 +3,25 @@
 use super::config::Config;
 use super::counters::Counter;
 use super::ctx::sk_msg;
-use super::emit::{SLOTS_END, probe, set_flags};
+use super::emit::{SLOTS_END, set_flags};
 use super::gate::Exits;
 use super::kernel::Object;
 use super::leave::{psock, queue};
 use super::maps::MapRole;
-use super::{EpollFields, KernelOffsets, MemoryLimit, linger, storage};
+use super::{EpollFields, KernelOffsets, MemoryLimit, linger, storage, watchers};
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, FP, Label, Size};
 
 /// Stack place of a number that a call would take away.
 const VALUE_SLOT: i16 = SLOTS_END - 8;
-/// Stack place of a group's usage, and of an epoll item's address.
+/// Stack place of a group's usage.
 const USAGE_SLOT: i16 = VALUE_SLOT - 8;
-const ITEM_SLOT: i16 = USAGE_SLOT;
 /// Stack place of the reason for which a message should take the stack: the place of its counter, or 0.
-pub(super) const REASON_SLOT: i16 = ITEM_SLOT - 8;
+pub(super) const REASON_SLOT: i16 = USAGE_SLOT - 8;
 
 /// A `struct sk_msg` comes from the slab of 1,024 bytes (760 on 6.18), whatever it carries. It counts twice: its memory
 /// is not charged to the receiver, so the stack takes none the less for it.
 const MESSAGE_SHIFT: i32 = 11;
-/// How many of a socket's waiters are looked at.
-const WATCHERS: usize = 2;
 /// Memory that redirected messages may pin where the sockets' buffers are small and growing. Plain TCP pins 430 to 630
 /// KB over veth, where buffers begin with 46 and 128 KiB; docs/faults.md has the measurement.
 const GROWING_BUFFERS: i32 = 160 << 10;
@@ -151,34 +148,13 @@ pub(super) fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exi
 /// Goes to `bounded` when the receiver is edge-triggered, or not accepted yet, so that nobody knows. A message that takes
 /// the stack behind unread redirected ones has no event of its own, and an edge-triggered reader that stops at a short
 /// read (nginx, tokio) gets one event for both and reads only the first: for those the wide bounds have to do. Any other
-/// reader is told again.
+/// reader is told again, and Go's reads until there is nothing more.
 fn edge_triggered(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, bounded: Label) {
-    let told_again = a.label("told_again");
-    probe(a, R9, Size::DW, R8, i32::from(offsets.socket), told_again);
-    a.jump(Cond::Eq, R9, 0, bounded);
-    probe(a, R9, Size::DW, R9, i32::from(offsets.file), told_again);
-    a.jump(Cond::Eq, R9, 0, bounded);
-    a.store(Size::DW, FP, VALUE_SLOT, R9);
-    probe(a, R9, Size::DW, R8, i32::from(epoll.queue), told_again);
-    a.add(R9, i32::from(epoll.list));
-    // An epoll instance stays in the list; who calls poll(2) may be before it while it waits.
-    for _ in 0..WATCHERS {
-        let next = a.label("next_watcher");
-        probe(a, R9, Size::DW, R9, 0, told_again);
-        probe(a, R3, Size::DW, R9, i32::from(epoll.to_item), next);
-        a.store(Size::DW, FP, ITEM_SLOT, R3);
-        a.comment("other kinds of waiters, and the list's head, have no item that watches this file");
-        probe(a, R1, Size::DW, R3, i32::from(epoll.file), next);
-        a.load(Size::DW, R2, FP, VALUE_SLOT);
-        a.jump(Cond::Ne, R1, R2, next);
-        a.load(Size::DW, R3, FP, ITEM_SLOT);
-        probe(a, R1, Size::W, R3, i32::from(epoll.events), next);
-        // EPOLLET, include/uapi/linux/eventpoll.h.
-        a.rsh(R1, 31);
-        a.jump(Cond::Ne, R1, 0, bounded);
-        a.bind(next);
-    }
-    a.bind(told_again);
+    watchers::each(a, offsets, epoll, bounded, |a, next| {
+        watchers::require_edge(a, epoll, next);
+        watchers::data(a, epoll, next, next);
+        a.goto(bounded);
+    });
 }
 
 /// Goes to `bounded` when the memory that our redirected messages pin is within 3/16 of what plain TCP may pin in

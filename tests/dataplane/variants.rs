@@ -26,9 +26,10 @@ fn policies() -> [Policy; 2] {
 /// The variants with these pairings, with the running kernel's offsets, each without and with a policy.
 fn variants(pairings: &[Pairing]) -> Vec<DataPlane> {
     let (Tier::Gated(offsets), _) = choose_tier(TierChoice::Gated).unwrap() else { panic!("asked for the gated tier") };
-    // As on a kernel without bpf_rdonly_cast; the same again where this one has none.
+    // As on kernels without bpf_rdonly_cast, and without readers that can be told; the same again where this one is such.
     let probing = KernelOffsets { casts: None, ..offsets };
-    let options = [Options::all(offsets), Options::all(probing)].concat().into_iter();
+    let silent = KernelOffsets { readers_can_be_told: false, ..probing };
+    let options = [offsets, probing, silent].map(Options::all).concat().into_iter();
     let options = options.filter(|options| pairings.contains(&options.pairing));
     let options = options.flat_map(|options| policies().map(|policy| Options { policy, ..options.clone() }));
     options.map(|options| build(options).unwrap()).collect()

@@ -143,7 +143,7 @@ fn detach_leaves_no_byte_behind_unread_ones() {
 /// More than the wide bound has room for: the rest comes by the stack, and its reader is told of it a second later.
 #[test]
 fn beyond_its_bound_it_is_told_again() {
-    if !Feature::DirectLoads.required("telling a reader again") {
+    if !Feature::SocketOptions.required("telling a reader again") {
         return;
     }
     let scope = Scope::new();

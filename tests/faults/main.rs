@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod askers;
 mod clock;
 mod edge;
 #[path = "../kernel/feature.rs"]

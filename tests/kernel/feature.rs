@@ -15,8 +15,8 @@ pub(crate) enum Feature {
     NetnsCookieHelper,
     /// Socket storage for iterators, with which the drain sees senders underway.
     IteratorStorage,
-    /// `bpf_rdonly_cast`, and programs that read and set keepalive and SO_RCVLOWAT.
-    DirectLoads,
+    /// Programs that read and set keepalive and SO_RCVLOWAT.
+    SocketOptions,
     /// `IPPROTO_MPTCP`.
     Mptcp,
     /// `SO_PEEK_OFF` on TCP sockets.
@@ -33,7 +33,7 @@ const ALL: [Feature; 9] = [
     Feature::NetnsCookie,
     Feature::NetnsCookieHelper,
     Feature::IteratorStorage,
-    Feature::DirectLoads,
+    Feature::SocketOptions,
     Feature::Mptcp,
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
@@ -46,7 +46,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::NetnsCookie, Release(5, 14, 0)),
     (Feature::NetnsCookieHelper, Release(5, 15, 0)),
     (Feature::IteratorStorage, Release(5, 11, 0)),
-    (Feature::DirectLoads, Release(6, 2, 0)),
+    (Feature::SocketOptions, Release(6, 1, 0)),
     // Linux has it from 5.6, but it is not built into Debian's 5.10.
     (Feature::Mptcp, Release(6, 1, 0)),
     (Feature::TcpPeekOffset, Release(6, 9, 0)),

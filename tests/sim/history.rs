@@ -20,6 +20,7 @@ pub(crate) const CONFIG: Config = Config {
     max_bytes: 5000,
     sticky_bytes: 5000,
     redirect_unaccepted: false,
+    spare_askers: false,
     stream_messages: 6,
     keepalive: 600,
 };
@@ -40,11 +41,38 @@ const STORAGE_PEER: usize = 24;
 const PAIRED: u8 = 2;
 const LEAVING: u8 = 1;
 
-/// The programs of the gated tier, which read kernel memory by helper calls, or by direct loads.
-pub(crate) fn gated(pairing: Pairing, direct: bool) -> DataPlane {
-    let casts = direct.then(|| Casts::resolve(btf_id).unwrap());
-    let offsets = simulated_offsets().unwrap();
-    let tier = Tier::Gated(KernelOffsets { casts, options: OPTIONS, iterators_have_storage: true, ..offsets });
+/// What the programs of the gated tier can do: they read kernel memory by helper calls, tell readers anew as well
+/// (Linux 6.1), or read it by direct loads, too (6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    Calls,
+    TellingCalls,
+    Loads,
+}
+
+impl Means {
+    pub(crate) const ALL: [Self; 3] = [Self::Calls, Self::TellingCalls, Self::Loads];
+
+    /// What tests call them.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::TellingCalls => "telling",
+            Self::Loads => "loads",
+        }
+    }
+}
+
+/// The programs of the gated tier.
+pub(crate) fn gated(pairing: Pairing, means: Means) -> DataPlane {
+    let offsets = KernelOffsets {
+        casts: (means == Means::Loads).then(|| Casts::resolve(btf_id).unwrap()),
+        options: OPTIONS,
+        iterators_have_storage: true,
+        readers_can_be_told: means != Means::Calls,
+        ..simulated_offsets().unwrap()
+    };
+    let tier = Tier::Gated(offsets);
     let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     dataplane::build(options).unwrap()
 }
@@ -217,6 +245,8 @@ pub(crate) struct Simulation {
     bursts: BTreeMap<SocketId, (u32, u32)>,
     /// Whether the gate looks at both ends for each message, or once and remembers.
     looks_each_time: bool,
+    /// Whether a reader is told anew of stack bytes behind redirected ones.
+    tells: bool,
     /// Directions whose two ends were as they must be when a message was sent.
     known: BTreeSet<(SocketId, SocketId)>,
     /// Sockets whose callbacks somebody else has asked for.
@@ -284,6 +314,7 @@ impl Simulation {
             sent: BTreeMap::new(),
             bursts: BTreeMap::new(),
             looks_each_time: matches!(plane.options.tier, Tier::Gated(KernelOffsets { casts: Some(_), .. })),
+            tells: matches!(plane.options.tier, Tier::Gated(KernelOffsets { readers_can_be_told: true, .. })),
             known: BTreeSet::new(),
             foreign: BTreeSet::new(),
             unclaimed: BTreeSet::new(),
@@ -613,8 +644,7 @@ impl Simulation {
 
     /// Lets everything arrive and be read, and checks that nothing was lost.
     pub(crate) fn finish(&mut self) -> Result<(), Broken> {
-        // Only direct loads can tell of bytes behind redirected ones.
-        if self.looks_each_time {
+        if self.tells {
             self.wait_for_events()?;
         }
         for _ in 0..10_000 {

@@ -60,9 +60,9 @@ fn redirect() -> Result<Answer, Answer> {
     })
 }
 
-/// Whether FIONREAD is known to miss bytes that came by the stack.
-pub(super) fn fionread_is_blind() -> bool {
-    matches!(fionread(Path::Stack), Ok(Answer::No(_)))
+/// Whether FIONREAD is known to miss bytes that came by the stack, and bytes that were redirected.
+pub(super) fn fionread_misses() -> [bool; 2] {
+    [Path::Stack, Path::Redirected].map(|path| matches!(fionread(path), Ok(Answer::No(_))))
 }
 
 /// How bytes come to the server, which is in the sockhash.

@@ -18,10 +18,10 @@ pub use finding::{Answer, Finding, Need, Report};
 use crate::dataplane::Config;
 use crate::syscall::memlock;
 
-/// The configuration for this machine: the default, but for what the FIONREAD probe says and connection tracking needs.
+/// The configuration for this machine: the default, but for what the FIONREAD probes say and connection tracking needs.
 pub fn configuration() -> Config {
-    let (redirect_unaccepted, keepalive) = (behaviour::fionread_is_blind(), super::keepalive());
-    Config { redirect_unaccepted, keepalive, ..Config::default() }
+    let [redirect_unaccepted, spare_askers] = behaviour::fionread_misses();
+    Config { redirect_unaccepted, spare_askers, keepalive: super::keepalive(), ..Config::default() }
 }
 
 /// Asks everything; with a cgroup, also who is attached to it.

@@ -1,0 +1,53 @@
+//! Kernels on which FIONREAD does not see redirected bytes (those without commit 929e30f93125), and readers that trust it.
+//!
+//! nginx (1.17.5 and later) asks how much is left whenever its buffer is full, and takes 0 for an order to wait. Nothing
+//! says of a socket whether it will be asked. But such a reader is edge-triggered, and finds its own state by an address that
+//! it has registered with epoll; those that register the descriptor (libevent, and so Envoy) or a tagged address (Go) read
+//! until there is nothing more. So a pair whose receiver is of the first kind leaves, and before a receiver is watched at
+//! all, the stack takes what comes: until it has sent something itself, as who calls poll(2) will.
+
+use super::config::Config;
+use super::counters::Counter;
+use super::emit::{SLOTS_END, set_flags};
+use super::gate::Exits;
+use super::maps::MapRole;
+use super::{EpollFields, KernelOffsets, storage, watchers};
+use crate::asm::Reg::{R1, R2, R7};
+use crate::asm::{Asm, Cond, FP, Label, Size};
+
+/// Stack place of what an item is registered with.
+const DATA_SLOT: i16 = SLOTS_END - 32;
+
+/// In the gate: goes on when the peer (R8) will not ask. R7 is our storage; uses R9. `leave` is where pairs go that have no
+/// place in the sockhash.
+pub(super) fn require_no_asker(
+    a: &mut Asm,
+    offsets: &KernelOffsets,
+    epoll: &EpollFields,
+    leave: Label,
+    exits: &mut Exits,
+) {
+    let unaccepted = exits.to(a, Counter::PassUnaccepted);
+    let [harmless, answered] = ["never_asks", "asks_or_not"].map(|name| a.label(name));
+    a.load_map_value(R1, MapRole::Config.map_ref(), Config::SPARE_ASKERS as u32);
+    a.load(Size::W, R1, R1, 0);
+    a.jump(Cond::Eq, R1, 0, answered);
+    if offsets.casts.is_some() {
+        a.load(Size::W, R1, R7, storage::FLAGS);
+        a.jump(Cond::Set, R1, storage::ENDS_OK, answered);
+    }
+    watchers::each(a, offsets, epoll, unaccepted, |a, next| {
+        watchers::require_edge(a, epoll, harmless);
+        watchers::data(a, epoll, harmless, next);
+        a.store(Size::DW, FP, DATA_SLOT, R1);
+        watchers::field(a, R1, Size::W, epoll.fd, next);
+        a.load(Size::DW, R2, FP, DATA_SLOT);
+        a.jump(Cond::Eq, R1, R2, harmless);
+        a.goto(leave);
+    });
+    a.load(Size::W, R1, R7, storage::PEER_SENT);
+    a.jump(Cond::Eq, R1, 0, unaccepted);
+    a.bind(harmless);
+    set_flags(a, storage::ENDS_OK);
+    a.bind(answered);
+}
