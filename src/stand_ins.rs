@@ -59,3 +59,15 @@ extern "C" fn __libc_dlvsym(_module: *mut c_void, _name: *const c_char, _version
 extern "C" fn __libc_dlclose(_module: *mut c_void) -> c_int {
     0
 }
+
+/// Would write a floating-point number for printf(3). What the C library prints by itself has none, and Rust has its own.
+#[unsafe(no_mangle)]
+extern "C" fn __printf_fp(_file: *mut c_void, _how: *const c_void, _arguments: *const *const c_void) -> c_int {
+    -1
+}
+
+/// The same in hexadecimal.
+#[unsafe(no_mangle)]
+extern "C" fn __printf_fphex(_file: *mut c_void, _how: *const c_void, _arguments: *const *const c_void) -> c_int {
+    -1
+}

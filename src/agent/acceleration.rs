@@ -107,11 +107,12 @@ impl Acceleration {
     }
 
     fn shut_down(&mut self, timeout: Duration) -> Result<Detached> {
-        // The accelerated cgroup's first: nobody who opted out shall be enrolled meanwhile.
-        while self.sock_ops.pop().is_some() {}
+        // With the switch off nobody new comes, and the callbacks still give back what they have set on sockets.
+        self.config.spare_armed = true;
         self.set_enabled(false)?;
         let sockets = self.loaded.map(MapRole::Sockets);
         let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
+        self.sock_ops.clear();
         if let Some(Verdict::Legacy) = self.verdict.take() {
             match prog_detach(sockets.as_fd(), self.loaded.entry.as_fd(), AttachType::SkMsgVerdict) {
                 // What somebody else has detached or replaced is gone already. Asking the map would not do: before 5.15

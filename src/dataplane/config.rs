@@ -26,11 +26,14 @@ pub struct Config {
     /// are no packets, so without probes connection tracking forgets a busy connection, and can then not translate its
     /// FIN.
     pub keepalive: u32,
+    /// The drain leaves sockets with our keepalive settings (`nudge`) until their callbacks have given the application's
+    /// back: for as long as there are callbacks.
+    pub spare_armed: bool,
 }
 
 impl Config {
     /// Size of the map's value in bytes.
-    pub const SIZE: usize = 32;
+    pub const SIZE: usize = 40;
     pub(super) const ENABLED: i16 = 0;
     pub(super) const MAX_MESSAGES: i16 = 4;
     pub(super) const MAX_BYTES: i16 = 8;
@@ -39,6 +42,7 @@ impl Config {
     pub(super) const STREAM_MESSAGES: i16 = 24;
     pub(super) const KEEPALIVE: i16 = 20;
     pub(super) const SPARE_ASKERS: i16 = 28;
+    pub(super) const SPARE_ARMED: i16 = 32;
 
     /// What a map's value says; `None` when it has another size, as another version's may.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -52,6 +56,8 @@ impl Config {
             keepalive,
             stream_messages,
             spare_askers,
+            spare_armed,
+            _,
         ] = words
         else {
             return None;
@@ -66,6 +72,7 @@ impl Config {
             spare_askers: number(spare_askers) != 0,
             stream_messages: number(stream_messages),
             keepalive: number(keepalive),
+            spare_armed: number(spare_armed) != 0,
         })
     }
 
@@ -80,6 +87,7 @@ impl Config {
         bytes[24..28].copy_from_slice(&self.stream_messages.to_ne_bytes());
         bytes[20..24].copy_from_slice(&self.keepalive.to_ne_bytes());
         bytes[28..32].copy_from_slice(&u32::from(self.spare_askers).to_ne_bytes());
+        bytes[32..36].copy_from_slice(&u32::from(self.spare_armed).to_ne_bytes());
         bytes
     }
 }
@@ -98,6 +106,7 @@ impl Default for Config {
             // A quarter of a millisecond's work, and more messages than a large answer usually has.
             stream_messages: 256,
             keepalive: 0,
+            spare_armed: false,
         }
     }
 }

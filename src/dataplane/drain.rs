@@ -5,6 +5,7 @@
 //! sender that may be underway, or has sent while the drain looked, is waited for. Entries with unread bytes are counted
 //! and left for the next pass: deleting them would lose the bytes.
 
+use super::config::Config;
 use super::counters::Counter;
 use super::ctx::iter_sockmap;
 use super::emit::{SLOTS_END, count, storage_get};
@@ -38,7 +39,7 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
         a.store(Size::DW, FP, KEY_SLOT + 8 * word, R1);
     }
     if offsets.iterators_have_storage {
-        no_sender_underway(a, offsets, waiting);
+        no_sender_underway(a, options, offsets, waiting);
     }
     offsets.behind(a, R9, R8, Object::Sock, out);
     psock(a, offsets, R9, R9, out, waiting);
@@ -63,15 +64,24 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
     asm.finish()
 }
 
-/// Goes to `waiting` while a thread of the peer may be between its verdict and our queue: `tcp_bpf_sendmsg` holds a
+/// Goes to `waiting` while the socket is armed ([`super::nudge`]), or a thread of the peer may be between its verdict and our queue: `tcp_bpf_sendmsg` holds a
 /// reference on its psock all the way. R8 is our socket; uses R6 and R9. Without the storage helper, all depends on the
 /// time that the agent lets pass.
-fn no_sender_underway(a: &mut Asm, offsets: &KernelOffsets, waiting: Label) {
+fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, waiting: Label) {
     let quiet = a.label("peer_quiet");
     a.store(Size::DW, FP, PEER_SLOT, 0);
     storage_get(a, R8, false);
     a.jump(Cond::Eq, R0, 0, quiet);
     a.mov(R9, R0);
+    if options.nudges().is_some() {
+        let unarmed = a.label("not_armed");
+        a.load_map_value(R1, MapRole::Config.map_ref(), Config::SPARE_ARMED as u32);
+        a.load(Size::W, R1, R1, 0);
+        a.jump(Cond::Eq, R1, 0, unarmed);
+        a.load(Size::W, R1, R9, storage::FLAGS);
+        a.jump(Cond::Set, R1, storage::ARMED, waiting);
+        a.bind(unarmed);
+    }
     a.load(Size::W, R1, R9, storage::STATE);
     a.jump(Cond::Ne, R1, storage::PAIRED, quiet);
     a.load(Size::DW, R6, R9, storage::PEER_STORAGE);

@@ -62,6 +62,12 @@ fn let_it_arrive() {
     std::thread::sleep(Duration::from_millis(300));
 }
 
+/// On or off, seconds of idleness, seconds between probes.
+fn keepalive(socket: &TcpStream) -> (bool, u32, u32) {
+    let on = getsockopt(socket, sockopt::KeepAlive).unwrap();
+    (on, getsockopt(socket, sockopt::TcpKeepIdle).unwrap(), getsockopt(socket, sockopt::TcpKeepInterval).unwrap())
+}
+
 #[test]
 fn it_gets_a_wide_bound() {
     let scope = Scope::new();
@@ -155,11 +161,7 @@ fn beyond_its_bound_it_is_told_again() {
             setsockopt(&server, sockopt::KeepAlive, &true).unwrap();
             setsockopt(&server, sockopt::TcpKeepIdle, &seconds).unwrap();
         }
-        let settings = || {
-            let on = getsockopt(&server, sockopt::KeepAlive).unwrap();
-            let idle = getsockopt(&server, sockopt::TcpKeepIdle).unwrap();
-            (on, idle, getsockopt(&server, sockopt::TcpKeepInterval).unwrap())
-        };
+        let settings = || keepalive(&server);
         let before = settings();
         let reader = Reader::new(&server, true);
         let bytes = pattern(7, 2_200 * 100);
@@ -181,4 +183,31 @@ fn beyond_its_bound_it_is_told_again() {
         assert_eq!(acceleration.members().unwrap(), 0, "{}", describe(&acceleration.snapshot().unwrap()));
         back_and_forth(&client, &server, &bytes[..500], 3);
     }
+}
+
+/// What the data plane has set on a socket is taken back before it is detached.
+#[test]
+fn detach_waits_until_its_settings_are_back() {
+    if !Feature::SocketOptions.required("telling a reader again") {
+        return;
+    }
+    let scope = Scope::new();
+    let listener = listen(ANY_PORT).unwrap();
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    let before = keepalive(&server);
+    let reader = Reader::new(&server, true);
+    let bytes = pattern(8, 2_200 * 100);
+    burst(&client, &bytes);
+    let_it_arrive();
+    assert_eq!(acceleration.snapshot().unwrap().get(Counter::Armed), 1);
+    assert_ne!(keepalive(&server), before);
+    let detached = std::thread::scope(|threads| {
+        let detach = threads.spawn(|| acceleration.stop(Duration::from_secs(20)));
+        let_it_arrive();
+        assert_eq!(reader.expect(&bytes), Ok(()));
+        detach.join().unwrap().unwrap()
+    });
+    assert_eq!(detached.remaining, 0);
+    assert_eq!(keepalive(&server), before, "keepalive's settings");
 }

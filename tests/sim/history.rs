@@ -23,6 +23,7 @@ pub(crate) const CONFIG: Config = Config {
     spare_askers: false,
     stream_messages: 6,
     keepalive: 600,
+    spare_armed: false,
 };
 
 /// Few enough sockets in the sockhash for histories to fill it.

@@ -1,6 +1,6 @@
 //! Detaching without losing a byte.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::generation::present;
 use super::lock::{Attendance, FolderLock};
@@ -39,6 +39,7 @@ impl Instance {
         steps: Steps<'_>,
     ) -> Result<Detached> {
         let Some(_lock) = FolderLock::take(self.dir(), false)? else {
+            self.remove_folders_above()?;
             return Ok(Detached { found: false, left: 0, gone: true });
         };
         let _attendance = match attendance {
@@ -46,7 +47,15 @@ impl Instance {
             None => self.attend()?,
         };
         let found = self.link().exists() || !self.generations()?.is_empty();
+        let deadline = Instant::now() + timeout;
         if let Some(link) = present(Link::from_pin(&self.link()))? {
+            // While there are callbacks, which give back what they have set on sockets.
+            let program = link.info()?.prog_id;
+            for generation in self.generations()? {
+                if generation.has_sock_ops(program)? {
+                    generation.empty(timeout, true, steps)?;
+                }
+            }
             match link.detach() {
                 // Its cgroup has gone before it.
                 Err(error) if error.errno() == Some(Errno(libc::ENOLINK)) => {}
@@ -56,20 +65,24 @@ impl Instance {
             bpffs::unpin(&self.link())?;
             steps("link unpinned");
         }
-        let left = self.settle(timeout, leftovers == Leftovers::Abandon, steps)?.left;
+        let rest = deadline.saturating_duration_since(Instant::now());
+        let left = self.settle(rest, leftovers == Leftovers::Abandon, steps)?.left;
         let gone = self.generations()?.is_empty();
         if gone {
             bpffs::remove_empty(&self.attended())?;
             bpffs::remove_empty(self.dir())?;
             steps("instance removed");
-            // The folders above, if no other instance is in them.
-            for folder in self.dir().ancestors().skip(1).take(2) {
-                if !bpffs::remove_empty(folder)? {
-                    break;
-                }
-            }
+            self.remove_folders_above()?;
         }
         Ok(Detached { found, left, gone })
+    }
+
+    /// If no other instance is in them.
+    fn remove_folders_above(&self) -> Result<()> {
+        for folder in self.dir().ancestors().skip(1).take(2) {
+            bpffs::remove_empty(folder)?;
+        }
+        Ok(())
     }
 }
 

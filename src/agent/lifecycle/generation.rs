@@ -11,7 +11,7 @@ use crate::agent::acceleration::{Verdict, attach_cgroup, attach_verdict};
 use crate::agent::drain::drain;
 use crate::agent::error::{Doing, Result};
 use crate::agent::load::{Loaded, set_verdict};
-use crate::dataplane::MapRole;
+use crate::dataplane::{Config, MapRole};
 use crate::syscall::{AttachType, Errno, Map, Program, UpdateFlags, bpffs};
 
 pub(super) const SOCK_OPS: &str = "sock_ops";
@@ -168,29 +168,40 @@ impl Generation {
         Ok(())
     }
 
-    /// Turns the soft switch off: every message takes the stack. It is the first word of the value in every layout.
-    fn switch_off(&self) -> Result<()> {
+    /// Turns the soft switch. Off, every message takes the stack. It is the first word of the value in every layout.
+    pub(super) fn switch(&self, on: bool, spare_armed: bool) -> Result<()> {
         let Some(config) = self.map(MapRole::Config.name())? else { return Ok(()) };
-        let mut value = config.lookup(&[0; 4]).doing("read the configuration")?.unwrap_or_default();
-        if let Some(switch) = value.get_mut(..4) {
-            switch.fill(0);
-            config.update(&[0; 4], &value, UpdateFlags::empty()).doing("write the configuration")?;
+        let old = config.lookup(&[0; 4]).doing("read the configuration")?.unwrap_or_default();
+        let mut new = old.clone();
+        if let Some(known) = Config::from_bytes(&old) {
+            new = Config { enabled: on, spare_armed, ..known }.to_bytes().into();
+        } else if let Some(switch) = new.get_mut(..4) {
+            switch.copy_from_slice(&u32::from(on).to_ne_bytes());
+        }
+        if new != old {
+            config.update(&[0; 4], &new, UpdateFlags::empty()).doing("write the configuration")?;
         }
         Ok(())
     }
 
-    /// Sends its connections back to plain TCP and removes it. Returns how many sockets hold unread bytes after
-    /// `timeout`: then it stays for another attempt, unless nobody can ever drain it or `abandon` is set.
-    pub(super) fn retire(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<usize> {
-        self.switch_off()?;
+    /// Sends its connections back to plain TCP. Returns how many sockets hold unread bytes after `timeout`, or have
+    /// settings of ours that their callbacks, if there are any, have not taken back.
+    pub(super) fn empty(&self, timeout: Duration, callbacks: bool, steps: Steps<'_>) -> Result<usize> {
+        self.switch(false, callbacks)?;
         steps("soft switch off");
-        let program = self.program(DRAIN)?;
         let left = match self.map(MapRole::Sockets.name())? {
-            Some(sockets) => drain(&sockets, program.as_ref(), timeout)?,
+            Some(sockets) => drain(&sockets, self.program(DRAIN)?.as_ref(), timeout)?,
             None => 0,
         };
         steps("drained");
-        if left > 0 && program.is_some() && !abandon {
+        Ok(left)
+    }
+
+    /// Empties it and removes it. Returns how many sockets hold unread bytes after `timeout`: then it stays for another
+    /// attempt, unless nobody can ever drain it or `abandon` is set.
+    pub(super) fn retire(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<usize> {
+        let left = self.empty(timeout, false, steps)?;
+        if left > 0 && self.program(DRAIN)?.is_some() && !abandon {
             return Ok(left);
         }
         let removing = self.dir.with_file_name("removing");

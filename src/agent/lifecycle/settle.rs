@@ -41,6 +41,8 @@ impl Instance {
             match &link {
                 Some((_, info)) if generation.has_sock_ops(info.prog_id)? => {
                     generation.finish_upgrade(info.prog_id, steps)?;
+                    // A detach that was cut short had turned it off.
+                    generation.switch(true, false)?;
                     live = Some(generation);
                 }
                 _ => {
