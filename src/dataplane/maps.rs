@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::counters::Counter;
-use super::{Options, storage};
+use super::{Options, Pairing, storage};
 use crate::asm::MapRef;
 
 /// What a map is for.
@@ -90,6 +90,8 @@ const MAX_SOCKETS: u32 = 65_536;
 /// announcements, also those to other nodes and without traffic yet. An LRU: the oldest makes room, and its connection
 /// stays plain TCP.
 const MAX_WAITING: u32 = 4_096;
+/// The same for four-tuple pairing, whose records are three times as large: its idle maps stay below 2 MB.
+const MAX_WAITING_BY_ADDRESS: u32 = 3_072;
 
 /// The maps in the order of [`MapRole::ALL`].
 pub(super) fn all(options: &Options) -> Vec<MapDef> {
@@ -102,7 +104,11 @@ pub(super) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Sockets => (MapKind::SockHash, pairing.socket_key_size(), 8, MAX_SOCKETS, 0),
                 MapRole::Storage => (MapKind::SkStorage, 4, storage::size(pairing), 0, F_NO_PREALLOC),
                 MapRole::Rendezvous => {
-                    (MapKind::LruHash, pairing.rendezvous_key_size(), pairing.record_size(), MAX_WAITING, 0)
+                    let most = match pairing {
+                        Pairing::Sequence => MAX_WAITING,
+                        Pairing::FourTuple => MAX_WAITING_BY_ADDRESS,
+                    };
+                    (MapKind::LruHash, pairing.rendezvous_key_size(), pairing.record_size(), most, 0)
                 }
                 MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
                 MapRole::Counters => (MapKind::PerCpuArray, 4, Counter::VALUE_SIZE as u32, 1, 0),
