@@ -140,6 +140,12 @@ impl Options {
         }
     }
 
+    /// Whether messages may be redirected after the soft switch, behind unread ones: where the drain cannot see a sender
+    /// underway, nobody may be.
+    fn lingers(&self) -> bool {
+        matches!(&self.tier, Tier::Gated(offsets) if offsets.iterators_have_storage)
+    }
+
     /// The parts of the instruction set the programs may use.
     fn features(&self) -> Features {
         match self.tier {

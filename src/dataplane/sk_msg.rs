@@ -17,8 +17,7 @@ pub(super) fn build(options: &Options) -> Result<Program, asm::Error> {
     let a = &mut asm;
     let mut exits = Exits::new(a);
     let [paired, out, switched_off] = ["paired", "out", "switched_off"].map(|name| a.label(name));
-    // Where the drain cannot see a sender underway, nobody may be underway after the switch.
-    let lingers = matches!(&options.tier, Tier::Gated(offsets) if offsets.iterators_have_storage);
+    let lingers = options.lingers();
     a.mov(R6, R1);
     let off = exits.to(a, Counter::PassOff);
     let unpaired = exits.to(a, Counter::PassUnpaired);
