@@ -60,7 +60,7 @@ counters! {
     PassBusy = "pass_busy";
     /// To the stack: the receiver has asked for SO_RCVLOWAT, or has shut down reading.
     PassState = "pass_state";
-    /// To the stack: the receiver is not accepted yet.
+    /// To the stack: the receiver is not accepted yet, or ([`super::Config::spare_askers`]) nothing is known of it.
     PassUnaccepted = "pass_unaccepted";
     /// To the stack: an end has set a socket option that redirected bytes would pass by.
     PassOption = "pass_option";

@@ -2,8 +2,8 @@
 //!
 //! nginx (1.17.5 and later) asks how much is left whenever its buffer is full, and takes 0 for an order to wait. Nothing
 //! says of a socket whether it will be asked. But such a reader is edge-triggered, and finds its own state by an address that
-//! it has registered with epoll; those that register the descriptor (libevent, and so Envoy) or a tagged address (Go) read
-//! until there is nothing more. So a pair whose receiver is of the first kind leaves, and before a receiver is watched at
+//! it has registered with epoll; those that register the descriptor (libevent, and so Envoy; Netty) or an address with a tag
+//! (Go) do not ask. So a pair whose receiver is of the first kind leaves, and before a receiver is watched at
 //! all, the stack takes what comes: until it has sent something itself, as who calls poll(2) will.
 
 use super::config::Config;
@@ -17,6 +17,8 @@ use crate::asm::{Asm, Cond, FP, Label, Size};
 
 /// Stack place of what an item is registered with.
 const DATA_SLOT: i16 = SLOTS_END - 32;
+/// No program has addresses from 2 to this power on (`TASK_SIZE_MAX`, four levels of page tables).
+const ADDRESS_BITS: i32 = 47;
 
 /// In the gate: goes on when the peer (R8) will not ask. R7 is our storage; uses R9. `leave` is where pairs go that have no
 /// place in the sockhash.
@@ -38,8 +40,10 @@ pub(super) fn require_no_asker(
     }
     watchers::each(a, offsets, epoll, unaccepted, |a, next| {
         watchers::require_edge(a, epoll, harmless);
-        watchers::data(a, epoll, harmless, next);
+        watchers::field(a, R1, Size::DW, epoll.data, next);
         a.store(Size::DW, FP, DATA_SLOT, R1);
+        a.rsh(R1, ADDRESS_BITS);
+        a.jump(Cond::Ne, R1, 0, harmless);
         watchers::field(a, R1, Size::W, epoll.fd, next);
         a.load(Size::DW, R2, FP, DATA_SLOT);
         a.jump(Cond::Eq, R1, R2, harmless);

@@ -148,11 +148,10 @@ pub(super) fn backpressure(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exi
 /// Goes to `bounded` when the receiver is edge-triggered, or not accepted yet, so that nobody knows. A message that takes
 /// the stack behind unread redirected ones has no event of its own, and an edge-triggered reader that stops at a short
 /// read (nginx, tokio) gets one event for both and reads only the first: for those the wide bounds have to do. Any other
-/// reader is told again, and Go's reads until there is nothing more.
+/// reader is told again.
 fn edge_triggered(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, bounded: Label) {
     watchers::each(a, offsets, epoll, bounded, |a, next| {
         watchers::require_edge(a, epoll, next);
-        watchers::data(a, epoll, next, next);
         a.goto(bounded);
     });
 }

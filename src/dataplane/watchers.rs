@@ -10,8 +10,6 @@ const FILE_SLOT: i16 = SLOTS_END - 8;
 const ITEM_SLOT: i16 = SLOTS_END - 16;
 /// How many of a socket's waiters are looked at.
 const WATCHERS: usize = 2;
-/// Set in numbers from here on, where no address of a program is (`TASK_SIZE_MAX`, four levels of page tables).
-const ADDRESS_BITS: i32 = 47;
 
 /// Emits `look` for each waiter of the peer's socket (R8) that is an epoll item: it may use all registers but R6 to R9,
 /// and goes on to the label it is given. Goes to `unaccepted` when the socket has no file.
@@ -54,16 +52,6 @@ pub(super) fn require_edge(a: &mut Asm, epoll: &EpollFields, level: Label) {
     // EPOLLET, include/uapi/linux/eventpoll.h.
     a.rsh(R1, 31);
     a.jump(Cond::Eq, R1, 0, level);
-}
-
-/// In `look`: R1 = what the program has registered the file with (`epoll_data`); goes to `tagged` when that is no address,
-/// but has one in its upper bits, as Go's poller does.
-#[track_caller]
-pub(super) fn data(a: &mut Asm, epoll: &EpollFields, tagged: Label, fail: Label) {
-    field(a, R1, Size::DW, epoll.data, fail);
-    a.mov(R2, R1);
-    a.rsh(R2, ADDRESS_BITS);
-    a.jump(Cond::Ne, R2, 0, tagged);
 }
 
 /// In `look`: `dst` = a field of the item.

@@ -63,6 +63,9 @@ fn wait_raw(fd: i32, events: i16) {
 #[test]
 fn a_killed_writer_ends_the_stream_after_its_last_byte() {
     let scope = Scope::new();
+    // In an emulator plain TCP, too, takes up to 9 s for a megabyte of such small segments: they overflow the receiver's
+    // buffer before it runs, and each loss waits for a timer.
+    let enough = if std::env::var_os("SIDESTEP_TEST_SCALE").is_some() { 300_000 } else { 2_000_000 };
     for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         let listener = listen(ANY_PORT).unwrap();
@@ -101,12 +104,12 @@ fn a_killed_writer_ends_the_stream_after_its_last_byte() {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => wait(&server, PollFlags::POLLIN),
                 Err(error) => panic!("{pairing:?}: recv: {error}"),
             }
-            if received > 2_000_000
+            if received > enough
                 && let Some(writer) = writer.take()
             {
                 writer.kill();
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "{pairing:?}: no end after {received} bytes");
+            assert!(start.elapsed() < Duration::from_secs(60), "{pairing:?}: no end after {received} bytes");
         }
         let sent = sent.load(Ordering::Relaxed);
         let counters = acceleration.snapshot().unwrap();
