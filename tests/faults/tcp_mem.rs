@@ -1,9 +1,14 @@
 //! The kernel's bound for all TCP sockets (net.ipv4.tcp_mem) is reached: plain TCP waits, and so do accelerated
 //! connections, whose messages take the stack.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+
 use sidestep::dataplane::{Counter, Pairing};
+use sidestep::testbed::listen;
 
 use crate::guest::{self, Setting};
+use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::pressure::streams;
 use crate::scope::{Scope, describe};
 
@@ -11,6 +16,7 @@ use crate::scope::{Scope, describe};
 /// counts what each CPU has taken only when that is 256 pages (net.core.mem_pcpu_rsv), so with less between the last two
 /// it would go from calm to refusal in one step.
 const SMALL: &str = "512 1024 2048";
+const PRESSURE: u64 = 1024;
 
 #[test]
 fn streams_go_on_when_all_of_tcp_has_too_little_memory() {
@@ -24,7 +30,56 @@ fn streams_go_on_when_all_of_tcp_has_too_little_memory() {
     let acceleration = scope.accelerate(Pairing::Sequence);
     streams("accelerated");
     let counters = acceleration.snapshot().unwrap();
-    eprintln!("{}", describe(&counters));
-    assert!(counters.get(Counter::PassPressure) > 0, "{}", describe(&counters));
     assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
+}
+
+#[test]
+fn messages_take_the_stack_while_others_hold_its_memory() {
+    if !guest::is_ours("a small net.ipv4.tcp_mem") {
+        return;
+    }
+    let scope = Scope::new();
+    let _small = Setting::new("net/ipv4/tcp_mem", SMALL);
+    let listener = listen(ANY_PORT).unwrap();
+    // Older than the data plane, so that what they hold is the stack's.
+    let others = hold_memory(&listener);
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    let bytes = pattern(10, 300);
+    back_and_forth(&client, &server, &bytes, 20);
+    let counters = acceleration.snapshot().unwrap();
+    assert!(counters.get(Counter::PassPressure) > 0, "{}", describe(&counters));
+    let before = counters.get(Counter::RedirectedMessages);
+    drop(others);
+    // The kernel takes back what they held when their last packets have been answered.
+    for _ in 0..200 {
+        back_and_forth(&client, &server, &bytes, 1);
+        if acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > before {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("not redirected any more: {}", describe(&acceleration.snapshot().unwrap()));
+}
+
+/// Connections that nobody reads, as many as it takes for pressure to begin.
+fn hold_memory(listener: &TcpListener) -> Vec<(TcpStream, TcpStream)> {
+    let bytes = pattern(11, 65_536);
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        let (mut client, server) = pair(listener, listener.local_addr().unwrap());
+        while allocated() < PRESSURE * 5 / 4 && client.write(&bytes).is_ok() {}
+        held.push((client, server));
+        if allocated() >= PRESSURE * 5 / 4 {
+            return held;
+        }
+    }
+    panic!("64 connections hold {} pages only", allocated());
+}
+
+/// Pages that TCP has.
+fn allocated() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/sockstat").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP: ")).unwrap();
+    line.split(' ').skip_while(|word| *word != "mem").nth(1).unwrap().parse().unwrap()
 }
