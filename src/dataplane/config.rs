@@ -78,16 +78,20 @@ impl Config {
 
     /// The value to write into the map.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let words = [
+            u32::from(self.enabled),
+            self.max_messages,
+            self.max_bytes,
+            self.sticky_bytes,
+            u32::from(self.redirect_unaccepted),
+            self.keepalive,
+            self.stream_messages,
+            u32::from(self.spare_askers),
+            u32::from(self.spare_armed),
+        ];
         let mut bytes = [0; Self::SIZE];
-        bytes[0..4].copy_from_slice(&u32::from(self.enabled).to_ne_bytes());
-        bytes[4..8].copy_from_slice(&self.max_messages.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&self.max_bytes.to_ne_bytes());
-        bytes[12..16].copy_from_slice(&self.sticky_bytes.to_ne_bytes());
-        bytes[16..20].copy_from_slice(&u32::from(self.redirect_unaccepted).to_ne_bytes());
-        bytes[24..28].copy_from_slice(&self.stream_messages.to_ne_bytes());
-        bytes[20..24].copy_from_slice(&self.keepalive.to_ne_bytes());
-        bytes[28..32].copy_from_slice(&u32::from(self.spare_askers).to_ne_bytes());
-        bytes[32..36].copy_from_slice(&u32::from(self.spare_armed).to_ne_bytes());
+        let (places, _) = bytes.as_chunks_mut::<4>();
+        places.iter_mut().zip(words).for_each(|(place, word)| *place = word.to_ne_bytes());
         bytes
     }
 }

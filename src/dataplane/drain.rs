@@ -64,9 +64,9 @@ pub(super) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Progra
     asm.finish()
 }
 
-/// Goes to `waiting` while the socket is armed ([`super::nudge`]), or a thread of the peer may be between its verdict and our queue: `tcp_bpf_sendmsg` holds a
-/// reference on its psock all the way. R8 is our socket; uses R6 and R9. Without the storage helper, all depends on the
-/// time that the agent lets pass.
+/// Goes to `waiting` while our socket is armed, or a thread of the peer may be between its verdict and our queue:
+/// `tcp_bpf_sendmsg` holds a reference on its psock all the way. R8 is our socket; uses R6 and R9. Without the storage
+/// helper, all depends on the time that the agent lets pass.
 fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, waiting: Label) {
     let quiet = a.label("peer_quiet");
     a.store(Size::DW, FP, PEER_SLOT, 0);
@@ -74,13 +74,7 @@ fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, w
     a.jump(Cond::Eq, R0, 0, quiet);
     a.mov(R9, R0);
     if options.nudges().is_some() {
-        let unarmed = a.label("not_armed");
-        a.load_map_value(R1, MapRole::Config.map_ref(), Config::SPARE_ARMED as u32);
-        a.load(Size::W, R1, R1, 0);
-        a.jump(Cond::Eq, R1, 0, unarmed);
-        a.load(Size::W, R1, R9, storage::FLAGS);
-        a.jump(Cond::Set, R1, storage::ARMED, waiting);
-        a.bind(unarmed);
+        unarmed(a, waiting);
     }
     a.load(Size::W, R1, R9, storage::STATE);
     a.jump(Cond::Ne, R1, storage::PAIRED, quiet);
@@ -99,6 +93,18 @@ fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, w
     offsets.read(a, R1, Size::W, R6, offsets.psock_refcnt, waiting);
     a.jump(Cond::Ne, R1, 1, waiting);
     a.bind(quiet);
+}
+
+/// Goes to `waiting` when the socket whose storage is in R9 has our keepalive settings ([`super::nudge`]), and there are
+/// callbacks that will take them back.
+fn unarmed(a: &mut Asm, waiting: Label) {
+    let unarmed = a.label("not_armed");
+    a.load_map_value(R1, MapRole::Config.map_ref(), Config::SPARE_ARMED as u32);
+    a.load(Size::W, R1, R1, 0);
+    a.jump(Cond::Eq, R1, 0, unarmed);
+    a.load(Size::W, R1, R9, storage::FLAGS);
+    a.jump(Cond::Set, R1, storage::ARMED, waiting);
+    a.bind(unarmed);
 }
 
 /// Goes to `waiting` when the peer has sent since [`no_sender_underway`]: it may have seen a queue that was not empty.

@@ -34,7 +34,9 @@ pub(super) fn require_no_asker(
     a.load_map_value(R1, MapRole::Config.map_ref(), Config::SPARE_ASKERS as u32);
     a.load(Size::W, R1, R1, 0);
     a.jump(Cond::Eq, R1, 0, answered);
-    if offsets.casts.is_some() {
+    // Elsewhere our caller looks at both ends only once, and remembers it.
+    let each_time = offsets.casts.is_some();
+    if each_time {
         a.load(Size::W, R1, R7, storage::FLAGS);
         a.jump(Cond::Set, R1, storage::ENDS_OK, answered);
     }
@@ -52,6 +54,8 @@ pub(super) fn require_no_asker(
     a.load(Size::W, R1, R7, storage::PEER_SENT);
     a.jump(Cond::Eq, R1, 0, unaccepted);
     a.bind(harmless);
-    set_flags(a, storage::ENDS_OK);
+    if each_time {
+        set_flags(a, storage::ENDS_OK);
+    }
     a.bind(answered);
 }

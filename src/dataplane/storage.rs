@@ -79,7 +79,7 @@ pub(super) const OPTED_OUT: i32 = 4;
 pub(super) const LEAVING: i32 = 1 << 0;
 /// [`FLAGS`]: [`LAST_SEQ`] is valid.
 pub(super) const QUIET: i32 = 1 << 1;
-/// [`FLAGS`]: both ends have been looked at, and may be served.
+/// [`FLAGS`]: what is looked at only once, at both ends, lets them be served.
 pub(super) const ENDS_OK: i32 = 1 << 2;
 /// [`FLAGS`]: a message of ours has taken the stack (sticky rule).
 pub(super) const PASSED: i32 = 1 << 3;

@@ -50,11 +50,8 @@ impl Instance {
         let deadline = Instant::now() + timeout;
         if let Some(link) = present(Link::from_pin(&self.link()))? {
             // While there are callbacks, which give back what they have set on sockets.
-            let program = link.info()?.prog_id;
-            for generation in self.generations()? {
-                if generation.has_sock_ops(program)? {
-                    generation.empty(timeout, true, steps)?;
-                }
+            if let Some(live) = self.generation_of(link.info()?.prog_id)? {
+                live.empty(timeout, true, steps)?;
             }
             match link.detach() {
                 // Its cgroup has gone before it.

@@ -43,6 +43,16 @@ impl Instance {
         Ok(numbers.into_iter().map(|number| Generation { dir: self.dir().join(format!("g{number}")) }).collect())
     }
 
+    /// The generation whose sock_ops program has this id.
+    pub(super) fn generation_of(&self, program: u32) -> Result<Option<Generation>> {
+        for generation in self.generations()? {
+            if generation.has_sock_ops(program)? {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+
     /// Pins a data plane as a new generation. Nothing uses it until the link holds its sock_ops program.
     pub(super) fn add_generation(
         &self,
@@ -168,20 +178,12 @@ impl Generation {
         Ok(())
     }
 
-    /// Turns the soft switch. Off, every message takes the stack. It is the first word of the value in every layout.
+    /// Turns its soft switch, if its configuration is still there.
     pub(super) fn switch(&self, on: bool, spare_armed: bool) -> Result<()> {
-        let Some(config) = self.map(MapRole::Config.name())? else { return Ok(()) };
-        let old = config.lookup(&[0; 4]).doing("read the configuration")?.unwrap_or_default();
-        let mut new = old.clone();
-        if let Some(known) = Config::from_bytes(&old) {
-            new = Config { enabled: on, spare_armed, ..known }.to_bytes().into();
-        } else if let Some(switch) = new.get_mut(..4) {
-            switch.copy_from_slice(&u32::from(on).to_ne_bytes());
+        match self.map(MapRole::Config.name())? {
+            Some(config) => switch(&config, on, spare_armed),
+            None => Ok(()),
         }
-        if new != old {
-            config.update(&[0; 4], &new, UpdateFlags::empty()).doing("write the configuration")?;
-        }
-        Ok(())
     }
 
     /// Sends its connections back to plain TCP. Returns how many sockets hold unread bytes after `timeout`, or have
@@ -220,6 +222,22 @@ impl Generation {
         let id = entry.info()?.id;
         Ok(crate::syscall::prog_query(sockets.as_fd(), AttachType::SkMsgVerdict).ok().map(|ids| ids == [id]))
     }
+}
+
+/// Turns the soft switch of a configuration map. Off, every message takes the stack. It is the first word of the value in
+/// every layout.
+pub(super) fn switch(config: &Map, on: bool, spare_armed: bool) -> Result<()> {
+    let old = config.lookup(&[0; 4]).doing("read the configuration")?.unwrap_or_default();
+    let mut new = old.clone();
+    if let Some(known) = Config::from_bytes(&old) {
+        new = Config { enabled: on, spare_armed, ..known }.to_bytes().into();
+    } else if let Some(switch) = new.get_mut(..4) {
+        switch.copy_from_slice(&u32::from(on).to_ne_bytes());
+    }
+    if new != old {
+        config.update(&[0; 4], &new, UpdateFlags::empty()).doing("write the configuration")?;
+    }
+    Ok(())
 }
 
 /// The name of a pin before it takes the place of `name`.

@@ -63,10 +63,8 @@ impl Instance {
         // An upgrade renames pins meanwhile, which one look can miss but not several.
         for _ in 0..10 {
             let Some((_, info)) = self.attached_link()? else { return Ok(None) };
-            for generation in self.generations()? {
-                if generation.has_sock_ops(info.prog_id)? {
-                    return Ok(Some(generation));
-                }
+            if let Some(generation) = self.generation_of(info.prog_id)? {
+                return Ok(Some(generation));
             }
             sleep(Duration::from_millis(10));
         }

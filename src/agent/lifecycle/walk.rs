@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::generation::switch;
 use crate::agent::drain::{drain, members};
-use crate::agent::error::{Doing, Result};
+use crate::agent::error::Result;
 use crate::agent::load::{create, load_drain};
 use crate::agent::{TierChoice, choose_tier};
 use crate::dataplane::{self, MapRole, Options, Pairing, Policy, Readers};
 use crate::syscall::id::{self, Kind};
-use crate::syscall::{Errno, Link, LinkInfo, Map, ProgInfo, ProgType, Program, UpdateFlags};
+use crate::syscall::{Errno, Link, LinkInfo, Map, ProgInfo, ProgType, Program};
 
 /// How all our programs are named, and the one on the sockhash.
 const PREFIX: &str = "sidestep_";
@@ -134,11 +135,8 @@ impl Orphan {
         for map in info.map_ids.into_iter().filter(|_| info.name != ENTRY) {
             if let Ok(map) = Map::from_id(map)
                 && map.name() == MapRole::Config.name()
-                && let Some(mut value) = map.lookup(&[0; 4])?
-                && let Some(switch) = value.get_mut(..4)
             {
-                switch.fill(0);
-                map.update(&[0; 4], &value, UpdateFlags::empty()).doing("write the configuration")?;
+                switch(&map, false, false)?;
             }
         }
         Ok(())
