@@ -7,6 +7,7 @@ mod bounds;
 mod detach;
 #[path = "../kernel/feature.rs"]
 mod feature;
+mod fingerprints;
 mod hops;
 mod isolation;
 mod link;

@@ -9,7 +9,7 @@ use sidestep::verifier_sim::verify;
 use crate::scope::pairings;
 
 /// No policy, and one with some of everything.
-fn policies() -> [Policy; 2] {
+pub(crate) fn policies() -> [Policy; 2] {
     let ports = |text: &str| text.split(',').map(|range| range.parse().unwrap()).collect();
     let networks = |text: &str| text.split(',').map(|network| network.parse().unwrap()).collect();
     let some = Policy {

@@ -1,0 +1,121 @@
+//! The instructions of every variant of the programs, as fingerprints in `fixtures/dataplane/fingerprints.txt`.
+//!
+//! A change that only rewrites the code which emits the programs must leave the table as it is. A change that is meant to
+//! alter a program rewrites the table in the same commit: `UPDATE=1 cargo test --test dataplane fingerprints`.
+
+use byteorder::LittleEndian;
+use sidestep::asm::Program;
+use sidestep::dataplane::{
+    BufferLocks, Casts, EpollFields, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Policy, Readers, Tier,
+    build,
+};
+
+use crate::variants::policies;
+
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dataplane/fingerprints.txt");
+
+/// What a kernel may offer beyond the fields that every variant needs.
+const PARTS: [&str; 6] = ["casts", "locks", "epoll", "memory", "iterators", "told"];
+
+/// Offsets of a kernel that does not exist: every field at a place of its own, and the parts whose bit is set.
+fn offsets(parts: usize) -> KernelOffsets {
+    let mut next = 0;
+    let fields = KernelOffsets::resolve(|_| {
+        next += 8;
+        Ok::<_, std::convert::Infallible>(next)
+    });
+    let has = |name| PARTS.iter().position(|part| *part == name).is_some_and(|bit| parts & 1 << bit != 0);
+    KernelOffsets {
+        casts: has("casts").then_some(Casts {
+            rdonly_cast: 1001,
+            tcp_sock: 1002,
+            sk_psock: 1003,
+            sock_ops: 1004,
+            request: 1005,
+            words: 1006,
+        }),
+        options: OptionBits { sender: 1 << 20, receiver: 1 << 21 | 1 << 22 | 1 << 23 },
+        buffer_locks: has("locks").then_some(BufferLocks { byte: 508, shift: 1 }),
+        epoll: has("epoll").then_some(EpollFields {
+            queue: 600,
+            list: 608,
+            to_item: -16,
+            file: 616,
+            fd: 624,
+            events: 632,
+            data: 640,
+        }),
+        memory_limit: has("memory").then_some(MemoryLimit {
+            granted: 700,
+            group: 708,
+            counter: 716,
+            usage: 724,
+            most: 732,
+            parent: 740,
+        }),
+        iterators_have_storage: has("iterators"),
+        readers_can_be_told: has("told"),
+        ..fields.unwrap()
+    }
+}
+
+/// FNV-1a (draft-eastlake-fnv) of the program's bytes, and their number of instructions.
+fn fingerprint(program: Option<&Program>) -> String {
+    let Some(program) = program else { return "-".into() };
+    let bytes = program.insns().iter().flat_map(|insn| insn.encode::<LittleEndian>());
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{}:{hash:016x}", program.insns().len())
+}
+
+fn row(name: &str, options: Options) -> String {
+    let plane = build(options).unwrap();
+    let programs = [
+        ("sock_ops", Some(&plane.sock_ops)),
+        ("sk_msg", Some(&plane.sk_msg)),
+        ("dispatcher", Some(&plane.entry)),
+        ("drain", plane.drain.as_ref()),
+        ("opt_out", plane.opt_out.as_ref()),
+    ];
+    let columns: Vec<_> =
+        programs.iter().map(|(program, insns)| format!("{program}={}", fingerprint(*insns))).collect();
+    format!("{name}\t{}\n", columns.join(" "))
+}
+
+fn table() -> String {
+    let mut text = String::new();
+    for pairing in [Pairing::Sequence, Pairing::FourTuple] {
+        for (of_policy, policy) in ["all", "policy"].into_iter().zip(policies()) {
+            let sticky = Options { pairing, tier: Tier::Sticky, readers: Readers::Any, policy: policy.clone() };
+            text += &row(&format!("{} {of_policy} sticky", pairing.name()), sticky);
+            for readers in [Readers::NonBlocking, Readers::Any] {
+                for parts in 0..1 << PARTS.len() {
+                    let there = PARTS.iter().enumerate().filter(|(bit, _)| parts & 1 << bit != 0);
+                    let there: Vec<_> = there.map(|(_, part)| *part).collect();
+                    let name = format!("{} {of_policy} gated {} [{}]", pairing.name(), readers.name(), there.join(","));
+                    let tier = Tier::Gated(offsets(parts));
+                    text += &row(&name, Options { pairing, tier, readers, policy: policy.clone() });
+                }
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_variant_has_the_instructions_of_the_table() {
+    let now = table();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(TABLE, &now).unwrap();
+    }
+    let known = std::fs::read_to_string(TABLE).unwrap();
+    let changed: Vec<_> = now.lines().filter(|row| !known.lines().any(|old| old == *row)).collect();
+    assert!(
+        changed.is_empty() && now.lines().count() == known.lines().count(),
+        "{} of {} variants differ from {TABLE}, the first: {:?}; if that is meant, run `UPDATE=1 cargo test --test \
+         dataplane fingerprints` and commit the table with the change",
+        changed.len(),
+        now.lines().count(),
+        changed.first(),
+    );
+}
