@@ -114,7 +114,7 @@ impl Acceleration {
         let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
         self.sock_ops.clear();
         if let Some(Verdict::Legacy) = self.verdict.take() {
-            match prog_detach(sockets.as_fd(), self.loaded.entry.as_fd(), AttachType::SkMsgVerdict) {
+            match prog_detach(sockets.as_fd(), self.loaded.dispatcher.as_fd(), AttachType::SkMsgVerdict) {
                 // What somebody else has detached or replaced is gone already. Asking the map would not do: before 5.15
                 // it does not tell.
                 Err(error) if error.errno() == Some(Errno::ENOENT) => {}
@@ -144,7 +144,7 @@ pub(super) fn attach_cgroup(program: &Program, cgroup: &Cgroup) -> Result<Link> 
 /// Attaches the entry to the sockhash.
 pub(super) fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
     let map = loaded.map(MapRole::Sockets);
-    let program = loaded.entry.as_fd();
+    let program = loaded.dispatcher.as_fd();
     match Link::create(program, LinkTarget::Fd(map.as_fd()), AttachType::SkMsgVerdict) {
         Ok(link) => Ok(Verdict::Link(link)),
         // Before 6.10 there is no such link, which the kernel says in several ways; the older call is the answer.

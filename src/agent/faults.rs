@@ -58,7 +58,7 @@ pub(super) fn of_sock_ops(loaded: &Loaded, cgroup: &Cgroup, link: &Link) -> Resu
 
 /// Looks at the sockhash; `link` where it has one.
 pub(super) fn of_sk_msg(loaded: &Loaded, link: Option<&Link>) -> Result<Option<Fault>> {
-    let own = loaded.entry.info().doing("look at the sk_msg program")?.id;
+    let own = loaded.dispatcher.info().doing("look at the sk_msg program")?.id;
     // A link tells that it was detached, but not of what was attached since.
     let map = loaded.map(MapRole::Sockets);
     if let Ok(ids) = prog_query(map.as_fd(), AttachType::SkMsgVerdict) {

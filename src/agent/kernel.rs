@@ -91,7 +91,7 @@ fn kernel_types() -> Result<KernelTypes> {
             // net/core/bpf_sk_storage.c: came with the permission, and says for which programs it holds.
             iterators_have_storage: btf.func_by_name("bpf_sk_storage_tracing_allowed").is_some(),
             // net/core/sock.c: since programs share it with system calls, they can read and set all that those can.
-            readers_can_be_told: btf.func_by_name("sk_getsockopt").is_some(),
+            readers_can_be_woken: btf.func_by_name("sk_getsockopt").is_some(),
             ..offsets(&btf)?
         },
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),

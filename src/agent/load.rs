@@ -18,7 +18,7 @@ pub struct Loaded {
     /// The sk_msg program.
     pub sk_msg: Program,
     /// What is attached to the sockhash: tail-calls the sk_msg program.
-    pub entry: Program,
+    pub dispatcher: Program,
     /// The drain iterator; none in the sticky tier.
     pub drain: Option<Program>,
     /// The program for cgroups that opt out; only when the policy asks for it.
@@ -43,15 +43,15 @@ impl Loaded {
         let map = |map: MapRef| maps.get(map.0 as usize);
         let sock_ops = load("sidestep_ops", ProgType::SockOps, &plane.sock_ops, map)?;
         let sk_msg = load("sidestep_msg", ProgType::SkMsg, &plane.sk_msg, map)?;
-        let entry = load("sidestep_entry", ProgType::SkMsg, &plane.entry, map)?;
+        let dispatcher = load("sidestep_disp", ProgType::SkMsg, &plane.dispatcher, map)?;
         let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
         let opt_out = plane.opt_out.as_ref().map(|program| load("sidestep_out", ProgType::SockOps, program, map));
-        Ok(Self { sock_ops, sk_msg, entry, drain, opt_out: opt_out.transpose()?, maps })
+        Ok(Self { sock_ops, sk_msg, dispatcher, drain, opt_out: opt_out.transpose()?, maps })
     }
 
-    /// Lets the entry call this sk_msg program, from the next message on.
+    /// Lets the dispatcher call this sk_msg program, from the next message on.
     pub(super) fn decide(&self) -> Result<()> {
-        set_verdict(self.map(MapRole::Verdict), &self.sk_msg)
+        set_verdict(self.map(MapRole::Programs), &self.sk_msg)
     }
 
     /// The map that plays `role`.
@@ -88,7 +88,7 @@ fn load<'a>(
     Ok(Program::load(&spec)?)
 }
 
-/// Puts a sk_msg program where the entry finds it.
+/// Puts a sk_msg program where the dispatcher finds it.
 pub(super) fn set_verdict(verdict: &Map, sk_msg: &Program) -> Result<()> {
     verdict
         .update(&0_u32.to_ne_bytes(), &sk_msg.as_fd().as_raw_fd().to_ne_bytes(), UpdateFlags::empty())

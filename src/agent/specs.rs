@@ -24,7 +24,7 @@ pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> 
     let always = [
         ("sock_ops", ProgType::SOCK_OPS, &plane.sock_ops),
         ("sk_msg", ProgType::SK_MSG, &plane.sk_msg),
-        ("entry", ProgType::SK_MSG, &plane.entry),
+        ("dispatcher", ProgType::SK_MSG, &plane.dispatcher),
     ];
     let opt_out = plane.opt_out.as_ref().map(|program| ("opt_out", ProgType::SOCK_OPS, program));
     always.into_iter().chain(opt_out).map(|(name, prog_type, program)| spec(name, prog_type, program)).collect()

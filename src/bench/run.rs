@@ -274,7 +274,7 @@ impl Bench<'_> {
             if let Some(plane) = self.scopes.plane(variant) {
                 // The kernel books what is tail-called under its caller.
                 // The kernel books the run of a program that is tail-called on the one that calls.
-                for program in [&plane.loaded().sock_ops, &plane.loaded().entry, &plane.loaded().sk_msg] {
+                for program in [&plane.loaded().sock_ops, &plane.loaded().dispatcher, &plane.loaded().sk_msg] {
                     facts.programs.push(ProgramFacts::of(&program.info()?));
                 }
             }

@@ -43,9 +43,9 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
         }
     }
     for name in &names {
-        if !["sock_ops", "opt_out", "entry", "sk_msg", "drain"].contains(&name.as_str()) {
+        if !["sock_ops", "opt_out", "dispatcher", "sk_msg", "drain"].contains(&name.as_str()) {
             return Err(Error::Usage(format!(
-                "there is no program {name:?}; there are sock_ops, opt_out, entry, sk_msg and drain"
+                "there is no program {name:?}; there are sock_ops, opt_out, dispatcher, sk_msg and drain"
             )));
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
     let programs = [
         ("sock_ops", Some(&plane.sock_ops)),
         ("opt_out", plane.opt_out.as_ref()),
-        ("entry", Some(&plane.entry)),
+        ("dispatcher", Some(&plane.dispatcher)),
         ("sk_msg", Some(&plane.sk_msg)),
         ("drain", plane.drain.as_ref()),
     ];

@@ -47,7 +47,7 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
     let runs = report["planes"][0]["programs"].as_array().unwrap();
     // The sk_msg program's runs are booked on the entry, which tail-calls it.
     let measured = |name: &str| runs.iter().find(|program| program["name"] == name).unwrap()["run_ns"].as_f64();
-    assert!(measured("sidestep_ops").unwrap() > 0.0 && measured("sidestep_entry").unwrap() > 0.0);
+    assert!(measured("sidestep_ops").unwrap() > 0.0 && measured("sidestep_disp").unwrap() > 0.0);
     assert_eq!((runs.len(), measured("sidestep_msg")), (3, None));
 
     for file in ["report.txt", "report.json", "goals.json", "stream-loopback-same-core.svg"] {

@@ -90,6 +90,6 @@ fn a_pair_with_a_blocking_end_leaves_the_map() {
     }
     let counters = acceleration.snapshot().unwrap();
     assert_eq!(acceleration.members().unwrap(), 0, "{}", describe(&counters));
-    assert_eq!(counters.get(Counter::Left), 1, "{}", describe(&counters));
+    assert_eq!(counters.get(Counter::Unenrolled), 1, "{}", describe(&counters));
     assert_eq!(counters.get(Counter::RedirectedMessages), 0, "{}", describe(&counters));
 }

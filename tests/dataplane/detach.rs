@@ -14,7 +14,7 @@ use crate::scope::{Scope, pairings};
 /// The kernel's numbers for the programs and maps of an acceleration.
 fn objects(acceleration: &Acceleration) -> (Vec<u32>, Vec<u32>) {
     let loaded = acceleration.loaded();
-    let programs = [Some(&loaded.sock_ops), Some(&loaded.entry), Some(&loaded.sk_msg), loaded.drain.as_ref()];
+    let programs = [Some(&loaded.sock_ops), Some(&loaded.dispatcher), Some(&loaded.sk_msg), loaded.drain.as_ref()];
     let programs = programs.into_iter().flatten().map(|program| program.info().unwrap().id).collect();
     (programs, MapRole::ALL.iter().map(|role| loaded.map(*role).info().unwrap().id).collect())
 }

@@ -6,8 +6,7 @@
 use byteorder::LittleEndian;
 use sidestep::asm::Program;
 use sidestep::dataplane::{
-    BufferLocks, Casts, EpollFields, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Policy, Readers, Tier,
-    build,
+    BufferLocks, Casts, EpollFields, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Readers, Tier, build,
 };
 
 use crate::variants::policies;
@@ -54,7 +53,7 @@ fn offsets(parts: usize) -> KernelOffsets {
             parent: 740,
         }),
         iterators_have_storage: has("iterators"),
-        readers_can_be_told: has("told"),
+        readers_can_be_woken: has("told"),
         ..fields.unwrap()
     }
 }
@@ -73,7 +72,7 @@ fn row(name: &str, options: Options) -> String {
     let programs = [
         ("sock_ops", Some(&plane.sock_ops)),
         ("sk_msg", Some(&plane.sk_msg)),
-        ("dispatcher", Some(&plane.entry)),
+        ("dispatcher", Some(&plane.dispatcher)),
         ("drain", plane.drain.as_ref()),
         ("opt_out", plane.opt_out.as_ref()),
     ];

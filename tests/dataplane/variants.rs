@@ -28,7 +28,7 @@ fn variants(pairings: &[Pairing]) -> Vec<DataPlane> {
     let (Tier::Gated(offsets), _) = choose_tier(TierChoice::Gated).unwrap() else { panic!("asked for the gated tier") };
     // As on kernels without bpf_rdonly_cast, and without readers that can be told; the same again where this one is such.
     let probing = KernelOffsets { casts: None, ..offsets };
-    let silent = KernelOffsets { readers_can_be_told: false, ..probing };
+    let silent = KernelOffsets { readers_can_be_woken: false, ..probing };
     let options = [offsets, probing, silent].map(Options::all).concat().into_iter();
     let options = options.filter(|options| pairings.contains(&options.pairing));
     let options = options.flat_map(|options| policies().map(|policy| Options { policy, ..options.clone() }));

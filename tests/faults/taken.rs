@@ -109,7 +109,7 @@ fn a_link_detached_by_somebody_else_is_reported_and_loses_nothing() {
         exchange(&old);
         assert_eq!(acceleration.faults().unwrap(), []);
         let loaded = acceleration.loaded();
-        let program = if sock_ops { &loaded.sock_ops } else { &loaded.entry };
+        let program = if sock_ops { &loaded.sock_ops } else { &loaded.dispatcher };
         let links = links_of(program);
         for link in &links {
             link.detach().unwrap();
@@ -132,7 +132,7 @@ fn a_verdict_replaced_by_somebody_else_is_reported_and_loses_nothing() {
     let old = pairs(&listener, 4);
     exchange(&old);
     let loaded = acceleration.loaded();
-    for link in links_of(&loaded.entry) {
+    for link in links_of(&loaded.dispatcher) {
         link.detach().unwrap();
     }
     let other = idle(ProgType::SkMsg);

@@ -115,7 +115,7 @@ impl Ground {
                 assert!(generation.live && generation.enabled && status.link.is_some(), "{status:?}");
                 let mut programs = names(&generation.programs);
                 programs.retain(|name| name != "opt_out");
-                assert_eq!(programs, ["drain", "entry", "sk_msg", "sock_ops"]);
+                assert_eq!(programs, ["dispatcher", "drain", "sk_msg", "sock_ops"]);
                 assert_eq!(generation.maps.len(), 7, "six maps and the record: {status:?}");
                 return objects(&status);
             }

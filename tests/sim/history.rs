@@ -70,7 +70,7 @@ pub(crate) fn gated(pairing: Pairing, means: Means) -> DataPlane {
         casts: (means == Means::Loads).then(|| Casts::resolve(btf_id).unwrap()),
         options: OPTIONS,
         iterators_have_storage: true,
-        readers_can_be_told: means != Means::Calls,
+        readers_can_be_woken: means != Means::Calls,
         ..simulated_offsets().unwrap()
     };
     let tier = Tier::Gated(offsets);
@@ -315,7 +315,7 @@ impl Simulation {
             sent: BTreeMap::new(),
             bursts: BTreeMap::new(),
             looks_each_time: matches!(plane.options.tier, Tier::Gated(KernelOffsets { casts: Some(_), .. })),
-            tells: matches!(plane.options.tier, Tier::Gated(KernelOffsets { readers_can_be_told: true, .. })),
+            tells: matches!(plane.options.tier, Tier::Gated(KernelOffsets { readers_can_be_woken: true, .. })),
             known: BTreeSet::new(),
             foreign: BTreeSet::new(),
             unclaimed: BTreeSet::new(),

@@ -118,7 +118,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ("refused", "a.jump(Cond::Ne, R0, 0, refused);", "redirection to a socket that is in no sockhash finds nobody"),
     (
         "pass_unpaired",
-        "a.jump(Cond::Ne, R1, storage::WAITING, unpaired);",
+        "a.jump(Cond::Ne, R1, socket::WAITING, unpaired);",
         "a socket that does not wait has no record to adopt",
     ),
     ("pass_unpaired#1", "pairing::adopt(", "another's record does not verify: its check is bound to another cookie"),
@@ -143,12 +143,12 @@ const EQUIVALENT: &[Equivalent] = &[
     ("plain#5", "pairing.confirm(", "the record was found by that port"),
     (
         "paired",
-        "a.jump(Cond::Eq, R1, storage::PAIRED, paired);",
+        "a.jump(Cond::Eq, R1, socket::PAIRED, paired);",
         "who has no peer has no address of its storage and its socket, and no member's key",
     ),
     (
         "look_for_reader",
-        "a.jump(Cond::Set, R1, storage::QUIET, look);",
+        "a.jump(Cond::Set, R1, socket::QUIET, look);",
         "LAST_SEQ is then 0, which a sequence number is only by chance",
     ),
     (
@@ -164,12 +164,12 @@ const EQUIVALENT: &[Equivalent] = &[
     ),
     (
         "watchers",
-        "linger::require_none(a, watchers);",
+        "deferral::require_none(a, watchers);",
         "without epoll's fields, as here, both ways lead to the same place",
     ),
     (
         "pass_off",
-        "a.jump(Cond::Ne, R1, storage::PAIRED, off);",
+        "a.jump(Cond::Ne, R1, socket::PAIRED, off);",
         "who has no peer has no address of its storage and its socket, and no member's key",
     ),
     // Only what happens while a program runs, or a second thread on one socket, could tell; histories have neither.
@@ -188,7 +188,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ("loads/quiet", "a.jump32(Cond::Eq, R1, R9, quiet);", "for both reasons above"),
     (
         "leave",
-        "a.jump(Cond::Set, R9, storage::LEAVING, go);",
+        "a.jump(Cond::Set, R9, socket::UNENROLLING, go);",
         "a program that runs meanwhile would redirect; here none does",
     ),
     ("sequence/out#1", "require_enabled(a, out);", "the switch goes off between SYN and answer, one step here"),
@@ -198,7 +198,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ("calls/out", "a.jump(Cond::Eq, R1, 0, stay);", "without the callbacks of packets it hardly happens"),
     // Who looks once too often, or leaves a little sooner or later, harms nobody.
     ("settling", "a.jump(Cond::Eq, R1, 0, done);", "a pair that does not leave may know it as well"),
-    ("known", "a.jump(Cond::Ne, R1, storage::WAITING, known);", "who has a peer has no record, and only stays longer"),
+    ("known", "a.jump(Cond::Ne, R1, socket::WAITING, known);", "who has a peer has no record, and only stays longer"),
     (
         "out",
         "a.jump(Cond::Eq, R1, 0, out);",
@@ -211,13 +211,13 @@ const EQUIVALENT: &[Equivalent] = &[
     ("all_read", "a.jump32(Cond::Eq, R1, R8, none);", "a socket that is armed for nothing"),
     // Keepalive's settings: the tests of faults compare them.
     ("not_armed", "a.jump(Cond::Eq, R1, 0, unarmed);", "keepalive's settings"),
-    ("kept_alive", "a.jump(Cond::Set, R8, storage::KEPT_ALIVE, kept);", "keepalive's settings"),
+    ("kept_alive", "a.jump(Cond::Set, R8, socket::KEPT_ALIVE, kept);", "keepalive's settings"),
     ("no_keepalive_yet", "a.jump(Cond::Eq, R1, 0, off);", "keepalive's settings"),
-    ("armed_already", "a.jump(Cond::Set, R8, storage::ARMED, armed);", "keepalive's settings"),
+    ("armed_already", "a.jump(Cond::Set, R8, socket::ARMED, armed);", "keepalive's settings"),
     // What does not happen in these histories.
     (
         "sequence/out",
-        "a.jump(Cond::Ne, R1, storage::PAIRED, out);",
+        "a.jump(Cond::Ne, R1, socket::PAIRED, out);",
         "who is plain has no psock; only one whose record was damaged could lose somebody else's callbacks",
     ),
     (

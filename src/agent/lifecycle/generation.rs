@@ -16,7 +16,7 @@ use crate::syscall::{AttachType, Errno, Map, Program, UpdateFlags, bpffs};
 
 pub(super) const SOCK_OPS: &str = "sock_ops";
 pub(super) const SK_MSG: &str = "sk_msg";
-pub(super) const ENTRY: &str = "entry";
+pub(super) const DISPATCHER: &str = "dispatcher";
 pub(super) const DRAIN: &str = "drain";
 /// The program of cgroups that opt out, and the beginning of the names of its links to them.
 pub(super) const OPT_OUT: &str = "opt_out";
@@ -81,7 +81,8 @@ fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>)
         loaded.map(role).pin(&dir.join(role.name()))?;
     }
     steps("maps pinned");
-    let programs = [(SOCK_OPS, Some(&loaded.sock_ops)), (SK_MSG, Some(&loaded.sk_msg)), (ENTRY, Some(&loaded.entry))];
+    let programs =
+        [(SOCK_OPS, Some(&loaded.sock_ops)), (SK_MSG, Some(&loaded.sk_msg)), (DISPATCHER, Some(&loaded.dispatcher))];
     for (name, program) in
         programs.into_iter().chain([(DRAIN, loaded.drain.as_ref()), (OPT_OUT, loaded.opt_out.as_ref())])
     {
@@ -161,7 +162,8 @@ impl Generation {
             Some(program) => program.info()?.id == linked,
             None => false,
         };
-        if !forward && let (Some(verdict), Some(sk_msg)) = (self.map(MapRole::Verdict.name())?, self.program(SK_MSG)?) {
+        if !forward && let (Some(verdict), Some(sk_msg)) = (self.map(MapRole::Programs.name())?, self.program(SK_MSG)?)
+        {
             set_verdict(&verdict, &sk_msg)?;
             steps("old verdict back");
         }
@@ -216,7 +218,7 @@ impl Generation {
 
     /// The entry is on its sockhash, as far as the kernel tells (5.15).
     pub(super) fn entry_attached(&self) -> Result<Option<bool>> {
-        let (Some(sockets), Some(entry)) = (self.map(MapRole::Sockets.name())?, self.program(ENTRY)?) else {
+        let (Some(sockets), Some(entry)) = (self.map(MapRole::Sockets.name())?, self.program(DISPATCHER)?) else {
             return Ok(Some(false));
         };
         let id = entry.info()?.id;

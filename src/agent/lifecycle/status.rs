@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::generation::{DRAIN, ENTRY, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, present};
+use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, present};
 use super::walk::Walk;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
@@ -265,11 +265,11 @@ impl Generation {
                         map.lookup(&[0; 4])?.is_some_and(|value| value.iter().take(4).any(|byte| *byte != 0));
                 }
                 _ if name == MapRole::Counters.name() => status.counters = counters(&map)?,
-                _ if name == MapRole::Verdict.name() => verdict = program_in(&map)?,
+                _ if name == MapRole::Programs.name() => verdict = program_in(&map)?,
                 _ => {}
             }
         }
-        for name in [SOCK_OPS, SK_MSG, ENTRY, DRAIN, OPT_OUT] {
+        for name in [SOCK_OPS, SK_MSG, DISPATCHER, DRAIN, OPT_OUT] {
             match self.program(name)? {
                 Some(program) => status.programs.push(Object { name: name.into(), id: program.info()?.id }),
                 // The sticky tier cannot drain, and not every policy lets cgroups opt out.

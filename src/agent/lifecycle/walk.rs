@@ -13,7 +13,7 @@ use crate::syscall::{Errno, Link, LinkInfo, Map, ProgInfo, ProgType, Program};
 
 /// How all our programs are named, and the one on the sockhash.
 const PREFIX: &str = "sidestep_";
-const ENTRY: &str = "sidestep_entry";
+const DISPATCHER: &str = "sidestep_disp";
 
 /// The programs of that name, and the links that hold one of them.
 ///
@@ -50,7 +50,7 @@ impl Walk {
     /// The sockhashes: of a program's maps the kernel tells in the order in which it names them first, and the entry
     /// begins with the sockhash.
     pub(super) fn sockhashes(&self) -> impl Iterator<Item = u32> {
-        let entries = self.programs.iter().filter(|program| program.name == ENTRY);
+        let entries = self.programs.iter().filter(|program| program.name == DISPATCHER);
         entries.filter_map(|program| program.map_ids.first().copied())
     }
 
@@ -132,7 +132,7 @@ impl Orphan {
         let Ok(program) = Program::from_id(program) else { return Ok(()) };
         let info = program.info()?;
         // Of the entry's maps one is that array.
-        for map in info.map_ids.into_iter().filter(|_| info.name != ENTRY) {
+        for map in info.map_ids.into_iter().filter(|_| info.name != DISPATCHER) {
             if let Ok(map) = Map::from_id(map)
                 && map.name() == MapRole::Config.name()
             {

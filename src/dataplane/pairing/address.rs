@@ -6,27 +6,27 @@
 //! 40  local port u32           44  remote port u32             host byte order
 //! ```
 
-use super::super::ctx::{AF_INET6, sock_ops};
-use super::super::{helper, storage};
-use super::Pairing;
 use crate::asm::Reg::{self, R0, R1, R6, R7};
 use crate::asm::{Asm, Cond, Size};
+use crate::dataplane::kernel::ctx::{AF_INET6, sock_ops};
+use crate::dataplane::kernel::helper;
+use crate::dataplane::options::Pairing;
+use crate::dataplane::state::socket;
 
-pub(super) const KEY_SIZE: i16 = 48;
-pub(super) const LOCAL: i16 = 8;
-pub(super) const REMOTE: i16 = 24;
-pub(super) const PORTS: i16 = 40;
+pub(in crate::dataplane) const LOCAL: i16 = 8;
+pub(in crate::dataplane) const REMOTE: i16 = 24;
+pub(in crate::dataplane) const PORTS: i16 = 40;
 
 /// Which end of the connection an address belongs to.
 #[derive(Clone, Copy)]
-pub(in super::super) enum End {
+pub(in crate::dataplane) enum End {
     Local,
     Remote,
 }
 
 /// Writes the 16 address bytes of `end` to `base + offset`. Keeps R6 to R9.
 #[track_caller]
-pub(in super::super) fn store_address(a: &mut Asm, end: End, base: Reg, offset: i16) {
+pub(in crate::dataplane) fn store_address(a: &mut Asm, end: End, base: Reg, offset: i16) {
     let (ip4, ip6) = match end {
         End::Local => (sock_ops::LOCAL_IP4, sock_ops::LOCAL_IP6),
         End::Remote => (sock_ops::REMOTE_IP4, sock_ops::REMOTE_IP6),
@@ -52,7 +52,7 @@ pub(in super::super) fn store_address(a: &mut Asm, end: End, base: Reg, offset: 
 
 /// `dst` = the port of `end` in host byte order.
 #[track_caller]
-pub(in super::super) fn load_port(a: &mut Asm, dst: Reg, end: End) {
+pub(in crate::dataplane) fn load_port(a: &mut Asm, dst: Reg, end: End) {
     match end {
         End::Local => a.load(Size::W, dst, R6, sock_ops::LOCAL_PORT),
         End::Remote => {
@@ -64,7 +64,7 @@ pub(in super::super) fn load_port(a: &mut Asm, dst: Reg, end: End) {
 
 /// R0 = the cookie of the socket's network namespace.
 #[track_caller]
-pub(super) fn netns_cookie(a: &mut Asm) {
+pub(in crate::dataplane) fn netns_cookie(a: &mut Asm) {
     a.mov(R1, R6);
     a.call(helper::GET_NETNS_COOKIE);
 }
@@ -72,8 +72,8 @@ pub(super) fn netns_cookie(a: &mut Asm) {
 /// Writes the socket's own key into its storage (R7). Two sockets of one host never share it while both live: a
 /// namespace has a 4-tuple once.
 #[track_caller]
-pub(super) fn own_key(a: &mut Asm) {
-    let key = storage::own_key(Pairing::FourTuple);
+pub(in crate::dataplane) fn own_key(a: &mut Asm) {
+    let key = socket::own_key(Pairing::FourTuple);
     netns_cookie(a);
     a.store(Size::DW, R7, key, R0);
     store_address(a, End::Local, R7, key + LOCAL);

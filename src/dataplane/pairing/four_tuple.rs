@@ -9,21 +9,20 @@
 //! services at once. So the claim is confirmed by the handshake's sequence numbers or, where these are rewritten
 //! (SYNPROXY), by exact mirror addresses within one namespace.
 
-use super::super::ctx::sock_ops;
-use super::super::policy::Side;
-use super::super::storage;
-use super::address::{self, End};
-use super::{Pairing, record};
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R9};
 use crate::asm::{Asm, Cond, Reg, Size};
+use crate::dataplane::kernel::ctx::sock_ops;
+use crate::dataplane::options::{Pairing, Side};
+use crate::dataplane::pairing::address;
+use crate::dataplane::pairing::address::End;
+use crate::dataplane::state::{record, socket};
 
-pub(super) const RENDEZVOUS_KEY_SIZE: i16 = 32;
 const ADDRESS: i16 = 8;
 const PORT: i16 = 24;
 
 /// The client's address, as `side` sees it: its own local one, or the remote one of its peer.
 #[track_caller]
-pub(super) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
+pub(in crate::dataplane) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
     match side {
         Side::Active => client_key(a, End::Local, base, offset),
         Side::Passive => client_key(a, End::Remote, base, offset),
@@ -61,9 +60,9 @@ fn client_key(a: &mut Asm, end: End, base: Reg, offset: i16) {
 
 /// Passive end: R9 is the record, R7 our storage with our own key in it.
 #[track_caller]
-pub(super) fn confirm(a: &mut Asm, no: crate::asm::Label) {
+pub(in crate::dataplane) fn confirm(a: &mut Asm, no: crate::asm::Label) {
     let (by_address, confirmed) = (a.label("by_address"), a.label("confirmed"));
-    let own = storage::own_key(Pairing::FourTuple);
+    let own = socket::own_key(Pairing::FourTuple);
     a.comment("the handshake's numbers, mirrored");
     a.load(Size::W, R1, R9, record::NUMBERS);
     a.load(Size::W, R2, R6, sock_ops::RCV_NXT);

@@ -4,16 +4,15 @@
 //! the two initial sequence numbers. SYN cookies keep this; TCP Fast Open data, SYNPROXY and anything else that
 //! rewrites sequence numbers breaks it, and such a connection simply finds no partner.
 
-use super::super::KernelOffsets;
-use super::super::ctx::sock_ops;
-use super::super::kernel::Object;
-use super::super::policy::Side;
 use crate::asm::Reg::{R1, R6, R9};
 use crate::asm::{Asm, FP, Label, Reg, Size};
+use crate::dataplane::kernel::ctx::sock_ops;
+use crate::dataplane::kernel::{KernelOffsets, Object};
+use crate::dataplane::options::Side;
 
 /// The client's snd_nxt and rcv_nxt, as `side` sees them.
 #[track_caller]
-pub(super) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
+pub(in crate::dataplane) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
     let (sent, received) = match side {
         Side::Active => (sock_ops::SND_NXT, sock_ops::RCV_NXT),
         Side::Passive => (sock_ops::RCV_NXT, sock_ops::SND_NXT),
@@ -26,7 +25,7 @@ pub(super) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
 
 /// The same numbers from the server's request, for which the context says nothing but addresses. Uses R9.
 #[track_caller]
-pub(in super::super) fn request_key(a: &mut Asm, offsets: &KernelOffsets, slot: i16, out: Label) {
+pub(in crate::dataplane) fn request_key(a: &mut Asm, offsets: &KernelOffsets, slot: i16, out: Label) {
     offsets.behind(a, R9, R6, Object::SockOps, out);
     offsets.read(a, R9, Size::DW, R9, offsets.ops_sk, out);
     offsets.open(a, R9, Object::Request);

@@ -8,72 +8,18 @@ mod network;
 mod opt_out;
 mod port;
 
-pub use network::Network;
-pub use port::PortRange;
-
-use super::counters::Counter;
-use super::emit::{count, known_storage, map_delete};
-use super::maps::MapRole;
-use super::pairing::address::End;
-use super::{Options, callbacks, storage};
 use crate::asm::Reg::{R1, R7};
 use crate::asm::{Asm, Cond, Label, Size};
-
-pub(super) use opt_out::build as opt_out_program;
-
-/// Most entries of each list: the programs grow with their lists, and a jump reaches 32,767 instructions.
-pub const MAX_RULES: usize = 256;
-
-/// Which connections may be accelerated. The default is all of them, both ways.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Ports of servers: the one a client connects to, and the one the server's own end has. Behind REDIRECT or DNAT
-    /// the two differ, and each end decides by its own. Empty: all.
-    pub ports: Vec<PortRange>,
-    /// Ports of servers to leave alone; wins over [`Policy::ports`].
-    pub excluded_ports: Vec<PortRange>,
-    /// Networks of which one must hold an end's own address or its peer's, as that end sees them. Empty: all.
-    pub networks: Vec<Network>,
-    /// Networks to leave alone, by either address; wins over [`Policy::networks`].
-    pub excluded_networks: Vec<Network>,
-    /// Which way messages are redirected.
-    pub direction: Direction,
-    /// Whether cgroups inside the accelerated one can opt out, by [`super::DataPlane::opt_out`].
-    pub opt_out: bool,
-}
-
-/// Which way messages are redirected; the other way they take the stack, although both ends are in the sockhash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Direction {
-    /// Both ways.
-    #[default]
-    Both,
-    /// Only from the server to the client, the end that has called connect(2).
-    ToActive,
-    /// Only from the client to the server.
-    ToPassive,
-}
-
-/// One end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// It has called connect(2).
-    Active,
-    /// accept(2) returns it.
-    Passive,
-}
-
-impl Direction {
-    /// Whether the messages of `sender` take the stack.
-    pub(super) fn keeps(self, sender: Side) -> bool {
-        matches!((self, sender), (Self::ToActive, Side::Active) | (Self::ToPassive, Side::Passive))
-    }
-}
+use crate::dataplane::emit::{count, known_storage, map_delete};
+use crate::dataplane::membership::callbacks;
+use crate::dataplane::options::{Options, Side};
+use crate::dataplane::pairing::address::End;
+use crate::dataplane::state::{Counter, MapRole, socket};
 
 /// Goes on when the policy admits the socket of the context (R6), else to `out`. Uses R7 and R8, and the stack's bytes
 /// from `slot` to `slot + 32`.
 #[track_caller]
-pub(super) fn admit(a: &mut Asm, options: &Options, side: Side, slot: i16, out: Label) {
+pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, slot: i16, out: Label) {
     let policy = &options.policy;
     let ports = port::boundaries(&policy.ports, &policy.excluded_ports);
     let by_network = !policy.networks.is_empty() || !policy.excluded_networks.is_empty();
@@ -105,11 +51,11 @@ pub(super) fn admit(a: &mut Asm, options: &Options, side: Side, slot: i16, out: 
 /// Takes a socket out of the sockhash that was in it with another connection, and goes to `out`: a socket that has been
 /// disconnected by connect(AF_UNSPEC) keeps its storage, its place, and its peer of before.
 #[track_caller]
-pub(super) fn forget_last_connection(a: &mut Asm, options: &Options, out: Label) {
+pub(in crate::dataplane) fn forget_last_connection(a: &mut Asm, options: &Options, out: Label) {
     known_storage(a, out);
-    a.jump(Cond::Gt, R1, storage::PAIRED, out);
-    map_delete(a, MapRole::Sockets, R7, storage::own_key(options.pairing));
-    a.store(Size::W, R7, storage::STATE, storage::PLAIN);
+    a.jump(Cond::Gt, R1, socket::PAIRED, out);
+    map_delete(a, MapRole::Sockets, R7, socket::own_key(options.pairing));
+    a.store(Size::W, R7, socket::STATE, socket::PLAIN);
     callbacks::drop(a, options);
     a.goto(out);
 }

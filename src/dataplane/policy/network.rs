@@ -1,62 +1,14 @@
-//! Networks, IPv4 and IPv6. IPv4 stands as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), so that a mapped socket is
-//! held by the IPv4 network of its address.
+//! The addresses of a socket against the networks of the policy.
 
-use std::net::IpAddr;
-use std::str::FromStr;
-
-use super::super::pairing::address::{End, store_address};
 use crate::asm::Reg::R1;
 use crate::asm::{Asm, Cond, FP, Label, Size};
-
-/// Bits of an IPv4-mapped address before the IPv4 address: the network ::ffff:0:0/96.
-const MAPPED: u8 = 96;
-
-/// A network in CIDR notation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: u128,
-    prefix: u8,
-}
-
-impl Network {
-    /// The network of the first `prefix` bits of `address`; `None` when the address has fewer bits.
-    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
-        let (address, prefix, bits) = match address {
-            IpAddr::V4(v4) => (v4.to_ipv6_mapped(), prefix.checked_add(MAPPED)?, prefix),
-            IpAddr::V6(v6) => (v6, prefix, prefix),
-        };
-        let network = Self { address: address.to_bits(), prefix };
-        (prefix <= 128 && bits <= 128).then(|| Self { address: network.address & network.mask(), ..network })
-    }
-
-    fn mask(self) -> u128 {
-        // A shift by all 128 bits leaves nothing.
-        !u128::MAX.checked_shr(self.prefix.into()).unwrap_or(0)
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    /// `10.0.0.0/8`, `fd00::/8`, or an address alone.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, prefix.parse().ok()),
-            None => (text, Some(if text.contains(':') { 128 } else { 32 })),
-        };
-        address
-            .parse()
-            .ok()
-            .zip(prefix)
-            .and_then(|(address, prefix)| Self::new(address, prefix))
-            .ok_or_else(|| format!("{text:?} is not a network; write 10.0.0.0/8, fd00::/8 or one address"))
-    }
-}
+use crate::dataplane::options::Network;
+use crate::dataplane::pairing::address::{End, store_address};
 
 /// Goes on when neither address of the socket lies in one of `excluded` and, unless `included` is empty, one lies in one
 /// of these; else to `no`. The addresses stand at `slot` meanwhile, 16 bytes each.
 #[track_caller]
-pub(super) fn require(a: &mut Asm, included: &[Network], excluded: &[Network], slot: i16, no: Label) {
+pub(in crate::dataplane) fn require(a: &mut Asm, included: &[Network], excluded: &[Network], slot: i16, no: Label) {
     let addresses = [(End::Local, slot), (End::Remote, slot + 16)];
     for (end, slot) in addresses {
         store_address(a, end, FP, slot);
@@ -96,23 +48,4 @@ fn jump_if_inside(a: &mut Asm, network: Network, slot: i16, inside: Label) {
     }
     a.goto(inside);
     a.bind(outside);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_are_read_or_refused() {
-        let network = |text: &str| text.parse::<Network>();
-        assert_eq!(network("10.1.2.3/8"), network("10.0.0.0/8"));
-        assert_eq!(network("10.1.2.3"), network("::ffff:10.1.2.3/128"));
-        assert_eq!(network("0.0.0.0/0"), network("::ffff:0:0/96"));
-        assert_eq!(network("fd12::/0"), network("::/0"));
-        assert_eq!(network("::1").unwrap().prefix, 128);
-        for text in ["", "/8", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/255", "host"]
-        {
-            assert!(network(text).is_err(), "{text}");
-        }
-    }
 }

@@ -1,36 +1,13 @@
 //! Server ports: lists of ranges become one sorted list of boundaries, and that a tree of comparisons.
 
-use std::str::FromStr;
-
-use super::super::pairing::address::{End, load_port};
 use crate::asm::Reg::R1;
 use crate::asm::{Asm, Cond, Label};
-
-/// Ports from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRange {
-    /// The lowest.
-    pub first: u16,
-    /// The highest.
-    pub last: u16,
-}
-
-impl FromStr for PortRange {
-    type Err = String;
-
-    /// `80` or `8000-8100`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last)) if first <= last => Ok(Self { first, last }),
-            _ => Err(format!("{text:?} is not a port or a range of ports; write 80 or 8000-8100")),
-        }
-    }
-}
+use crate::dataplane::options::PortRange;
+use crate::dataplane::pairing::address::{End, load_port};
 
 /// The ports at which belonging to the set begins or ends, in turn and rising: what is in `included` (all, when it is
 /// empty) and not in `excluded`. `None` when every port belongs.
-pub(super) fn boundaries(included: &[PortRange], excluded: &[PortRange]) -> Option<Vec<u16>> {
+pub(in crate::dataplane) fn boundaries(included: &[PortRange], excluded: &[PortRange]) -> Option<Vec<u16>> {
     let mut belongs = vec![included.is_empty(); 1 << 16];
     for (ranges, value) in [(included, true), (excluded, false)] {
         for range in ranges {
@@ -52,7 +29,7 @@ pub(super) fn boundaries(included: &[PortRange], excluded: &[PortRange]) -> Opti
 
 /// Goes on when the port of `end` is inside `boundaries`, else to `no`.
 #[track_caller]
-pub(super) fn require(a: &mut Asm, boundaries: &[u16], end: End, no: Label) {
+pub(in crate::dataplane) fn require(a: &mut Asm, boundaries: &[u16], end: End, no: Label) {
     let yes = a.label("port_admitted");
     load_port(a, R1, end);
     halve(a, boundaries, false, yes, no);
@@ -92,13 +69,5 @@ mod tests {
         assert_eq!(of("8000-8100,80,8050-8200", "8100-8150"), Some(vec![80, 81, 8000, 8100, 8151, 8201]));
         assert_eq!(of("65535", ""), Some(vec![65535]));
         assert_eq!(of("", "0-65535"), Some(vec![]));
-    }
-
-    #[test]
-    fn ranges_are_read_or_refused() {
-        assert_eq!("8000-8100".parse(), Ok(PortRange { first: 8000, last: 8100 }));
-        for text in ["", "-", "80-", "-80", "81-80", "65536", "http", "1-2-3"] {
-            assert!(text.parse::<PortRange>().is_err(), "{text}");
-        }
     }
 }

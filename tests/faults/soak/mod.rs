@@ -96,7 +96,7 @@ fn a_soak_of_mixed_connections_loses_nothing_and_leaves_nothing() {
         let counters = acceleration.snapshot().unwrap();
         eprintln!("{}", describe(&counters));
         for counter in
-            [Counter::Paired, Counter::Left, Counter::Blocking, Counter::RedirectedMessages, Counter::PassedBytes]
+            [Counter::Paired, Counter::Unenrolled, Counter::Blocking, Counter::RedirectedMessages, Counter::PassedBytes]
         {
             assert!(counters.get(counter) > 0, "the soak never reached {}", counter.name());
         }

@@ -64,7 +64,7 @@ impl Residue {
 /// The kernel's numbers for the programs and maps of an acceleration.
 pub(super) fn objects(acceleration: &Acceleration) -> (Vec<u32>, Vec<u32>) {
     let loaded = acceleration.loaded();
-    let programs = [Some(&loaded.sock_ops), Some(&loaded.sk_msg), Some(&loaded.entry), loaded.drain.as_ref()];
+    let programs = [Some(&loaded.sock_ops), Some(&loaded.sk_msg), Some(&loaded.dispatcher), loaded.drain.as_ref()];
     let programs = programs.into_iter().flatten().map(|program| program.info().unwrap().id).collect();
     (programs, MapRole::ALL.iter().map(|role| loaded.map(*role).info().unwrap().id).collect())
 }

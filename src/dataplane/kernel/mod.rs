@@ -1,0 +1,12 @@
+//! The kernel as the programs see it: its numbers, where its fields lie, and how they are read.
+
+pub(in crate::dataplane) mod access;
+pub(in crate::dataplane) mod ctx;
+pub(in crate::dataplane) mod helper;
+mod offsets;
+pub(in crate::dataplane) mod probe;
+pub(in crate::dataplane) mod psock;
+
+pub use offsets::{BufferLocks, Casts, EpollFields, FIELDS, Field, KernelOffsets, MemoryLimit, OptionBits};
+
+pub(in crate::dataplane) use access::Object;

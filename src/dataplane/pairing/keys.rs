@@ -1,0 +1,34 @@
+//! The keys that a [`Pairing`] uses, and who emits them.
+
+use crate::asm::{Asm, Label, Reg};
+use crate::dataplane::options::{Pairing, Side};
+use crate::dataplane::pairing::{address, four_tuple, sequence};
+
+impl Pairing {
+    /// Writes the socket's own sockhash key into its storage (R7) where it is not the cookie itself.
+    #[track_caller]
+    pub(in crate::dataplane) fn own_key(self, a: &mut Asm) {
+        if self == Self::FourTuple {
+            address::own_key(a);
+        }
+    }
+
+    /// Writes the key under which `side` finds the record to `base + offset`.
+    #[track_caller]
+    pub(in crate::dataplane) fn rendezvous_key(self, a: &mut Asm, side: Side, base: Reg, offset: i16) {
+        match self {
+            Self::Sequence => sequence::key(a, side, base, offset),
+            Self::FourTuple => four_tuple::key(a, side, base, offset),
+        }
+    }
+
+    /// Passive end: jumps to `no` when the record in R9 is not that of our own peer; R7 is our storage.
+    #[track_caller]
+    pub(in crate::dataplane) fn confirm(self, a: &mut Asm, no: Label) {
+        match self {
+            // The key was the proof.
+            Self::Sequence => {}
+            Self::FourTuple => four_tuple::confirm(a, no),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The maps, as data.
+
+use crate::asm::MapRef;
+use crate::dataplane::options::{Options, Pairing};
+use crate::dataplane::state::{Config, Counter, socket};
+
+/// What a map is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapRole {
+    /// The sockets whose messages the sk_msg program sees.
+    Sockets,
+    /// One socket's own state.
+    Storage,
+    /// Active ends that wait to be claimed.
+    Rendezvous,
+    /// The soft switch and the bounds; see [`Config`].
+    Config,
+    /// What happened, per CPU; see [`Counter`].
+    Counters,
+    /// One place for the sk_msg program, which the entry tail-calls.
+    Programs,
+}
+
+impl MapRole {
+    /// All roles, in the order of their [`MapRef`] numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Config, Self::Counters, Self::Programs];
+
+    /// How the programs name this map.
+    pub const fn map_ref(self) -> MapRef {
+        MapRef(self as u32)
+    }
+
+    /// Name in the kernel, at most 15 bytes (`BPF_OBJ_NAME_LEN`), and under the pin folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sockets => "sidestep_socks",
+            Self::Storage => "sidestep_store",
+            Self::Rendezvous => "sidestep_rdv",
+            Self::Config => "sidestep_config",
+            Self::Counters => "sidestep_count",
+            Self::Programs => "sidestep_progs",
+        }
+    }
+}
+
+/// Map types the data plane needs (`enum bpf_map_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_SOCKHASH`, Linux 4.18.
+    SockHash,
+    /// `BPF_MAP_TYPE_SK_STORAGE`, Linux 5.2; needs BTF for its key and value.
+    SkStorage,
+    /// `BPF_MAP_TYPE_LRU_HASH`, Linux 4.10.
+    LruHash,
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`, Linux 4.6.
+    PerCpuArray,
+    /// `BPF_MAP_TYPE_PROG_ARRAY`, Linux 4.2.
+    ProgArray,
+}
+
+/// One map to create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapDef {
+    /// What it is for.
+    pub role: MapRole,
+    /// Its type.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Most entries; 0 where the type has no such bound.
+    pub max_entries: u32,
+    /// `BPF_F_*` flags of `BPF_MAP_CREATE`.
+    pub flags: u32,
+}
+
+/// `BPF_F_NO_PREALLOC`, which SK_STORAGE requires (`bpf_local_storage_map_alloc_check`).
+const F_NO_PREALLOC: u32 = 1;
+
+/// Sockets that can be accelerated at once; more stay plain TCP and are counted. An empty bucket costs 16 bytes
+/// (`struct bpf_shtab_bucket`), so this is 1 MiB idle.
+const MAX_SOCKETS: u32 = 65_536;
+
+/// Connections between the SYN and the last ACK of their handshake, and those that never got further; without
+/// announcements, also those to other nodes and without traffic yet. An LRU: the oldest makes room, and its connection
+/// stays plain TCP.
+const MAX_WAITING: u32 = 4_096;
+/// The same for four-tuple pairing, whose records are three times as large: its idle maps stay below 2 MB.
+const MAX_WAITING_BY_ADDRESS: u32 = 3_072;
+
+/// The maps in the order of [`MapRole::ALL`].
+pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
+    let pairing = options.pairing;
+    MapRole::ALL
+        .into_iter()
+        .map(|role| {
+            let (kind, key_size, value_size, max_entries, flags) = match role {
+                // 8-byte values let user space read a member's cookie (`sock_hash_lookup_sys`).
+                MapRole::Sockets => (MapKind::SockHash, pairing.socket_key_size(), 8, MAX_SOCKETS, 0),
+                MapRole::Storage => (MapKind::SkStorage, 4, socket::size(pairing), 0, F_NO_PREALLOC),
+                MapRole::Rendezvous => {
+                    let most = match pairing {
+                        Pairing::Sequence => MAX_WAITING,
+                        Pairing::FourTuple => MAX_WAITING_BY_ADDRESS,
+                    };
+                    (MapKind::LruHash, pairing.rendezvous_key_size(), pairing.record_size(), most, 0)
+                }
+                MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
+                MapRole::Counters => (MapKind::PerCpuArray, 4, Counter::VALUE_SIZE as u32, 1, 0),
+                MapRole::Programs => (MapKind::ProgArray, 4, 4, 1, 0),
+            };
+            MapDef { role, kind, key_size, value_size, max_entries, flags }
+        })
+        .collect()
+}

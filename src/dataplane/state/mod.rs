@@ -1,0 +1,15 @@
+//! What the programs keep: in maps, and for each socket.
+
+mod config;
+mod counters;
+pub(in crate::dataplane) mod keys;
+mod maps;
+pub(in crate::dataplane) mod peer;
+pub(in crate::dataplane) mod record;
+pub(in crate::dataplane) mod socket;
+
+pub use config::Config;
+pub use counters::Counter;
+pub use maps::{MapDef, MapKind, MapRole};
+
+pub(in crate::dataplane) use maps::all as all_maps;
