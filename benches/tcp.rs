@@ -1,4 +1,4 @@
-//! `sidestep bench`, so that `cargo bench` prints every figure of docs/benchmarks.md: `cargo bench --bench tcp -- --help`.
+//! `sidestep bench`, so that `cargo bench` prints every figure of docs/results/README.md: `cargo bench --bench tcp -- --help`.
 
 use std::env;
 use std::process::{Command, ExitCode};

@@ -24,7 +24,7 @@ usage: cargo bench --bench mesh -- [FLAGS] [KIND]...
 
 Brings three meshes up (plain TCP, sequence pairing, four-tuple pairing) of each kind that tests/mesh/up knows (tcp, http,
 mtls, haproxy, nginx, redis; default all), and lets the same client ask through them in rounds that take turns. Needs root
-and the programs that tests/mesh/up names. Nothing stays behind. See docs/benchmarks.md.
+and the programs that tests/mesh/up names. Nothing stays behind. See docs/results/README.md.
 
   --connections N   connections at a time; may be repeated (default 1, 16 and 64)
   --short N         the same with a connection for each request (default 16)

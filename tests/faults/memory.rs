@@ -24,7 +24,7 @@ const MESSAGE: u64 = 1024;
 const RATIO: f64 = 1.25;
 
 /// The same on kernels before 6.12: there what takes the stack behind redirected bytes needs more, by kernel and size of
-/// writes up to 1.7 (docs/faults.md).
+/// writes up to 1.7 (docs/explanation/failure-modes.md).
 const OLDER: f64 = 2.0;
 
 fn most() -> f64 {

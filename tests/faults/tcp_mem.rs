@@ -14,7 +14,7 @@ use crate::scope::{Scope, describe};
 
 /// Pages: pressure begins at the second number, and the third is 14 MiB, of what [`streams`] would like 16 and more of. A
 /// sender may be preempted between its verdict and the charge, in a guest for 100 ms, in which the others must not get from
-/// calm to refusal: with 4 MiB between the last two numbers they did at times (docs/faults.md).
+/// calm to refusal: with 4 MiB between the last two numbers they did at times (docs/explanation/failure-modes.md).
 const SMALL: &str = "512 1024 3584";
 const PRESSURE: u64 = 1024;
 

@@ -1,4 +1,4 @@
-//! Real sidecars and apps in two pods, with Istio's rules and configurations like Istio's: see docs/testbed.md. Needs
+//! Real sidecars and apps in two pods, with Istio's rules and configurations like Istio's: see docs/how-to/testbed.md. Needs
 //! root and the programs that `up` names; without them it says so, and fails in CI.
 //!
 //! The meshes have one name and so take turns: each test moves this whole process into its mesh's cgroup.

@@ -1,6 +1,6 @@
 //! The semantics suite: the same operations on plain and on accelerated connections, compared value by value.
 //!
-//! `cargo test --test semantics` compares with `docs/safety-matrix.md`; with `UPDATE=1` it writes the file. A word on
+//! `cargo test --test semantics` compares with `docs/reference/safety-matrix.md`; with `UPDATE=1` it writes the file. A word on
 //! the command line selects the cases whose names contain it, and prints their values. Needs root and Linux 5.10.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a case that cannot do what it is for should stop there")]

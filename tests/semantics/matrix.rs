@@ -9,7 +9,7 @@ use crate::notes;
 use crate::runner::Value;
 
 /// Where the matrix is kept.
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/safety-matrix.md");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/safety-matrix.md");
 
 const HEAD: &str = "\
 # Safety matrix

@@ -15,7 +15,7 @@ use crate::dataplane::state::{Config, Counter, MapRole, socket};
 /// is not charged to the receiver, so the stack takes none the less for it.
 const MESSAGE_SHIFT: i32 = 11;
 /// Memory that redirected messages may pin where the sockets' buffers are small and growing. Plain TCP pins 430 to 630
-/// KB over veth, where buffers begin with 46 and 128 KiB; docs/faults.md has the measurement.
+/// KB over veth, where buffers begin with 46 and 128 KiB; docs/explanation/failure-modes.md has the measurement.
 const GROWING_BUFFERS: i32 = 160 << 10;
 /// A message of this size finds room in an empty queue, however small the buffers: the largest write of most programs.
 const FIRST_BYTES: i32 = 64 << 10;

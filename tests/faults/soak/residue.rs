@@ -69,7 +69,7 @@ pub(super) fn objects(acceleration: &Acceleration) -> (Vec<u32>, Vec<u32>) {
     (programs, MapRole::ALL.iter().map(|role| loaded.map(*role).info().unwrap().id).collect())
 }
 
-/// How many of them still exist. Nothing is opened: see docs/lifecycle.md on arrays of programs.
+/// How many of them still exist. Nothing is opened: see docs/explanation/lifecycle.md on arrays of programs.
 pub(super) fn still_there((programs, maps): &(Vec<u32>, Vec<u32>)) -> usize {
     let alive =
         |kind, of: &[u32]| id::ids(kind).filter(|number| number.as_ref().is_ok_and(|id| of.contains(id))).count();
