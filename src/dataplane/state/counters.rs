@@ -1,11 +1,11 @@
 //! What the programs count, per CPU.
 
 macro_rules! counters {
-    ($( $(#[doc = $doc:literal])* $variant:ident = $name:literal; )*) => {
+    ($( #[doc = $doc:literal] $variant:ident = $name:literal, $unit:literal; )*) => {
         /// A counter; its discriminant is its place in the per-CPU array's single value.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum Counter { $( $(#[doc = $doc])* $variant, )* }
+        pub enum Counter { $( #[doc = $doc] $variant, )* }
 
         impl Counter {
             /// All counters, in the order of their places.
@@ -15,69 +15,79 @@ macro_rules! counters {
             pub const fn name(self) -> &'static str {
                 match self { $( Self::$variant => $name, )* }
             }
+
+            /// What it counts, in one sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $( Self::$variant => $doc.trim_ascii(), )* }
+            }
+
+            /// What one of it is: "bytes", "messages", "sockets" or "connections".
+            pub const fn unit(self) -> &'static str {
+                match self { $( Self::$variant => $unit, )* }
+            }
         }
     };
 }
 
 counters! {
-    /// Active ends put into the sockhash.
-    Enrolled = "enrolled";
-    /// Connections whose passive end found its active one.
-    Paired = "paired";
-    /// Active ends that left because nobody claimed them: their peer is outside.
-    Unclaimed = "unclaimed";
-    /// Pairs that left for plain TCP.
-    Unenrolled = "unenrolled";
-    /// Receivers with bytes of the stack behind unread redirected ones, looked after until they have read them.
-    Armed = "armed";
-    /// Sockets left alone because they block.
-    Blocking = "blocking";
-    /// Ends left alone by the policy.
-    Excluded = "excluded";
-    /// Sockets the sockhash refused (full, or a kind of socket it does not take).
-    MapRefused = "map_refused";
-    /// Sockets without room for their state.
-    NoStorage = "no_storage";
+    /// Active ends that entered the sockhash.
+    Enrolled = "enrolled", "sockets";
+    /// Connections whose passive end found its active end.
+    Paired = "paired", "connections";
+    /// Active ends that left the sockhash because no passive end claimed them: their peer is outside.
+    Unclaimed = "unclaimed", "sockets";
+    /// Pairs that left the sockhash and are plain TCP again.
+    Unenrolled = "unenrolled", "connections";
+    /// Receivers with stack bytes behind unread redirected bytes, which get a callback each second until they have read them.
+    Armed = "armed", "sockets";
+    /// Sockets that stay plain TCP because they block.
+    Blocking = "blocking", "sockets";
+    /// Ends that the policy excludes.
+    Excluded = "excluded", "sockets";
+    /// Sockets that the sockhash refused: it is full, or it does not take this kind of socket.
+    MapRefused = "map_refused", "sockets";
+    /// Sockets for whose state the kernel had no memory.
+    NoStorage = "no_storage", "sockets";
     /// Messages redirected.
-    RedirectedMessages = "redirected_messages";
+    RedirectedMessages = "redirected_messages", "messages";
     /// Bytes redirected.
-    RedirectedBytes = "redirected_bytes";
-    /// Bytes of sockets in the map that took the stack, for any of the reasons below.
-    PassedBytes = "passed_bytes";
+    RedirectedBytes = "redirected_bytes", "bytes";
+    /// Bytes of sockets in the sockhash that took the stack, for any of the reasons below.
+    PassedBytes = "passed_bytes", "bytes";
     /// To the stack: the soft switch is off.
-    PassOff = "pass_off";
-    /// To the stack: not (yet) paired.
-    PassUnpaired = "pass_unpaired";
-    /// To the stack: the policy redirects only what comes the other way.
-    PassDirection = "pass_direction";
-    /// To the stack: the pair is leaving the map.
-    PassUnenrolling = "pass_unenrolling";
+    PassOff = "pass_off", "messages";
+    /// To the stack: the socket is not paired (yet).
+    PassUnpaired = "pass_unpaired", "messages";
+    /// To the stack: the policy redirects the other direction only.
+    PassDirection = "pass_direction", "messages";
+    /// To the stack: the pair is leaving the sockhash.
+    PassUnenrolling = "pass_unenrolling", "messages";
     /// To the stack: the peer is gone, or its state could not be read.
-    PassStale = "pass_stale";
-    /// To the stack: earlier bytes are still under way or unread there.
-    PassOrder = "pass_order";
+    PassStale = "pass_stale", "messages";
+    /// To the stack: earlier bytes are still on their way or unread there.
+    PassOrder = "pass_order", "messages";
     /// To the stack: the receiver is inside a system call that may still return stack bytes.
-    PassBusy = "pass_busy";
-    /// To the stack: the receiver has asked for SO_RCVLOWAT, or has shut down reading.
-    PassState = "pass_state";
-    /// To the stack: the receiver is not accepted yet, or ([`crate::dataplane::Config::spare_askers`]) nothing is known of it.
-    PassUnaccepted = "pass_unaccepted";
-    /// To the stack: an end has set a socket option that redirected bytes would pass by.
-    PassOption = "pass_option";
+    PassBusy = "pass_busy", "messages";
+    /// To the stack: the receiver has set SO_RCVLOWAT, or has shut down reading.
+    PassState = "pass_state", "messages";
+    /// To the stack: the receiver is not accepted yet, or how it reads is not known yet.
+    PassUnaccepted = "pass_unaccepted", "messages";
+    /// To the stack: an end has set a socket option that has no effect on redirected bytes.
+    PassOption = "pass_option", "messages";
     /// To the stack: an end is in blocking mode.
-    PassBlocking = "pass_blocking";
-    /// To the stack: the receiver is behind.
-    PassBackpressure = "pass_backpressure";
-    /// To the stack: a stream of messages that the stack may gather, whose pair leaves.
-    PassStream = "pass_stream";
+    PassBlocking = "pass_blocking", "messages";
+    /// To the stack: too much waits unread at the receiver.
+    PassBackpressure = "pass_backpressure", "messages";
+    /// To the stack: a stream of small messages, which the stack gathers; its pair leaves.
+    PassStream = "pass_stream", "messages";
     /// To the stack: the kernel grants sockets no more memory.
-    PassPressure = "pass_pressure";
+    PassPressure = "pass_pressure", "messages";
     /// To the stack: the peer was not in the sockhash.
-    PassAbsent = "pass_absent";
-    /// Entries the drain has removed.
-    Drained = "drained";
-    /// Entries the drain had to leave, in its passes so far, because they held unread bytes.
-    DrainWaiting = "drain_waiting";
+    PassAbsent = "pass_absent", "messages";
+    /// Entries that the drain has removed.
+    Drained = "drained", "sockets";
+    /// Entries that the drain had to leave in its passes so far, because they held unread bytes.
+    DrainWaiting = "drain_waiting", "sockets";
 }
 
 impl Counter {
