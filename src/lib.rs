@@ -11,11 +11,16 @@
 //! - [`mod@bench`]: measures the data plane against plain TCP, in the testbed's namespaces.
 //! - [`cli`]: one file a command.
 
+#[cfg(feature = "agent")]
 pub mod agent;
 pub mod asm;
+#[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod dataplane;
+#[cfg(feature = "syscall")]
 pub mod syscall;
+#[cfg(feature = "demo")]
 pub mod testbed;
 pub mod verifier_sim;

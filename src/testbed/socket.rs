@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -28,14 +28,13 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts a connection; `None` when none waits. `TCP_NODELAY` is set, as every sidecar does.
 pub fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
-    let raw = match accept4(listener.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
-        Ok(raw) => raw,
+    let fd = match accept4(listener, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
+        Ok(fd) => fd,
         // The peer has given up meanwhile.
         Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    // SAFETY: accept4(2) has just returned this descriptor, and nobody else owns it.
-    let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(raw) });
+    let stream = TcpStream::from(fd);
     stream.set_nodelay(true)?;
     Ok(Some(stream))
 }

@@ -1,5 +1,6 @@
 //! ELF objects written here, read back and verified.
 
+use object::elf::{R_BPF_64_32, R_BPF_64_64, RelocationType};
 use object::write::{Object, Relocation, StandardSection, Symbol, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
@@ -11,9 +12,8 @@ use sidestep::verifier_sim::elf::{ElfError, ElfProgram, read};
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, SpecialField, map_type};
 use sidestep::verifier_sim::verify;
 
-const R_BPF_64_64: u32 = 1;
-const R_BPF_64_ABS64: u32 = 2;
-const R_BPF_64_32: u32 = 10;
+/// The kernel's loader refuses it (Documentation/bpf/llvm_reloc.rst).
+const R_BPF_64_ABS64: RelocationType = RelocationType(2);
 
 fn i(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn { code, dst, src, off, imm }
@@ -177,7 +177,7 @@ impl Writer {
         &mut self,
         section: object::write::SectionId,
         offset: u64,
-        r_type: u32,
+        r_type: RelocationType,
         symbol: object::write::SymbolId,
     ) {
         let relocation = Relocation { offset, symbol, addend: 0, flags: RelocationFlags::Elf { r_type } };
@@ -333,7 +333,7 @@ fn bad_relocations_are_named() {
         };
         assert!(error.contains(part), "{what}: {error}");
     };
-    let undefined = |kind: u32| {
+    let undefined = |kind: RelocationType| {
         move |writer: &mut Writer, section| {
             let symbol = writer.symbol("jiffies", None, (0, 0), SymbolKind::Unknown, SymbolScope::Linkage);
             writer.relocate(section, 0, kind, symbol);

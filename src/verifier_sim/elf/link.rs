@@ -154,7 +154,7 @@ impl Linker<'_, '_> {
                     kind => Err(ElfError::RelocationKind {
                         section: site.code.name.clone(),
                         offset: relocation.offset,
-                        kind,
+                        kind: kind.0,
                     }),
                 }
             }

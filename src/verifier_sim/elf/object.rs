@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use byteorder::LittleEndian;
-use object::elf::{EM_BPF, ET_REL, SHF_EXECINSTR, STB_LOCAL, STT_FUNC, STT_SECTION};
+use object::elf::{EM_BPF, ET_REL, RelocationType, SHF_EXECINSTR, STB_LOCAL, STT_FUNC, STT_SECTION};
 use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, SectionFlags};
 use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
@@ -13,8 +13,8 @@ use super::btf::Btf;
 use crate::asm::{self, Insn};
 
 /// Where ELF keeps class and byte order in the identification, and what 64-bit little-endian objects have there.
-const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64);
-const BYTE_ORDER: (usize, u8) = (5, object::elf::ELFDATA2LSB);
+const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64.0);
+const BYTE_ORDER: (usize, u8) = (5, object::elf::ELFDATA2LSB.0);
 
 /// An executable section.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Function {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Relocation {
     pub(super) offset: u64,
-    pub(super) kind: u32,
+    pub(super) kind: RelocationType,
     pub(super) symbol: Option<SymbolIndex>,
 }
 
@@ -84,8 +84,8 @@ impl<'a> Object<'a> {
         let elf = ElfFile64::<Endianness>::parse(data)?;
         let (header, endian) = (elf.elf_header(), elf.endian());
         match (header.e_type(endian), header.e_machine(endian)) {
-            (_, machine) if machine != EM_BPF => return Err(ElfError::Machine(machine)),
-            (file_type, _) if file_type != ET_REL => return Err(ElfError::Type(file_type)),
+            (_, machine) if machine != EM_BPF => return Err(ElfError::Machine(machine.0)),
+            (file_type, _) if file_type != ET_REL => return Err(ElfError::Type(file_type.0)),
             _ => {}
         }
         let btf = match elf.section_by_name(".BTF") {
@@ -94,8 +94,8 @@ impl<'a> Object<'a> {
         };
         let mut code = BTreeMap::new();
         for section in elf.sections() {
-            let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
-            if sh_flags & u64::from(SHF_EXECINSTR) == 0 || section.size() == 0 {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            if !sh_flags.contains(SHF_EXECINSTR) || section.size() == 0 {
                 continue;
             }
             code.insert(section.index().0, read_code(&elf, &section)?);
@@ -116,7 +116,7 @@ impl<'a> Object<'a> {
     /// A symbol by index.
     pub(super) fn symbol(&self, index: SymbolIndex) -> Option<Symbol> {
         let symbol = self.elf.symbol_by_index(index).ok()?;
-        let is_section = matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. } if st_info & 0xf == STT_SECTION);
+        let is_section = matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. } if st_info.st_type() == STT_SECTION);
         Some(Symbol {
             name: symbol.name().unwrap_or_default().to_owned(),
             section: symbol.section_index(),
@@ -154,7 +154,7 @@ fn read_code(elf: &ElfFile64<'_, Endianness>, section: &Section<'_, '_>) -> Resu
     let mut functions = Vec::new();
     for symbol in elf.symbols().filter(|symbol| symbol.section_index() == Some(section.index())) {
         let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
-        if st_info & 0xf != STT_FUNC {
+        if st_info.st_type() != STT_FUNC {
             continue;
         }
         let function = symbol.name().unwrap_or_default().to_owned();
@@ -165,7 +165,7 @@ fn read_code(elf: &ElfFile64<'_, Endianness>, section: &Section<'_, '_>) -> Resu
             return Err(ElfError::Function { function, section: name, offset, size });
         }
         let (start, len) = ((offset / slot) as usize, (size / slot) as usize);
-        functions.push(Function { name: function, start, len, global: st_info >> 4 != STB_LOCAL });
+        functions.push(Function { name: function, start, len, global: st_info.st_bind() != STB_LOCAL });
     }
     if functions.is_empty() {
         functions.push(Function { name: name.clone(), start: 0, len: insns.len(), global: true });
