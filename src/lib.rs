@@ -6,6 +6,7 @@
 //! - [`syscall`]: bpf(2) and the few other raw calls. Knows nothing of the programs.
 //! - [`verifier_sim`]: the kernel's verifier and a BPF interpreter in user space. Uses only [`asm`].
 //! - [`dataplane`]: the two BPF programs and their maps, as data. Uses only [`asm`].
+//! - [`sockets`]: every TCP socket of the machine, and which two are one connection.
 //! - [`testbed`]: two pods with sidecars on one machine, for the demo, benchmarks and tests.
 //! - [`agent`]: loads, attaches, watches and removes the data plane.
 //! - [`mod@bench`]: measures the data plane against plain TCP, in the testbed's namespaces.
@@ -19,6 +20,8 @@ pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dataplane;
+#[cfg(feature = "syscall")]
+pub mod sockets;
 #[cfg(feature = "syscall")]
 pub mod syscall;
 #[cfg(feature = "demo")]

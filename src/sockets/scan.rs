@@ -1,0 +1,77 @@
+//! Running the iterator and reading what it writes.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use super::fields::SocketOffsets;
+use super::program;
+use super::record::{Record, SIZE};
+use crate::dataplane::LICENSE;
+use crate::syscall::{AttachType, Btf, Error, Link, LinkTarget, ProgSpec, ProgType, Program, Result, iter_reader};
+
+/// The loaded iterator, with which one can look again and again.
+#[derive(Debug)]
+pub struct Scanner {
+    link: Link,
+}
+
+impl Scanner {
+    /// Assembles and loads the iterator. Needs CAP_BPF and CAP_PERFMON, and Linux 5.11.
+    pub fn new() -> Result<Self> {
+        let btf = Btf::vmlinux()?;
+        let missing = |what: &str| Error::Missing { what: what.into(), remedy: "it needs Linux 5.11 or later" };
+        let offsets = SocketOffsets::resolve(|wanted| offset(&btf, wanted))?;
+        let target =
+            btf.func_by_name("bpf_iter_task_file").ok_or_else(|| missing("the iterator bpf_iter_task_file"))?;
+        btf.func_by_name("bpf_sock_from_file").ok_or_else(|| missing("the helper bpf_sock_from_file"))?;
+        let insns = program::build(&offsets)
+            .and_then(|program| program.encode_native(|_| None))
+            .map_err(|error| Error::Invalid(error.to_string()))?;
+        let spec = ProgSpec {
+            license: LICENSE,
+            expected_attach_type: Some(AttachType::TraceIter),
+            attach_btf_id: target,
+            ..ProgSpec::new("sidestep_socks", ProgType::Tracing, &insns)
+        };
+        let program = Program::load(&spec)?;
+        let link = Link::create(program.as_fd(), LinkTarget::None, AttachType::TraceIter)?;
+        Ok(Self { link })
+    }
+
+    /// Looks once.
+    pub fn scan(&self) -> Result<Vec<Record>> {
+        let mut bytes = Vec::new();
+        // What the kernel hands out at once is at most 8 pages (`bpf_seq_read`, kernel/bpf/bpf_iter.c).
+        let mut part = vec![0; 1 << 16];
+        let mut reader = iter_reader(&self.link)?;
+        loop {
+            match reader.read(&mut part) {
+                Ok(0) => break,
+                Ok(count) => bytes.extend_from_slice(part.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Invalid(format!("the socket iterator stopped: {error}; try again"))),
+            }
+        }
+        Ok(bytes.as_chunks::<{ SIZE as usize }>().0.iter().map(Record::read).collect())
+    }
+}
+
+/// Loads the iterator and looks once.
+pub fn scan() -> Result<Vec<Record>> {
+    Scanner::new()?.scan()
+}
+
+fn offset(btf: &Btf, wanted: &super::Field) -> Result<u16> {
+    let field = btf.field(wanted.structure, wanted.path)?;
+    let fits = field.size() == u32::from(wanted.size) && field.bit_offset % 8 == 0;
+    u16::try_from(field.offset()).ok().filter(|_| fits).ok_or_else(|| {
+        Error::Invalid(format!(
+            "{}.{} is at byte {} and {} bytes long, where {} bytes were expected; report the kernel version",
+            wanted.structure,
+            wanted.path,
+            field.offset(),
+            field.size(),
+            wanted.size
+        ))
+    })
+}

@@ -1,0 +1,48 @@
+//! Every TCP socket of the machine is seen, and both ends of each local connection are recognised. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+
+use sidestep::sockets::{Connection, Scanner, TcpState, join};
+
+fn pair(address: &str) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(address).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+fn connection(client: SocketAddr) -> Option<Connection> {
+    let joined = join(Scanner::new().unwrap().scan().unwrap());
+    joined.local.into_iter().find(|one| one.client.local == client)
+}
+
+#[test]
+fn both_ends_of_a_connection_are_recognised_at_any_moment() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut client, mut server) = pair(address);
+        let local = client.local_addr().unwrap();
+        server.set_nonblocking(true).unwrap();
+        for round in 0..4_u32 {
+            let found = connection(local).unwrap_or_else(|| panic!("{address} in round {round}"));
+            assert_eq!(found.client.fd, client.as_raw_fd() as u32);
+            assert_eq!(found.server.fd, server.as_raw_fd() as u32);
+            assert_eq!([found.client.pid, found.server.pid], [std::process::id(); 2]);
+            assert_eq!((found.server.remote, found.client.remote), (local, server.local_addr().unwrap()));
+            assert_eq!((found.client.nonblocking, found.server.nonblocking), (false, true));
+            assert_eq!(found.server.bytes_received, u64::from(round) * 1000);
+            client.write_all(&[7; 1000]).unwrap();
+            server.set_nonblocking(false).unwrap();
+            server.read_exact(&mut [0; 1000]).unwrap();
+            server.set_nonblocking(true).unwrap();
+        }
+        server.write_all(b"unread").unwrap();
+        client.peek(&mut [0; 6]).unwrap();
+        assert_eq!(connection(local).unwrap().client.unread, 6);
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let found = connection(local).unwrap();
+        assert_eq!((found.client.shutdown, found.client.state), ([false, true], TcpState::FinWait));
+    }
+}
