@@ -7,6 +7,7 @@
 //! - [`verifier_sim`]: the kernel's verifier and a BPF interpreter in user space. Uses only [`asm`].
 //! - [`dataplane`]: the two BPF programs and their maps, as data. Uses only [`asm`].
 //! - [`sockets`]: every TCP socket of the machine, and which two are one connection.
+//! - [`observe`]: what runs on this node, and which of its connections can be accelerated.
 //! - [`testbed`]: two pods with sidecars on one machine, for the demo, benchmarks and tests.
 //! - [`agent`]: loads, attaches, watches and removes the data plane.
 //! - [`mod@bench`]: measures the data plane against plain TCP, in the testbed's namespaces.
@@ -20,6 +21,8 @@ pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dataplane;
+#[cfg(feature = "agent")]
+pub mod observe;
 #[cfg(feature = "syscall")]
 pub mod sockets;
 #[cfg(feature = "syscall")]

@@ -1,0 +1,74 @@
+//! What must hold of a connection before sidestep accelerates it by default, and what holds.
+
+use serde::Serialize;
+
+use crate::sockets::{Connection, Record, TcpState};
+
+/// One condition and its present value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// A word for machines that never changes.
+    pub code: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// What is the case, in one sentence.
+    pub finding: String,
+    /// What to do when it does not hold and should.
+    pub remedy: Option<&'static str>,
+}
+
+impl Condition {
+    fn new(code: &'static str, holds: bool, [yes, no]: [&str; 2], remedy: &'static str) -> Self {
+        let finding = if holds { yes } else { no }.to_owned();
+        Self { code, holds, finding, remedy: (!holds).then_some(remedy) }
+    }
+}
+
+/// Every condition that a look at the sockets can tell, for a connection of which both ends are here. Socket options and
+/// ways of reading are not among them: the data plane looks at these when a message is sent.
+pub fn conditions(connection: &Connection) -> Vec<Condition> {
+    let ends = [("client", &connection.client), ("server", &connection.server)];
+    let mut found = Vec::new();
+    for (name, end) in ends {
+        found.push(nonblocking(name, end));
+    }
+    found.push(open(ends.map(|(_, end)| end)));
+    found.push(Condition::new(
+        "no_ulp",
+        ends.iter().all(|(_, end)| !end.has_ulp),
+        [
+            "No upper layer protocol is set.",
+            "An end has set an upper layer protocol such as kernel TLS, which redirected bytes would pass by.",
+        ],
+        "nothing: such a connection stays on the stack",
+    ));
+    found
+}
+
+fn nonblocking(name: &str, end: &Record) -> Condition {
+    let code = if name == "client" { "client_nonblocking" } else { "server_nonblocking" };
+    Condition {
+        code,
+        holds: end.nonblocking,
+        finding: format!(
+            "The {name} ({}, process {}) {} its descriptor {}.",
+            end.comm,
+            end.pid,
+            if end.nonblocking { "does not block on" } else { "blocks on" },
+            end.fd
+        ),
+        remedy: (!end.nonblocking).then_some(
+            "to accelerate blocking readers too, use --readers any; the safety matrix says how they then differ",
+        ),
+    }
+}
+
+fn open(ends: [&Record; 2]) -> Condition {
+    let open = ends.iter().all(|end| end.state == TcpState::Established);
+    Condition::new(
+        "established",
+        open,
+        ["Both directions are open.", "An end has closed its direction, or the connection is not established yet."],
+        "nothing: a connection that is closing stays as it is",
+    )
+}

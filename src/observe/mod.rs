@@ -1,0 +1,14 @@
+//! What runs on this node: its TCP connections, by process, and which of them can be accelerated.
+//!
+//! Nothing here changes anything. [`Observer`] looks at all sockets ([`crate::sockets`]), [`conditions`] judges one
+//! connection, and [`Survey`] compares two looks.
+
+mod conditions;
+mod observer;
+mod process;
+mod survey;
+
+pub use conditions::{Condition, conditions};
+pub use observer::{Observed, Observer};
+pub use process::{End, Processes};
+pub use survey::{Group, Survey, Why};

@@ -1,0 +1,57 @@
+//! The process behind a socket, and its cgroup.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::sockets::Record;
+
+/// One end of a connection, as an operator names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// The process that has the socket open.
+    pub pid: u32,
+    /// Its descriptor.
+    pub fd: u32,
+    /// Its name: the first 15 bytes (`TASK_COMM_LEN`, include/linux/sched.h).
+    pub process: String,
+    /// Its cgroup below the mount of cgroup2; nothing when it has ended, or has none.
+    pub cgroup: Option<String>,
+    /// Own address.
+    pub local: String,
+    /// The peer's address, as this end sees it.
+    pub remote: String,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Whether the descriptor is O_NONBLOCK.
+    pub nonblocking: bool,
+}
+
+/// The cgroups of processes, looked up once each.
+#[derive(Debug, Default)]
+pub struct Processes {
+    cgroups: HashMap<u32, Option<String>>,
+}
+
+impl Processes {
+    /// What is known of the end that `record` describes.
+    pub fn end(&mut self, record: &Record) -> End {
+        let cgroup = self.cgroups.entry(record.pid).or_insert_with(|| cgroup_of(record.pid)).clone();
+        End {
+            pid: record.pid,
+            fd: record.fd,
+            process: record.comm.clone(),
+            cgroup,
+            local: record.local.to_string(),
+            remote: record.remote.to_string(),
+            netns: record.netns,
+            nonblocking: record.nonblocking,
+        }
+    }
+}
+
+/// The path of a process's cgroup in the cgroup2 hierarchy, which has number 0 (cgroups(7)).
+fn cgroup_of(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}

@@ -1,0 +1,155 @@
+//! Two looks, some time apart: who talks to whom, how much, and what of it can be accelerated.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::conditions::{Condition, conditions};
+use super::observer::Observed;
+use super::process::{End, Processes};
+use crate::sockets::{Connection, Record};
+
+/// What was seen between two looks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Survey {
+    /// Seconds between the looks.
+    pub seconds: f64,
+    /// Pairs of programs, the busiest first.
+    pub groups: Vec<Group>,
+    /// Connections whose other end is not on this machine, or was not recognised.
+    pub single_ends: usize,
+    /// Bytes per second of these, both ways.
+    pub single_bytes_per_second: f64,
+}
+
+/// All connections between two programs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    /// The program that connects.
+    pub client: String,
+    /// Its cgroup.
+    pub client_cgroup: Option<String>,
+    /// The program that accepts.
+    pub server: String,
+    /// Its cgroup.
+    pub server_cgroup: Option<String>,
+    /// Connections at the second look.
+    pub connections: usize,
+    /// Bytes per second that TCP carried, both ways.
+    pub bytes_per_second: f64,
+    /// Segments with data per second, both ways. A message of up to 64 KiB is one segment over loopback.
+    pub segments_per_second: f64,
+    /// Share of the connections that would be accelerated by default, 0 to 1.
+    pub eligible_share: f64,
+    /// Why the others would not be.
+    pub why_not: Vec<Why>,
+}
+
+/// A condition that does not hold for some connections of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Why {
+    /// The condition.
+    pub condition: Condition,
+    /// For how many connections it does not hold.
+    pub connections: usize,
+}
+
+impl Survey {
+    /// Compares two looks that were `elapsed` apart.
+    pub fn between(before: &Observed, after: &Observed, elapsed: Duration, processes: &mut Processes) -> Self {
+        // A look takes time itself, so that even two in a row are not at the same moment.
+        let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        let known = traffic(before);
+        let gained = |record: &Record| match known.get(&record.inode) {
+            Some(then) => Traffic::of(record).since(*then),
+            None => Traffic::of(record),
+        };
+        let mut groups: BTreeMap<[Option<String>; 4], Tally> = BTreeMap::new();
+        for connection in &after.connections.local {
+            let [client, server] = [&connection.client, &connection.server].map(|record| processes.end(record));
+            let key = [
+                Some(client.process.clone()),
+                client.cgroup.clone(),
+                Some(server.process.clone()),
+                server.cgroup.clone(),
+            ];
+            let tally = groups.entry(key).or_insert_with(|| Tally::new(client, server));
+            tally.add(connection, gained(&connection.client), gained(&connection.server));
+        }
+        let mut groups: Vec<_> = groups.into_values().map(|tally| tally.finish(seconds)).collect();
+        groups.sort_by(|a, b| b.segments_per_second.total_cmp(&a.segments_per_second));
+        let single = &after.connections.single;
+        let single_bytes: u64 = single.iter().map(gained).map(|traffic| traffic.sent + traffic.received).sum();
+        Self { seconds, groups, single_ends: single.len(), single_bytes_per_second: single_bytes as f64 / seconds }
+    }
+}
+
+/// What a socket has carried by the stack.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    sent: u64,
+    received: u64,
+    segments_sent: u32,
+}
+
+impl Traffic {
+    fn of(record: &Record) -> Self {
+        Self { sent: record.bytes_acked, received: record.bytes_received, segments_sent: record.data_segments[0] }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            sent: self.sent.saturating_sub(before.sent),
+            received: self.received.saturating_sub(before.received),
+            segments_sent: self.segments_sent.wrapping_sub(before.segments_sent),
+        }
+    }
+}
+
+/// By inode number, which no other socket has while this one lives.
+fn traffic(observed: &Observed) -> HashMap<u64, Traffic> {
+    let local = observed.connections.local.iter().flat_map(|one| [&one.client, &one.server]);
+    local.chain(&observed.connections.single).map(|record| (record.inode, Traffic::of(record))).collect()
+}
+
+struct Tally {
+    client: End,
+    server: End,
+    connections: usize,
+    eligible: usize,
+    bytes: u64,
+    segments: u64,
+    failed: BTreeMap<&'static str, Why>,
+}
+
+impl Tally {
+    fn new(client: End, server: End) -> Self {
+        Self { client, server, connections: 0, eligible: 0, bytes: 0, segments: 0, failed: BTreeMap::new() }
+    }
+
+    fn add(&mut self, connection: &Connection, client: Traffic, server: Traffic) {
+        self.connections += 1;
+        self.bytes += client.sent + server.sent;
+        self.segments += u64::from(client.segments_sent) + u64::from(server.segments_sent);
+        let failed: Vec<_> = conditions(connection).into_iter().filter(|condition| !condition.holds).collect();
+        self.eligible += usize::from(failed.is_empty());
+        for condition in failed {
+            self.failed.entry(condition.code).or_insert(Why { condition, connections: 0 }).connections += 1;
+        }
+    }
+
+    fn finish(self, seconds: f64) -> Group {
+        Group {
+            client: self.client.process,
+            client_cgroup: self.client.cgroup,
+            server: self.server.process,
+            server_cgroup: self.server.cgroup,
+            connections: self.connections,
+            bytes_per_second: self.bytes as f64 / seconds,
+            segments_per_second: self.segments as f64 / seconds,
+            eligible_share: self.eligible as f64 / self.connections.max(1) as f64,
+            why_not: self.failed.into_values().collect(),
+        }
+    }
+}
