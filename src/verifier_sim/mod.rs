@@ -3,55 +3,35 @@
 //! [`verify`] takes a [`spec::ProgramSpec`] and answers with a [`verdict::Verdict`]. Nothing here needs a kernel,
 //! a privilege or a file.
 //!
-//! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too: `program` checks the program as a
-//! whole, `walk` goes along every path, `alu`, `conditional`, `mem`, `call` and `subprog` are the instructions, `prune` cuts
-//! paths short that an earlier one covers. Registers are `reg::Reg`s, whose numbers are `bounds::Bounds`.
+//! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too. The directories, from the bottom:
+//!
+//! - `numbers`: what is known of a number (`bounds::Bounds`), how instructions change it and what a condition tells.
+//! - `state`: registers and stack slots at one instruction of one path.
+//! - `program`: the program as a whole: encodings, maps, functions, control flow, liveness.
+//! - `walk`: along every path; cuts those short that an earlier one covers (`prune`), and writes the log.
+//! - `instructions`: arithmetic, jumps, memory, calls of functions.
+//! - `helpers`: the helpers' signatures, and calls of them.
+//!
+//! Beside them: [`elf`] reads object files, [`interp`] runs programs, [`kernel`] is a simulated kernel around them.
 
-mod alu;
-mod args;
-mod bounds;
-mod branch;
-mod call;
-mod conditional;
-mod ctx;
-mod dynptr;
 pub mod elf;
-mod env;
-mod format;
-mod helper_mem;
 mod helpers;
+mod instructions;
 pub mod interp;
 pub mod kernel;
-mod liveness;
-mod log;
-mod map_compat;
-mod maps;
-mod mem;
-mod packet;
-mod pointer;
+mod numbers;
 mod program;
-mod prune;
-mod reg;
-mod scalar;
-#[cfg(test)]
-mod soundness;
 pub mod spec;
-mod stack;
-mod stack_access;
-mod stack_liveness;
 mod state;
 mod stop;
-mod structure;
-mod subprog;
-mod tnum;
 pub mod types;
 pub mod verdict;
 mod walk;
 
-use env::Env;
 use spec::{LogLevel, Options, Privilege, ProgType, ProgramSpec};
 use stop::{Step, Stop, reject, unsupported};
 use verdict::{Rejection, Stats, Unsupported, Verdict};
+use walk::env::Env;
 
 /// Demand alignment everywhere (include/uapi/linux/bpf.h).
 const BPF_F_STRICT_ALIGNMENT: u32 = 1 << 0;
@@ -87,10 +67,10 @@ pub fn verify_with_log(program: &ProgramSpec, options: &Options) -> (Verdict, St
 }
 
 fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, String) {
-    let maps = maps::collect(&program.maps);
+    let maps = program::maps::collect(&program.maps);
     let mut env = Env::new(program.prog_type, program.prog_flags, &program.insns, maps, options);
     if with_log || options.log == LogLevel::Full {
-        env.log = Some(log::Log::default());
+        env.log = Some(walk::log::Log::default());
     }
     let verdict = match check(&mut env, program) {
         Ok(stats) => Verdict::Accept(stats),
@@ -100,7 +80,7 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
         env.log_refusal(&rejection.rule);
     }
     env.log_summary();
-    let text = env.log.take().map(log::Log::into_text).unwrap_or_default();
+    let text = env.log.take().map(walk::log::Log::into_text).unwrap_or_default();
     (verdict, text)
 }
 
@@ -118,12 +98,12 @@ fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
     }
     program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.kernel)?;
     program::check_cfg(env.insns, &mut env.aux)?;
-    liveness::compute(env.insns, &mut env.aux, env.prog, env.kernel);
+    program::liveness::compute(env.insns, &mut env.aux, env.prog, env.kernel);
     if program.prog_flags & BPF_F_SLEEPABLE != 0 {
         reject!("Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
     }
     env.walk()?;
-    let stack_depth = subprog::check_stack_depth(env.insns, &env.subprogs)?;
+    let stack_depth = instructions::subprog::check_stack_depth(env.insns, &env.subprogs)?;
     Ok(Stats {
         insns_processed: env.work.insns,
         states_kept: env.explored.kept(),

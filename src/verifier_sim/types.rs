@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::reg::Flags;
+use super::state::reg::Flags;
 
 /// `BTF_MAGIC`.
 const MAGIC: u16 = 0xeb9f;

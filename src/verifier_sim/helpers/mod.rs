@@ -1,18 +1,24 @@
 //! The helpers: what each takes and returns, and which program types may call it on which kernel.
 
+pub(super) mod args;
 mod availability;
+pub(super) mod call;
+pub(super) mod dynptr;
+pub(super) mod format;
+pub(super) mod map_compat;
+pub(super) mod mem;
 mod protos;
 
-pub(super) use availability::available;
-pub(super) use protos::proto;
+pub(in crate::verifier_sim) use availability::available;
+pub(in crate::verifier_sim) use protos::proto;
 
-use super::dynptr::DynptrKind;
-use super::reg::BtfType;
 use crate::asm::helper_name;
+use crate::verifier_sim::state::reg::BtfType;
+use crate::verifier_sim::state::reg::DynptrKind;
 
 /// One argument (`enum bpf_arg_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arg {
+pub(in crate::verifier_sim) enum Arg {
     /// Not looked at.
     None,
     /// Any initialised register.
@@ -83,7 +89,7 @@ pub(super) enum Arg {
 
 /// What a helper returns (`enum bpf_return_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ret {
+pub(in crate::verifier_sim) enum Ret {
     /// A number.
     Int,
     /// Nothing.
@@ -110,21 +116,21 @@ pub(super) enum Ret {
 
 /// How one helper may be called (`struct bpf_func_proto`).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Proto {
+pub(in crate::verifier_sim) struct Proto {
     /// Arguments in r1 to r5.
-    pub(super) args: [Arg; 5],
+    pub(in crate::verifier_sim) args: [Arg; 5],
     /// Result in r0.
-    pub(super) ret: Ret,
+    pub(in crate::verifier_sim) ret: Ret,
     /// Arguments may point into the packet.
-    pub(super) packet: bool,
+    pub(in crate::verifier_sim) packet: bool,
     /// Packet pointers are stale afterwards.
-    pub(super) moves_packet: bool,
+    pub(in crate::verifier_sim) moves_packet: bool,
     /// Only for programs that may sleep.
-    pub(super) sleeps: bool,
+    pub(in crate::verifier_sim) sleeps: bool,
 }
 
 /// Helper `number` as the kernel's messages name it.
-pub(super) fn name(number: i32) -> String {
+pub(in crate::verifier_sim) fn name(number: i32) -> String {
     match helper_name(number).filter(|_| exists(number)) {
         Some(name) => format!("bpf_{}", name.trim_start_matches("bpf_")),
         None => "unknown".to_owned(),
@@ -132,6 +138,6 @@ pub(super) fn name(number: i32) -> String {
 }
 
 /// Whether the newest kernels know helper `number` at all: 211 is the last, kfuncs took over.
-pub(super) fn exists(number: i32) -> bool {
+pub(in crate::verifier_sim) fn exists(number: i32) -> bool {
     (0..=211).contains(&number)
 }

@@ -1,9 +1,9 @@
 //! Signatures by helper number, from kernel/bpf/helpers.c, net/core/filter.c, net/core/sock_map.c and kernel/trace/bpf_trace.c.
 
 use super::{Arg, Proto, Ret};
-use crate::verifier_sim::dynptr::DynptrKind;
-use crate::verifier_sim::reg::BtfType;
 use crate::verifier_sim::spec::{Kernel, ProgType};
+use crate::verifier_sim::state::reg::BtfType;
+use crate::verifier_sim::state::reg::DynptrKind;
 
 use Arg::{
     AllocSize, Anything, BtfSock, CgroupOrNull, ConstStr, Ctx, CtxOrNull, Dynptr, DynptrOut, DynptrRelease, Func, Key,

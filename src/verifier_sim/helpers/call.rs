@@ -1,0 +1,274 @@
+//! Calls of helpers (`check_helper_call`).
+
+use crate::asm::Insn;
+use crate::asm::opcode as op;
+use crate::verifier_sim::helpers::dynptr::Dynptr;
+use crate::verifier_sim::helpers::format;
+use crate::verifier_sim::helpers::map_compat;
+use crate::verifier_sim::helpers::{self, Arg, Ret};
+use crate::verifier_sim::numbers::bounds::Bounds;
+use crate::verifier_sim::program::maps::FieldKind;
+use crate::verifier_sim::spec::Kernel;
+use crate::verifier_sim::state::Reference;
+use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
+use crate::verifier_sim::stop::{Step, reject, unsupported};
+use crate::verifier_sim::walk::Flow;
+use crate::verifier_sim::walk::env::Env;
+
+/// What the arguments of a call have shown so far (`struct bpf_call_arg_meta`).
+#[derive(Clone, Debug, Default)]
+pub(in crate::verifier_sim) struct Call {
+    /// The helper.
+    pub(in crate::verifier_sim) helper: i32,
+    /// The map that is worked on.
+    pub(in crate::verifier_sim) map: Option<u32>,
+    /// Where that map came from.
+    pub(in crate::verifier_sim) map_uid: u32,
+    /// The reference that is passed.
+    pub(in crate::verifier_sim) ref_id: u32,
+    /// The register whose reference is released.
+    pub(in crate::verifier_sim) releases: Option<u8>,
+    /// Stack that the helper fills: frame, offset, bytes.
+    pub(in crate::verifier_sim) fills: Option<(usize, i64, u32)>,
+    /// The greatest size of the last memory argument.
+    pub(in crate::verifier_sim) max_size: u64,
+    /// The size of the memory that is returned.
+    pub(in crate::verifier_sim) alloc_size: u32,
+    /// The key, if it is known.
+    pub(in crate::verifier_sim) constant_key: Option<u64>,
+    /// The dynptr that is passed.
+    pub(in crate::verifier_sim) dynptr: Option<Dynptr>,
+    /// The constant string that is passed, without its end.
+    pub(in crate::verifier_sim) string: Vec<u8>,
+}
+
+/// `bpf_spin_unlock`: the only call while a lock is held.
+const SPIN_UNLOCK: i32 = 94;
+/// `bpf_tail_call`.
+const TAIL_CALL: i32 = 12;
+/// `bpf_snprintf`.
+const SNPRINTF: i32 = 165;
+/// `bpf_dynptr_from_mem`.
+const DYNPTR_FROM_MEM: i32 = 197;
+/// Errors are -1 to -4095 (`MAX_ERRNO`).
+const MAX_ERRNO: i64 = 4095;
+
+/// What helpers that read up to `max` bytes return: their number or an error.
+fn read_result(max: u64) -> Bounds {
+    let mut val = Bounds::UNKNOWN;
+    (val.smin, val.smax) = (-MAX_ERRNO, max as i64);
+    (val.smin32, val.smax32) = (-MAX_ERRNO as i32, max as i32);
+    val.sync();
+    val
+}
+
+impl Env<'_> {
+    /// A call instruction whose fields have been checked.
+    pub(in crate::verifier_sim) fn call(&mut self, insn: &Insn) -> Step<Flow> {
+        if self.cur.lock.is_some() && (insn.src == op::PSEUDO_KFUNC_CALL || (insn.src == 0 && insn.imm != SPIN_UNLOCK))
+        {
+            reject!("function calls are not allowed while holding a lock");
+        }
+        match insn.src {
+            op::PSEUDO_CALL => return self.enter_subprog(insn).map(Flow::To),
+            // The kernel refuses it after the walk if some path leads here.
+            op::PSEUDO_KFUNC_CALL if insn.imm == 0 => {
+                reject!("invalid kernel function call not eliminated in verifier pass")
+            }
+            op::PSEUDO_KFUNC_CALL => self.call_kernel_function(insn.imm as u32)?,
+            _ => self.call_helper(insn.imm)?,
+        }
+        Ok(Flow::To(self.at + 1))
+    }
+
+    fn call_kernel_function(&mut self, id: u32) -> Step {
+        let types = self.kernel_types()?;
+        let name = String::from_utf8_lossy(types.name(id));
+        if !types.may_be_kfunc(id) {
+            reject!("calling kernel function {name} is not allowed");
+        }
+        if name == "bpf_rdonly_cast" {
+            return self.rdonly_cast();
+        }
+        unsupported!("kernel function {name} is not simulated")
+    }
+
+    fn call_helper(&mut self, helper: i32) -> Step {
+        if !helpers::exists(helper) {
+            reject!("invalid func {}", Self::helper_label(helper));
+        }
+        if !helpers::available(helper, self.prog, self.kernel) {
+            if self.kernel >= Kernel::V6_12 {
+                reject!("program of this type cannot use helper {}", Self::helper_label(helper));
+            }
+            reject!("unknown func {}", Self::helper_label(helper));
+        }
+        let Some(proto) = helpers::proto(helper, self.prog, self.kernel) else {
+            unsupported!("helper {} is not simulated", Self::helper_label(helper));
+        };
+        if proto.sleeps {
+            reject!("helper call might sleep in a non-sleepable prog");
+        }
+        let mut call = Call { helper, ..Call::default() };
+        for index in 0..5 {
+            self.check_arg(index, &proto, &mut call)?;
+        }
+        self.check_map_flags(&call)?;
+        if let Some((frame, off, size)) = call.fills {
+            self.clobber_stack(frame, off, size)?;
+        }
+        match call.dynptr {
+            Some(dynptr) if proto.args[0] == Arg::DynptrRelease => self.release_dynptr(dynptr, helper)?,
+            _ if call.releases.is_some() => self.release(call.ref_id, helper)?,
+            _ => {}
+        }
+        if helper == TAIL_CALL {
+            if self.cur.lock.is_some() {
+                reject!("tail_call cannot be used inside bpf_spin_lock-ed region");
+            }
+            if let Some(lost) = self.cur.refs.first() {
+                reject!(
+                    "Unreleased reference id={} alloc_insn={}\ntail_call would lead to reference leak",
+                    lost.id,
+                    lost.insn
+                );
+            }
+        }
+        if helper == 81 && !self.reg(2).is_null() {
+            reject!("get_local_storage() doesn't support non-zero flags");
+        }
+        if helper == SNPRINTF {
+            // The known bits of the size count, even when it is not constant.
+            let size = self.reg(5).val.bits.value;
+            if !size.is_multiple_of(8) || !format::is_valid(&call.string, size / 8) {
+                reject!("Invalid format string");
+            }
+        }
+        if helper == DYNPTR_FROM_MEM && self.reg(1).kind != Kind::MapValue {
+            reject!("Unsupported reg type {} for bpf_dynptr_from_mem data", self.reg(1).type_name());
+        }
+        let result = self.result(proto.ret, &call)?;
+        let regs = &mut self.cur.top_mut().regs;
+        regs[..6].fill(Reg::NOT_INIT);
+        regs[0] = result;
+        let kind = call.map.map(|map| self.map(map).kind());
+        if let Some(kind) = kind.filter(|kind| !map_compat::compatible(*kind, helper, self.prog)) {
+            reject!("cannot pass map_type {kind} into func {}", Self::helper_label(helper));
+        }
+        if proto.moves_packet {
+            self.forget_packets();
+        }
+        Ok(())
+    }
+
+    /// Packet pointers are stale (`clear_all_pkt_pointers`).
+    fn forget_packets(&mut self) {
+        let leaks = self.may_leak_pointers();
+        self.cur.for_each_reg(Reg::is_packet_any, |reg| *reg = invalid(leaks));
+    }
+
+    /// A map that programs may not write is not changed by a helper (`record_func_map`).
+    fn check_map_flags(&self, call: &Call) -> Step {
+        let writes = matches!(call.helper, 2 | 3 | 87 | 88);
+        match call.map {
+            Some(map) if writes && !self.map(map).can_write() => reject!("write into map forbidden"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Releases a reference and everything that depends on it.
+    pub(in crate::verifier_sim) fn release(&mut self, id: u32, helper: i32) -> Step {
+        if id == 0 {
+            return Ok(());
+        }
+        let held = self.cur.refs.len();
+        self.cur.refs.retain(|reference| reference.id != id);
+        if self.cur.refs.len() == held {
+            reject!("func {} reference has not been acquired before", Self::helper_label(helper));
+        }
+        let leaks = self.may_leak_pointers();
+        self.cur.for_each_reg(|reg| reg.ref_id == id, |reg| *reg = invalid(leaks));
+        Ok(())
+    }
+
+    /// What the helper leaves in r0.
+    fn result(&mut self, ret: Ret, call: &Call) -> Step<Reg> {
+        let mut reg = match ret {
+            Ret::Void => return Ok(Reg::NOT_INIT),
+            Ret::Int => {
+                let mut reg = Reg::UNKNOWN;
+                match call.helper {
+                    // get_task_stack and the string reads return a length.
+                    141 | 114 | 115 => reg.val = read_result(call.max_size),
+                    // get_smp_processor_id: the number of CPUs is not known here, only that it is bounded.
+                    8 if self.kernel >= Kernel::V6_12 => {
+                        reg.val = below(if self.cpus == 0 { MAX_CPUS } else { self.cpus });
+                    }
+                    _ => {}
+                }
+                return Ok(reg);
+            }
+            Ret::MapValue | Ret::MapValueOrNull => {
+                let Some(map) = call.map else { reject!("kernel subsystem misconfigured verifier") };
+                let mut reg = Reg { map_uid: call.map_uid, ..Reg::pointer(Kind::MapValue, map) };
+                let in_range = call.constant_key.is_some_and(|key| key < u64::from(self.map(map).spec.max_entries));
+                let certain = ret == Ret::MapValue || (call.helper == 1 && in_range);
+                if !certain {
+                    reg.flags = Flags::MAYBE_NULL;
+                } else if self.map(map).field(FieldKind::SpinLock).is_some() {
+                    reg.id = self.new_id();
+                }
+                reg
+            }
+            Ret::TcpSockOrNull => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::TcpSock, 0) },
+            Ret::RingbufMemOrNull => {
+                Reg { flags: Flags::MAYBE_NULL | Flags::RINGBUF, ..Reg::pointer(Kind::Mem, call.alloc_size) }
+            }
+            Ret::DynptrMemOrNull => {
+                let Some(dynptr) = call.dynptr else { reject!("kernel subsystem misconfigured verifier") };
+                Reg {
+                    flags: Flags::MAYBE_NULL,
+                    map_uid: dynptr.id,
+                    ref_id: dynptr.ref_id,
+                    ..Reg::pointer(Kind::Mem, call.alloc_size)
+                }
+            }
+            Ret::BtfOrNull(kind) => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::BtfId, kind as u32) },
+            Ret::Btf(kind) => Reg::pointer(Kind::BtfId, kind as u32),
+            Ret::BtfTrusted(kind) => Reg { flags: Flags::TRUSTED, ..Reg::pointer(Kind::BtfId, kind as u32) },
+            Ret::Other => unsupported!("helper {} is not simulated", Self::helper_label(call.helper)),
+        };
+        if reg.may_be_null() {
+            reg.id = self.new_id();
+        }
+        let acquires =
+            call.helper == 131 || (call.helper == 1 && call.map.is_some_and(|map| self.map(map).holds_sockets()));
+        // Casts of sockets keep the reference; skc_to_unix_sock is not among them.
+        if matches!(call.helper, 96 | 136..=140 | 196) {
+            reg.ref_id = call.ref_id;
+        } else if acquires {
+            let id = self.new_id();
+            self.cur.refs.push(Reference { id, insn: self.at });
+            (reg.id, reg.ref_id) = (id, id);
+        }
+        Ok(reg)
+    }
+}
+
+/// A register whose pointer is stale (`mark_reg_invalid`).
+fn invalid(leaks: bool) -> Reg {
+    if leaks { Reg::UNKNOWN } else { Reg::NOT_INIT }
+}
+
+/// An upper bound of the number of CPUs (`NR_CPUS` of distribution kernels).
+const MAX_CPUS: u32 = 8192;
+
+/// A number from 0 to `end - 1`.
+fn below(end: u32) -> Bounds {
+    let last = end.saturating_sub(1);
+    let mut val = Bounds::UNKNOWN;
+    (val.umin, val.umax, val.smin, val.smax) = (0, u64::from(last), 0, i64::from(last));
+    (val.umin32, val.umax32, val.smin32, val.smax32) = (0, last, 0, last as i32);
+    val.sync();
+    val
+}

@@ -1,0 +1,156 @@
+//! Dynptrs: descriptors of memory that helpers keep in two slots of the stack (`process_dynptr_func`).
+
+use crate::verifier_sim::helpers::call::Call;
+use crate::verifier_sim::instructions::mem::{Access, Direction};
+use crate::verifier_sim::state::Reference;
+use crate::verifier_sim::state::reg::{DynptrKind, Kind, Reg};
+use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, STACK_SIZE, Slot};
+use crate::verifier_sim::stop::{Step, reject};
+use crate::verifier_sim::walk::env::Env;
+
+/// A dynptr on the stack that an argument of a helper points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verifier_sim) struct Dynptr {
+    /// The frame.
+    frame: usize,
+    /// The slot with the lower address; the other is the one before it.
+    slot: usize,
+    /// What slices of the dynptr carry.
+    pub(in crate::verifier_sim) id: u32,
+    /// The reference, if it holds one.
+    pub(in crate::verifier_sim) ref_id: u32,
+}
+
+/// Makes a slot one half of a dynptr. The saved register carries what is known of it.
+fn half(kind: DynptrKind, first: bool, id: u32, ref_id: u32) -> Slot {
+    let reg = Reg { arg: kind as u32, off: i32::from(first), id, ref_id, ..Reg::NOT_INIT };
+    Slot { bytes: [Byte::Dynptr; SLOT_SIZE], reg }
+}
+
+impl Slot {
+    /// Whether it is one half of a dynptr.
+    fn is_dynptr(&self) -> bool {
+        self.bytes[0] == Byte::Dynptr
+    }
+
+    /// Whether it is the half with the lower address.
+    fn is_first(&self) -> bool {
+        self.reg.off != 0
+    }
+
+    /// Whether two halves are of the same kind of dynptr, apart from its ids.
+    pub(in crate::verifier_sim) fn same_dynptr_half(&self, other: &Self) -> bool {
+        self.reg.arg == other.reg.arg && self.reg.off == other.reg.off
+    }
+}
+
+impl Env<'_> {
+    /// The slot at which a dynptr begins, which must be at a constant, aligned place (`dynptr_get_spi`).
+    fn dynptr_slot(&self, ptr: &Reg) -> Step<usize> {
+        if !ptr.val.bits.is_known() {
+            reject!("dynptr has to be at a constant offset");
+        }
+        let off = i64::from(ptr.off).wrapping_add(ptr.val.bits.value as i64);
+        let fits = (-(STACK_SIZE as i64)..=-2 * SLOT_SIZE as i64).contains(&off);
+        if !fits || off % SLOT_SIZE as i64 != 0 {
+            reject!("cannot pass in dynptr at an offset={off}");
+        }
+        Ok((-off as usize - 1) / SLOT_SIZE)
+    }
+
+    /// A helper makes a dynptr where the register points.
+    pub(in crate::verifier_sim) fn make_dynptr(&mut self, number: u8, kind: DynptrKind) -> Step {
+        let ptr = *self.reg(number);
+        let slot = self.dynptr_slot(&ptr)?;
+        for half in 0..2 {
+            self.access(&Access {
+                base: number,
+                off: half * SLOT_SIZE as i16,
+                size: SLOT_SIZE as u32,
+                direction: Direction::Write,
+                value: None,
+                aligned: false,
+                sign: false,
+            })?;
+        }
+        let frame = ptr.arg as usize;
+        let id = self.new_id();
+        let ref_id = match kind {
+            DynptrKind::Local => 0,
+            DynptrKind::Ringbuf => {
+                let ref_id = self.new_id();
+                self.cur.refs.push(Reference { id: ref_id, insn: self.at });
+                ref_id
+            }
+        };
+        *self.cur.frame_mut(frame).slot_mut(slot) = half(kind, true, id, ref_id);
+        *self.cur.frame_mut(frame).slot_mut(slot - 1) = half(kind, false, id, ref_id);
+        Ok(())
+    }
+
+    /// A helper uses the dynptr that the register points to; `wanted` says of which kind it must be.
+    pub(in crate::verifier_sim) fn use_dynptr(
+        &mut self,
+        index: usize,
+        wanted: Option<DynptrKind>,
+        call: &mut Call,
+    ) -> Step {
+        let ptr = *self.reg(index as u8 + 1);
+        let slot = self.dynptr_slot(&ptr)?;
+        let frame = ptr.arg as usize;
+        let (first, second) = (*self.cur.frames[frame].slot(slot), *self.cur.frames[frame].slot(slot - 1));
+        if !first.is_dynptr() || !second.is_dynptr() || !first.is_first() {
+            reject!("Expected an initialized dynptr as arg #{index}");
+        }
+        if let Some(kind) = wanted.filter(|kind| first.reg.arg != *kind as u32) {
+            let name = match kind {
+                DynptrKind::Local => "local",
+                DynptrKind::Ringbuf => "ringbuf",
+            };
+            reject!("Expected a dynptr of type {name} as arg #{index}");
+        }
+        let begin = -((slot as i64 + 1) * SLOT_SIZE as i64);
+        self.note_stack_read(frame, begin, begin + 2 * SLOT_SIZE as i64);
+        call.dynptr = Some(Dynptr { frame, slot, id: first.reg.id, ref_id: first.reg.ref_id });
+        Ok(())
+    }
+
+    /// The record of a dynptr is handed over: neither it nor its slices may be used any more.
+    pub(in crate::verifier_sim) fn release_dynptr(&mut self, dynptr: Dynptr, helper: i32) -> Step {
+        self.release(dynptr.ref_id, helper)?;
+        self.forget_dynptr(dynptr.frame, dynptr.slot);
+        Ok(())
+    }
+
+    /// A write to a slot destroys the dynptr there, whole, unless that would lose a reference
+    /// (`destroy_if_dynptr_stack_slot`).
+    pub(in crate::verifier_sim) fn overwrite_dynptr(&mut self, frame: usize, index: usize) -> Step {
+        let slot = self.cur.frames[frame].slot(index);
+        if !slot.is_dynptr() {
+            return Ok(());
+        }
+        if slot.reg.arg == DynptrKind::Ringbuf as u32 {
+            reject!("cannot overwrite referenced dynptr");
+        }
+        let (first, id) = (if slot.is_first() { index } else { index + 1 }, slot.reg.id);
+        self.forget_dynptr(frame, first);
+        let leaks = self.may_leak_pointers();
+        self.cur.for_each_reg(
+            |reg| reg.kind == Kind::Mem && reg.map_uid == id,
+            |reg| *reg = if leaks { Reg::UNKNOWN } else { Reg::NOT_INIT },
+        );
+        Ok(())
+    }
+
+    fn forget_dynptr(&mut self, frame: usize, first: usize) {
+        for slot in [first, first - 1] {
+            *self.cur.frame_mut(frame).slot_mut(slot) = Slot::EMPTY;
+        }
+    }
+
+    /// Whether any byte in `min..max` of a frame's stack belongs to a dynptr.
+    pub(in crate::verifier_sim) fn holds_dynptr(&self, frame: usize, min: i64, max: i64) -> bool {
+        let frame = &self.cur.frames[frame];
+        (min..max).any(|off| frame.slot(crate::verifier_sim::state::stack::locate(off).0).is_dynptr())
+    }
+}

@@ -1,0 +1,11 @@
+//! The instructions: what each demands of the state, and how it changes it.
+
+pub(super) mod alu;
+pub(super) mod conditional;
+pub(super) mod ctx;
+pub(super) mod mem;
+pub(super) mod packet;
+pub(super) mod pointer;
+pub(super) mod stack_access;
+pub(super) mod structure;
+pub(super) mod subprog;

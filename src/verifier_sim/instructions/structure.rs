@@ -1,0 +1,192 @@
+//! Loads through pointers to the kernel's structures (`check_ptr_to_btf_access`, `check_ptr_to_map_access`).
+
+use crate::verifier_sim::spec::{Kernel, map_type};
+use crate::verifier_sim::state::reg::{BtfType, Flags, Kind, Reg};
+use crate::verifier_sim::stop::{Step, reject, unsupported};
+use crate::verifier_sim::types::{Found, KernelTypes};
+use crate::verifier_sim::walk::env::Env;
+
+/// [`Reg::arg`] of a structure that no helper returns: its id in the kernel's BTF plus this.
+const FIRST_OTHER: u32 = 16;
+
+/// What [`Reg::arg`] is for the structure with this id.
+pub(in crate::verifier_sim) fn structure_number(types: &KernelTypes, id: u32) -> u32 {
+    let name = types.name(id);
+    let known = BtfType::ALL.into_iter().find(|known| known.name().as_bytes() == name);
+    known.map_or(id.saturating_add(FIRST_OTHER), |known| known as u32)
+}
+
+/// The id of the structure that [`Reg::arg`] stands for.
+pub(in crate::verifier_sim) fn structure_id(types: &KernelTypes, number: u32) -> Option<u32> {
+    match BtfType::from_number(number) {
+        Some(known) => types.named(known.name().as_bytes()),
+        None => number.checked_sub(FIRST_OTHER),
+    }
+}
+
+/// The structure that holds a map of this type (`map_btf_id` of the kernel's `struct bpf_map_ops`).
+fn map_structure(kind: u32) -> Option<&'static str> {
+    use map_type as map;
+    Some(match kind {
+        map::ARRAY
+        | map::PROG_ARRAY
+        | map::PERF_EVENT_ARRAY
+        | map::PERCPU_ARRAY
+        | map::CGROUP_ARRAY
+        | map::ARRAY_OF_MAPS => "bpf_array",
+        map::HASH | map::PERCPU_HASH | map::LRU_HASH | map::LRU_PERCPU_HASH | map::HASH_OF_MAPS => "bpf_htab",
+        map::STACK_TRACE => "bpf_stack_map",
+        map::LPM_TRIE => "lpm_trie",
+        map::DEVMAP | map::DEVMAP_HASH => "bpf_dtab",
+        map::SOCKMAP => "bpf_stab",
+        map::SOCKHASH => "bpf_shtab",
+        map::CPUMAP => "bpf_cpu_map",
+        map::XSKMAP => "xsk_map",
+        map::CGROUP_STORAGE | map::PERCPU_CGROUP_STORAGE => "bpf_cgroup_storage_map",
+        map::REUSEPORT_SOCKARRAY => "reuseport_array",
+        map::QUEUE | map::STACK => "bpf_queue_stack",
+        map::SK_STORAGE | map::INODE_STORAGE | map::TASK_STORAGE | map::CGRP_STORAGE => "bpf_local_storage_map",
+        map::RINGBUF | map::USER_RINGBUF => "bpf_ringbuf_map",
+        map::BLOOM_FILTER => "bpf_bloom_filter",
+        _ => return None,
+    })
+}
+
+impl Env<'_> {
+    /// The types of the kernel, without which its structures cannot be followed.
+    pub(in crate::verifier_sim) fn kernel_types(&self) -> Step<&'static KernelTypes> {
+        match self.types.filter(|_| self.kernel >= Kernel::V6_12) {
+            Some(types) => Ok(types),
+            None => unsupported!("the kernel's structures need its BTF"),
+        }
+    }
+
+    /// What a load of `size` bytes at `off` of the structure behind `reg`, in register `number`, yields.
+    pub(in crate::verifier_sim) fn load_structure(&mut self, number: u8, reg: &Reg, off: i32, size: u32) -> Step<Reg> {
+        if !self.may_leak_pointers() {
+            reject!("'struct' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN");
+        }
+        let name = reg.type_name();
+        let Ok(off) = u32::try_from(off) else { reject!("R{number} is {name} invalid negative access: off={off}") };
+        if !reg.val.bits.is(0) {
+            reject!("R{number} is {name} invalid variable offset: off={off}, var_off={}", reg.val.bits);
+        }
+        if reg.flags.contains(Flags::USER) {
+            reject!("R{number} is {name} access user memory: off={off}");
+        }
+        if reg.flags.contains(Flags::PERCPU) {
+            reject!("R{number} is {name} access percpu memory: off={off}");
+        }
+        let types = self.kernel_types()?;
+        let Some(id) = structure_id(types, reg.arg) else { unsupported!("this kernel has no such structure") };
+        let (to, flags) = match self.find(types, id, off, size)? {
+            Found::Pointer { to, flags, field } => (to, inherit(types, reg, id, (to, flags, field))),
+            other => return Ok(self.found(types, other)),
+        };
+        Ok(self.found(types, Found::Pointer { to, flags, field: 0 }))
+    }
+
+    /// The same for a map itself.
+    pub(in crate::verifier_sim) fn load_map_structure(
+        &mut self,
+        number: u8,
+        reg: &Reg,
+        off: i32,
+        size: u32,
+    ) -> Step<Reg> {
+        let types = self.kernel_types()?;
+        let kind = self.map(reg.arg).kind();
+        let Some(name) = map_structure(kind) else { reject!("map_ptr access not supported for map type {kind}") };
+        if !self.may_leak_pointers() {
+            reject!("'struct {name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN");
+        }
+        let Ok(off) = u32::try_from(off) else { reject!("R{number} is {name} invalid negative access: off={off}") };
+        let Some(id) = types.named(name.as_bytes()) else { unsupported!("this kernel has no struct {name}") };
+        let found = self.find(types, id, off, size)?;
+        Ok(self.found(types, found))
+    }
+
+    fn find(&self, types: &KernelTypes, id: u32, off: u32, size: u32) -> Step<Found> {
+        match types.find(id, off, size) {
+            Ok(found) => Ok(found),
+            Err(rule) => reject!("{rule}"),
+        }
+    }
+
+    /// The register that holds what was found (`mark_btf_ld_reg`).
+    fn found(&mut self, types: &KernelTypes, found: Found) -> Reg {
+        match found {
+            Found::Scalar => Reg::UNKNOWN,
+            // Linux before 6.17 made numbers of them.
+            Found::Address if self.kernel < Kernel::V6_18 => Reg::UNKNOWN,
+            Found::Address => Reg { flags: Flags::RDONLY | Flags::UNTRUSTED, ..Reg::pointer(Kind::Mem, 0) },
+            Found::Pointer { to, flags, .. } => {
+                let id = if flags.contains(Flags::MAYBE_NULL) { self.new_id() } else { 0 };
+                Reg { flags, id, ..Reg::pointer(Kind::BtfId, structure_number(types, to)) }
+            }
+        }
+    }
+
+    /// The kernel function `bpf_rdonly_cast`: an address becomes a pointer to a structure that only faults safely.
+    pub(in crate::verifier_sim) fn rdonly_cast(&mut self) -> Step {
+        let types = self.kernel_types()?;
+        self.check_source(2)?;
+        let wanted = self.reg(2);
+        if !wanted.is_scalar() {
+            reject!("R2 is not a scalar");
+        }
+        if !wanted.val.bits.is_known() {
+            reject!("R2 must be a known constant");
+        }
+        let id = wanted.val.bits.value;
+        let result = match u32::try_from(id) {
+            Ok(id) if types.is_struct(id) => {
+                Reg { flags: Flags::UNTRUSTED, ..Reg::pointer(Kind::BtfId, structure_number(types, id)) }
+            }
+            Ok(0) if self.kernel >= Kernel::V6_18 => {
+                Reg { flags: Flags::RDONLY | Flags::UNTRUSTED, ..Reg::pointer(Kind::Mem, 0) }
+            }
+            Ok(id) if types.exists(u64::from(id)) => {
+                reject!("kfunc bpf_rdonly_cast type ID argument must be of a struct or void");
+            }
+            _ => reject!("Unknown type ID {id} passed to kfunc bpf_rdonly_cast"),
+        };
+        let regs = &mut self.cur.top_mut().regs;
+        regs[..6].fill(Reg::NOT_INIT);
+        regs[0] = result;
+        Ok(())
+    }
+}
+
+/// How far a pointer found in a structure may be trusted, given how far the structure is. Our programs never sleep, so
+/// they are always in an RCU read-side critical section.
+fn inherit(types: &KernelTypes, parent: &Reg, id: u32, found: (u32, Flags, u32)) -> Flags {
+    let (to, mut flags, field) = found;
+    if parent.flags.contains(Flags::UNTRUSTED) {
+        return Flags::UNTRUSTED;
+    }
+    let listed = |suffix: &str| types.is_listed(id, suffix, field, to);
+    let trusted = parent.ref_id != 0 || parent.flags == Flags::TRUSTED;
+    if trusted || parent.flags.contains(Flags::RCU) {
+        if listed("__safe_trusted") {
+            return flags | Flags::TRUSTED;
+        }
+        if listed("__safe_trusted_or_null") {
+            return flags | Flags::TRUSTED | Flags::MAYBE_NULL;
+        }
+        if listed("__safe_rcu") {
+            return flags | Flags::RCU;
+        }
+        let or_null = listed("__safe_rcu_or_null");
+        if flags.contains(Flags::RCU) || or_null {
+            if or_null {
+                flags.remove(Flags::UNTRUSTED);
+            }
+            return flags | Flags::RCU | Flags::MAYBE_NULL;
+        }
+        if flags.intersects(Flags::PERCPU | Flags::USER) {
+            return flags;
+        }
+    }
+    flags - (Flags::TRUSTED | Flags::RCU)
+}

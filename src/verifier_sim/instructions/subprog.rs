@@ -1,0 +1,94 @@
+//! Calls of the program's own functions (`check_func_call`, `prepare_func_exit`, `check_max_stack_depth`).
+
+use std::rc::Rc;
+
+use crate::asm::Insn;
+use crate::verifier_sim::program::{Subprog, is_subprog_call};
+use crate::verifier_sim::state::reg::{Kind, Reg};
+use crate::verifier_sim::state::stack::STACK_SIZE;
+use crate::verifier_sim::state::{Frame, MAX_FRAMES};
+use crate::verifier_sim::stop::{Step, reject};
+use crate::verifier_sim::walk::env::Env;
+
+impl Env<'_> {
+    /// Enters a function: it gets r1 to r5 and a stack of its own.
+    pub(in crate::verifier_sim) fn enter_subprog(&mut self, insn: &Insn) -> Step<usize> {
+        let target = (self.at as i64 + i64::from(insn.imm) + 1) as usize;
+        let Some(subprog) = self.subprogs.iter().position(|subprog| subprog.start == target) else {
+            reject!("verifier bug. No program starts at insn {target}");
+        };
+        let depth = self.cur.frames.len();
+        if depth >= MAX_FRAMES {
+            reject!("the call stack of {} frames is too deep", depth + 1);
+        }
+        let mut callee = Frame::new(depth, self.at, subprog);
+        let caller = self.cur.top_mut();
+        callee.regs[1..6].copy_from_slice(&caller.regs[1..6]);
+        caller.regs[..6].fill(Reg::NOT_INIT);
+        self.cur.frames.push(Rc::new(callee));
+        Ok(target)
+    }
+
+    /// Returns from a function: r0 goes to the caller.
+    pub(in crate::verifier_sim) fn leave_subprog(&mut self) -> Step<usize> {
+        let result = *self.reg(0);
+        if result.kind == Kind::Stack {
+            reject!("cannot return stack pointer to the caller");
+        }
+        let callsite = self.cur.top().callsite;
+        self.cur.frames.pop();
+        *self.reg_mut(0) = result;
+        Ok(callsite + 1)
+    }
+}
+
+/// The stack of a function is rounded up to this by the JIT compiler's callers (`round_up_stack_depth`).
+const ROUNDING: u32 = 16;
+
+/// A tail call from a function is only permitted when its callers use less than this (x86's limit of 33 nested tail calls).
+const TAIL_CALL_STACK: u32 = 256;
+
+/// The stack of every chain of calls together fits; says how much the deepest needs (`check_max_stack_depth`).
+pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Subprog]) -> Step<u32> {
+    // Calls are followed as they stand in the code, reachable or not, like the kernel does. A function is walked once for
+    // each way to call it, of which there can be very many: remember the deepest entry instead, which decides.
+    let mut entered = vec![0u32; subprogs.len()];
+    let mut deepest = 0;
+    let calls: Vec<Vec<usize>> = (0..subprogs.len())
+        .map(|index| {
+            let end = subprogs.get(index + 1).map_or(insns.len(), |next| next.start);
+            let sites = (subprogs[index].start..end).filter(|at| is_subprog_call(&insns[*at]));
+            let mut callees: Vec<usize> = sites
+                .filter_map(|at| {
+                    let target = at as i64 + i64::from(insns[at].imm) + 1;
+                    subprogs.iter().position(|subprog| subprog.start as i64 == target)
+                })
+                .collect();
+            callees.sort_unstable();
+            callees.dedup();
+            callees
+        })
+        .collect();
+    let mut levels = vec![0usize; subprogs.len()];
+    let mut todo = vec![(0usize, 0u32, 1usize)];
+    while let Some((index, above, level)) = todo.pop() {
+        if level > MAX_FRAMES {
+            reject!("the call stack of {level} frames is too deep !");
+        }
+        if index != 0 && subprogs[index].has_tail_call && above >= TAIL_CALL_STACK {
+            reject!("tail_calls are not allowed when call stack of previous frames is {above} bytes. Too large");
+        }
+        let depth = above + subprogs[index].stack_depth.next_multiple_of(ROUNDING);
+        if depth as usize > STACK_SIZE {
+            reject!("combined stack size of {level} calls is {depth}. Too large");
+        }
+        deepest = deepest.max(depth);
+        if level <= levels[index] && depth <= entered[index] {
+            continue;
+        }
+        levels[index] = levels[index].max(level);
+        entered[index] = entered[index].max(depth);
+        todo.extend(calls[index].iter().map(|callee| (*callee, depth, level + 1)));
+    }
+    Ok(deepest)
+}

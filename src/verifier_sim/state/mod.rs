@@ -1,0 +1,136 @@
+//! The state of the whole program at one instruction of one path.
+
+pub(super) mod reg;
+pub(super) mod stack;
+
+use std::rc::Rc;
+
+use crate::verifier_sim::state::reg::{Kind, Reg};
+use crate::verifier_sim::state::stack::Slot;
+
+/// Registers r0 to r10.
+pub(in crate::verifier_sim) const REGS: usize = 11;
+/// The frame pointer.
+pub(in crate::verifier_sim) const FP: usize = 10;
+/// Calls may be nested this deep, the main program included (`MAX_CALL_FRAMES`).
+pub(in crate::verifier_sim) const MAX_FRAMES: usize = 8;
+
+/// One function's registers and stack (`struct bpf_func_state`).
+#[derive(Clone, Debug)]
+pub(in crate::verifier_sim) struct Frame {
+    /// r0 to r10.
+    pub(in crate::verifier_sim) regs: [Reg; REGS],
+    /// The part of the stack that was touched, from the frame pointer downwards.
+    pub(in crate::verifier_sim) stack: Rc<Vec<Slot>>,
+    /// The instruction that called this function; unused in the main program.
+    pub(in crate::verifier_sim) callsite: usize,
+    /// Number of the function.
+    pub(in crate::verifier_sim) subprog: usize,
+}
+
+impl Frame {
+    /// A frame in which only r10 is set.
+    pub(in crate::verifier_sim) fn new(number: usize, callsite: usize, subprog: usize) -> Self {
+        let mut regs = [Reg::NOT_INIT; REGS];
+        regs[FP] = Reg::pointer(Kind::Stack, number as u32);
+        Self { regs, stack: Rc::new(Vec::new()), callsite, subprog }
+    }
+
+    /// Slot `index`, touched or not.
+    pub(in crate::verifier_sim) fn slot(&self, index: usize) -> &Slot {
+        self.stack.get(index).unwrap_or(&Slot::EMPTY)
+    }
+
+    /// Slot `index` for writing.
+    pub(in crate::verifier_sim) fn slot_mut(&mut self, index: usize) -> &mut Slot {
+        let stack = Rc::make_mut(&mut self.stack);
+        if stack.len() <= index {
+            stack.resize(index + 1, Slot::EMPTY);
+        }
+        &mut stack[index]
+    }
+}
+
+/// A resource that must be released (`struct bpf_reference_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verifier_sim) struct Reference {
+    /// Its number, as in [`Reg::ref_id`].
+    pub(in crate::verifier_sim) id: u32,
+    /// Where it was acquired.
+    pub(in crate::verifier_sim) insn: usize,
+}
+
+/// The spin lock that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verifier_sim) struct Lock {
+    /// Number of the map whose value holds the lock.
+    pub(in crate::verifier_sim) map: u32,
+    /// Id of the pointer to that value.
+    pub(in crate::verifier_sim) id: u32,
+}
+
+/// All frames, and what belongs to none of them (`struct bpf_verifier_state`).
+#[derive(Clone, Debug)]
+pub(in crate::verifier_sim) struct State {
+    /// The main program's frame first.
+    pub(in crate::verifier_sim) frames: Vec<Rc<Frame>>,
+    /// Unreleased references.
+    pub(in crate::verifier_sim) refs: Vec<Reference>,
+    /// The lock that is held.
+    pub(in crate::verifier_sim) lock: Option<Lock>,
+    /// How often the path went through a may_goto.
+    pub(in crate::verifier_sim) may_goto_depth: u32,
+    /// The checkpoint that this path last passed.
+    pub(in crate::verifier_sim) parent: Option<u32>,
+}
+
+impl State {
+    /// The state at the program's first instruction.
+    pub(in crate::verifier_sim) fn entry() -> Self {
+        let mut frame = Frame::new(0, 0, 0);
+        frame.regs[1] = Reg::pointer(Kind::Ctx, 0);
+        Self { frames: vec![Rc::new(frame)], refs: Vec::new(), lock: None, may_goto_depth: 0, parent: None }
+    }
+
+    /// Number of the current frame.
+    pub(in crate::verifier_sim) fn depth(&self) -> usize {
+        self.frames.len() - 1
+    }
+
+    /// The current frame.
+    pub(in crate::verifier_sim) fn top(&self) -> &Frame {
+        &self.frames[self.frames.len() - 1]
+    }
+
+    /// The current frame for writing.
+    pub(in crate::verifier_sim) fn top_mut(&mut self) -> &mut Frame {
+        let last = self.frames.len() - 1;
+        Rc::make_mut(&mut self.frames[last])
+    }
+
+    /// Frame `number` for writing.
+    pub(in crate::verifier_sim) fn frame_mut(&mut self, number: usize) -> &mut Frame {
+        Rc::make_mut(&mut self.frames[number])
+    }
+
+    /// Calls `edit` on every register and every saved register for which `wanted` holds. Frames that have none stay shared.
+    pub(in crate::verifier_sim) fn for_each_reg(
+        &mut self,
+        wanted: impl Fn(&Reg) -> bool,
+        mut edit: impl FnMut(&mut Reg),
+    ) {
+        for frame in &mut self.frames {
+            let in_regs = frame.regs.iter().any(&wanted);
+            let in_stack = frame.stack.iter().any(|slot| slot.is_spill() && wanted(&slot.reg));
+            if in_regs || in_stack {
+                let frame = Rc::make_mut(frame);
+                frame.regs.iter_mut().filter(|reg| wanted(reg)).for_each(&mut edit);
+                if in_stack {
+                    let stack = Rc::make_mut(&mut frame.stack);
+                    let spilled = stack.iter_mut().filter(|slot| slot.is_spill()).map(|slot| &mut slot.reg);
+                    spilled.filter(|reg| wanted(reg)).for_each(&mut edit);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The state of one register, or of a register saved on the stack.
+
+use bitflags::bitflags;
+
+use crate::verifier_sim::numbers::bounds::Bounds;
+
+/// What a register holds (`enum bpf_reg_type`, less its modifier flags).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::verifier_sim) enum Kind {
+    /// Nothing that may be read.
+    #[default]
+    NotInit,
+    /// A number.
+    Scalar,
+    /// The program's context.
+    Ctx,
+    /// A map itself.
+    ConstMapPtr,
+    /// A map's value.
+    MapValue,
+    /// A frame of the program's stack.
+    Stack,
+    /// Bytes of a message or packet.
+    Packet,
+    /// The end of a message or packet.
+    PacketEnd,
+    /// A full socket (`struct bpf_sock`).
+    Socket,
+    /// `struct bpf_tcp_sock`.
+    TcpSock,
+    /// `struct bpf_xdp_sock`.
+    XdpSock,
+    /// Memory of a known size.
+    Mem,
+    /// A kernel structure described by BTF.
+    BtfId,
+}
+
+bitflags! {
+    /// Modifiers of a [`Kind`] (`enum bpf_type_flag`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(in crate::verifier_sim) struct Flags: u8 {
+        /// May be NULL: must be checked first.
+        const MAYBE_NULL = 1;
+        /// May not be written through.
+        const RDONLY = 2;
+        /// A record of a ring buffer.
+        const RINGBUF = 4;
+        /// Per-CPU: needs `bpf_per_cpu_ptr`.
+        const PERCPU = 8;
+        /// Guaranteed to stay valid.
+        const TRUSTED = 16;
+        /// Not known to be valid; only fault-safe reads.
+        const UNTRUSTED = 32;
+        /// Valid as long as the program does not sleep.
+        const RCU = 64;
+        /// Of user space.
+        const USER = 128;
+    }
+}
+
+/// What a dynptr describes (`enum bpf_dynptr_type`), as far as helpers of our types make them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(in crate::verifier_sim) enum DynptrKind {
+    /// A map's value.
+    Local = 1,
+    /// A record of a ring buffer, which must be submitted or discarded.
+    Ringbuf = 2,
+}
+
+/// The kernel structures that helpers return pointers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(in crate::verifier_sim) enum BtfType {
+    /// `struct tcp_sock`.
+    TcpSock,
+    /// `struct tcp6_sock`.
+    Tcp6Sock,
+    /// `struct tcp_timewait_sock`.
+    TcpTimewaitSock,
+    /// `struct tcp_request_sock`.
+    TcpRequestSock,
+    /// `struct udp6_sock`.
+    Udp6Sock,
+    /// `struct unix_sock`.
+    UnixSock,
+    /// `struct mptcp_sock`.
+    MptcpSock,
+    /// `struct task_struct`.
+    Task,
+    /// `struct pt_regs`.
+    PtRegs,
+}
+
+impl BtfType {
+    /// The structure's name.
+    pub(in crate::verifier_sim) fn name(self) -> &'static str {
+        match self {
+            Self::TcpSock => "tcp_sock",
+            Self::Tcp6Sock => "tcp6_sock",
+            Self::TcpTimewaitSock => "tcp_timewait_sock",
+            Self::TcpRequestSock => "tcp_request_sock",
+            Self::Udp6Sock => "udp6_sock",
+            Self::UnixSock => "unix_sock",
+            Self::MptcpSock => "mptcp_sock",
+            Self::Task => "task_struct",
+            Self::PtRegs => "pt_regs",
+        }
+    }
+
+    /// All of them.
+    pub(in crate::verifier_sim) const ALL: [Self; 9] = [
+        Self::TcpSock,
+        Self::Tcp6Sock,
+        Self::TcpTimewaitSock,
+        Self::TcpRequestSock,
+        Self::Udp6Sock,
+        Self::UnixSock,
+        Self::MptcpSock,
+        Self::Task,
+        Self::PtRegs,
+    ];
+
+    /// The type with this number, as kept in [`Reg::arg`].
+    pub(in crate::verifier_sim) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| *known as u32 == number)
+    }
+
+    /// Whether `struct sock_common` is at offset 0, so that helpers for sockets take it.
+    pub(in crate::verifier_sim) fn is_sock(self) -> bool {
+        !matches!(self, Self::Task | Self::PtRegs)
+    }
+}
+
+/// In the id of a scalar: it is a linked register plus [`Reg::off`], in 64 bits (`BPF_ADD_CONST64`).
+pub(in crate::verifier_sim) const ADD_CONST64: u32 = 1 << 31;
+/// The same in 32 bits (`BPF_ADD_CONST32`).
+pub(in crate::verifier_sim) const ADD_CONST32: u32 = 1 << 30;
+/// Either of them.
+pub(in crate::verifier_sim) const ADD_CONST: u32 = ADD_CONST64 | ADD_CONST32;
+
+/// Pointers may not reach further than this from their base (`BPF_MAX_VAR_OFF`).
+pub(in crate::verifier_sim) const MAX_VAR_OFF: i64 = 1 << 29;
+
+/// The state of one register (`struct bpf_reg_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verifier_sim) struct Reg {
+    /// What it holds.
+    pub(in crate::verifier_sim) kind: Kind,
+    /// Modifiers of `kind`.
+    pub(in crate::verifier_sim) flags: Flags,
+    /// Fixed part of a pointer's offset; of a scalar with [`ADD_CONST`], its distance from the linked one.
+    pub(in crate::verifier_sim) off: i32,
+    /// Meaning depends on `kind`: number of the map, frame of the stack, size of the memory, bytes of the packet known to
+    /// be there (as i32; see [`AT_PACKET_END`]), kernel type.
+    pub(in crate::verifier_sim) arg: u32,
+    /// Which lookup in a map of maps a map pointer came from; 0 for maps named by the program.
+    pub(in crate::verifier_sim) map_uid: u32,
+    /// Pointers that are NULL together, packet pointers with the same variable part, linked scalars. 0 is none.
+    pub(in crate::verifier_sim) id: u32,
+    /// The reference that has to be released. 0 is none.
+    pub(in crate::verifier_sim) ref_id: u32,
+    /// Value of a scalar; variable part of a pointer's offset.
+    pub(in crate::verifier_sim) val: Bounds,
+}
+
+/// [`Reg::arg`] of a packet pointer known to equal the end or to lie beyond (`AT_PKT_END`).
+pub(in crate::verifier_sim) const AT_PACKET_END: i32 = -1;
+/// [`Reg::arg`] of a packet pointer known to lie beyond the end (`BEYOND_PKT_END`).
+pub(in crate::verifier_sim) const BEYOND_PACKET_END: i32 = -2;
+
+impl Default for Reg {
+    fn default() -> Self {
+        Self::NOT_INIT
+    }
+}
+
+impl Reg {
+    /// A register that may not be read.
+    pub(in crate::verifier_sim) const NOT_INIT: Self = Self {
+        kind: Kind::NotInit,
+        flags: Flags::empty(),
+        off: 0,
+        arg: 0,
+        map_uid: 0,
+        id: 0,
+        ref_id: 0,
+        val: Bounds::UNKNOWN,
+    };
+
+    /// Any number.
+    pub(in crate::verifier_sim) const UNKNOWN: Self = Self { kind: Kind::Scalar, ..Self::NOT_INIT };
+
+    /// One number.
+    pub(in crate::verifier_sim) const fn known(value: u64) -> Self {
+        Self { kind: Kind::Scalar, val: Bounds::known(value), ..Self::NOT_INIT }
+    }
+
+    /// A pointer to the start of something.
+    pub(in crate::verifier_sim) const fn pointer(kind: Kind, arg: u32) -> Self {
+        Self { kind, arg, val: Bounds::known(0), ..Self::NOT_INIT }
+    }
+
+    /// Whether it holds a number.
+    pub(in crate::verifier_sim) fn is_scalar(&self) -> bool {
+        self.kind == Kind::Scalar
+    }
+
+    /// Whether it holds the number 0.
+    pub(in crate::verifier_sim) fn is_null(&self) -> bool {
+        self.is_scalar() && self.val.bits.is(0)
+    }
+
+    /// Whether it is a pointer that must be checked for NULL.
+    pub(in crate::verifier_sim) fn may_be_null(&self) -> bool {
+        self.flags.contains(Flags::MAYBE_NULL)
+    }
+
+    /// Whether it is a pointer into a packet or to its end.
+    pub(in crate::verifier_sim) fn is_packet_any(&self) -> bool {
+        matches!(self.kind, Kind::Packet | Kind::PacketEnd)
+    }
+
+    /// Whether it is one of the socket types with their own access tables.
+    pub(in crate::verifier_sim) fn is_sock(&self) -> bool {
+        matches!(self.kind, Kind::Socket | Kind::TcpSock | Kind::XdpSock)
+    }
+
+    /// Bytes known to be readable behind a packet pointer's variable part; negative: see [`AT_PACKET_END`].
+    pub(in crate::verifier_sim) fn range(&self) -> i32 {
+        self.arg as i32
+    }
+
+    /// Forgets the link to other scalars.
+    pub(in crate::verifier_sim) fn unlink(&mut self) {
+        self.id = 0;
+        self.off = 0;
+    }
+
+    /// Whether both differ in nothing but ids.
+    pub(in crate::verifier_sim) fn same_but_ids(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.flags == other.flags
+            && self.off == other.off
+            && self.arg == other.arg
+            && self.map_uid == other.map_uid
+            && self.val == other.val
+    }
+
+    /// The name of the type in the kernel's log.
+    pub(in crate::verifier_sim) fn type_name(&self) -> String {
+        let base = match self.kind {
+            Kind::NotInit => "?",
+            Kind::Scalar => "scalar",
+            Kind::Ctx => "ctx",
+            Kind::ConstMapPtr => "map_ptr",
+            Kind::MapValue => "map_value",
+            Kind::Stack => "fp",
+            Kind::Packet => "pkt",
+            Kind::PacketEnd => "pkt_end",
+            Kind::Socket => "sock",
+            Kind::TcpSock => "tcp_sock",
+            Kind::XdpSock => "xdp_sock",
+            Kind::Mem => "mem",
+            Kind::BtfId => "ptr_",
+        };
+        let mut name = String::new();
+        for (flag, prefix) in [
+            (Flags::RDONLY, "rdonly_"),
+            (Flags::RINGBUF, "ringbuf_"),
+            (Flags::PERCPU, "percpu_"),
+            (Flags::UNTRUSTED, "untrusted_"),
+            (Flags::TRUSTED, "trusted_"),
+            (Flags::RCU, "rcu_"),
+            (Flags::USER, "user_"),
+        ] {
+            if self.flags.contains(flag) {
+                name.push_str(prefix);
+            }
+        }
+        name.push_str(base);
+        if self.may_be_null() {
+            name.push_str(if self.kind == Kind::BtfId { "or_null_" } else { "_or_null" });
+        }
+        name
+    }
+}

@@ -1,0 +1,224 @@
+//! The walk along every path, instruction by instruction (`do_check`).
+
+pub(super) mod env;
+pub(super) mod log;
+pub(super) mod prune;
+
+use crate::asm::Insn;
+use crate::asm::opcode as op;
+use crate::verifier_sim::spec::{Kernel, ProgType};
+use crate::verifier_sim::state::REGS;
+use crate::verifier_sim::stop::{Step, reject};
+use crate::verifier_sim::walk::env::Env;
+use crate::verifier_sim::walk::prune::Visit;
+
+/// Instructions walked before the kernel gives up (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const MAX_INSNS: u64 = 1_000_000;
+
+/// Where a path goes after an instruction.
+pub(in crate::verifier_sim) enum Flow {
+    /// To this instruction.
+    To(usize),
+    /// Nowhere: the program ends.
+    End,
+}
+
+impl Env<'_> {
+    /// Walks every path from the program's first instruction.
+    pub(in crate::verifier_sim) fn walk(&mut self) -> Step {
+        loop {
+            self.work.insns += 1;
+            if self.work.insns > MAX_INSNS {
+                reject!("BPF program is too large. Processed {} insn", self.work.insns);
+            }
+            let flow = if self.aux[self.at].prune_point && matches!(self.visit()?, Visit::Covered) {
+                self.work.pruned += 1;
+                self.log_safe();
+                Flow::End
+            } else {
+                self.trail.push(self.at as u32);
+                self.aux[self.at].seen = true;
+                self.log_insn();
+                let flow = self.step()?;
+                self.log_state();
+                flow
+            };
+            match flow {
+                Flow::To(next) => self.at = next,
+                Flow::End => {
+                    if !self.next_branch() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the current path and goes on with the latest branch, if there is one.
+    fn next_branch(&mut self) -> bool {
+        if let Some(parent) = self.cur.parent {
+            self.explored.end_branch(parent);
+        }
+        let Some(branch) = self.pending.pop() else { return false };
+        self.cur = branch.state;
+        self.at = branch.insn;
+        self.trail.truncate(branch.trail);
+        self.log_branch(branch.from, branch.insn);
+        true
+    }
+
+    /// One instruction.
+    fn step(&mut self) -> Step<Flow> {
+        let insn = self.insns[self.at];
+        match insn.code & op::CLASS_MASK {
+            op::ALU | op::ALU64 => self.alu(&insn)?,
+            op::LDX => {
+                let sign = insn.code & op::MODE_MASK == op::MEMSX;
+                self.load(&insn, sign, "ldx")?;
+            }
+            op::STX if insn.code & op::MODE_MASK == op::ATOMIC => self.atomic(&insn)?,
+            op::STX => {
+                if insn.code & op::MODE_MASK != op::MEM || insn.imm != 0 {
+                    reject!("BPF_STX uses reserved fields");
+                }
+                self.store(&insn)?;
+            }
+            op::ST => {
+                if insn.code & op::MODE_MASK != op::MEM || insn.src != 0 {
+                    reject!("BPF_ST uses reserved fields");
+                }
+                self.store_imm(&insn)?;
+            }
+            op::JMP | op::JMP32 => return self.jump(&insn),
+            _ => {
+                self.load_special(&insn)?;
+                return Ok(Flow::To(self.at + 2));
+            }
+        }
+        Ok(Flow::To(self.at + 1))
+    }
+
+    fn jump(&mut self, insn: &Insn) -> Step<Flow> {
+        self.work.jumps += 1;
+        let jmp32 = insn.code & op::CLASS_MASK == op::JMP32;
+        let immediate = insn.code & op::X == 0;
+        match insn.code & op::OP_MASK {
+            op::CALL => {
+                let kfunc = insn.src == op::PSEUDO_KFUNC_CALL;
+                if !immediate || jmp32 || (!kfunc && insn.off != 0) || insn.src > op::PSEUDO_KFUNC_CALL || insn.dst != 0
+                {
+                    reject!("BPF_CALL uses reserved fields");
+                }
+                self.call(insn)
+            }
+            op::JA => {
+                let unused = if jmp32 { i32::from(insn.off) } else { insn.imm };
+                if !immediate || insn.src != 0 || insn.dst != 0 || unused != 0 {
+                    reject!("BPF_JA uses reserved fields");
+                }
+                Ok(Flow::To(crate::verifier_sim::program::jump_target(self.at, insn) as usize))
+            }
+            op::EXIT => {
+                if !immediate || insn.imm != 0 || insn.src != 0 || insn.dst != 0 || jmp32 {
+                    reject!("BPF_EXIT uses reserved fields");
+                }
+                self.exit()
+            }
+            _ => self.conditional(insn),
+        }
+    }
+
+    fn exit(&mut self) -> Step<Flow> {
+        let main = self.cur.depth() == 0;
+        if self.cur.lock.is_some() && main {
+            reject!("bpf_spin_unlock is missing");
+        }
+        if let Some(lost) = self.cur.refs.first().filter(|_| main) {
+            reject!("Unreleased reference id={} alloc_insn={}", lost.id, lost.insn);
+        }
+        if !main {
+            return self.leave_subprog().map(Flow::To);
+        }
+        self.check_source(0)?;
+        if self.is_secret(0) {
+            reject!("R0 leaks addr as return value");
+        }
+        if self.prog == ProgType::SOCK_OPS {
+            let result = self.reg(0);
+            if !result.is_scalar() {
+                reject!("At program exit the register R0 is not a known value ({})", result.type_name());
+            }
+            // Linux before 6.8 compared the known bits, later ones the signed range.
+            let value = &result.val;
+            let fits = if self.kernel >= Kernel::V6_12 {
+                value.smin >= 0 && value.smax <= 1
+            } else {
+                crate::verifier_sim::numbers::tnum::Tnum::range(0, 1).contains(value.bits)
+            };
+            if !fits {
+                if value.smin == i64::MIN && value.smax == i64::MAX {
+                    reject!("At program exit the register R0 has unknown scalar value should have been in [0, 1]");
+                }
+                let (min, max) = (value.smin, value.smax);
+                reject!("At program exit the register R0 has smin={min} smax={max} should have been in [0, 1]");
+            }
+        }
+        Ok(Flow::End)
+    }
+
+    /// A 64-bit immediate load, or a legacy load from the packet.
+    fn load_special(&mut self, insn: &Insn) -> Step {
+        match insn.code & op::MODE_MASK {
+            op::IMM => {}
+            op::ABS | op::IND => reject!("BPF_LD_[ABS|IND] instructions not allowed for this program type"),
+            _ => reject!("invalid BPF_LD mode"),
+        }
+        if insn.code & op::SIZE_MASK != op::DW {
+            reject!("invalid BPF_LD_IMM insn");
+        }
+        if insn.off != 0 {
+            reject!("BPF_LD_IMM64 uses reserved fields");
+        }
+        self.check_destination(insn.dst)?;
+        let high = self.insns.get(self.at + 1).map_or(0, |next| next.imm);
+        let loaded = match insn.src {
+            op::PSEUDO_FUNC => reject!("missing btf func_info"),
+            op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE => {
+                let Some(map) = self.aux[self.at].map else { reject!("bpf verifier is misconfigured") };
+                if insn.src == op::PSEUDO_MAP_FD {
+                    crate::verifier_sim::state::reg::Reg::pointer(
+                        crate::verifier_sim::state::reg::Kind::ConstMapPtr,
+                        map,
+                    )
+                } else {
+                    crate::verifier_sim::state::reg::Reg {
+                        off: high,
+                        ..crate::verifier_sim::state::reg::Reg::pointer(
+                            crate::verifier_sim::state::reg::Kind::MapValue,
+                            map,
+                        )
+                    }
+                }
+            }
+            _ => crate::verifier_sim::state::reg::Reg::known((high as u32 as u64) << 32 | u64::from(insn.imm as u32)),
+        };
+        *self.reg_mut(insn.dst) = loaded;
+        Ok(())
+    }
+
+    /// The registers that `insn` names, for messages.
+    pub(in crate::verifier_sim) fn named_registers(insn: &Insn) -> Vec<u8> {
+        let mut named = Vec::new();
+        let call = matches!(insn.code & op::CLASS_MASK, op::JMP) && insn.code & op::OP_MASK == op::CALL;
+        if call {
+            named.extend(1..=5);
+        } else {
+            named.push(insn.dst);
+            if !named.contains(&insn.src) {
+                named.push(insn.src);
+            }
+        }
+        named.retain(|reg| usize::from(*reg) < REGS);
+        named
+    }
+}
