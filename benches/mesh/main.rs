@@ -14,28 +14,58 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lexopt::{Arg, ValueExt};
+use clap::Parser;
 
 use measure::Plan;
 use mesh::Kind;
 
-const HELP: &str = "\
-usage: cargo bench --bench mesh -- [FLAGS] [KIND]...
+/// Requests through two sidecars, plain and accelerated side by side
+///
+/// Brings three meshes up (plain TCP, sequence pairing, four-tuple pairing) of each kind that tests/mesh/up knows, and
+/// lets the same client ask through them in rounds that take turns. Needs root and the programs that tests/mesh/up
+/// names. Nothing stays behind. See docs/results/README.md.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench --bench mesh --", max_term_width = 100)]
+struct Line {
+    /// Kinds of mesh: tcp, http, mtls, haproxy, nginx or redis; all without one
+    #[arg(value_name = "KIND", value_parser = kind)]
+    kinds: Vec<Kind>,
+    /// Connections at a time; can be repeated [default: 1, 16 and 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    connections: Vec<u64>,
+    /// The same with a connection for each request [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    short: Vec<u64>,
+    /// Rounds of each variant; fewer than 6 give no 95 % interval
+    #[arg(long, value_name = "N", default_value = "21", value_parser = clap::value_parser!(u64).range(6..=10_000))]
+    rounds: u64,
+    /// Milliseconds of CPU time of a round of plain TCP
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    round: u64,
+    /// Use every CPU; by default everything runs on one
+    #[arg(long)]
+    all_cpus: bool,
+    /// Worker threads of a sidecar, as Istio's
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: u16,
+    /// An Envoy, instead of the one that tests/mesh/fetch-envoy fetches
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Also write text, JSON with every round, and plots into DIR
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
-Brings three meshes up (plain TCP, sequence pairing, four-tuple pairing) of each kind that tests/mesh/up knows (tcp, http,
-mtls, haproxy, nginx, redis; default all), and lets the same client ask through them in rounds that take turns. Needs root
-and the programs that tests/mesh/up names. Nothing stays behind. See docs/results/README.md.
-
-  --connections N   connections at a time; may be repeated (default 1, 16 and 64)
-  --short N         the same with a connection for each request (default 16)
-  --rounds N        rounds of each variant, 6 at least (default 21)
-  --round MS        milliseconds of CPU time of a round of plain TCP (default 100)
-  --all-cpus        not everything on one CPU
-  --workers N       worker threads of a sidecar (default 2, as Istio's)
-  --envoy PATH      an Envoy, instead of the one that tests/mesh/fetch-envoy fetches
-  --json            print JSON instead of text
-  --out DIR         also write text, JSON with every round, and plots into DIR
-";
+fn kind(name: &str) -> Result<Kind, String> {
+    let kind = KINDS.into_iter().find(|kind| kind.name() == name);
+    kind.ok_or_else(|| format!("there is no kind {name:?}; --help lists them"))
+}
 
 /// All kinds, in the order of the report.
 const KINDS: [Kind; 6] = [Kind::Tcp, Kind::Http, Kind::Mtls, Kind::Haproxy, Kind::Nginx, Kind::Redis];
@@ -51,53 +81,35 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let mut plan = Plan { rounds: 21, round: Duration::from_millis(100), pinned: true, workers: 2, cells: Vec::new() };
-    let (mut kinds, mut json, mut folder, mut bench) = (Vec::new(), false, None, false);
-    let mut args = lexopt::Parser::from_env();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("help") | Arg::Short('h') => {
-                print!("{HELP}");
-                return Ok(());
-            }
-            // What cargo adds.
-            Arg::Long("bench") => bench = true,
-            Arg::Long("connections") => plan.cells.push((args.value()?.parse()?, false)),
-            Arg::Long("short") => plan.cells.push((args.value()?.parse()?, true)),
-            Arg::Long("rounds") => plan.rounds = args.value()?.parse()?,
-            Arg::Long("round") => plan.round = Duration::from_millis(args.value()?.parse::<u64>()?.max(1)),
-            Arg::Long("all-cpus") => plan.pinned = false,
-            Arg::Long("workers") => plan.workers = args.value()?.parse()?,
-            // SAFETY: there are no other threads yet.
-            Arg::Long("envoy") => unsafe { std::env::set_var("ENVOY", args.value()?) },
-            Arg::Long("json") => json = true,
-            Arg::Long("out") => folder = Some(PathBuf::from(args.value()?)),
-            Arg::Value(name) => {
-                let name = name.string()?;
-                let kind = KINDS.into_iter().find(|kind| kind.name() == name);
-                kinds.push(kind.ok_or_else(|| format!("there is no kind {name:?}; --help lists them"))?);
-            }
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    if !bench {
+    let line = Line::parse();
+    if !line.bench {
         // `cargo test --benches` only wants to know that it starts.
         return Ok(());
     }
-    if plan.rounds < 6 {
-        return Err("fewer than 6 rounds give no 95 % interval; use --rounds 6 or more".into());
+    if let Some(envoy) = &line.envoy {
+        // SAFETY: there are no other threads yet.
+        unsafe { std::env::set_var("ENVOY", envoy) };
     }
-    if plan.cells.is_empty() {
-        plan.cells = vec![(1, false), (16, false), (64, false), (16, true)];
+    let many =
+        |connections: &[u64], short| connections.iter().map(|&count| (count as usize, short)).collect::<Vec<_>>();
+    let mut cells = many(&line.connections, false);
+    cells.extend(many(&line.short, true));
+    if cells.is_empty() {
+        cells = vec![(1, false), (16, false), (64, false), (16, true)];
     }
-    if kinds.is_empty() {
-        kinds = KINDS.to_vec();
-    }
+    let plan = Plan {
+        rounds: line.rounds as usize,
+        round: Duration::from_millis(line.round),
+        pinned: !line.all_cpus,
+        workers: line.workers.into(),
+        cells,
+    };
+    let kinds = if line.kinds.is_empty() { KINDS.to_vec() } else { line.kinds };
     let report = measure::run(&plan, &kinds, &mut |line| eprintln!("{line}"))?;
-    if let Some(folder) = folder {
+    if let Some(folder) = line.out {
         report::write_folder(&report, &folder)?;
     }
-    if json {
+    if line.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         report::write_text(&report, &mut std::io::stdout().lock())?;

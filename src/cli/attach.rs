@@ -2,34 +2,32 @@
 
 use std::process::ExitCode;
 
-use super::target::{Target, configuration, instance};
-use super::{Error, Invocation};
+use super::target::{TargetArgs, configuration, instance};
+use super::{Error, Streams};
 use crate::agent::lifecycle::Outcome;
 
-/// The line of `sidestep help`.
-pub(super) const SUMMARY: &str = "accelerate the connections inside a cgroup from now on, and return";
-
-const HELP: &str = "\
-usage: sidestep attach --cgroup PATH [FLAGS]
-
-Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on, until
-`sidestep detach`. No process stays: programs and maps live by their pins on a bpf file system.
-Attaching twice is fine; with other flags or programs, use `sidestep upgrade`.
-
-";
+/// Accelerate the connections inside a cgroup from now on, and return
+///
+/// Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on, until
+/// `sidestep detach`. No process stays: programs and maps live by their pins on a bpf file system. Attaching twice is
+/// fine; with other flags or programs, use `sidestep upgrade`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+}
 
 /// Runs the command.
-pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let Invocation { args, out, .. } = invocation;
-    let Some(target) = Target::read(args, HELP, out)? else { return Ok(ExitCode::SUCCESS) };
+pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let target = &args.target;
     let cgroup = target.open()?;
-    let instance = instance(&target.pins.find()?, &cgroup)?;
+    let instance = instance(&target.find()?, &cgroup)?;
     let wanted = target.build(cgroup, configuration(&instance)?)?;
     let done = match instance.attach(&wanted.request(), &mut |_| {})? {
         Outcome::Already => "just this was attached already",
         _ => "attached",
     };
-    wanted.note()?;
-    writeln!(out, "{done}: {}, pinned in {}", wanted.cgroup.path().display(), instance.dir().display())?;
+    wanted.note();
+    writeln!(streams.out, "{done}: {}, pinned in {}", wanted.cgroup.path().display(), instance.dir().display())?;
     Ok(ExitCode::SUCCESS)
 }

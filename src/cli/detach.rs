@@ -5,75 +5,56 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lexopt::{Arg, ValueExt};
-
-use super::target::PinFlags;
-use super::{Error, Invocation};
+use super::target::PinArgs;
+use super::values::seconds;
+use super::{Error, Streams};
 use crate::agent::lifecycle::{Detached, Instance, Leftovers, Orphan, Orphans, Pins};
 use crate::syscall::cgroup::Cgroup;
 
-/// The line of `sidestep help`.
-pub(super) const SUMMARY: &str = "send the connections of a cgroup back to plain TCP, and remove everything";
-
-const HELP: &str = "\
-usage: sidestep detach [--cgroup PATH | --all] [FLAGS]
-
-Ends what `sidestep attach`, or a `sidestep run` that was killed, has left: no new connections are enrolled, all messages
-take the stack, sockets leave the map when their redirected bytes are read, and then everything is removed. No byte is
-lost. Detaching twice is fine. Without --cgroup, there must be one instance at most.
-Exit status: 1 when sockets with unread bytes are left; they are on the stack, and another detach tries again.
-
-  --cgroup PATH  the cgroup as it was given to attach; it may have been removed meanwhile
-  --all          every instance
-  --timeout S    most seconds to wait for readers that are behind (default 10)
-  --abandon      when the time is over, remove the pins all the same: sockets with unread bytes stay in the map, on the
-                 stack, until they close, and the kernel then frees it
-  --orphans      only sockets in maps without an owner, of whatever agent was killed on this machine: back to plain TCP
-                 (takes CAP_SYS_ADMIN)
-";
-
-#[derive(Default)]
-struct Settings {
+/// Send the connections of a cgroup back to plain TCP, and remove everything
+///
+/// Ends what `sidestep attach`, or a `sidestep run` that was killed, has left: no new connections are enrolled, all
+/// messages take the stack, sockets leave the map when their redirected bytes are read, and then everything is removed.
+/// No byte is lost. Detaching twice is fine. Without --cgroup, there must be one instance at most. Exit status: 1 when
+/// sockets with unread bytes are left; they are on the stack, and another detach tries again.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The cgroup as it was given to attach; it can have been removed since
+    #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
+    /// Every instance
+    #[arg(long)]
     all: bool,
+    /// Seconds to wait at most for readers that are behind
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    timeout: u64,
+    /// Remove the pins when the time is over, even if bytes are unread: sockets with unread bytes stay in the map, on the
+    /// stack, until they close, and the kernel then frees it
+    #[arg(long)]
+    abandon: bool,
+    /// Only sockets in maps without an owner, of any agent that was killed on this machine: back to plain TCP (needs
+    /// CAP_SYS_ADMIN)
+    #[arg(long)]
     orphans: bool,
-    leftovers: Option<Leftovers>,
-    timeout: Option<u64>,
-    pins: PinFlags,
+    #[command(flatten)]
+    pins: PinArgs,
 }
 
 /// Runs the command.
-pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let Invocation { mut args, out, .. } = invocation;
-    let mut settings = Settings::default();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("help") | Arg::Short('h') => {
-                write!(out, "{HELP}{}", PinFlags::HELP)?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Arg::Long("cgroup") => settings.cgroup = Some(args.value()?.into()),
-            Arg::Long("all") => settings.all = true,
-            Arg::Long("orphans") => settings.orphans = true,
-            Arg::Long("abandon") => settings.leftovers = Some(Leftovers::Abandon),
-            Arg::Long("timeout") => settings.timeout = Some(args.value()?.parse()?),
-            Arg::Long("bpffs") => settings.pins.take(&mut args)?,
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    let timeout = Duration::from_secs(settings.timeout.unwrap_or(10));
-    let left = if settings.orphans { orphans(timeout, out)? } else { instances(&settings, timeout, out)? };
+pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let timeout = Duration::from_secs(args.timeout);
+    let left = if args.orphans { orphans(timeout, streams.out)? } else { instances(args, timeout, streams.out)? };
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn instances(settings: &Settings, timeout: Duration, out: &mut dyn Write) -> Result<usize, Error> {
-    let chosen = choose(settings, &settings.pins.find()?)?;
+fn instances(args: &Args, timeout: Duration, out: &mut dyn Write) -> Result<usize, Error> {
+    let chosen = choose(args, &args.pins.find(false)?)?;
     if chosen.is_empty() {
         writeln!(out, "nothing is attached")?;
     }
     let mut left = 0;
     for instance in chosen {
-        let leftovers = settings.leftovers.unwrap_or(Leftovers::Keep);
+        let leftovers = if args.abandon { Leftovers::Abandon } else { Leftovers::Keep };
         let detached = instance.detach(timeout, leftovers, None, &mut |_| {})?;
         writeln!(out, "{}", report(&detached))?;
         left += detached.left;
@@ -90,16 +71,16 @@ pub(super) fn report(detached: &Detached) -> String {
             "detached; {left} sockets are still in the map, on the stack, until they are closed: then the kernel frees it"
         ),
         Detached { left, gone: false, .. } => format!(
-            "detached; {left} sockets hold redirected bytes that nobody has read yet, and are on the stack; detach again \
+            "detached; {left} sockets hold redirected bytes that are unread, and are on the stack; detach again \
              to take them out of the map, or with --abandon to leave them there until they are closed"
         ),
     }
 }
 
 /// The instances the flags mean.
-fn choose(settings: &Settings, pins: &Pins) -> Result<Vec<Instance>, Error> {
+fn choose(args: &Args, pins: &Pins) -> Result<Vec<Instance>, Error> {
     let all = pins.instances()?;
-    if let Some(path) = &settings.cgroup {
+    if let Some(path) = &args.cgroup {
         // By its number while the cgroup is there, by its recorded path afterwards.
         let id = Cgroup::open(path).and_then(|cgroup| cgroup.id()).ok();
         let mut chosen = Vec::new();
@@ -110,7 +91,7 @@ fn choose(settings: &Settings, pins: &Pins) -> Result<Vec<Instance>, Error> {
         }
         return Ok(chosen);
     }
-    if all.len() > 1 && !settings.all {
+    if all.len() > 1 && !args.all {
         return Err(Error::Usage("more than one cgroup is attached; name one with --cgroup, or give --all".into()));
     }
     Ok(all)

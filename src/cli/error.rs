@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 /// A failed command. Its text is one sentence with a remedy.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The arguments are wrong; exit status 2.
     #[error("{0}")]
@@ -27,12 +28,6 @@ impl Error {
             Self::Usage(_) => ExitCode::from(Self::USAGE),
             Self::Failed(_) | Self::Output(_) => ExitCode::FAILURE,
         }
-    }
-}
-
-impl From<lexopt::Error> for Error {
-    fn from(error: lexopt::Error) -> Self {
-        Self::Usage(format!("{error}; add --help for the flags of this command"))
     }
 }
 

@@ -5,23 +5,33 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use byteorder::LittleEndian;
-use lexopt::Arg;
 
-use super::{Error, Invocation, hex};
+use super::{Error, Streams, hex};
 use crate::asm::Insn;
-use crate::verifier_sim::interp::{self, Access, Args, Environment, Fault, Limits, Machine, Program, RegionKind, Trap};
+use crate::verifier_sim::interp::{
+    self, Access, Args as Call, Environment, Fault, Limits, Machine, Program, RegionKind, Trap,
+};
 
-/// One line for the command table.
-pub(super) const SUMMARY: &str = "run a BPF program, as hex bytes on standard input, in the interpreter";
+/// Run a BPF program, as hex bytes on standard input, in the interpreter
+///
+/// Runs the program on standard input in the interpreter and prints r0, in hexadecimal digits. The program and MEMORY are
+/// hexadecimal bytes, with any white space between them; instructions are little-endian. The program has no maps; its
+/// helpers are bpf_ktime_get_ns, bpf_get_smp_processor_id and bpf_probe_read_kernel. Exit status: 0 when the program
+/// returned, 1 when it faulted or is not a program, 2 for wrong arguments.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The input memory: r1 is its address and r2 its length. Without it, both are 0
+    #[arg(value_parser = memory)]
+    memory: Option<Memory>,
+}
 
-const HELP: &str = "\
-usage: sidestep exec [MEMORY] < PROGRAM
+/// Bytes that the program can read and write.
+#[derive(Clone, Debug)]
+struct Memory(Vec<u8>);
 
-Runs the program on standard input in the interpreter and prints r0, in hexadecimal digits.
-PROGRAM and MEMORY are hexadecimal bytes, with any white space between them; instructions are little-endian.
-With MEMORY, r1 is its address and r2 its length; without, both are 0. The program has no maps; its helpers are\nbpf_ktime_get_ns, bpf_get_smp_processor_id and bpf_probe_read_kernel.
-Exit status: 0 when the program returned, 1 when it faulted or is no program, 2 for wrong arguments.
-";
+fn memory(text: &str) -> Result<Memory, String> {
+    hex::decode(text).map(Memory).map_err(|error| format!("cannot read the input memory: {error}"))
+}
 
 /// Larger programs than a kernel takes from a privileged user (`BPF_COMPLEXITY_LIMIT_INSNS`, include/linux/bpf.h)
 /// are refused before they are read whole.
@@ -30,7 +40,7 @@ const MAX_SLOTS: usize = 1_000_000;
 /// Why a program did not return.
 #[derive(Debug, thiserror::Error)]
 enum ExecError {
-    #[error("the program is {0} bytes long, which is no multiple of the 8 bytes of an instruction")]
+    #[error("the program is {0} bytes long, which is not a multiple of the 8 bytes of an instruction")]
     Length(usize),
     #[error("the program is empty; give its bytes on standard input")]
     Empty,
@@ -47,8 +57,8 @@ const KTIME_GET_NS: i32 = 5;
 struct Clock(Instant);
 
 impl Environment for Clock {
-    fn helper(&mut self, _machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
-        match args.helper {
+    fn helper(&mut self, _machine: &mut Machine, call: &Call) -> Result<u64, Fault> {
+        match call.helper {
             KTIME_GET_NS => Ok(self.0.elapsed().as_nanos() as u64),
             other => Err(Fault::UnknownHelper(other)),
         }
@@ -56,34 +66,23 @@ impl Environment for Clock {
 }
 
 /// Runs the command.
-pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let mut memory = None;
-    while let Some(argument) = invocation.args.next()? {
-        match argument {
-            Arg::Short('h') | Arg::Long("help") => {
-                invocation.out.write_all(HELP.as_bytes())?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Arg::Value(text) if memory.is_none() => {
-                let bytes = hex::decode(&text.to_string_lossy())
-                    .map_err(|error| Error::Usage(format!("cannot read the input memory: {error}")))?;
-                memory = Some(bytes);
-            }
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let mut text = String::new();
     // Two digits and one blank a byte, generously.
     let limit = (MAX_SLOTS * Insn::SIZE * 4) as u64;
-    invocation
+    streams
         .input
         .take(limit)
         .read_to_string(&mut text)
         .map_err(|error| Error::Failed(format!("cannot read the program from standard input: {error}")))?;
+    if text.len() as u64 == limit {
+        return Err(Error::Failed(ExecError::TooLong.to_string()));
+    }
     let bytes = hex::decode(&text)
         .map_err(|error| Error::Failed(format!("cannot read the program from standard input: {error}")))?;
-    let r0 = execute(&bytes, &memory.unwrap_or_default()).map_err(|error| Error::Failed(error.to_string()))?;
-    writeln!(invocation.out, "{r0:x}")?;
+    let memory = args.memory.map(|memory| memory.0).unwrap_or_default();
+    let r0 = execute(&bytes, &memory).map_err(|error| Error::Failed(error.to_string()))?;
+    writeln!(streams.out, "{r0:x}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -144,8 +143,8 @@ mod tests {
         for (input, args, part) in [
             ("", &[][..], "empty"),
             ("8500000006000000", &[], "no helper with id 6"),
-            ("95", &[], "no multiple of the 8 bytes"),
-            ("zz", &[], "no hexadecimal digit"),
+            ("95", &[], "not a multiple of the 8 bytes"),
+            ("zz", &[], "not a hexadecimal digit"),
             ("9500000000000000", &[], "r0 is read before it is written"),
             ("0500ffff00000000", &[], "still running after"),
             ("b700000000000000", &[], "outside the program"),

@@ -1,10 +1,10 @@
 //! Bytes as hexadecimal digits, the form programs and memory take on the command line.
 
-/// Why a text is no sequence of bytes.
+/// Why a text is not a sequence of bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HexError {
     /// A character that is neither a digit nor white space.
-    #[error("character {1:?} at position {0} is no hexadecimal digit")]
+    #[error("character {1:?} at position {0} is not a hexadecimal digit")]
     Digit(usize, char),
     /// An odd number of digits in a row.
     #[error("the digits at position {0} do not make a whole byte; write two for each byte")]

@@ -11,10 +11,10 @@ extern "C" fn note(_signal: libc::c_int) {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP only set the flag that is returned. System calls that wait end with EINTR.
+/// From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT only set the flag that is returned. System calls that wait end with EINTR.
 pub(super) fn catch() -> io::Result<&'static AtomicBool> {
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         // SAFETY: the handler does nothing but store to an atomic, which is safe at any point of the program.
         unsafe { sigaction(signal, &action) }?;
     }

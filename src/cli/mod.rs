@@ -1,138 +1,135 @@
 //! The command line: `sidestep COMMAND [FLAGS]`.
 //!
-//! One file a command; each exports its one-line summary and a `run` that takes the rest of the arguments and a
-//! writer. Only [`main`] touches the process's own streams.
+//! One file a command: its arguments as a structure, from which the help, the manual pages, the shell completions and
+//! the reference are made, and a `run` that takes them. Only [`main`] touches the process's own streams.
 
+mod arguments;
 mod attach;
+#[cfg(feature = "bench")]
 mod bench;
+mod bounded;
 mod check;
+mod completions;
+#[cfg(feature = "demo")]
 mod demo;
 mod detach;
 mod dump;
 mod error;
 mod exec;
 mod hex;
+#[cfg(any(feature = "demo", feature = "bench"))]
 mod interrupt;
+mod man;
 mod plane;
 mod policy;
 mod run;
 mod status;
 mod target;
 mod upgrade;
+mod usage;
+mod values;
 mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
+use clap::Parser;
+use clap::error::ErrorKind;
+
 pub use error::Error;
 
-use crate::testbed;
+use arguments::{Command, CommandLine};
 
-/// What a command is given: the arguments after its name, and where its output goes.
-pub struct Invocation<'a> {
-    /// The arguments after the command's name.
-    pub args: lexopt::Parser,
+/// What every command has at hand besides its arguments.
+struct Streams<'a> {
     /// Standard input, or a buffer in tests.
-    pub input: &'a mut dyn BufRead,
+    input: &'a mut dyn BufRead,
     /// Standard output, or a buffer in tests.
-    pub out: &'a mut dyn Write,
+    out: &'a mut dyn Write,
 }
-
-/// One entry of the command table.
-struct Command {
-    name: &'static str,
-    summary: &'static str,
-    run: fn(Invocation<'_>) -> Result<ExitCode, Error>,
-}
-
-/// All commands, in the order `sidestep help` shows them.
-const COMMANDS: &[Command] = &[
-    Command { name: "demo", summary: demo::SUMMARY, run: demo::run },
-    Command { name: "check", summary: check::SUMMARY, run: check::run },
-    Command { name: "run", summary: run::SUMMARY, run: run::run },
-    Command { name: "attach", summary: attach::SUMMARY, run: attach::run },
-    Command { name: "detach", summary: detach::SUMMARY, run: detach::run },
-    Command { name: "upgrade", summary: upgrade::SUMMARY, run: upgrade::run },
-    Command { name: "status", summary: status::SUMMARY, run: status::run },
-    Command { name: "bench", summary: bench::SUMMARY, run: bench::run },
-    Command { name: "dump", summary: dump::SUMMARY, run: dump::run },
-    Command { name: "exec", summary: exec::SUMMARY, run: exec::run },
-    Command { name: "verify", summary: verify::SUMMARY, run: verify::run },
-];
 
 /// Runs the command named by the arguments of this process.
 pub fn main() -> ExitCode {
     let stdout = io::stdout();
-    if std::env::args_os().nth(1).is_some_and(|name| name == testbed::COMMAND) {
-        return testbed_child(&mut stdout.lock());
+    #[cfg(feature = "demo")]
+    if std::env::args_os().nth(1).is_some_and(|name| name == crate::testbed::COMMAND) {
+        return child(crate::testbed::run_child(&instructions(), &mut stdout.lock()));
     }
+    #[cfg(feature = "bench")]
     if std::env::args_os().nth(1).is_some_and(|name| name == crate::bench::COMMAND) {
-        return bench_worker(&mut stdout.lock());
+        return child(crate::bench::run_worker(&instructions(), &mut io::stdin().lock(), &mut stdout.lock()));
     }
     match dispatch(std::env::args_os().skip(1).collect(), &mut io::stdin().lock(), &mut stdout.lock()) {
         Ok(code) => code,
         // A closed pipe (`sidestep dump | head`) is the reader's choice, not a failure.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sidestep: {error}");
+            note(format_args!("sidestep: {error}"));
             error.exit_code()
         }
     }
 }
 
-/// Runs a process of the testbed, whose parent is another command of this binary.
-fn testbed_child(out: &mut dyn Write) -> ExitCode {
-    let instructions = std::env::args_os().nth(2).and_then(|text| text.into_string().ok()).unwrap_or_default();
-    match testbed::run_child(&instructions, out) {
-        Ok(true) => ExitCode::SUCCESS,
-        // Its parent has been told, or is gone.
-        Ok(false) | Err(_) => ExitCode::FAILURE,
-    }
+/// The one argument of a child process, whose parent is another command of this binary.
+#[cfg(feature = "demo")]
+fn instructions() -> String {
+    std::env::args_os().nth(2).and_then(|text| text.into_string().ok()).unwrap_or_default()
 }
 
-/// Runs one end of a measured pair, whose parent is `sidestep bench`.
-fn bench_worker(out: &mut dyn Write) -> ExitCode {
-    let spec = std::env::args_os().nth(2).and_then(|text| text.into_string().ok()).unwrap_or_default();
-    match crate::bench::run_worker(&spec, &mut io::stdin().lock(), out) {
-        Ok(true) => ExitCode::SUCCESS,
-        // Its parent has been told, or is gone.
-        Ok(false) | Err(_) => ExitCode::FAILURE,
-    }
+/// The exit status of a child process. Its parent knows the reason, or has ended.
+#[cfg(feature = "demo")]
+fn child(outcome: io::Result<bool>) -> ExitCode {
+    if outcome.unwrap_or(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Writes a line to standard error. `eprintln!` panics when standard error is closed; here such a line is lost.
+fn note(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Runs the command that `args` (without the program's name) ask for, reading from `input` and printing to `out`.
 pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let Some((name, rest)) = args.split_first() else {
-        help(out)?;
-        return Ok(ExitCode::from(Error::USAGE));
+    let args = std::iter::once(OsString::from("sidestep")).chain(args);
+    let command = match CommandLine::try_parse_from(args) {
+        Ok(line) => line.command,
+        Err(error) => return explain(&error, out),
     };
-    match name.to_str() {
-        Some("help" | "--help" | "-h") => {
-            help(out)?;
+    let streams = Streams { input, out };
+    match command {
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(args, streams),
+        Command::Check(args) => check::run(&args, streams),
+        Command::Run(args) => run::run(&args, streams),
+        Command::Attach(args) => attach::run(&args, streams),
+        Command::Detach(args) => detach::run(&args, streams),
+        Command::Upgrade(args) => upgrade::run(args, streams),
+        Command::Status(args) => status::run(&args, streams),
+        #[cfg(feature = "bench")]
+        Command::Bench(args) => bench::run(&args, streams),
+        Command::Dump(args) => dump::run(&args, streams),
+        Command::Exec(args) => exec::run(args, streams),
+        Command::Verify(args) => verify::run(args, streams),
+        Command::Completions(args) => completions::run(&args, streams),
+        Command::Man(args) => man::run(&args, streams),
+        Command::Version => {
+            writeln!(streams.out, "sidestep {}", env!("CARGO_PKG_VERSION"))?;
             Ok(ExitCode::SUCCESS)
-        }
-        Some("version" | "--version" | "-V") => {
-            writeln!(out, "sidestep {}", env!("CARGO_PKG_VERSION"))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        name => {
-            let command = COMMANDS.iter().find(|command| Some(command.name) == name).ok_or_else(|| {
-                Error::Usage(format!(
-                    "there is no command {:?}; `sidestep help` lists them",
-                    name.unwrap_or("(not UTF-8)")
-                ))
-            })?;
-            (command.run)(Invocation { args: lexopt::Parser::from_args(rest.iter().cloned()), input, out })
         }
     }
 }
 
-fn help(out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "sidestep {}: TCP between local processes past the TCP/IP stack\n", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "usage: sidestep COMMAND [FLAGS]\n")?;
-    for command in COMMANDS {
-        writeln!(out, "  {:<10} {}", command.name, command.summary)?;
+/// Answers arguments that name no command to run: the help and the version, or what is wrong with them.
+fn explain(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            write!(out, "{}", error.render())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            write!(out, "{}", error.render())?;
+            Ok(ExitCode::from(Error::USAGE))
+        }
+        _ => Err(Error::Usage(usage::sentence(error))),
     }
-    writeln!(out, "\n`sidestep COMMAND --help` explains one command.")
 }

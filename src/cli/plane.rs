@@ -1,96 +1,69 @@
 //! The flags that choose the data plane, shared by the commands that build one.
 
-use std::io::Write;
+use clap::Parser;
 
-use lexopt::{Arg, Parser, ValueExt};
-
-use super::Error;
-use super::policy::PolicyFlags;
+use super::policy::PolicyArgs;
+use super::values::{number, one_of};
+use super::{Error, note};
 use crate::agent::{TierChoice, choose_tier};
 use crate::dataplane::{Config, Options, Pairing, Readers};
 use crate::syscall::cgroup::Cgroup;
 
-/// What the flags said.
-#[derive(Clone, Debug)]
-pub(super) struct PlaneFlags {
-    pairing: Pairing,
-    readers: Readers,
-    tier: TierChoice,
-    policy: PolicyFlags,
+const PAIRINGS: [(&str, Pairing); 2] =
+    [(Pairing::Sequence.name(), Pairing::Sequence), (Pairing::FourTuple.name(), Pairing::FourTuple)];
+const READERS: [(&str, Readers); 2] =
+    [(Readers::NonBlocking.name(), Readers::NonBlocking), (Readers::Any.name(), Readers::Any)];
+const TIERS: [(&str, TierChoice); 3] =
+    [("auto", TierChoice::Auto), ("gated", TierChoice::Gated), ("sticky", TierChoice::Sticky)];
+
+/// `MAX_TCP_KEEPIDLE`, include/net/tcp.h.
+const MAX_KEEPALIVE: u64 = 32_767;
+
+/// What the flags said; `None` where a flag was not given.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Data plane")]
+pub(super) struct PlaneArgs {
+    /// How the two ends of a connection find each other: by the handshake's sequence numbers (the default), or by their
+    /// addresses (Linux 5.15)
+    #[arg(long, value_name = "HOW", value_parser = one_of(PAIRINGS))]
+    pairing: Option<Pairing>,
+    /// Accelerate only pairs whose sockets are both O_NONBLOCK (the default), or all pairs. With `any`, a blocking recv
+    /// on an accelerated socket returns EAGAIN after a signal, and MSG_WAITALL can return fewer bytes
+    #[arg(long, value_name = "WHICH", value_parser = one_of(READERS))]
+    readers: Option<Readers>,
+    /// What the programs may see of the peer. `gated` needs CAP_PERFMON and the kernel's BTF; `auto` (the default) uses
+    /// it where it is possible, and `sticky` elsewhere
+    #[arg(long, value_name = "TIER", value_parser = one_of(TIERS))]
+    tier: Option<TierChoice>,
+    /// Seconds of idleness after which an accelerated connection renews its connection-tracking entry by a TCP
+    /// keepalive probe, unless the application has asked for its own; 0 means never. The default is a third of the
+    /// entry's lifetime, at most 7200, and 0 where connections are not tracked
+    #[arg(long, value_name = "S", value_parser = number::<u32, 0, MAX_KEEPALIVE>)]
     keepalive: Option<u32>,
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
-impl Default for PlaneFlags {
-    fn default() -> Self {
-        Self {
-            pairing: Pairing::Sequence,
-            readers: Readers::NonBlocking,
-            tier: TierChoice::Auto,
-            policy: PolicyFlags::default(),
-            keepalive: None,
-        }
-    }
-}
-
-impl PlaneFlags {
-    /// Writes the help text of these flags.
-    pub(super) fn help(out: &mut dyn Write) -> std::io::Result<()> {
-        write!(out, "{}{}", Self::HELP, PolicyFlags::HELP)
+impl PlaneArgs {
+    /// The options for this kernel, and why the tier is not the best one.
+    pub(super) fn options(&self) -> Result<(Options, Option<String>), Error> {
+        let (tier, why) = choose_tier(self.tier.unwrap_or_default())?;
+        let options = Options {
+            pairing: self.pairing.unwrap_or(Pairing::Sequence),
+            tier,
+            readers: self.readers.unwrap_or(Readers::NonBlocking),
+            policy: self.policy.policy()?,
+        };
+        Ok((options, why.map(|why| format!("the sticky tier is used: {why}"))))
     }
 
-    const HELP: &'static str = "  --pairing sequence|four-tuple
-                 how the two ends of a connection find each other: by the handshake's sequence numbers (default) or
-                 by their addresses (Linux 5.15)
-  --readers nonblocking|any
-                 accelerate only pairs whose sockets are both O_NONBLOCK (default), or all: a blocking recv on an
-                 accelerated socket returns EAGAIN after a signal, and MSG_WAITALL may come back short
-  --tier auto|gated|sticky
-                 what the programs may see of the peer: gated needs CAP_PERFMON and the kernel's BTF
-  --keepalive S  seconds of idleness after which an accelerated connection renews its connection-tracking entry by a TCP
-                 keepalive probe, unless the application has asked for its own; 0 for never (default: a third of the
-                 entry's lifetime, at most 7200; 0 where connections are not tracked)
-";
-
-    /// The name of the flag, if it is one of these.
-    pub(super) fn name(arg: &Arg<'_>) -> Option<&'static str> {
-        ["pairing", "readers", "tier", "keepalive"]
-            .into_iter()
-            .chain(PolicyFlags::NAMES)
-            .find(|name| *arg == Arg::Long(name))
-    }
-
-    /// Takes the value of the flag that [`PlaneFlags::name`] has named.
-    pub(super) fn take(&mut self, name: &'static str, args: &mut Parser) -> Result<(), Error> {
-        match name {
-            "pairing" => {
-                let all = [Pairing::Sequence, Pairing::FourTuple].map(|pairing| (pairing.name(), pairing));
-                self.pairing = choice(args, "--pairing", &all)?;
-            }
-            "readers" => {
-                let all = [Readers::NonBlocking, Readers::Any].map(|readers| (readers.name(), readers));
-                self.readers = choice(args, "--readers", &all)?;
-            }
-            "tier" => {
-                self.tier = choice(
-                    args,
-                    "--tier",
-                    &[("auto", TierChoice::Auto), ("gated", TierChoice::Gated), ("sticky", TierChoice::Sticky)],
-                )?;
-            }
-            "keepalive" => self.keepalive = Some(seconds(args)?),
-            name => self.policy.take(name, args)?,
-        }
-        Ok(())
-    }
-
-    /// The options for this kernel; `notes` is told when the tier is not the best one.
-    pub(super) fn options(&self, notes: &mut dyn Write) -> Result<Options, Error> {
-        let (tier, why) = choose_tier(self.tier)?;
+    /// The options for this kernel. Standard error is told when the tier is not the best one.
+    pub(super) fn noted_options(&self) -> Result<Options, Error> {
+        let (options, why) = self.options()?;
         if let Some(why) = why {
-            // A note that cannot be written stops nothing.
-            let _ = writeln!(notes, "sidestep: the sticky tier is used: {why}");
+            note(format_args!("sidestep: {why}"));
         }
-        Ok(Options { pairing: self.pairing, tier, readers: self.readers, policy: self.policy.policy() })
+        Ok(options)
     }
 
     /// The configuration with what the flags say of it.
@@ -102,23 +75,56 @@ impl PlaneFlags {
     pub(super) fn opted_out(&self) -> Result<Vec<Cgroup>, Error> {
         self.policy.opted_out()
     }
-}
 
-/// The value of `--keepalive`.
-fn seconds(args: &mut Parser) -> Result<u32, Error> {
-    // MAX_TCP_KEEPIDLE, include/net/tcp.h.
-    const MOST: u32 = 32_767;
-    match args.value()?.parse()? {
-        seconds if seconds <= MOST => Ok(seconds),
-        more => Err(Error::Usage(format!("--keepalive takes at most {MOST} seconds, not {more}"))),
+    /// The flags that were given, each `--name=value`, so that a later command can be given the same.
+    pub(super) fn given(&self) -> Vec<String> {
+        let tier = |tier| TIERS.iter().find(|(_, known)| *known == tier).map_or("auto", |(name, _)| name);
+        let own = [
+            self.pairing.map(|pairing| format!("--pairing={}", pairing.name())),
+            self.readers.map(|readers| format!("--readers={}", readers.name())),
+            self.tier.map(|choice| format!("--tier={}", tier(choice))),
+            self.keepalive.map(|seconds| format!("--keepalive={seconds}")),
+        ];
+        own.into_iter().flatten().chain(self.policy.given()).collect()
+    }
+
+    /// The same arguments again from what [`PlaneArgs::given`] has returned.
+    pub(super) fn recall(given: &[String]) -> Result<Self, Error> {
+        #[derive(Parser)]
+        #[command(no_binary_name = true, args_override_self = true)]
+        struct Given {
+            #[command(flatten)]
+            plane: PlaneArgs,
+        }
+        let parsed = Given::try_parse_from(given);
+        parsed.map(|given| given.plane).map_err(|error| Error::Usage(super::usage::sentence(&error)))
     }
 }
 
-/// The value of a flag that takes one of a few words.
-pub(super) fn choice<T: Copy>(args: &mut Parser, flag: &str, choices: &[(&str, T)]) -> Result<T, Error> {
-    let value = args.value()?.string()?;
-    choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        Error::Usage(format!("{flag} takes {}, not {value:?}", names.join(" or ")))
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_can_be_recalled() {
+        let flags = [
+            "--pairing=four-tuple",
+            "--readers=any",
+            "--tier=sticky",
+            "--keepalive=7",
+            "--port=80,8000-8100",
+            "--port=90",
+            "--exclude-port=81",
+            "--cidr=10.0.0.0/8",
+            "--exclude-cidr=10.1.0.0/16,::1",
+            "--direction=to-active",
+            "--exclude-cgroup=/a b",
+        ]
+        .map(String::from);
+        let plane = PlaneArgs::recall(&flags).unwrap();
+        assert_eq!(plane.given(), flags);
+        assert_eq!(plane.policy.policy().unwrap().ports.len(), 3);
+        assert!(PlaneArgs::recall(&[]).unwrap().given().is_empty());
+        assert!(PlaneArgs::recall(&["--future=1".into()]).unwrap_err().to_string().contains("--future"));
+    }
 }

@@ -1,81 +1,72 @@
 //! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when told to stop.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lexopt::{Arg, ValueExt};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::os::fd::AsFd;
 
-use super::target::{Target, configuration, instance};
-use super::{Error, Invocation, detach, upgrade};
+use super::target::{TargetArgs, Wanted, configuration, instance};
+use super::values::number;
+use super::{Error, Streams, detach, note, upgrade};
 use crate::agent::lifecycle::{Attendance, Instance, Leftovers, Outcome, Pins};
 use crate::agent::{Acceleration, Snapshot, check};
 use crate::dataplane::Counter;
 use crate::syscall::cgroup::Cgroup;
 
-/// The line of `sidestep help`.
-pub(super) const SUMMARY: &str = "accelerate the connections inside a cgroup until interrupted";
-
-const HELP: &str = "\
-usage: sidestep run --cgroup PATH [FLAGS]
-
-Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on. On SIGINT
-or SIGTERM everything goes back to plain TCP without losing a byte, and nothing stays in the kernel.
-It pins what it attaches, so that nothing happens to a connection when it is killed: the next run, attach or upgrade
-takes over, or detach clears away. It takes over, too, what `sidestep attach` has left.
-
-  --interval S   seconds between two lines of counters; 0 for none (default 5)
-  --keep         leave everything attached at the end
-  --unpinned     pin nothing: when it is killed, the kernel detaches, and messages of connections made before take the
-                 stack. So it is also where no bpf file system is on /sys/fs/bpf
-";
-
-#[derive(Default)]
-struct Settings {
-    target: Target,
+/// Accelerate the connections inside a cgroup until interrupted
+///
+/// Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on. On SIGINT,
+/// SIGTERM, SIGQUIT or SIGHUP (unless it is ignored, as under nohup), and when its output is closed, everything goes back
+/// to plain TCP without losing a byte, and nothing stays in the kernel. It pins what it attaches, so that nothing happens
+/// to a connection when it is killed: the next run, attach or upgrade takes over, or detach clears away. It also takes
+/// over what `sidestep attach` has left.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Seconds between two lines of counters; 0 for none
+    #[arg(long, value_name = "S", default_value = "5", value_parser = number::<u16, 0, 65_535>)]
     interval: u16,
+    /// Leave everything attached at the end
+    #[arg(long)]
     keep: bool,
+    /// Pin nothing: when it is killed, the kernel detaches, and messages of connections made before take the stack. This
+    /// is the default where no bpf file system is on /sys/fs/bpf
+    #[arg(long)]
     unpinned: bool,
 }
 
 /// Runs the command.
-pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let Invocation { mut args, out, .. } = invocation;
-    let mut settings = Settings { interval: 5, ..Settings::default() };
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("help") | Arg::Short('h') => {
-                Target::help(HELP, out)?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Arg::Long("interval") => settings.interval = args.value()?.parse()?,
-            Arg::Long("keep") => settings.keep = true,
-            Arg::Long("unpinned") => settings.unpinned = true,
-            other => match Target::name(&other) {
-                Some(name) => settings.target.take(name, &mut args)?,
-                None => return Err(other.unexpected().into()),
-            },
-        }
-    }
+pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let out = streams.out;
     // Signals are held back before anything is loaded, so that none can skip the detach.
     let signals = stop_signals()?;
-    let cgroup = settings.target.open()?;
+    let cgroup = args.target.open()?;
     let path = cgroup.path().to_owned();
-    let (mut held, pairing) = start(&settings, cgroup, out)?;
-    writeln!(out, "accelerating {} by {pairing} pairing; interrupt to stop", path.display())?;
-    out.flush()?;
-    let ended = watch(&mut held, &signals, settings.interval, out);
+    let started = start(args, cgroup)?;
+    let mut held = started.held;
+    // From here on an error, also one of the output, ends the acceleration and not only this process.
+    let ended = (|| {
+        for line in &started.lines {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out, "accelerating {} by {} pairing; interrupt to stop", path.display(), started.pairing)?;
+        out.flush()?;
+        watch(&mut held, &signals, args.interval, out)
+    })();
     let last = held.look();
     match held {
-        Held::Pinned(..) if settings.keep => writeln!(out, "everything stays attached")?,
+        Held::Pinned(..) if args.keep => writeln!(out, "everything stays attached")?,
         held => {
-            writeln!(out, "detaching: all connections go back to the TCP/IP stack")?;
-            let report = held.stop(Duration::from_secs(settings.target.drain))?;
+            let told =
+                writeln!(out, "detaching: all connections go back to the TCP/IP stack").and_then(|()| out.flush());
+            let report = held.stop(args.target.drain())?;
+            told?;
             if let Ok((last, _)) = last {
                 print(&last, None, out)?;
             }
@@ -91,33 +82,52 @@ enum Held {
     Unpinned(Box<Acceleration>),
 }
 
-/// Attaches; returns also the name of the pairing.
-fn start(settings: &Settings, cgroup: Cgroup, out: &mut dyn Write) -> Result<(Held, &'static str), Error> {
-    let target = &settings.target;
-    let asked = settings.keep || target.pins.mount || target.pins.bpffs.is_some();
-    let impossible = !settings.unpinned && !asked && !Pins::are_possible()?;
-    if settings.unpinned || impossible {
+/// What has been attached, and what to say of it.
+struct Started {
+    held: Held,
+    pairing: &'static str,
+    lines: Vec<String>,
+}
+
+/// Attaches.
+fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
+    let target = &args.target;
+    let asked = args.keep || target.mount || target.pins.bpffs.is_some();
+    let impossible = !args.unpinned && !asked && !Pins::are_possible()?;
+    if args.unpinned || impossible {
         let wanted = target.build(cgroup, check::configuration())?;
-        let pairing = wanted.plane.options.pairing.name();
         let acceleration = Acceleration::start_plane(&wanted.cgroup, &wanted.opted_out, &wanted.plane, wanted.config)?;
-        wanted.note()?;
-        if impossible {
-            writeln!(
-                out,
-                "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or --mount)"
-            )?;
-        }
-        return Ok((Held::Unpinned(Box::new(acceleration)), pairing));
+        let why = "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or \
+                   --mount)";
+        let lines = if impossible { vec![why.into()] } else { Vec::new() };
+        return Ok(started(Held::Unpinned(Box::new(acceleration)), &wanted, lines));
     }
-    let instance = instance(&target.pins.find()?, &cgroup)?;
+    let instance = instance(&target.find()?, &cgroup)?;
     let attendance = instance.attend()?;
     let wanted = target.build(cgroup, configuration(&instance)?)?;
+    let before = instance.record()?.map(|record| record.flags);
     let outcome = instance.ensure(&wanted.request(), &mut |_| {})?;
-    wanted.note()?;
+    let mut lines = Vec::new();
     if outcome != Outcome::Attached {
-        writeln!(out, "taking over from {}: {}", instance.dir().display(), upgrade::report(outcome))?;
+        lines.push(format!("taking over from {}: {}", instance.dir().display(), upgrade::report(outcome)));
     }
-    Ok((Held::Pinned(instance, attendance), wanted.plane.options.pairing.name()))
+    if let Some(before) = before
+        && before != target.plane.given()
+    {
+        let now = listed(&target.plane.given());
+        note(format_args!("sidestep: the flags of what was attached, {}, are replaced by {now}", listed(&before)));
+    }
+    Ok(started(Held::Pinned(instance, attendance), &wanted, lines))
+}
+
+fn started(held: Held, wanted: &Wanted, lines: Vec<String>) -> Started {
+    wanted.note();
+    Started { held, pairing: wanted.plane.options.pairing.name(), lines }
+}
+
+/// Flags in a sentence.
+fn listed(flags: &[String]) -> String {
+    if flags.is_empty() { "none".into() } else { flags.join(" ") }
 }
 
 impl Held {
@@ -131,7 +141,7 @@ impl Held {
                 instance.look()?.ok_or_else(|| {
                     let cgroup = if instance.dir().exists() { "the cgroup, or the pins" } else { "the pins" };
                     Error::Failed(format!(
-                        "{cgroup} in {} have been removed by somebody else",
+                        "{cgroup} in {} have been removed by another program",
                         instance.dir().display()
                     ))
                 })
@@ -152,7 +162,7 @@ impl Held {
     fn stop(self, timeout: Duration) -> Result<String, Error> {
         let detached = match self {
             Self::Pinned(instance, attendance) => {
-                // Nobody would come back for what is left.
+                // No later command would come back for what is left.
                 instance.detach(timeout, Leftovers::Abandon, Some(attendance), &mut |_| {})?
             }
             Self::Unpinned(acceleration) => acceleration.stop(timeout)?.into(),
@@ -161,13 +171,28 @@ impl Held {
     }
 }
 
+/// The signals that end the command. One that is ignored from the start, as SIGHUP is under nohup(1), does not.
 fn stop_signals() -> Result<SignalFd, Error> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGINT);
     set.add(Signal::SIGTERM);
+    for signal in [Signal::SIGHUP, Signal::SIGQUIT] {
+        // A blocked signal is delivered to a signalfd even when it is ignored (sig_ignored, kernel/signal.c).
+        if !is_ignored(signal) {
+            set.add(signal);
+        }
+    }
     set.thread_block()
         .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC))
         .map_err(|errno| Error::Failed(format!("cannot wait for signals: {errno}")))
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: the null pointer changes nothing, and the other one is to a live sigaction.
+    let answer = unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut action) };
+    answer == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// Prints the counters as they change, until a signal comes.
@@ -184,7 +209,7 @@ fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write
         match poll(&mut fds, timeout) {
             Ok(0) => {
                 for fault in held.faults()?.into_iter().filter(|fault| !reported.contains(fault)).collect::<Vec<_>>() {
-                    writeln!(std::io::stderr(), "sidestep: {fault}")?;
+                    note(format_args!("sidestep: {fault}"));
                     reported.push(fault);
                 }
                 let (now, members) = held.look()?;
@@ -206,7 +231,7 @@ fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write
 fn print(now: &Snapshot, before: Option<&Snapshot>, out: &mut dyn Write) -> std::io::Result<()> {
     for (counter, value) in now.iter().filter(|(_, value)| *value > 0) {
         write!(out, "{} {value}", counter.name())?;
-        // After an upgrade to other maps the counters begin anew.
+        // After an upgrade to other maps the counters start at zero.
         match before.and_then(|before| value.checked_sub(before.get(counter))) {
             Some(added) if added > 0 => write!(out, " (+{added})  ")?,
             _ => write!(out, "  ")?,

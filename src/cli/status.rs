@@ -3,45 +3,32 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use lexopt::Arg;
-
-use super::target::PinFlags;
-use super::{Error, Invocation};
+use super::target::PinArgs;
+use super::{Error, Streams};
 use crate::agent::lifecycle::{GenerationStatus, InstanceStatus, Object, Pins, State, Status};
 
-/// The line of `sidestep help`.
-pub(super) const SUMMARY: &str = "say what is attached, and whether exactly that is in the kernel";
-
-const HELP: &str = "\
-usage: sidestep status [--json] [FLAGS]
-
-Lists what is pinned, and walks the kernel's programs, maps and links (which takes CAP_SYS_ADMIN) for anything of
-sidestep's that should not be there. Changes nothing.
-Exit status: 1 when something is not as it should be, which the lines that begin with ! say.
-
-  --json         one JSON object
-";
+/// Say what is attached, and whether exactly that is in the kernel
+///
+/// Lists what is pinned, and walks the kernel's programs, maps and links (which takes CAP_SYS_ADMIN) for anything of
+/// sidestep's that should not be there. Changes nothing. Exit status: 1 when something is not as it should be; the lines
+/// that begin with ! say what.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pins: PinArgs,
+}
 
 /// Runs the command.
-pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let Invocation { mut args, out, .. } = invocation;
-    let (mut flags, mut json) = (PinFlags::default(), false);
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("help") | Arg::Short('h') => {
-                write!(out, "{HELP}{}", PinFlags::HELP)?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Arg::Long("json") => json = true,
-            Arg::Long("bpffs") => flags.take(&mut args)?,
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let out = streams.out;
     // Without a bpf file system nothing is pinned, which is no failure.
-    let mounted = flags.bpffs.is_some() || Pins::are_possible()?;
-    let pins = if mounted { Some(flags.find()?) } else { None };
+    let mounted = args.pins.bpffs.is_some() || Pins::are_possible()?;
+    let pins = if mounted { Some(args.pins.find(false)?) } else { None };
     let status = Status::read(pins.as_ref())?;
-    if json {
+    if args.json {
         serde_json::to_writer(&mut *out, &status).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {

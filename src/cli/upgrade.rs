@@ -2,38 +2,37 @@
 
 use std::process::ExitCode;
 
-use super::target::{Target, configuration, instance};
-use super::{Error, Invocation};
+use super::plane::PlaneArgs;
+use super::target::{TargetArgs, configuration, instance};
+use super::{Error, Streams};
 use crate::agent::lifecycle::Outcome;
 
-/// The line of `sidestep help`.
-pub(super) const SUMMARY: &str = "replace what is attached to a cgroup, under traffic";
-
-const HELP: &str = "\
-usage: sidestep upgrade --cgroup PATH [FLAGS]
-
-Replaces the attached programs by those of this binary, without losing a byte. Where the maps stay as they are, every
-connection goes on with the new programs from its next message. Where they change, new connections use the new ones, and
-those made before go back to the TCP/IP stack. Upgrading twice is fine.
-Without flags of the data plane, those that were given at last are kept.
-
-";
+/// Replace what is attached to a cgroup, under traffic
+///
+/// Replaces the attached programs by those of this binary, without losing a byte. Where the maps stay as they are, every
+/// connection goes on with the new programs from its next message. Where they change, new connections use the new ones,
+/// and those made before go back to the TCP/IP stack. Upgrading twice is fine. Without flags of the data plane, those
+/// that were given last are kept.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+}
 
 /// Runs the command.
-pub(super) fn run(invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let Invocation { args, out, .. } = invocation;
-    let Some(mut target) = Target::read(args, HELP, out)? else { return Ok(ExitCode::SUCCESS) };
+pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let mut target = args.target;
     let cgroup = target.open()?;
-    let instance = instance(&target.pins.find()?, &cgroup)?;
-    if target.given.is_empty()
+    let instance = instance(&target.find()?, &cgroup)?;
+    if target.plane.given().is_empty()
         && let Some(record) = instance.record()?
     {
-        target.recall(record.flags)?;
+        target.plane = PlaneArgs::recall(&record.flags)?;
     }
     let wanted = target.build(cgroup, configuration(&instance)?)?;
     let outcome = instance.upgrade(&wanted.request(), &mut |_| {})?;
-    wanted.note()?;
-    writeln!(out, "{}", report(outcome))?;
+    wanted.note();
+    writeln!(streams.out, "{}", report(outcome))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,16 +10,15 @@ mod table;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Error, Invocation, interrupt};
+use super::{Error, Streams, interrupt, note};
 use crate::agent::{Acceleration, check};
 use crate::dataplane::Options;
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::testbed::{self, Addresses, Hop, Launcher, Load, Pods, TemporaryCgroup};
 use settings::Settings;
-use summary::{Rounds, Summary};
 
-/// One line for the command table.
-pub(super) const SUMMARY: &str = "show all three hops of a service mesh on this machine, before and after";
+pub(super) use settings::Args;
+use summary::{Rounds, Summary};
 
 /// Names of the demo's cgroups start with it.
 const CGROUP_PREFIX: &str = "sidestep-demo-";
@@ -29,22 +28,22 @@ const WARM_UP: u64 = 100;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs the command.
-pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let Some(settings) = Settings::parse(&mut invocation)? else { return Ok(ExitCode::SUCCESS) };
+pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let settings = Settings::new(args);
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::Failed(
             "the demo makes network namespaces, cgroups and BPF programs, which only root may; try `sudo sidestep demo`"
                 .into(),
         ));
     }
-    let options = settings.plane.options(&mut std::io::stderr())?;
+    let options = settings.plane.noted_options()?;
     let opted_out = settings.plane.opted_out()?;
     let summary = measure(&settings, options, &opted_out).map_err(|error| Error::Failed(error.to_string()))?;
     if settings.json {
-        serde_json::to_writer_pretty(&mut *invocation.out, &summary).map_err(std::io::Error::from)?;
-        writeln!(invocation.out)?;
+        serde_json::to_writer_pretty(&mut *streams.out, &summary).map_err(std::io::Error::from)?;
+        writeln!(streams.out)?;
     } else {
-        table::print(&summary, invocation.out)?;
+        table::print(&summary, streams.out)?;
     }
     match summary.hops.iter().find(|hop| hop.accelerated.share_past_stack == 0.0) {
         Some(hop) => Err(Error::Failed(format!(
@@ -91,7 +90,7 @@ fn measure(settings: &Settings, options: Options, opted_out: &[Cgroup]) -> Resul
 
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {
-        eprintln!("round {} of {}", round + 1, settings.rounds);
+        note(format_args!("round {} of {}", round + 1, settings.rounds));
         for hop in Hop::ALL {
             let load = Load {
                 connections: 1,

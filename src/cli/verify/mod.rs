@@ -9,39 +9,61 @@ mod types;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use lexopt::{Arg, ValueExt};
-
 use self::report::Judged;
 use self::source::Candidate;
-use super::{Error, Invocation};
+use super::values::{number, one_of};
+use super::{Error, Streams};
 use crate::verifier_sim::spec::{Kernel, LogLevel, Options, Privilege, ProgType};
 use crate::verifier_sim::{verify, verify_with_log};
 
-/// One line for the command table.
-pub(super) const SUMMARY: &str = "say whether the kernel would load a program, and why not";
+const PRIVILEGES: [(&str, Privilege); 3] =
+    [("full", Privilege::Full), ("no-perfmon", Privilege::NoPerfmon), ("none", Privilege::None)];
 
-const HELP: &str = "\
-usage: sidestep verify [FLAGS] [FILE...]
-       sidestep verify [FLAGS] --json-lines < RECORDS
+/// Say whether the kernel would load a program, and why not
+///
+/// A FILE is an ELF object (clang -target bpf -c) or raw little-endian instructions, which need --type. Without a FILE,
+/// the command judges our own programs, in every variant. Exit status: 0 when every program is accepted (or is our own
+/// and refused by a kernel older than it needs), 1 when one is not or cannot be read, 2 for wrong arguments. With
+/// --json-lines it is 0 once every record is answered.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// ELF objects or raw instructions
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The kernel whose rules apply [default: 6.18; for our own programs: all]
+    #[arg(long, value_name = "VERSION", value_parser = one_of(Kernel::ALL.map(|kernel| (kernel.name(), kernel))))]
+    kernel: Option<Kernel>,
+    /// What the process that loads the program may do; no-perfmon is CAP_BPF without CAP_PERFMON
+    #[arg(long, value_name = "WHO", default_value = "full", value_parser = one_of(PRIVILEGES))]
+    privilege: Privilege,
+    /// The program type, such as sk_msg or sock_ops; replaces what the sections of an ELF object say
+    #[arg(long = "type", value_name = "TYPE", value_parser = prog_type)]
+    prog_type: Option<ProgType>,
+    /// The types of that kernel, for programs that follow its structures or call its functions; by default this
+    /// machine's, if it runs that kernel
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
+    /// Possible CPUs of the machine that loads the program [default: this machine's number]
+    #[arg(long, value_name = "N", value_parser = number::<u32, 1, MAX_CPUS>)]
+    cpus: Option<u32>,
+    /// Also print the path that led to a rejection, and the registers
+    #[arg(long)]
+    explain: bool,
+    /// Also print the whole log, as the kernel's verifier writes it
+    #[arg(long)]
+    log: bool,
+    /// Print one JSON array with an object for each program
+    #[arg(long)]
+    json: bool,
+    /// Judge one JSON record a line from standard input, and answer one line each
+    #[arg(long, conflicts_with_all = ["files", "json", "log", "explain", "prog_type"])]
+    json_lines: bool,
+}
 
-A FILE is an ELF object (clang -target bpf -c) or raw little-endian instructions, which need --type. Without a FILE it
-judges our own sock_ops and sk_msg programs, in every variant.
+/// Most CPUs that a kernel is built for (`CONFIG_NR_CPUS` with MAXSMP, arch/x86/Kconfig).
+const MAX_CPUS: u64 = 8192;
 
-  --kernel VERSION   the kernel whose rules apply: 5.10, 6.1, 6.12 or 6.18 (the default; our own programs: all four)
-  --privilege WHO    full (the default), no-perfmon (CAP_BPF without CAP_PERFMON) or none
-  --type TYPE        the program type, such as sk_msg or sock_ops; in an ELF object instead of what sections say
-  --btf FILE         the types of that kernel, for programs that follow its structures or call its functions; by default
-                     this machine's, if it runs that kernel
-  --cpus N           possible CPUs of the machine that loads the program; this machine's number by default
-  --explain          also print the path that led to a rejection, and the registers
-  --log              also print the whole log, as the kernel's verifier writes it
-  --json             print one JSON array with an object for each program
-  --json-lines       judge one JSON record a line from standard input, and answer one line each
-
-Exit status: 0 when every program is accepted (or is our own and refused by a kernel older than it needs), 1 when one
-is not or cannot be read, 2 for wrong arguments. With --json-lines it is 0 once every record is answered.
-";
-
+/// What to judge by.
 #[derive(Default)]
 struct Request {
     options: Options,
@@ -51,61 +73,34 @@ struct Request {
     explain: bool,
     log: bool,
     json: bool,
-    json_lines: bool,
 }
 
 /// Runs the command.
-pub(super) fn run(mut invocation: Invocation<'_>) -> Result<ExitCode, Error> {
-    let mut request = Request::default();
-    request.options.cpus = cpus::possible();
-    while let Some(argument) = invocation.args.next()? {
-        match argument {
-            Arg::Short('h') | Arg::Long("help") => {
-                invocation.out.write_all(HELP.as_bytes())?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Arg::Long("kernel") => request.kernel = Some(invocation.args.value()?.parse_with(str::parse::<Kernel>)?),
-            Arg::Long("privilege") => request.options.privilege = invocation.args.value()?.parse_with(privilege)?,
-            Arg::Long("type") => request.prog_type = Some(invocation.args.value()?.parse_with(prog_type)?),
-            Arg::Long("btf") => {
-                let file = PathBuf::from(invocation.args.value()?);
-                let failed = |what| Error::Failed(format!("cannot read types from {}: {what}", file.display()));
-                request.options.types = Some(types::read(&file).map_err(failed)?);
-            }
-            Arg::Long("cpus") => request.options.cpus = invocation.args.value()?.parse()?,
-            Arg::Long("explain") => request.explain = true,
-            Arg::Long("log") => request.log = true,
-            Arg::Long("json") => request.json = true,
-            Arg::Long("json-lines") => request.json_lines = true,
-            Arg::Value(file) => request.files.push(file.into()),
-            other => return Err(other.unexpected().into()),
+pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let types = match &args.btf {
+        Some(file) => {
+            let failed = |what| Error::Failed(format!("cannot read types from {}: {what}", file.display()));
+            Some(types::read(file).map_err(failed)?)
         }
-    }
-    if request.json_lines {
-        if !request.files.is_empty() || request.json || request.log || request.explain || request.prog_type.is_some() {
-            return Err(Error::Usage(
-                "--json-lines takes no FILE and of the flags only --kernel, --privilege, --btf and --cpus".into(),
-            ));
-        }
-        let kernel = request.kernel.unwrap_or_default();
-        let types = request.options.types.or_else(|| types::of_running(kernel));
-        let options = Options { kernel, types, ..request.options };
-        json_lines::run(invocation.input, invocation.out, &options)?;
+        None => None,
+    };
+    let options = Options {
+        privilege: args.privilege,
+        types,
+        cpus: args.cpus.unwrap_or_else(cpus::possible),
+        ..Options::default()
+    };
+    if args.json_lines {
+        let kernel = args.kernel.unwrap_or_default();
+        let types = options.types.or_else(|| types::of_running(kernel));
+        json_lines::run(streams.input, streams.out, &Options { kernel, types, ..options })?;
         return Ok(ExitCode::SUCCESS);
     }
-    if request.files.is_empty() && request.prog_type.is_some() {
+    if args.files.is_empty() && args.prog_type.is_some() {
         return Err(Error::Usage("--type goes with a FILE, and there is none".into()));
     }
-    judge_all(&request, invocation.out)
-}
-
-fn privilege(name: &str) -> Result<Privilege, String> {
-    match name {
-        "full" => Ok(Privilege::Full),
-        "no-perfmon" => Ok(Privilege::NoPerfmon),
-        "none" => Ok(Privilege::None),
-        _ => Err(format!("there is no privilege {name:?}; choose one of full, no-perfmon, none")),
-    }
+    let Args { kernel, prog_type, files, explain, log, json, .. } = args;
+    judge_all(&Request { options, kernel, prog_type, files, explain, log, json }, streams.out)
 }
 
 fn prog_type(name: &str) -> Result<ProgType, String> {
@@ -264,11 +259,11 @@ mod tests {
             (&[elf.path()], "the object is damaged"),
             (&[missing.to_str().unwrap()], "No such file"),
             (&["--type", "sk_msg"], "goes with a FILE"),
-            (&["--kernel", "4.4", short.path()], "5.10, 6.1, 6.12, 6.18"),
+            (&["--kernel", "4.4", short.path()], "5.10 or 6.1 or 6.12 or 6.18"),
             (&["--type", "nothing", short.path()], "there is no program type"),
-            (&["--privilege", "nothing", short.path()], "there is no privilege"),
-            (&["--json-lines", short.path()], "takes no FILE"),
-            (&["--btf", short.path(), elf.path()], "it is no BTF"),
+            (&["--privilege", "nothing", short.path()], "full or no-perfmon or none"),
+            (&["--json-lines", short.path()], "--json-lines does not go with"),
+            (&["--btf", short.path(), elf.path()], "not BTF"),
             (&["--nothing"], "--nothing"),
         ] {
             let (text, ok) = verify(args);

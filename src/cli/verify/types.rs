@@ -1,8 +1,8 @@
 //! The types of the kernel whose rules apply, when this machine can say what they are.
 
-use std::fs;
 use std::path::Path;
 
+use crate::cli::bounded;
 use crate::syscall::Release;
 use crate::verifier_sim::spec::Kernel;
 use crate::verifier_sim::types::KernelTypes;
@@ -10,10 +10,11 @@ use crate::verifier_sim::types::KernelTypes;
 /// The running kernel's types (Documentation/bpf/btf.rst).
 const RUNNING: &str = "/sys/kernel/btf/vmlinux";
 
-/// The types in `file`. They are needed as long as the program runs, so they are never given back.
+/// The types in `file`. They are needed as long as the program runs, so they are never freed.
 pub(super) fn read(file: &Path) -> Result<&'static KernelTypes, String> {
-    let data = fs::read(file).map_err(|error| error.to_string())?;
-    let types = KernelTypes::parse(data).ok_or("it is no BTF; /sys/kernel/btf/vmlinux of the kernel in question is")?;
+    let data = bounded::read(file).map_err(|error| error.to_string())?;
+    let types =
+        KernelTypes::parse(data).ok_or("the file is not BTF; give the /sys/kernel/btf/vmlinux of that kernel")?;
     Ok(Box::leak(Box::new(types)))
 }
 

@@ -1,0 +1,61 @@
+//! All commands and their arguments, in the order that the help shows them.
+
+#[cfg(feature = "bench")]
+use super::bench;
+#[cfg(feature = "demo")]
+use super::demo;
+use super::{attach, check, completions, detach, dump, exec, man, run, status, upgrade, verify};
+
+/// Carries TCP data between local processes past the TCP/IP stack
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "sidestep",
+    version,
+    arg_required_else_help = true,
+    // As in most programs, the last of several equal flags counts.
+    args_override_self = true,
+    // Wide enough for a table, narrow enough to read.
+    max_term_width = 100,
+    after_help = EXIT_STATUSES
+)]
+pub(super) struct CommandLine {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The statuses that all commands share.
+pub(super) const EXIT_STATUSES: &str = "\
+Exit status: 0 when the command has done its work, 1 when it has not (a sentence on standard error says why), 2 when the \
+arguments are wrong. `sidestep COMMAND --help` explains one command, and says what else its status means.";
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
+    Check(check::Args),
+    Run(run::Args),
+    Attach(attach::Args),
+    Detach(detach::Args),
+    Upgrade(upgrade::Args),
+    Status(status::Args),
+    #[cfg(feature = "bench")]
+    Bench(bench::Args),
+    Dump(dump::Args),
+    Exec(exec::Args),
+    Verify(verify::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    /// Print the version
+    #[command(hide = true)]
+    Version,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        super::CommandLine::command().debug_assert();
+    }
+}
