@@ -195,7 +195,7 @@ fn is_ignored(signal: Signal) -> bool {
     answer == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Prints the counters as they change, until a signal comes.
+/// Prints the counters as they change, until a signal comes or the output is closed.
 fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write) -> Result<(), Error> {
     let timeout = match interval {
         0 => PollTimeout::NONE,
@@ -204,9 +204,16 @@ fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write
     };
     let mut before: Option<Snapshot> = None;
     let mut reported = Vec::new();
+    let stdout = std::io::stdout();
     loop {
-        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
+        // poll(2) reports a pipe that has lost its reader without being asked to.
+        let mut fds =
+            [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let ready = poll(&mut fds, timeout);
+        if fds[1].revents().is_some_and(|events| events.contains(PollFlags::POLLERR)) {
+            return Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
+        }
+        match ready {
             Ok(0) => {
                 for fault in held.faults()?.into_iter().filter(|fault| !reported.contains(fault)).collect::<Vec<_>>() {
                     note(format_args!("sidestep: {fault}"));

@@ -46,12 +46,33 @@ impl Run {
     }
 
     /// SIGTERM; returns the rest of what it says.
-    fn stop(mut self) -> String {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+    fn stop(self) -> String {
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// A signal; returns the rest of what it says.
+    fn stop_by(mut self, signal: Signal) -> String {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
         let mut text = String::new();
         std::io::Read::read_to_string(&mut self.lines, &mut text).unwrap();
         assert!(self.child.wait().unwrap().success(), "{text}");
         text
+    }
+
+    /// Closes the pipe that it writes to; returns its exit status.
+    fn close_output(mut self) -> Option<i32> {
+        let closed = BufReader::new(std::process::ChildStdout::from(std::os::fd::OwnedFd::from(
+            std::fs::File::open("/dev/null").unwrap(),
+        )));
+        drop(std::mem::replace(&mut self.lines, closed));
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "sidestep run does not see that its output is closed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The kernel's numbers of what it holds open.
@@ -104,6 +125,59 @@ fn an_agent_that_is_killed_is_taken_over_without_touching_a_connection() {
     streams.carry(4 << 20);
     ground.is_gone(&seen);
     streams.finish();
+}
+
+#[test]
+fn a_run_detaches_at_every_signal_that_asks_it_to_end() {
+    let ground = Ground::new();
+    for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM] {
+        let run = Run::pinned(&ground);
+        let seen = ground.is_right();
+        let text = run.stop_by(signal);
+        assert!(text.contains("detached; nothing is left"), "{signal}: {text}");
+        ground.is_gone(&seen);
+    }
+}
+
+#[test]
+fn a_run_detaches_when_its_output_is_closed() {
+    let ground = Ground::new();
+    // It prints nothing, a line when the counters change, or fails with its first line.
+    for interval in ["0", "1"] {
+        let run = Run::start(&ground, &["--interval", interval, "--bpffs", ground.bpffs().to_str().unwrap()]);
+        let seen = ground.is_right();
+        assert_eq!(run.close_output(), Some(0));
+        ground.is_gone(&seen);
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+        .args(["run", "--cgroup"])
+        .arg(ground.cgroup_path())
+        .arg("--bpffs")
+        .arg(ground.bpffs())
+        .stdout(full)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("No space left"), "{text}");
+    assert!(ground.status().is_none(), "it is still attached");
+}
+
+#[test]
+fn a_run_says_which_flags_it_replaces() {
+    let ground = Ground::new();
+    ground.succeeds("attach", &["--exclude-port", "81"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+        .args(["run", "--cgroup"])
+        .arg(ground.cgroup_path())
+        .args(["--exclude-port", "82", "--bpffs"])
+        .arg(ground.bpffs())
+        // The error of the first line of output ends it.
+        .stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("--exclude-port=81, are replaced by --exclude-port=82"), "{text}");
 }
 
 #[test]
