@@ -11,7 +11,8 @@ use byteorder::NativeEndian;
 use nix::time::{ClockId, clock_gettime};
 use sidestep::asm::Insn;
 use sidestep::asm::opcode as op;
-use sidestep::syscall::{ProgSpec, ProgType, Program, memlock};
+use sidestep::syscall::{ProgSpec, Program, memlock};
+use sidestep::uapi::ProgType;
 use sidestep::verifier_sim::spec::{self, Options, ProgramSpec};
 use sidestep::verifier_sim::verify;
 
@@ -73,7 +74,7 @@ fn main() {
             black_box(verify(black_box(&program), &Options::default()));
         });
         let theirs = if root {
-            let request = ProgSpec::new("bench", ProgType::SkMsg, &bytes);
+            let request = ProgSpec::new("bench", ProgType::SK_MSG, &bytes);
             format!("{:.0}", rate(|| drop(Program::load(&request).unwrap())))
         } else {
             "needs root".to_owned()

@@ -2,6 +2,8 @@
 //!
 //! The layers, from the bottom; imports only ever point upwards in this list:
 //!
+//! - [`uapi`]: the numbers and names of the kernel's ABI for BPF. Plain data.
+//! - [`btf`]: type information, read and made. Uses nothing.
 //! - [`asm`]: a typed BPF assembler and disassembler. Knows nothing of the kernel.
 //! - [`syscall`]: bpf(2) and the few other raw calls. Knows nothing of the programs.
 //! - [`verifier_sim`]: the kernel's verifier and a BPF interpreter in user space. Uses only [`asm`].
@@ -18,6 +20,7 @@ pub mod agent;
 pub mod asm;
 #[cfg(feature = "bench")]
 pub mod bench;
+pub mod btf;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dataplane;
@@ -29,4 +32,5 @@ pub mod sockets;
 pub mod syscall;
 #[cfg(feature = "demo")]
 pub mod testbed;
+pub mod uapi;
 pub mod verifier_sim;

@@ -9,7 +9,8 @@ use super::load::Loaded;
 use super::{Snapshot, drain};
 use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{AttachType, Errno, Link, LinkTarget, Program, prog_attach, prog_detach, prog_query};
+use crate::syscall::{Errno, Link, LinkTarget, Program, prog_attach, prog_detach, prog_query};
+use crate::uapi::AttachType;
 
 /// Loaded, attached, and detached again when it goes.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl Acceleration {
         let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
         self.sock_ops.clear();
         if let Some(Verdict::Legacy) = self.verdict.take() {
-            match prog_detach(sockets.as_fd(), self.loaded.dispatcher.as_fd(), AttachType::SkMsgVerdict) {
+            match prog_detach(sockets.as_fd(), self.loaded.dispatcher.as_fd(), AttachType::SK_MSG_VERDICT) {
                 // What somebody else has detached or replaced is gone already. Asking the map would not do: before 5.15
                 // it does not tell.
                 Err(error) if error.errno() == Some(Errno::ENOENT) => {}
@@ -137,7 +138,7 @@ impl Drop for Acceleration {
 
 /// Attaches a sock_ops program to a cgroup, beside whatever is there.
 pub(super) fn attach_cgroup(program: &Program, cgroup: &Cgroup) -> Result<Link> {
-    Link::create(program.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CgroupSockOps)
+    Link::create(program.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS)
         .map_err(|error| conflict(cgroup, error))
 }
 
@@ -145,11 +146,11 @@ pub(super) fn attach_cgroup(program: &Program, cgroup: &Cgroup) -> Result<Link> 
 pub(super) fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
     let map = loaded.map(MapRole::Sockets);
     let program = loaded.dispatcher.as_fd();
-    match Link::create(program, LinkTarget::Fd(map.as_fd()), AttachType::SkMsgVerdict) {
+    match Link::create(program, LinkTarget::Fd(map.as_fd()), AttachType::SK_MSG_VERDICT) {
         Ok(link) => Ok(Verdict::Link(link)),
         // Before 6.10 there is no such link, which the kernel says in several ways; the older call is the answer.
         Err(_) => {
-            prog_attach(map.as_fd(), program, AttachType::SkMsgVerdict)
+            prog_attach(map.as_fd(), program, AttachType::SK_MSG_VERDICT)
                 .doing("attach the sk_msg program to the sockhash")?;
             Ok(Verdict::Legacy)
         }
@@ -158,7 +159,7 @@ pub(super) fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
 
 /// Names the programs that hold the cgroup when ours may not join them.
 fn conflict(cgroup: &Cgroup, error: crate::syscall::Error) -> Error {
-    let holders = prog_query(cgroup.as_fd(), AttachType::CgroupSockOps).unwrap_or_default();
+    let holders = prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap_or_default();
     if holders.is_empty() {
         return Error::While { doing: "attach the sock_ops program to the cgroup", source: error };
     }

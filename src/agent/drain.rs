@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::error::{Doing, Error, Result};
 use super::kernel::kernel_offsets;
-use crate::syscall::{self, AttachType, Link, LinkTarget, Map, Program, iter_reader};
+use crate::syscall::{self, Link, LinkTarget, Map, Program, iter_reader};
+use crate::uapi::AttachType;
 
 /// How long a verdict may take to be carried out: from `sk_psock_msg_verdict` to the end of `bpf_tcp_ingress`, which
 /// may wait for the receiver's socket lock. Microseconds in practice; a thread can be preempted in between, and where the
@@ -34,7 +35,7 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
         return members(sockets);
     };
     sleep(if kernel_offsets()?.iterators_have_storage { SETTLE } else { BLIND_SETTLE });
-    let link = Link::create(program.as_fd(), LinkTarget::IterMap(sockets.as_fd()), AttachType::TraceIter)
+    let link = Link::create(program.as_fd(), LinkTarget::IterMap(sockets.as_fd()), AttachType::TRACE_ITER)
         .doing("attach the drain to the sockhash")?;
     loop {
         let mut reader = iter_reader(&link).doing("start the drain")?;

@@ -9,7 +9,8 @@ use super::error::{Doing, Result};
 use super::load::Loaded;
 use crate::dataplane::MapRole;
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{AttachType, Link, LinkDetail, prog_query};
+use crate::syscall::{Link, LinkDetail, prog_query};
+use crate::uapi::AttachType;
 
 /// Something that is not as it was attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +62,7 @@ pub(super) fn of_sk_msg(loaded: &Loaded, link: Option<&Link>) -> Result<Option<F
     let own = loaded.dispatcher.info().doing("look at the sk_msg program")?.id;
     // A link tells that it was detached, but not of what was attached since.
     let map = loaded.map(MapRole::Sockets);
-    if let Ok(ids) = prog_query(map.as_fd(), AttachType::SkMsgVerdict) {
+    if let Ok(ids) = prog_query(map.as_fd(), AttachType::SK_MSG_VERDICT) {
         return Ok(match ids.first() {
             None => Some(Fault::SkMsgDetached),
             Some(&id) => (id != own).then_some(Fault::SkMsgReplaced(id)),

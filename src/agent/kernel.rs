@@ -4,10 +4,13 @@ use std::sync::OnceLock;
 
 use super::error::{Doing, Error, Result};
 use crate::asm::{Asm, Reg};
+use crate::btf::Btf;
 use crate::dataplane::{BufferLocks, Casts, EpollFields, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier};
+use crate::syscall::btf::vmlinux;
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
-use crate::syscall::{self, Btf, ProgSpec, ProgType, Program};
+use crate::syscall::{self, ProgSpec, Program};
+use crate::uapi::ProgType;
 
 /// Which tier to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +80,7 @@ fn kernel_types() -> Result<KernelTypes> {
     if let Some(known) = KNOWN.get() {
         return Ok(*known);
     }
-    let btf = Btf::vmlinux().doing("read the kernel's BTF")?;
+    let btf = vmlinux().doing("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
     let (buffer_locks, epoll, memory_limit) = (buffer_locks(&btf), epoll(&btf), memory_limit(&btf));
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
@@ -149,7 +152,7 @@ fn can_cast(casts: &Casts) -> bool {
     asm.mov(Reg::R0, 1);
     asm.exit();
     let Ok(insns) = asm.finish().and_then(|program| program.encode_native(|_| None)) else { return false };
-    [ProgType::SockOps, ProgType::SkMsg].into_iter().all(|prog_type| {
+    [ProgType::SOCK_OPS, ProgType::SK_MSG].into_iter().all(|prog_type| {
         let spec = ProgSpec { license: LICENSE, ..ProgSpec::new("sidestep_cast", prog_type, &insns) };
         Program::load(&spec).is_ok()
     })
@@ -157,7 +160,10 @@ fn can_cast(casts: &Casts) -> bool {
 
 fn offsets(btf: &Btf) -> Result<KernelOffsets> {
     KernelOffsets::resolve(|wanted| {
-        let field = btf.field(wanted.structure, wanted.path).doing("find a field in the kernel's BTF")?;
+        let field = btf
+            .field(wanted.structure, wanted.path)
+            .map_err(syscall::Error::from)
+            .doing("find a field in the kernel's BTF")?;
         // A field of another size would be read wrongly; only the head of a list is longer than what is read of it.
         let fits = field.size() == u32::from(wanted.size) || wanted.path == "ingress_msg";
         // A bit field must be the low bits of its byte.

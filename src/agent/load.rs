@@ -7,7 +7,8 @@ use super::kernel::iter_sockmap_id;
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
 use crate::syscall::btf::StorageBtf;
-use crate::syscall::{AttachType, Map, MapFlags, MapSpec, MapType, ProgSpec, ProgType, Program, UpdateFlags, memlock};
+use crate::syscall::{Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
+use crate::uapi::{AttachType, MapType, ProgType};
 
 /// The loaded maps and programs. Dropping it frees them, unless something is attached or pinned.
 #[derive(Debug)]
@@ -41,11 +42,11 @@ impl Loaded {
         // Programs count as well, and whoever replaces them has made no map.
         memlock::raise_if_needed()?;
         let map = |map: MapRef| maps.get(map.0 as usize);
-        let sock_ops = load("sidestep_ops", ProgType::SockOps, &plane.sock_ops, map)?;
-        let sk_msg = load("sidestep_msg", ProgType::SkMsg, &plane.sk_msg, map)?;
-        let dispatcher = load("sidestep_disp", ProgType::SkMsg, &plane.dispatcher, map)?;
+        let sock_ops = load("sidestep_ops", ProgType::SOCK_OPS, &plane.sock_ops, map)?;
+        let sk_msg = load("sidestep_msg", ProgType::SK_MSG, &plane.sk_msg, map)?;
+        let dispatcher = load("sidestep_disp", ProgType::SK_MSG, &plane.dispatcher, map)?;
         let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
-        let opt_out = plane.opt_out.as_ref().map(|program| load("sidestep_out", ProgType::SockOps, program, map));
+        let opt_out = plane.opt_out.as_ref().map(|program| load("sidestep_out", ProgType::SOCK_OPS, program, map));
         Ok(Self { sock_ops, sk_msg, dispatcher, drain, opt_out: opt_out.transpose()?, maps })
     }
 
@@ -69,7 +70,7 @@ impl Loaded {
 
 /// Loads the drain for the maps that it names.
 pub(super) fn load_drain<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Program> {
-    load("sidestep_drain", ProgType::Tracing, program, map)
+    load("sidestep_drain", ProgType::TRACING, program, map)
 }
 
 fn load<'a>(
@@ -81,8 +82,8 @@ fn load<'a>(
     let insns = program.encode_native(|number| map(number).map(|map| map.as_fd().as_raw_fd()))?;
     let mut spec = ProgSpec::new(name, prog_type, &insns);
     spec.license = dataplane::LICENSE;
-    if prog_type == ProgType::Tracing {
-        spec.expected_attach_type = Some(AttachType::TraceIter);
+    if prog_type == ProgType::TRACING {
+        spec.expected_attach_type = Some(AttachType::TRACE_ITER);
         spec.attach_btf_id = iter_sockmap_id()?;
     }
     Ok(Program::load(&spec)?)
@@ -97,12 +98,12 @@ pub(super) fn set_verdict(verdict: &Map, sk_msg: &Program) -> Result<()> {
 
 pub(super) fn create(def: &MapDef) -> Result<Map> {
     let map_type = match def.kind {
-        MapKind::SockHash => MapType::Sockhash,
-        MapKind::SkStorage => MapType::SkStorage,
-        MapKind::LruHash => MapType::LruHash,
-        MapKind::Array => MapType::Array,
-        MapKind::PerCpuArray => MapType::PercpuArray,
-        MapKind::ProgArray => MapType::ProgArray,
+        MapKind::SockHash => MapType::SOCKHASH,
+        MapKind::SkStorage => MapType::SK_STORAGE,
+        MapKind::LruHash => MapType::LRU_HASH,
+        MapKind::Array => MapType::ARRAY,
+        MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
+        MapKind::ProgArray => MapType::PROG_ARRAY,
     };
     let spec = MapSpec::new(def.role.name(), map_type, def.key_size, def.value_size, def.max_entries)
         .flags(MapFlags::from_bits_retain(def.flags));

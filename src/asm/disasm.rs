@@ -7,9 +7,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::Insn;
-use super::helper_names::short_name;
 use super::opcode as op;
 use super::parse::parse_insn;
+use crate::uapi::helper::short_name;
 
 #[cfg(test)]
 mod tests;

@@ -25,12 +25,11 @@
 //! - *island*: a `goto` put between a jump and its far label, where the kernel has no long jump.
 //! - *relaxation*: replacing a jump that does not reach its label by a longer sequence that does.
 
-mod btf;
 mod builder;
+mod debug_info;
 mod decode;
 mod disasm;
 mod error;
-mod helper_names;
 mod insn;
 mod isa;
 mod listing;
@@ -40,12 +39,11 @@ mod parse;
 mod program;
 mod reg;
 
-pub use btf::DebugInfo;
 pub use builder::{Asm, Label};
+pub use debug_info::DebugInfo;
 pub use decode::decode_program;
 pub use disasm::{Disasm, disassemble, write_text};
 pub use error::Error;
-pub use helper_names::{helper_id, helper_name};
 pub use insn::Insn;
 pub use isa::{Features, Isa};
 pub use listing::Listing;

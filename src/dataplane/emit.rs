@@ -5,10 +5,11 @@
 
 use crate::asm::Reg::{self, R0, R1, R2, R3, R4, R6, R7, R8};
 use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Operand, Size};
-use crate::dataplane::kernel::ctx::sock_ops;
 use crate::dataplane::kernel::probe::PROBE_SLOT;
-use crate::dataplane::kernel::{ctx, helper};
 use crate::dataplane::state::{Config, Counter, MapRole, socket};
+use crate::uapi::ctx::sock_ops;
+use crate::uapi::flags;
+use crate::uapi::helper::id as helper;
 
 /// Adds `amount` (an immediate, or a register other than R0 to R5) to a counter.
 #[track_caller]
@@ -64,7 +65,7 @@ pub(in crate::dataplane) fn storage_get(a: &mut Asm, sk: Reg, create: bool) {
     a.mov(R2, sk);
     a.load_map(R1, MapRole::Storage.map_ref());
     a.mov(R3, 0);
-    a.mov(R4, if create { ctx::STORAGE_CREATE } else { 0 });
+    a.mov(R4, if create { flags::STORAGE_CREATE } else { 0 });
     a.call(helper::SK_STORAGE_GET);
 }
 

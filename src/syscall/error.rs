@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::errno::Errno;
 use super::release::Release;
+use crate::uapi::ProgType;
 
 /// Shorthand for results of this layer.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -29,7 +30,7 @@ pub enum Error {
         /// The program's name.
         name: String,
         /// The program's type as the kernel spells it, in lower case.
-        prog_type: &'static str,
+        prog_type: ProgType,
         /// Why not.
         errno: Errno,
         /// The whole verifier log; empty when there is none.
@@ -61,6 +62,9 @@ pub enum Error {
         /// Where it can be had.
         remedy: &'static str,
     },
+    /// Type information that cannot be read, or that lacks something.
+    #[error("{0}; programs that need it cannot be built for this kernel")]
+    Btf(#[from] crate::btf::Error),
     /// The caller asked for something that cannot be put to the kernel at all.
     #[error("{0}")]
     Invalid(String),
@@ -79,7 +83,7 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Call { errno, .. } | Self::Load { errno, .. } | Self::File { errno, .. } => Some(*errno),
-            Self::Malformed { .. } | Self::Missing { .. } | Self::Invalid(_) => None,
+            Self::Malformed { .. } | Self::Missing { .. } | Self::Btf(_) | Self::Invalid(_) => None,
         }
     }
 
@@ -299,7 +303,8 @@ mod tests {
     #[test]
     fn a_load_error_shows_the_end_of_the_log_and_keeps_all_of_it() {
         let log: String = (0..100).map(|line| format!("line {line}\n")).collect();
-        let error = Error::Load { name: "p".into(), prog_type: "sk_msg", errno: Errno::EACCES, log: log.clone() };
+        let error =
+            Error::Load { name: "p".into(), prog_type: ProgType::SK_MSG, errno: Errno::EACCES, log: log.clone() };
         let text = error.to_string();
         assert!(text.contains("line 99") && text.contains("line 76") && !text.contains("line 75"), "{text}");
         assert_eq!(error.log(), Some(log.as_str()));
@@ -307,7 +312,8 @@ mod tests {
 
     #[test]
     fn a_load_error_without_a_log_gives_the_reason_that_comes_before_verification() {
-        let error = Error::Load { name: "p".into(), prog_type: "sk_msg", errno: Errno::EPERM, log: String::new() };
+        let error =
+            Error::Load { name: "p".into(), prog_type: ProgType::SK_MSG, errno: Errno::EPERM, log: String::new() };
         assert!(error.to_string().contains("CAP_BPF"), "{error}");
         assert_eq!(error.log(), None);
     }

@@ -27,14 +27,14 @@ mod ringbuf;
 mod sys;
 pub mod sysctl;
 
-pub use btf::{Btf, BtfBuilder, BtfObject};
+pub use btf::BtfObject;
 pub use errno::Errno;
 pub use error::{Error, Operation, Result};
 pub use link::{
     Attachments, Link, LinkDetail, LinkInfo, LinkTarget, attachments, iter_reader, prog_attach, prog_detach, prog_query,
 };
-pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, MapType, UpdateFlags, possible_cpus};
+pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, UpdateFlags, possible_cpus};
 pub use mountinfo::{Mount, mounts, parse_mountinfo};
-pub use prog::{AttachType, DebugInfo, ProgInfo, ProgSpec, ProgType, Program, RunTimeStats};
+pub use prog::{DebugInfo, ProgInfo, ProgSpec, Program, RunTimeStats};
 pub use release::Release;
 pub use ringbuf::RingBuffer;

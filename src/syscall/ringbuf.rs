@@ -16,7 +16,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Errno;
 use super::error::{Error, Operation, Result};
-use super::map::{Map, MapType};
+use super::map::Map;
+use crate::uapi::MapType;
 
 /// `BPF_RINGBUF_BUSY_BIT` of `include/uapi/linux/bpf.h`.
 const BUSY: u32 = 1 << 31;
@@ -38,7 +39,7 @@ pub struct RingBuffer {
 impl RingBuffer {
     /// Maps the memory of `map`. There must be only one reader of it at a time.
     pub fn new(map: Map) -> Result<Self> {
-        if map.map_type() != MapType::Ringbuf {
+        if map.map_type() != MapType::RINGBUF {
             return Err(Error::Invalid(format!("{} is not a ring buffer", map.describe())));
         }
         // SAFETY: asks for a number.

@@ -8,12 +8,13 @@ use sidestep::agent::Acceleration;
 use sidestep::asm::{Asm, Reg};
 use sidestep::dataplane::{Counter, MapRole, Pairing};
 use sidestep::syscall::cgroup::Cgroup;
-use sidestep::syscall::{AttachType, Link, LinkTarget, ProgSpec, ProgType, Program, id, prog_attach, prog_detach};
+use sidestep::syscall::{Link, LinkTarget, ProgSpec, Program, id, prog_attach, prog_detach};
 use sidestep::testbed::listen;
 
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
+use sidestep::uapi::{AttachType, ProgType};
 
 /// A program that does nothing: `return 1`.
 fn idle(prog_type: ProgType) -> Program {
@@ -75,12 +76,12 @@ fn reported_without_loss(
 fn another_program_on_the_cgroup_disturbs_nobody() {
     let scope = Scope::new();
     let cgroup = Cgroup::open(&scope.path()).unwrap();
-    let other = idle(ProgType::SockOps);
+    let other = idle(ProgType::SOCK_OPS);
     for first in [true, false] {
         let before =
-            first.then(|| Link::create(other.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CgroupSockOps));
+            first.then(|| Link::create(other.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS));
         let acceleration = scope.accelerate(Pairing::Sequence);
-        let after = (!first).then(|| prog_attach(cgroup.as_fd(), other.as_fd(), AttachType::CgroupSockOps));
+        let after = (!first).then(|| prog_attach(cgroup.as_fd(), other.as_fd(), AttachType::CGROUP_SOCK_OPS));
         let listener = listen(ANY_PORT).unwrap();
         let pairs = pairs(&listener, 4);
         exchange(&pairs);
@@ -91,7 +92,7 @@ fn another_program_on_the_cgroup_disturbs_nobody() {
         }
         if let Some(after) = after {
             after.unwrap();
-            prog_detach(cgroup.as_fd(), other.as_fd(), AttachType::CgroupSockOps).unwrap();
+            prog_detach(cgroup.as_fd(), other.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
         }
         exchange(&pairs);
         assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
@@ -118,7 +119,7 @@ fn a_link_detached_by_somebody_else_is_reported_and_loses_nothing() {
             // Before 6.10 the sk_msg program has no link.
             assert!(!sock_ops);
             let map = loaded.map(MapRole::Sockets);
-            prog_detach(map.as_fd(), program.as_fd(), AttachType::SkMsgVerdict).unwrap();
+            prog_detach(map.as_fd(), program.as_fd(), AttachType::SK_MSG_VERDICT).unwrap();
         }
         reported_without_loss(acceleration, &old, &listener, sock_ops || tells_of_sk_msg());
     }
@@ -135,9 +136,9 @@ fn a_verdict_replaced_by_somebody_else_is_reported_and_loses_nothing() {
     for link in links_of(&loaded.dispatcher) {
         link.detach().unwrap();
     }
-    let other = idle(ProgType::SkMsg);
+    let other = idle(ProgType::SK_MSG);
     let map = loaded.map(MapRole::Sockets);
-    prog_attach(map.as_fd(), other.as_fd(), AttachType::SkMsgVerdict).unwrap();
+    prog_attach(map.as_fd(), other.as_fd(), AttachType::SK_MSG_VERDICT).unwrap();
     reported_without_loss(acceleration, &old, &listener, tells_of_sk_msg());
 }
 

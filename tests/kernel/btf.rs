@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use sidestep::syscall::{Btf, BtfBuilder, BtfObject, Errno};
+use sidestep::btf::BtfBuilder;
+use sidestep::syscall::Errno;
+use sidestep::syscall::btf::{BtfObject, vmlinux};
 
 #[test]
 fn the_kernels_structs_have_the_fields_that_the_programs_read() {
-    let btf = match Btf::vmlinux() {
+    let btf = match vmlinux() {
         Ok(btf) => btf,
         Err(error) => {
             crate::support::missing("the_kernels_structs_have_the_fields_that_the_programs_read", &error.to_string());
@@ -34,7 +36,7 @@ fn the_kernels_structs_have_the_fields_that_the_programs_read() {
 #[test]
 fn reading_it_takes_milliseconds() {
     let start = Instant::now();
-    let Ok(btf) = Btf::vmlinux() else {
+    let Ok(btf) = vmlinux() else {
         crate::support::missing("reading_it_takes_milliseconds", "there is no vmlinux BTF");
         return;
     };
@@ -54,7 +56,7 @@ fn the_kernel_takes_what_the_builder_makes() {
     if !crate::support::require_root("the_kernel_takes_what_the_builder_makes") {
         return;
     }
-    let mut builder = BtfBuilder::new();
+    let mut builder = <BtfBuilder>::new();
     let int = builder.int("int", 4, true);
     let array = builder.array(int, int, 3);
     let alias = builder.typedef("three_t", array);

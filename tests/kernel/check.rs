@@ -6,9 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use sidestep::agent::check::{self, Answer, Finding, Need, Report};
 use sidestep::syscall::cgroup::{self, Cgroup};
-use sidestep::syscall::{AttachType, ProgType, id, prog_attach, prog_detach};
+use sidestep::syscall::{id, prog_attach, prog_detach};
 
 use crate::support::{TestCgroup, require_root, trivial};
+use sidestep::uapi::{AttachType, ProgType};
 
 /// One check at a time: its cgroup is named for the process, and a test looks whether it is gone.
 fn check(cgroup: Option<&Path>) -> Report {
@@ -72,10 +73,10 @@ fn it_names_who_is_attached_and_what_is_no_cgroup() {
     let group = TestCgroup::new();
     let room = |path: &Path| find(&check(Some(path)), "has room").clone();
     assert_eq!(room(group.path()).answer, Answer::Yes("nobody is attached".into()));
-    let program = trivial("t.neighbour", ProgType::SockOps);
-    prog_attach(group.as_fd(), program.as_fd(), AttachType::CgroupSockOps).unwrap();
+    let program = trivial("t.neighbour", ProgType::SOCK_OPS);
+    prog_attach(group.as_fd(), program.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
     let beside = room(group.path());
-    prog_detach(group.as_fd(), program.as_fd(), AttachType::CgroupSockOps).unwrap();
+    prog_detach(group.as_fd(), program.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
     assert!(matches!(&beside.answer, Answer::Yes(who) if who.contains("t.neighbour")), "{beside:?}");
     for path in ["/tmp", "/no/such/cgroup"] {
         let finding = room(Path::new(path));

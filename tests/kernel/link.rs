@@ -5,18 +5,19 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
 use sidestep::syscall::{
-    AttachType, Btf, Errno, Link, LinkDetail, LinkTarget, Map, MapSpec, MapType, ProgSpec, ProgType, Program,
-    RunTimeStats, UpdateFlags, id, iter_reader, prog_attach, prog_detach, prog_query,
+    Errno, Link, LinkDetail, LinkTarget, Map, MapSpec, ProgSpec, Program, RunTimeStats, UpdateFlags, id, iter_reader,
+    prog_attach, prog_detach, prog_query,
 };
 
 use crate::feature::Feature;
 use crate::support::{TestCgroup, bytes, call, exit, mov, mov_reg, require_root, trivial};
+use sidestep::uapi::{AttachType, MapType, ProgType};
 
-const SOCK_OPS: AttachType = AttachType::CgroupSockOps;
-const SK_MSG: AttachType = AttachType::SkMsgVerdict;
+const SOCK_OPS: AttachType = AttachType::CGROUP_SOCK_OPS;
+const SK_MSG: AttachType = AttachType::SK_MSG_VERDICT;
 
 fn sockhash() -> Map {
-    Map::create(&MapSpec::new("t.sockhash", MapType::Sockhash, 8, 8, 16)).unwrap()
+    Map::create(&MapSpec::new("t.sockhash", MapType::SOCKHASH, 8, 8, 16)).unwrap()
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn a_cgroup_link_attaches_updates_and_detaches() {
         return;
     }
     let group = TestCgroup::new();
-    let (first, second) = (trivial("t.first", ProgType::SockOps), trivial("t.second", ProgType::SockOps));
+    let (first, second) = (trivial("t.first", ProgType::SOCK_OPS), trivial("t.second", ProgType::SOCK_OPS));
     let (first_id, second_id) = (first.info().unwrap().id, second.info().unwrap().id);
     let link = Link::create(first.as_fd(), LinkTarget::Fd(group.as_fd()), SOCK_OPS).unwrap();
     assert_eq!(prog_query(group.as_fd(), SOCK_OPS).unwrap(), [first_id]);
@@ -52,7 +53,7 @@ fn a_cgroup_link_ends_with_its_descriptor() {
         return;
     }
     let group = TestCgroup::new();
-    let program = trivial("t.short", ProgType::SockOps);
+    let program = trivial("t.short", ProgType::SOCK_OPS);
     let link = Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), SOCK_OPS).unwrap();
     drop(link);
     assert_eq!(prog_query(group.as_fd(), SOCK_OPS).unwrap(), Vec::<u32>::new());
@@ -64,7 +65,7 @@ fn links_and_plain_attachments_share_a_cgroup() {
         return;
     }
     let group = TestCgroup::new();
-    let (first, second) = (trivial("t.first", ProgType::SockOps), trivial("t.second", ProgType::SockOps));
+    let (first, second) = (trivial("t.first", ProgType::SOCK_OPS), trivial("t.second", ProgType::SOCK_OPS));
     prog_attach(group.as_fd(), first.as_fd(), SOCK_OPS).unwrap();
     let _link = Link::create(second.as_fd(), LinkTarget::Fd(group.as_fd()), SOCK_OPS).unwrap();
     assert_eq!(prog_query(group.as_fd(), SOCK_OPS).unwrap().len(), 2);
@@ -81,13 +82,13 @@ fn a_socket_map_takes_a_program_the_old_way() {
     if !require_root("a_socket_map_takes_a_program_the_old_way") {
         return;
     }
-    let (map, program) = (sockhash(), trivial("t.verdict", ProgType::SkMsg));
+    let (map, program) = (sockhash(), trivial("t.verdict", ProgType::SK_MSG));
     prog_attach(map.as_fd(), program.as_fd(), SK_MSG).unwrap();
     if Feature::SocketMapQuery.required("a_socket_map_takes_a_program_the_old_way: BPF_PROG_QUERY") {
         assert_eq!(prog_query(map.as_fd(), SK_MSG).unwrap(), [program.info().unwrap().id]);
     }
     prog_detach(map.as_fd(), program.as_fd(), SK_MSG).unwrap();
-    let wrong = prog_attach(map.as_fd(), trivial("t.ops", ProgType::SockOps).as_fd(), SK_MSG).unwrap_err();
+    let wrong = prog_attach(map.as_fd(), trivial("t.ops", ProgType::SOCK_OPS).as_fd(), SK_MSG).unwrap_err();
     assert_eq!(wrong.errno(), Some(Errno::EINVAL), "{wrong}");
 }
 
@@ -100,7 +101,7 @@ fn a_socket_map_link_keeps_others_out() {
         return;
     }
     let (map, program, other) =
-        (sockhash(), trivial("t.verdict", ProgType::SkMsg), trivial("t.other", ProgType::SkMsg));
+        (sockhash(), trivial("t.verdict", ProgType::SK_MSG), trivial("t.other", ProgType::SK_MSG));
     let link = Link::create(program.as_fd(), LinkTarget::Fd(map.as_fd()), SK_MSG).unwrap();
     assert_eq!(
         link.info().unwrap().detail,
@@ -120,7 +121,7 @@ fn an_attached_verdict_runs_and_is_counted() {
     if !require_root("an_attached_verdict_runs_and_is_counted") {
         return;
     }
-    let (map, program) = (sockhash(), trivial("t.pass", ProgType::SkMsg));
+    let (map, program) = (sockhash(), trivial("t.pass", ProgType::SK_MSG));
     prog_attach(map.as_fd(), program.as_fd(), SK_MSG).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -143,7 +144,7 @@ fn a_cgroup_refuses_what_it_cannot_take() {
     if !require_root("a_cgroup_refuses_what_it_cannot_take") {
         return;
     }
-    let program = trivial("t.prog", ProgType::SockOps);
+    let program = trivial("t.prog", ProgType::SOCK_OPS);
     let map = sockhash();
     let error = Link::create(program.as_fd(), LinkTarget::Fd(map.as_fd()), SOCK_OPS).unwrap_err();
     assert_eq!(error.errno(), Some(Errno(libc::EBADF)), "{error}");
@@ -182,17 +183,17 @@ fn an_iterator_visits_the_sockets_of_a_map() {
     // BPF_FUNC_seq_write is 127.
     let insns = bytes(&[store, load(1, 1), load(1, 1), mov_reg(2, 10), add, mov(3, 8), call(127), mov(0, 0), exit()]);
     let spec = ProgSpec {
-        expected_attach_type: Some(AttachType::TraceIter),
-        attach_btf_id: Btf::vmlinux().unwrap().func_by_name("bpf_iter_sockmap").unwrap(),
-        ..ProgSpec::new("t.iter", ProgType::Tracing, &insns)
+        expected_attach_type: Some(AttachType::TRACE_ITER),
+        attach_btf_id: sidestep::syscall::btf::vmlinux().unwrap().func_by_name("bpf_iter_sockmap").unwrap(),
+        ..ProgSpec::new("t.iter", ProgType::TRACING, &insns)
     };
     let program = Program::load(&spec).unwrap();
-    let link = Link::create(program.as_fd(), LinkTarget::IterMap(map.as_fd()), AttachType::TraceIter).unwrap();
+    let link = Link::create(program.as_fd(), LinkTarget::IterMap(map.as_fd()), AttachType::TRACE_ITER).unwrap();
     assert_eq!(link.info().unwrap().detail, LinkDetail::Iter { map_id: map.info().unwrap().id });
     let mut text = Vec::new();
     iter_reader(&link).unwrap().read_to_end(&mut text).unwrap();
     // Once for the socket, once to say that the walk is over.
     assert_eq!(text, [[0x41, 0, 0, 0, 0, 0, 0, 0], [0x41, 0, 0, 0, 0, 0, 0, 0]].concat());
-    let wrong = Map::create(&MapSpec::new("t.array", MapType::Array, 4, 4, 1)).unwrap();
-    assert!(Link::create(program.as_fd(), LinkTarget::IterMap(wrong.as_fd()), AttachType::TraceIter).is_err());
+    let wrong = Map::create(&MapSpec::new("t.array", MapType::ARRAY, 4, 4, 1)).unwrap();
+    assert!(Link::create(program.as_fd(), LinkTarget::IterMap(wrong.as_fd()), AttachType::TRACE_ITER).is_err());
 }

@@ -6,9 +6,10 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sidestep::syscall::btf::StorageBtf;
-use sidestep::syscall::{Errno, Map, MapFlags, MapSpec, MapType, UpdateFlags, id, possible_cpus};
+use sidestep::syscall::{Errno, Map, MapFlags, MapSpec, UpdateFlags, id, possible_cpus};
 
 use crate::support::require_root;
+use sidestep::uapi::MapType;
 
 fn key(number: u32) -> [u8; 4] {
     number.to_ne_bytes()
@@ -19,7 +20,7 @@ fn entries_of_a_hash_map_come_and_go() {
     if !require_root("entries_of_a_hash_map_come_and_go") {
         return;
     }
-    let map = Map::create(&MapSpec::new("t.hash", MapType::Hash, 4, 6, 2)).unwrap();
+    let map = Map::create(&MapSpec::new("t.hash", MapType::HASH, 4, 6, 2)).unwrap();
     assert_eq!(map.lookup(&key(1)).unwrap(), None);
     map.update(&key(1), b"sixsix", UpdateFlags::NO_EXIST).unwrap();
     assert_eq!(map.lookup(&key(1)).unwrap().as_deref(), Some(&b"sixsix"[..]));
@@ -41,10 +42,13 @@ fn the_kernel_confirms_what_was_asked_for() {
     if !require_root("the_kernel_confirms_what_was_asked_for") {
         return;
     }
-    let spec = MapSpec::new("t.lru", MapType::LruHash, 8, 16, 1000);
+    let spec = MapSpec::new("t.lru", MapType::LRU_HASH, 8, 16, 1000);
     let map = Map::create(&spec).unwrap();
     let info = map.info().unwrap();
-    assert_eq!((info.name.as_str(), info.map_type, info.key_size, info.value_size), ("t.lru", MapType::LruHash, 8, 16));
+    assert_eq!(
+        (info.name.as_str(), info.map_type, info.key_size, info.value_size),
+        ("t.lru", MapType::LRU_HASH, 8, 16)
+    );
     assert!(info.max_entries >= 1000 && info.id > 0);
     let again = Map::from_id(info.id).unwrap();
     map.update(&[7; 8], &[9; 16], UpdateFlags::empty()).unwrap();
@@ -58,7 +62,7 @@ fn a_map_goes_away_with_its_owner() {
     if !require_root("a_map_goes_away_with_its_owner") {
         return;
     }
-    let map = Map::create(&MapSpec::new("t.gone", MapType::Array, 4, 8, 1)).unwrap();
+    let map = Map::create(&MapSpec::new("t.gone", MapType::ARRAY, 4, 8, 1)).unwrap();
     let id = map.info().unwrap().id;
     drop(map);
     // The kernel frees it after a grace period.
@@ -75,7 +79,7 @@ fn per_cpu_values_have_a_slot_for_each_cpu() {
         return;
     }
     let cpus = possible_cpus().unwrap();
-    for map_type in [MapType::PercpuArray, MapType::PercpuHash] {
+    for map_type in [MapType::PERCPU_ARRAY, MapType::PERCPU_HASH] {
         // 12 bytes: the kernel's slots are rounded up to 16.
         let map = Map::create(&MapSpec::new("t.percpu", map_type, 4, 12, 1)).unwrap();
         let values: Vec<Vec<u8>> = (0..cpus).map(|cpu| vec![cpu as u8 + 1; 12]).collect();
@@ -90,7 +94,7 @@ fn a_walk_gives_every_key_once() {
     if !require_root("a_walk_gives_every_key_once") {
         return;
     }
-    let map = Map::create(&MapSpec::new("t.walk", MapType::Hash, 4, 4, 300)).unwrap();
+    let map = Map::create(&MapSpec::new("t.walk", MapType::HASH, 4, 4, 300)).unwrap();
     assert_eq!(map.keys().count(), 0);
     let numbers: BTreeSet<u32> = (0..300).map(|n| n * 7).collect();
     for &number in &numbers {
@@ -114,7 +118,7 @@ fn a_walk_ends_while_others_write() {
     if !require_root("a_walk_ends_while_others_write") {
         return;
     }
-    let map = Map::create(&MapSpec::new("t.busy", MapType::Hash, 4, 4, 128)).unwrap();
+    let map = Map::create(&MapSpec::new("t.busy", MapType::HASH, 4, 4, 128)).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -138,7 +142,7 @@ fn a_sockhash_takes_connected_sockets_and_gives_cookies() {
     if !require_root("a_sockhash_takes_connected_sockets_and_gives_cookies") {
         return;
     }
-    let map = Map::create(&MapSpec::new("t.sockhash", MapType::Sockhash, 8, 8, 4)).unwrap();
+    let map = Map::create(&MapSpec::new("t.sockhash", MapType::SOCKHASH, 8, 8, 4)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let _server = listener.accept().unwrap();
@@ -163,7 +167,7 @@ fn socket_storage_needs_its_types_and_holds_a_value() {
     if !require_root("socket_storage_needs_its_types_and_holds_a_value") {
         return;
     }
-    let spec = MapSpec::new("t.storage", MapType::SkStorage, 4, 40, 0).flags(MapFlags::NO_PREALLOC);
+    let spec = MapSpec::new("t.storage", MapType::SK_STORAGE, 4, 40, 0).flags(MapFlags::NO_PREALLOC);
     let untyped = Map::create(&spec).unwrap_err();
     assert_eq!(untyped.errno(), Some(Errno::EINVAL));
     let types = StorageBtf::load(40).unwrap();
@@ -182,7 +186,7 @@ fn a_frozen_map_is_read_only() {
     if !require_root("a_frozen_map_is_read_only") {
         return;
     }
-    let map = Map::create(&MapSpec::new("t.frozen", MapType::Array, 4, 4, 1)).unwrap();
+    let map = Map::create(&MapSpec::new("t.frozen", MapType::ARRAY, 4, 4, 1)).unwrap();
     map.update(&key(0), &key(42), UpdateFlags::empty()).unwrap();
     map.freeze().unwrap();
     assert_eq!(map.lookup(&key(0)).unwrap().as_deref(), Some(&key(42)[..]));
@@ -195,8 +199,8 @@ fn an_impossible_map_says_what_it_was() {
     if !require_root("an_impossible_map_says_what_it_was") {
         return;
     }
-    let error = Map::create(&MapSpec::new("t.bad", MapType::Sockhash, 4, 5, 4)).unwrap_err();
+    let error = Map::create(&MapSpec::new("t.bad", MapType::SOCKHASH, 4, 5, 4)).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("cannot create the sockhash map \"t.bad\": Invalid argument (EINVAL); "), "{text}");
-    assert!(Map::create(&MapSpec::new("a name too long", MapType::Hash, 4, 4, 1)).is_err());
+    assert!(Map::create(&MapSpec::new("a name too long", MapType::HASH, 4, 4, 1)).is_err());
 }

@@ -6,11 +6,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use sidestep::asm::{Insn, opcode};
-use sidestep::syscall::{
-    AttachType, Map, MapSpec, MapType, ProgSpec, ProgType, Program, RingBuffer, UpdateFlags, prog_attach,
-};
+use sidestep::syscall::{Map, MapSpec, ProgSpec, Program, RingBuffer, UpdateFlags, prog_attach};
 
 use crate::support::{bytes, call, exit, load_map, mov, mov_reg, require_root};
+use sidestep::uapi::{AttachType, MapType, ProgType};
 
 /// The size of a message, `struct sk_msg_md` field `size` at offset 68.
 const SIZE: i16 = 68;
@@ -22,8 +21,8 @@ fn records_come_out_whole_and_in_order() {
     if !require_root("records_come_out_whole_and_in_order") {
         return;
     }
-    let ring = Map::create(&MapSpec::new("t.ring", MapType::Ringbuf, 0, 0, 4096)).unwrap();
-    let sockets = Map::create(&MapSpec::new("t.sockets", MapType::Sockhash, 8, 8, 4)).unwrap();
+    let ring = Map::create(&MapSpec::new("t.ring", MapType::RINGBUF, 0, 0, 4096)).unwrap();
+    let sockets = Map::create(&MapSpec::new("t.sockets", MapType::SOCKHASH, 8, 8, 4)).unwrap();
     // *(u64 *)(r10 - 8) = ctx->size; bpf_ringbuf_output(ring, r10 - 8, 8, 0); return SK_PASS
     let [map_low, map_high] = load_map(1, ring.as_fd().as_raw_fd());
     let program = [
@@ -39,8 +38,8 @@ fn records_come_out_whole_and_in_order() {
         mov(0, 1),
         exit(),
     ];
-    let program = Program::load(&ProgSpec::new("t.report", ProgType::SkMsg, &bytes(&program))).unwrap();
-    prog_attach(sockets.as_fd(), program.as_fd(), AttachType::SkMsgVerdict).unwrap();
+    let program = Program::load(&ProgSpec::new("t.report", ProgType::SK_MSG, &bytes(&program))).unwrap();
+    prog_attach(sockets.as_fd(), program.as_fd(), AttachType::SK_MSG_VERDICT).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut server, _) = listener.accept().unwrap();

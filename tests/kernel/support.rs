@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use byteorder::NativeEndian;
 use sidestep::asm::{Insn, opcode};
 use sidestep::syscall::cgroup::{self, Cgroup};
-use sidestep::syscall::{ProgSpec, ProgType, Program, memlock};
+use sidestep::syscall::{ProgSpec, Program, memlock};
+use sidestep::uapi::ProgType;
 
 /// Whether the test can run. Without root it says loudly that nothing was tested and returns `false`; where `CI` is
 /// set that is a failure, since CI runs as root.

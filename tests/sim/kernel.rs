@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use byteorder::NativeEndian;
 use sidestep::asm::Insn;
 use sidestep::asm::opcode as op;
+use sidestep::btf::BtfBuilder;
 use sidestep::syscall::btf::StorageBtf;
-use sidestep::syscall::{
-    BtfBuilder, BtfObject, Map, MapBtf, MapFlags, MapSpec, MapType, ProgSpec, ProgType, Program, UpdateFlags, memlock,
-};
+use sidestep::syscall::{BtfObject, Map, MapBtf, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
+use sidestep::uapi::{MapType, ProgType};
 use sidestep::verifier_sim::spec;
 
 /// Whether this machine can be asked. Without root it says loudly that nothing was compared and returns `false`; where
@@ -52,8 +52,8 @@ impl Oracle {
             }
         }
         let (prog_type, maps) = match program.prog_type {
-            spec::ProgType::SK_MSG => (ProgType::SkMsg, &self.msg),
-            _ => (ProgType::SockOps, &self.ops),
+            spec::ProgType::SK_MSG => (ProgType::SK_MSG, &self.msg),
+            _ => (ProgType::SOCK_OPS, &self.ops),
         };
         for load in &program.map_loads {
             insns[load.insn].imm = maps[load.map].as_fd().as_raw_fd();
@@ -73,7 +73,7 @@ fn encode(insns: &[Insn]) -> Vec<u8> {
 }
 
 fn create(map: &spec::MapSpec) -> Map {
-    let kind = MapType::from_number(map.map_type);
+    let kind = MapType(map.map_type);
     let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
         .flags(MapFlags::from_bits_retain(map.map_flags));
     let created = if map.map_type == spec::map_type::SK_STORAGE {
@@ -83,7 +83,7 @@ fn create(map: &spec::MapSpec) -> Map {
         Map::create(&request).unwrap()
     } else {
         assert_eq!((map.special.len(), map.special[0].name.as_str()), (1, "bpf_spin_lock"));
-        let mut btf = BtfBuilder::new();
+        let mut btf = <BtfBuilder>::new();
         let int = btf.int("int", 4, true);
         let lock = btf.structure("bpf_spin_lock", 4, &[("val", int, 0)]);
         let value = btf.structure("value", map.value_size, &[("lock", lock, map.special[0].offset * 8)]);

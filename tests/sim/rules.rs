@@ -2,7 +2,7 @@
 
 use sidestep::asm;
 use sidestep::asm::opcode as op;
-use sidestep::syscall::Btf;
+use sidestep::syscall::btf::vmlinux;
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, ProgramSpec, map_type};
 use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::verify;
@@ -177,7 +177,7 @@ fn calls_of_what_is_no_kernel_function_are_refused() {
 fn the_kernels_structures_are_followed_by_its_types() {
     let test = "the_kernels_structures_are_followed_by_its_types";
     let Some(types) = kernel_types(test) else { return };
-    let btf = Btf::vmlinux().unwrap();
+    let btf = vmlinux().unwrap();
     let id = |name: &str| btf.func_by_name(name).or_else(|| btf.struct_by_name(name)).unwrap();
     let (cast, sock, task) = (id("bpf_rdonly_cast"), id("sock"), id("task_struct"));
     let call = |id: u32| format!(".slot 85200000{:08x}", id.swap_bytes());

@@ -8,9 +8,10 @@ use std::process::{Command, Output};
 
 use sidestep::asm::{Asm, Reg};
 use sidestep::syscall::cgroup::{self, Cgroup};
-use sidestep::syscall::{AttachType, ProgSpec, ProgType, Program, prog_detach};
+use sidestep::syscall::{ProgSpec, Program, prog_detach};
 
 use crate::poorer_kernel::{self, Lacks};
+use sidestep::uapi::{AttachType, ProgType};
 
 fn sidestep(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
@@ -162,13 +163,13 @@ fn a_busy_cgroup_is_named_with_who_holds_it() {
     asm.mov(Reg::R0, 1);
     asm.exit();
     let insns = asm.finish().unwrap().encode_native(|_| None).unwrap();
-    let holder = Program::load(&ProgSpec::new("holder", ProgType::SockOps, &insns)).unwrap();
+    let holder = Program::load(&ProgSpec::new("holder", ProgType::SOCK_OPS, &insns)).unwrap();
     attach_alone(group.get(), &holder);
     let outputs = [group.path(), below.to_str().unwrap()].map(|path| {
         let run = sidestep(&["run", "--cgroup", path]).output().unwrap();
         (run, sidestep(&["check", "--cgroup", path]).output().unwrap())
     });
-    prog_detach(group.get().as_fd(), holder.as_fd(), AttachType::CgroupSockOps).unwrap();
+    prog_detach(group.get().as_fd(), holder.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
     fs::remove_dir(&below).unwrap();
     let id = holder.info().unwrap().id.to_string();
     for (index, (run, check)) in outputs.iter().enumerate() {

@@ -6,12 +6,11 @@ use std::path::Path;
 use super::finding::{Answer, Finding, Need};
 use crate::asm::{Asm, Reg};
 use crate::syscall::cgroup::{self, Cgroup};
-use crate::syscall::{
-    AttachType, Attachments, Errno, Error, Link, LinkTarget, ProgSpec, ProgType, Program, attachments,
-};
+use crate::syscall::{Attachments, Errno, Error, Link, LinkTarget, ProgSpec, Program, attachments};
+use crate::uapi::{AttachType, ProgType};
 
 const FAMILY: &str = "attachment";
-const SOCK_OPS: AttachType = AttachType::CgroupSockOps;
+const SOCK_OPS: AttachType = AttachType::CGROUP_SOCK_OPS;
 
 /// A try on a cgroup of our own, and with `path` a look at that cgroup, which is left alone.
 pub(super) fn all(path: Option<&Path>) -> Vec<Finding> {
@@ -40,7 +39,7 @@ pub(super) fn all(path: Option<&Path>) -> Vec<Finding> {
 fn attach() -> Result<(), Error> {
     let root = cgroup::find()?.ok_or_else(|| Error::Invalid("cgroup2 is not mounted".into()))?;
     let insns = pass().map_err(|error| Error::Invalid(error.to_string()))?;
-    let program = Program::load(&ProgSpec::new("sidestep_check", ProgType::SockOps, &insns))?;
+    let program = Program::load(&ProgSpec::new("sidestep_check", ProgType::SOCK_OPS, &insns))?;
     let group = Cgroup::create(&root.join(format!("sidestep-check-{}", std::process::id())))?;
     let linked = Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), SOCK_OPS).map(drop);
     group.remove()?;

@@ -11,7 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::finding::{Answer, Finding, Need};
 use crate::asm::{Asm, FP, MapRef, Reg, Size};
 use crate::dataplane;
-use crate::syscall::{AttachType, Map, MapSpec, MapType, ProgSpec, ProgType, Program, UpdateFlags, prog_attach};
+use crate::syscall::{Map, MapSpec, ProgSpec, Program, UpdateFlags, prog_attach};
+use crate::uapi::{AttachType, MapType, ProgType};
 
 const FAMILY: &str = "behaviour";
 /// A loopback message takes microseconds; a second is for a machine that is busy with something else.
@@ -127,13 +128,14 @@ struct Pair {
 impl Pair {
     fn new() -> Result<Self, Answer> {
         let text = |error: crate::syscall::Error| Answer::untold(&error);
-        let sockets = Map::create(&MapSpec::new("sidestep_check", MapType::Sockhash, 4, 8, 2)).map_err(text)?;
+        let sockets = Map::create(&MapSpec::new("sidestep_check", MapType::SOCKHASH, 4, 8, 2)).map_err(text)?;
         let insns = redirector()
             .and_then(|program| program.encode_native(|_| Some(sockets.as_fd().as_raw_fd())))
             .map_err(|error| Answer::Unknown(error.to_string()))?;
-        let spec = ProgSpec { license: dataplane::LICENSE, ..ProgSpec::new("sidestep_check", ProgType::SkMsg, &insns) };
+        let spec =
+            ProgSpec { license: dataplane::LICENSE, ..ProgSpec::new("sidestep_check", ProgType::SK_MSG, &insns) };
         let program = Program::load(&spec).map_err(text)?;
-        prog_attach(sockets.as_fd(), program.as_fd(), AttachType::SkMsgVerdict).map_err(text)?;
+        prog_attach(sockets.as_fd(), program.as_fd(), AttachType::SK_MSG_VERDICT).map_err(text)?;
         let connect = || {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let client = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::finding::{Answer, Finding, Need};
 use crate::agent::kernel_offsets;
-use crate::asm::{Asm, Program as Assembled, helper_name, opcode};
+use crate::asm::{Asm, Program as Assembled, opcode};
 use crate::dataplane::{self, DataPlane, Options, Pairing, Policy, Readers, Tier};
-use crate::syscall::{Errno, ProgSpec, ProgType, Program};
+use crate::syscall::{Errno, ProgSpec, Program};
+use crate::uapi::ProgType;
+use crate::uapi::helper::helper_name;
 
 /// One finding for each type and helper. Which helpers, the programs themselves say: those of the plainest variant are
 /// required, those that others add are optional.
@@ -19,9 +21,9 @@ pub(super) fn all() -> Vec<Finding> {
         more.push(build(Pairing::Sequence, Tier::Gated(offsets), Readers::NonBlocking));
     }
     let mut findings = Vec::new();
-    for prog_type in [ProgType::SockOps, ProgType::SkMsg] {
+    for prog_type in [ProgType::SOCK_OPS, ProgType::SK_MSG] {
         let program = |plane: &DataPlane| match prog_type {
-            ProgType::SockOps => calls(&plane.sock_ops),
+            ProgType::SOCK_OPS => calls(&plane.sock_ops),
             _ => calls(&plane.sk_msg),
         };
         let required = program(&plain);

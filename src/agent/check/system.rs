@@ -1,8 +1,9 @@
 //! Mounts, and what the kernel was built with and set to.
 
 use super::finding::{Answer, Finding, Need};
+use crate::syscall::btf::vmlinux;
 use crate::syscall::sysctl::{self, Lockdown};
-use crate::syscall::{Btf, Error, Release, bpffs, cgroup};
+use crate::syscall::{Error, Release, bpffs, cgroup};
 
 /// The file systems.
 pub(super) fn mounts() -> Vec<Finding> {
@@ -23,7 +24,7 @@ pub(super) fn mounts() -> Vec<Finding> {
 
 /// The kernel.
 pub(super) fn kernel() -> Vec<Finding> {
-    let btf = Btf::vmlinux();
+    let btf = vmlinux();
     let told = match &btf {
         Ok(btf) => Answer::Yes(format!("{} types", btf.type_count())),
         Err(error @ Error::Missing { .. }) => Answer::No(error.to_string()),

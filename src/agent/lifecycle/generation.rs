@@ -12,7 +12,8 @@ use crate::agent::drain::drain;
 use crate::agent::error::{Doing, Result};
 use crate::agent::load::{Loaded, set_verdict};
 use crate::dataplane::{Config, MapRole};
-use crate::syscall::{AttachType, Errno, Map, Program, UpdateFlags, bpffs};
+use crate::syscall::{Errno, Map, Program, UpdateFlags, bpffs};
+use crate::uapi::AttachType;
 
 pub(super) const SOCK_OPS: &str = "sock_ops";
 pub(super) const SK_MSG: &str = "sk_msg";
@@ -222,7 +223,7 @@ impl Generation {
             return Ok(Some(false));
         };
         let id = entry.info()?.id;
-        Ok(crate::syscall::prog_query(sockets.as_fd(), AttachType::SkMsgVerdict).ok().map(|ids| ids == [id]))
+        Ok(crate::syscall::prog_query(sockets.as_fd(), AttachType::SK_MSG_VERDICT).ok().map(|ids| ids == [id]))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::agent::error::{Doing, Error, Result};
-use crate::syscall::{Map, MapSpec, MapType, UpdateFlags};
+use crate::syscall::{Map, MapSpec, UpdateFlags};
+use crate::uapi::MapType;
 
 /// Bytes of the array's one value: a path (`PATH_MAX` is 4096) and as much again for flags.
 const SIZE: u32 = 8192;
@@ -49,7 +50,7 @@ impl Record {
             });
         }
         value.resize(SIZE as usize, 0);
-        let map = Map::create(&MapSpec::new("sidestep_record", MapType::Array, 4, SIZE, 1))?;
+        let map = Map::create(&MapSpec::new("sidestep_record", MapType::ARRAY, 4, SIZE, 1))?;
         map.update(&[0; 4], &value, UpdateFlags::empty()).doing("write the record")?;
         Ok(map)
     }

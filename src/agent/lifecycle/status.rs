@@ -13,7 +13,8 @@ use crate::agent::drain::members;
 use crate::agent::error::Result;
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{AttachType, Errno, Link, LinkInfo, Map, prog_query};
+use crate::syscall::{Errno, Link, LinkInfo, Map, prog_query};
+use crate::uapi::AttachType;
 
 /// A program, map or link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -212,7 +213,7 @@ fn on_cgroup(record: &Record, cgroup_id: u64, link: &LinkInfo) -> Option<String>
     };
     // Another container may see another cgroup by that path.
     let cgroup = opened.filter(|cgroup| cgroup.id().ok() == Some(cgroup_id))?;
-    let programs = prog_query(cgroup.as_fd(), AttachType::CgroupSockOps).ok()?;
+    let programs = prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).ok()?;
     let times = programs.iter().filter(|id| **id == link.prog_id).count();
     (times != 1).then(|| format!("program {} is attached {times} times to {}", link.prog_id, record.cgroup.display()))
 }

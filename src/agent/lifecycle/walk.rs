@@ -9,7 +9,8 @@ use crate::agent::load::{create, load_drain};
 use crate::agent::{TierChoice, choose_tier};
 use crate::dataplane::{self, MapRole, Options, Pairing, Policy, Readers};
 use crate::syscall::id::{self, Kind};
-use crate::syscall::{Errno, Link, LinkInfo, Map, ProgInfo, ProgType, Program};
+use crate::syscall::{Errno, Link, LinkInfo, Map, ProgInfo, Program};
+use crate::uapi::ProgType;
 
 /// How all our programs are named, and the one on the sockhash.
 const PREFIX: &str = "sidestep_";
@@ -59,7 +60,7 @@ impl Walk {
     pub(super) fn orphans(&self) -> Vec<Orphan> {
         let groups = self.sockhashes().map(|map| (map, self.users(map).collect::<Vec<_>>()));
         groups
-            .filter(|(_, users)| users.iter().all(|user| user.prog_type != ProgType::SockOps))
+            .filter(|(_, users)| users.iter().all(|user| user.prog_type != ProgType::SOCK_OPS))
             .map(|(sockhash, users)| Orphan { sockhash, programs: users.iter().map(|user| user.id).collect() })
             .collect()
     }

@@ -2,9 +2,9 @@
 
 use super::cursor::Cursor;
 use super::{ParseError, memory};
-use crate::asm::helper_names::short_name;
 use crate::asm::opcode as op;
-use crate::asm::{AluOp, Cond, Insn, helper_id};
+use crate::asm::{AluOp, Cond, Insn};
+use crate::uapi::helper::{helper_id, short_name};
 
 /// An instruction, with its second slot if it is a 64-bit immediate load.
 type Parsed = Result<(Insn, Option<Insn>), ParseError>;

@@ -6,10 +6,10 @@ use crate::dataplane::emit::set_flags;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::slots::VALUE_SLOT;
 use crate::dataplane::gate::{deferral, epoll};
-use crate::dataplane::kernel::ctx::sk_msg;
 use crate::dataplane::kernel::psock::{psock, queue};
 use crate::dataplane::kernel::{EpollFields, KernelOffsets, Object};
 use crate::dataplane::state::{Config, Counter, MapRole, socket};
+use crate::uapi::ctx::sk_msg;
 
 /// A `struct sk_msg` comes from the slab of 1,024 bytes (760 on 6.18), whatever it carries. It counts twice: its memory
 /// is not charged to the receiver, so the stack takes none the less for it.
@@ -38,7 +38,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, exits:
     a.load(Size::W, R2, R3, Config::MAX_MESSAGES);
     a.jump(Cond::Ge, R1, R2, behind);
     a.load(Size::DW, R1, R7, socket::BURST_BYTES);
-    a.load(Size::W, R2, R6, sk_msg::SIZE);
+    a.load(Size::W, R2, R6, sk_msg::LENGTH);
     a.add(R1, R2);
     a.load(Size::W, R2, R3, Config::MAX_BYTES);
     a.jump(Cond::Gt, R1, R2, behind);
@@ -48,7 +48,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, exits:
     a.store(Size::W, R7, socket::BURST_MESSAGES, 0);
     a.store(Size::DW, R7, socket::BURST_BYTES, 0);
     deferral::require_none(a, exits.deferred);
-    a.load(Size::W, R1, R6, sk_msg::SIZE);
+    a.load(Size::W, R1, R6, sk_msg::LENGTH);
     a.jump(Cond::Le, R1, FIRST_BYTES, bounded);
     a.bind(buffers);
     if let Some(epoll) = &offsets.epoll {
@@ -112,7 +112,7 @@ fn within_buffers(a: &mut Asm, offsets: &KernelOffsets, bounded: Label, stale: L
     a.lsh(R1, MESSAGE_SHIFT);
     a.load(Size::DW, R2, R7, socket::BURST_BYTES);
     a.add(R1, R2);
-    a.load(Size::W, R2, R6, sk_msg::SIZE);
+    a.load(Size::W, R2, R6, sk_msg::LENGTH);
     a.add(R1, R2);
     a.jump(Cond::Le, R1, R9, bounded);
 }

@@ -8,9 +8,10 @@ use crate::asm::{Asm, Cond, Label, Size};
 use crate::dataplane::emit::set_flags;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::fionread;
-use crate::dataplane::kernel::{KernelOffsets, Object, ctx};
+use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::options::{Options, Readers};
 use crate::dataplane::state::{Config, Counter, MapRole, socket};
+use crate::uapi::net;
 
 /// In the gate: goes on when both ends are as they must be. R7 is our storage, R8 the peer; uses R9.
 ///
@@ -113,7 +114,7 @@ pub(in crate::dataplane) fn file_is_nonblocking(
     a.jump(Cond::Eq, R3, 0, no_file);
     offsets.read(a, R1, Size::W, R3, offsets.f_flags, fail);
     let nonblocking = a.label(name);
-    a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);
+    a.jump(Cond::Set, R1, net::O_NONBLOCK, nonblocking);
     a.goto(blocking);
     a.bind(nonblocking);
 }

@@ -4,9 +4,9 @@ use crate::asm::Reg::{R1, R2, R3, R6, R8, R9};
 use crate::asm::{Asm, Cond, FP, Label, Size};
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::slots::{USAGE_SLOT, VALUE_SLOT};
-use crate::dataplane::kernel::ctx::sk_msg;
 use crate::dataplane::kernel::{KernelOffsets, MemoryLimit};
 use crate::dataplane::state::Counter;
+use crate::uapi::ctx::sk_msg;
 
 /// The low bits of `sk_memcg` are flags on some kernels.
 const GROUP_POINTER: i32 = !7;
@@ -50,7 +50,7 @@ fn groups(a: &mut Asm, offsets: &KernelOffsets, limit: &MemoryLimit, granted: La
     offsets.read(a, R1, Size::W, R8, limit.granted, stale);
     a.comment("whole pages of it may be given back before the message comes (`sk_mem_reclaim`)");
     a.and32(R1, (1 << PAGE_SHIFT) - 1);
-    a.load(Size::W, R2, R6, sk_msg::SIZE);
+    a.load(Size::W, R2, R6, sk_msg::LENGTH);
     a.jump32(Cond::Sge, R1, R2, granted);
     a.mov(R9, R8);
     offsets.follow(a, R9, limit.group, stale);
@@ -64,7 +64,7 @@ fn groups(a: &mut Asm, offsets: &KernelOffsets, limit: &MemoryLimit, granted: La
         a.load(Size::DW, R9, FP, VALUE_SLOT);
         offsets.follow(a, R9, limit.most, stale);
         a.load(Size::DW, R2, FP, USAGE_SLOT);
-        a.load(Size::W, R3, R6, sk_msg::SIZE);
+        a.load(Size::W, R3, R6, sk_msg::LENGTH);
         a.rsh(R3, PAGE_SHIFT);
         a.add(R2, R3);
         a.add(R2, GROUP_RESERVE);

@@ -18,10 +18,10 @@ mod stream;
 use crate::asm::Reg::{R1, R2, R3, R6, R7, R8};
 use crate::asm::{Asm, Cond, Size};
 use crate::dataplane::gate::exits::Exits;
-use crate::dataplane::kernel::ctx::sk_msg;
 use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::options::Options;
 use crate::dataplane::state::{Config, Counter, MapRole, socket};
+use crate::uapi::ctx::sk_msg;
 
 /// Falls through when the message may be redirected. R6 context, R7 storage of a paired socket; uses R8 and R9.
 pub(in crate::dataplane) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
@@ -71,7 +71,7 @@ pub(in crate::dataplane) fn sticky(a: &mut Asm, exits: &mut Exits) {
     a.load(Size::W, R1, R7, socket::FLAGS);
     a.jump(Cond::Set, R1, socket::PASSED, order);
     a.load(Size::DW, R1, R7, socket::BURST_BYTES);
-    a.load(Size::W, R2, R6, sk_msg::SIZE);
+    a.load(Size::W, R2, R6, sk_msg::LENGTH);
     a.add(R1, R2);
     a.load_map_value(R3, MapRole::Config.map_ref(), 0);
     a.load(Size::W, R2, R3, Config::STICKY_BYTES);

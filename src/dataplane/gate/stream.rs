@@ -5,9 +5,10 @@ use crate::asm::{Asm, Cond, Size};
 use crate::dataplane::emit::set_flags;
 use crate::dataplane::gate::deferral;
 use crate::dataplane::gate::exits::Exits;
-use crate::dataplane::kernel::{KernelOffsets, Object, ctx};
+use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::state::peer::StorageHead;
 use crate::dataplane::state::{Config, Counter, MapRole, socket};
+use crate::uapi::net;
 
 /// Not a stream that the stack would gather: the pair of one leaves. `peer` is the head of the peer's storage.
 pub(in crate::dataplane) fn require_none(a: &mut Asm, offsets: &KernelOffsets, peer: StorageHead, exits: &mut Exits) {
@@ -26,7 +27,7 @@ pub(in crate::dataplane) fn require_none(a: &mut Asm, offsets: &KernelOffsets, p
     a.load(Size::DW, R9, R7, socket::OWN_SK);
     offsets.open(a, R9, Object::Sock);
     offsets.read(a, R1, Size::B, R9, offsets.nonagle, stale);
-    a.jump(Cond::Set, R1, ctx::NAGLE_OFF, single);
+    a.jump(Cond::Set, R1, net::NAGLE_OFF, single);
     set_flags(a, socket::UNENROLLING);
     deferral::note(a, Counter::PassStream);
     a.goto(single);

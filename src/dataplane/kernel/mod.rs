@@ -1,8 +1,6 @@
 //! The kernel as the programs see it: its numbers, where its fields lie, and how they are read.
 
 pub(in crate::dataplane) mod access;
-pub(in crate::dataplane) mod ctx;
-pub(in crate::dataplane) mod helper;
 mod offsets;
 pub(in crate::dataplane) mod probe;
 pub(in crate::dataplane) mod psock;

@@ -2,7 +2,7 @@
 
 use crate::asm::Reg::{self, R0, R1, R2, R3};
 use crate::asm::{Asm, Cond, FP, Label, Size};
-use crate::dataplane::kernel::helper;
+use crate::uapi::helper::id as helper;
 
 /// Stack bytes [`probe`] reads into, as many as the head of a socket's state has (`state::peer` checks it).
 pub(in crate::dataplane) const PROBE_SLOT: i16 = -24;

@@ -2,10 +2,10 @@
 
 use crate::asm::Reg::{R1, R2, R3, R6, R7};
 use crate::asm::{Asm, Size};
-use crate::dataplane::kernel::ctx::sock_ops;
-use crate::dataplane::kernel::helper;
 use crate::dataplane::options::Options;
 use crate::dataplane::state::socket;
+use crate::uapi::ctx::sock_ops;
+use crate::uapi::helper::id as helper;
 
 /// Asks for our callbacks without disturbing the flags that others have set.
 pub(in crate::dataplane) fn want(a: &mut Asm, options: &Options) {

@@ -3,9 +3,9 @@
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8};
 use crate::asm::{Asm, Cond, Label, Size};
 use crate::dataplane::emit::{map_delete, storage_get};
-use crate::dataplane::kernel::helper;
 use crate::dataplane::options::{Options, Side, Tier};
 use crate::dataplane::state::{MapRole, socket};
+use crate::uapi::helper::id as helper;
 
 /// R7 = a fresh storage of the socket in R8, with our own particulars. A socket that connects again, after
 /// connect(AF_UNSPEC), keeps its storage, so every field is written; it also keeps its place in the sockhash and the

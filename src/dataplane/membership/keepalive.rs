@@ -7,11 +7,12 @@
 
 use crate::asm::Reg::{R1, R2, R3, R4, R5, R6, R7, R9};
 use crate::asm::{Asm, Cond, FP, Size};
-use crate::dataplane::kernel::ctx::sock_ops;
+use crate::dataplane::kernel::Object;
 use crate::dataplane::kernel::probe::PROBE_SLOT;
-use crate::dataplane::kernel::{Object, helper};
 use crate::dataplane::options::{Options, Tier};
 use crate::dataplane::state::{Config, MapRole, socket};
+use crate::uapi::helper::id as helper;
+use crate::uapi::net;
 
 /// Asks for probes where the configuration does and the application does not. R6 context, R7 storage; uses R9.
 ///
@@ -28,17 +29,17 @@ pub(in crate::dataplane) fn renew_tracking(a: &mut Asm, options: &Options) {
     a.load(Size::DW, R9, R7, socket::OWN_SK);
     offsets.open(a, R9, Object::Sock);
     offsets.read(a, R1, Size::DW, R9, offsets.sk_flags, done);
-    a.jump(Cond::Set, R1, sock_ops::KEEPOPEN, done);
+    a.jump(Cond::Set, R1, net::SOCK_KEEPOPEN, done);
     seconds(a);
     a.store(Size::W, FP, PROBE_SLOT, R1);
-    set(a, sock_ops::SOL_TCP, sock_ops::TCP_KEEPIDLE);
+    set(a, net::SOL_TCP, net::TCP_KEEPIDLE);
     a.comment("after a probe the kernel looks again when the interval is over, which must not be longer");
     a.load(Size::W, R1, FP, PROBE_SLOT);
-    a.jump(Cond::Ge, R1, sock_ops::TCP_KEEPALIVE_INTVL, long);
-    set(a, sock_ops::SOL_TCP, sock_ops::TCP_KEEPINTVL);
+    a.jump(Cond::Ge, R1, net::TCP_KEEPALIVE_INTVL, long);
+    set(a, net::SOL_TCP, net::TCP_KEEPINTVL);
     a.bind(long);
     a.store(Size::W, FP, PROBE_SLOT, 1);
-    set(a, sock_ops::SOL_SOCKET, sock_ops::SO_KEEPALIVE);
+    set(a, net::SOL_SOCKET, net::SO_KEEPALIVE);
     a.bind(done);
 }
 

@@ -15,12 +15,14 @@
 use crate::asm::Reg::{R1, R2, R3, R4, R5, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, FP, Label, Size};
 use crate::dataplane::emit::{count, set_flags};
-use crate::dataplane::kernel::ctx::sock_ops;
 use crate::dataplane::kernel::probe::PROBE_SLOT;
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::kernel::{KernelOffsets, Object, helper};
+use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::membership::keepalive;
 use crate::dataplane::state::{Counter, socket};
+use crate::uapi::ctx::sock_ops;
+use crate::uapi::helper::id as helper;
+use crate::uapi::net;
 
 /// Seconds between two looks: the shortest that keepalive has.
 const INTERVAL: i32 = 1;
@@ -37,7 +39,7 @@ pub(in crate::dataplane) fn worth_a_look(a: &mut Asm, offsets: &KernelOffsets, o
     offsets.read(a, R1, Size::W, R9, offsets.copied_seq, out);
     a.jump32(Cond::Ne, R1, R8, look);
     offsets.read(a, R1, Size::DW, R9, offsets.sk_flags, out);
-    a.and(R1, sock_ops::KEEPOPEN);
+    a.and(R1, net::SOCK_KEEPOPEN);
     a.jump(Cond::Eq, R1, 0, out);
     a.bind(look);
 }
@@ -93,7 +95,7 @@ fn arm(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
     offsets.open(a, R9, Object::Sock);
     for (option, place) in SETTINGS {
         a.mov(R1, R6);
-        a.mov(R2, sock_ops::SOL_TCP);
+        a.mov(R2, net::SOL_TCP);
         a.mov(R3, option);
         a.mov(R4, FP);
         a.add(R4, i32::from(PROBE_SLOT));
@@ -103,17 +105,17 @@ fn arm(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
         a.store(Size::H, R7, place, R1);
     }
     offsets.read(a, R1, Size::DW, R9, offsets.sk_flags, fail);
-    a.and(R1, sock_ops::KEEPOPEN);
+    a.and(R1, net::SOCK_KEEPOPEN);
     a.jump(Cond::Eq, R1, 0, off);
     set_flags(a, socket::KEPT_ALIVE);
     a.bind(off);
     set_flags(a, socket::ARMED | socket::UNENROLLING);
     for (option, _) in SETTINGS {
         a.store(Size::W, FP, PROBE_SLOT, INTERVAL);
-        keepalive::set(a, sock_ops::SOL_TCP, option);
+        keepalive::set(a, net::SOL_TCP, option);
     }
     a.store(Size::W, FP, PROBE_SLOT, 1);
-    keepalive::set(a, sock_ops::SOL_SOCKET, sock_ops::SO_KEEPALIVE);
+    keepalive::set(a, net::SOL_SOCKET, net::SO_KEEPALIVE);
 }
 
 /// Gives the application's settings back, if the socket is armed.
@@ -125,12 +127,12 @@ fn disarm(a: &mut Asm) {
     a.jump(Cond::Eq, R1, 0, unarmed);
     a.jump(Cond::Set, R8, socket::KEPT_ALIVE, kept);
     a.store(Size::W, FP, PROBE_SLOT, 0);
-    keepalive::set(a, sock_ops::SOL_SOCKET, sock_ops::SO_KEEPALIVE);
+    keepalive::set(a, net::SOL_SOCKET, net::SO_KEEPALIVE);
     a.bind(kept);
     for (option, place) in SETTINGS {
         a.load(Size::H, R1, R7, place);
         a.store(Size::W, FP, PROBE_SLOT, R1);
-        keepalive::set(a, sock_ops::SOL_TCP, option);
+        keepalive::set(a, net::SOL_TCP, option);
     }
     a.and(R8, !(socket::ARMED | socket::KEPT_ALIVE));
     a.store(Size::W, R7, socket::FLAGS, R8);
@@ -138,8 +140,7 @@ fn disarm(a: &mut Asm) {
 }
 
 /// Keepalive's settings, in seconds of at most 32,767 (`MAX_TCP_KEEPIDLE`), and where they are kept meanwhile.
-const SETTINGS: [(i32, i16); 2] =
-    [(sock_ops::TCP_KEEPIDLE, socket::KEEPIDLE), (sock_ops::TCP_KEEPINTVL, socket::KEEPINTVL)];
+const SETTINGS: [(i32, i16); 2] = [(net::TCP_KEEPIDLE, socket::KEEPIDLE), (net::TCP_KEEPINTVL, socket::KEEPINTVL)];
 
 /// Tells the reader of our socket (R9) that there is something.
 fn wake(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
@@ -147,5 +148,5 @@ fn wake(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
     offsets.open(a, R9, Object::Sock);
     offsets.read(a, R1, Size::W, R9, offsets.rcvlowat, fail);
     a.store(Size::W, FP, PROBE_SLOT, R1);
-    keepalive::set(a, sock_ops::SOL_SOCKET, sock_ops::SO_RCVLOWAT);
+    keepalive::set(a, net::SOL_SOCKET, net::SO_RCVLOWAT);
 }

@@ -8,10 +8,11 @@
 
 use crate::asm::Reg::{self, R0, R1, R6, R7};
 use crate::asm::{Asm, Cond, Size};
-use crate::dataplane::kernel::ctx::{AF_INET6, sock_ops};
-use crate::dataplane::kernel::helper;
 use crate::dataplane::options::Pairing;
 use crate::dataplane::state::socket;
+use crate::uapi::ctx::sock_ops;
+use crate::uapi::helper::id as helper;
+use crate::uapi::net::AF_INET6;
 
 pub(in crate::dataplane) const LOCAL: i16 = 8;
 pub(in crate::dataplane) const REMOTE: i16 = 24;

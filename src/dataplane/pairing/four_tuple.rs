@@ -11,11 +11,11 @@
 
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R9};
 use crate::asm::{Asm, Cond, Reg, Size};
-use crate::dataplane::kernel::ctx::sock_ops;
 use crate::dataplane::options::{Pairing, Side};
 use crate::dataplane::pairing::address;
 use crate::dataplane::pairing::address::End;
 use crate::dataplane::state::{record, socket};
+use crate::uapi::ctx::sock_ops;
 
 const ADDRESS: i16 = 8;
 const PORT: i16 = 24;

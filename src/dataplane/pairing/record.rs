@@ -4,11 +4,11 @@
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{Asm, Cond, FP, Label, Reg, Size};
 use crate::dataplane::emit::map_delete;
-use crate::dataplane::kernel::ctx::sock_ops;
-use crate::dataplane::kernel::helper;
 use crate::dataplane::options::Pairing;
 use crate::dataplane::state::record::{CHECK, CLIENT, CLIENT_KEY, COOKIE, NUMBERS, SERVER, SERVER_KEY, SK, STORAGE};
 use crate::dataplane::state::{MapRole, keys, socket};
+use crate::uapi::ctx::sock_ops;
+use crate::uapi::helper::id as helper;
 
 /// Words of one half that its check vouches for, as offsets into the record.
 fn words(pairing: Pairing, half: i16, key: i16) -> impl Iterator<Item = i16> {

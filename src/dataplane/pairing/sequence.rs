@@ -6,9 +6,9 @@
 
 use crate::asm::Reg::{R1, R6, R9};
 use crate::asm::{Asm, FP, Label, Reg, Size};
-use crate::dataplane::kernel::ctx::sock_ops;
 use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::options::Side;
+use crate::uapi::ctx::sock_ops;
 
 /// The client's snd_nxt and rcv_nxt, as `side` sees them.
 #[track_caller]

@@ -3,8 +3,8 @@
 use crate::asm::Reg::{R0, R1, R6, R8};
 use crate::asm::{Asm, Cond, Label, Size};
 use crate::dataplane::emit::storage_get;
-use crate::dataplane::kernel::ctx::sock_ops;
 use crate::dataplane::state::socket;
+use crate::uapi::ctx::sock_ops;
 
 /// Goes on unless the socket of the context (R6) is marked, else to `marked`. Uses R8.
 #[track_caller]

@@ -7,8 +7,9 @@
 
 use crate::asm::Reg::{R0, R2, R3};
 use crate::asm::{self, Asm, Features, Program};
-use crate::dataplane::kernel::{ctx, helper};
 use crate::dataplane::state::MapRole;
+use crate::uapi::flags;
+use crate::uapi::helper::id as helper;
 
 pub(in crate::dataplane) fn build() -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(Features::LINUX_5_10);
@@ -19,7 +20,7 @@ pub(in crate::dataplane) fn build() -> Result<Program, asm::Error> {
     a.mov(R3, 0);
     a.call(helper::TAIL_CALL);
     a.comment("no program there: the stack takes the message");
-    a.mov(R0, ctx::SK_PASS);
+    a.mov(R0, flags::SK_PASS);
     a.exit();
     asm.finish()
 }

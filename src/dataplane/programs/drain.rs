@@ -8,12 +8,13 @@
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 use crate::dataplane::emit::{count, storage_get};
-use crate::dataplane::kernel::ctx::iter_sockmap;
 use crate::dataplane::kernel::probe::SLOTS_END;
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::kernel::{KernelOffsets, Object, helper};
+use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::options::Options;
 use crate::dataplane::state::{Config, Counter, MapRole, socket};
+use crate::uapi::ctx::iter_sockmap;
+use crate::uapi::helper::id as helper;
 
 /// Stack place of the copy of the key, at most 48 bytes.
 const KEY_SLOT: i16 = SLOTS_END - 48;

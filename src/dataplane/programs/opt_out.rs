@@ -7,8 +7,8 @@
 use crate::asm::Reg::{R0, R1, R6, R8};
 use crate::asm::{self, Asm, Cond, Features, Program, Size};
 use crate::dataplane::emit::storage_get;
-use crate::dataplane::kernel::ctx::sock_ops;
 use crate::dataplane::state::socket;
+use crate::uapi::ctx::sock_ops;
 
 /// The program that marks. As the other one it never touches `reply` and always returns 1.
 pub(in crate::dataplane) fn build() -> Result<Program, asm::Error> {

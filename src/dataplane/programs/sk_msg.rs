@@ -8,12 +8,13 @@ use crate::asm::{self, Asm, Cond, Program, Size};
 use crate::dataplane::emit::{count_message, count_passed, require_enabled, set_flags, storage_get};
 use crate::dataplane::gate::deferral;
 use crate::dataplane::gate::exits::Exits;
-use crate::dataplane::kernel::ctx::sk_msg;
-use crate::dataplane::kernel::{ctx, helper};
 use crate::dataplane::membership::unenroll;
 use crate::dataplane::options::{Direction, Options, Readers, Tier};
 use crate::dataplane::state::{Counter, MapRole, socket};
 use crate::dataplane::{gate, pairing};
+use crate::uapi::ctx::sk_msg;
+use crate::uapi::flags;
+use crate::uapi::helper::id as helper;
 
 pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
@@ -59,10 +60,10 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     a.load_map(R2, MapRole::Sockets.map_ref());
     a.mov(R3, R7);
     a.add(R3, i32::from(socket::peer_key(options.pairing)));
-    a.mov(R4, ctx::F_INGRESS);
+    a.mov(R4, flags::F_INGRESS);
     a.call(helper::MSG_REDIRECT_HASH);
-    a.jump(Cond::Ne, R0, ctx::SK_PASS, absent);
-    a.load(Size::W, R8, R6, sk_msg::SIZE);
+    a.jump(Cond::Ne, R0, flags::SK_PASS, absent);
+    a.load(Size::W, R8, R6, sk_msg::LENGTH);
     a.load(Size::W, R1, R7, socket::BURST_MESSAGES);
     a.add(R1, 1);
     a.store(Size::W, R7, socket::BURST_MESSAGES, R1);
@@ -71,7 +72,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     a.store(Size::DW, R7, socket::BURST_BYTES, R1);
     count_message(a, Counter::RedirectedMessages, Counter::RedirectedBytes, R8);
     a.bind(out);
-    a.mov(R0, ctx::SK_PASS);
+    a.mov(R0, flags::SK_PASS);
     a.exit();
 
     let [passed, counted] = ["passed", "passed_by_policy"].map(|name| a.label(name));
@@ -106,7 +107,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
         unenroll::note_none_in_flight(a, offsets);
     }
     a.bind(counted);
-    a.load(Size::W, R8, R6, sk_msg::SIZE);
+    a.load(Size::W, R8, R6, sk_msg::LENGTH);
     count_passed(a, R9, R8);
     a.goto(out);
     asm.finish()

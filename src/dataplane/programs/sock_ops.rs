@@ -6,13 +6,14 @@ use crate::asm::Reg::{R0, R1, R2, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
 use crate::dataplane::emit::{count, known_storage, map_delete, require_enabled};
 use crate::dataplane::gate::endpoints::file_is_nonblocking;
-use crate::dataplane::kernel::ctx::sock_ops;
 use crate::dataplane::kernel::probe::SLOTS_END;
-use crate::dataplane::kernel::{KernelOffsets, Object, helper};
+use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::membership::{callbacks, enroll, keepalive, unenroll, wake_reader};
 use crate::dataplane::options::{Options, Pairing, Readers, Side, Tier};
 use crate::dataplane::state::{Counter, MapRole, socket};
 use crate::dataplane::{pairing, policy};
+use crate::uapi::ctx::sock_ops;
+use crate::uapi::helper::id as helper;
 
 /// Stack place of a rendezvous key (at most 32 bytes), below the probe slot.
 const KEY_SLOT: i16 = SLOTS_END - 32;

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::syscall::error::Result;
 use crate::syscall::map::info::fill;
-use crate::syscall::prog::AttachType;
+use crate::uapi::AttachType;
 
 /// `struct bpf_link_info`: the head, and the union as plain words (it starts at offset 16).
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,17 +68,16 @@ pub(super) fn of(fd: BorrowedFd<'_>) -> Result<LinkInfo> {
 
 fn detail(raw: &Raw) -> LinkDetail {
     let words = raw.detail;
-    let attach_type = AttachType::from_number;
     match raw.r#type {
         BPF_LINK_TYPE_CGROUP => {
             let [a, b, c, d, e, f, g, h] =
                 [0, 1, 2, 3, 4, 5, 6, 7].map(|index: usize| words[index / 4].to_ne_bytes()[index % 4]);
             LinkDetail::Cgroup {
                 cgroup_id: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-                attach_type: attach_type(words[2]),
+                attach_type: AttachType(words[2]),
             }
         }
-        BPF_LINK_TYPE_SOCKMAP => LinkDetail::Sockmap { map_id: words[0], attach_type: attach_type(words[1]) },
+        BPF_LINK_TYPE_SOCKMAP => LinkDetail::Sockmap { map_id: words[0], attach_type: AttachType(words[1]) },
         // After the address (8 bytes) and length (4) of the name.
         BPF_LINK_TYPE_ITER => LinkDetail::Iter { map_id: words[3] },
         other => LinkDetail::Other(other),
@@ -95,6 +94,6 @@ mod tests {
         let bytes = id.to_ne_bytes();
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let raw = Raw { r#type: 3, detail: [word(0), word(4), 3, 0, 0, 0, 0, 0], ..Raw::default() };
-        assert_eq!(detail(&raw), LinkDetail::Cgroup { cgroup_id: id, attach_type: AttachType::CgroupSockOps });
+        assert_eq!(detail(&raw), LinkDetail::Cgroup { cgroup_id: id, attach_type: AttachType::CGROUP_SOCK_OPS });
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::syscall::attr;
 use crate::syscall::errno::Errno;
 use crate::syscall::error::{Error, Operation, Result};
-use crate::syscall::prog::AttachType;
 use crate::syscall::sys::{self, Command};
+use crate::uapi::AttachType;
 
 /// `BPF_F_ALLOW_MULTI` of `include/uapi/linux/bpf.h`.
 const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
@@ -96,5 +96,5 @@ pub fn attachments(target: BorrowedFd<'_>, attach_type: AttachType) -> Result<At
 
 /// Whether the target of `attach_type` is a cgroup; only those take `BPF_F_ALLOW_MULTI`.
 fn is_cgroup(attach_type: AttachType) -> bool {
-    attach_type.name().starts_with("cgroup_")
+    attach_type.name().is_some_and(|name| name.starts_with("cgroup_"))
 }

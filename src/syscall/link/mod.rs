@@ -12,9 +12,9 @@ pub use iter::iter_reader;
 pub use legacy::{Attachments, attachments, prog_attach, prog_detach, prog_query};
 
 use super::error::{Error, Operation, Result};
-use super::prog::AttachType;
 use super::sys::{self, Command};
 use super::{attr, id, pin};
+use crate::uapi::AttachType;
 
 /// `BPF_F_REPLACE` of `include/uapi/linux/bpf.h`.
 const BPF_F_REPLACE: u32 = 1 << 2;

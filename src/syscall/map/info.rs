@@ -2,9 +2,10 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::{MapFlags, MapType};
+use super::MapFlags;
 use crate::syscall::error::{Error, Operation, Result};
 use crate::syscall::{attr, sys};
+use crate::uapi::MapType;
 
 /// `struct bpf_map_info`, the fields up to 5.10's end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,7 +59,7 @@ pub(super) fn of(fd: BorrowedFd<'_>) -> Result<MapInfo> {
     Ok(MapInfo {
         id: raw.id,
         name: name(&raw.name),
-        map_type: MapType::from_number(raw.r#type),
+        map_type: MapType(raw.r#type),
         key_size: raw.key_size,
         value_size: raw.value_size,
         max_entries: raw.max_entries,

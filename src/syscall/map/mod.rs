@@ -11,12 +11,13 @@ use std::path::Path;
 pub use info::MapInfo;
 pub use keys::Keys;
 pub use percpu::possible_cpus;
-pub use spec::{MapBtf, MapFlags, MapSpec, MapType, UpdateFlags};
+pub use spec::{MapBtf, MapFlags, MapSpec, UpdateFlags};
 
 use super::errno::Errno;
 use super::error::{Error, Operation, Result};
 use super::sys::{self, Command};
 use super::{attr, id, pin};
+use crate::uapi::MapType;
 
 /// A map, held by a descriptor of ours.
 #[derive(Debug)]
@@ -177,7 +178,7 @@ impl Map {
             Ok(_) => Ok(true),
             // Socket arrays answer EINVAL for an empty slot, everything else ENOENT (net/core/sock_map.c).
             Err(Errno::ENOENT) => Ok(false),
-            Err(Errno::EINVAL) if self.map_type == MapType::Sockmap => Ok(false),
+            Err(Errno::EINVAL) if self.map_type == MapType::SOCKMAP => Ok(false),
             Err(errno) => Err(Error::call(Operation::MapDelete, self.describe(), errno)),
         }
     }
@@ -207,9 +208,9 @@ impl Map {
 
     fn fetch(&self, command: Command, key: &[u8], value_len: usize) -> Result<Option<Vec<u8>>> {
         self.check_len("key", key.len(), self.key_size)?;
-        if let MapType::Other(number) = self.map_type {
+        if self.map_type.name().is_none() {
             // Without knowing the type we cannot know how much the kernel would write.
-            return Err(Error::Invalid(format!("reading from maps of type {number} is not supported")));
+            return Err(Error::Invalid(format!("reading from a {} map is not supported", self.map_type)));
         }
         let mut value = vec![0; value_len];
         let mut attr = self.elem();

@@ -2,11 +2,11 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::ProgType;
 use crate::syscall::attr::OBJ_NAME_LEN;
 use crate::syscall::error::Result;
 use crate::syscall::map::info::{fill, name};
 use crate::syscall::sys;
+use crate::uapi::ProgType;
 
 /// `struct bpf_prog_info` up to `verified_insns` (5.16); shorter kernels leave the end zero.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,7 +95,7 @@ pub(super) fn of(fd: BorrowedFd<'_>) -> Result<ProgInfo> {
     Ok(ProgInfo {
         id: raw.id,
         name: name(&raw.name),
-        prog_type: ProgType::from_number(raw.r#type),
+        prog_type: ProgType(raw.r#type),
         tag: raw.tag,
         xlated_len: raw.xlated_prog_len,
         jited_len: raw.jited_prog_len,

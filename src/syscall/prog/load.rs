@@ -8,6 +8,7 @@ use crate::syscall::errno::Errno;
 use crate::syscall::error::{Error, Result};
 use crate::syscall::map::info::name_field;
 use crate::syscall::sys::{self, Command};
+use crate::uapi::AttachType;
 
 /// First size of the log buffer.
 const LOG_START: usize = 64 << 10;
@@ -73,7 +74,7 @@ fn attr_of(spec: &ProgSpec<'_>) -> Result<attr::ProgLoad> {
         license: spec.license.as_ptr() as u64,
         prog_flags: spec.flags,
         prog_name: name_field(spec.name)?,
-        expected_attach_type: spec.expected_attach_type.map_or(0, super::AttachType::number),
+        expected_attach_type: spec.expected_attach_type.map_or(0, AttachType::number),
         attach_btf_id: spec.attach_btf_id,
         ..attr::ProgLoad::default()
     };
@@ -107,5 +108,5 @@ fn text(log: &[u8]) -> String {
 }
 
 fn refused(spec: &ProgSpec<'_>, errno: Errno, log: String) -> Error {
-    Error::Load { name: spec.name.to_owned(), prog_type: spec.prog_type.name(), errno, log }
+    Error::Load { name: spec.name.to_owned(), prog_type: spec.prog_type, errno, log }
 }

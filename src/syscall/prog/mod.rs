@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 pub use info::ProgInfo;
-pub use spec::{AttachType, DebugInfo, ProgSpec, ProgType};
+pub use spec::{DebugInfo, ProgSpec};
 pub use stats::RunTimeStats;
 
 use super::error::Result;

@@ -3,110 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
-macro_rules! numbered {
-    ($(#[$doc:meta])* $enum:ident { $($(#[$variant_doc:meta])* $name:ident = $value:literal, $text:literal;)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $enum { $($(#[$variant_doc])* $name,)* /// Another one, by number.
-            Other(u32) }
-
-        impl $enum {
-            /// The kernel's number.
-            pub fn number(self) -> u32 {
-                match self { $(Self::$name => $value,)* Self::Other(number) => number }
-            }
-            /// The one with the kernel's `number`.
-            pub fn from_number(number: u32) -> Self {
-                match number { $($value => Self::$name,)* number => Self::Other(number) }
-            }
-            /// The kernel's name in lower case.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text,)* Self::Other(_) => "other" }
-            }
-        }
-
-        impl std::fmt::Display for $enum {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                match self {
-                    Self::Other(number) => write!(f, "type {number}"),
-                    known => f.write_str(known.name()),
-                }
-            }
-        }
-    };
-}
-
-numbered! {
-    /// `enum bpf_prog_type` of `include/uapi/linux/bpf.h`.
-    ProgType {
-        /// On packets of a socket.
-        SocketFilter = 1, "socket_filter";
-        /// On probed kernel functions.
-        Kprobe = 2, "kprobe";
-        /// Traffic control classifier.
-        SchedCls = 3, "sched_cls";
-        /// On static trace points.
-        Tracepoint = 5, "tracepoint";
-        /// In the network driver.
-        Xdp = 6, "xdp";
-        /// On packets of a cgroup's sockets.
-        CgroupSkb = 8, "cgroup_skb";
-        /// On socket creation and binding in a cgroup.
-        CgroupSock = 9, "cgroup_sock";
-        /// On TCP events of a cgroup's sockets.
-        SockOps = 13, "sock_ops";
-        /// On received data of a socket map's members.
-        SkSkb = 14, "sk_skb";
-        /// On messages sent by a socket map's members.
-        SkMsg = 16, "sk_msg";
-        /// On trace points, unprocessed arguments.
-        RawTracepoint = 17, "raw_tracepoint";
-        /// On connect, bind and sendto addresses in a cgroup.
-        CgroupSockAddr = 18, "cgroup_sock_addr";
-        /// On socket options in a cgroup.
-        CgroupSockopt = 25, "cgroup_sockopt";
-        /// BTF-typed trace points, function entries and exits, and iterators.
-        Tracing = 26, "tracing";
-        /// Replacement of a kernel's table of functions.
-        StructOps = 27, "struct_ops";
-        /// Security hooks.
-        Lsm = 29, "lsm";
-        /// Listener choice.
-        SkLookup = 30, "sk_lookup";
-        /// Run from user space only.
-        Syscall = 31, "syscall";
-    }
-}
-
-numbered! {
-    /// `enum bpf_attach_type` of `include/uapi/linux/bpf.h`.
-    AttachType {
-        /// Packets into a cgroup's sockets.
-        CgroupInetIngress = 0, "cgroup_inet_ingress";
-        /// Packets out of a cgroup's sockets.
-        CgroupInetEgress = 1, "cgroup_inet_egress";
-        /// TCP events in a cgroup.
-        CgroupSockOps = 3, "cgroup_sock_ops";
-        /// Messages sent by the members of a socket map.
-        SkMsgVerdict = 7, "sk_msg_verdict";
-        /// IPv4 connect(2) in a cgroup.
-        CgroupInet4Connect = 10, "cgroup_inet4_connect";
-        /// IPv6 connect(2) in a cgroup.
-        CgroupInet6Connect = 11, "cgroup_inet6_connect";
-        /// setsockopt(2) in a cgroup.
-        CgroupSetsockopt = 22, "cgroup_setsockopt";
-        /// BTF-typed trace point.
-        TraceRawTp = 23, "trace_raw_tp";
-        /// Function entry.
-        TraceFentry = 24, "trace_fentry";
-        /// Function exit.
-        TraceFexit = 25, "trace_fexit";
-        /// Iterator.
-        TraceIter = 28, "trace_iter";
-        /// Data received by the members of a socket map.
-        SkSkbVerdict = 38, "sk_skb_verdict";
-    }
-}
+use crate::uapi::{AttachType, ProgType};
 
 /// Types and source lines of a program, in the binary form of `struct bpf_func_info` and `struct bpf_line_info`.
 #[derive(Clone, Copy, Debug)]
@@ -157,22 +54,5 @@ impl<'a> ProgSpec<'a> {
             debug: None,
             log_level: 1,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_names_are_the_kernels() {
-        assert_eq!(ProgType::SockOps.number(), 13);
-        assert_eq!(ProgType::from_number(16), ProgType::SkMsg);
-        assert_eq!(AttachType::from_number(7), AttachType::SkMsgVerdict);
-        for number in 0..64 {
-            assert_eq!(ProgType::from_number(number).number(), number);
-            assert_eq!(AttachType::from_number(number).number(), number);
-        }
-        assert_eq!(ProgType::Other(60).to_string(), "type 60");
     }
 }

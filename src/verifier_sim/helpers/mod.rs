@@ -12,9 +12,8 @@ mod protos;
 pub(in crate::verifier_sim) use availability::available;
 pub(in crate::verifier_sim) use protos::proto;
 
-use crate::asm::helper_name;
-use crate::verifier_sim::state::reg::BtfType;
-use crate::verifier_sim::state::reg::DynptrKind;
+use crate::uapi::helper::helper_name;
+use crate::verifier_sim::state::reg::{BtfType, DynptrKind};
 
 /// One argument (`enum bpf_arg_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

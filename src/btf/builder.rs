@@ -1,32 +1,48 @@
-//! Making BTF: the few kinds that map types and program signatures need.
+//! Making BTF: the few kinds that maps and programs need.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use byteorder::{ByteOrder, NativeEndian};
 
 use super::kind::Kind;
-use super::reader::{HEADER, MAGIC};
+use super::{HEADER, MAGIC, VERSION};
 
 /// `BTF_INT_SIGNED` of `include/uapi/linux/btf.h`, in its place in the word after the head.
 const INT_SIGNED: u32 = 1 << 24;
-/// `BTF_FUNC_STATIC` and `BTF_FUNC_GLOBAL`.
-const FUNC_GLOBAL: u32 = 1;
 
-/// Collects types; each method gives the id of the new type. Ids start at 1; 0 is void.
-#[derive(Clone, Debug)]
-pub struct BtfBuilder {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    count: u32,
+/// Who may call a function (`enum btf_func_linkage`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linkage {
+    /// Its own program only: the verifier follows each call.
+    Static,
+    /// Every program: the verifier checks it once, for any argument of its types.
+    Global,
 }
 
-impl Default for BtfBuilder {
+/// Collects types in the byte order `B`; each method gives the id of the new type. Ids start at 1; 0 is void.
+#[derive(Clone, Debug)]
+pub struct BtfBuilder<B = NativeEndian> {
+    types: Vec<u8>,
+    /// The id of the last type.
+    count: u32,
+    strings: Vec<u8>,
+    /// Where each string is.
+    known: BTreeMap<String, u32>,
+    order: PhantomData<B>,
+}
+
+impl<B: ByteOrder> Default for BtfBuilder<B> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl BtfBuilder {
+impl<B: ByteOrder> BtfBuilder<B> {
     /// No types yet.
     pub fn new() -> Self {
-        // The string at 0 is the empty one.
-        Self { types: Vec::new(), strings: vec![0], count: 0 }
+        // The string at 0 is the empty one: offset 0 means "no name".
+        Self { types: Vec::new(), count: 0, strings: vec![0], known: BTreeMap::new(), order: PhantomData }
     }
 
     /// An integer of `bytes` bytes.
@@ -79,30 +95,38 @@ impl BtfBuilder {
         self.add("", Kind::FuncProto, parameters.len() as u32, returns, &words)
     }
 
-    /// A global function with signature `proto`.
-    pub fn func(&mut self, name: &str, proto: u32) -> u32 {
-        self.add(name, Kind::Func, FUNC_GLOBAL, proto, &[])
+    /// A function with signature `proto`.
+    pub fn func(&mut self, name: &str, proto: u32, linkage: Linkage) -> u32 {
+        self.add(name, Kind::Func, linkage as u32, proto, &[])
     }
 
-    /// Adds a string (such as a source line) and gives its offset.
+    /// Adds a string (such as a source line), unless it is there, and gives its offset. A NUL would end it, so what
+    /// follows one is left out.
     pub fn string(&mut self, text: &str) -> u32 {
+        let text = text.split('\0').next().unwrap_or_default();
         if text.is_empty() {
             return 0;
+        }
+        if let Some(offset) = self.known.get(text) {
+            return *offset;
         }
         let offset = self.strings.len() as u32;
         self.strings.extend_from_slice(text.as_bytes());
         self.strings.push(0);
+        self.known.insert(text.into(), offset);
         offset
     }
 
-    /// The binary form, in this machine's byte order.
+    /// The binary form.
     pub fn finish(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + self.types.len() + self.strings.len());
-        bytes.extend_from_slice(&MAGIC.to_ne_bytes());
-        bytes.extend_from_slice(&[1, 0]);
+        let mut magic = [0; 2];
+        B::write_u16(&mut magic, MAGIC);
+        bytes.extend_from_slice(&magic);
+        bytes.extend_from_slice(&[VERSION, 0]);
         let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
         for word in [HEADER as u32, 0, types, types, strings] {
-            bytes.extend_from_slice(&word.to_ne_bytes());
+            push::<B>(&mut bytes, word);
         }
         bytes.extend_from_slice(&self.types);
         bytes.extend_from_slice(&self.strings);
@@ -112,9 +136,15 @@ impl BtfBuilder {
     fn add(&mut self, name: &str, kind: Kind, parts: u32, word: u32, tail: &[u32]) -> u32 {
         let name = self.string(name);
         for word in [name, kind.number() << 24 | parts, word].iter().chain(tail) {
-            self.types.extend_from_slice(&word.to_ne_bytes());
+            push::<B>(&mut self.types, *word);
         }
         self.count += 1;
         self.count
     }
+}
+
+fn push<B: ByteOrder>(out: &mut Vec<u8>, word: u32) {
+    let mut bytes = [0; 4];
+    B::write_u32(&mut bytes, word);
+    out.extend(bytes);
 }

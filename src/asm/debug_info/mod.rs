@@ -8,14 +8,13 @@
 //! The part from `@` on is added by Linux 6.8 and later. BTF, both records and their checks are older than Linux 5.10.
 
 mod lines;
-mod writer;
 
 use std::collections::BTreeSet;
 
 use byteorder::ByteOrder;
 
 use super::{Program, disassemble};
-use writer::{Writer, push};
+use crate::btf::{BtfBuilder, Linkage};
 
 /// What bpf(2) takes beside a program's instructions. All in the byte order that it was made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,19 +39,30 @@ impl Program {
     pub fn debug_info<B: ByteOrder>(&self, name: &str) -> Option<DebugInfo> {
         (0..self.insns.len()).find(|slot| self.origin(*slot).is_some())?;
         let functions = functions(self);
-        let mut writer = Writer::<B>::new();
-        let proto = writer.context_function();
+        let mut btf = BtfBuilder::<B>::new();
+        // int (void *ctx)
+        let int = btf.int("int", 4, true);
+        let context = btf.pointer(0);
+        let proto = btf.func_proto(int, &[("ctx", context)]);
         let mut func_info = Vec::new();
         for start in &functions {
             let name = if *start == 0 { name } else { self.label_at(*start).unwrap_or("subprogram") };
-            let function = writer.function(&identifier(name), proto);
+            // Static: the verifier checks a global one for any argument.
+            let function = btf.func(&identifier(name), proto, Linkage::Static);
             for word in [*start as u32, function] {
                 push::<B>(&mut func_info, word);
             }
         }
-        let line_info = lines::records::<B>(self, &functions, &mut writer);
-        Some(DebugInfo { btf: writer.finish(), func_info, line_info })
+        let line_info = lines::records::<B>(self, &functions, &mut btf);
+        Some(DebugInfo { btf: btf.finish(), func_info, line_info })
     }
+}
+
+/// Appends a word in the byte order `B`.
+fn push<B: ByteOrder>(out: &mut Vec<u8>, word: u32) {
+    let mut bytes = [0; 4];
+    B::write_u32(&mut bytes, word);
+    out.extend(bytes);
 }
 
 /// The first slots of the program and of all its subprograms, ascending.

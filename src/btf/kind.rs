@@ -64,6 +64,11 @@ impl Kind {
         self as u32 + 1
     }
 
+    /// Whether it only adds a name, a qualifier or a tag to another type.
+    pub fn is_modifier(self) -> bool {
+        matches!(self, Self::Typedef | Self::Volatile | Self::Const | Self::Restrict | Self::TypeTag)
+    }
+
     /// Bytes that follow the head of a type with `vlen` parts.
     pub(super) fn tail(self, vlen: usize) -> usize {
         match self {

@@ -1,102 +1,96 @@
-//! Reading BTF without building a graph: the bytes, and where each type starts in them.
-
-use std::path::Path;
+//! Reading BTF without building a graph: a kernel has more than a hundred thousand types. The bytes stay as they are;
+//! only where each type starts is kept.
 
 use super::kind::{HEAD, Kind, MEMBER};
-use crate::syscall::error::{Error, Result};
+use super::order::Order;
+use super::{Error, HEADER, MAX_DEPTH, VERSION};
 
-/// Where the kernel shows its own types (CONFIG_DEBUG_INFO_BTF).
-pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-
-/// `BTF_MAGIC` of `include/uapi/linux/btf.h`.
-pub(super) const MAGIC: u16 = 0xeb9f;
-/// Bytes of `struct btf_header`, as far as it is known.
-pub(super) const HEADER: usize = 24;
-
-/// Types in the binary form of BTF, in this machine's byte order. Whatever the bytes are, nothing here panics.
-#[derive(Debug)]
+/// Types in the binary form of BTF, in either byte order. Whatever the bytes are, nothing here panics.
+///
+/// The default has no types.
+#[derive(Clone, Debug, Default)]
 pub struct Btf {
     bytes: Vec<u8>,
+    order: Order,
     /// Where the strings start and end in `bytes`.
     strings: (usize, usize),
     /// Where type `id` starts in `bytes`, at index `id - 1`.
     starts: Vec<u32>,
 }
 
-/// One member of a struct or union.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Member<'a> {
-    pub(super) name: &'a [u8],
-    pub(super) type_id: u32,
-    /// From the start of the struct.
-    pub(super) bit_offset: u32,
-    /// Width of a bit field, else 0.
-    pub(super) bits: u32,
-}
-
 /// The head of a type.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
-    pub(super) kind: Kind,
+pub struct Head {
+    /// What kind of type it is.
+    pub kind: Kind,
+    /// Where its name is among the strings; 0 for anonymous types.
+    pub name: u32,
+    /// How many parts it has: members, parameters, values.
+    pub parts: usize,
+    /// The size, or the type that is referred to.
+    pub size_or_type: u32,
     start: usize,
-    name: u32,
-    vlen: usize,
     flag: bool,
-    /// The size or the type that is referred to.
-    pub(super) word: u32,
+}
+
+/// One member of a struct or union.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// Its name; empty for anonymous structs and unions.
+    pub name: &'a [u8],
+    /// Where its name is among the strings.
+    pub name_offset: u32,
+    /// Its type.
+    pub type_id: u32,
+    /// From the start of the struct.
+    pub bit_offset: u32,
+    /// Width of a bit field, else 0.
+    pub bits: u32,
+}
+
+/// What an array is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Array {
+    /// The type of the elements.
+    pub element: u32,
+    /// How many there are.
+    pub count: u32,
 }
 
 impl Btf {
-    /// The running kernel's types.
-    pub fn vmlinux() -> Result<Self> {
-        let path = Path::new(VMLINUX);
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::Missing {
-                what: format!("type information ({VMLINUX})"),
-                remedy: "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
-            },
-            _ => Error::file("read", path, &error),
-        })?;
-        Self::parse(bytes)
-    }
-
     /// Takes BTF from memory, and finds where each type starts.
-    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self> {
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, Error> {
         let bytes = bytes.into();
-        let header: &[u8; HEADER] = bytes.first_chunk().ok_or_else(|| malformed("it is shorter than its header"))?;
-        let magic = u16::from_ne_bytes([header[0], header[1]]);
-        if magic == MAGIC.swap_bytes() {
-            return Err(malformed("it is in the other byte order"));
-        }
-        if magic != MAGIC || header[2] != 1 {
-            return Err(malformed("it does not start with the magic number and version 1"));
-        }
-        let field =
-            |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
+        let header: &[u8; HEADER] =
+            bytes.first_chunk().ok_or_else(|| Error::malformed("it is shorter than its header"))?;
+        let order = Order::of_magic([header[0], header[1]])
+            .filter(|_| header[2] == VERSION)
+            .ok_or_else(|| Error::malformed("it does not start with the magic number 0xeb9f and version 1"))?;
+        let field = |at: usize| order.word([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
         let header_len = field(4);
         let section = |offset: usize, len: usize| {
             let start = header_len.checked_add(offset)?;
             let end = start.checked_add(len)?;
             (header_len >= HEADER && end <= bytes.len() && u32::try_from(end).is_ok()).then_some((start, end))
         };
-        let types = section(field(8), field(12)).ok_or_else(|| malformed("its types lie outside of it"))?;
-        let strings = section(field(16), field(20)).ok_or_else(|| malformed("its strings lie outside of it"))?;
-        let mut btf = Self { bytes, strings, starts: Vec::new() };
+        let types = section(field(8), field(12)).ok_or_else(|| Error::malformed("its types lie outside of it"))?;
+        let strings = section(field(16), field(20)).ok_or_else(|| Error::malformed("its strings lie outside of it"))?;
+        let mut btf = Self { bytes, order, strings, starts: Vec::new() };
         btf.starts = btf.find_types(types)?;
         Ok(btf)
     }
 
-    fn find_types(&self, (start, end): (usize, usize)) -> Result<Vec<u32>> {
+    fn find_types(&self, (start, end): (usize, usize)) -> Result<Vec<u32>, Error> {
         // A type of vmlinux takes some 34 bytes on average; a guess that saves moving the list.
         let mut starts = Vec::with_capacity((end - start) / 32);
         let mut at = start;
         while at < end {
-            let head =
-                self.head_at(at).ok_or_else(|| malformed(format!("type {} is of no known kind", starts.len() + 1)))?;
+            let id = starts.len() + 1;
+            let head = self.head_at(at).ok_or_else(|| Error::malformed(format!("type {id} is of no known kind")))?;
             starts.push(at as u32);
-            at += HEAD + head.kind.tail(head.vlen);
+            at += HEAD + head.kind.tail(head.parts);
             if at > end {
-                return Err(malformed(format!("type {} is cut off", starts.len())));
+                return Err(Error::malformed(format!("type {id} is cut off")));
             }
         }
         Ok(starts)
@@ -112,7 +106,7 @@ impl Btf {
         self.by_name(Kind::Struct, name)
     }
 
-    /// The id of the function `name`: what an iterator, a kfunc call or a trace point wants to know.
+    /// The id of the function `name`: what an iterator, a kfunc call or a trace point refers to.
     pub fn func_by_name(&self, name: &str) -> Option<u32> {
         self.by_name(Kind::Func, name)
     }
@@ -138,13 +132,12 @@ impl Btf {
         Some(self.head(id)?.kind)
     }
 
-    /// What type `id` is under its typedefs and qualifiers; `None` for void, missing types and endless chains.
+    /// What type `id` is under its typedefs, qualifiers and tags; `None` for void, missing types and endless chains.
     pub fn resolve(&self, mut id: u32) -> Option<u32> {
-        // MAX_RESOLVE_DEPTH of kernel/bpf/btf.c.
-        for _ in 0..32 {
+        for _ in 0..MAX_DEPTH {
             let head = self.head(id)?;
             match head.kind {
-                Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => id = head.word,
+                kind if kind.is_modifier() => id = head.size_or_type,
                 _ => return Some(id),
             }
         }
@@ -152,20 +145,20 @@ impl Btf {
     }
 
     /// The size in bytes of a value of type `id`.
-    pub fn size_of(&self, id: u32) -> Option<u32> {
+    pub fn size_of(&self, mut id: u32) -> Option<u32> {
         let mut count = 1_u32;
-        let mut id = id;
-        for _ in 0..32 {
+        for _ in 0..MAX_DEPTH {
             let head = self.head(self.resolve(id)?)?;
             match head.kind {
                 Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float | Kind::Datasec => {
-                    return count.checked_mul(head.word);
+                    return count.checked_mul(head.size_or_type);
                 }
-                // BTF describes the kernel it comes from, so its pointers are ours.
-                Kind::Ptr => return count.checked_mul(size_of::<usize>() as u32),
+                // BPF has 64-bit pointers, and so has every kernel that sidestep supports.
+                Kind::Ptr => return count.checked_mul(8),
                 Kind::Array => {
-                    count = count.checked_mul(self.word(head.start + HEAD + 8)?)?;
-                    id = self.word(head.start + HEAD)?;
+                    let array = self.array(head)?;
+                    count = count.checked_mul(array.count)?;
+                    id = array.element;
                 }
                 _ => return None,
             }
@@ -177,36 +170,62 @@ impl Btf {
     pub fn target(&self, id: u32) -> Option<u32> {
         let head = self.head(self.resolve(id)?)?;
         match head.kind {
-            Kind::Ptr => Some(head.word),
-            Kind::Array => self.word(head.start + HEAD),
-            _ => None,
+            Kind::Ptr => Some(head.size_or_type),
+            _ => Some(self.array(head)?.element),
         }
     }
 
-    pub(super) fn head(&self, id: u32) -> Option<Head> {
+    /// The head of type `id`; `None` for void, which is 0, and for ids that do not exist.
+    pub fn head(&self, id: u32) -> Option<Head> {
         let start = *self.starts.get((id as usize).checked_sub(1)?)?;
         self.head_at(start as usize)
     }
 
+    /// What an array is of; `None` for other kinds.
+    pub fn array(&self, head: Head) -> Option<Array> {
+        // struct btf_array: element, index, count.
+        let [element, count] = [0, 8].map(|at| self.word(head.start + HEAD + at));
+        (head.kind == Kind::Array).then_some(Array { element: element?, count: count? })
+    }
+
+    /// The type that a tag is on; `None` for other kinds. (`DECL_TAG` refers to a type like a pointer does.)
+    pub fn tagged(&self, head: Head) -> Option<u32> {
+        (head.kind == Kind::DeclTag).then_some(head.size_or_type)
+    }
+
     /// The members of a struct or union.
-    pub(super) fn members(&self, head: Head) -> impl Iterator<Item = Member<'_>> {
-        let count = if matches!(head.kind, Kind::Struct | Kind::Union) { head.vlen } else { 0 };
-        (0..count).map_while(move |index| {
+    pub fn members(&self, head: Head) -> impl DoubleEndedIterator<Item = Member<'_>> + ExactSizeIterator {
+        let count = if matches!(head.kind, Kind::Struct | Kind::Union) { head.parts } else { 0 };
+        (0..count).map(move |index| {
             let at = head.start + HEAD + index * MEMBER;
-            let (name, type_id, offset) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
+            // The type was found to lie within the bytes.
+            let [name, type_id, offset] = [0, 4, 8].map(|part| self.word(at + part).unwrap_or(0));
             // BTF_MEMBER_BITFIELD_SIZE and BTF_MEMBER_BIT_OFFSET of include/uapi/linux/btf.h.
             let (bit_offset, bits) = if head.flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
-            Some(Member { name: self.string(name), type_id, bit_offset, bits })
+            Member { name: self.string(name), name_offset: name, type_id, bit_offset, bits }
         })
+    }
+
+    /// The types of the variables in a section (`BTF_KIND_DATASEC`), which are of kind [`Kind::Var`].
+    pub fn variables(&self, head: Head) -> impl Iterator<Item = u32> {
+        let count = if head.kind == Kind::Datasec { head.parts } else { 0 };
+        // struct btf_var_secinfo: type, offset, size.
+        (0..count).filter_map(move |index| self.word(head.start + HEAD + index * 12))
     }
 
     /// The value of `name` in the enum `of`, whose values are 32 bits wide.
     pub fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
         let head = self.head(self.by_name(Kind::Enum, of)?)?;
         // struct btf_enum: the name and the value.
-        let mut places = (0..head.vlen).map(|index| head.start + HEAD + index * 8);
+        let mut places = (0..head.parts).map(|index| head.start + HEAD + index * 8);
         let found = places.find(|&at| self.word(at).is_some_and(|offset| self.is_string(offset, name.as_bytes())))?;
         self.word(found + 4)
+    }
+
+    /// The string at an offset; empty when it lies outside.
+    pub fn string(&self, offset: u32) -> &[u8] {
+        let tail = self.strings_from(offset);
+        &tail[..tail.iter().position(|&byte| byte == 0).unwrap_or(tail.len())]
     }
 
     fn head_at(&self, start: usize) -> Option<Head> {
@@ -214,17 +233,16 @@ impl Btf {
         Some(Head {
             // BTF_INFO_KIND, _VLEN and _KFLAG.
             kind: Kind::from_number(info >> 24 & 0x1f)?,
-            vlen: (info & 0xffff) as usize,
-            flag: info >> 31 == 1,
             start,
             name: self.word(start)?,
-            word: self.word(start + 8)?,
+            parts: (info & 0xffff) as usize,
+            flag: info >> 31 == 1,
+            size_or_type: self.word(start + 8)?,
         })
     }
 
     fn word(&self, at: usize) -> Option<u32> {
-        let bytes = self.bytes.get(at..)?.first_chunk()?;
-        Some(u32::from_ne_bytes(*bytes))
+        Some(self.order.word(*self.bytes.get(at..)?.first_chunk()?))
     }
 
     fn strings_from(&self, offset: u32) -> &[u8] {
@@ -235,37 +253,29 @@ impl Btf {
     fn is_string(&self, offset: u32, text: &[u8]) -> bool {
         self.strings_from(offset).strip_prefix(text).is_some_and(|rest| rest.first() == Some(&0))
     }
-
-    fn string(&self, offset: u32) -> &[u8] {
-        let tail = self.strings_from(offset);
-        &tail[..tail.iter().position(|&byte| byte == 0).unwrap_or(tail.len())]
-    }
-}
-
-fn malformed(why: impl Into<String>) -> Error {
-    Error::Malformed { what: "BTF", why: why.into() }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::syscall::BtfBuilder;
+    use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
-    fn sample() -> Vec<u8> {
-        let mut builder = BtfBuilder::new();
+    use super::*;
+    use crate::btf::{BtfBuilder, Linkage};
+
+    fn sample<B: ByteOrder>() -> Vec<u8> {
+        let mut builder = BtfBuilder::<B>::new();
         let int = builder.int("int", 4, true);
         let index = builder.int("__ARRAY_SIZE_TYPE__", 4, false);
         let array = builder.array(int, index, 6);
         builder.structure("pair", 24, &[("both", array, 0)]);
         let proto = builder.func_proto(int, &[("argument", int)]);
-        builder.func("work", proto);
+        builder.func("work", proto, Linkage::Global);
         builder.enumeration("colour", &[("RED", 0), ("BLUE", 7)]);
         builder.finish()
     }
 
-    #[test]
-    fn finds_types_by_kind_and_name() {
-        let btf = Btf::parse(sample()).unwrap();
+    fn check(bytes: Vec<u8>) {
+        let btf = Btf::parse(bytes).unwrap();
         assert_eq!(btf.type_count(), 7);
         assert_eq!(btf.enumerator("colour", "BLUE"), Some(7));
         assert_eq!(btf.enumerator("colour", "BLU"), None);
@@ -281,11 +291,19 @@ mod tests {
         assert_eq!(btf.size_of(4), Some(24));
         assert_eq!(btf.size_of(3), Some(24));
         assert_eq!(btf.target(3), Some(1));
+        assert_eq!(btf.array(btf.head(3).unwrap()), Some(Array { element: 1, count: 6 }));
+        assert_eq!(btf.members(btf.head(4).unwrap()).next().unwrap().name, b"both");
+    }
+
+    #[test]
+    fn finds_types_by_kind_and_name_in_both_byte_orders() {
+        check(sample::<LittleEndian>());
+        check(sample::<BigEndian>());
     }
 
     #[test]
     fn any_cut_or_flipped_byte_is_an_error_or_another_type_but_no_panic() {
-        let sample = sample();
+        let sample = sample::<LittleEndian>();
         for len in 0..sample.len() {
             // The strings come last, so every cut takes away something the header promises.
             assert!(Btf::parse(&sample[..len]).is_err(), "cut to {len} bytes");
@@ -297,6 +315,8 @@ mod tests {
                 if let Ok(btf) = Btf::parse(bytes) {
                     for id in 0..=btf.type_count() + 1 {
                         let _ = (btf.name(id), btf.kind(id), btf.size_of(id), btf.target(id), btf.resolve(id));
+                        let Some(head) = btf.head(id) else { continue };
+                        let _ = (btf.members(head).count(), btf.variables(head).count(), btf.array(head));
                     }
                     let _ = (btf.offset_of("pair", "both"), btf.enumerator("colour", "BLUE"));
                 }
@@ -305,9 +325,8 @@ mod tests {
     }
 
     #[test]
-    fn the_other_byte_order_is_named() {
-        let mut bytes = sample();
-        bytes.swap(0, 1);
-        assert!(Btf::parse(bytes).unwrap_err().to_string().contains("other byte order"));
+    fn without_types_nothing_is_found() {
+        let none = Btf::default();
+        assert_eq!((none.type_count(), none.struct_by_name("pair"), none.string(0)), (0, None, &[][..]));
     }
 }

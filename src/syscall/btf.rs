@@ -1,12 +1,29 @@
-//! BTF that the kernel has taken.
+//! The running kernel's type information, and type information that the kernel was given.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use super::builder::BtfBuilder;
-use crate::syscall::attr;
-use crate::syscall::error::{Error, Operation, Result};
-use crate::syscall::map::MapBtf;
-use crate::syscall::sys::{self, Command};
+use super::attr;
+use super::error::{Error, Operation, Result};
+use super::map::MapBtf;
+use super::sys::{self, Command};
+use crate::btf::{Btf, BtfBuilder};
+
+/// Where the kernel shows its own types (CONFIG_DEBUG_INFO_BTF).
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The running kernel's types.
+pub fn vmlinux() -> Result<Btf> {
+    let path = Path::new(VMLINUX);
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing {
+            what: format!("type information ({VMLINUX})"),
+            remedy: "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        },
+        _ => Error::file("read", path, &error),
+    })?;
+    Ok(Btf::parse(bytes)?)
+}
 
 /// A loaded BTF object (BPF_BTF_LOAD, 4.18).
 #[derive(Debug)]
@@ -45,7 +62,7 @@ pub struct StorageBtf {
 impl StorageBtf {
     /// Types for values of `value_size` bytes.
     pub fn load(value_size: u32) -> Result<Self> {
-        let mut builder = BtfBuilder::new();
+        let mut builder = <BtfBuilder>::new();
         let key = builder.int("int", 4, true);
         let byte = builder.int("unsigned char", 1, false);
         let value = builder.array(byte, key, value_size);

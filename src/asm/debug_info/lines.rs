@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use byteorder::ByteOrder;
 
-use super::writer::{Writer, push};
+use super::push;
 use crate::asm::{Program, disassemble};
+use crate::btf::BtfBuilder;
 
 /// `BPF_LINE_INFO_LINE_NUM` and `BPF_LINE_INFO_LINE_COL` of `include/uapi/linux/bpf.h`: 22 and 10 bits.
 const MAX_LINE: u32 = (1 << 22) - 1;
@@ -15,7 +16,11 @@ const MAX_COLUMN: u32 = (1 << 10) - 1;
 ///
 /// The source text is not at hand, so the record's text is the place itself and the comment: kernels before 6.8 print
 /// nothing else of it.
-pub(super) fn records<B: ByteOrder>(program: &Program, functions: &BTreeSet<usize>, writer: &mut Writer<B>) -> Vec<u8> {
+pub(super) fn records<B: ByteOrder>(
+    program: &Program,
+    functions: &BTreeSet<usize>,
+    btf: &mut BtfBuilder<B>,
+) -> Vec<u8> {
     let mut records = Vec::new();
     let mut before = None;
     for (slot, _) in disassemble(program.insns()) {
@@ -31,7 +36,7 @@ pub(super) fn records<B: ByteOrder>(program: &Program, functions: &BTreeSet<usiz
             None => format!("{file}:{line}"),
         };
         let place = line.min(MAX_LINE) << 10 | column.min(MAX_COLUMN);
-        for word in [slot as u32, writer.string(file), writer.string(&text), place] {
+        for word in [slot as u32, btf.string(file), btf.string(&text), place] {
             push::<B>(&mut records, word);
         }
     }

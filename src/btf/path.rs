@@ -1,8 +1,6 @@
 //! Where a field lies: paths through nested and anonymous structs.
 
-use super::kind::Kind;
-use super::reader::Btf;
-use crate::syscall::error::{Error, Result};
+use super::{Btf, Error, Kind, MAX_DEPTH};
 
 /// A field of a struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,26 +27,19 @@ impl Field {
     }
 }
 
-/// How deep anonymous structs and paths may nest; the kernel's own bound is 32 (MAX_RESOLVE_DEPTH).
-const DEPTH: usize = 32;
-
 impl Btf {
     /// The field at `path` in the struct `name`: names joined by dots, where members of anonymous structs and unions
     /// count as the outer one's. `field("tcp_sock", "inet_conn.icsk_inet.sk.__sk_common.skc_cookie")`.
-    pub fn field(&self, name: &str, path: &str) -> Result<Field> {
-        let missing = |what: String| Error::Missing {
-            what,
-            remedy: "the programs that need it cannot be built for this kernel, and others are used",
-        };
-        let id = self.struct_by_name(name).ok_or_else(|| missing(format!("the type `struct {name}`")))?;
-        self.field_in(id, path).ok_or_else(|| missing(format!("the field `{path}` of `struct {name}`")))
+    pub fn field(&self, name: &str, path: &str) -> Result<Field, Error> {
+        let id = self.struct_by_name(name).ok_or_else(|| Error::NoStruct(name.into()))?;
+        self.field_in(id, path).ok_or_else(|| Error::NoField { name: name.into(), path: path.into() })
     }
 
     /// [`Btf::field`] in the struct or union with type `id`.
     pub fn field_in(&self, id: u32, path: &str) -> Option<Field> {
         let mut field = Field { bit_offset: 0, bits: 0, is_bit_field: false, type_id: id };
         for (depth, part) in path.split('.').enumerate() {
-            if depth == DEPTH || field.is_bit_field {
+            if depth == MAX_DEPTH || field.is_bit_field {
                 return None;
             }
             let inner = self.member(field.type_id, part.as_bytes(), 0)?;
@@ -58,16 +49,16 @@ impl Btf {
     }
 
     /// The offset in bytes of a field that is not a bit field; see [`Btf::field`].
-    pub fn offset_of(&self, name: &str, path: &str) -> Result<u32> {
+    pub fn offset_of(&self, name: &str, path: &str) -> Result<u32, Error> {
         let field = self.field(name, path)?;
         if field.is_bit_field {
-            return Err(Error::Invalid(format!("`{path}` of `struct {name}` is a bit field and has no byte offset")));
+            return Err(Error::BitField { name: name.into(), path: path.into() });
         }
         Ok(field.offset())
     }
 
     fn member(&self, id: u32, name: &[u8], depth: usize) -> Option<Field> {
-        if depth == DEPTH || name.is_empty() {
+        if depth == MAX_DEPTH || name.is_empty() {
             return None;
         }
         let head = self.head(self.resolve(id)?)?;
@@ -91,14 +82,14 @@ impl Btf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::syscall::BtfBuilder;
+    use crate::btf::BtfBuilder;
 
     /// ```c
     /// struct inner { int a; int b; };
     /// struct outer { int head; struct { int x; struct inner deep; }; typedef of inner named; };
     /// ```
     fn sample() -> Btf {
-        let mut builder = BtfBuilder::new();
+        let mut builder = <BtfBuilder>::new();
         let int = builder.int("int", 4, true);
         let inner = builder.structure("inner", 8, &[("a", int, 0), ("b", int, 32)]);
         let anonymous = builder.structure("", 12, &[("x", int, 0), ("deep", inner, 32)]);
@@ -133,7 +124,7 @@ mod tests {
 
     #[test]
     fn bit_fields_are_told_apart() {
-        let mut builder = BtfBuilder::new();
+        let mut builder = <BtfBuilder>::new();
         let int = builder.int("int", 4, false);
         builder.bit_structure("flags", 4, &[("low", int, 0, 3), ("high", int, 3, 5), ("plain", int, 0, 0)]);
         let btf = Btf::parse(builder.finish()).unwrap();
@@ -145,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_struct_that_contains_itself_ends() {
-        let mut builder = BtfBuilder::new();
+        let mut builder = <BtfBuilder>::new();
         // Type 1 has an anonymous member of type 1.
         builder.structure("loop", 4, &[("", 1, 0)]);
         let btf = Btf::parse(builder.finish()).unwrap();
