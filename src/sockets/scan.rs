@@ -6,8 +6,11 @@ use std::os::fd::AsFd;
 use super::fields::SocketOffsets;
 use super::program;
 use super::record::{Record, SIZE};
+use crate::btf::Btf;
 use crate::dataplane::LICENSE;
-use crate::syscall::{AttachType, Btf, Error, Link, LinkTarget, ProgSpec, ProgType, Program, Result, iter_reader};
+use crate::syscall::btf::vmlinux;
+use crate::syscall::{Error, Link, LinkTarget, ProgSpec, Program, Result, iter_reader};
+use crate::uapi::{AttachType, ProgType};
 
 /// The loaded iterator, with which one can look again and again.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub struct Scanner {
 impl Scanner {
     /// Assembles and loads the iterator. Needs CAP_BPF and CAP_PERFMON, and Linux 5.11.
     pub fn new() -> Result<Self> {
-        let btf = Btf::vmlinux()?;
+        let btf = vmlinux()?;
         let missing = |what: &str| Error::Missing { what: what.into(), remedy: "it needs Linux 5.11 or later" };
         let offsets = SocketOffsets::resolve(|wanted| offset(&btf, wanted))?;
         let target =
@@ -29,12 +32,12 @@ impl Scanner {
             .map_err(|error| Error::Invalid(error.to_string()))?;
         let spec = ProgSpec {
             license: LICENSE,
-            expected_attach_type: Some(AttachType::TraceIter),
+            expected_attach_type: Some(AttachType::TRACE_ITER),
             attach_btf_id: target,
-            ..ProgSpec::new("sidestep_socks", ProgType::Tracing, &insns)
+            ..ProgSpec::new("sidestep_socks", ProgType::TRACING, &insns)
         };
         let program = Program::load(&spec)?;
-        let link = Link::create(program.as_fd(), LinkTarget::None, AttachType::TraceIter)?;
+        let link = Link::create(program.as_fd(), LinkTarget::None, AttachType::TRACE_ITER)?;
         Ok(Self { link })
     }
 
