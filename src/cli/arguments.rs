@@ -4,7 +4,7 @@
 use super::bench;
 #[cfg(feature = "demo")]
 use super::demo;
-use super::{attach, check, completions, detach, dump, exec, man, run, status, upgrade, verify};
+use super::{attach, check, completions, detach, dump, exec, list, man, run, status, survey, upgrade, verify};
 
 /// Carries TCP data between local processes past the TCP/IP stack
 #[derive(Debug, clap::Parser)]
@@ -33,11 +33,13 @@ pub(super) enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Check(check::Args),
+    Survey(survey::Args),
     Run(run::Args),
     Attach(attach::Args),
     Detach(detach::Args),
     Upgrade(upgrade::Args),
     Status(status::Args),
+    List(list::Args),
     #[cfg(feature = "bench")]
     Bench(bench::Args),
     Dump(dump::Args),

@@ -36,3 +36,9 @@ impl From<crate::agent::Error> for Error {
         Self::Failed(error.to_string())
     }
 }
+
+impl From<crate::syscall::Error> for Error {
+    fn from(error: crate::syscall::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -19,11 +19,13 @@ mod exec;
 mod hex;
 #[cfg(any(feature = "demo", feature = "bench"))]
 mod interrupt;
+mod list;
 mod man;
 mod plane;
 mod policy;
 mod run;
 mod status;
+mod survey;
 mod target;
 mod upgrade;
 mod usage;
@@ -100,6 +102,8 @@ pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Writ
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args, streams),
         Command::Check(args) => check::run(&args, streams),
+        Command::Survey(args) => survey::run(&args, streams),
+        Command::List(args) => list::run(&args, streams),
         Command::Run(args) => run::run(&args, streams),
         Command::Attach(args) => attach::run(&args, streams),
         Command::Detach(args) => detach::run(&args, streams),

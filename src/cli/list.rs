@@ -1,0 +1,99 @@
+//! `sidestep list`: the TCP connections of this node.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{Error, Streams};
+use crate::observe::{Condition, End, Observer, Processes, conditions};
+use crate::sockets::Connection;
+
+/// List the TCP connections between processes of this node, and what keeps each of them plain
+///
+/// One row a connection, with both ends as the processes that have them open. Changes nothing. Needs CAP_BPF and
+/// CAP_PERFMON, and Linux 5.11; without CAP_SYS_PTRACE the cgroups of other users' processes may be missing.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only connections with an end in this process
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// Only connections with this port at either end
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Only connections with an end in this cgroup (its path below the cgroup2 mount), or one below it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<String>,
+    /// Only connections of which an end is in no socket map
+    #[arg(long)]
+    not_accelerated: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// One connection, as it is printed.
+#[derive(Debug, Serialize)]
+struct Row {
+    client: End,
+    server: End,
+    /// Whether both sockets are in a socket map, as those of an accelerated connection are.
+    in_socket_map: bool,
+    conditions: Vec<Condition>,
+}
+
+impl Args {
+    fn wants(&self, row: &Row, connection: &Connection) -> bool {
+        let ends = [&connection.client, &connection.server];
+        let inside = |scope: &str| {
+            let scope = scope.trim_end_matches('/');
+            let below =
+                |path: &str| path.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            [&row.client, &row.server].iter().any(|end| end.cgroup.as_deref().is_some_and(below))
+        };
+        self.pid.is_none_or(|pid| ends.iter().any(|end| end.pid == pid))
+            && self.port.is_none_or(|port| ends.iter().any(|end| end.local.port() == port || end.remote.port() == port))
+            && self.cgroup.as_deref().is_none_or(inside)
+            && !(self.not_accelerated && row.in_socket_map)
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let observed = Observer::new()?.look()?;
+    let mut processes = Processes::default();
+    let mut found = 0;
+    for connection in &observed.connections.local {
+        let row = Row {
+            client: processes.end(&connection.client),
+            server: processes.end(&connection.server),
+            in_socket_map: connection.client.in_socket_map && connection.server.in_socket_map,
+            conditions: conditions(connection),
+        };
+        if !args.wants(&row, connection) {
+            continue;
+        }
+        found += 1;
+        if args.json {
+            serde_json::to_writer(&mut *streams.out, &row).map_err(io::Error::from)?;
+            writeln!(streams.out)?;
+        } else {
+            print(&row, streams.out)?;
+        }
+    }
+    if found == 0 && !args.json {
+        writeln!(streams.out, "no such connection between processes of this node")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(row: &Row, out: &mut dyn Write) -> io::Result<()> {
+    let end = |end: &End| format!("{}[{}]:{} {}", end.process, end.pid, end.fd, end.local);
+    let kept: Vec<_> = row.conditions.iter().filter(|one| !one.holds).map(|one| one.code.to_owned()).collect();
+    let state = match (row.in_socket_map, kept.is_empty()) {
+        (true, _) => "in a socket map".to_owned(),
+        (false, true) => "plain, could be accelerated".to_owned(),
+        (false, false) => format!("plain: not {}", kept.join(", not ")),
+    };
+    writeln!(out, "{} -> {}  {state}", end(&row.client), end(&row.server))
+}
