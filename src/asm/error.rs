@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use super::{Features, MapRef};
+use super::{Features, MapRef, Reg};
 
 /// A place in Rust source that called the assembler.
 type Place = &'static Location<'static>;
@@ -87,6 +87,54 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// A stack slot was used after the frame that it belongs to.
+    #[error(
+        "{used}: stack slot `{name}` (made at {made}) belongs to a frame that ended at {ended}; make it in a frame around \
+         both"
+    )]
+    SlotEnded {
+        /// The slot's name.
+        name: String,
+        /// Where it was made.
+        made: Place,
+        /// Where its frame was opened.
+        ended: Place,
+        /// Where it was used.
+        used: Place,
+    },
+    /// A stack slot of another assembler was used.
+    #[error("{at}: this stack slot belongs to another assembler; use one made by slot() of the same `Asm`")]
+    ForeignSlot {
+        /// Where it was used.
+        at: Place,
+    },
+    /// The live stack slots do not fit into the stack.
+    #[error(
+        "{made}: with stack slot `{name}` {bytes} bytes of stack are in use, and a program has 512 \
+         (MAX_BPF_STACK); {live} are in use at the same time, so end a frame before"
+    )]
+    StackTooLarge {
+        /// The slot's name.
+        name: String,
+        /// Where it was made.
+        made: Place,
+        /// Depth of the stack that it takes, in bytes.
+        bytes: usize,
+        /// The names of the other slots that are in use.
+        live: String,
+    },
+    /// An emitter does not keep its register contract.
+    #[error("{at}: `{emitter}` (declared at {declared}) {breach}")]
+    BrokenContract {
+        /// The emitter, with those around it.
+        emitter: String,
+        /// Where its contract stands.
+        declared: Place,
+        /// What it does.
+        breach: Breach,
+        /// The instruction that does it.
+        at: Place,
+    },
     /// A map was not resolved to a descriptor at encoding.
     #[error("slot {slot} refers to map {} and no descriptor was given for it; create the map before encoding", .map.0)]
     UnresolvedMap {
@@ -101,4 +149,18 @@ pub enum Error {
         /// Number of bytes given.
         len: usize,
     },
+}
+
+/// How an emitter does not keep its register contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// It writes what it has not declared.
+    #[error("writes r{}, which it does not declare; add it to writes() or use another register", .0.number())]
+    Writes(Reg),
+    /// It reads what it has neither declared nor written on every way there.
+    #[error("reads r{} of its caller, which it does not declare; add it to reads() or write it before", .0.number())]
+    Reads(Reg),
+    /// It promises to write a register and does not on every path.
+    #[error("gives r{}, but ends on some path without; write it on every path, and after the last call", .0.number())]
+    Gives(Reg),
 }

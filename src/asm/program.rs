@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use byteorder::{ByteOrder, NativeEndian};
 
-use super::{Error, Insn};
+use super::{Check, Error, Insn};
 
 /// A map by its index in a list that the caller keeps; becomes a descriptor at encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,7 @@ pub struct Program {
     pub(super) comments: BTreeMap<usize, String>,
     pub(super) labels: BTreeMap<usize, Vec<String>>,
     pub(super) maps: Vec<(usize, MapRef)>,
+    pub(super) checks: Vec<Check>,
 }
 
 impl Program {

@@ -142,6 +142,9 @@ fn build(asm: &mut Asm, mut islands: BTreeMap<usize, Vec<Island>>) {
     for (index, _) in &mut asm.comments {
         *index = moved[*index];
     }
+    for index in asm.checks.iter_mut().flat_map(|check| &mut check.items) {
+        *index = moved[*index];
+    }
     for (own, index, at) in built {
         asm.labels[own.index].bound = Some((index, at));
     }
@@ -156,14 +159,14 @@ impl Asm {
     }
 
     fn new_label(&mut self, name: String, made: Place, bound: Option<usize>) -> Label {
-        self.labels.push(LabelState { name, made, bound: bound.map(|index| (index, made)) });
+        self.labels.push(LabelState { name, made, bound: bound.map(|index| (index, made)), order: 0 });
         Label { asm: self.id, index: self.labels.len() - 1 }
     }
 }
 
 impl Item {
     /// Whether the instruction can be followed by the next one.
-    fn goes_on(&self) -> bool {
+    pub(super) fn goes_on(&self) -> bool {
         match self {
             Self::Plain(insn) => insn.code != op::JMP | op::EXIT,
             Self::Jump(insn, _) => *insn != GOTO,

@@ -2,7 +2,7 @@
 
 use super::{Asm, Item, Label};
 use crate::asm::opcode as op;
-use crate::asm::{Cond, Insn, Operand, Reg};
+use crate::asm::{Cond, Helper, Insn, Operand, Reg};
 
 impl Asm {
     /// Jumps to the label if `dst cond operand` holds on 64 bits.
@@ -38,21 +38,18 @@ impl Asm {
         self.emit(Item::Jump(Insn { code: op::JMP | op::JCOND, ..Insn::default() }, label));
     }
 
-    /// Calls the helper with this number (`enum bpf_func_id`).
+    /// Calls a helper, by its number (`enum bpf_func_id`) or as a [`Helper`].
     #[track_caller]
-    pub fn call(&mut self, helper_id: i32) {
-        self.emit_call(0, 0, helper_id);
+    pub fn call(&mut self, helper: impl Into<Helper>) {
+        let Helper { id, arguments } = helper.into();
+        self.emit(Item::Helper(Insn { code: op::JMP | op::CALL, imm: id, ..Insn::default() }, arguments));
     }
 
     /// Calls the kernel function with this BTF id; `fd_idx` is 0 for vmlinux, else the module's index in `fd_array`.
     #[track_caller]
     pub fn call_kfunc(&mut self, btf_id: i32, fd_idx: i16) {
-        self.emit_call(op::PSEUDO_KFUNC_CALL, fd_idx, btf_id);
-    }
-
-    #[track_caller]
-    fn emit_call(&mut self, src: u8, off: i16, imm: i32) {
-        self.emit(Item::Plain(Insn { code: op::JMP | op::CALL, dst: 0, src, off, imm }));
+        let code = op::JMP | op::CALL;
+        self.emit(Item::Plain(Insn { code, dst: 0, src: op::PSEUDO_KFUNC_CALL, off: fd_idx, imm: btf_id }));
     }
 
     /// Calls the subprogram at the label.

@@ -11,14 +11,15 @@
 //! if a & b goto L, may_goto L if a & b goto +1;  goto +1;  gotol L      (no inverse exists)
 //! ```
 
-use super::{Asm, Item, Label, Place, islands};
+use super::{Asm, Item, Label, Place, contract, islands};
 use crate::asm::opcode as op;
-use crate::asm::{Cond, Error, Features, Insn, Program};
+use crate::asm::{Check, Cond, Error, Features, Insn, Program};
 
 pub(super) fn finish(mut asm: Asm) -> Result<Program, Error> {
     if let Some(mistake) = asm.mistakes.first() {
         return Err(mistake.clone());
     }
+    contract::check(&asm, &targets(&asm)?)?;
     if !asm.features.contains(Features::GOTOL) {
         islands::insert(&mut asm)?;
     }
@@ -104,6 +105,12 @@ fn emit(asm: Asm, targets: &[Option<usize>], long: &[bool], starts: &[usize]) ->
         }
         text.push_str(&comment);
     }
+    let name = |label: Label| asm.labels.get(label.index).map_or_else(String::new, |state| state.name.clone());
+    program.checks.extend(asm.checks.iter().map(|check| {
+        let slots = |index: &usize| (starts[*index]..).take(asm.items[*index].0.slots(long[*index]));
+        let slots = check.items.iter().flat_map(slots).collect();
+        Check { name: check.name.clone(), slots, label: name(check.label), origin: check.at, jumps: check.jumps }
+    }));
     for label in asm.labels {
         let Some(slot) = label.bound.and_then(|(index, _)| starts.get(index)) else { continue };
         program.labels.entry(*slot).or_default().push(label.name);
@@ -120,7 +127,7 @@ impl Asm {
 impl Item {
     fn slots(&self, long: bool) -> usize {
         match self {
-            Self::Plain(_) | Self::Call(..) => 1,
+            Self::Plain(_) | Self::Helper(..) | Self::Call(..) => 1,
             Self::Wide(..) | Self::Map(..) | Self::Func(..) => 2,
             Self::Jump(insn, _) if long => match LongForm::of(*insn) {
                 LongForm::Goto => 1,
@@ -135,7 +142,7 @@ impl Item {
         // The distance is counted from the slot after the one that carries it.
         let distance = |slot: usize| (target as i64 - slot as i64 - 1) as i32;
         match *self {
-            Self::Plain(insn) => out.push(insn),
+            Self::Plain(insn) | Self::Helper(insn, _) => out.push(insn),
             Self::Wide(first, high) | Self::Map(first, high, _) => {
                 out.extend([first, Insn { imm: high, ..Insn::default() }]);
             }

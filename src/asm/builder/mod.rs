@@ -1,17 +1,27 @@
 //! The assembler: emits instructions, hands out labels, remembers who called.
 
 mod alu;
+mod contract;
+mod flow;
+mod frame;
 mod islands;
 mod jump;
 mod layout;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Error, Features, Insn, MapRef, Program};
+use contract::Emitter;
+use frame::Frame;
+
+pub use frame::Slot;
+
+pub(in crate::asm) use frame::SlotId;
 
 type Place = &'static Location<'static>;
 
@@ -28,6 +38,8 @@ struct LabelState {
     made: Place,
     /// Index of the item that follows the label.
     bound: Option<(usize, Place)>,
+    /// How many labels and ends of emitters came before it was bound.
+    order: usize,
 }
 
 /// One emitted instruction, before its place is known.
@@ -35,6 +47,8 @@ struct LabelState {
 enum Item {
     /// A single slot.
     Plain(Insn),
+    /// A call of a helper, and how many arguments it takes.
+    Helper(Insn, u8),
     /// A 64-bit immediate load.
     Wide(Insn, i32),
     /// A load of a map or of an address in its value.
@@ -45,6 +59,16 @@ enum Item {
     Call(Insn, Label),
     /// A 64-bit load of a subprogram's address.
     Func(Insn, Label),
+}
+
+/// A named check, before its place is known.
+struct CheckState {
+    name: String,
+    items: Vec<usize>,
+    label: Label,
+    at: Place,
+    /// Dropped, it always jumps.
+    jumps: bool,
 }
 
 /// An assembler. Mistakes are kept and reported by [`Asm::finish`].
@@ -62,7 +86,20 @@ pub struct Asm {
     id: u32,
     features: Features,
     items: Vec<(Item, Place)>,
+    /// Of each item the very line that emitted it, until islands are built.
+    lines: Vec<Place>,
     labels: Vec<LabelState>,
+    /// Counts what is bound and what ends.
+    order: usize,
+    checks: Vec<CheckState>,
+    emitters: Vec<Emitter>,
+    /// The emitters that have begun and not ended, by their numbers.
+    open: Vec<usize>,
+    /// Where the outermost idiom was called that is open.
+    inlined: Option<Place>,
+    /// The line that a check is on while it is emitted.
+    line: Option<Place>,
+    frame: Frame,
     comments: Vec<(usize, String)>,
     mistakes: Vec<Error>,
 }
@@ -92,7 +129,15 @@ impl Asm {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             features,
             items: Vec::new(),
+            lines: Vec::new(),
             labels: Vec::new(),
+            order: 0,
+            checks: Vec::new(),
+            emitters: Vec::new(),
+            open: Vec::new(),
+            inlined: None,
+            line: None,
+            frame: Frame::default(),
             comments: Vec::new(),
             mistakes: Vec::new(),
         }
@@ -106,7 +151,7 @@ impl Asm {
     /// Makes a label; the name is for listings and errors and need not be unique.
     #[track_caller]
     pub fn label(&mut self, name: impl Into<String>) -> Label {
-        self.labels.push(LabelState { name: name.into(), made: Location::caller(), bound: None });
+        self.labels.push(LabelState { name: name.into(), made: Location::caller(), bound: None, order: 0 });
         Label { asm: self.id, index: self.labels.len() - 1 }
     }
 
@@ -123,6 +168,8 @@ impl Asm {
             }
             Some(state) => {
                 state.bound = Some((next, here));
+                state.order = self.order;
+                self.order += 1;
                 return;
             }
         };
@@ -155,11 +202,13 @@ impl Asm {
 
     #[track_caller]
     fn emit(&mut self, item: Item) {
-        self.items.push((item, Location::caller()));
+        let line = self.line.unwrap_or(Location::caller());
+        self.items.push((item, self.inlined.unwrap_or(line)));
+        self.lines.push(line);
     }
 
     #[track_caller]
     fn invalid(&mut self, what: String, remedy: &'static str) {
-        self.mistakes.push(Error::InvalidOperand { at: Location::caller(), what, remedy });
+        self.mistakes.push(Error::InvalidOperand { at: self.inlined.unwrap_or(Location::caller()), what, remedy });
     }
 }

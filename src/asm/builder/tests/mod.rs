@@ -1,5 +1,9 @@
 //! What the builder promises: places in errors, distances, long forms, features.
 
+mod contract;
+mod flow;
+mod frame;
+
 use byteorder::{BigEndian, LittleEndian};
 
 use crate::asm::Reg::*;
@@ -332,7 +336,7 @@ fn acquire_and_release_name_their_registers() {
 /// Calls of the builder against bytes that the kernel has named in its log.
 #[test]
 fn emits_what_the_kernel_calls_by_these_words() {
-    const GOLDEN: &str = include_str!("../../../fixtures/asm/verifier_text.txt");
+    const GOLDEN: &str = include_str!("../../../../fixtures/asm/verifier_text.txt");
     type Case = (fn(&mut Asm), &'static str);
     let calls: [Case; 20] = [
         (|a| a.add32(R1, 65537), "(04) w1 += 65537"),

@@ -1,0 +1,182 @@
+//! The stack frame: slots are allocated, and freed when the frame that they were made in ends.
+//!
+//! ```text
+//! FP - 0 ─────────────────────────────────
+//!           slots of the outer frame
+//!           slots of a frame in it        freed at its end, so that the next frame takes the same bytes
+//! FP - 512 ───────────────────────────────
+//! ```
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::panic::Location;
+
+use super::{Asm, Place};
+use crate::asm::place::Root;
+use crate::asm::{Base, Error, FP, Laid, Place as TypedPlace, Reg};
+
+/// `MAX_BPF_STACK`, include/linux/filter.h.
+const STACK: i32 = 512;
+/// Slots begin at multiples of this: the verifier keeps account of the stack in pieces of 8 bytes (`BPF_REG_SIZE`).
+const ALIGN: usize = 8;
+
+/// Which slot, of which assembler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::asm) struct SlotId {
+    asm: u32,
+    index: usize,
+}
+
+/// Bytes of the stack for an `S`, made by [`Asm::slot`].
+pub struct Slot<S> {
+    id: SlotId,
+    object: PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for Slot<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Slot<S> {}
+
+impl<S> fmt::Debug for Slot<S> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Slot({})", self.id.index)
+    }
+}
+
+impl<S> Base for Slot<S> {
+    type Object = S;
+
+    fn place(self) -> TypedPlace<S> {
+        TypedPlace::slot(self.id)
+    }
+}
+
+/// What is known about a slot.
+struct SlotState {
+    name: String,
+    made: Place,
+    /// Bytes from the frame pointer; negative.
+    bytes: Range<i32>,
+    /// Where the frame was opened that has ended since.
+    ended: Option<Place>,
+}
+
+/// All slots of an assembler.
+#[derive(Default)]
+pub(super) struct Frame {
+    slots: Vec<SlotState>,
+    /// Those in use, by their numbers, in the order in which they were made.
+    live: Vec<usize>,
+    /// Where the slots of the innermost frame may end at most.
+    top: i32,
+}
+
+impl Asm {
+    /// Opens a frame: the stack slots that `body` makes are free again when it ends. Frames nest.
+    ///
+    /// ```
+    /// use sidestep::asm::{Asm, Reg::*};
+    ///
+    /// let mut a = Asm::new();
+    /// let kept = a.slot::<u64>("kept");
+    /// a.set(kept, 0);
+    /// for word in [1, 2] {
+    ///     a.frame(|a| {
+    ///         let short_lived = a.slot::<u32>("short_lived");
+    ///         a.set(short_lived, word);
+    ///         a.addr(R2, short_lived);
+    ///     });
+    /// }
+    /// a.exit();
+    /// let offsets: Vec<i16> = a.finish()?.insns().iter().map(|insn| insn.off).collect();
+    /// assert_eq!(offsets, [-8, -16, 0, 0, -16, 0, 0, 0]);
+    /// # Ok::<(), sidestep::asm::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn frame<R>(&mut self, body: impl FnOnce(&mut Self) -> R) -> R {
+        let opened = Location::caller();
+        let (mark, top) = (self.frame.live.len(), std::mem::take(&mut self.frame.top));
+        let result = body(self);
+        for index in self.frame.live.drain(mark..) {
+            if let Some(slot) = self.frame.slots.get_mut(index) {
+                slot.ended = Some(opened);
+            }
+        }
+        self.frame.top = top;
+        result
+    }
+
+    /// Opens a frame whose own slots lie at least `bytes` below the frame pointer. What is above is left to the frames in
+    /// it.
+    #[track_caller]
+    pub fn frame_below<R>(&mut self, bytes: u16, body: impl FnOnce(&mut Self) -> R) -> R {
+        self.frame(|a| {
+            a.frame.top = -(usize::from(bytes).next_multiple_of(ALIGN) as i32);
+            body(a)
+        })
+    }
+
+    /// Takes stack for an `S` until the frame ends in which this is called: the first gap below the frame pointer in which
+    /// it finds room, aligned to 8 bytes. What does not fit into 512 bytes is an error of [`Asm::finish`].
+    #[track_caller]
+    pub fn slot<S: Laid>(&mut self, name: &str) -> Slot<S> {
+        let size = S::BYTES.next_multiple_of(ALIGN) as i32;
+        let made = Location::caller();
+        let bytes = self.frame.gap(size);
+        if bytes.start < -STACK {
+            let live = self.frame.live.iter().filter_map(|index| self.frame.slots.get(*index));
+            let names: Vec<_> = live.map(|slot| format!("`{}`", slot.name)).collect();
+            let live = if names.is_empty() { "no others".into() } else { names.join(", ") };
+            self.mistakes.push(Error::StackTooLarge {
+                name: name.into(),
+                made,
+                bytes: bytes.start.unsigned_abs() as usize,
+                live,
+            });
+        }
+        let index = self.frame.slots.len();
+        self.frame.slots.push(SlotState { name: name.into(), made, bytes, ended: None });
+        self.frame.live.push(index);
+        Slot { id: SlotId { asm: self.id, index }, object: PhantomData }
+    }
+
+    /// The register and the distance by which an instruction names this place. A place in a slot whose frame has ended
+    /// is a mistake.
+    #[track_caller]
+    pub(super) fn resolve<S>(&mut self, place: TypedPlace<S>) -> (Reg, i32) {
+        let id = match place.root {
+            Root::Reg(reg) => return (reg, place.offset),
+            Root::Slot(id) => id,
+        };
+        let used = self.inlined.unwrap_or(Location::caller());
+        let Some(slot) = self.frame.slots.get(id.index).filter(|_| id.asm == self.id) else {
+            self.mistakes.push(Error::ForeignSlot { at: used });
+            return (FP, place.offset);
+        };
+        if let Some(ended) = slot.ended {
+            self.mistakes.push(Error::SlotEnded { name: slot.name.clone(), made: slot.made, ended, used });
+        }
+        (FP, slot.bytes.start + place.offset)
+    }
+}
+
+impl Frame {
+    /// The highest free bytes of this many.
+    fn gap(&self, size: i32) -> Range<i32> {
+        let mut taken: Vec<_> = self.live.iter().filter_map(|index| self.slots.get(*index)).collect();
+        taken.sort_by_key(|slot| std::cmp::Reverse(slot.bytes.end));
+        let mut top = self.top;
+        for slot in taken {
+            if slot.bytes.end <= top - size {
+                break;
+            }
+            top = top.min(slot.bytes.start);
+        }
+        top - size..top
+    }
+}
