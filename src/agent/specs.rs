@@ -3,7 +3,7 @@
 use crate::asm;
 use crate::dataplane::{DataPlane, KernelOffsets, MapKind};
 use crate::verifier_sim::kernel::offset_of;
-use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec, map_type};
+use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Origin, ProgType, ProgramSpec};
 
 /// The sock_ops and the sk_msg program, the latter's entry, and the one of cgroups that opt out if there is one, each
 /// with all maps; every slot knows the line of Rust that emitted it.
@@ -34,12 +34,12 @@ pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> 
 pub fn map_specs(plane: &DataPlane) -> Vec<MapSpec> {
     let spec = |map: &crate::dataplane::MapDef| MapSpec {
         map_type: match map.kind {
-            MapKind::SockHash => map_type::SOCKHASH,
-            MapKind::SkStorage => map_type::SK_STORAGE,
-            MapKind::LruHash => map_type::LRU_HASH,
-            MapKind::Array => map_type::ARRAY,
-            MapKind::PerCpuArray => map_type::PERCPU_ARRAY,
-            MapKind::ProgArray => map_type::PROG_ARRAY,
+            MapKind::SockHash => MapType::SOCKHASH,
+            MapKind::SkStorage => MapType::SK_STORAGE,
+            MapKind::LruHash => MapType::LRU_HASH,
+            MapKind::Array => MapType::ARRAY,
+            MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
+            MapKind::ProgArray => MapType::PROG_ARRAY,
         },
         key_size: map.key_size,
         value_size: map.value_size,

@@ -11,7 +11,7 @@ use super::{HEADER, MAGIC, VERSION};
 /// `BTF_INT_SIGNED` of `include/uapi/linux/btf.h`, in its place in the word after the head.
 const INT_SIGNED: u32 = 1 << 24;
 
-/// Who may call a function (`enum btf_func_linkage`).
+/// Who may use a function or variable (`enum btf_func_linkage`, `BTF_VAR_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linkage {
     /// Its own program only: the verifier follows each call.
@@ -98,6 +98,17 @@ impl<B: ByteOrder> BtfBuilder<B> {
     /// A function with signature `proto`.
     pub fn func(&mut self, name: &str, proto: u32, linkage: Linkage) -> u32 {
         self.add(name, Kind::Func, linkage as u32, proto, &[])
+    }
+
+    /// A variable.
+    pub fn variable(&mut self, name: &str, type_id: u32, linkage: Linkage) -> u32 {
+        self.add(name, Kind::Var, 0, type_id, &[linkage as u32])
+    }
+
+    /// An ELF section of `bytes` bytes; its parts are variable, offset and size.
+    pub fn section(&mut self, name: &str, bytes: u32, variables: &[(u32, u32, u32)]) -> u32 {
+        let words: Vec<u32> = variables.iter().flat_map(|&(id, offset, size)| [id, offset, size]).collect();
+        self.add(name, Kind::Datasec, variables.len() as u32, bytes, &words)
     }
 
     /// Adds a string (such as a source line), unless it is there, and gives its offset. A NUL would end it, so what

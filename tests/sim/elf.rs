@@ -1,5 +1,6 @@
 //! ELF objects written here, read back and verified.
 
+use byteorder::LittleEndian;
 use object::elf::{R_BPF_64_32, R_BPF_64_64, RelocationType};
 use object::write::{Object, Relocation, StandardSection, Symbol, SymbolSection};
 use object::{
@@ -8,8 +9,9 @@ use object::{
 use proptest::prelude::*;
 
 use sidestep::asm::{Insn, opcode as op};
+use sidestep::btf::{BtfBuilder, Linkage};
 use sidestep::verifier_sim::elf::{ElfError, ElfProgram, read};
-use sidestep::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, SpecialField, map_type};
+use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, SpecialField};
 use sidestep::verifier_sim::verify;
 
 /// The kernel's loader refuses it (Documentation/bpf/llvm_reloc.rst).
@@ -20,7 +22,7 @@ fn i(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
 }
 
 fn bytes(insns: &[Insn]) -> Vec<u8> {
-    insns.iter().flat_map(|insn| insn.encode::<byteorder::LittleEndian>()).collect()
+    insns.iter().flat_map(|insn| insn.encode::<LittleEndian>()).collect()
 }
 
 const WIDE: [Insn; 2] =
@@ -28,75 +30,23 @@ const WIDE: [Insn; 2] =
 const EXIT: Insn = Insn { code: 0x95, dst: 0, src: 0, off: 0, imm: 0 };
 const RETURN_1: [Insn; 2] = [Insn { code: 0xb7, dst: 0, src: 0, off: 0, imm: 1 }, EXIT];
 
-/// BTF under construction.
-#[derive(Default)]
-struct BtfWriter {
-    types: Vec<u8>,
-    count: u32,
-    strings: Vec<u8>,
-}
-
-impl BtfWriter {
-    fn new() -> Self {
-        Self { strings: vec![0], ..Self::default() }
-    }
-
-    fn string(&mut self, text: &str) -> u32 {
-        if text.is_empty() {
-            return 0;
-        }
-        let at = self.strings.len() as u32;
-        self.strings.extend(text.as_bytes());
-        self.strings.push(0);
-        at
-    }
-
-    fn add(&mut self, name: &str, kind: u32, vlen: u32, size_or_type: u32, rest: &[u32]) -> u32 {
-        let name = self.string(name);
-        for word in [name, kind << 24 | vlen, size_or_type].iter().chain(rest) {
-            self.types.extend(word.to_le_bytes());
-        }
-        self.count += 1;
-        self.count
-    }
-
-    fn structure(&mut self, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
-        let rest: Vec<u32> = members.iter().flat_map(|(member, id, bits)| [self.string(member), *id, *bits]).collect();
-        self.add(name, 4, members.len() as u32, size, &rest)
-    }
-
-    fn pointer(&mut self, to: u32) -> u32 {
-        self.add("", 2, 0, to, &[])
-    }
-
-    /// `__uint(name, value)`.
-    fn uint(&mut self, int: u32, value: u32) -> u32 {
-        let array = self.add("", 3, 0, 0, &[int, int, value]);
-        self.pointer(array)
-    }
-
-    fn finish(self) -> Vec<u8> {
-        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-        let mut data = vec![0x9f, 0xeb, 1, 0];
-        for word in [24, 0, types, types, strings] {
-            data.extend(word.to_le_bytes());
-        }
-        data.extend(self.types);
-        data.extend(self.strings);
-        data
-    }
+/// `__uint(name, value)`.
+fn uint(btf: &mut BtfBuilder<LittleEndian>, int: u32, value: u32) -> u32 {
+    let array = btf.array(int, int, value);
+    btf.pointer(array)
 }
 
 /// BTF for two maps: `pairs`, a hash of `struct { u32 a; struct bpf_spin_lock lock; }`, and `outer`, an array of arrays.
 fn btf() -> Vec<u8> {
-    let mut btf = BtfWriter::new();
-    let int = btf.add("int", 1, 0, 4, &[32]);
-    let alias = btf.add("u32", 8, 0, int, &[]);
+    let mut btf = BtfBuilder::<LittleEndian>::new();
+    let int = btf.int("int", 4, false);
+    let alias = btf.typedef("u32", int);
     let lock = btf.structure("bpf_spin_lock", 4, &[("val", int, 0)]);
     let value = btf.structure("value", 8, &[("a", int, 0), ("lock", lock, 32)]);
-    let key = btf.add("", 3, 0, 0, &[alias, int, 3]);
+    let key = btf.array(alias, int, 3);
     let (key_pointer, value_pointer) = (btf.pointer(key), btf.pointer(value));
-    let (hash, entries, flags) = (btf.uint(int, map_type::HASH), btf.uint(int, 64), btf.uint(int, 1));
+    let (hash, entries, flags) =
+        (uint(&mut btf, int, MapType::HASH.number()), uint(&mut btf, int, 64), uint(&mut btf, int, 1));
     let pairs = [
         ("type", hash),
         ("max_entries", entries),
@@ -106,20 +56,21 @@ fn btf() -> Vec<u8> {
     ];
     let pairs: Vec<_> = pairs.into_iter().enumerate().map(|(n, (name, id))| (name, id, n as u32 * 64)).collect();
     let pairs = btf.structure("", 40, &pairs);
-    let pairs = btf.add("pairs", 14, 0, pairs, &[1]);
+    let pairs = btf.variable("pairs", pairs, Linkage::Global);
 
-    let (array, four, eight) = (btf.uint(int, map_type::ARRAY), btf.uint(int, 4), btf.uint(int, 8));
+    let (array, four, eight) =
+        (uint(&mut btf, int, MapType::ARRAY.number()), uint(&mut btf, int, 4), uint(&mut btf, int, 8));
     let inner = [("type", array), ("key_size", four), ("value_size", eight), ("max_entries", four)];
     let inner: Vec<_> = inner.into_iter().enumerate().map(|(n, (name, id))| (name, id, n as u32 * 64)).collect();
     let inner = btf.structure("inner", 32, &inner);
     let inner_pointer = btf.pointer(inner);
-    let values = btf.add("", 3, 0, 0, &[inner_pointer, int, 0]);
-    let outer_type = btf.uint(int, map_type::ARRAY_OF_MAPS);
+    let values = btf.array(inner_pointer, int, 0);
+    let outer_type = uint(&mut btf, int, MapType::ARRAY_OF_MAPS.number());
     let outer = [("type", outer_type), ("key_size", four), ("max_entries", four), ("values", values)];
     let outer: Vec<_> = outer.into_iter().enumerate().map(|(n, (name, id))| (name, id, n as u32 * 64)).collect();
     let outer = btf.structure("", 24, &outer);
-    let outer = btf.add("outer", 14, 0, outer, &[1]);
-    btf.add(".maps", 15, 2, 72, &[pairs, 0, 40, outer, 40, 32]);
+    let outer = btf.variable("outer", outer, Linkage::Global);
+    btf.section(".maps", 72, &[(pairs, 0, 40), (outer, 40, 32)]);
     btf.finish()
 }
 
@@ -256,7 +207,7 @@ fn programs_maps_and_calls_are_linked() {
         spec.maps,
         [
             MapSpec {
-                map_type: map_type::HASH,
+                map_type: MapType::HASH,
                 key_size: 12,
                 value_size: 8,
                 max_entries: 64,
@@ -265,14 +216,14 @@ fn programs_maps_and_calls_are_linked() {
                 ..MapSpec::default()
             },
             MapSpec {
-                map_type: map_type::SOCKHASH,
+                map_type: MapType::SOCKHASH,
                 key_size: 8,
                 value_size: 4,
                 max_entries: 4096,
                 ..MapSpec::default()
             },
             MapSpec {
-                map_type: map_type::ARRAY,
+                map_type: MapType::ARRAY,
                 key_size: 4,
                 value_size: 8,
                 max_entries: 1,
@@ -286,9 +237,9 @@ fn programs_maps_and_calls_are_linked() {
 
     let send = by_name(&programs, "on_send").spec.as_ref().unwrap();
     assert_eq!((send.prog_type, send.expected_attach_type), (ProgType::SK_MSG, 7));
-    let inner = MapSpec { map_type: 2, key_size: 4, value_size: 8, max_entries: 4, ..MapSpec::default() };
+    let inner = MapSpec { map_type: MapType::ARRAY, key_size: 4, value_size: 8, max_entries: 4, ..MapSpec::default() };
     assert_eq!(send.maps[0].inner, Some(Box::new(inner)));
-    assert_eq!(send.maps[0].map_type, map_type::ARRAY_OF_MAPS);
+    assert_eq!(send.maps[0].map_type, MapType::ARRAY_OF_MAPS);
     assert_eq!(by_name(&programs, "pass").spec.as_ref().unwrap().insns, RETURN_1);
 }
 

@@ -11,7 +11,7 @@ use sidestep::dataplane::{
 };
 use sidestep::verifier_sim::interp::{Machine, Program};
 use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, Socket, SocketId, World, btf_id};
-use sidestep::verifier_sim::spec::map_type;
+use sidestep::verifier_sim::spec::MapType;
 
 /// Bounds so small that histories run into them.
 pub(crate) const CONFIG: Config = Config {
@@ -295,7 +295,7 @@ impl Simulation {
         let mut machine = Machine::new(2);
         let mut numbers = Vec::new();
         for mut map in map_specs(plane) {
-            if map.map_type == map_type::SOCKHASH {
+            if map.map_type == MapType::SOCKHASH {
                 map.max_entries = MEMBERS;
             }
             numbers.push(machine.add_map(&map).unwrap());

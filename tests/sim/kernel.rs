@@ -8,7 +8,7 @@ use sidestep::asm::opcode as op;
 use sidestep::btf::BtfBuilder;
 use sidestep::syscall::btf::StorageBtf;
 use sidestep::syscall::{BtfObject, Map, MapBtf, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
-use sidestep::uapi::{MapType, ProgType};
+use sidestep::uapi::ProgType;
 use sidestep::verifier_sim::spec;
 
 /// Whether this machine can be asked. Without root it says loudly that nothing was compared and returns `false`; where
@@ -73,10 +73,10 @@ fn encode(insns: &[Insn]) -> Vec<u8> {
 }
 
 fn create(map: &spec::MapSpec) -> Map {
-    let kind = MapType(map.map_type);
+    let kind = map.map_type;
     let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
         .flags(MapFlags::from_bits_retain(map.map_flags));
-    let created = if map.map_type == spec::map_type::SK_STORAGE {
+    let created = if map.map_type == spec::MapType::SK_STORAGE {
         let types = StorageBtf::load(map.value_size).unwrap();
         Map::create(&request.btf(types.for_map())).unwrap()
     } else if map.special.is_empty() {

@@ -112,7 +112,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ),
     (
         "pass_absent",
-        "a.jump(Cond::Ne, R0, ctx::SK_PASS, absent);",
+        "a.jump(Cond::Ne, R0, flags::SK_PASS, absent);",
         "the verdict is SK_PASS in any case; only the counters err",
     ),
     ("refused", "a.jump(Cond::Ne, R0, 0, refused);", "redirection to a socket that is in no sockhash finds nobody"),
@@ -153,7 +153,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ),
     (
         "calls/receiver_nonblocking",
-        "a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);",
+        "a.jump(Cond::Set, R1, net::O_NONBLOCK, nonblocking);",
         "before the first redirected message, awake_nonblocking asks the same",
     ),
     ("out#0", "require_enabled(a, out);", "an announcement harms nobody: each end asks for the switch itself"),
@@ -176,7 +176,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ("out", "a.jump(Cond::Ne, R1, R2, stay);", "a peer that sends while we look at the queues"),
     (
         "loads/awake_nonblocking",
-        "a.jump(Cond::Set, R1, ctx::O_NONBLOCK, nonblocking);",
+        "a.jump(Cond::Set, R1, net::O_NONBLOCK, nonblocking);",
         "receiver_nonblocking has asked in the same run",
     ),
     ("loads/nobody_sleeps", "a.jump(Cond::Eq, R3, 0, no_file);", "receiver_nonblocking has asked in the same run"),

@@ -3,7 +3,7 @@
 use sidestep::asm;
 use sidestep::asm::opcode as op;
 use sidestep::syscall::btf::vmlinux;
-use sidestep::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, ProgramSpec, map_type};
+use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec};
 use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::verify;
 
@@ -22,15 +22,15 @@ fn maps() -> Vec<MapSpec> {
         map_flags: 0x80,
         data: Some(text.as_bytes().to_vec()),
         frozen: true,
-        ..map(map_type::ARRAY, 4, text.len() as u32, 1)
+        ..map(MapType::ARRAY, 4, text.len() as u32, 1)
     };
     vec![
-        map(map_type::RINGBUF, 0, 0, 4096),
-        map(map_type::ARRAY, 4, 64, 1),
+        map(MapType::RINGBUF, 0, 0, 4096),
+        map(MapType::ARRAY, 4, 64, 1),
         text("%d of %s\n\0"),
         text("%d of %q\0"),
         text("plain\0"),
-        map(map_type::XSKMAP, 4, 4, 1),
+        map(MapType::XSKMAP, 4, 4, 1),
     ]
 }
 

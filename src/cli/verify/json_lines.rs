@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::asm;
 use crate::cli::{Error, hex};
-use crate::verifier_sim::spec::{MapLoad, MapSpec, Options, ProgType, ProgramSpec, SpecialField, map_type};
+use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec, SpecialField};
 use crate::verifier_sim::verify;
 
 /// Longest line that is read: the largest program the kernel takes, a million slots of 16 digits, with room for maps.
@@ -188,8 +188,8 @@ fn parse(record: Value) -> Result<ProgramSpec, BadRecord> {
 impl MapRecord {
     fn into_spec(self) -> Result<MapSpec, BadRecord> {
         let map_type = match self.map_type {
-            Named::Number(number) => number,
-            Named::Name(name) => map_type::from_name(&name)
+            Named::Number(number) => MapType(number),
+            Named::Name(name) => MapType::from_name(&name.to_ascii_lowercase().replace("bpf_map_type_", ""))
                 .ok_or_else(|| BadRecord::Unsupported(format!("there is no map type {name:?}")))?,
         };
         let data = match self.data {
@@ -243,11 +243,12 @@ mod tests {
         assert_eq!((program.prog_type, program.expected_attach_type, program.prog_flags), (ProgType::SOCK_OPS, 3, 1));
         assert_eq!(program.insns.len(), 4);
         assert_eq!(program.map_loads, [MapLoad { insn: 0, map: 0 }]);
-        let inner = MapSpec { map_type: 2, key_size: 4, value_size: 1, max_entries: 9, ..MapSpec::default() };
+        let inner =
+            MapSpec { map_type: MapType::ARRAY, key_size: 4, value_size: 1, max_entries: 9, ..MapSpec::default() };
         assert_eq!(
             program.maps,
             [MapSpec {
-                map_type: 13,
+                map_type: MapType::HASH_OF_MAPS,
                 key_size: 4,
                 value_size: 8,
                 max_entries: 16,

@@ -263,7 +263,7 @@ mod tests {
             (&["--type", "nothing", short.path()], "there is no program type"),
             (&["--privilege", "nothing", short.path()], "full or no-perfmon or none"),
             (&["--json-lines", short.path()], "--json-lines does not go with"),
-            (&["--btf", short.path(), elf.path()], "not BTF"),
+            (&["--btf", short.path(), elf.path()], "is malformed"),
             (&["--nothing"], "--nothing"),
         ] {
             let (text, ok) = verify(args);

@@ -13,8 +13,8 @@ const RUNNING: &str = "/sys/kernel/btf/vmlinux";
 /// The types in `file`. They are needed as long as the program runs, so they are never freed.
 pub(super) fn read(file: &Path) -> Result<&'static KernelTypes, String> {
     let data = bounded::read(file).map_err(|error| error.to_string())?;
-    let types =
-        KernelTypes::parse(data).ok_or("the file is not BTF; give the /sys/kernel/btf/vmlinux of that kernel")?;
+    let types = KernelTypes::parse(data)
+        .map_err(|error| format!("{error}; give the /sys/kernel/btf/vmlinux of that kernel"))?;
     Ok(Box::leak(Box::new(types)))
 }
 

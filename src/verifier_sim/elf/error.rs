@@ -106,8 +106,11 @@ pub enum ElfError {
         what: String,
     },
     /// Type information that cannot be understood.
-    #[error("the object's type information (.BTF) is damaged: {0}")]
-    Btf(&'static str),
+    #[error("the object's .BTF section cannot be used: {0}")]
+    Btf(#[from] crate::btf::Error),
+    /// Type information that refers to what is not there.
+    #[error("the object's .BTF section cannot be used: {0}")]
+    Types(&'static str),
 }
 
 impl From<object::Error> for ElfError {

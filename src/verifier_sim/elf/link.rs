@@ -8,6 +8,7 @@ use object::elf::{R_BPF_64_32, R_BPF_64_64};
 use super::object::{Code, Function, Object, Relocation, Symbol};
 use super::{ElfError, map, section};
 use crate::asm::{Insn, opcode as op};
+use crate::uapi::AttachType;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, ProgType, ProgramSpec};
 
 /// `BPF_COMPLEXITY_LIMIT_INSNS` (include/linux/bpf.h).
@@ -26,7 +27,7 @@ pub(super) fn link(
 ) -> Result<ProgramSpec, ElfError> {
     let name = object.code(section).map_or("", |code| code.name.as_str());
     let (prog_type, expected_attach_type) = match prog_type {
-        Some(prog_type) => (prog_type, 0),
+        Some(prog_type) => (prog_type, AttachType(0)),
         None => section::program_type(name).ok_or_else(|| ElfError::SectionName(name.to_owned()))?,
     };
     let mut linker = Linker {
@@ -38,6 +39,7 @@ pub(super) fn link(
     };
     linker.place(section, function)?;
     linker.resolve_all()?;
+    let expected_attach_type = expected_attach_type.number();
     Ok(ProgramSpec { name: function.name.clone(), prog_type, expected_attach_type, ..linker.out })
 }
 

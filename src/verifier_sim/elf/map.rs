@@ -1,8 +1,8 @@
 //! Maps as objects define them: BTF definitions (`.maps`), `struct bpf_map_def` (`maps`) and global data.
 
 use super::ElfError;
-use super::btf::{Btf, Kind};
-use crate::verifier_sim::spec::{MapSpec, SpecialField, map_type};
+use crate::btf::{Array, Btf, Head, Kind};
+use crate::verifier_sim::spec::{MapSpec, MapType, SpecialField};
 
 /// Deepest nesting of structures in which special fields are looked for.
 const MAX_NESTING: usize = 8;
@@ -27,93 +27,113 @@ const SPECIAL: [&str; 11] = [
 ];
 
 /// The definition of the map variable `name` in `.maps`.
-pub(super) fn from_btf(btf: &Btf<'_>, name: &str) -> Result<MapSpec, ElfError> {
-    let variables = btf.variables(".maps")?;
-    let Some((_, type_id)) = variables.iter().find(|(variable, _)| *variable == name) else {
-        return Err(map_error(name, "its type is missing from the object's BTF; compile with -g"));
-    };
-    definition(btf, name, *type_id, true)
+pub(super) fn from_btf(btf: &Btf, name: &str) -> Result<MapSpec, ElfError> {
+    let variables =
+        (1..=btf.type_count()).filter_map(|id| btf.head(id)).filter(|head| btf.string(head.name) == b".maps");
+    let mut variables = variables.flat_map(|section| btf.variables(section)).filter_map(|id| btf.head(id));
+    let found = variables.find(|variable| variable.kind == Kind::Var && btf.string(variable.name) == name.as_bytes());
+    match found {
+        Some(variable) => definition(btf, name, variable.size_or_type, true),
+        None => Err(map_error(name, "its type is missing from the object's BTF; compile with -g")),
+    }
+}
+
+/// What a type is under its typedefs, qualifiers and tags.
+fn resolve(btf: &Btf, type_id: u32) -> Result<Head, ElfError> {
+    btf.resolve(type_id)
+        .and_then(|id| btf.head(id))
+        .ok_or(ElfError::Types("a type refers to one that is void, missing or endless"))
+}
+
+fn size(btf: &Btf, type_id: u32) -> Result<u32, ElfError> {
+    btf.size_of(type_id).ok_or(ElfError::Types("a type has no size, or is larger than 4 GiB"))
 }
 
 fn map_error(map: &str, what: impl Into<String>) -> ElfError {
     ElfError::Map { map: map.to_owned(), what: what.into() }
 }
 
-fn definition(btf: &Btf<'_>, name: &str, type_id: u32, outer: bool) -> Result<MapSpec, ElfError> {
-    let Kind::Struct { members, .. } = &btf.resolve(type_id)?.kind else {
-        return Err(map_error(name, "its definition is no structure"));
-    };
+fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool) -> Result<MapSpec, ElfError> {
+    let head = resolve(btf, type_id)?;
+    if !matches!(head.kind, Kind::Struct | Kind::Union) {
+        return Err(map_error(name, "its definition is not a structure"));
+    }
     let mut spec = MapSpec::default();
-    for member in members {
-        match btf.string(member.name) {
-            "type" => spec.map_type = number(btf, name, member.type_id)?,
-            "max_entries" => spec.max_entries = number(btf, name, member.type_id)?,
-            "map_flags" => spec.map_flags = number(btf, name, member.type_id)?,
-            "key_size" => spec.key_size = number(btf, name, member.type_id)?,
-            "value_size" => spec.value_size = number(btf, name, member.type_id)?,
-            "key" => spec.key_size = btf.size(pointee(btf, name, member.type_id)?)?,
-            "value" => {
+    for member in btf.members(head) {
+        match member.name {
+            b"type" => spec.map_type = MapType(number(btf, name, member.type_id)?),
+            b"max_entries" => spec.max_entries = number(btf, name, member.type_id)?,
+            b"map_flags" => spec.map_flags = number(btf, name, member.type_id)?,
+            b"key_size" => spec.key_size = number(btf, name, member.type_id)?,
+            b"value_size" => spec.value_size = number(btf, name, member.type_id)?,
+            b"key" => spec.key_size = size(btf, pointee(btf, name, member.type_id)?)?,
+            b"value" => {
                 let value = pointee(btf, name, member.type_id)?;
-                spec.value_size = btf.size(value)?;
+                spec.value_size = size(btf, value)?;
                 let mut visits = MAX_MEMBERS;
                 special_fields(btf, value, (0, MAX_NESTING), &mut visits, &mut spec.special)?;
             }
-            "values" if outer => {
-                let Kind::Array { element, .. } = btf.resolve(member.type_id)?.kind else {
-                    return Err(map_error(name, "its member \"values\" is no array"));
+            b"values" if outer => {
+                let Some(Array { element, .. }) = btf.array(resolve(btf, member.type_id)?) else {
+                    return Err(map_error(name, "its member \"values\" is not an array"));
                 };
                 let target = pointee(btf, name, element)?;
                 spec.value_size = 4;
-                if matches!(spec.map_type, map_type::ARRAY_OF_MAPS | map_type::HASH_OF_MAPS) {
+                if matches!(spec.map_type, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS) {
                     spec.inner = Some(Box::new(definition(btf, name, target, false)?));
                 }
             }
             // They say where the map lives, not what programs may do with it.
-            "pinning" | "numa_node" | "map_extra" => {}
-            other => return Err(map_error(name, format!("its definition has the unknown member {other:?}"))),
+            b"pinning" | b"numa_node" | b"map_extra" => {}
+            other => {
+                let other = String::from_utf8_lossy(other);
+                return Err(map_error(name, format!("its definition has the unknown member {other:?}")));
+            }
         }
     }
-    if spec.map_type == map_type::UNSPEC {
+    if spec.map_type == MapType::UNSPEC {
         return Err(map_error(name, "its definition has no member \"type\""));
     }
     Ok(spec)
 }
 
 /// `__uint(name, value)`: a pointer to an array of `value` elements.
-fn number(btf: &Btf<'_>, map: &str, type_id: u32) -> Result<u32, ElfError> {
-    match btf.resolve(pointee(btf, map, type_id)?)?.kind {
-        Kind::Array { count, .. } => Ok(count),
-        _ => Err(map_error(map, "a number in its definition is not given with __uint()")),
+fn number(btf: &Btf, map: &str, type_id: u32) -> Result<u32, ElfError> {
+    match btf.array(resolve(btf, pointee(btf, map, type_id)?)?) {
+        Some(array) => Ok(array.count),
+        None => Err(map_error(map, "a number in its definition is not given with __uint()")),
     }
 }
 
-fn pointee(btf: &Btf<'_>, map: &str, type_id: u32) -> Result<u32, ElfError> {
-    match btf.resolve(type_id)?.kind {
-        Kind::Pointer(target) => Ok(target),
-        _ => Err(map_error(map, "a member of its definition is no pointer")),
+fn pointee(btf: &Btf, map: &str, type_id: u32) -> Result<u32, ElfError> {
+    match resolve(btf, type_id)? {
+        Head { kind: Kind::Ptr, size_or_type, .. } => Ok(size_or_type),
+        _ => Err(map_error(map, "a member of its definition is not a pointer")),
     }
 }
 
 fn special_fields(
-    btf: &Btf<'_>,
+    btf: &Btf,
     type_id: u32,
     (base, depth): (u32, usize),
     visits: &mut u32,
     found: &mut Vec<SpecialField>,
 ) -> Result<(), ElfError> {
-    let value = btf.resolve(type_id)?;
-    let Kind::Struct { members, .. } = &value.kind else { return Ok(()) };
-    let name = btf.string(value.name);
-    if SPECIAL.contains(&name) {
-        found.push(SpecialField { name: name.to_owned(), offset: base });
+    let value = resolve(btf, type_id)?;
+    if !matches!(value.kind, Kind::Struct | Kind::Union) {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(btf.string(value.name));
+    if SPECIAL.contains(&&*name) {
+        found.push(SpecialField { name: name.into_owned(), offset: base });
         return Ok(());
     }
     if depth == 0 {
         return Ok(());
     }
-    for member in members {
+    for member in btf.members(value) {
         let offset = base.saturating_add(member.bit_offset / 8);
-        *visits = visits.checked_sub(1).ok_or(ElfError::Btf("a map value has too many members"))?;
+        *visits = visits.checked_sub(1).ok_or(ElfError::Types("a map value has too many members"))?;
         special_fields(btf, member.type_id, (offset, depth - 1), visits, found)?;
     }
     Ok(())
@@ -124,7 +144,7 @@ pub(super) fn from_legacy(name: &str, bytes: &[u8]) -> Result<MapSpec, ElfError>
     let mut words = bytes.chunks_exact(4).map(|word| word.iter().rev().fold(0, |w, &b| w << 8 | u32::from(b)));
     let mut next = || words.next().ok_or_else(|| map_error(name, "its bpf_map_def is shorter than 16 bytes"));
     Ok(MapSpec {
-        map_type: next()?,
+        map_type: MapType(next()?),
         key_size: next()?,
         value_size: next()?,
         max_entries: next()?,
@@ -138,7 +158,7 @@ pub(super) fn from_data(section: &str, size: u64, data: Option<Vec<u8>>) -> Resu
     let value_size = u32::try_from(size).map_err(|_| map_error(section, "it is larger than 4 GiB"))?;
     let constant = section == ".rodata" || section.starts_with(".rodata.");
     Ok(MapSpec {
-        map_type: map_type::ARRAY,
+        map_type: MapType::ARRAY,
         key_size: 4,
         value_size,
         max_entries: 1,

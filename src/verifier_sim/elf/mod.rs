@@ -4,7 +4,6 @@
 //! beside it are linked behind it. Map references and global data become map loads; CO-RE relocations (`.BTF.ext`) are not
 //! applied, so accesses to kernel structures other than the context keep the offsets they were compiled with.
 
-mod btf;
 mod error;
 mod link;
 mod map;

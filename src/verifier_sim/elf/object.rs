@@ -9,8 +9,8 @@ use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, Rel
 use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
 
 use super::ElfError;
-use super::btf::Btf;
 use crate::asm::{self, Insn};
+use crate::btf::Btf;
 
 /// Where ELF keeps class and byte order in the identification, and what 64-bit little-endian objects have there.
 const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64.0);
@@ -60,7 +60,7 @@ pub(super) struct Symbol {
 pub(super) struct Object<'a> {
     elf: ElfFile64<'a, Endianness>,
     code: BTreeMap<usize, Code>,
-    pub(super) btf: Btf<'a>,
+    pub(super) btf: Btf,
 }
 
 impl Code {

@@ -1,100 +1,103 @@
 //! Section names and the program types they stand for: libbpf's `section_defs` (tools/lib/bpf/libbpf.c).
 
-use crate::verifier_sim::spec::ProgType;
+use crate::uapi::{AttachType as Attach, ProgType as Prog};
+
+/// Of sections that fix no attach type.
+const ANY: Attach = Attach(0);
 
 /// (name, program type, expected attach type). A name that ends in `+` also stands for longer ones that go on with `/`.
-const SECTIONS: &[(&str, &str, u32)] = &[
-    ("socket", "socket_filter", 0),
-    ("sk_reuseport/migrate", "sk_reuseport", 40),
-    ("sk_reuseport", "sk_reuseport", 39),
-    ("kprobe+", "kprobe", 0),
-    ("kretprobe+", "kprobe", 0),
-    ("uprobe+", "kprobe", 0),
-    ("uretprobe+", "kprobe", 0),
-    ("ksyscall+", "kprobe", 0),
-    ("kretsyscall+", "kprobe", 0),
-    ("usdt+", "kprobe", 0),
-    ("tc/ingress", "sched_cls", 46),
-    ("tc/egress", "sched_cls", 47),
-    ("tcx/ingress", "sched_cls", 46),
-    ("tcx/egress", "sched_cls", 47),
-    ("netkit/primary", "sched_cls", 54),
-    ("netkit/peer", "sched_cls", 55),
-    ("tc", "sched_cls", 0),
-    ("classifier", "sched_cls", 0),
-    ("action", "sched_act", 0),
-    ("tracepoint+", "tracepoint", 0),
-    ("tp+", "tracepoint", 0),
-    ("raw_tracepoint+", "raw_tracepoint", 0),
-    ("raw_tp+", "raw_tracepoint", 0),
-    ("raw_tracepoint.w+", "raw_tracepoint_writable", 0),
-    ("raw_tp.w+", "raw_tracepoint_writable", 0),
-    ("tp_btf+", "tracing", 23),
-    ("fentry+", "tracing", 24),
-    ("fexit+", "tracing", 25),
-    ("fmod_ret+", "tracing", 26),
-    ("freplace+", "ext", 0),
-    ("iter+", "tracing", 28),
-    ("lsm+", "lsm", 27),
-    ("lsm_cgroup+", "lsm", 43),
-    ("syscall", "syscall", 0),
-    ("xdp.frags/devmap", "xdp", 33),
-    ("xdp/devmap", "xdp", 33),
-    ("xdp.frags/cpumap", "xdp", 35),
-    ("xdp/cpumap", "xdp", 35),
-    ("xdp.frags", "xdp", 37),
-    ("xdp", "xdp", 37),
-    ("perf_event", "perf_event", 0),
-    ("lwt_in", "lwt_in", 0),
-    ("lwt_out", "lwt_out", 0),
-    ("lwt_xmit", "lwt_xmit", 0),
-    ("lwt_seg6local", "lwt_seg6local", 0),
-    ("sockops", "sock_ops", 3),
-    ("sk_skb/stream_parser", "sk_skb", 4),
-    ("sk_skb/stream_verdict", "sk_skb", 5),
-    ("sk_skb/verdict", "sk_skb", 38),
-    ("sk_skb", "sk_skb", 0),
-    ("sk_msg", "sk_msg", 7),
-    ("lirc_mode2", "lirc_mode2", 16),
-    ("flow_dissector", "flow_dissector", 17),
-    ("cgroup_skb/ingress", "cgroup_skb", 0),
-    ("cgroup_skb/egress", "cgroup_skb", 1),
-    ("cgroup/skb", "cgroup_skb", 0),
-    ("cgroup/sock_create", "cgroup_sock", 2),
-    ("cgroup/sock_release", "cgroup_sock", 34),
-    ("cgroup/sock", "cgroup_sock", 2),
-    ("cgroup/post_bind4", "cgroup_sock", 12),
-    ("cgroup/post_bind6", "cgroup_sock", 13),
-    ("cgroup/bind4", "cgroup_sock_addr", 8),
-    ("cgroup/bind6", "cgroup_sock_addr", 9),
-    ("cgroup/connect4", "cgroup_sock_addr", 10),
-    ("cgroup/connect6", "cgroup_sock_addr", 11),
-    ("cgroup/connect_unix", "cgroup_sock_addr", 49),
-    ("cgroup/sendmsg4", "cgroup_sock_addr", 14),
-    ("cgroup/sendmsg6", "cgroup_sock_addr", 15),
-    ("cgroup/sendmsg_unix", "cgroup_sock_addr", 50),
-    ("cgroup/recvmsg4", "cgroup_sock_addr", 19),
-    ("cgroup/recvmsg6", "cgroup_sock_addr", 20),
-    ("cgroup/recvmsg_unix", "cgroup_sock_addr", 51),
-    ("cgroup/getpeername4", "cgroup_sock_addr", 29),
-    ("cgroup/getpeername6", "cgroup_sock_addr", 30),
-    ("cgroup/getpeername_unix", "cgroup_sock_addr", 52),
-    ("cgroup/getsockname4", "cgroup_sock_addr", 31),
-    ("cgroup/getsockname6", "cgroup_sock_addr", 32),
-    ("cgroup/getsockname_unix", "cgroup_sock_addr", 53),
-    ("cgroup/sysctl", "cgroup_sysctl", 18),
-    ("cgroup/getsockopt", "cgroup_sockopt", 21),
-    ("cgroup/setsockopt", "cgroup_sockopt", 22),
-    ("cgroup/dev", "cgroup_device", 6),
-    ("struct_ops+", "struct_ops", 0),
-    ("sk_lookup", "sk_lookup", 36),
-    ("netfilter", "netfilter", 45),
+const SECTIONS: &[(&str, Prog, Attach)] = &[
+    ("socket", Prog::SOCKET_FILTER, ANY),
+    ("sk_reuseport/migrate", Prog::SK_REUSEPORT, Attach::SK_REUSEPORT_SELECT_OR_MIGRATE),
+    ("sk_reuseport", Prog::SK_REUSEPORT, Attach::SK_REUSEPORT_SELECT),
+    ("kprobe+", Prog::KPROBE, ANY),
+    ("kretprobe+", Prog::KPROBE, ANY),
+    ("uprobe+", Prog::KPROBE, ANY),
+    ("uretprobe+", Prog::KPROBE, ANY),
+    ("ksyscall+", Prog::KPROBE, ANY),
+    ("kretsyscall+", Prog::KPROBE, ANY),
+    ("usdt+", Prog::KPROBE, ANY),
+    ("tc/ingress", Prog::SCHED_CLS, Attach::TCX_INGRESS),
+    ("tc/egress", Prog::SCHED_CLS, Attach::TCX_EGRESS),
+    ("tcx/ingress", Prog::SCHED_CLS, Attach::TCX_INGRESS),
+    ("tcx/egress", Prog::SCHED_CLS, Attach::TCX_EGRESS),
+    ("netkit/primary", Prog::SCHED_CLS, Attach::NETKIT_PRIMARY),
+    ("netkit/peer", Prog::SCHED_CLS, Attach::NETKIT_PEER),
+    ("tc", Prog::SCHED_CLS, ANY),
+    ("classifier", Prog::SCHED_CLS, ANY),
+    ("action", Prog::SCHED_ACT, ANY),
+    ("tracepoint+", Prog::TRACEPOINT, ANY),
+    ("tp+", Prog::TRACEPOINT, ANY),
+    ("raw_tracepoint+", Prog::RAW_TRACEPOINT, ANY),
+    ("raw_tp+", Prog::RAW_TRACEPOINT, ANY),
+    ("raw_tracepoint.w+", Prog::RAW_TRACEPOINT_WRITABLE, ANY),
+    ("raw_tp.w+", Prog::RAW_TRACEPOINT_WRITABLE, ANY),
+    ("tp_btf+", Prog::TRACING, Attach::TRACE_RAW_TP),
+    ("fentry+", Prog::TRACING, Attach::TRACE_FENTRY),
+    ("fexit+", Prog::TRACING, Attach::TRACE_FEXIT),
+    ("fmod_ret+", Prog::TRACING, Attach::MODIFY_RETURN),
+    ("freplace+", Prog::EXT, ANY),
+    ("iter+", Prog::TRACING, Attach::TRACE_ITER),
+    ("lsm+", Prog::LSM, Attach::LSM_MAC),
+    ("lsm_cgroup+", Prog::LSM, Attach::LSM_CGROUP),
+    ("syscall", Prog::SYSCALL, ANY),
+    ("xdp.frags/devmap", Prog::XDP, Attach::XDP_DEVMAP),
+    ("xdp/devmap", Prog::XDP, Attach::XDP_DEVMAP),
+    ("xdp.frags/cpumap", Prog::XDP, Attach::XDP_CPUMAP),
+    ("xdp/cpumap", Prog::XDP, Attach::XDP_CPUMAP),
+    ("xdp.frags", Prog::XDP, Attach::XDP),
+    ("xdp", Prog::XDP, Attach::XDP),
+    ("perf_event", Prog::PERF_EVENT, ANY),
+    ("lwt_in", Prog::LWT_IN, ANY),
+    ("lwt_out", Prog::LWT_OUT, ANY),
+    ("lwt_xmit", Prog::LWT_XMIT, ANY),
+    ("lwt_seg6local", Prog::LWT_SEG6LOCAL, ANY),
+    ("sockops", Prog::SOCK_OPS, Attach::CGROUP_SOCK_OPS),
+    ("sk_skb/stream_parser", Prog::SK_SKB, Attach::SK_SKB_STREAM_PARSER),
+    ("sk_skb/stream_verdict", Prog::SK_SKB, Attach::SK_SKB_STREAM_VERDICT),
+    ("sk_skb/verdict", Prog::SK_SKB, Attach::SK_SKB_VERDICT),
+    ("sk_skb", Prog::SK_SKB, ANY),
+    ("sk_msg", Prog::SK_MSG, Attach::SK_MSG_VERDICT),
+    ("lirc_mode2", Prog::LIRC_MODE2, Attach::LIRC_MODE2),
+    ("flow_dissector", Prog::FLOW_DISSECTOR, Attach::FLOW_DISSECTOR),
+    ("cgroup_skb/ingress", Prog::CGROUP_SKB, Attach::CGROUP_INET_INGRESS),
+    ("cgroup_skb/egress", Prog::CGROUP_SKB, Attach::CGROUP_INET_EGRESS),
+    ("cgroup/skb", Prog::CGROUP_SKB, ANY),
+    ("cgroup/sock_create", Prog::CGROUP_SOCK, Attach::CGROUP_INET_SOCK_CREATE),
+    ("cgroup/sock_release", Prog::CGROUP_SOCK, Attach::CGROUP_INET_SOCK_RELEASE),
+    ("cgroup/sock", Prog::CGROUP_SOCK, Attach::CGROUP_INET_SOCK_CREATE),
+    ("cgroup/post_bind4", Prog::CGROUP_SOCK, Attach::CGROUP_INET4_POST_BIND),
+    ("cgroup/post_bind6", Prog::CGROUP_SOCK, Attach::CGROUP_INET6_POST_BIND),
+    ("cgroup/bind4", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET4_BIND),
+    ("cgroup/bind6", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET6_BIND),
+    ("cgroup/connect4", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET4_CONNECT),
+    ("cgroup/connect6", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET6_CONNECT),
+    ("cgroup/connect_unix", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UNIX_CONNECT),
+    ("cgroup/sendmsg4", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UDP4_SENDMSG),
+    ("cgroup/sendmsg6", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UDP6_SENDMSG),
+    ("cgroup/sendmsg_unix", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UNIX_SENDMSG),
+    ("cgroup/recvmsg4", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UDP4_RECVMSG),
+    ("cgroup/recvmsg6", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UDP6_RECVMSG),
+    ("cgroup/recvmsg_unix", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UNIX_RECVMSG),
+    ("cgroup/getpeername4", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET4_GETPEERNAME),
+    ("cgroup/getpeername6", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET6_GETPEERNAME),
+    ("cgroup/getpeername_unix", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UNIX_GETPEERNAME),
+    ("cgroup/getsockname4", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET4_GETSOCKNAME),
+    ("cgroup/getsockname6", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_INET6_GETSOCKNAME),
+    ("cgroup/getsockname_unix", Prog::CGROUP_SOCK_ADDR, Attach::CGROUP_UNIX_GETSOCKNAME),
+    ("cgroup/sysctl", Prog::CGROUP_SYSCTL, Attach::CGROUP_SYSCTL),
+    ("cgroup/getsockopt", Prog::CGROUP_SOCKOPT, Attach::CGROUP_GETSOCKOPT),
+    ("cgroup/setsockopt", Prog::CGROUP_SOCKOPT, Attach::CGROUP_SETSOCKOPT),
+    ("cgroup/dev", Prog::CGROUP_DEVICE, Attach::CGROUP_DEVICE),
+    ("struct_ops+", Prog::STRUCT_OPS, ANY),
+    ("sk_lookup", Prog::SK_LOOKUP, Attach::SK_LOOKUP),
+    ("netfilter", Prog::NETFILTER, Attach::NETFILTER),
 ];
 
 /// The program type and expected attach type that a section's name stands for.
 ///
 /// A leading `?` (do not load by default) and a `.s` behind the first word (may sleep) are libbpf's and change neither.
-pub(super) fn program_type(section: &str) -> Option<(ProgType, u32)> {
+pub(super) fn program_type(section: &str) -> Option<(Prog, Attach)> {
     let section = section.strip_prefix('?').unwrap_or(section);
     let (word, rest) = match section.find('/') {
         Some(slash) => section.split_at(slash),
@@ -106,7 +109,7 @@ pub(super) fn program_type(section: &str) -> Option<(ProgType, u32)> {
         None => section == name,
     };
     let (_, prog_type, attach_type) = SECTIONS.iter().find(|(name, ..)| matches(name))?;
-    Some((ProgType::from_name(prog_type)?, *attach_type))
+    Some((*prog_type, *attach_type))
 }
 
 #[cfg(test)]
@@ -116,17 +119,16 @@ mod tests {
     #[test]
     fn every_name_has_a_type() {
         for (name, prog_type, attach_type) in SECTIONS {
-            let wanted = ProgType::from_name(prog_type).unwrap();
-            assert_eq!(program_type(name.trim_end_matches('+')), Some((wanted, *attach_type)), "{name}");
+            assert_eq!(program_type(name.trim_end_matches('+')), Some((*prog_type, *attach_type)), "{name}");
         }
     }
 
     #[test]
     fn names_are_matched_as_libbpf_does() {
-        assert_eq!(program_type("sockops"), Some((ProgType::SOCK_OPS, 3)));
-        assert_eq!(program_type("?sk_msg"), Some((ProgType::SK_MSG, 7)));
-        assert_eq!(program_type("kprobe/tcp_connect").map(|(t, _)| t), ProgType::from_name("kprobe"));
-        assert_eq!(program_type("lsm.s/file_open").map(|(t, _)| t), ProgType::from_name("lsm"));
+        assert_eq!(program_type("sockops"), Some((Prog::SOCK_OPS, Attach::CGROUP_SOCK_OPS)));
+        assert_eq!(program_type("?sk_msg"), Some((Prog::SK_MSG, Attach::SK_MSG_VERDICT)));
+        assert_eq!(program_type("kprobe/tcp_connect").map(|(t, _)| t), Some(Prog::KPROBE));
+        assert_eq!(program_type("lsm.s/file_open").map(|(t, _)| t), Some(Prog::LSM));
         for unknown in ["", "?", "sk_msgs", "sockops/x", "kprobes", "cgroup/none", ".text", "license"] {
             assert_eq!(program_type(unknown), None, "{unknown}");
         }

@@ -1,15 +1,15 @@
 //! Arguments of helpers (`check_func_arg`).
 
+use crate::uapi::helper::{DynptrKind, Object, Properties, id};
 use crate::verifier_sim::helpers::call::Call;
 use crate::verifier_sim::helpers::mem::Use;
 use crate::verifier_sim::helpers::{self, Arg, Proto};
 use crate::verifier_sim::instructions::mem::Direction;
 use crate::verifier_sim::instructions::structure::structure_id;
 use crate::verifier_sim::program::maps::FieldKind;
-use crate::verifier_sim::spec::{Kernel, map_type};
+use crate::verifier_sim::spec::{Kernel, MapType};
 use crate::verifier_sim::state::Lock;
-use crate::verifier_sim::state::reg::DynptrKind;
-use crate::verifier_sim::state::reg::{BtfType, Flags, Kind, Reg};
+use crate::verifier_sim::state::reg::{Flags, Kind, Reg, object_from_number};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 use crate::verifier_sim::walk::env::Env;
 
@@ -57,10 +57,7 @@ impl Env<'_> {
     /// Checks argument `index` (0 to 4) of a helper.
     pub(in crate::verifier_sim) fn check_arg(&mut self, index: usize, proto: &Proto, call: &mut Call) -> Step {
         let number = index as u8 + 1;
-        let mut arg = proto.args[index];
-        if arg == Arg::None {
-            return Ok(());
-        }
+        let Some(&(mut arg)) = proto.args.get(index) else { return Ok(()) };
         self.check_source(number)?;
         if arg == Arg::Anything {
             if self.is_secret(number) {
@@ -69,7 +66,10 @@ impl Env<'_> {
             return Ok(());
         }
         let reg = *self.reg(number);
-        if reg.kind == Kind::Packet && !(proto.packet && self.prog == crate::verifier_sim::spec::ProgType::SK_MSG) {
+        if reg.kind == Kind::Packet
+            && !(proto.properties.contains(Properties::PACKET)
+                && self.prog == crate::verifier_sim::spec::ProgType::SK_MSG)
+        {
             reject!("helper access to the packet is not allowed");
         }
         if matches!(arg, Arg::Value | Arg::ValueOut | Arg::ValueOrNull) {
@@ -106,7 +106,7 @@ impl Env<'_> {
             return Ok(Arg::BtfSock);
         }
         // Peeking into a Bloom filter asks for the value that is given.
-        Ok(if map.kind() == map_type::BLOOM_FILTER && call.helper == 89 { Arg::Value } else { arg })
+        Ok(if map.kind() == MapType::BLOOM_FILTER && call.helper == id::MAP_PEEK_ELEM { Arg::Value } else { arg })
     }
 
     fn check_arg_type(&self, number: u8, arg: Arg, reg: &Reg) -> Step {
@@ -143,8 +143,8 @@ impl Env<'_> {
             Arg::SockCommon => (reg.is_sock() && plain, "sock_common, sock, tcp_sock, xdp_sock"),
             Arg::BtfSock => {
                 let structure = btf && (plain || flags == Flags::TRUSTED);
-                if structure && !self.is_structure(reg, "sock_common", BtfType::is_sock)? {
-                    let name = BtfType::from_number(reg.arg).map_or("?", BtfType::name);
+                if structure && !self.is_structure(reg, "sock_common", Object::is_sock)? {
+                    let name = object_from_number(reg.arg).map_or("?", Object::name);
                     reject!("R{number} is of type {name} but sock_common is expected");
                 }
                 (structure || (reg.is_sock() && plain), "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_")
@@ -153,8 +153,8 @@ impl Env<'_> {
                 let structure = btf && (plain || flags == Flags::TRUSTED || flags == Flags::RCU);
                 let wanted = if arg == Arg::CgroupOrNull { "cgroup" } else { "task_struct" };
                 let task = arg != Arg::CgroupOrNull;
-                if structure && !self.is_structure(reg, wanted, |known| task && known == BtfType::Task)? {
-                    let name = BtfType::from_number(reg.arg).map_or("?", BtfType::name);
+                if structure && !self.is_structure(reg, wanted, |known| task && known == Object::Task)? {
+                    let name = object_from_number(reg.arg).map_or("?", Object::name);
                     reject!("R{number} is of type {name} but {wanted} is expected");
                 }
                 (structure, "ptr_, trusted_ptr_, rcu_ptr_")
@@ -174,12 +174,12 @@ impl Env<'_> {
 
     /// Whether a pointer to one of the kernel's structures points to one of this name. Without the kernel's types only
     /// the structures that helpers return are known, by `is_known`, and only their beginnings.
-    fn is_structure(&self, reg: &Reg, wanted: &str, is_known: impl Fn(BtfType) -> bool) -> Step<bool> {
+    fn is_structure(&self, reg: &Reg, wanted: &str, is_known: impl Fn(Object) -> bool) -> Step<bool> {
         let Some(types) = self.types else {
             if reg.off != 0 {
                 unsupported!("the members of the kernel's structures need its BTF");
             }
-            return Ok(BtfType::from_number(reg.arg).is_some_and(is_known));
+            return Ok(object_from_number(reg.arg).is_some_and(is_known));
         };
         let ids = structure_id(types, reg.arg).zip(types.named(wanted.as_bytes())).zip(u32::try_from(reg.off).ok());
         Ok(ids.is_some_and(|((id, wanted), off)| types.contains(id, off, wanted)))
@@ -259,7 +259,7 @@ impl Env<'_> {
             Arg::Dynptr => self.use_dynptr(index, None, call),
             Arg::DynptrOut(kind) => self.make_dynptr(number, kind),
             Arg::DynptrRelease => self.use_dynptr(index, Some(DynptrKind::Ringbuf), call),
-            Arg::SpinLock => self.check_spin_lock(number, reg, call.helper == 93),
+            Arg::SpinLock => self.check_spin_lock(number, reg, call.helper == id::SPIN_LOCK),
             Arg::Timer => self.check_timer(number, reg, call),
             Arg::ConstStr => self.check_constant_string(number, reg, call),
             Arg::KptrDest => {

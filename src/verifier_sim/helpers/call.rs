@@ -2,6 +2,7 @@
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
+use crate::uapi::helper::{Properties, id};
 use crate::verifier_sim::helpers::dynptr::Dynptr;
 use crate::verifier_sim::helpers::format;
 use crate::verifier_sim::helpers::map_compat;
@@ -42,14 +43,6 @@ pub(in crate::verifier_sim) struct Call {
     pub(in crate::verifier_sim) string: Vec<u8>,
 }
 
-/// `bpf_spin_unlock`: the only call while a lock is held.
-const SPIN_UNLOCK: i32 = 94;
-/// `bpf_tail_call`.
-const TAIL_CALL: i32 = 12;
-/// `bpf_snprintf`.
-const SNPRINTF: i32 = 165;
-/// `bpf_dynptr_from_mem`.
-const DYNPTR_FROM_MEM: i32 = 197;
 /// Errors are -1 to -4095 (`MAX_ERRNO`).
 const MAX_ERRNO: i64 = 4095;
 
@@ -65,7 +58,8 @@ fn read_result(max: u64) -> Bounds {
 impl Env<'_> {
     /// A call instruction whose fields have been checked.
     pub(in crate::verifier_sim) fn call(&mut self, insn: &Insn) -> Step<Flow> {
-        if self.cur.lock.is_some() && (insn.src == op::PSEUDO_KFUNC_CALL || (insn.src == 0 && insn.imm != SPIN_UNLOCK))
+        if self.cur.lock.is_some()
+            && (insn.src == op::PSEUDO_KFUNC_CALL || (insn.src == 0 && insn.imm != id::SPIN_UNLOCK))
         {
             reject!("function calls are not allowed while holding a lock");
         }
@@ -106,7 +100,7 @@ impl Env<'_> {
         let Some(proto) = helpers::proto(helper, self.prog, self.kernel) else {
             unsupported!("helper {} is not simulated", Self::helper_label(helper));
         };
-        if proto.sleeps {
+        if proto.properties.contains(Properties::SLEEPS) {
             reject!("helper call might sleep in a non-sleepable prog");
         }
         let mut call = Call { helper, ..Call::default() };
@@ -118,11 +112,11 @@ impl Env<'_> {
             self.clobber_stack(frame, off, size)?;
         }
         match call.dynptr {
-            Some(dynptr) if proto.args[0] == Arg::DynptrRelease => self.release_dynptr(dynptr, helper)?,
+            Some(dynptr) if proto.args.first() == Some(&Arg::DynptrRelease) => self.release_dynptr(dynptr, helper)?,
             _ if call.releases.is_some() => self.release(call.ref_id, helper)?,
             _ => {}
         }
-        if helper == TAIL_CALL {
+        if helper == id::TAIL_CALL {
             if self.cur.lock.is_some() {
                 reject!("tail_call cannot be used inside bpf_spin_lock-ed region");
             }
@@ -134,17 +128,17 @@ impl Env<'_> {
                 );
             }
         }
-        if helper == 81 && !self.reg(2).is_null() {
+        if helper == id::GET_LOCAL_STORAGE && !self.reg(2).is_null() {
             reject!("get_local_storage() doesn't support non-zero flags");
         }
-        if helper == SNPRINTF {
+        if helper == id::SNPRINTF {
             // The known bits of the size count, even when it is not constant.
             let size = self.reg(5).val.bits.value;
             if !size.is_multiple_of(8) || !format::is_valid(&call.string, size / 8) {
                 reject!("Invalid format string");
             }
         }
-        if helper == DYNPTR_FROM_MEM && self.reg(1).kind != Kind::MapValue {
+        if helper == id::DYNPTR_FROM_MEM && self.reg(1).kind != Kind::MapValue {
             reject!("Unsupported reg type {} for bpf_dynptr_from_mem data", self.reg(1).type_name());
         }
         let result = self.result(proto.ret, &call)?;
@@ -153,9 +147,9 @@ impl Env<'_> {
         regs[0] = result;
         let kind = call.map.map(|map| self.map(map).kind());
         if let Some(kind) = kind.filter(|kind| !map_compat::compatible(*kind, helper, self.prog)) {
-            reject!("cannot pass map_type {kind} into func {}", Self::helper_label(helper));
+            reject!("cannot pass map_type {} into func {}", kind.number(), Self::helper_label(helper));
         }
-        if proto.moves_packet {
+        if proto.properties.contains(Properties::MOVES_PACKET) {
             self.forget_packets();
         }
         Ok(())
@@ -169,7 +163,8 @@ impl Env<'_> {
 
     /// A map that programs may not write is not changed by a helper (`record_func_map`).
     fn check_map_flags(&self, call: &Call) -> Step {
-        let writes = matches!(call.helper, 2 | 3 | 87 | 88);
+        let writes =
+            matches!(call.helper, id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM | id::MAP_PUSH_ELEM | id::MAP_POP_ELEM);
         match call.map {
             Some(map) if writes && !self.map(map).can_write() => reject!("write into map forbidden"),
             _ => Ok(()),
@@ -212,7 +207,7 @@ impl Env<'_> {
                 let Some(map) = call.map else { reject!("kernel subsystem misconfigured verifier") };
                 let mut reg = Reg { map_uid: call.map_uid, ..Reg::pointer(Kind::MapValue, map) };
                 let in_range = call.constant_key.is_some_and(|key| key < u64::from(self.map(map).spec.max_entries));
-                let certain = ret == Ret::MapValue || (call.helper == 1 && in_range);
+                let certain = ret == Ret::MapValue || (call.helper == id::MAP_LOOKUP_ELEM && in_range);
                 if !certain {
                     reg.flags = Flags::MAYBE_NULL;
                 } else if self.map(map).field(FieldKind::SpinLock).is_some() {
@@ -241,10 +236,20 @@ impl Env<'_> {
         if reg.may_be_null() {
             reg.id = self.new_id();
         }
-        let acquires =
-            call.helper == 131 || (call.helper == 1 && call.map.is_some_and(|map| self.map(map).holds_sockets()));
+        let acquires = call.helper == id::RINGBUF_RESERVE
+            || (call.helper == id::MAP_LOOKUP_ELEM && call.map.is_some_and(|map| self.map(map).holds_sockets()));
         // Casts of sockets keep the reference; skc_to_unix_sock is not among them.
-        if matches!(call.helper, 96 | 136..=140 | 196) {
+        let casts = matches!(
+            call.helper,
+            id::TCP_SOCK
+                | id::SKC_TO_TCP6_SOCK
+                | id::SKC_TO_TCP_SOCK
+                | id::SKC_TO_TCP_TIMEWAIT_SOCK
+                | id::SKC_TO_TCP_REQUEST_SOCK
+                | id::SKC_TO_UDP6_SOCK
+                | id::SKC_TO_MPTCP_SOCK
+        );
+        if casts {
             reg.ref_id = call.ref_id;
         } else if acquires {
             let id = self.new_id();

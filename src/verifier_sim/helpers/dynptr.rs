@@ -1,9 +1,10 @@
 //! Dynptrs: descriptors of memory that helpers keep in two slots of the stack (`process_dynptr_func`).
 
+use crate::uapi::helper::DynptrKind;
 use crate::verifier_sim::helpers::call::Call;
 use crate::verifier_sim::instructions::mem::{Access, Direction};
 use crate::verifier_sim::state::Reference;
-use crate::verifier_sim::state::reg::{DynptrKind, Kind, Reg};
+use crate::verifier_sim::state::reg::{Kind, Reg};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, STACK_SIZE, Slot};
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::walk::env::Env;

@@ -1,49 +1,90 @@
 //! Which helpers work on which maps (`check_map_func_compatibility`).
 
-use crate::verifier_sim::spec::{ProgType, map_type as map};
+use crate::uapi::helper::id;
+use crate::uapi::{MapType, ProgType};
 
 /// Whether helper `helper` may be called with a map of type `kind` by a program of type `prog`.
-pub(in crate::verifier_sim) fn compatible(kind: u32, helper: i32, prog: ProgType) -> bool {
+pub(in crate::verifier_sim) fn compatible(kind: MapType, helper: i32, prog: ProgType) -> bool {
     // Deleting from a sockhash or sockmap is for SOCK_OPS, updating for neither of our types (may_update_sockmap).
-    let deletes = helper == 3 && prog == ProgType::SOCK_OPS;
+    let deletes = helper == id::MAP_DELETE_ELEM && prog == ProgType::SOCK_OPS;
     let by_map = match kind {
-        map::PROG_ARRAY => helper == 12,
-        map::PERF_EVENT_ARRAY => matches!(helper, 22 | 25 | 55 | 111 | 121),
-        map::RINGBUF => matches!(helper, 130 | 131 | 134 | 198..=200),
-        map::USER_RINGBUF => helper == 209,
-        map::STACK_TRACE => helper == 27,
-        map::CGROUP_ARRAY => matches!(helper, 33 | 37),
-        map::CGROUP_STORAGE | map::PERCPU_CGROUP_STORAGE => helper == 81,
-        map::DEVMAP | map::DEVMAP_HASH | map::XSKMAP => matches!(helper, 1 | 51),
-        map::CPUMAP => helper == 51,
-        map::ARRAY_OF_MAPS | map::HASH_OF_MAPS => helper == 1,
-        map::SOCKMAP => matches!(helper, 1 | 52 | 53 | 60 | 82) || deletes,
-        map::SOCKHASH => matches!(helper, 1 | 70 | 71 | 72 | 82) || deletes,
-        map::REUSEPORT_SOCKARRAY => helper == 82,
-        map::QUEUE | map::STACK => matches!(helper, 87..=89),
-        map::SK_STORAGE => matches!(helper, 107 | 108 | 194),
-        map::INODE_STORAGE => matches!(helper, 145 | 146 | 194),
-        map::TASK_STORAGE => matches!(helper, 156 | 157 | 194),
-        map::CGRP_STORAGE => matches!(helper, 194 | 210 | 211),
-        map::BLOOM_FILTER => matches!(helper, 87 | 89),
-        map::INSN_ARRAY => false,
+        MapType::PROG_ARRAY => helper == id::TAIL_CALL,
+        MapType::PERF_EVENT_ARRAY => matches!(
+            helper,
+            id::PERF_EVENT_READ | id::PERF_EVENT_OUTPUT | id::PERF_EVENT_READ_VALUE | id::SKB_OUTPUT | id::XDP_OUTPUT
+        ),
+        MapType::RINGBUF => matches!(
+            helper,
+            id::RINGBUF_OUTPUT
+                | id::RINGBUF_RESERVE
+                | id::RINGBUF_QUERY
+                | id::RINGBUF_RESERVE_DYNPTR
+                | id::RINGBUF_SUBMIT_DYNPTR
+                | id::RINGBUF_DISCARD_DYNPTR
+        ),
+        MapType::USER_RINGBUF => helper == id::USER_RINGBUF_DRAIN,
+        MapType::STACK_TRACE => helper == id::GET_STACKID,
+        MapType::CGROUP_ARRAY => matches!(helper, id::SKB_UNDER_CGROUP | id::CURRENT_TASK_UNDER_CGROUP),
+        MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => helper == id::GET_LOCAL_STORAGE,
+        MapType::DEVMAP | MapType::DEVMAP_HASH | MapType::XSKMAP => {
+            matches!(helper, id::MAP_LOOKUP_ELEM | id::REDIRECT_MAP)
+        }
+        MapType::CPUMAP => helper == id::REDIRECT_MAP,
+        MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => helper == id::MAP_LOOKUP_ELEM,
+        MapType::SOCKMAP => {
+            matches!(
+                helper,
+                id::MAP_LOOKUP_ELEM
+                    | id::SK_REDIRECT_MAP
+                    | id::SOCK_MAP_UPDATE
+                    | id::MSG_REDIRECT_MAP
+                    | id::SK_SELECT_REUSEPORT
+            ) || deletes
+        }
+        MapType::SOCKHASH => {
+            matches!(
+                helper,
+                id::MAP_LOOKUP_ELEM
+                    | id::SOCK_HASH_UPDATE
+                    | id::MSG_REDIRECT_HASH
+                    | id::SK_REDIRECT_HASH
+                    | id::SK_SELECT_REUSEPORT
+            ) || deletes
+        }
+        MapType::REUSEPORT_SOCKARRAY => helper == id::SK_SELECT_REUSEPORT,
+        MapType::QUEUE | MapType::STACK => matches!(helper, id::MAP_PUSH_ELEM | id::MAP_POP_ELEM | id::MAP_PEEK_ELEM),
+        MapType::SK_STORAGE => matches!(helper, id::SK_STORAGE_GET | id::SK_STORAGE_DELETE | id::KPTR_XCHG),
+        MapType::INODE_STORAGE => matches!(helper, id::INODE_STORAGE_GET | id::INODE_STORAGE_DELETE | id::KPTR_XCHG),
+        MapType::TASK_STORAGE => matches!(helper, id::TASK_STORAGE_GET | id::TASK_STORAGE_DELETE | id::KPTR_XCHG),
+        MapType::CGRP_STORAGE => matches!(helper, id::KPTR_XCHG | id::CGRP_STORAGE_GET | id::CGRP_STORAGE_DELETE),
+        MapType::BLOOM_FILTER => matches!(helper, id::MAP_PUSH_ELEM | id::MAP_PEEK_ELEM),
+        MapType::INSN_ARRAY => false,
         _ => true,
     };
     let by_helper = match helper {
-        12 => kind == map::PROG_ARRAY,
-        22 | 25 | 55 => kind == map::PERF_EVENT_ARRAY,
-        130 | 131 | 134 | 198 | 199 | 200 => kind == map::RINGBUF,
-        209 => kind == map::USER_RINGBUF,
-        37 => kind == map::CGROUP_ARRAY,
-        60 | 53 => kind == map::SOCKMAP,
-        70 | 71 => kind == map::SOCKHASH,
-        81 => matches!(kind, map::CGROUP_STORAGE | map::PERCPU_CGROUP_STORAGE),
-        88 => matches!(kind, map::QUEUE | map::STACK),
-        87 | 89 => matches!(kind, map::QUEUE | map::STACK | map::BLOOM_FILTER),
-        195 => matches!(kind, map::PERCPU_ARRAY | map::PERCPU_HASH | map::LRU_PERCPU_HASH),
-        107 | 108 => kind == map::SK_STORAGE,
-        156 | 157 => kind == map::TASK_STORAGE,
-        210 | 211 => kind == map::CGRP_STORAGE,
+        id::TAIL_CALL => kind == MapType::PROG_ARRAY,
+        id::PERF_EVENT_READ | id::PERF_EVENT_OUTPUT | id::PERF_EVENT_READ_VALUE => kind == MapType::PERF_EVENT_ARRAY,
+        id::RINGBUF_OUTPUT
+        | id::RINGBUF_RESERVE
+        | id::RINGBUF_QUERY
+        | id::RINGBUF_RESERVE_DYNPTR
+        | id::RINGBUF_SUBMIT_DYNPTR
+        | id::RINGBUF_DISCARD_DYNPTR => kind == MapType::RINGBUF,
+        id::USER_RINGBUF_DRAIN => kind == MapType::USER_RINGBUF,
+        id::CURRENT_TASK_UNDER_CGROUP => kind == MapType::CGROUP_ARRAY,
+        id::MSG_REDIRECT_MAP | id::SOCK_MAP_UPDATE => kind == MapType::SOCKMAP,
+        id::SOCK_HASH_UPDATE | id::MSG_REDIRECT_HASH => kind == MapType::SOCKHASH,
+        id::GET_LOCAL_STORAGE => matches!(kind, MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE),
+        id::MAP_POP_ELEM => matches!(kind, MapType::QUEUE | MapType::STACK),
+        id::MAP_PUSH_ELEM | id::MAP_PEEK_ELEM => {
+            matches!(kind, MapType::QUEUE | MapType::STACK | MapType::BLOOM_FILTER)
+        }
+        id::MAP_LOOKUP_PERCPU_ELEM => {
+            matches!(kind, MapType::PERCPU_ARRAY | MapType::PERCPU_HASH | MapType::LRU_PERCPU_HASH)
+        }
+        id::SK_STORAGE_GET | id::SK_STORAGE_DELETE => kind == MapType::SK_STORAGE,
+        id::TASK_STORAGE_GET | id::TASK_STORAGE_DELETE => kind == MapType::TASK_STORAGE,
+        id::CGRP_STORAGE_GET | id::CGRP_STORAGE_DELETE => kind == MapType::CGRP_STORAGE,
         _ => true,
     };
     by_map && by_helper

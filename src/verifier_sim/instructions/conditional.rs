@@ -7,7 +7,7 @@ use crate::verifier_sim::instructions::packet;
 use crate::verifier_sim::numbers::condition::{self, Cond};
 use crate::verifier_sim::numbers::scalar;
 use crate::verifier_sim::program::maps::{FieldKind, Map};
-use crate::verifier_sim::spec::{Kernel, map_type};
+use crate::verifier_sim::spec::{Kernel, MapType};
 use crate::verifier_sim::state::reg::{ADD_CONST, ADD_CONST32, Flags, Kind, MAX_VAR_OFF, Reg};
 use crate::verifier_sim::state::{FP, State};
 use crate::verifier_sim::stop::{Step, reject};
@@ -203,7 +203,7 @@ fn mark_not_null(reg: &mut Reg, maps: &[Map<'_>]) {
         if fields.field(FieldKind::Timer).is_some() || fields.field(FieldKind::Workqueue).is_some() {
             reg.map_uid = reg.id;
         }
-    } else if map.holds_sockets() || map.kind() == map_type::XSKMAP {
+    } else if map.holds_sockets() || map.kind() == MapType::XSKMAP {
         reg.kind = if map.holds_sockets() { Kind::Socket } else { Kind::XdpSock };
         reg.arg = 0;
     }

@@ -1,7 +1,8 @@
 //! Loads through pointers to the kernel's structures (`check_ptr_to_btf_access`, `check_ptr_to_map_access`).
 
-use crate::verifier_sim::spec::{Kernel, map_type};
-use crate::verifier_sim::state::reg::{BtfType, Flags, Kind, Reg};
+use crate::uapi::helper::Object;
+use crate::verifier_sim::spec::{Kernel, MapType};
+use crate::verifier_sim::state::reg::{Flags, Kind, Reg, object_from_number};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 use crate::verifier_sim::types::{Found, KernelTypes};
 use crate::verifier_sim::walk::env::Env;
@@ -12,42 +13,45 @@ const FIRST_OTHER: u32 = 16;
 /// What [`Reg::arg`] is for the structure with this id.
 pub(in crate::verifier_sim) fn structure_number(types: &KernelTypes, id: u32) -> u32 {
     let name = types.name(id);
-    let known = BtfType::ALL.into_iter().find(|known| known.name().as_bytes() == name);
+    let known = Object::ALL.into_iter().find(|known| known.name().as_bytes() == name);
     known.map_or(id.saturating_add(FIRST_OTHER), |known| known as u32)
 }
 
 /// The id of the structure that [`Reg::arg`] stands for.
 pub(in crate::verifier_sim) fn structure_id(types: &KernelTypes, number: u32) -> Option<u32> {
-    match BtfType::from_number(number) {
+    match object_from_number(number) {
         Some(known) => types.named(known.name().as_bytes()),
         None => number.checked_sub(FIRST_OTHER),
     }
 }
 
 /// The structure that holds a map of this type (`map_btf_id` of the kernel's `struct bpf_map_ops`).
-fn map_structure(kind: u32) -> Option<&'static str> {
-    use map_type as map;
+fn map_structure(kind: MapType) -> Option<&'static str> {
     Some(match kind {
-        map::ARRAY
-        | map::PROG_ARRAY
-        | map::PERF_EVENT_ARRAY
-        | map::PERCPU_ARRAY
-        | map::CGROUP_ARRAY
-        | map::ARRAY_OF_MAPS => "bpf_array",
-        map::HASH | map::PERCPU_HASH | map::LRU_HASH | map::LRU_PERCPU_HASH | map::HASH_OF_MAPS => "bpf_htab",
-        map::STACK_TRACE => "bpf_stack_map",
-        map::LPM_TRIE => "lpm_trie",
-        map::DEVMAP | map::DEVMAP_HASH => "bpf_dtab",
-        map::SOCKMAP => "bpf_stab",
-        map::SOCKHASH => "bpf_shtab",
-        map::CPUMAP => "bpf_cpu_map",
-        map::XSKMAP => "xsk_map",
-        map::CGROUP_STORAGE | map::PERCPU_CGROUP_STORAGE => "bpf_cgroup_storage_map",
-        map::REUSEPORT_SOCKARRAY => "reuseport_array",
-        map::QUEUE | map::STACK => "bpf_queue_stack",
-        map::SK_STORAGE | map::INODE_STORAGE | map::TASK_STORAGE | map::CGRP_STORAGE => "bpf_local_storage_map",
-        map::RINGBUF | map::USER_RINGBUF => "bpf_ringbuf_map",
-        map::BLOOM_FILTER => "bpf_bloom_filter",
+        MapType::ARRAY
+        | MapType::PROG_ARRAY
+        | MapType::PERF_EVENT_ARRAY
+        | MapType::PERCPU_ARRAY
+        | MapType::CGROUP_ARRAY
+        | MapType::ARRAY_OF_MAPS => "bpf_array",
+        MapType::HASH | MapType::PERCPU_HASH | MapType::LRU_HASH | MapType::LRU_PERCPU_HASH | MapType::HASH_OF_MAPS => {
+            "bpf_htab"
+        }
+        MapType::STACK_TRACE => "bpf_stack_map",
+        MapType::LPM_TRIE => "lpm_trie",
+        MapType::DEVMAP | MapType::DEVMAP_HASH => "bpf_dtab",
+        MapType::SOCKMAP => "bpf_stab",
+        MapType::SOCKHASH => "bpf_shtab",
+        MapType::CPUMAP => "bpf_cpu_map",
+        MapType::XSKMAP => "xsk_map",
+        MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => "bpf_cgroup_storage_map",
+        MapType::REUSEPORT_SOCKARRAY => "reuseport_array",
+        MapType::QUEUE | MapType::STACK => "bpf_queue_stack",
+        MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE => {
+            "bpf_local_storage_map"
+        }
+        MapType::RINGBUF | MapType::USER_RINGBUF => "bpf_ringbuf_map",
+        MapType::BLOOM_FILTER => "bpf_bloom_filter",
         _ => return None,
     })
 }
@@ -96,7 +100,9 @@ impl Env<'_> {
     ) -> Step<Reg> {
         let types = self.kernel_types()?;
         let kind = self.map(reg.arg).kind();
-        let Some(name) = map_structure(kind) else { reject!("map_ptr access not supported for map type {kind}") };
+        let Some(name) = map_structure(kind) else {
+            reject!("map_ptr access not supported for map type {}", kind.number())
+        };
         if !self.may_leak_pointers() {
             reject!("'struct {name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN");
         }

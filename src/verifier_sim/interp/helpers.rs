@@ -1,23 +1,9 @@
-//! Helpers that need nothing but memory and maps. Numbers: `enum bpf_func_id`, include/uapi/linux/bpf.h.
+//! Helpers that need nothing but memory and maps.
 
 use super::fault::Fault;
 use super::machine::Machine;
 use super::map::{EINVAL, Map};
-
-/// `bpf_map_lookup_elem`.
-const MAP_LOOKUP_ELEM: i32 = 1;
-/// `bpf_map_update_elem`.
-const MAP_UPDATE_ELEM: i32 = 2;
-/// `bpf_map_delete_elem`.
-const MAP_DELETE_ELEM: i32 = 3;
-/// `bpf_get_smp_processor_id`.
-const GET_SMP_PROCESSOR_ID: i32 = 8;
-/// `bpf_probe_read_kernel`.
-const PROBE_READ_KERNEL: i32 = 113;
-/// `bpf_perf_event_output`.
-const PERF_EVENT_OUTPUT: i32 = 25;
-/// `bpf_ringbuf_output`.
-const RINGBUF_OUTPUT: i32 = 130;
+use crate::uapi::helper::id;
 
 /// -EFAULT.
 const EFAULT: i64 = -14;
@@ -103,13 +89,13 @@ impl Environment for NoKernel {
 /// Runs `args.helper` if it needs no kernel; `None` when it does.
 pub(super) fn plain(machine: &mut Machine, args: &Args) -> Option<Result<u64, Fault>> {
     Some(match args.helper {
-        MAP_LOOKUP_ELEM => lookup(machine, args),
-        MAP_UPDATE_ELEM => update(machine, args),
+        id::MAP_LOOKUP_ELEM => lookup(machine, args),
+        id::MAP_UPDATE_ELEM => update(machine, args),
         // Taking a socket out of a map changes the socket, which is the environment's.
-        MAP_DELETE_ELEM if !names_sock_hash(machine, args) => delete(machine, args),
-        GET_SMP_PROCESSOR_ID => Ok(u64::from(machine.cpu)),
-        PROBE_READ_KERNEL => probe_read(machine, args),
-        PERF_EVENT_OUTPUT | RINGBUF_OUTPUT => output(machine, args),
+        id::MAP_DELETE_ELEM if !names_sock_hash(machine, args) => delete(machine, args),
+        id::GET_SMP_PROCESSOR_ID => Ok(u64::from(machine.cpu)),
+        id::PROBE_READ_KERNEL => probe_read(machine, args),
+        id::PERF_EVENT_OUTPUT | id::RINGBUF_OUTPUT => output(machine, args),
         _ => return None,
     })
 }
@@ -166,7 +152,7 @@ fn probe_read(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
 
 /// `bpf_ringbuf_output(map, data, size, flags)` and `bpf_perf_event_output(ctx, map, flags, data, size)`.
 fn output(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
-    let (map, data, size) = if args.helper == RINGBUF_OUTPUT { (1, 2, 3) } else { (2, 4, 5) };
+    let (map, data, size) = if args.helper == id::RINGBUF_OUTPUT { (1, 2, 3) } else { (2, 4, 5) };
     let number = args.map(machine, map)?;
     let record = args.bytes(machine, data, args.get(size)?)?;
     let sent = machine.map_and_memory(number).is_some_and(|(map, _)| map.push_record(&record));

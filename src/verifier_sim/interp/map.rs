@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::memory::{Access, Memory, RegionId, RegionKind};
-use crate::verifier_sim::spec::{MapSpec, map_type};
+use crate::verifier_sim::spec::{MapSpec, MapType};
 
 /// An error number as helpers return it: negative.
 pub type Errno = i64;
@@ -78,19 +78,18 @@ struct Element {
 impl Map {
     /// A map with the shape of `spec` on a machine of `cpus` processors; `None` for types the interpreter does not have.
     pub fn new(spec: &MapSpec, cpus: u32) -> Option<Self> {
-        use map_type as t;
         let (kind, per_cpu) = match spec.map_type {
-            t::ARRAY => (Kind::Array, false),
-            t::PERCPU_ARRAY => (Kind::Array, true),
-            t::HASH => (Kind::Hash, false),
-            t::PERCPU_HASH => (Kind::Hash, true),
-            t::LRU_HASH => (Kind::Lru, false),
-            t::LRU_PERCPU_HASH => (Kind::Lru, true),
-            t::LPM_TRIE => (Kind::Lpm, false),
-            t::SOCKHASH => (Kind::SockHash, false),
-            t::SK_STORAGE => (Kind::SkStorage, false),
-            t::RINGBUF | t::PERF_EVENT_ARRAY => (Kind::Ring, false),
-            t::PROG_ARRAY | t::QUEUE | t::STACK => (Kind::Opaque, false),
+            MapType::ARRAY => (Kind::Array, false),
+            MapType::PERCPU_ARRAY => (Kind::Array, true),
+            MapType::HASH => (Kind::Hash, false),
+            MapType::PERCPU_HASH => (Kind::Hash, true),
+            MapType::LRU_HASH => (Kind::Lru, false),
+            MapType::LRU_PERCPU_HASH => (Kind::Lru, true),
+            MapType::LPM_TRIE => (Kind::Lpm, false),
+            MapType::SOCKHASH => (Kind::SockHash, false),
+            MapType::SK_STORAGE => (Kind::SkStorage, false),
+            MapType::RINGBUF | MapType::PERF_EVENT_ARRAY => (Kind::Ring, false),
+            MapType::PROG_ARRAY | MapType::QUEUE | MapType::STACK => (Kind::Opaque, false),
             _ => return None,
         };
         if spec.value_size > VALUE_SIZE_MAX || (kind == Kind::Lpm && spec.key_size < 5) {
@@ -345,7 +344,7 @@ fn covers(stored: &[u8], key: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn map(map_type: u32, key_size: u32, max_entries: u32) -> (Map, Memory) {
+    fn map(map_type: MapType, key_size: u32, max_entries: u32) -> (Map, Memory) {
         let spec = MapSpec { map_type, key_size, value_size: 4, max_entries, ..MapSpec::default() };
         (Map::new(&spec, 2).unwrap(), Memory::new())
     }
@@ -357,7 +356,7 @@ mod tests {
 
     #[test]
     fn hash_obeys_the_flags_and_the_limit() {
-        let (mut map, mut memory) = map(map_type::HASH, 1, 2);
+        let (mut map, mut memory) = map(MapType::HASH, 1, 2);
         assert_eq!(map.update(&mut memory, &[1], &[9, 0, 0, 0], EXIST, 0), Err(ENOENT));
         assert_eq!(map.update(&mut memory, &[1], &[9, 0, 0, 0], NOEXIST, 0), Ok(()));
         assert_eq!(map.update(&mut memory, &[1], &[8, 0, 0, 0], NOEXIST, 0), Err(EEXIST));
@@ -372,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_replaced_value_stays_readable_for_those_who_have_it() {
-        let (mut map, mut memory) = map(map_type::HASH, 1, 2);
+        let (mut map, mut memory) = map(MapType::HASH, 1, 2);
         map.update(&mut memory, &[1], &[1, 0, 0, 0], 0, 0).unwrap();
         let old = map.lookup(&mut memory, &[1], 0).unwrap();
         map.update(&mut memory, &[1], &[2, 0, 0, 0], 0, 0).unwrap();
@@ -382,7 +381,7 @@ mod tests {
 
     #[test]
     fn lru_drops_the_least_recently_used() {
-        let (mut map, mut memory) = map(map_type::LRU_HASH, 1, 2);
+        let (mut map, mut memory) = map(MapType::LRU_HASH, 1, 2);
         map.update(&mut memory, &[1], &[1, 0, 0, 0], 0, 0).unwrap();
         map.update(&mut memory, &[2], &[2, 0, 0, 0], 0, 0).unwrap();
         assert_eq!(value(&mut map, &mut memory, &[1], 0), Some(1));
@@ -393,7 +392,7 @@ mod tests {
 
     #[test]
     fn arrays_exist_whole_and_per_cpu_values_are_apart() {
-        let (mut map, mut memory) = map(map_type::PERCPU_ARRAY, 4, 2);
+        let (mut map, mut memory) = map(MapType::PERCPU_ARRAY, 4, 2);
         let key = 1_u32.to_le_bytes();
         assert_eq!(value(&mut map, &mut memory, &key, 0), Some(0));
         map.update(&mut memory, &key, &[5, 0, 0, 0], 0, 1).unwrap();
@@ -407,7 +406,7 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_wins() {
-        let (mut map, mut memory) = map(map_type::LPM_TRIE, 8, 8);
+        let (mut map, mut memory) = map(MapType::LPM_TRIE, 8, 8);
         let key = |bits: u8, a: u8, b: u8| [bits, 0, 0, 0, a, b, 0, 0];
         map.update(&mut memory, &key(8, 10, 0), &[1, 0, 0, 0], 0, 0).unwrap();
         map.update(&mut memory, &key(12, 10, 0x50), &[2, 0, 0, 0], 0, 0).unwrap();
@@ -419,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_closed_socket_leaves_the_hash_and_its_storage() {
-        let (mut hash, _) = map(map_type::SOCKHASH, 8, 2);
+        let (mut hash, _) = map(MapType::SOCKHASH, 8, 2);
         assert_eq!(hash.set_socket(&[1; 8], 70, NOEXIST), Ok(()));
         assert_eq!(hash.set_socket(&[1; 8], 71, NOEXIST), Err(EEXIST));
         assert_eq!(hash.set_socket(&[2; 8], 70, 0), Ok(()));
@@ -428,7 +427,7 @@ mod tests {
         hash.forget_socket(70);
         assert!(hash.is_empty());
 
-        let (mut storage, mut memory) = map(map_type::SK_STORAGE, 4, 0);
+        let (mut storage, mut memory) = map(MapType::SK_STORAGE, 4, 0);
         let region = storage.storage_or_create(&mut memory, 7, Some(&[1, 2, 3, 4]));
         assert_eq!(storage.storage_or_create(&mut memory, 7, None), region);
         assert_eq!(memory.bytes(region), [1, 2, 3, 4]);

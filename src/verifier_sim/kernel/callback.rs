@@ -4,32 +4,17 @@ use super::environment::Running;
 use super::layout;
 use super::socket::{Socket, SocketId};
 use super::{Failure, World};
+use crate::uapi::ctx::{sk_msg, sock_ops};
+use crate::uapi::flags::SK_PASS;
+use crate::uapi::net;
 use crate::verifier_sim::interp::{self, Access, Limits, Machine, RegionId, RegionKind};
 
-/// Size of `struct bpf_sock_ops` and of `struct sk_msg_md` (include/uapi/linux/bpf.h).
-const SOCK_OPS_SIZE: usize = 224;
-const SK_MSG_SIZE: usize = 80;
+const SOCK_OPS_SIZE: usize = sock_ops::SIZE as usize;
+const SK_MSG_SIZE: usize = sk_msg::SIZE as usize;
 /// What a sock_ops program may write: `reply` and `sk_txhash` (`sock_ops_is_valid_access`, net/core/filter.c).
 const SOCK_OPS_WRITABLE: &[(u32, u32)] = &[(4, 8), (164, 168)];
 
-/// `BPF_SOCK_OPS_RWND_INIT`.
-const RWND_INIT: u32 = 2;
-/// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`.
-const ACTIVE_ESTABLISHED: u32 = 4;
-/// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
-const PASSIVE_ESTABLISHED: u32 = 5;
-/// `BPF_SOCK_OPS_RTT_CB`.
-const RTT: u32 = 12;
-/// `BPF_SOCK_OPS_RTT_CB_FLAG`.
-const RTT_FLAG: u32 = 1 << 3;
-/// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`.
-const HDR_OPT_LEN: u32 = 14;
-/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`.
-const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
-/// `AF_INET`.
-const AF_INET: u32 = 2;
-/// `TCP_ESTABLISHED`.
-const TCP_ESTABLISHED: u32 = 1;
+const PASS: u64 = SK_PASS as u64;
 
 /// What the sk_msg program wants done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,34 +48,33 @@ impl Contexts {
 }
 
 /// `struct bpf_sock_ops` with the fields that describe the connection.
-fn sock_ops_context(socket: &Socket, op: u32) -> Vec<u8> {
+fn sock_ops_context(socket: &Socket, op: i32) -> Vec<u8> {
     let mut context = vec![0; SOCK_OPS_SIZE];
-    let mut put = |offset: usize, value: [u8; 4]| context[offset..offset + 4].copy_from_slice(&value);
-    put(0, op.to_le_bytes());
-    put(20, AF_INET.to_le_bytes());
-    put(24, socket.end.remote.ip.to_be_bytes());
-    put(28, socket.end.local.ip.to_be_bytes());
-    put(64, u32::from(socket.end.remote.port).to_be_bytes());
-    put(68, u32::from(socket.end.local.port).to_le_bytes());
-    if op == RWND_INIT {
+    let mut put = |offset: i16, value: [u8; 4]| context[offset as usize..][..4].copy_from_slice(&value);
+    put(sock_ops::OP, op.to_le_bytes());
+    put(sock_ops::FAMILY, net::AF_INET.to_le_bytes());
+    put(sock_ops::REMOTE_IP4, socket.end.remote.ip.to_be_bytes());
+    put(sock_ops::LOCAL_IP4, socket.end.local.ip.to_be_bytes());
+    put(sock_ops::REMOTE_PORT, u32::from(socket.end.remote.port).to_be_bytes());
+    put(sock_ops::LOCAL_PORT, u32::from(socket.end.local.port).to_le_bytes());
+    if op == sock_ops::RWND_INIT {
         // A request: no full socket yet, and the fields below are not its own.
         return context;
     }
-    // is_fullsock
-    put(72, 1_u32.to_le_bytes());
-    put(84, socket.cb_flags.to_le_bytes());
-    put(88, TCP_ESTABLISHED.to_le_bytes());
-    put(100, socket.rcv_nxt.to_le_bytes());
+    put(sock_ops::IS_FULLSOCK, 1_u32.to_le_bytes());
+    put(sock_ops::CB_FLAGS, socket.cb_flags.to_le_bytes());
+    put(sock_ops::STATE, net::TCP_ESTABLISHED.to_le_bytes());
+    put(sock_ops::RCV_NXT, socket.rcv_nxt.to_le_bytes());
     // All that is written is sent at once, so snd_nxt is write_seq.
-    put(104, socket.write_seq.to_le_bytes());
-    context[184..192].copy_from_slice(&socket.visible.address().to_le_bytes());
+    put(sock_ops::SND_NXT, socket.write_seq.to_le_bytes());
+    context[sock_ops::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_le_bytes());
     context
 }
 
 impl World {
     /// The callback of an established connection.
     pub(super) fn established(&mut self, id: SocketId, active: bool) -> Result<(), Failure> {
-        self.run_sock_ops(id, if active { ACTIVE_ESTABLISHED } else { PASSIVE_ESTABLISHED })
+        self.run_sock_ops(id, if active { sock_ops::ACTIVE_ESTABLISHED } else { sock_ops::PASSIVE_ESTABLISHED })
     }
 
     /// The listener of the server's end answers the SYN.
@@ -101,13 +85,15 @@ impl World {
         for (offset, isn) in [(layout::RCV_ISN, client), (layout::SNT_ISN, own)] {
             request[offset..offset + 4].copy_from_slice(&isn.to_le_bytes());
         }
-        self.run_sock_ops(server, RWND_INIT)
+        self.run_sock_ops(server, sock_ops::RWND_INIT)
     }
 
     /// An acknowledgement has been processed: the callback, where one was asked for.
     pub(super) fn acknowledged(&mut self, id: SocketId) -> Result<(), Failure> {
         match self.get(id) {
-            Some(socket) if socket.cb_flags & RTT_FLAG != 0 && !socket.closed => self.run_sock_ops(id, RTT),
+            Some(socket) if socket.cb_flags & sock_ops::RTT_FLAG as u32 != 0 && !socket.closed => {
+                self.run_sock_ops(id, sock_ops::RTT)
+            }
             _ => Ok(()),
         }
     }
@@ -115,8 +101,8 @@ impl World {
     /// A packet is being made: the callback, where one was asked for.
     pub(super) fn transmits(&mut self, id: SocketId) -> Result<(), Failure> {
         match self.get(id) {
-            Some(socket) if socket.cb_flags & WRITE_HDR_OPT_FLAG != 0 && !socket.closed => {
-                self.run_sock_ops(id, HDR_OPT_LEN)
+            Some(socket) if socket.cb_flags & sock_ops::WRITE_HDR_OPT_FLAG as u32 != 0 && !socket.closed => {
+                self.run_sock_ops(id, sock_ops::HDR_OPT_LEN)
             }
             _ => Ok(()),
         }
@@ -129,16 +115,16 @@ impl World {
         }
     }
 
-    fn run_sock_ops(&mut self, id: SocketId, op: u32) -> Result<(), Failure> {
+    fn run_sock_ops(&mut self, id: SocketId, op: i32) -> Result<(), Failure> {
         let Some(socket) = self.socket(id).filter(|socket| socket.end.in_cgroup) else { return Ok(()) };
         let (context, kernel) = (sock_ops_context(socket, op), socket.kernel.address());
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sock_ops).copy_from_slice(&context);
-        let sk = if op == RWND_INIT { self.contexts.request.address() } else { kernel };
+        let sk = if op == sock_ops::RWND_INIT { self.contexts.request.address() } else { kernel };
         let kern = self.machine.memory.bytes_mut(self.contexts.sock_ops_kern);
         kern[layout::OPS_SK..layout::OPS_SK + 8].copy_from_slice(&sk.to_le_bytes());
-        let may_enroll = matches!(op, ACTIVE_ESTABLISHED | PASSIVE_ESTABLISHED);
+        let may_enroll = matches!(op, sock_ops::ACTIVE_ESTABLISHED | sock_ops::PASSIVE_ESTABLISHED);
         let mut running = Running { sockets: &mut self.sockets, socket: id, now: self.now, may_enroll, redirect: None };
         let entry = [self.contexts.sock_ops.address()];
         interp::run(&self.sock_ops, &mut self.machine, &mut running, &entry, Limits::default())
@@ -150,8 +136,8 @@ impl World {
     pub(super) fn run_sk_msg(&mut self, id: SocketId, size: u32) -> Result<Verdict, Failure> {
         let Some(socket) = self.socket(id) else { return Ok(Verdict::Pass) };
         let mut context = vec![0; SK_MSG_SIZE];
-        context[68..72].copy_from_slice(&size.to_le_bytes());
-        context[72..80].copy_from_slice(&socket.visible.address().to_le_bytes());
+        context[sk_msg::LENGTH as usize..][..4].copy_from_slice(&size.to_le_bytes());
+        context[sk_msg::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_le_bytes());
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sk_msg).copy_from_slice(&context);
@@ -162,8 +148,8 @@ impl World {
             .map_err(|trap| Failure::Trap("sk_msg", trap))?;
         // `sk_psock_map_verd`, include/linux/skmsg.h
         Ok(match (outcome.r0, running.redirect) {
-            (1, Some(to)) => Verdict::Redirect(to),
-            (1, None) => Verdict::Pass,
+            (PASS, Some(to)) => Verdict::Redirect(to),
+            (PASS, None) => Verdict::Pass,
             _ => Verdict::Drop,
         })
     }

@@ -4,37 +4,14 @@ use std::collections::BTreeMap;
 
 use super::layout::btf_id;
 use super::socket::{Slabs, Socket, SocketId};
+use crate::uapi::ctx::sock_ops::ALL_CB_FLAGS;
+use crate::uapi::flags::{SK_PASS, STORAGE_CREATE};
+use crate::uapi::helper::id;
+use crate::uapi::net::{SO_KEEPALIVE, SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_KEEPIDLE};
 use crate::verifier_sim::interp::{Args, EINVAL, EOPNOTSUPP, Environment, Errno, Fault, Machine, RegionKind};
 
-/// Helper numbers (`enum bpf_func_id`, include/uapi/linux/bpf.h).
-mod id {
-    pub(super) const MAP_DELETE_ELEM: i32 = 3;
-    pub(super) const KTIME_GET_NS: i32 = 5;
-    pub(super) const GET_SOCKET_COOKIE: i32 = 46;
-    pub(super) const SETSOCKOPT: i32 = 49;
-    pub(super) const GETSOCKOPT: i32 = 57;
-    pub(super) const SOCK_OPS_CB_FLAGS_SET: i32 = 59;
-    pub(super) const SOCK_HASH_UPDATE: i32 = 70;
-    pub(super) const MSG_REDIRECT_HASH: i32 = 71;
-    pub(super) const SK_STORAGE_GET: i32 = 107;
-    pub(super) const SK_STORAGE_DELETE: i32 = 108;
-    pub(super) const GET_NETNS_COOKIE: i32 = 122;
-}
-
-/// `BPF_SOCK_OPS_ALL_CB_FLAGS` (include/uapi/linux/bpf.h).
-const ALL_CB_FLAGS: u32 = 0x7f;
-/// `BPF_SK_STORAGE_GET_F_CREATE`.
-const STORAGE_CREATE: u64 = 1;
-/// include/uapi/asm-generic/socket.h, include/linux/socket.h, include/uapi/linux/tcp.h.
-const SOL_SOCKET: i32 = 1;
-const SO_KEEPALIVE: i32 = 9;
-const SO_RCVLOWAT: i32 = 18;
-const SOL_TCP: i32 = 6;
-const TCP_KEEPIDLE: i32 = 4;
 /// -ENOENT.
 const ENOENT: Errno = -2;
-/// `SK_PASS`; `SK_DROP` is 0.
-const SK_PASS: u64 = 1;
 
 /// All sockets, and the memory of dead ones.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +120,7 @@ impl Running<'_> {
         let number = self.sock_hash(machine, args, 2)?;
         let (key, _flags) = (args.key(machine, 3, number)?, args.get(4)?);
         self.redirect = machine.map(number).and_then(|map| map.socket(&key));
-        Ok(if self.redirect.is_some() { SK_PASS } else { 0 })
+        Ok(if self.redirect.is_some() { SK_PASS as u64 } else { 0 })
     }
 
     fn storage(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
@@ -161,7 +138,9 @@ impl Running<'_> {
         let initial = if value == 0 { None } else { Some(machine.memory.slice(value, size)?.to_vec()) };
         let Some((map, memory)) = machine.map_and_memory(number) else { return Ok(0) };
         let region = match map.storage(socket) {
-            None if flags & STORAGE_CREATE != 0 => Some(map.storage_or_create(memory, socket, initial.as_deref())),
+            None if flags & STORAGE_CREATE as u64 != 0 => {
+                Some(map.storage_or_create(memory, socket, initial.as_deref()))
+            }
             found => found,
         };
         Ok(region.map_or(0, |region| region.address()))
@@ -182,9 +161,9 @@ impl Environment for Running<'_> {
             id::SOCK_OPS_CB_FLAGS_SET => {
                 let flags = args.get(2)? as u32;
                 if let Some(socket) = self.sockets.get_mut(self.socket) {
-                    socket.cb_flags = flags & ALL_CB_FLAGS;
+                    socket.cb_flags = flags & ALL_CB_FLAGS as u32;
                 }
-                Ok(u64::from(flags & !ALL_CB_FLAGS))
+                Ok(u64::from(flags & !(ALL_CB_FLAGS as u32)))
             }
             id::SETSOCKOPT => self.set_option(machine, args),
             // Every option is what keepalive's interval is by default (`TCP_KEEPALIVE_INTVL`, include/net/tcp.h).

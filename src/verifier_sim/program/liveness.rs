@@ -2,7 +2,7 @@
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
-use crate::verifier_sim::helpers::{self, Arg};
+use crate::verifier_sim::helpers;
 use crate::verifier_sim::program::{Aux, is_load_imm64, successors};
 use crate::verifier_sim::spec::{Kernel, ProgType};
 
@@ -16,10 +16,7 @@ const ALL: u16 = 0x7ff;
 /// The argument registers that a call reads: of a helper those in its signature, of a function all.
 fn arguments(insn: &Insn, prog: ProgType, kernel: Kernel) -> u16 {
     match helpers::proto(insn.imm, prog, kernel).filter(|_| insn.src == 0) {
-        Some(proto) => {
-            let count = proto.args.iter().take_while(|arg| **arg != Arg::None).count();
-            ((1u16 << count) - 1) << 1
-        }
+        Some(proto) => ((1u16 << proto.args.len()) - 1) << 1,
         None => ARGUMENTS,
     }
 }

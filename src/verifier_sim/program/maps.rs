@@ -1,6 +1,6 @@
 //! The maps of a program as the verifier sees them: sizes, special fields, what programs may do.
 
-use crate::verifier_sim::spec::{MapSpec, map_type};
+use crate::verifier_sim::spec::{MapSpec, MapType};
 
 /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h): programs may not write.
 const RDONLY_PROG: u32 = 1 << 7;
@@ -97,7 +97,7 @@ pub(in crate::verifier_sim) struct Map<'a> {
 
 impl Map<'_> {
     /// The map's type.
-    pub(in crate::verifier_sim) fn kind(&self) -> u32 {
+    pub(in crate::verifier_sim) fn kind(&self) -> MapType {
         self.spec.map_type
     }
 
@@ -108,7 +108,7 @@ impl Map<'_> {
 
     /// Whether values are sockets, so that a lookup acquires a reference.
     pub(in crate::verifier_sim) fn holds_sockets(&self) -> bool {
-        matches!(self.kind(), map_type::SOCKMAP | map_type::SOCKHASH)
+        matches!(self.kind(), MapType::SOCKMAP | MapType::SOCKHASH)
     }
 
     /// Whether programs may read values.
@@ -129,12 +129,12 @@ impl Map<'_> {
 
     /// Whether a program may hold the address of a value (`map_direct_value_addr`): arrays and arenas.
     pub(in crate::verifier_sim) fn has_direct_values(&self) -> bool {
-        matches!(self.kind(), map_type::ARRAY | map_type::ARENA | map_type::INSN_ARRAY)
+        matches!(self.kind(), MapType::ARRAY | MapType::ARENA | MapType::INSN_ARRAY)
     }
 
     /// Whether a lookup with a constant index in range cannot fail (6.14 and later).
     pub(in crate::verifier_sim) fn lookup_by_index(&self) -> bool {
-        self.spec.map_flags & INNER_MAP == 0 && matches!(self.kind(), map_type::ARRAY | map_type::PERCPU_ARRAY)
+        self.spec.map_flags & INNER_MAP == 0 && matches!(self.kind(), MapType::ARRAY | MapType::PERCPU_ARRAY)
     }
 
     /// `len` constant bytes at `offset` of the first value; bytes that user space never wrote are zero.

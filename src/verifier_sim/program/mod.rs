@@ -7,7 +7,7 @@ pub(super) mod stack_liveness;
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::program::maps::Map;
-use crate::verifier_sim::spec::{Kernel, map_type};
+use crate::verifier_sim::spec::{Kernel, MapType};
 use crate::verifier_sim::state::reg::Kind;
 use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
 use crate::verifier_sim::types::KernelTypes;
@@ -275,14 +275,14 @@ pub(in crate::verifier_sim) fn resolve(
 /// Whether a program of our types may use the map, given those it already uses.
 fn check_map(at: usize, used: &[u32], maps: &[Map<'_>], map: &Map<'_>) -> Step {
     let kind = map.kind();
-    if kind == map_type::STRUCT_OPS {
+    if kind == MapType::STRUCT_OPS {
         return fail(at, "bpf_struct_ops map cannot be used in prog");
     }
-    if kind == map_type::ARENA {
+    if kind == MapType::ARENA {
         // Only a mapping by user space gives an arena its address, and a description of a map cannot say that.
         return fail(at, "arena's user address must be set via map_extra or mmap()");
     }
-    let storage = matches!(kind, map_type::CGROUP_STORAGE | map_type::PERCPU_CGROUP_STORAGE);
+    let storage = matches!(kind, MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE);
     if storage && used.iter().any(|other| maps[*other as usize].kind() == kind) {
         return fail(at, "only one cgroup storage of each type is allowed");
     }

@@ -2,6 +2,7 @@
 
 use bitflags::bitflags;
 
+use crate::uapi::helper::Object;
 use crate::verifier_sim::numbers::bounds::Bounds;
 
 /// What a register holds (`enum bpf_reg_type`, less its modifier flags).
@@ -59,78 +60,9 @@ bitflags! {
     }
 }
 
-/// What a dynptr describes (`enum bpf_dynptr_type`), as far as helpers of our types make them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(in crate::verifier_sim) enum DynptrKind {
-    /// A map's value.
-    Local = 1,
-    /// A record of a ring buffer, which must be submitted or discarded.
-    Ringbuf = 2,
-}
-
-/// The kernel structures that helpers return pointers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(in crate::verifier_sim) enum BtfType {
-    /// `struct tcp_sock`.
-    TcpSock,
-    /// `struct tcp6_sock`.
-    Tcp6Sock,
-    /// `struct tcp_timewait_sock`.
-    TcpTimewaitSock,
-    /// `struct tcp_request_sock`.
-    TcpRequestSock,
-    /// `struct udp6_sock`.
-    Udp6Sock,
-    /// `struct unix_sock`.
-    UnixSock,
-    /// `struct mptcp_sock`.
-    MptcpSock,
-    /// `struct task_struct`.
-    Task,
-    /// `struct pt_regs`.
-    PtRegs,
-}
-
-impl BtfType {
-    /// The structure's name.
-    pub(in crate::verifier_sim) fn name(self) -> &'static str {
-        match self {
-            Self::TcpSock => "tcp_sock",
-            Self::Tcp6Sock => "tcp6_sock",
-            Self::TcpTimewaitSock => "tcp_timewait_sock",
-            Self::TcpRequestSock => "tcp_request_sock",
-            Self::Udp6Sock => "udp6_sock",
-            Self::UnixSock => "unix_sock",
-            Self::MptcpSock => "mptcp_sock",
-            Self::Task => "task_struct",
-            Self::PtRegs => "pt_regs",
-        }
-    }
-
-    /// All of them.
-    pub(in crate::verifier_sim) const ALL: [Self; 9] = [
-        Self::TcpSock,
-        Self::Tcp6Sock,
-        Self::TcpTimewaitSock,
-        Self::TcpRequestSock,
-        Self::Udp6Sock,
-        Self::UnixSock,
-        Self::MptcpSock,
-        Self::Task,
-        Self::PtRegs,
-    ];
-
-    /// The type with this number, as kept in [`Reg::arg`].
-    pub(in crate::verifier_sim) fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| *known as u32 == number)
-    }
-
-    /// Whether `struct sock_common` is at offset 0, so that helpers for sockets take it.
-    pub(in crate::verifier_sim) fn is_sock(self) -> bool {
-        !matches!(self, Self::Task | Self::PtRegs)
-    }
+/// The kernel structure with this number, as kept in [`Reg::arg`].
+pub(in crate::verifier_sim) fn object_from_number(number: u32) -> Option<Object> {
+    Object::ALL.into_iter().find(|known| *known as u32 == number)
 }
 
 /// In the id of a scalar: it is a linked register plus [`Reg::off`], in 64 bits (`BPF_ADD_CONST64`).

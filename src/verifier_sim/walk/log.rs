@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::asm::Disasm;
 use crate::verifier_sim::state::Frame;
-use crate::verifier_sim::state::reg::{ADD_CONST, BtfType, Kind, Reg};
+use crate::verifier_sim::state::reg::{ADD_CONST, Kind, Reg, object_from_number};
 use crate::verifier_sim::state::stack::{Byte, Slot};
 use crate::verifier_sim::walk::env::Env;
 
@@ -175,7 +175,7 @@ impl Env<'_> {
         } else if val.bits.value != 0 {
             parts.push(format!("imm={:#x}", val.bits.value));
         }
-        let name = match (reg.kind, BtfType::from_number(reg.arg)) {
+        let name = match (reg.kind, object_from_number(reg.arg)) {
             (Kind::BtfId, Some(kind)) => format!("{}{}", reg.type_name(), kind.name()),
             _ => reg.type_name(),
         };

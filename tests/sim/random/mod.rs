@@ -13,7 +13,7 @@ pub(crate) mod sandbox;
 
 use sidestep::asm::Insn;
 use sidestep::asm::opcode as op;
-use sidestep::verifier_sim::spec::{MapLoad, MapSpec, ProgType, ProgramSpec, SpecialField, map_type};
+use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, ProgType, ProgramSpec, SpecialField};
 
 /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h).
 const RDONLY_PROG: u32 = 0x80;
@@ -36,24 +36,24 @@ pub(crate) fn maps() -> Vec<MapSpec> {
         ..MapSpec::default()
     };
     vec![
-        map(map_type::HASH, 4, 48, 16),
-        map(map_type::ARRAY, 4, 16, 1),
-        map(map_type::ARRAY, 4, 32, 8),
-        map(map_type::RINGBUF, 0, 0, 4096),
-        map(map_type::SOCKHASH, 8, 4, 16),
-        map(map_type::PERCPU_ARRAY, 4, 8, 4),
-        map(map_type::PROG_ARRAY, 4, 4, 4),
+        map(MapType::HASH, 4, 48, 16),
+        map(MapType::ARRAY, 4, 16, 1),
+        map(MapType::ARRAY, 4, 32, 8),
+        map(MapType::RINGBUF, 0, 0, 4096),
+        map(MapType::SOCKHASH, 8, 4, 16),
+        map(MapType::PERCPU_ARRAY, 4, 8, 4),
+        map(MapType::PROG_ARRAY, 4, 4, 4),
         MapSpec {
             special: vec![SpecialField { name: "bpf_spin_lock".into(), offset: 4 }],
-            ..map(map_type::HASH, 4, 16, 4)
+            ..map(MapType::HASH, 4, 16, 4)
         },
         MapSpec {
             map_flags: RDONLY_PROG,
             data: Some((0..16).collect()),
             frozen: true,
-            ..map(map_type::ARRAY, 4, 16, 1)
+            ..map(MapType::ARRAY, 4, 16, 1)
         },
-        map(map_type::QUEUE, 0, 8, 4),
+        map(MapType::QUEUE, 0, 8, 4),
     ]
 }
 

@@ -6,7 +6,7 @@
 use sidestep::verifier_sim::interp::{
     Access, Args, Environment, Fault, Limits, Machine, Outcome, Program, RegionId, RegionKind, Trap, run,
 };
-use sidestep::verifier_sim::spec::{ProgType, ProgramSpec, map_type};
+use sidestep::verifier_sim::spec::{MapType, ProgType, ProgramSpec};
 
 use super::RDONLY_PROG;
 
@@ -70,7 +70,7 @@ const LIMITS: Limits = Limits { instructions: 4_000_000, may_goto: 1000 };
 fn fill(machine: &mut Machine, number: usize, random: &mut Random) {
     let Some((map, memory)) = machine.map_and_memory(number) else { return };
     let spec = map.spec().clone();
-    let filled = matches!(spec.map_type, map_type::HASH | map_type::ARRAY | map_type::PERCPU_ARRAY);
+    let filled = matches!(spec.map_type, MapType::HASH | MapType::ARRAY | MapType::PERCPU_ARRAY);
     if !filled || spec.map_flags & RDONLY_PROG != 0 {
         return;
     }
