@@ -106,8 +106,8 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     };
     let kinds = if line.kinds.is_empty() { KINDS.to_vec() } else { line.kinds };
     let report = measure::run(&plan, &kinds, &mut |line| eprintln!("{line}"))?;
-    if let Some(folder) = line.out {
-        report::write_folder(&report, &folder)?;
+    if let Some(directory) = line.out {
+        report::write_directory(&report, &directory)?;
     }
     if line.json {
         println!("{}", serde_json::to_string(&report)?);

@@ -61,15 +61,15 @@ fn ratio(estimate: &Estimate) -> String {
 }
 
 /// Writes `mesh.txt`, `mesh.json` (with every round), `mesh-goals.json` and a plot for each kind.
-pub(crate) fn write_folder(report: &Report, folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+pub(crate) fn write_directory(report: &Report, directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
     let mut text = Vec::new();
     write_text(report, &mut text)?;
-    std::fs::write(folder.join("mesh.txt"), text)?;
-    std::fs::write(folder.join("mesh.json"), serde_json::to_vec(report)?)?;
-    std::fs::write(folder.join("mesh-goals.json"), serde_json::to_vec(&goals(report))?)?;
+    std::fs::write(directory.join("mesh.txt"), text)?;
+    std::fs::write(directory.join("mesh.json"), serde_json::to_vec(report)?)?;
+    std::fs::write(directory.join("mesh-goals.json"), serde_json::to_vec(&goals(report))?)?;
     for rows in report.rows.chunk_by(|one, other| one.kind == other.kind) {
-        std::fs::write(folder.join(format!("mesh-{}.svg", rows[0].kind)), plot(rows))?;
+        std::fs::write(directory.join(format!("mesh-{}.svg", rows[0].kind)), plot(rows))?;
     }
     Ok(())
 }

@@ -30,9 +30,9 @@ pub enum Error {
         why: String,
     },
     /// Results could not be written.
-    #[error("cannot write {}: {source}; name a folder that can be written to with --out", .path.display())]
+    #[error("cannot write {}: {source}; name a directory that can be written to with --out", .path.display())]
     Output {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// Why not.
         #[source]

@@ -122,7 +122,7 @@ pub(super) fn of_agent(program: &Path, parent: &Path) -> Result<AgentFacts> {
     let said = agent.stdout.take().map_or(Ok(0), |stdout| BufReader::new(stdout).read_line(&mut line));
     let start_ms = millis(began.elapsed());
     let resident = field(&format!("/proc/{}/status", agent.id()), "VmRSS:");
-    // Nothing is connected through it, so that nothing is lost; the kernel detaches what nobody holds.
+    // Nothing is connected through it, so that nothing is lost; the kernel detaches a program that no process holds.
     agent.kill().and_then(|()| agent.wait()).map_err(&cannot)?;
     said.map_err(&cannot)?;
     Ok(AgentFacts { start_ms, resident_bytes: resident? << 10 })

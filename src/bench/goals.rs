@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::cell::{Link, Placement, Variant, Workload};
-use super::report::Report;
-use super::run::{Row, VariantResult};
+use super::results::{Report, Row, VariantResult};
 
 /// A limit that a figure must not exceed.
 #[derive(Clone, Debug, Serialize)]

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use nix::sched::sched_getaffinity;
-use nix::sys::utsname::uname;
 use nix::unistd::Pid;
-use serde::Serialize;
 
 use super::cell::{Cell, Link, Placement, Variant, Workload};
 use super::error::{Error, Result, system};
@@ -15,11 +12,11 @@ use super::facts::{self, PlaneFacts, ProgramFacts};
 use super::ground::Ground;
 use super::pair::{Pair, Setup};
 use super::plan::Plan;
-use super::report::Report;
+use super::results::{Conditions, Report, Row, Sample, VariantResult};
 use super::scope::Scopes;
 use super::stats::Estimate;
 use crate::agent::{Snapshot, TierChoice, choose_tier};
-use crate::dataplane::{Pairing, Tier};
+use crate::dataplane::Pairing;
 use crate::syscall::{RunTimeStats, cgroup};
 
 /// Where and how the benchmark runs.
@@ -29,106 +26,6 @@ pub struct Host {
     pub program: PathBuf,
     /// Set from outside to stop.
     pub interrupted: &'static AtomicBool,
-}
-
-/// The conditions of a run.
-#[derive(Clone, Debug, Serialize)]
-pub struct Conditions {
-    /// Kernel release.
-    pub kernel: String,
-    /// The processor's name.
-    pub processor: String,
-    /// CPUs of the server and the client where there are two; both use the first where there is one.
-    pub cpus: Vec<usize>,
-    /// What the programs may see of the peer.
-    pub tier: &'static str,
-    /// Load average of the machine at the start, over one minute.
-    pub load: f64,
-    /// Rounds of each variant.
-    pub rounds: usize,
-    /// Milliseconds of a round of plain TCP.
-    pub round_ms: f64,
-}
-
-impl Conditions {
-    /// The conditions of a run that begins now.
-    pub fn now(cpus: &[usize], tier: Tier, rounds: usize, round: Duration) -> Result<Self> {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let processor = read("/proc/cpuinfo")
-            .lines()
-            .find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()))
-            .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-        Ok(Self {
-            kernel: uname().map_err(system("ask for the kernel's release"))?.release().to_string_lossy().into_owned(),
-            processor,
-            cpus: cpus.to_vec(),
-            tier: tier.name(),
-            load: load_average(&read("/proc/loadavg")).unwrap_or(0.0),
-            rounds,
-            round_ms: round.as_secs_f64() * 1e3,
-        })
-    }
-}
-
-/// The first number of /proc/loadavg, "0.52 0.58 0.59 1/467 12345".
-fn load_average(text: &str) -> Option<f64> {
-    text.split(' ').next()?.parse().ok()
-}
-
-/// One round of one variant.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Sample {
-    /// How the bytes travelled.
-    pub variant: Variant,
-    /// Its number.
-    pub round: usize,
-    /// Operations: messages or connections.
-    pub operations: u64,
-    /// Wall time, ns.
-    pub wall_ns: u64,
-    /// CPU time of the client, ns.
-    pub client_cpu_ns: u64,
-    /// CPU time of the server, ns.
-    pub server_cpu_ns: u64,
-}
-
-/// One variant of a cell.
-#[derive(Clone, Debug, Serialize)]
-pub struct VariantResult {
-    /// How the bytes travelled.
-    pub variant: Variant,
-    /// Wall time of an operation, ns.
-    pub wall_ns: Estimate,
-    /// CPU time of both ends for an operation, ns. With the server outside: the client's alone.
-    pub cpu_ns: Estimate,
-    /// Wall time in relation to plain TCP's in the same round.
-    pub wall_ratio: Estimate,
-    /// CPU time likewise.
-    pub cpu_ratio: Estimate,
-    /// The share of written bytes that went past the stack, 0 to 1; of connections, that of the last of each round.
-    pub past_stack: f64,
-    /// What the data plane's counters have gained.
-    pub counters: Vec<(&'static str, u64)>,
-}
-
-/// A cell's results.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// What was measured.
-    pub cell: Cell,
-    /// Its name.
-    pub name: String,
-    /// Each variant; plain TCP first.
-    pub variants: Vec<VariantResult>,
-    /// All rounds.
-    pub samples: Vec<Sample>,
-}
-
-impl Row {
-    /// A variant's result.
-    pub fn variant(&self, variant: Variant) -> Option<&VariantResult> {
-        self.variants.iter().find(|result| result.variant == variant)
-    }
 }
 
 /// Runs the plan. `progress` is told what happens, a line at a time.
@@ -334,15 +231,4 @@ pub fn cpus() -> Result<Vec<usize>> {
         (0..nix::sched::CpuSet::count()).rev().filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect();
     cpus.truncate(2);
     if cpus.is_empty() { Ok(vec![0]) } else { Ok(cpus) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_load_is_the_first_number() {
-        assert_eq!(load_average("12.07 0.58 0.59 1/467 12345\n"), Some(12.07));
-        assert_eq!(load_average(""), None);
-    }
 }

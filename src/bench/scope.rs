@@ -1,6 +1,6 @@
 //! Sibling cgroups: plain, one for each pairing with the data plane attached, and one outside of all.
 //!
-//! All data planes stay attached for the whole run, so that rounds of all variants interleave without attaching anew.
+//! All data planes stay attached for the whole run, so that rounds of all variants interleave without another attach.
 //! What plain TCP pays for a sock_ops program in a sibling (one static branch taken at each callback site) is in its
 //! numbers.
 
@@ -32,7 +32,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0.take() {
-            // Processes that have been killed a moment ago may not be gone yet; what then stays is an empty folder.
+            // Processes that have been killed a moment ago may not be gone yet; then an empty directory stays.
             let path = group.path().to_owned();
             if group.remove().is_err() {
                 std::thread::sleep(Duration::from_millis(100));

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::error::Error;
+use super::streams::Streams;
 use super::target::{TargetArgs, configuration, instance};
-use super::{Error, Streams};
 use crate::agent::lifecycle::Outcome;
 
 /// Accelerate the connections inside a cgroup from now on, and return

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::error::Error;
+use super::interrupt;
+use super::streams::{Streams, note};
 use super::values::number;
-use super::{Error, Streams, interrupt, note};
 use crate::bench::{self, Host, Plan};
 
 /// Measure plain and accelerated TCP side by side
@@ -79,7 +81,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let report = bench::run(&plan, &host, &mut |line| note(format_args!("{line}")))
         .map_err(|error| Error::Failed(error.to_string()))?;
     if let Some(directory) = &args.out {
-        bench::write_folder(&report, directory).map_err(|error| Error::Failed(error.to_string()))?;
+        bench::write_directory(&report, directory).map_err(|error| Error::Failed(error.to_string()))?;
     }
     if args.json {
         serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Error, Streams};
+use super::error::Error;
+use super::streams::Streams;
 use crate::agent::check;
 
 /// Say what this machine lets sidestep do, and what to do about the rest

@@ -6,7 +6,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::arguments::CommandLine;
-use super::{Error, Streams};
+use super::error::Error;
+use super::streams::Streams;
 
 /// Print a shell's completion script
 ///

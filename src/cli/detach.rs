@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::error::Error;
+use super::streams::Streams;
 use super::target::PinArgs;
 use super::values::seconds;
-use super::{Error, Streams};
 use crate::agent::lifecycle::{Detached, Instance, Leftovers, Orphan, Orphans, Pins};
 use crate::syscall::cgroup::Cgroup;
 

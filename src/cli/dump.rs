@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::error::Error;
 use super::plane::PlaneArgs;
-use super::{Error, Streams};
+use super::streams::Streams;
 use crate::asm::{Listing, MapRef};
 use crate::dataplane::{self, MapRole};
 

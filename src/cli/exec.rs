@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use byteorder::LittleEndian;
 
-use super::{Error, Streams, hex};
+use super::error::Error;
+use super::hex;
+use super::streams::Streams;
 use crate::asm::Insn;
 use crate::verifier_sim::interp::{
     self, Access, Args as Call, Environment, Fault, Limits, Machine, Program, RegionKind, Trap,

@@ -5,9 +5,14 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{Error, Streams};
+use super::error::Error;
+use super::streams::Streams;
+use super::values::number;
 use crate::observe::{Condition, End, Observer, Processes, conditions};
 use crate::sockets::Connection;
+
+/// Most that a process ID can be (`PID_MAX_LIMIT`, include/linux/threads.h).
+const MAX_PID: u64 = 4 << 20;
 
 /// List the TCP connections between processes of this node, and what keeps each of them plain
 ///
@@ -16,10 +21,10 @@ use crate::sockets::Connection;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only connections with an end in this process
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = number::<u32, 1, MAX_PID>)]
     pid: Option<u32>,
     /// Only connections with this port at either end
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = number::<u16, 1, 65_535>)]
     port: Option<u16>,
     /// Only connections with an end in this cgroup (its path below the cgroup2 mount), or one below it
     #[arg(long, value_name = "PATH")]

@@ -7,7 +7,8 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
 use super::arguments::CommandLine;
-use super::{Error, Streams};
+use super::error::Error;
+use super::streams::Streams;
 
 /// Print a manual page, or write all of them into a directory
 ///

@@ -8,6 +8,7 @@ mod attach;
 #[cfg(feature = "bench")]
 mod bench;
 mod bounded;
+mod cgroups;
 mod check;
 mod completions;
 #[cfg(feature = "demo")]
@@ -25,6 +26,7 @@ mod plane;
 mod policy;
 mod run;
 mod status;
+mod streams;
 mod survey;
 mod target;
 mod upgrade;
@@ -42,14 +44,7 @@ use clap::error::ErrorKind;
 pub use error::Error;
 
 use arguments::{Command, CommandLine};
-
-/// What every command has at hand besides its arguments.
-struct Streams<'a> {
-    /// Standard input, or a buffer in tests.
-    input: &'a mut dyn BufRead,
-    /// Standard output, or a buffer in tests.
-    out: &'a mut dyn Write,
-}
+use streams::{Streams, note};
 
 /// Runs the command named by the arguments of this process.
 pub fn main() -> ExitCode {
@@ -83,11 +78,6 @@ fn instructions() -> String {
 #[cfg(feature = "demo")]
 fn child(outcome: io::Result<bool>) -> ExitCode {
     if outcome.unwrap_or(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Writes a line to standard error. `eprintln!` panics when standard error is closed; here such a line is lost.
-fn note(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Runs the command that `args` (without the program's name) ask for, reading from `input` and printing to `out`.

@@ -2,9 +2,10 @@
 
 use clap::Parser;
 
+use super::error::Error;
 use super::policy::PolicyArgs;
+use super::streams::note;
 use super::values::{number, one_of};
-use super::{Error, note};
 use crate::agent::{TierChoice, choose_tier};
 use crate::dataplane::{Config, Options, Pairing, Readers};
 use crate::syscall::cgroup::Cgroup;

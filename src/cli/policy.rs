@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Error;
+use super::error::Error;
 use super::values::{List, one_of};
 use crate::dataplane::{Direction, MAX_RULES, Network, Policy, PortRange};
 use crate::syscall::cgroup::Cgroup;

@@ -10,9 +10,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::error::Error;
+use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration, instance};
 use super::values::number;
-use super::{Error, Streams, detach, note, upgrade};
+use super::{detach, upgrade};
 use crate::agent::lifecycle::{Attendance, Instance, Leftovers, Outcome, Pins};
 use crate::agent::{Acceleration, Snapshot, check};
 use crate::dataplane::Counter;

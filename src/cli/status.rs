@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::error::Error;
+use super::streams::Streams;
 use super::target::PinArgs;
-use super::{Error, Streams};
 use crate::agent::lifecycle::{GenerationStatus, InstanceStatus, Object, Pins, State, Status};
 
 /// Say what is attached, and whether exactly that is in the kernel
@@ -24,7 +25,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let out = streams.out;
-    // Without a bpf file system nothing is pinned, which is no failure.
+    // Without a bpf file system nothing is pinned, which is not a failure.
     let mounted = args.pins.bpffs.is_some() || Pins::are_possible()?;
     let pins = if mounted { Some(args.pins.find(false)?) } else { None };
     let status = Status::read(pins.as_ref())?;

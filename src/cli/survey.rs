@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::{Error, Streams};
+use super::error::Error;
+use super::streams::Streams;
+use super::values::number;
 use crate::observe::{Group, Observer, Processes, Survey};
 
 /// Say which programs of this node talk to each other, how much, and what of it could be accelerated
@@ -14,7 +16,7 @@ use crate::observe::{Group, Observer, Processes, Survey};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Seconds between the two looks
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = number::<u32, 1, 3600>)]
     seconds: u32,
     /// Print one JSON object
     #[arg(long)]

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cgroups;
+use super::error::Error;
 use super::plane::PlaneArgs;
+use super::streams::note;
 use super::values::seconds;
-use super::{Error, note};
 use crate::agent::lifecycle::{Instance, Pins, Request};
 use crate::agent::{self, check};
 use crate::dataplane::{self, Config, DataPlane};
-use crate::syscall::cgroup::{self, Cgroup};
+use crate::syscall::cgroup::Cgroup;
 
 /// Where pins are.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -52,7 +54,7 @@ impl TargetArgs {
 
     /// The cgroup, opened.
     pub(super) fn open(&self) -> Result<Cgroup, Error> {
-        Cgroup::open(&self.cgroup).map_err(|error| Error::Failed(format!("{error}; {}", hint())))
+        Cgroup::open(&self.cgroup).map_err(|error| Error::Failed(format!("{error}; {}", cgroups::hint())))
     }
 
     /// The pins.
@@ -117,12 +119,4 @@ pub(super) fn configuration(instance: &Instance) -> Result<Config, Error> {
 /// The instance of a cgroup.
 pub(super) fn instance(pins: &Pins, cgroup: &Cgroup) -> Result<Instance, Error> {
     Ok(pins.instance(cgroup.id().map_err(crate::agent::Error::from)?))
-}
-
-/// Where cgroups are on this machine.
-pub(super) fn hint() -> String {
-    match cgroup::find() {
-        Ok(Some(root)) => format!("cgroup2 is mounted at {}: name a directory there", root.display()),
-        _ => "no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup".into(),
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use super::error::Error;
 use super::plane::PlaneArgs;
+use super::streams::Streams;
 use super::target::{TargetArgs, configuration, instance};
-use super::{Error, Streams};
 use crate::agent::lifecycle::Outcome;
 
 /// Replace what is attached to a cgroup, under traffic

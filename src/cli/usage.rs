@@ -3,7 +3,7 @@
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::target;
+use super::cgroups;
 
 /// The sentence for an error of the parser. It names the flag, and the nearest word to a mistyped one.
 pub(super) fn sentence(error: &Error) -> String {
@@ -40,7 +40,7 @@ pub(super) fn sentence(error: &Error) -> String {
         }
         ErrorKind::TooManyValues => format!("{flag} takes no value {value:?}; {SEE_HELP}"),
         ErrorKind::MissingRequiredArgument if argument.contains("--cgroup") => {
-            format!("--cgroup is missing; {}", target::hint())
+            format!("--cgroup is missing; {}", cgroups::hint())
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing; {SEE_HELP}"),
         ErrorKind::ArgumentConflict => {

@@ -1,7 +1,7 @@
-//! A cgroup for as long as somebody needs it, and the removal of those that were left behind.
+//! A cgroup for as long as it is needed, and the removal of those that were left behind.
 //!
 //! A cgroup has a name, so it survives the SIGKILL of its maker. Each is therefore locked by its maker (flock(2) on the
-//! folder): a lock that can be had means that the maker has gone. A process id would not do, as they come again and
+//! directory): a lock that can be had means that the maker has gone. A process id would not do, as they come again and
 //! mean different processes in different containers.
 
 use std::fs::{self, File};
@@ -27,7 +27,7 @@ pub struct TemporaryCgroup {
 }
 
 impl TemporaryCgroup {
-    /// Makes `PREFIX<process id>` below `parent`, a folder of a cgroup2 hierarchy, after removing every group of that
+    /// Makes `PREFIX<process id>` below `parent`, a directory of a cgroup2 hierarchy, after removing every group of that
     /// prefix whose maker has gone.
     pub fn new(parent: &Path, prefix: &str) -> Result<Self, Error> {
         remove_abandoned(parent, prefix)?;
@@ -80,7 +80,7 @@ fn remove_abandoned(parent: &Path, prefix: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The lock of a group; `None` when somebody has it.
+/// The lock of a group; `None` when another process has it.
 fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
     match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
@@ -89,7 +89,7 @@ fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
     }
 }
 
-/// The path still leads to the folder that is open.
+/// The path still leads to the directory that is open.
 fn is_still(open: &File, path: &Path) -> bool {
     let inode = |metadata: io::Result<fs::Metadata>| metadata.map(|metadata| metadata.ino()).ok();
     inode(open.metadata()).is_some_and(|open| Some(open) == inode(fs::metadata(path)))

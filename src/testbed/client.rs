@@ -147,7 +147,7 @@ impl Client {
             while open {
                 match ready((&connection.socket.stream).read(&mut self.scratch))? {
                     Some(0) => open = false,
-                    Some(_) => return Err(io::Error::other("it got bytes that nobody sent")),
+                    Some(_) => return Err(io::Error::other("it received bytes that were never sent")),
                     None => {
                         wait(&self.epoll, &mut events)?;
                     }

@@ -53,7 +53,7 @@ pub enum Error {
     Cgroup {
         /// What was tried, as a verb.
         what: &'static str,
-        /// The cgroup's folder.
+        /// The cgroup's directory.
         path: PathBuf,
         /// Why not.
         #[source]

@@ -1,6 +1,6 @@
 //! Anonymous network namespaces: held by a descriptor alone.
 //!
-//! A namespace that is bind-mounted (as `ip netns add` does) outlives whoever made it. One that only descriptors and
+//! A namespace that is bind-mounted (as `ip netns add` does) outlives the process that made it. One that only descriptors and
 //! processes refer to goes away with them, even when its maker is killed with SIGKILL.
 
 use std::fs::File;

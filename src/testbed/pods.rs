@@ -67,7 +67,7 @@ fn configure(families: &[Family], is_client: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a sysctl of the calling thread's namespace: files below /proc/sys/net are those of whoever opens them.
+/// Writes a sysctl of the calling thread's namespace: files below /proc/sys/net are those of the process that opens them.
 fn sysctl(path: &'static str, value: &'static str) -> Result<(), Error> {
     std::fs::write(std::path::Path::new("/proc/sys").join(path), value).map_err(|source| Error::Sysctl {
         path,

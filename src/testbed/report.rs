@@ -73,7 +73,7 @@ impl Latency {
 /// All a process has to say at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Towards whoever connected to it.
+    /// Towards the program that connected to it.
     pub downstream: Traffic,
     /// Towards whomever it connected to.
     pub upstream: Traffic,

@@ -99,7 +99,7 @@ fn play(
     }
 }
 
-/// Drops root's rights for good, and sees to it that the process dies with its parent.
+/// Drops root's rights permanently, and sees to it that the process dies with its parent.
 fn become_user(instructions: &Instructions) -> io::Result<()> {
     let (user, group) = (Uid::from_raw(instructions.id), Gid::from_raw(instructions.id));
     setgroups(&[])?;

@@ -30,7 +30,7 @@ const IFA_F_NODAD: u8 = 0x02;
 const RTA_OIF: u16 = 4;
 /// `RT_TABLE_MAIN`.
 const RT_TABLE_MAIN: u8 = 254;
-/// `RTPROT_BOOT`: a route somebody typed.
+/// `RTPROT_BOOT`: a route that a user typed.
 const RTPROT_BOOT: u8 = 3;
 /// `RT_SCOPE_LINK`: no gateway.
 const RT_SCOPE_LINK: u8 = 253;

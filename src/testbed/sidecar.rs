@@ -62,7 +62,7 @@ impl Sidecar {
     fn dial(&self, listener: usize, downstream: &TcpStream) -> io::Result<TcpStream> {
         let target = original_destination(downstream)?;
         if target == downstream.local_addr()? {
-            // Somebody called the sidecar itself: passing that on would call it again, for ever.
+            // A program called the sidecar itself: passing that on would call it again, forever.
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         if listener == OUTBOUND {
@@ -103,7 +103,7 @@ impl Service for Sidecar {
             self.report.failed += u64::from(failed);
             pair.add_to(&mut self.report)?;
             if failed {
-                // Whoever is still there learns of it as of a failure, not as of an orderly end.
+                // The end that is still open sees a failure, not an orderly end.
                 reset_on_close(&pair.downstream.stream);
                 reset_on_close(&pair.upstream.stream);
             }

@@ -19,6 +19,7 @@ mod helpers;
 mod instructions;
 pub mod interp;
 pub mod kernel;
+mod load_flags;
 mod numbers;
 mod program;
 pub mod spec;
@@ -28,27 +29,14 @@ pub mod types;
 pub mod verdict;
 mod walk;
 
+use load_flags::{
+    BPF_F_ANY_ALIGNMENT, BPF_F_SLEEPABLE, BPF_F_STRICT_ALIGNMENT, BPF_F_TEST_REG_INVARIANTS, BPF_F_TEST_RND_HI32,
+    BPF_F_TEST_STATE_FREQ, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS,
+};
 use spec::{LogLevel, Options, Privilege, ProgType, ProgramSpec};
 use stop::{Step, Stop, reject, unsupported};
 use verdict::{Rejection, Stats, Unsupported, Verdict};
 use walk::env::Env;
-
-/// Demand alignment everywhere (include/uapi/linux/bpf.h).
-const BPF_F_STRICT_ALIGNMENT: u32 = 1 << 0;
-/// Never demand alignment.
-const BPF_F_ANY_ALIGNMENT: u32 = 1 << 1;
-/// Fill the upper halves of registers with noise where the program must not use them.
-const BPF_F_TEST_RND_HI32: u32 = 1 << 2;
-/// Make a checkpoint wherever one can be.
-const BPF_F_TEST_STATE_FREQ: u32 = 1 << 3;
-/// The program may sleep.
-const BPF_F_SLEEPABLE: u32 = 1 << 4;
-/// For XDP only, ignored elsewhere.
-const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
-/// The same.
-const BPF_F_XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
-/// Contradictory ranges are an error.
-const BPF_F_TEST_REG_INVARIANTS: u32 = 1 << 7;
 
 /// Slots that a program may have (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const MAX_SLOTS: usize = 1_000_000;

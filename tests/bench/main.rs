@@ -9,10 +9,10 @@ use sidestep::syscall::cgroup;
 
 #[test]
 fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
-    let folder = std::env::temp_dir().join(format!("sidestep-bench-test-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("sidestep-bench-test-{}", std::process::id()));
     let child = Command::new(env!("CARGO_BIN_EXE_sidestep"))
         .args(["bench", "--quick", "--json", "--out"])
-        .arg(&folder)
+        .arg(&directory)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -51,9 +51,9 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
     assert_eq!((runs.len(), measured("sidestep_msg")), (3, None));
 
     for file in ["report.txt", "report.json", "goals.json", "stream-loopback-same-core.svg"] {
-        assert!(std::fs::metadata(folder.join(file)).unwrap().len() > 100, "{file}");
+        assert!(std::fs::metadata(directory.join(file)).unwrap().len() > 100, "{file}");
     }
-    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
     let root = cgroup::find().unwrap().unwrap();
     assert!(!root.join(format!("sidestep-bench-{id}")).exists(), "a cgroup has stayed behind");
 }

@@ -37,13 +37,13 @@ fn a_short_benchmark_has_every_figure() {
         let plain = &row.variants[0].figures;
         assert!((1.0..1e6).contains(&plain[P50].median) && (1.0..1e6).contains(&plain[CPU].median), "{row:?}");
     }
-    let folder = std::env::temp_dir().join(format!("sidestep-mesh-bench-{}", std::process::id()));
-    report::write_folder(&measured, &folder).unwrap();
+    let directory = std::env::temp_dir().join(format!("sidestep-mesh-bench-{}", std::process::id()));
+    report::write_directory(&measured, &directory).unwrap();
     for file in ["mesh.txt", "mesh.json", "mesh-goals.json", "mesh-haproxy.svg"] {
-        assert!(folder.join(file).exists(), "{file}");
+        assert!(directory.join(file).exists(), "{file}");
     }
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("mesh.json")).unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(directory.join("mesh.json")).unwrap()).unwrap();
     assert_eq!(json["rows"][0]["samples"].as_array().unwrap().len(), 18);
-    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
     assert!(!std::path::Path::new("/run/sidestep-mesh/bench-plain").exists());
 }

@@ -55,7 +55,7 @@ pub(crate) fn output(command: &mut Command, lacks: Lacks) -> Output {
     output
 }
 
-/// Sends this process's calls of bpf(2) to whoever has [`LISTENER`].
+/// Sends this process's calls of bpf(2) to the process that has [`LISTENER`].
 fn listen() -> io::Result<()> {
     let insn = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
     let mut filter = [

@@ -28,7 +28,7 @@ impl<'a> Pod<'a> {
         Self { netns, listeners }
     }
 
-    /// Connects as somebody; the answer is the established socket.
+    /// Connects as a user; the answer is the established socket.
     fn connect(&self, (uid, gid): (u32, u32), target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
         self.netns
             .run(|| {
@@ -77,7 +77,7 @@ fn check(addresses: &Addresses) {
         local.iter().map(|case| (&server, &server, case)).chain(remote.iter().map(|case| (&client, &server, case)));
     for (from, to, &(what, who, source, target, expected)) in cases {
         let stream = from.connect(who, target, source).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let (port, accepted) = to.accepted().unwrap_or_else(|| panic!("{what}: nobody was asked"));
+        let (port, accepted) = to.accepted().unwrap_or_else(|| panic!("{what}: no listener was asked"));
         assert_eq!(port, expected, "{what}");
         assert_eq!(stream.peer_addr().unwrap(), target, "{what}: the client must not notice");
         if port != target.port() {

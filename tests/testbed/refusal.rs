@@ -144,7 +144,7 @@ fn another_user_is_told_who_may() {
     assert!(String::from_utf8(check.stdout).unwrap().contains("run as root"));
 }
 
-/// `BPF_PROG_ATTACH` of include/uapi/linux/bpf.h, without a flag, so that nobody may join; sidestep has no call for that.
+/// `BPF_PROG_ATTACH` of include/uapi/linux/bpf.h, without a flag, so that no other program can join; sidestep has no call for that.
 fn attach_alone(group: &Cgroup, program: &Program) {
     const PROG_ATTACH: i32 = 8;
     const CGROUP_SOCK_OPS: u32 = 3;

@@ -103,7 +103,7 @@ fn a_reset_travels_both_ways() {
 #[test]
 fn an_app_that_is_not_there_resets_the_client() {
     let mesh = Mesh::new();
-    // Nobody can reach a listener of the sidecar by its own address and make it call itself.
+    // No program can reach a listener of the sidecar by its own address and make it call itself.
     for target in [ADDRESSES.service, SocketAddr::new(ADDRESSES.loopback, testbed::OUTBOUND_PORT)] {
         // On a slow machine the reset is there before connect(2) has returned.
         let read = mesh.pods.client.run(|| TcpStream::connect(target)).unwrap().and_then(|mut client| {

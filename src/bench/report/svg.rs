@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Report;
 use crate::bench::cell::{Link, Placement, Variant, Workload, bytes};
-use crate::bench::run::Row;
+use crate::bench::results::{Report, Row};
 use crate::bench::stats::Estimate;
 
 const WIDTH: f64 = 720.0;

@@ -2,10 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::Report;
 use crate::bench::cell::{Variant, Workload};
-use crate::bench::goals::Verdict;
-use crate::bench::run::Row;
+use crate::bench::goals::{self, Verdict};
+use crate::bench::results::{Report, Row};
 use crate::bench::stats::Estimate;
 
 /// Prints the report.
@@ -68,7 +67,7 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         agent.resident_bytes >> 10
     )?;
     writeln!(out, "goals (sequence pairing)")?;
-    for goal in report.goals() {
+    for goal in goals::all(report) {
         let verdict = match goal.verdict {
             Verdict::Met => "met",
             Verdict::Missed => "MISSED",

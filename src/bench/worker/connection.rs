@@ -28,7 +28,7 @@ pub(super) fn work(spec: &Spec, address: SocketAddr, input: &mut dyn BufRead, ou
                     write(&stream, &message)?;
                     // The client closes first.
                     if read(&stream, &mut [0])? != 0 {
-                        return Err(io::Error::other("it got bytes that nobody sent"));
+                        return Err(io::Error::other("it received bytes that were never sent"));
                     }
                     stream
                 }

@@ -68,7 +68,7 @@ fn work(spec: &Spec, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Result
     become_user(spec)?;
     if spec.workload == Workload::Connection {
         let Transport::Tcp(address) = spec.transport else {
-            return Err(io::Error::other("only TCP connections can be made anew"));
+            return Err(io::Error::other("only TCP connections can be opened again"));
         };
         return connection::work(spec, address, input, out);
     }
@@ -125,7 +125,7 @@ fn each_round(
         if input.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let operations = line.trim().parse().map_err(|_| io::Error::other(format!("{line:?} is no number")))?;
+        let operations = line.trim().parse().map_err(|_| io::Error::other(format!("{line:?} is not a number")))?;
         let (start, cpu) = (now(ClockId::CLOCK_MONOTONIC)?, now(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
         round(operations)?;
         let (end, used) = (now(ClockId::CLOCK_MONOTONIC)?, now(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);

@@ -10,7 +10,9 @@ mod table;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Error, Streams, interrupt, note};
+use super::error::Error;
+use super::interrupt;
+use super::streams::{Streams, note};
 use crate::agent::{Acceleration, check};
 use crate::dataplane::Options;
 use crate::syscall::cgroup::{self, Cgroup};

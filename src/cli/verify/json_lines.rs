@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::asm;
-use crate::cli::{Error, hex};
+use crate::cli::error::Error;
+use crate::cli::hex;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec, SpecialField};
 use crate::verifier_sim::verify;
 
@@ -125,7 +126,7 @@ fn judge(line: &[u8], out: &mut dyn Write, options: &Options) -> Result<(), Erro
     let record: Value = match serde_json::from_slice(line) {
         Ok(record) => record,
         Err(error) => {
-            return answer(out, &Value::Null, "reject", &format!("the line is no JSON record: {error}"));
+            return answer(out, &Value::Null, "reject", &format!("the line is not a JSON record: {error}"));
         }
     };
     let name = record.get("name").cloned().unwrap_or_default();
@@ -151,7 +152,7 @@ fn answer(out: &mut dyn Write, name: &Value, verdict: &str, reason: &str) -> Res
 
 fn parse(record: Value) -> Result<ProgramSpec, BadRecord> {
     let record = Record::deserialize(record)
-        .map_err(|error| BadRecord::Rejected(format!("the line is no program record: {error}")))?;
+        .map_err(|error| BadRecord::Rejected(format!("the line is not a program record: {error}")))?;
     let prog_type = match record.prog_type {
         Named::Number(number) => ProgType(number),
         Named::Name(name) => ProgType::from_name(&name.to_ascii_lowercase().replace("bpf_prog_type_", ""))
@@ -167,7 +168,7 @@ fn parse(record: Value) -> Result<ProgramSpec, BadRecord> {
             .map_or(0, |(_, number)| *number),
     };
     let bytes = hex::decode(&record.insns)
-        .map_err(|error| BadRecord::Rejected(format!("the instructions are no hexadecimal bytes: {error}")))?;
+        .map_err(|error| BadRecord::Rejected(format!("the instructions are not hexadecimal bytes: {error}")))?;
     let insns = asm::decode_program::<LittleEndian>(&bytes).map_err(|error| BadRecord::Rejected(error.to_string()))?;
     let mut program = ProgramSpec {
         prog_type,
@@ -194,7 +195,7 @@ impl MapRecord {
         };
         let data = match self.data {
             Some(text) => Some(hex::decode(&text).map_err(|error| {
-                BadRecord::Rejected(format!("the data of a map are no hexadecimal bytes: {error}"))
+                BadRecord::Rejected(format!("the data of a map is not hexadecimal bytes: {error}"))
             })?),
             None => None,
         };

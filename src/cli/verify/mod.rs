@@ -11,8 +11,9 @@ use std::process::ExitCode;
 
 use self::report::Judged;
 use self::source::Candidate;
+use super::error::Error;
+use super::streams::Streams;
 use super::values::{number, one_of};
-use super::{Error, Streams};
 use crate::verifier_sim::spec::{Kernel, LogLevel, Options, Privilege, ProgType};
 use crate::verifier_sim::{verify, verify_with_log};
 
@@ -200,7 +201,7 @@ mod tests {
         let file = Scratch::new("raw", &[0x95, 0, 0, 0, 0, 0, 0, 0]);
         let (text, ok) = verify(&[file.path()]);
         assert!(!ok && text.contains("add --type sk_msg"), "{text}");
-        // Never accepted, whoever judges: r0 is not set.
+        // No kernel accepts it: r0 is not set.
         let (text, ok) = verify(&["--type", "sk_msg", "--kernel", "5.10", "--explain", file.path()]);
         assert!(!ok && text.contains(" on 5.10: "), "{text}");
         let (text, ok) = verify(&["--type", "sk_msg", "--json", file.path()]);

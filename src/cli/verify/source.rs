@@ -6,7 +6,8 @@ use byteorder::LittleEndian;
 
 use crate::agent::{program_specs, simulated_offsets};
 use crate::asm;
-use crate::cli::{Error, bounded};
+use crate::cli::bounded;
+use crate::cli::error::Error;
 use crate::dataplane::{Options, Pairing, build};
 use crate::verifier_sim::elf;
 use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};

@@ -1,6 +1,7 @@
 //! Everything that one verification carries along (`struct bpf_verifier_env`).
 
 use crate::asm::Insn;
+use crate::verifier_sim::load_flags;
 use crate::verifier_sim::program::maps::Map;
 use crate::verifier_sim::program::stack_liveness::StackLiveness;
 use crate::verifier_sim::program::{Aux, Subprog};
@@ -89,10 +90,10 @@ impl<'a> Env<'a> {
             prog,
             kernel: options.kernel,
             privilege: options.privilege,
-            strict_alignment: flags & crate::verifier_sim::BPF_F_STRICT_ALIGNMENT != 0
-                && flags & crate::verifier_sim::BPF_F_ANY_ALIGNMENT == 0,
-            checkpoint_always: flags & crate::verifier_sim::BPF_F_TEST_STATE_FREQ != 0,
-            check_invariants: flags & crate::verifier_sim::BPF_F_TEST_REG_INVARIANTS != 0,
+            strict_alignment: flags & load_flags::BPF_F_STRICT_ALIGNMENT != 0
+                && flags & load_flags::BPF_F_ANY_ALIGNMENT == 0,
+            checkpoint_always: flags & load_flags::BPF_F_TEST_STATE_FREQ != 0,
+            check_invariants: flags & load_flags::BPF_F_TEST_REG_INVARIANTS != 0,
             insns,
             aux: vec![Aux::default(); insns.len()],
             maps,
