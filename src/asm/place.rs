@@ -4,7 +4,6 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::{Field, Reg};
-use crate::asm::builder::SlotId;
 
 /// The role of a register: it holds the address of an `S`.
 ///
@@ -34,6 +33,13 @@ impl<S> Ptr<S> {
     pub const fn reg(self) -> Reg {
         self.reg
     }
+}
+
+/// Which stack slot, of which assembler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlotId {
+    pub(super) asm: u32,
+    pub(super) index: usize,
 }
 
 /// Where an `S` lies: at a distance from a register's address, or in a stack slot.

@@ -144,7 +144,7 @@ impl Flow<'_> {
         entries
     }
 
-    /// What can follow an item; the end of the program is no item.
+    /// What can follow an item; the end of the program is not an item.
     fn successors(&self, item: usize) -> impl Iterator<Item = usize> {
         let (what, _) = &self.asm.items[item];
         let next = what.goes_on().then_some(item + 1);

@@ -13,20 +13,13 @@ use std::ops::Range;
 use std::panic::Location;
 
 use super::{Asm, Place};
-use crate::asm::place::Root;
+use crate::asm::place::{Root, SlotId};
 use crate::asm::{Base, Error, FP, Laid, Place as TypedPlace, Reg};
 
 /// `MAX_BPF_STACK`, include/linux/filter.h.
 const STACK: i32 = 512;
 /// Slots begin at multiples of this: the verifier keeps account of the stack in pieces of 8 bytes (`BPF_REG_SIZE`).
 const ALIGN: usize = 8;
-
-/// Which slot, of which assembler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::asm) struct SlotId {
-    asm: u32,
-    index: usize,
-}
 
 /// Bytes of the stack for an `S`, made by [`Asm::slot`].
 pub struct Slot<S> {

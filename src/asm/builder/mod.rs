@@ -21,8 +21,6 @@ use frame::Frame;
 
 pub use frame::Slot;
 
-pub(in crate::asm) use frame::SlotId;
-
 type Place = &'static Location<'static>;
 
 /// A place in the program, made by [`Asm::label`] and given its meaning by [`Asm::bind`].
