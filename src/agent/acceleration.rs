@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::error::{Doing, Error, Result};
+use super::error::{Context, Error, Result};
 use super::faults::{self, Fault};
 use super::load::Loaded;
 use super::{Snapshot, drain};
@@ -119,7 +119,7 @@ impl Acceleration {
                 // What somebody else has detached or replaced is gone already. Asking the map would not do: before 5.15
                 // it does not tell.
                 Err(error) if error.errno() == Some(Errno::ENOENT) => {}
-                gone => gone.doing("detach the sk_msg program")?,
+                gone => gone.context("detach the sk_msg program")?,
             }
         }
         Ok(Detached { remaining })
@@ -151,7 +151,7 @@ pub(super) fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
         // Before 6.10 there is no such link, which the kernel says in several ways; the older call is the answer.
         Err(_) => {
             prog_attach(map.as_fd(), program, AttachType::SK_MSG_VERDICT)
-                .doing("attach the sk_msg program to the sockhash")?;
+                .context("attach the sk_msg program to the sockhash")?;
             Ok(Verdict::Legacy)
         }
     }
@@ -161,7 +161,7 @@ pub(super) fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
 fn conflict(cgroup: &Cgroup, error: crate::syscall::Error) -> Error {
     let holders = prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap_or_default();
     if holders.is_empty() {
-        return Error::While { doing: "attach the sock_ops program to the cgroup", source: error };
+        return Error::Context { action: "attach the sock_ops program to the cgroup", source: error };
     }
     let names = holders.iter().map(|id| format!("program {id}")).collect::<Vec<_>>().join(", ");
     Error::Unsupported {

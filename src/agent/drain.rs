@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::error::{Doing, Error, Result};
+use super::error::{Context, Error, Result};
 use super::kernel::kernel_offsets;
 use crate::syscall::{self, Link, LinkTarget, Map, Program, iter_reader};
 use crate::uapi::AttachType;
@@ -13,14 +13,14 @@ use crate::uapi::AttachType;
 /// How long a verdict may take to be carried out: from `sk_psock_msg_verdict` to the end of `bpf_tcp_ingress`, which
 /// may wait for the receiver's socket lock. Microseconds in practice; a thread can be preempted in between, and where the
 /// drain sees that, this only saves it passes.
-const SETTLE: Duration = Duration::from_millis(200);
+const IN_FLIGHT: Duration = Duration::from_millis(200);
 
 /// The same where the drain does not see it (Linux 5.10). A guest with 16 busy threads on a host with ten times more work
 /// than processors took longer than 200 ms.
-const BLIND_SETTLE: Duration = Duration::from_secs(3);
+const IN_FLIGHT_UNSEEN: Duration = Duration::from_secs(3);
 
 /// Between two passes over entries whose reader is slow.
-const PASS: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Deletes the entries of the sockhash as their queues become empty; the soft switch must be off. Returns how many
 /// are left when `timeout` is over.
@@ -31,14 +31,14 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
     }
     let Some(program) = program else {
         // The sticky tier cannot see the queues. Members pass everything to the stack and leave when they close.
-        sleep(SETTLE);
+        sleep(IN_FLIGHT);
         return members(sockets);
     };
-    sleep(if kernel_offsets()?.iterators_have_storage { SETTLE } else { BLIND_SETTLE });
+    sleep(if kernel_offsets()?.iterators_have_storage { IN_FLIGHT } else { IN_FLIGHT_UNSEEN });
     let link = Link::create(program.as_fd(), LinkTarget::IterMap(sockets.as_fd()), AttachType::TRACE_ITER)
-        .doing("attach the drain to the sockhash")?;
+        .context("attach the drain to the sockhash")?;
     loop {
-        let mut reader = iter_reader(&link).doing("start the drain")?;
+        let mut reader = iter_reader(&link).context("start the drain")?;
         // The program prints nothing; reading to the end is what runs it over every entry.
         let mut output = [0; 64];
         while reader.read(&mut output).map_err(drain_failed)? > 0 {}
@@ -46,7 +46,7 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
         if left == 0 || start.elapsed() >= timeout {
             return Ok(left);
         }
-        sleep(PASS);
+        sleep(RETRY_INTERVAL);
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
 pub(super) fn members(sockets: &Map) -> Result<usize> {
     let mut count = 0;
     for key in sockets.keys() {
-        key.doing("walk the sockhash")?;
+        key.context("walk the sockhash")?;
         count += 1;
     }
     Ok(count)

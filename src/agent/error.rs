@@ -11,11 +11,11 @@ pub enum Error {
     /// The kernel, or a file of it, said no.
     #[error("{0}")]
     Syscall(#[from] syscall::Error),
-    /// While doing something that needs saying.
-    #[error("cannot {doing}: {source}")]
-    While {
+    /// A call failed, and its message does not say what it was for.
+    #[error("cannot {action}: {source}")]
+    Context {
         /// What was being done, as an infinitive.
-        doing: &'static str,
+        action: &'static str,
         /// Why it failed.
         source: syscall::Error,
     },
@@ -46,19 +46,19 @@ impl Error {
     /// The verifier's log, when it was the verifier that refused.
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
-            Self::Syscall(source) | Self::While { source, .. } => source.log(),
+            Self::Syscall(source) | Self::Context { source, .. } => source.log(),
             Self::Assemble(_) | Self::Conflict { .. } | Self::Unsupported { .. } => None,
         }
     }
 }
 
 /// Adds what was being done to a failure of the layer below.
-pub(super) trait Doing<T> {
-    fn doing(self, doing: &'static str) -> Result<T>;
+pub(super) trait Context<T> {
+    fn context(self, action: &'static str) -> Result<T>;
 }
 
-impl<T> Doing<T> for syscall::Result<T> {
-    fn doing(self, doing: &'static str) -> Result<T> {
-        self.map_err(|source| Error::While { doing, source })
+impl<T> Context<T> for syscall::Result<T> {
+    fn context(self, action: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Context { action, source })
     }
 }

@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 
-use super::error::{Doing, Result};
+use super::error::{Context, Result};
 use super::load::Loaded;
 use crate::dataplane::MapRole;
 use crate::syscall::cgroup::Cgroup;
@@ -47,9 +47,9 @@ pub(super) fn of_sock_ops(loaded: &Loaded, cgroup: &Cgroup, link: &Link) -> Resu
     if !cgroup.exists() {
         return Ok(Some(Fault::CgroupRemoved));
     }
-    let info = link.info().doing("look at the cgroup link")?;
+    let info = link.info().context("look at the cgroup link")?;
     let detached = matches!(info.detail, LinkDetail::Cgroup { cgroup_id: 0, .. });
-    let own = loaded.sock_ops.info().doing("look at the sock_ops program")?.id;
+    let own = loaded.sock_ops.info().context("look at the sock_ops program")?.id;
     Ok(match info.prog_id {
         _ if detached => Some(Fault::SockOpsDetached),
         id if id != own => Some(Fault::SockOpsReplaced(id)),
@@ -59,7 +59,7 @@ pub(super) fn of_sock_ops(loaded: &Loaded, cgroup: &Cgroup, link: &Link) -> Resu
 
 /// Looks at the sockhash; `link` where it has one.
 pub(super) fn of_sk_msg(loaded: &Loaded, link: Option<&Link>) -> Result<Option<Fault>> {
-    let own = loaded.dispatcher.info().doing("look at the sk_msg program")?.id;
+    let own = loaded.dispatcher.info().context("look at the sk_msg program")?.id;
     // A link tells that it was detached, but not of what was attached since.
     let map = loaded.map(MapRole::Sockets);
     if let Ok(ids) = prog_query(map.as_fd(), AttachType::SK_MSG_VERDICT) {
@@ -70,7 +70,7 @@ pub(super) fn of_sk_msg(loaded: &Loaded, link: Option<&Link>) -> Result<Option<F
     }
     // Before 5.15 a socket map cannot be asked, and before 6.10 there is no link: then nobody can tell.
     let Some(link) = link else { return Ok(None) };
-    let info = link.info().doing("look at the sockhash link")?;
+    let info = link.info().context("look at the sockhash link")?;
     let detached = matches!(info.detail, LinkDetail::Sockmap { map_id: 0, .. });
     Ok(detached.then_some(Fault::SkMsgDetached))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::error::{Doing, Error, Result};
+use super::error::{Context, Error, Result};
 use crate::asm::{Asm, Reg};
 use crate::btf::Btf;
 use crate::dataplane::{BufferLocks, Casts, EpollFields, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier};
@@ -80,7 +80,7 @@ fn kernel_types() -> Result<KernelTypes> {
     if let Some(known) = KNOWN.get() {
         return Ok(*known);
     }
-    let btf = vmlinux().doing("read the kernel's BTF")?;
+    let btf = vmlinux().context("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
     let (buffer_locks, epoll, memory_limit) = (buffer_locks(&btf), epoll(&btf), memory_limit(&btf));
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
@@ -163,7 +163,7 @@ fn offsets(btf: &Btf) -> Result<KernelOffsets> {
         let field = btf
             .field(wanted.structure, wanted.path)
             .map_err(syscall::Error::from)
-            .doing("find a field in the kernel's BTF")?;
+            .context("find a field in the kernel's BTF")?;
         // A field of another size would be read wrongly; only the head of a list is longer than what is read of it.
         let fits = field.size() == u32::from(wanted.size) || wanted.path == "ingress_msg";
         // A bit field must be the low bits of its byte.

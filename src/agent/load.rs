@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::error::{Doing, Result};
+use super::error::{Context, Result};
 use super::kernel::iter_sockmap_id;
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
@@ -64,7 +64,7 @@ impl Loaded {
     pub fn configure(&self, config: Config) -> Result<()> {
         self.map(MapRole::Config)
             .update(&0_u32.to_ne_bytes(), &config.to_bytes(), UpdateFlags::empty())
-            .doing("write the configuration")
+            .context("write the configuration")
     }
 }
 
@@ -93,7 +93,7 @@ fn load<'a>(
 pub(super) fn set_verdict(verdict: &Map, sk_msg: &Program) -> Result<()> {
     verdict
         .update(&0_u32.to_ne_bytes(), &sk_msg.as_fd().as_raw_fd().to_ne_bytes(), UpdateFlags::empty())
-        .doing("put the sk_msg program in its place")
+        .context("put the sk_msg program in its place")
 }
 
 pub(super) fn create(def: &MapDef) -> Result<Map> {

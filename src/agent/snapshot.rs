@@ -1,6 +1,6 @@
 //! The counters, summed over all CPUs.
 
-use super::error::{Doing, Result};
+use super::error::{Context, Result};
 use super::load::Loaded;
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::Map;
@@ -19,7 +19,7 @@ impl Snapshot {
 
     /// Reads a map of counters. One of a binary with fewer counters leaves the rest zero.
     pub(super) fn of(counters: &Map) -> Result<Self> {
-        let cpus = counters.lookup_percpu(&0_u32.to_ne_bytes()).doing("read the counters")?.unwrap_or_default();
+        let cpus = counters.lookup_percpu(&0_u32.to_ne_bytes()).context("read the counters")?.unwrap_or_default();
         let mut values = vec![0_u64; Counter::ALL.len()];
         for cpu in &cpus {
             for (sum, bytes) in values.iter_mut().zip(cpu.as_chunks::<8>().0) {

@@ -15,7 +15,7 @@ use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration, instance};
 use super::values::number;
 use super::{detach, upgrade};
-use crate::agent::lifecycle::{Attendance, Instance, Leftovers, Outcome, Pins};
+use crate::agent::lifecycle::{Instance, Leftovers, Outcome, OwnerLock, Pins};
 use crate::agent::{Acceleration, Snapshot, check};
 use crate::dataplane::Counter;
 use crate::syscall::cgroup::Cgroup;
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 
 /// What keeps the data plane attached.
 enum Held {
-    Pinned(Instance, Attendance),
+    Pinned(Instance, OwnerLock),
     Unpinned(Box<Acceleration>),
 }
 
@@ -105,7 +105,7 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
         return Ok(started(Held::Unpinned(Box::new(acceleration)), &wanted, lines));
     }
     let instance = instance(&target.find()?, &cgroup)?;
-    let attendance = instance.attend()?;
+    let attendance = instance.take_ownership()?;
     let wanted = target.build(cgroup, configuration(&instance)?)?;
     let before = instance.record()?.map(|record| record.flags);
     let outcome = instance.ensure(&wanted.request(), &mut |_| {})?;

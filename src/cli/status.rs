@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     } else {
         print(&status, pins.as_ref(), out)?;
     }
-    Ok(if status.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> io::Result<()> {
@@ -57,8 +57,8 @@ fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> io::Resul
     for other in &status.others {
         writeln!(out, "sockhash {other} is another agent's, unpinned or pinned elsewhere")?;
     }
-    if !status.walked {
-        writeln!(out, "the kernel's programs were not walked, since that takes CAP_SYS_ADMIN")?;
+    if !status.inventoried {
+        writeln!(out, "the programs, maps and links of the kernel were not listed: that takes CAP_SYS_ADMIN")?;
     }
     Ok(())
 }

@@ -43,10 +43,10 @@ pub(super) fn report(outcome: Outcome) -> String {
         Outcome::Attached => "attached".into(),
         Outcome::Already => "just this was attached already".into(),
         Outcome::Replaced => "programs replaced; every connection goes on with the new ones".into(),
-        Outcome::Succeeded { left: 0 } => {
+        Outcome::Superseded { left: 0 } => {
             "maps and programs replaced; connections made before are back on the stack".into()
         }
-        Outcome::Succeeded { left } => format!(
+        Outcome::Superseded { left } => format!(
             "maps and programs replaced; connections made before are on the stack, and {left} sockets that hold unread \
              bytes keep the old maps: upgrade again, or detach, to try once more"
         ),

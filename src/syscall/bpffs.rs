@@ -37,7 +37,7 @@ pub fn mount_at(point: &Path) -> Result<()> {
 }
 
 /// Makes a folder, and those above it that are missing, for root alone: who can open a folder can lock it.
-pub fn make_folder(path: &Path) -> Result<()> {
+pub fn create_directory(path: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -68,7 +68,7 @@ pub fn remove_empty(path: &Path) -> Result<bool> {
 }
 
 /// Removes a folder of pins with the pins; says whether it was there.
-pub fn remove_folder(path: &Path) -> Result<bool> {
+pub fn remove_directory(path: &Path) -> Result<bool> {
     for name in names(path)? {
         unpin(&path.join(name))?;
     }

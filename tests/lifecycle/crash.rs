@@ -5,7 +5,7 @@ use std::process::Command;
 use sidestep::agent::lifecycle::{Leftovers, Pins};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::ground::{DRAIN, Ground, Version, ensure, objects};
+use crate::fixture::{DRAIN, Fixture, Version, ensure, objects};
 use crate::streams::{Streams, scale};
 
 /// What the child is told by: nothing but this test reads it.
@@ -52,8 +52,8 @@ fn child() {
 }
 
 /// Makes the change in a child that ends after step `step`; returns the step's name, or none when there is no such step.
-fn crash(ground: &Ground, change: usize, step: u32) -> Option<String> {
-    let order = format!("{change} {step} {} {}", ground.bpffs().display(), ground.cgroup_path().display());
+fn crash(fixture: &Fixture, change: usize, step: u32) -> Option<String> {
+    let order = format!("{change} {step} {} {}", fixture.bpffs().display(), fixture.cgroup_path().display());
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::child", "--ignored", "--nocapture"])
         .env(ORDER, order)
@@ -69,53 +69,53 @@ fn crash(ground: &Ground, change: usize, step: u32) -> Option<String> {
 
 #[test]
 fn a_crash_after_any_step_is_recovered_from_without_loss() {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     let mut all_steps = 0;
     for (number, change) in CHANGES.into_iter().enumerate() {
         // On a slow machine every fourth step, beginning elsewhere for each change.
         let (first, stride) = if scale() < 1.0 { (1 + number as u32, 4) } else { (1, 1) };
         for step in (first..).step_by(stride) {
             if change != Change::To(Version::First) {
-                ensure(&ground.instance(), &ground.cgroup(), Version::First, &mut |_| {});
+                ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| {});
             }
             let streams = Streams::start(4);
             streams.carry(64 << 10);
-            let mut seen = ground.status().map(|status| objects(&status)).unwrap_or_default();
-            let Some(name) = crash(&ground, number, step) else {
+            let mut seen = fixture.status().map(|status| objects(&status)).unwrap_or_default();
+            let Some(name) = crash(&fixture, number, step) else {
                 assert!(step > 4, "{change:?} has hardly any steps");
-                ground.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
+                fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
                 streams.finish();
-                ground.is_gone(&seen);
+                fixture.is_gone(&seen);
                 break;
             };
             let at = format!("{change:?} after step {step}, {name}");
             println!("{at}");
             all_steps += 1;
-            seen.extend(ground.status().map(|status| objects(&status)).unwrap_or_default());
+            seen.extend(fixture.status().map(|status| objects(&status)).unwrap_or_default());
             streams.carry(64 << 10);
             if step % 2 == 0 {
                 // And once more, in the midst of ending what the first has cut short.
-                let again = crash(&ground, number, 1 + step % 5);
+                let again = crash(&fixture, number, 1 + step % 5);
                 println!("  and again after {again:?}");
-                seen.extend(ground.status().map(|status| objects(&status)).unwrap_or_default());
+                seen.extend(fixture.status().map(|status| objects(&status)).unwrap_or_default());
             }
             // Each kind of recovery in turn: what was wanted, what was there before, and away with it.
             match (step % 3, change) {
                 (0, _) => {}
                 (1, Change::To(version)) => {
-                    ensure(&ground.instance(), &ground.cgroup(), version, &mut |_| {});
-                    seen.extend(ground.is_right());
+                    ensure(&fixture.instance(), &fixture.cgroup(), version, &mut |_| {});
+                    seen.extend(fixture.is_healthy());
                 }
                 _ => {
-                    ensure(&ground.instance(), &ground.cgroup(), Version::First, &mut |_| {});
-                    seen.extend(ground.is_right());
+                    ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| {});
+                    seen.extend(fixture.is_healthy());
                 }
             }
             streams.carry(64 << 10);
-            let detached = ground.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
+            let detached = fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
             assert!(detached.gone, "{at}: {detached:?}");
             streams.carry(64 << 10);
-            ground.is_gone(&seen);
+            fixture.is_gone(&seen);
             streams.finish();
         }
     }

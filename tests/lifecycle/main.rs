@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod crash;
-mod ground;
+mod fixture;
 mod owner;
 mod streams;
 mod verbs;

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sidestep::agent::lifecycle::{Orphan, Orphans};
 
-use crate::ground::{DRAIN, Ground, Ids, Version, alive, all_gone, ensure};
+use crate::fixture::{DRAIN, Fixture, Ids, Version, alive, all_gone, ensure};
 use crate::streams::{PATIENCE, Probe, Streams};
 
 /// A `sidestep run` that has attached, and what it said first.
@@ -19,10 +19,10 @@ struct Run {
 }
 
 impl Run {
-    fn start(ground: &Ground, flags: &[&str]) -> Self {
+    fn start(fixture: &Fixture, flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sidestep"))
             .args(["run", "--interval", "1", "--cgroup"])
-            .arg(ground.cgroup_path())
+            .arg(fixture.cgroup_path())
             .args(flags)
             .stdout(Stdio::piped())
             .spawn()
@@ -35,8 +35,8 @@ impl Run {
         Self { child, lines, said }
     }
 
-    fn pinned(ground: &Ground) -> Self {
-        Self::start(ground, &["--bpffs", ground.bpffs().to_str().unwrap()])
+    fn pinned(fixture: &Fixture) -> Self {
+        Self::start(fixture, &["--bpffs", fixture.bpffs().to_str().unwrap()])
     }
 
     /// SIGKILL.
@@ -99,79 +99,79 @@ impl Drop for Run {
 
 #[test]
 fn an_agent_that_is_killed_is_taken_over_without_touching_a_connection() {
-    let ground = Ground::new();
-    let run = Run::pinned(&ground);
-    let seen = ground.is_right();
+    let fixture = Fixture::new();
+    let run = Run::pinned(&fixture);
+    let seen = fixture.is_healthy();
     let (streams, probe) = (Streams::start(64), Probe::new());
     streams.carry(4 << 20);
     assert!(probe.is_redirected(), "nothing is redirected");
-    assert!(ground.status().unwrap().attended);
-    let refused = ground.sidestep("detach", &[]);
+    assert!(fixture.status().unwrap().attended);
+    let refused = fixture.sidestep("detach", &[]);
     assert!(String::from_utf8(refused.stderr).unwrap().contains("sidestep run"), "detach must leave it alone");
     run.kill();
 
     // Nobody is there, and everything goes on.
     streams.carry(4 << 20);
     assert!(probe.is_redirected(), "nothing is redirected after the kill");
-    assert!(!ground.status().unwrap().attended);
-    assert_eq!(ground.is_right(), seen);
+    assert!(!fixture.status().unwrap().attended);
+    assert_eq!(fixture.is_healthy(), seen);
 
-    let run = Run::pinned(&ground);
+    let run = Run::pinned(&fixture);
     assert!(run.said.contains("taking over"), "{}", run.said);
-    assert_eq!(ground.is_right(), seen, "the takeover has replaced something");
+    assert_eq!(fixture.is_healthy(), seen, "the takeover has replaced something");
     streams.carry(4 << 20);
     assert!(probe.is_redirected(), "nothing is redirected after the takeover");
     assert!(run.stop().contains("detached; nothing is left"));
     streams.carry(4 << 20);
-    ground.is_gone(&seen);
+    fixture.is_gone(&seen);
     streams.finish();
 }
 
 #[test]
 fn a_run_detaches_at_every_signal_that_asks_it_to_end() {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM] {
-        let run = Run::pinned(&ground);
-        let seen = ground.is_right();
+        let run = Run::pinned(&fixture);
+        let seen = fixture.is_healthy();
         let text = run.stop_by(signal);
         assert!(text.contains("detached; nothing is left"), "{signal}: {text}");
-        ground.is_gone(&seen);
+        fixture.is_gone(&seen);
     }
 }
 
 #[test]
 fn a_run_detaches_when_its_output_is_closed() {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     // It prints nothing, a line when the counters change, or fails with its first line.
     for interval in ["0", "1"] {
-        let run = Run::start(&ground, &["--interval", interval, "--bpffs", ground.bpffs().to_str().unwrap()]);
-        let seen = ground.is_right();
+        let run = Run::start(&fixture, &["--interval", interval, "--bpffs", fixture.bpffs().to_str().unwrap()]);
+        let seen = fixture.is_healthy();
         assert_eq!(run.close_output(), Some(0));
-        ground.is_gone(&seen);
+        fixture.is_gone(&seen);
     }
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_sidestep"))
         .args(["run", "--cgroup"])
-        .arg(ground.cgroup_path())
+        .arg(fixture.cgroup_path())
         .arg("--bpffs")
-        .arg(ground.bpffs())
+        .arg(fixture.bpffs())
         .stdout(full)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && text.contains("No space left"), "{text}");
-    assert!(ground.status().is_none(), "it is still attached");
+    assert!(fixture.status().is_none(), "it is still attached");
 }
 
 #[test]
 fn a_run_says_which_flags_it_replaces() {
-    let ground = Ground::new();
-    ground.succeeds("attach", &["--exclude-port", "81"]);
+    let fixture = Fixture::new();
+    fixture.succeeds("attach", &["--exclude-port", "81"]);
     let output = Command::new(env!("CARGO_BIN_EXE_sidestep"))
         .args(["run", "--cgroup"])
-        .arg(ground.cgroup_path())
+        .arg(fixture.cgroup_path())
         .args(["--exclude-port", "82", "--bpffs"])
-        .arg(ground.bpffs())
+        .arg(fixture.bpffs())
         // The error of the first line of output ends it.
         .stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
         .output()
@@ -182,24 +182,24 @@ fn a_run_says_which_flags_it_replaces() {
 
 #[test]
 fn a_run_sees_an_upgrade_through_and_can_leave_everything_attached() {
-    let ground = Ground::new();
-    let run = Run::start(&ground, &["--keep", "--bpffs", ground.bpffs().to_str().unwrap()]);
-    let mut seen = ground.is_right();
+    let fixture = Fixture::new();
+    let run = Run::start(&fixture, &["--keep", "--bpffs", fixture.bpffs().to_str().unwrap()]);
+    let mut seen = fixture.is_healthy();
     let streams = Streams::start(8);
     streams.carry(1 << 20);
     // Under the eyes of the agent: the same maps, then others, whose counters begin anew.
     for flags in [&["--exclude-port", "1"][..], &["--readers", "any"]] {
-        assert!(ground.succeeds("upgrade", flags).contains("replaced"));
-        seen.extend(ground.is_right());
+        assert!(fixture.succeeds("upgrade", flags).contains("replaced"));
+        seen.extend(fixture.is_healthy());
         std::thread::sleep(Duration::from_millis(1500));
         streams.carry(1 << 20);
     }
-    let last = ground.is_right();
+    let last = fixture.is_healthy();
     assert!(run.stop().contains("stays attached"));
-    assert_eq!(ground.is_right(), last);
-    ground.succeeds("detach", &[]);
+    assert_eq!(fixture.is_healthy(), last);
+    fixture.succeeds("detach", &[]);
     streams.finish();
-    ground.is_gone(&seen);
+    fixture.is_gone(&seen);
 }
 
 /// The orphans among these objects, once the kernel has noticed.
@@ -217,8 +217,8 @@ fn orphans(seen: &Ids) -> Vec<Orphan> {
 
 #[test]
 fn without_pins_a_kill_sends_everything_to_the_stack_and_orphans_can_be_recovered() {
-    let ground = Ground::new();
-    let run = Run::start(&ground, &["--unpinned"]);
+    let fixture = Fixture::new();
+    let run = Run::start(&fixture, &["--unpinned"]);
     let seen = run.objects();
     assert!(seen.len() >= 10, "{seen:?}");
     let streams = Streams::start(64);
@@ -239,12 +239,12 @@ fn without_pins_a_kill_sends_everything_to_the_stack_and_orphans_can_be_recovere
 
 #[test]
 fn removed_pins_lose_nothing_and_leave_nothing_but_open_sockets() {
-    let ground = Ground::new();
-    ensure(&ground.instance(), &ground.cgroup(), Version::First, &mut |_| {});
-    let seen = ground.is_right();
+    let fixture = Fixture::new();
+    ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| {});
+    let seen = fixture.is_healthy();
     let streams = Streams::start(64);
     streams.carry(4 << 20);
-    nix::mount::umount2(ground.bpffs(), nix::mount::MntFlags::empty()).unwrap();
+    nix::mount::umount2(fixture.bpffs(), nix::mount::MntFlags::empty()).unwrap();
     streams.carry(4 << 20);
     streams.finish();
     all_gone(&seen);

@@ -7,7 +7,7 @@ use sidestep::agent::lifecycle::{Leftovers, Outcome, Request, State};
 use sidestep::dataplane::{Config, Counter, Policy};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::ground::{DRAIN, Ground, Version, all_gone, ensure, objects, plane};
+use crate::fixture::{DRAIN, Fixture, Version, all_gone, ensure, objects, plane};
 use crate::streams::{PATIENCE, Probe, Streams, listener, pair};
 
 /// As many connections as the lifecycle promises not to touch.
@@ -16,25 +16,25 @@ const CONNECTIONS: usize = 64;
 /// What each phase of a test carries.
 const PHASE: u64 = 4 << 20;
 
-fn redirected(ground: &Ground) -> u64 {
-    ground.instance().look().unwrap().expect("nothing is attached").0.get(Counter::RedirectedBytes)
+fn redirected(fixture: &Fixture) -> u64 {
+    fixture.instance().look().unwrap().expect("nothing is attached").0.get(Counter::RedirectedBytes)
 }
 
 #[test]
 fn attach_and_detach_under_traffic_lose_nothing_and_twice_is_fine() {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     // Older than the data plane, so that it must leave them alone.
     let older = Streams::start(8);
     older.carry(1 << 20);
-    assert!(ground.succeeds("attach", &[]).starts_with("attached"));
-    let seen = ground.is_right();
-    assert!(ground.succeeds("attach", &[]).starts_with("just this was attached already"));
-    assert_eq!(ground.is_right(), seen, "the second attach has changed something");
+    assert!(fixture.succeeds("attach", &[]).starts_with("attached"));
+    let seen = fixture.is_healthy();
+    assert!(fixture.succeeds("attach", &[]).starts_with("just this was attached already"));
+    assert_eq!(fixture.is_healthy(), seen, "the second attach has changed something");
 
     let (streams, probe) = (Streams::start(CONNECTIONS), Probe::new());
     streams.carry(PHASE);
     assert!(probe.is_redirected(), "nothing is redirected");
-    let output = ground.sidestep("status", &["--json"]);
+    let output = fixture.sidestep("status", &["--json"]);
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let instance = &status["instances"][0];
     assert_eq!(instance["state"], "attached", "{status}");
@@ -42,30 +42,30 @@ fn attach_and_detach_under_traffic_lose_nothing_and_twice_is_fine() {
     let members = instance["generations"][0]["members"].as_u64().unwrap() as usize;
     assert!((2..=2 * CONNECTIONS + 2).contains(&members), "{status}");
     assert_eq!(instance["problems"], serde_json::json!([]), "{status}");
-    let text = String::from_utf8(ground.sidestep("status", &[]).stdout).unwrap();
+    let text = String::from_utf8(fixture.sidestep("status", &[]).stdout).unwrap();
     assert!(text.contains(": attached") && text.contains("g1: live, switched on, "), "{text}");
 
-    assert!(ground.succeeds("detach", &[]).starts_with("detached; nothing is left"));
+    assert!(fixture.succeeds("detach", &[]).starts_with("detached; nothing is left"));
     streams.carry(PHASE);
     older.carry(1 << 20);
     // While the connections still carry data.
-    ground.is_gone(&seen);
-    assert!(ground.succeeds("detach", &[]).starts_with("nothing is attached"));
+    fixture.is_gone(&seen);
+    assert!(fixture.succeeds("detach", &[]).starts_with("nothing is attached"));
     streams.finish();
     older.finish();
 }
 
 #[test]
 fn an_upgrade_reaches_every_connection_and_loses_nothing() {
-    let ground = Ground::new();
-    let (instance, cgroup) = (ground.instance(), ground.cgroup());
+    let fixture = Fixture::new();
+    let (instance, cgroup) = (fixture.instance(), fixture.cgroup());
     assert_eq!(ensure(&instance, &cgroup, Version::First, &mut |_| {}), Outcome::Attached);
-    let mut seen = ground.is_right();
+    let mut seen = fixture.is_healthy();
     let (streams, probe) = (Streams::start(CONNECTIONS), Probe::new());
     streams.carry(PHASE);
     for version in [Version::SameLayout, Version::First, Version::SameLayout] {
         assert_eq!(ensure(&instance, &cgroup, version, &mut |_| {}), Outcome::Replaced);
-        let now = ground.is_right();
+        let now = fixture.is_healthy();
         let kept: Vec<_> = now.intersection(&seen).filter(|(kind, _)| *kind == "program").collect();
         assert_eq!(kept.len(), 1, "of the programs only the entry stays: {now:?} {seen:?}");
         seen.extend(now);
@@ -76,11 +76,11 @@ fn an_upgrade_reaches_every_connection_and_loses_nothing() {
     }
 
     let now = ensure(&instance, &cgroup, Version::OtherLayout, &mut |_| {});
-    assert_eq!(now, Outcome::Succeeded { left: 0 });
-    let other = ground.is_right();
+    assert_eq!(now, Outcome::Superseded { left: 0 });
+    let other = fixture.is_healthy();
     assert_eq!(other.intersection(&seen).count(), 1, "all but the link is new: {other:?} {seen:?}");
     // The older connections are plain TCP, newer ones are redirected.
-    assert_eq!(ground.status().unwrap().generations[0].members, 0);
+    assert_eq!(fixture.status().unwrap().generations[0].members, 0);
     streams.carry(PHASE);
     let newer = Streams::start(CONNECTIONS);
     newer.carry(PHASE);
@@ -91,54 +91,54 @@ fn an_upgrade_reaches_every_connection_and_loses_nothing() {
     all_gone(&left.into_iter().collect());
 
     seen.extend(other);
-    assert!(ground.succeeds("detach", &[]).starts_with("detached; nothing is left"));
+    assert!(fixture.succeeds("detach", &[]).starts_with("detached; nothing is left"));
     streams.carry(PHASE);
     newer.carry(PHASE);
-    ground.is_gone(&seen);
+    fixture.is_gone(&seen);
     streams.finish();
     newer.finish();
 }
 
 #[test]
 fn the_upgrade_command_keeps_the_flags_that_were_given() {
-    let ground = Ground::new();
-    let refused = ground.sidestep("upgrade", &["--cgroup", ground.cgroup_path().to_str().unwrap()]);
+    let fixture = Fixture::new();
+    let refused = fixture.sidestep("upgrade", &["--cgroup", fixture.cgroup_path().to_str().unwrap()]);
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && text.contains("sidestep attach"), "{text}");
-    ground.succeeds("attach", &["--readers", "any"]);
-    let first = ground.is_right();
-    assert_eq!(ground.status().unwrap().flags, ["--readers=any"]);
-    assert!(ground.succeeds("upgrade", &[]).starts_with("just this"));
-    let refused = ground.sidestep("attach", &["--cgroup", ground.cgroup_path().to_str().unwrap()]);
+    fixture.succeeds("attach", &["--readers", "any"]);
+    let first = fixture.is_healthy();
+    assert_eq!(fixture.status().unwrap().flags, ["--readers=any"]);
+    assert!(fixture.succeeds("upgrade", &[]).starts_with("just this"));
+    let refused = fixture.sidestep("attach", &["--cgroup", fixture.cgroup_path().to_str().unwrap()]);
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && text.contains("sidestep upgrade"), "{text}");
-    assert!(ground.succeeds("upgrade", &["--readers", "nonblocking"]).contains("replaced"));
-    let mut seen = ground.is_right();
+    assert!(fixture.succeeds("upgrade", &["--readers", "nonblocking"]).contains("replaced"));
+    let mut seen = fixture.is_healthy();
     assert_ne!(seen, first);
     seen.extend(first);
-    ground.succeeds("detach", &[]);
-    ground.is_gone(&seen);
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
 }
 
 #[test]
 fn cgroups_that_opt_out_are_told_by_links_of_their_own() {
-    let ground = Ground::new();
-    let [one, two] = ["one", "two"].map(|name| Cgroup::create(&ground.cgroup_path().join(name)).unwrap());
+    let fixture = Fixture::new();
+    let [one, two] = ["one", "two"].map(|name| Cgroup::create(&fixture.cgroup_path().join(name)).unwrap());
     let flag = |cgroup: &Cgroup| format!("--exclude-cgroup={}", cgroup.path().display());
-    ground.succeeds("attach", &[&flag(&one)]);
-    let mut seen = ground.is_right();
-    let status = ground.status().unwrap();
+    fixture.succeeds("attach", &[&flag(&one)]);
+    let mut seen = fixture.is_healthy();
+    let status = fixture.status().unwrap();
     let told = format!("opt_out_{}", one.id().unwrap());
     assert!(status.generations[0].links.iter().any(|link| link.name == told), "{status:?}");
-    assert!(ground.succeeds("attach", &[&flag(&one)]).starts_with("just this"));
-    assert!(ground.succeeds("upgrade", &[]).starts_with("just this"));
+    assert!(fixture.succeeds("attach", &[&flag(&one)]).starts_with("just this"));
+    assert!(fixture.succeeds("upgrade", &[]).starts_with("just this"));
     let streams = Streams::start(8);
     streams.carry(1 << 20);
-    assert!(ground.succeeds("upgrade", &[&flag(&one), &flag(&two)]).starts_with("maps and programs replaced"));
-    seen.extend(ground.is_right());
+    assert!(fixture.succeeds("upgrade", &[&flag(&one), &flag(&two)]).starts_with("maps and programs replaced"));
+    seen.extend(fixture.is_healthy());
     streams.carry(1 << 20);
-    ground.succeeds("detach", &[]);
-    ground.is_gone(&seen);
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
     streams.finish();
     one.remove().unwrap();
     two.remove().unwrap();
@@ -146,11 +146,11 @@ fn cgroups_that_opt_out_are_told_by_links_of_their_own() {
 
 #[test]
 fn of_several_that_attach_at_once_one_does() {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     let plane = plane(Policy::default());
     let outcomes: Vec<Outcome> = std::thread::scope(|threads| {
         let attach = || {
-            let (instance, cgroup) = (ground.instance(), ground.cgroup());
+            let (instance, cgroup) = (fixture.instance(), fixture.cgroup());
             let request = Request {
                 plane: &plane,
                 config: Config::default(),
@@ -166,17 +166,17 @@ fn of_several_that_attach_at_once_one_does() {
     });
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Attached).count(), 1, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Already).count(), 3, "{outcomes:?}");
-    let seen = ground.is_right();
-    ground.succeeds("detach", &[]);
-    ground.is_gone(&seen);
+    let seen = fixture.is_healthy();
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
 }
 
 #[test]
 fn what_nobody_has_read_is_waited_for_and_never_lost() {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     for leftovers in [Leftovers::Keep, Leftovers::Abandon] {
-        ensure(&ground.instance(), &ground.cgroup(), Version::First, &mut |_| {});
-        let seen = ground.is_right();
+        ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| {});
+        let seen = fixture.is_healthy();
         let listener = listener();
         let (mut client, mut server) = pair(&listener);
         let mut read = |expected: &[u8]| {
@@ -191,19 +191,19 @@ fn what_nobody_has_read_is_waited_for_and_never_lost() {
             client.write_all(b"hello").unwrap();
             read(b"hello");
         }
-        let before = redirected(&ground);
+        let before = redirected(&fixture);
         client.write_all(&[7; 5000]).unwrap();
-        assert_eq!(redirected(&ground) - before, 5000, "not redirected, so that the test says nothing");
-        let detached = ground.instance().detach(Duration::from_millis(300), leftovers, None, &mut |_| {}).unwrap();
+        assert_eq!(redirected(&fixture) - before, 5000, "not redirected, so that the test says nothing");
+        let detached = fixture.instance().detach(Duration::from_millis(300), leftovers, None, &mut |_| {}).unwrap();
         assert_eq!(detached.left, 1);
         client.write_all(&[8; 3000]).unwrap();
         if leftovers == Leftovers::Keep {
             assert!(!detached.gone);
-            let status = ground.status().unwrap();
+            let status = fixture.status().unwrap();
             assert_eq!((status.state, status.generations[0].members), (State::Detached, 1));
             read(&[7; 5000]);
             read(&[8; 3000]);
-            let again = ground.instance().detach(DRAIN, leftovers, None, &mut |_| {}).unwrap();
+            let again = fixture.instance().detach(DRAIN, leftovers, None, &mut |_| {}).unwrap();
             assert_eq!((again.left, again.gone), (0, true));
         } else {
             assert!(detached.gone);
@@ -212,27 +212,27 @@ fn what_nobody_has_read_is_waited_for_and_never_lost() {
         }
         // As an abandoned socket closes, the kernel frees the rest.
         drop((client, server, listener));
-        ground.is_gone(&seen);
+        fixture.is_gone(&seen);
     }
 }
 
 #[test]
 fn a_removed_cgroup_is_named_and_cleared_away() {
-    let ground = Ground::new();
-    ensure(&ground.instance(), &ground.cgroup(), Version::First, &mut |_| {});
-    let seen = ground.is_right();
-    ground.remove_cgroup();
+    let fixture = Fixture::new();
+    ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| {});
+    let seen = fixture.is_healthy();
+    fixture.remove_cgroup();
     // The kernel detaches from a work queue.
     let start = Instant::now();
-    while ground.status().unwrap().state == State::Attached {
+    while fixture.status().unwrap().state == State::Attached {
         assert!(start.elapsed() < PATIENCE, "the kernel keeps the link to a removed cgroup");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let status = ground.status().unwrap();
+    let status = fixture.status().unwrap();
     assert_eq!(status.state, State::CgroupGone);
     assert!(status.problems.iter().any(|problem| problem.contains("--all")), "{:?}", status.problems);
     assert_eq!(objects(&status).len(), seen.len() - 1, "only the link is gone");
-    let output = ground.sidestep("detach", &["--cgroup", ground.cgroup_path().to_str().unwrap()]);
+    let output = fixture.sidestep("detach", &["--cgroup", fixture.cgroup_path().to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
-    ground.is_gone(&seen);
+    fixture.is_gone(&seen);
 }

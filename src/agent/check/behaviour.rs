@@ -16,7 +16,7 @@ use crate::uapi::{AttachType, MapType, ProgType};
 
 const FAMILY: &str = "behaviour";
 /// A loopback message takes microseconds; a second is for a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// Keys in the sockhash.
 const CLIENT: u32 = 0;
 const SERVER: u32 = 1;
@@ -83,7 +83,7 @@ fn fionread(path: Path) -> Result<Answer, Answer> {
         pair.enrol(CLIENT)?;
     }
     pair.client.write_all(b"seven b").map_err(|error| Answer::Unknown(format!("cannot send: {error}")))?;
-    let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+    let timeout = PollTimeout::try_from(TIMEOUT).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(pair.server.as_fd(), PollFlags::POLLIN)], timeout) {
         Ok(1) => {}
         Ok(_) => return Err(Answer::Unknown("the bytes did not arrive".into())),
@@ -138,11 +138,11 @@ impl Pair {
         prog_attach(sockets.as_fd(), program.as_fd(), AttachType::SK_MSG_VERDICT).map_err(text)?;
         let connect = || {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let client = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;
+            let client = TcpStream::connect_timeout(&listener.local_addr()?, TIMEOUT)?;
             let (server, _) = listener.accept()?;
             for end in [&client, &server] {
-                end.set_read_timeout(Some(PATIENCE))?;
-                end.set_write_timeout(Some(PATIENCE))?;
+                end.set_read_timeout(Some(TIMEOUT))?;
+                end.set_write_timeout(Some(TIMEOUT))?;
             }
             Ok((client, server))
         };

@@ -54,7 +54,7 @@ fn load(options: Options) -> Answer {
         },
         Err(error) => match (error.verifier_log(), &error) {
             (Some(_), _) => Answer::No(error.to_string()),
-            (None, Error::Syscall(source) | Error::While { source, .. }) => Answer::untold(source),
+            (None, Error::Syscall(source) | Error::Context { source, .. }) => Answer::untold(source),
             (None, _) => Answer::Unknown(error.to_string()),
         },
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::lock::FolderLock;
+use super::lock::DirectoryLock;
 use super::record::Record;
 use super::{Instance, Steps};
 use crate::agent::acceleration::attach_cgroup;
-use crate::agent::error::{Doing, Error, Result};
+use crate::agent::error::{Context, Error, Result};
 use crate::agent::load::Loaded;
 use crate::dataplane::{Config, DataPlane, MapRole};
 use crate::syscall::cgroup::Cgroup;
@@ -40,7 +40,7 @@ pub enum Outcome {
     /// The programs were replaced, and every connection goes on with the new ones.
     Replaced,
     /// New connections use the new maps and programs; those of the old ones have gone back to the stack.
-    Succeeded {
+    Superseded {
         /// Sockets with unread bytes that are still in the old maps, on the stack.
         left: usize,
     },
@@ -49,8 +49,8 @@ pub enum Outcome {
 impl Instance {
     /// Attaches what is asked for. Fails when something else is attached already.
     pub fn attach(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
-        let _lock = FolderLock::take(self.dir(), true)?;
-        match self.settle(request.drain, false, steps)?.live {
+        let _lock = DirectoryLock::take(self.dir(), true)?;
+        match self.reconcile(request.drain, false, steps)?.live {
             None => self.attach_first(request, steps),
             Some((_, generation)) if generation.is(request)? => Ok(Outcome::Already),
             Some((_, generation)) => Err(Error::Conflict {
@@ -66,8 +66,8 @@ impl Instance {
 
     /// Attaches what is asked for, in place of whatever is attached.
     pub fn ensure(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
-        let _lock = FolderLock::take(self.dir(), true)?;
-        match self.settle(request.drain, false, steps)?.live {
+        let _lock = DirectoryLock::take(self.dir(), true)?;
+        match self.reconcile(request.drain, false, steps)?.live {
             None => self.attach_first(request, steps),
             Some((link, generation)) => self.replace(&link, &generation, request, steps),
         }
@@ -105,7 +105,7 @@ impl Generation {
     pub(super) fn is(&self, request: &Request<'_>) -> Result<bool> {
         let (record, wanted) = (self.record()?, request.record()?);
         let config = match self.map(MapRole::Config.name())? {
-            Some(config) => config.lookup(&[0; 4]).doing("read the configuration")?,
+            Some(config) => config.lookup(&[0; 4]).context("read the configuration")?,
             None => None,
         };
         Ok((record.layout, record.programs, record.opted_out) == (wanted.layout, wanted.programs, wanted.opted_out)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::generation::present;
-use super::lock::{Attendance, FolderLock};
+use super::lock::{DirectoryLock, OwnerLock};
 use super::{Instance, Steps};
 use crate::agent::error::Result;
 use crate::syscall::{Errno, Link, bpffs};
@@ -30,26 +30,26 @@ pub struct Detached {
 
 impl Instance {
     /// Detaches: no new connections, all messages by the stack, wait up to `timeout` for redirected bytes to be read,
-    /// then remove everything. `attendance` is the caller's, if it has it; another process's stands in the way.
+    /// then remove everything. `owner` is the caller's, if it has it; another process's stands in the way.
     pub fn detach(
         &self,
         timeout: Duration,
         leftovers: Leftovers,
-        attendance: Option<Attendance>,
+        owner: Option<OwnerLock>,
         steps: Steps<'_>,
     ) -> Result<Detached> {
-        let Some(_lock) = FolderLock::take(self.dir(), false)? else {
-            self.remove_folders_above()?;
+        let Some(_lock) = DirectoryLock::take(self.dir(), false)? else {
+            self.remove_empty_parents()?;
             return Ok(Detached { found: false, left: 0, gone: true });
         };
-        let _attendance = match attendance {
-            Some(attendance) => attendance,
-            None => self.attend()?,
+        let _attendance = match owner {
+            Some(owner) => owner,
+            None => self.take_ownership()?,
         };
         let found = self.link().exists() || !self.generations()?.is_empty();
         let deadline = Instant::now() + timeout;
         if let Some(link) = present(Link::from_pin(&self.link()))? {
-            // While there are callbacks, which give back what they have set on sockets.
+            // Context there are callbacks, which give back what they have set on sockets.
             if let Some(live) = self.generation_of(link.info()?.prog_id)? {
                 live.empty(timeout, true, steps)?;
             }
@@ -63,19 +63,19 @@ impl Instance {
             steps("link unpinned");
         }
         let rest = deadline.saturating_duration_since(Instant::now());
-        let left = self.settle(rest, leftovers == Leftovers::Abandon, steps)?.left;
+        let left = self.reconcile(rest, leftovers == Leftovers::Abandon, steps)?.left;
         let gone = self.generations()?.is_empty();
         if gone {
-            bpffs::remove_empty(&self.attended())?;
+            bpffs::remove_empty(&self.owner_path())?;
             bpffs::remove_empty(self.dir())?;
             steps("instance removed");
-            self.remove_folders_above()?;
+            self.remove_empty_parents()?;
         }
         Ok(Detached { found, left, gone })
     }
 
     /// If no other instance is in them.
-    fn remove_folders_above(&self) -> Result<()> {
+    fn remove_empty_parents(&self) -> Result<()> {
         for folder in self.dir().ancestors().skip(1).take(2) {
             bpffs::remove_empty(folder)?;
         }

@@ -9,7 +9,7 @@ use super::record::Record;
 use super::{Instance, Request, Steps};
 use crate::agent::acceleration::{Verdict, attach_cgroup, attach_verdict};
 use crate::agent::drain::drain;
-use crate::agent::error::{Doing, Result};
+use crate::agent::error::{Context, Result};
 use crate::agent::load::{Loaded, set_verdict};
 use crate::dataplane::{Config, MapRole};
 use crate::syscall::{Errno, Map, Program, UpdateFlags, bpffs};
@@ -23,7 +23,7 @@ pub(super) const DRAIN: &str = "drain";
 pub(super) const OPT_OUT: &str = "opt_out";
 pub(super) const RECORD: &str = "record";
 /// The entry's place on the sockhash; before Linux 6.10 there is no such link, and the map itself holds the entry.
-pub(super) const VERDICT_LINK: &str = "verdict_link";
+pub(super) const SK_MSG_LINK: &str = "sk_msg_link";
 
 /// What an upgrade replaces in place, in the order in which the new ones take their names: until the last has, the
 /// link's program is under its new name, so that the generation stays the live one.
@@ -62,12 +62,12 @@ impl Instance {
         steps: Steps<'_>,
     ) -> Result<Generation> {
         let last = self.generations()?.last().and_then(|last| number_after('g', &last.name()));
-        let making = self.making();
+        let making = self.staging_path();
         let place = self.dir().join(format!("g{}", last.unwrap_or(0) + 1));
         let made = pin_all(loaded, request, &making, steps).and_then(|()| Ok(bpffs::rename(&making, &place)?));
         if made.is_err() {
             // Its reason counts; what this leaves is removed by the next change.
-            let _ = bpffs::remove_folder(&making);
+            let _ = bpffs::remove_directory(&making);
         }
         made?;
         steps("generation named");
@@ -76,7 +76,7 @@ impl Instance {
 }
 
 fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>) -> Result<()> {
-    bpffs::make_folder(dir)?;
+    bpffs::create_directory(dir)?;
     steps("folder made");
     for role in MapRole::ALL {
         loaded.map(role).pin(&dir.join(role.name()))?;
@@ -94,7 +94,7 @@ fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>)
     request.record()?.write()?.pin(&dir.join(RECORD))?;
     steps("programs pinned");
     if let Verdict::Link(link) = attach_verdict(loaded)? {
-        link.pin(&dir.join(VERDICT_LINK))?;
+        link.pin(&dir.join(SK_MSG_LINK))?;
     }
     steps("entry attached");
     for (program, cgroup) in
@@ -131,9 +131,8 @@ impl Generation {
     /// The names of its links: on the sockhash, and on the cgroups that have opted out.
     pub(super) fn links(&self) -> Result<Vec<String>> {
         let mut names = bpffs::names(&self.dir)?;
-        names.retain(|name| {
-            name == VERDICT_LINK || name.strip_prefix(OPT_OUT).is_some_and(|rest| rest.starts_with('_'))
-        });
+        names
+            .retain(|name| name == SK_MSG_LINK || name.strip_prefix(OPT_OUT).is_some_and(|rest| rest.starts_with('_')));
         Ok(names)
     }
 
@@ -212,7 +211,7 @@ impl Generation {
         let removing = self.dir.with_file_name("removing");
         bpffs::rename(&self.dir, &removing)?;
         steps("generation out of place");
-        bpffs::remove_folder(&removing)?;
+        bpffs::remove_directory(&removing)?;
         steps("generation removed");
         Ok(left)
     }
@@ -230,7 +229,7 @@ impl Generation {
 /// Turns the soft switch of a configuration map. Off, every message takes the stack. It is the first word of the value in
 /// every layout.
 pub(super) fn switch(config: &Map, on: bool, spare_armed: bool) -> Result<()> {
-    let old = config.lookup(&[0; 4]).doing("read the configuration")?.unwrap_or_default();
+    let old = config.lookup(&[0; 4]).context("read the configuration")?.unwrap_or_default();
     let mut new = old.clone();
     if let Some(known) = Config::from_bytes(&old) {
         new = Config { enabled: on, spare_armed, ..known }.to_bytes().into();
@@ -238,7 +237,7 @@ pub(super) fn switch(config: &Map, on: bool, spare_armed: bool) -> Result<()> {
         switch.copy_from_slice(&u32::from(on).to_ne_bytes());
     }
     if new != old {
-        config.update(&[0; 4], &new, UpdateFlags::empty()).doing("write the configuration")?;
+        config.update(&[0; 4], &new, UpdateFlags::empty()).context("write the configuration")?;
     }
     Ok(())
 }

@@ -14,27 +14,27 @@ use crate::syscall::bpffs;
 
 /// How long a change waits for another one to end. The longest is a drain, whose bound its caller sets; ten seconds are
 /// the commands' default for it.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Held while a folder's content changes.
-pub(super) struct FolderLock(#[allow(dead_code, reason = "closing it unlocks")] Flock<File>);
+pub(super) struct DirectoryLock(#[allow(dead_code, reason = "closing it unlocks")] Flock<File>);
 
-impl FolderLock {
+impl DirectoryLock {
     /// Locks the folder at `path`; `None` when there is none. With `make`, makes it.
     pub(super) fn take(path: &Path, make: bool) -> Result<Option<Self>> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if make {
-                bpffs::make_folder(path)?;
+                bpffs::create_directory(path)?;
             }
             match attempt(path)? {
                 Attempt::Locked(lock) => return Ok(Some(Self(lock))),
                 Attempt::Absent if make => {}
                 Attempt::Absent => return Ok(None),
-                Attempt::Held if Instant::now() < deadline => sleep(LOOK),
+                Attempt::Held if Instant::now() < deadline => sleep(POLL_INTERVAL),
                 Attempt::Held => {
                     return Err(Error::Conflict {
                         what: format!("another process is changing {} and does not come to an end", path.display()),
@@ -48,19 +48,19 @@ impl FolderLock {
 
 /// Held by the process that looks after an instance, as `sidestep run` does.
 #[derive(Debug)]
-pub struct Attendance(#[allow(dead_code, reason = "closing it unlocks")] Flock<File>);
+pub struct OwnerLock(#[allow(dead_code, reason = "closing it unlocks")] Flock<File>);
 
 impl Instance {
     /// Takes charge of the instance; only one process can. It need not be attached yet.
-    pub fn attend(&self) -> Result<Attendance> {
-        let deadline = Instant::now() + LOOK * 10;
+    pub fn take_ownership(&self) -> Result<OwnerLock> {
+        let deadline = Instant::now() + POLL_INTERVAL * 10;
         loop {
-            bpffs::make_folder(&self.attended())?;
-            match attempt(&self.attended())? {
-                Attempt::Locked(lock) => return Ok(Attendance(lock)),
+            bpffs::create_directory(&self.owner_path())?;
+            match attempt(&self.owner_path())? {
+                Attempt::Locked(lock) => return Ok(OwnerLock(lock)),
                 Attempt::Absent => {}
                 // Perhaps only a `status` that looks.
-                Attempt::Held if Instant::now() < deadline => sleep(LOOK),
+                Attempt::Held if Instant::now() < deadline => sleep(POLL_INTERVAL),
                 Attempt::Held => {
                     return Err(Error::Conflict {
                         what: format!("another process looks after {}", self.dir().display()),
@@ -72,8 +72,8 @@ impl Instance {
     }
 
     /// Whether a process looks after it now.
-    pub fn is_attended(&self) -> Result<bool> {
-        Ok(matches!(attempt(&self.attended())?, Attempt::Held))
+    pub fn has_owner(&self) -> Result<bool> {
+        Ok(matches!(attempt(&self.owner_path())?, Attempt::Held))
     }
 
     /// Whether a change is under way now.

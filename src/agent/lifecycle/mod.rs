@@ -12,7 +12,7 @@
 //!
 //! The state is in the kernel alone. The generation whose sock_ops program the link holds is the live one; every
 //! other is on its way out. So whatever step a crash comes after, the next change finds out where things stand
-//! (`settle`), finishes or undoes what was begun, and goes on. [`Steps`] lets a test crash after each.
+//! (`reconcile`), finishes or undoes what was begun, and goes on. [`Steps`] lets a test crash after each.
 //!
 //! A bpf file system holds no files, hence locks on folders: they work on read-only roots, are seen from every
 //! container that has the file system, and go with the process.
@@ -20,21 +20,21 @@
 mod attach;
 mod detach;
 mod generation;
+mod inventory;
 mod lock;
 mod pins;
+mod reconcile;
 mod record;
-mod settle;
 mod status;
 mod upgrade;
-mod walk;
 
 pub use attach::{Outcome, Request};
 pub use detach::{Detached, Leftovers};
-pub use lock::Attendance;
+pub use inventory::{Orphan, Orphans};
+pub use lock::OwnerLock;
 pub use pins::{Instance, Pins};
 pub use record::Record;
 pub use status::{GenerationStatus, InstanceStatus, Object, State, Status};
-pub use walk::{Orphan, Orphans};
 
 /// Called after each step that changed something, with the name of the step.
 pub type Steps<'a> = &'a mut dyn FnMut(&'static str);

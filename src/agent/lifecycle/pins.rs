@@ -93,15 +93,15 @@ impl Instance {
         self.dir.join("link")
     }
 
-    pub(super) fn attended(&self) -> PathBuf {
+    pub(super) fn owner_path(&self) -> PathBuf {
         self.dir.join("attended")
     }
 
-    pub(super) fn making(&self) -> PathBuf {
+    pub(super) fn staging_path(&self) -> PathBuf {
         self.dir.join("making")
     }
 
-    pub(super) fn removing(&self) -> PathBuf {
+    pub(super) fn retired_path(&self) -> PathBuf {
         self.dir.join("removing")
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::agent::error::{Doing, Error, Result};
+use crate::agent::error::{Context, Error, Result};
 use crate::syscall::{Map, MapSpec, UpdateFlags};
 use crate::uapi::MapType;
 
@@ -51,12 +51,12 @@ impl Record {
         }
         value.resize(SIZE as usize, 0);
         let map = Map::create(&MapSpec::new("sidestep_record", MapType::ARRAY, 4, SIZE, 1))?;
-        map.update(&[0; 4], &value, UpdateFlags::empty()).doing("write the record")?;
+        map.update(&[0; 4], &value, UpdateFlags::empty()).context("write the record")?;
         Ok(map)
     }
 
     pub(super) fn read(map: &Map) -> Result<Self> {
-        Ok(Self::parse(&map.lookup(&[0; 4]).doing("read the record")?.unwrap_or_default()))
+        Ok(Self::parse(&map.lookup(&[0; 4]).context("read the record")?.unwrap_or_default()))
     }
 
     /// Lines of a later version that mean nothing here are passed over.

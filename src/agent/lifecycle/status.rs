@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, present};
-use super::walk::Walk;
+use super::inventory::Inventory;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
 use crate::agent::drain::members;
@@ -92,8 +92,8 @@ pub struct Status {
     pub version: &'static str,
     /// What is pinned.
     pub instances: Vec<InstanceStatus>,
-    /// Whether the kernel's programs, maps and links were walked, which takes CAP_SYS_ADMIN.
-    pub walked: bool,
+    /// Whether the kernel's programs, maps and links were inventoried, which takes CAP_SYS_ADMIN.
+    pub inventoried: bool,
     /// Sockhashes with members and without an owner.
     pub orphans: Vec<Orphan>,
     /// Sockhashes that are not pinned here but have a sock_ops program: of a process, or of pins elsewhere.
@@ -103,25 +103,25 @@ pub struct Status {
 impl Status {
     /// Looks. `pins` is none where nothing can be pinned.
     pub fn read(pins: Option<&Pins>) -> Result<Self> {
-        let walk = Walk::take()?;
+        let inventory = Inventory::take()?;
         let mut instances = Vec::new();
         for instance in pins.map_or(Ok(Vec::new()), Pins::instances)? {
             // Nothing but the folder of one who is about to attach.
             if instance.link().exists() || !instance.generations()?.is_empty() {
-                instances.push(instance.status(walk.as_ref())?);
+                instances.push(instance.status(inventory.as_ref())?);
             }
         }
         let known = |id| instances.iter().any(|instance| instance.objects().any(|object| object.id == id));
-        let mut orphans = walk.as_ref().map_or_else(Vec::new, Walk::orphans);
+        let mut orphans = inventory.as_ref().map_or_else(Vec::new, Inventory::orphans);
         orphans.retain(|orphan| !known(orphan.sockhash));
-        let others = walk.iter().flat_map(Walk::sockhashes);
+        let others = inventory.iter().flat_map(Inventory::sockhashes);
         let others = others.filter(|id| !known(*id) && !orphans.iter().any(|orphan| orphan.sockhash == *id)).collect();
-        let walked = walk.is_some();
-        Ok(Self { version: env!("CARGO_PKG_VERSION"), instances, walked, orphans, others })
+        let inventoried = inventory.is_some();
+        Ok(Self { version: env!("CARGO_PKG_VERSION"), instances, inventoried, orphans, others })
     }
 
     /// Nothing is other than it should be, and nothing has lost its owner.
-    pub fn is_right(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         self.orphans.is_empty() && self.instances.iter().all(|instance| instance.problems.is_empty())
     }
 }
@@ -142,7 +142,7 @@ impl Instance {
         Ok(self.status(None)?.problems)
     }
 
-    fn status(&self, walk: Option<&Walk>) -> Result<InstanceStatus> {
+    fn status(&self, inventory: Option<&Inventory>) -> Result<InstanceStatus> {
         let mut problems = Vec::new();
         let attached = self.attached_link()?;
         let mut record = Record::default();
@@ -166,7 +166,7 @@ impl Instance {
         };
         if self.is_changing()? {
             problems.push("a change is under way, so that this is a view of a moment".into());
-        } else if self.making().exists() || self.removing().exists() || pending {
+        } else if self.staging_path().exists() || self.retired_path().exists() || pending {
             problems.push("a change was cut short; the next attach, upgrade, run or detach ends it".into());
         }
         match (&attached, state) {
@@ -181,15 +181,15 @@ impl Instance {
             (None, _) => problems.push("nothing is attached, but not everything is gone; detach again".into()),
         }
         let link = attached.map(|(_, info)| info.id);
-        if let Some(walk) = walk {
-            strays(&generations, link, walk, &mut problems);
+        if let Some(inventory) = inventory {
+            strays(&generations, link, inventory, &mut problems);
         }
         Ok(InstanceStatus {
             cgroup: record.cgroup,
             cgroup_id: self.cgroup_id(),
             pins: self.dir().to_owned(),
             state,
-            attended: self.is_attended()?,
+            attended: self.has_owner()?,
             version: record.version,
             layout: format!("{:016x}", record.layout),
             flags: record.flags,
@@ -219,23 +219,24 @@ fn on_cgroup(record: &Record, cgroup_id: u64, link: &LinkInfo) -> Option<String>
 }
 
 /// What holds or uses our objects and is not ours.
-fn strays(generations: &[GenerationStatus], link: Option<u32>, walk: &Walk, problems: &mut Vec<String>) {
+fn strays(generations: &[GenerationStatus], link: Option<u32>, inventory: &Inventory, problems: &mut Vec<String>) {
     for generation in generations {
         let is_program = |id| generation.programs.iter().any(|object| object.id == id);
         let is_link = |id| link == Some(id) || generation.links.iter().any(|object| object.id == id);
         for map in &generation.maps {
-            let users = walk.users(map.id).filter(|user| !is_program(user.id));
+            let users = inventory.users(map.id).filter(|user| !is_program(user.id));
             // What was just replaced is freed after a grace period.
             problems.extend(users.map(|user| {
                 format!("program {} ({}) uses map {} and is not pinned with it", user.id, user.name, map.id)
             }));
         }
-        let links = walk.links.iter().filter(|link| is_program(link.prog_id) && !is_link(link.id));
+        let links = inventory.links.iter().filter(|link| is_program(link.prog_id) && !is_link(link.id));
         problems
             .extend(links.map(|link| format!("link {} holds our program {} and is not ours", link.id, link.prog_id)));
-        let gone = |id: u32| !walk.programs.iter().any(|program| program.id == id);
+        let gone = |id: u32| !inventory.programs.iter().any(|program| program.id == id);
         let lost = generation.programs.iter().filter(|object| gone(object.id));
-        problems.extend(lost.map(|object| format!("program {} ({}) was not met by the walk", object.id, object.name)));
+        problems
+            .extend(lost.map(|object| format!("program {} ({}) was not met by the inventory", object.id, object.name)));
     }
 }
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use super::attach::{Outcome, Request};
 use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, pending};
-use super::lock::FolderLock;
+use super::lock::DirectoryLock;
 use super::{Instance, Record, Steps};
 use crate::agent::Snapshot;
 use crate::agent::drain::members;
-use crate::agent::error::{Doing, Error, Result};
+use crate::agent::error::{Context, Error, Result};
 use crate::agent::load::Loaded;
 use crate::dataplane::{Config, MapRole};
 use crate::syscall::{Link, Map, bpffs};
@@ -26,8 +26,8 @@ use crate::syscall::{Link, Map, bpffs};
 impl Instance {
     /// Replaces what is attached by what is asked for. Fails when nothing is attached.
     pub fn upgrade(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
-        let Some(_lock) = FolderLock::take(self.dir(), false)? else { return Err(self.not_attached()) };
-        match self.settle(request.drain, false, steps)?.live {
+        let Some(_lock) = DirectoryLock::take(self.dir(), false)? else { return Err(self.not_attached()) };
+        match self.reconcile(request.drain, false, steps)?.live {
             Some((link, generation)) => self.replace(&link, &generation, request, steps),
             None => Err(self.not_attached()),
         }
@@ -42,7 +42,7 @@ impl Instance {
     pub fn config(&self) -> Result<Option<Config>> {
         let Some(generation) = self.live_generation()? else { return Ok(None) };
         let Some(map) = generation.map(MapRole::Config.name())? else { return Ok(None) };
-        let config = map.lookup(&[0; 4]).doing("read the configuration")?;
+        let config = map.lookup(&[0; 4]).context("read the configuration")?;
         let config = config.and_then(|bytes| Config::from_bytes(&bytes));
         Ok(config.map(|config| Config { enabled: true, ..config }))
     }
@@ -96,14 +96,14 @@ impl Instance {
         self.add_generation(&loaded, request, steps)?;
         link.update(loaded.sock_ops.as_fd(), None)?;
         steps("link moved");
-        Ok(Outcome::Succeeded { left: old.retire(request.drain, false, steps)? })
+        Ok(Outcome::Superseded { left: old.retire(request.drain, false, steps)? })
     }
 
     /// Sends sockets that older generations still hold back to plain TCP, for at most `timeout`; what an upgrade could
     /// not wait for. Returns how many are left.
     pub fn tidy(&self, timeout: Duration) -> Result<usize> {
-        match FolderLock::take(self.dir(), false)? {
-            Some(_lock) => Ok(self.settle(timeout, false, &mut |_| {})?.left),
+        match DirectoryLock::take(self.dir(), false)? {
+            Some(_lock) => Ok(self.reconcile(timeout, false, &mut |_| {})?.left),
             None => Ok(0),
         }
     }
@@ -135,7 +135,7 @@ impl Generation {
         steps("verdict replaced");
         loaded.configure(request.config)?;
         steps("configured");
-        link.update(loaded.sock_ops.as_fd(), None).doing("replace the sock_ops program")?;
+        link.update(loaded.sock_ops.as_fd(), None).context("replace the sock_ops program")?;
         steps("link updated");
         for name in REPLACED.into_iter().filter(|name| *name != DRAIN || loaded.drain.is_some()) {
             bpffs::rename(&new(name), &self.path(name))?;

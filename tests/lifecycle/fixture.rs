@@ -25,14 +25,14 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 /// The kernel's objects by number: programs, maps, links.
 pub(crate) type Ids = BTreeSet<(&'static str, u32)>;
 
-pub(crate) struct Ground {
+pub(crate) struct Fixture {
     cgroup: PathBuf,
     home: PathBuf,
     bpffs: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Ground {
+impl Fixture {
     /// Waits for its turn; panics without root, since nothing here can be tested without.
     pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "NOT TESTED: the lifecycle needs root");
@@ -41,11 +41,11 @@ impl Ground {
         let name = format!("sidestep-lifecycle-{}", std::process::id());
         let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let home = root.join(text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap());
-        let ground = Self { cgroup: root.join(&name), home, bpffs: std::env::temp_dir().join(&name), _turn: turn };
-        std::fs::create_dir(&ground.bpffs).unwrap();
-        bpffs::mount_at(&ground.bpffs).unwrap();
-        Cgroup::create(&ground.cgroup).unwrap().enter(std::process::id()).unwrap();
-        ground
+        let fixture = Self { cgroup: root.join(&name), home, bpffs: std::env::temp_dir().join(&name), _turn: turn };
+        std::fs::create_dir(&fixture.bpffs).unwrap();
+        bpffs::mount_at(&fixture.bpffs).unwrap();
+        Cgroup::create(&fixture.cgroup).unwrap().enter(std::process::id()).unwrap();
+        fixture
     }
 
     pub(crate) fn cgroup(&self) -> Cgroup {
@@ -84,7 +84,7 @@ impl Ground {
             .unwrap()
     }
 
-    /// [`Ground::sidestep`] for this cgroup, which must succeed; returns what it prints.
+    /// [`Fixture::sidestep`] for this cgroup, which must succeed; returns what it prints.
     pub(crate) fn succeeds(&self, command: &str, flags: &[&str]) -> String {
         let output = self.sidestep(command, &[&["--cgroup", self.cgroup.to_str().unwrap()], flags].concat());
         assert!(output.status.success(), "{command} {flags:?}: {output:?}");
@@ -94,13 +94,13 @@ impl Ground {
     /// The status of the instance; none when there is none.
     pub(crate) fn status(&self) -> Option<InstanceStatus> {
         let status = Status::read(Some(&self.pins())).unwrap();
-        assert!(status.walked && status.instances.len() <= 1, "{status:?}");
+        assert!(status.inventoried && status.instances.len() <= 1, "{status:?}");
         status.instances.into_iter().next()
     }
 
     /// Waits until the status has nothing to complain of: what was replaced is freed after a grace period. Returns the
     /// objects, after checking that they are those that an attached instance has.
-    pub(crate) fn is_right(&self) -> Ids {
+    pub(crate) fn is_healthy(&self) -> Ids {
         let start = Instant::now();
         loop {
             let status = self.status().expect("nothing is pinned");
@@ -162,7 +162,7 @@ pub(crate) fn objects(status: &InstanceStatus) -> Ids {
     ids
 }
 
-impl Drop for Ground {
+impl Drop for Fixture {
     fn drop(&mut self) {
         // Of a test that has failed something may be attached; it goes with the pins.
         let _ = umount2(&self.bpffs, MntFlags::MNT_DETACH);

@@ -22,12 +22,12 @@ const DISPATCHER: &str = "sidestep_disp";
 /// descriptor of an array of programs a second time before the kernel's work queue has emptied it leaks the array
 /// (`prog_array_map_clear`, kernel/bpf/arraymap.c, takes a reference for work that is queued only once).
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct Inventory {
     pub(super) programs: Vec<ProgInfo>,
     pub(super) links: Vec<LinkInfo>,
 }
 
-impl Walk {
+impl Inventory {
     /// `None` when this process may not look: walking takes CAP_SYS_ADMIN.
     pub(super) fn take() -> Result<Option<Self>> {
         let walk = || -> crate::syscall::Result<Self> {
@@ -94,7 +94,7 @@ pub enum Orphans {
 impl Orphan {
     /// All of them on this machine.
     pub fn find() -> Result<Orphans> {
-        Ok(Walk::take()?.map_or(Orphans::NotAllowed, |walk| Orphans::Found(walk.orphans())))
+        Ok(Inventory::take()?.map_or(Orphans::NotAllowed, |found| Orphans::Found(found.orphans())))
     }
 
     /// How many sockets are in the map.

@@ -8,7 +8,7 @@ use crate::agent::error::{Error, Result};
 use crate::syscall::{Link, LinkDetail, LinkInfo, bpffs};
 
 /// An instance at rest.
-pub(super) struct Settled {
+pub(super) struct Reconciled {
     /// The attached generation; none when nothing is attached.
     pub(super) live: Option<(Link, Generation)>,
     /// Sockets of older generations that hold unread bytes.
@@ -26,10 +26,10 @@ impl Instance {
 
     /// Brings the instance to rest: one live generation or none, and the others gone or on their way out for at most
     /// `timeout`. The lock must be held.
-    pub(super) fn settle(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<Settled> {
+    pub(super) fn reconcile(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<Reconciled> {
         // Nobody uses what was not made to the end, and nobody uses any more what was being removed.
-        for half in [self.making(), self.removing()] {
-            bpffs::remove_folder(&half)?;
+        for half in [self.staging_path(), self.retired_path()] {
+            bpffs::remove_directory(&half)?;
         }
         let link = self.attached_link()?;
         if link.is_none() {
@@ -52,8 +52,8 @@ impl Instance {
             }
         }
         match (link, live) {
-            (Some((link, _)), Some(generation)) => Ok(Settled { live: Some((link, generation)), left }),
-            (None, _) => Ok(Settled { live: None, left }),
+            (Some((link, _)), Some(generation)) => Ok(Reconciled { live: Some((link, generation)), left }),
+            (None, _) => Ok(Reconciled { live: None, left }),
             (Some((_, info)), None) => Err(Error::Conflict {
                 what: format!(
                     "{} holds program {}, which is none of ours: somebody else has replaced it",
