@@ -3,9 +3,11 @@
 use std::sync::OnceLock;
 
 use super::error::{Context, Error, Result};
-use crate::asm::{Asm, Reg};
-use crate::btf::Btf;
-use crate::dataplane::{BufferLocks, Casts, EpollFields, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier};
+use crate::asm::{Asm, Field, Reg};
+use crate::btf::{self, Btf};
+use crate::dataplane::{
+    BufferLocks, Casts, EpollFields, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier,
+};
 use crate::syscall::btf::vmlinux;
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
@@ -82,7 +84,8 @@ fn kernel_types() -> Result<KernelTypes> {
     }
     let btf = vmlinux().context("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
-    let (buffer_locks, epoll, memory_limit) = (buffer_locks(&btf), epoll(&btf), memory_limit(&btf));
+    let (buffer_locks, memory_limit) = (buffer_locks(&btf)?, memory_limit(&btf)?);
+    let epoll = optional(|lookup| EpollFields::resolve(|field| lookup(&btf, field)))?;
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
     let types = KernelTypes {
         offsets: KernelOffsets {
@@ -102,44 +105,50 @@ fn kernel_types() -> Result<KernelTypes> {
     Ok(*KNOWN.get_or_init(|| types))
 }
 
-/// How to find out who watches a socket; nothing when this kernel's epoll is another.
-fn epoll(btf: &Btf) -> Option<EpollFields> {
-    let offset = |structure, path| btf.offset_of(structure, path).ok().and_then(|offset| u16::try_from(offset).ok());
-    let (item, entry) = (offset("eppoll_entry", "base")?, offset("eppoll_entry", "wait.entry")?);
-    Some(EpollFields {
-        queue: offset("sock", "sk_wq")?,
-        list: offset("socket_wq", "wait.head")?,
-        to_item: item.cast_signed() - entry.cast_signed(),
-        file: offset("epitem", "ffd.file")?,
-        fd: offset("epitem", "ffd.fd")?,
-        events: offset("epitem", "event.events")?,
-        data: offset("epitem", "event.data")?,
-    })
-}
-
-/// Where a socket says which of its buffers the application has sized.
-fn buffer_locks(btf: &Btf) -> Option<BufferLocks> {
-    let field = btf.field("sock", "sk_userlocks").ok()?;
-    Some(BufferLocks { byte: u16::try_from(field.bit_offset / 8).ok()?, shift: (field.bit_offset % 8) as u8 })
+/// Where a socket says which of its buffers the application has sized; nothing when this kernel does not say it.
+fn buffer_locks(btf: &Btf) -> Result<Option<BufferLocks>> {
+    let Ok(field) = btf.field("sock", "sk_userlocks") else { return Ok(None) };
+    let shift = field.bit_offset % 8;
+    // Both bits, in one byte.
+    match u16::try_from(field.offset()) {
+        Ok(byte) if field.bits >= 2 && shift + 2 <= 8 => {
+            Ok(Some(BufferLocks { byte: Field::new(byte.into()), shift: shift as u8 }))
+        }
+        _ => Err(unexpected(
+            "sock.sk_userlocks",
+            &format!("at bit {} and {} bits long", field.bit_offset, field.bits),
+            "2 bits or more in one byte",
+        )),
+    }
 }
 
 /// The offsets behind limits on memory: version 2 of the controller counts sockets with everything else, version 1 apart.
-fn memory_limit(btf: &Btf) -> Option<MemoryLimit> {
+fn memory_limit(btf: &Btf) -> Result<Option<MemoryLimit>> {
     // name, number of the hierarchy (0 is version 2's), ...: proc_cgroupstats_show, kernel/cgroup/cgroup-v1.c.
     let controllers = sysctl::read(std::path::Path::new("/proc/cgroups")).unwrap_or_default();
     let hierarchy = controllers.lines().find_map(|line| line.strip_prefix("memory\t")?.split('\t').next());
     // Linux 6.15 and later do not list what version 1 does not have.
-    let counter = if hierarchy.is_none_or(|number| number == "0") { "memory" } else { "tcpmem" };
-    let offset = |structure, path| btf.offset_of(structure, path).ok().and_then(|offset| u16::try_from(offset).ok());
-    Some(MemoryLimit {
-        granted: offset("sock", "sk_forward_alloc")?,
-        group: offset("sock", "sk_memcg")?,
-        counter: offset("mem_cgroup", counter)?,
-        usage: offset("page_counter", "usage.counter")?,
-        most: offset("page_counter", "max")?,
-        parent: offset("page_counter", "parent")?,
-    })
+    let version_2 = hierarchy.is_none_or(|number| number == "0");
+    optional(|lookup| MemoryLimit::resolve(version_2, |field| lookup(btf, field)))
 }
+
+/// A group of fields; nothing when this kernel does not have one of them, an error when it is not what we expect.
+fn optional<T>(
+    resolve: impl FnOnce(&dyn Fn(&Btf, &KernelField) -> LookUp) -> std::result::Result<T, Option<Error>>,
+) -> Result<Option<T>> {
+    let lookup = |btf: &Btf, wanted: &KernelField| match btf.field(wanted.structure, wanted.path) {
+        Ok(field) => expected(wanted, field).map_err(Some),
+        Err(_) => Err(None),
+    };
+    match resolve(&lookup) {
+        Ok(group) => Ok(Some(group)),
+        Err(None) => Ok(None),
+        Err(Some(error)) => Err(error),
+    }
+}
+
+/// The offset of a field, or why it cannot be read, or that there is none.
+type LookUp = std::result::Result<u16, Option<Error>>;
 
 /// Whether a program of ours may cast and load: a kernel that has the function still refuses it without a compiler for
 /// BPF (`net.core.bpf_jit_enable`). Tried, since no file says so.
@@ -160,28 +169,60 @@ fn can_cast(casts: &Casts) -> bool {
 
 fn offsets(btf: &Btf) -> Result<KernelOffsets> {
     KernelOffsets::resolve(|wanted| {
-        let field = btf
-            .field(wanted.structure, wanted.path)
-            .map_err(syscall::Error::from)
-            .context("find a field in the kernel's BTF")?;
-        // A field of another size would be read wrongly; only the head of a list is longer than what is read of it.
-        let fits = field.size() == u32::from(wanted.size) || wanted.path == "ingress_msg";
-        // A bit field must be the low bits of its byte.
-        let fits = fits && field.bit_offset % 8 == 0;
-        match u16::try_from(field.offset()) {
-            Ok(offset) if fits => Ok(offset),
-            _ => Err(Error::Unsupported {
-                what: "the gate does not know this kernel",
-                why: format!(
-                    "{}.{} is at byte {} and {} bytes long, where {} bytes were expected",
-                    wanted.structure,
-                    wanted.path,
-                    field.offset(),
-                    field.size(),
-                    wanted.size
-                ),
-                remedy: "use --tier sticky and report the kernel version",
-            }),
-        }
+        let field = btf.field(wanted.structure, wanted.path).map_err(syscall::Error::from);
+        expected(wanted, field.context("find a field in the kernel's BTF")?)
     })
+}
+
+/// The offset of a field that is as long as our programs take it to be: another would be read wrongly.
+fn expected(wanted: &KernelField, field: btf::Field) -> Result<u16> {
+    let fits = wanted.size == 0 || field.size() == u32::from(wanted.size);
+    // A bit field must be the low bits of its byte.
+    match u16::try_from(field.offset()) {
+        Ok(offset) if fits && field.bit_offset.is_multiple_of(8) => Ok(offset),
+        _ => Err(unexpected(
+            &format!("{}.{}", wanted.structure, wanted.path),
+            &format!("at bit {} and {} bytes long", field.bit_offset, field.size()),
+            &format!("{} bytes within the first 65536", wanted.size),
+        )),
+    }
+}
+
+fn unexpected(field: &str, found: &str, wanted: &str) -> Error {
+    Error::Unsupported {
+        what: "the gate does not know this kernel",
+        why: format!("{field} is {found}, where {wanted} were expected"),
+        remedy: "use --tier sticky and report the kernel version",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(bit_offset: u32, bits: u32) -> btf::Field {
+        btf::Field { bit_offset, bits, is_bit_field: false, type_id: 1 }
+    }
+
+    #[test]
+    fn a_field_of_another_size_is_named_with_both_sizes() {
+        let wanted = KernelField { structure: "epitem", path: "event.data", size: 8 };
+        assert_eq!(expected(&wanted, field(64, 64)).unwrap(), 8);
+        let error = expected(&wanted, field(64, 32)).unwrap_err().to_string();
+        assert!(error.contains("epitem.event.data is at bit 64 and 4 bytes long, where 8 bytes"), "{error}");
+        assert!(expected(&wanted, field(65_536 * 8, 64)).is_err());
+        assert!(expected(&wanted, field(4, 64)).is_err());
+        // Of an embedded structure only other fields are read.
+        assert_eq!(expected(&MemoryLimit::VERSION_1, field(128, 9_999)).unwrap(), 16);
+    }
+
+    #[test]
+    fn a_group_without_one_of_its_fields_is_left_out_and_one_of_another_size_is_an_error() {
+        let resolve = |answer: fn() -> LookUp| {
+            optional(|_| EpollFields::resolve(|field| if field.path == "ffd.fd" { answer() } else { Ok(8) }))
+        };
+        assert!(resolve(|| Ok(16)).unwrap().is_some());
+        assert!(resolve(|| Err(None)).unwrap().is_none());
+        assert!(resolve(|| Err(Some(unexpected("epitem.ffd.fd", "8 bytes long", "4 bytes")))).is_err());
+    }
 }

@@ -98,6 +98,11 @@ impl<S, V> Field<S, V> {
         self.offset
     }
 
+    /// The same bytes, taken for a value of another type.
+    pub const fn cast<W>(self) -> Field<S, W> {
+        Field::new(self.offset)
+    }
+
     /// A field of this field, as one of the outer structure.
     pub const fn then<W>(self, inner: Field<V, W>) -> Field<S, W> {
         Field::new(self.offset + inner.offset)

@@ -1,8 +1,10 @@
 //! A helper function of the kernel, as the assembler knows it.
 
+use crate::uapi::helper;
+
 /// A helper's number (`enum bpf_func_id`), and how many of R1 to R5 it takes, so that a contract sees what a call reads.
 ///
-/// A bare number is a helper of whose arguments nothing is known: its call then reads nothing.
+/// A bare number takes as many as [`uapi::helper`](crate::uapi::helper) says, and none where it says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Helper {
     /// The number.
@@ -20,6 +22,7 @@ impl Helper {
 
 impl From<i32> for Helper {
     fn from(id: i32) -> Self {
-        Self { id, arguments: 0 }
+        let known = helper::Helper::from_id(id).and_then(|helper| helper.proto);
+        Self { id, arguments: known.map_or(0, |proto| proto.args.len() as u8) }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::{Field, Reg};
+use super::{Field, Reg, Regs};
 
 /// The role of a register: it holds the address of an `S`.
 ///
@@ -63,6 +63,14 @@ pub trait Base: Copy {
 
     /// The same as a place.
     fn place(self) -> Place<Self::Object>;
+
+    /// The register by which it is reached, other than the frame pointer; for contracts.
+    fn regs(self) -> Regs {
+        match self.place().root {
+            Root::Reg(reg) => reg.into(),
+            Root::Slot(_) => Regs::NONE,
+        }
+    }
 
     /// The place of a field.
     fn at<F, V>(self, field: Field<F, V>) -> Place<V>

@@ -33,7 +33,9 @@ mod state;
 
 use crate::asm::{self, Program};
 
-pub use kernel::{BufferLocks, Casts, EpollFields, FIELDS, Field, KernelOffsets, MemoryLimit, OptionBits};
+pub use kernel::{
+    BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, objects,
+};
 pub use options::{Direction, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Readers, Tier};
 pub use state::{Config, Counter, MapDef, MapKind, MapRole};
 

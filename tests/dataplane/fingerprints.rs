@@ -4,7 +4,7 @@
 //! alter a program rewrites the table in the same commit: `UPDATE=1 cargo test --test dataplane fingerprints`.
 
 use byteorder::LittleEndian;
-use sidestep::asm::Program;
+use sidestep::asm::{Field, Program};
 use sidestep::dataplane::{
     BufferLocks, Casts, EpollFields, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Readers, Tier, build,
 };
@@ -34,23 +34,24 @@ fn offsets(parts: usize) -> KernelOffsets {
             words: 1006,
         }),
         options: OptionBits { sender: 1 << 20, receiver: 1 << 21 | 1 << 22 | 1 << 23 },
-        buffer_locks: has("locks").then_some(BufferLocks { byte: 508, shift: 1 }),
+        buffer_locks: has("locks").then_some(BufferLocks { byte: Field::new(508), shift: 1 }),
         epoll: has("epoll").then_some(EpollFields {
-            queue: 600,
-            list: 608,
-            to_item: -16,
-            file: 616,
-            fd: 624,
-            events: 632,
-            data: 640,
+            queue: Field::new(600),
+            list: Field::new(608),
+            entry: Field::new(16),
+            item: Field::new(0),
+            file: Field::new(616),
+            fd: Field::new(624),
+            events: Field::new(632),
+            data: Field::new(640),
         }),
         memory_limit: has("memory").then_some(MemoryLimit {
-            granted: 700,
-            group: 708,
-            counter: 716,
-            usage: 724,
-            most: 732,
-            parent: 740,
+            granted: Field::new(700),
+            group: Field::new(708),
+            counter: Field::new(716),
+            usage: Field::new(724),
+            most: Field::new(732),
+            parent: Field::new(740),
         }),
         iterators_have_storage: has("iterators"),
         readers_can_be_woken: has("told"),

@@ -6,35 +6,55 @@
 //! goes on for such a reader until its queue is empty, or full.
 //!
 //! Whoever takes sockets out of the sockhash must therefore see that no message passed the gate while it looked:
-//! [`socket::SENT`] stands still.
+//! [`Head::SENT`] stands still.
 
-use crate::asm::Reg::{R1, R7, R9};
-use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Size};
-use crate::dataplane::gate::slots::REASON_SLOT;
-use crate::dataplane::state::{Counter, socket};
+use crate::asm::Reg::{R1, R9};
+use crate::asm::{Asm, Label, Slot, Uses};
+use crate::dataplane::state::Counter;
+use crate::dataplane::state::socket::{Head, OWN};
 
-/// Nothing speaks for the stack so far.
-pub(in crate::dataplane) fn begin(a: &mut Asm) {
-    a.store(Size::DW, FP, REASON_SLOT, 0);
+/// The reason for which the message should take the stack.
+#[derive(Clone, Copy)]
+pub(in crate::dataplane) struct Deferral {
+    /// The place of its counter; 0 while nothing speaks for the stack.
+    reason: Slot<u64>,
+    /// Where a message goes that takes the stack for that reason.
+    pub(in crate::dataplane) exit: Label,
 }
 
-/// The message is to take the stack as soon as that harms nobody, and `counter` counts it. R7 is our storage.
-#[track_caller]
-pub(in crate::dataplane) fn note(a: &mut Asm, counter: Counter) {
-    a.store(Size::DW, FP, REASON_SLOT, i32::from(counter.offset()));
-    a.comment("a full barrier between our SENT and the look at the peer's queue (x86: any locked instruction)");
-    a.mov(R1, 0);
-    a.atomic(AtomicOp::Add { fetch: false }, Size::W, R7, socket::SENT, R1);
-}
+impl Deferral {
+    /// Takes its stack slot, until the frame ends in which this is called.
+    pub(in crate::dataplane) fn new(a: &mut Asm) -> Self {
+        Self { reason: a.slot("reason"), exit: a.label("pass_deferred") }
+    }
 
-/// Goes to `pass` when something speaks for the stack.
-#[track_caller]
-pub(in crate::dataplane) fn require_none(a: &mut Asm, pass: Label) {
-    a.load(Size::DW, R1, FP, REASON_SLOT);
-    a.jump(Cond::Ne, R1, 0, pass);
-}
+    /// Nothing speaks for the stack so far.
+    pub(in crate::dataplane) fn begin(self, a: &mut Asm) {
+        a.set(self.reason, 0);
+    }
 
-/// R9 = the place of the counter that was noted.
-pub(in crate::dataplane) fn counter(a: &mut Asm) {
-    a.load(Size::DW, R9, FP, REASON_SLOT);
+    /// The message is to take the stack as soon as that harms nobody, and `counter` counts it. Loses R1.
+    #[track_caller]
+    pub(in crate::dataplane) fn note(self, a: &mut Asm, counter: Counter) {
+        a.idiom("defer", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {
+            a.set(self.reason, counter.field().offset());
+            a.comment("a full barrier between our SENT and the look at the peer's queue (x86: any locked instruction)");
+            a.mov(R1, 0);
+            a.atomic_add(OWN, Head::SENT, R1);
+        });
+    }
+
+    /// Goes on when nothing speaks for the stack, else to `pass`. `name` is the check's. Loses R1.
+    #[track_caller]
+    pub(in crate::dataplane) fn require_none(self, a: &mut Asm, pass: Label, name: &str) {
+        a.idiom("deferral", Uses::nothing().writes(R1), |a| {
+            a.get(R1, self.reason);
+            a.require(R1.equals(0), pass, name);
+        });
+    }
+
+    /// R9 = the place of the counter that was noted.
+    pub(in crate::dataplane) fn counter(self, a: &mut Asm) {
+        a.get(R9, self.reason);
+    }
 }

@@ -3,118 +3,137 @@
 //!
 //! An end that is otherwise makes the pair leave the sockhash: membership alone is enough to be noticed.
 
-use crate::asm::Reg::{self, R1, R3, R7, R8, R9};
-use crate::asm::{Asm, Cond, Label, Size};
-use crate::dataplane::emit::set_flags;
+use crate::asm::Reg::{R1, R3, R9};
+use crate::asm::{Asm, Label, Ptr, Uses};
+use crate::dataplane::emit::{config, set_flags};
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::fionread;
-use crate::dataplane::kernel::{KernelOffsets, Object};
+use crate::dataplane::gate::roles::{PEER, uses_peer};
+use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::objects::{File, Socket as FileSocket, TcpSock};
 use crate::dataplane::options::{Options, Readers};
-use crate::dataplane::state::{Config, Counter, MapRole, socket};
+use crate::dataplane::state::Counter;
+use crate::dataplane::state::config::Value;
+use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::uapi::net;
 
-/// In the gate: goes on when both ends are as they must be. R7 is our storage, R8 the peer; uses R9.
+/// Our own socket, while both ends are looked at; opened.
+const OWN_SK: Ptr<TcpSock> = Ptr::new(R9);
+
+/// Goes on when both ends are as they must be.
 ///
 /// Where a look costs a helper call, it is taken until the first message is redirected, and then no more.
 pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
-    let [known, leave] = ["ends_known", "leave_for_option"].map(|name| a.label(name));
-    let stale = exits.to(a, Counter::PassStale);
+    let [stale, pass_option] = [Counter::PassStale, Counter::PassOption].map(|counter| exits.to(a, counter));
+    let [leave, plain] = ["leave_for_option", "plain_options"].map(|name| a.label(name));
     let once = offsets.casts.is_none();
-    if once {
-        a.load(Size::W, R1, R7, socket::FLAGS);
-        a.jump(Cond::Set, R1, socket::ENDS_OK, known);
-    }
-    a.load(Size::DW, R9, R7, socket::OWN_SK);
-    offsets.open(a, R9, Object::Sock);
-    require_options(a, offsets, R9, offsets.options.sender, leave, stale);
-    require_options(a, offsets, R8, offsets.options.receiver, leave, stale);
-    a.comment("SO_PEEK_OFF: -1 unless the receiver has asked for it");
-    offsets.read(a, R1, Size::W, R8, offsets.peek_off, stale);
-    a.jump32(Cond::Sge, R1, 0, leave);
-    let plain = a.label("plain_options");
-    a.goto(plain);
-    a.bind(leave);
-    set_flags(a, socket::UNENROLLING);
-    let pass_option = exits.to(a, Counter::PassOption);
-    a.goto(pass_option);
-    a.bind(plain);
-    if options.readers == Readers::NonBlocking {
-        readers(a, offsets, known, exits);
-        if let Some(epoll) = &offsets.epoll {
-            fionread::require_no_asker(a, offsets, epoll, leave, exits);
-        }
-    }
-    if once {
-        set_flags(a, socket::ENDS_OK);
-    }
-    a.bind(known);
+    a.emitter("endpoints", uses_peer(), |a| {
+        a.block("ends_known", |a, known| {
+            if once {
+                a.ld(R1, OWN, Head::FLAGS);
+                a.permit(R1.any_of(socket::ENDS_OK), known, "they have been looked at");
+            }
+            a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
+            offsets.open(a, OWN_SK);
+            require_options(a, offsets, OWN_SK, offsets.options.sender, leave, stale);
+            require_options(a, offsets, PEER, offsets.options.receiver, leave, stale);
+            a.comment("SO_PEEK_OFF: -1 unless the receiver has asked for it");
+            offsets.read(a, R1, PEER, offsets.peek_off, stale);
+            a.require(R1.w().signed_below(0), leave, "the receiver does not peek at an offset");
+            a.goto(plain);
+            a.bind(leave);
+            set_flags(a, socket::UNENROLLING);
+            a.goto(pass_option);
+            a.bind(plain);
+            if options.readers == Readers::NonBlocking {
+                readers(a, offsets, known, exits);
+                if let Some(epoll) = &offsets.epoll {
+                    fionread::require_no_asker(a, offsets, epoll, leave, exits);
+                }
+            }
+            if once {
+                set_flags(a, socket::ENDS_OK);
+            }
+        });
+    });
 }
 
-/// Both files must be O_NONBLOCK; R8 is the peer, R9 we.
+/// Both files must be O_NONBLOCK.
 fn readers(a: &mut Asm, offsets: &KernelOffsets, unaccepted_too: Label, exits: &mut Exits) {
-    let [blocking, no_file, both] = ["reader_blocks", "not_accepted", "both_nonblocking"].map(|name| a.label(name));
-    let stale = exits.to(a, Counter::PassStale);
-    let unaccepted = exits.to(a, Counter::PassUnaccepted);
-    let pass_blocking = exits.to(a, Counter::PassBlocking);
-    file_is_nonblocking(a, offsets, R9, "sender_nonblocking", [stale, blocking, stale]);
-    file_is_nonblocking(a, offsets, R8, "receiver_nonblocking", [no_file, blocking, stale]);
-    a.goto(both);
-    a.bind(blocking);
-    set_flags(a, socket::UNENROLLING);
-    a.goto(pass_blocking);
-    a.bind(no_file);
-    a.comment("nobody knows yet how it will be read");
-    a.load_map_value(R1, MapRole::Config.map_ref(), Config::REDIRECT_UNACCEPTED as u32);
-    a.load(Size::W, R1, R1, 0);
-    a.jump(Cond::Eq, R1, 0, unaccepted);
-    a.goto(unaccepted_too);
-    a.bind(both);
+    let [stale, unaccepted, pass_blocking] =
+        [Counter::PassStale, Counter::PassUnaccepted, Counter::PassBlocking].map(|counter| exits.to(a, counter));
+    let [blocking, no_file] = ["reader_blocks", "not_accepted"].map(|name| a.label(name));
+    a.emitter("readers", uses_peer().reads(OWN_SK.reg()), |a| {
+        a.block("both_nonblocking", |a, both| {
+            file_is_nonblocking(a, offsets, OWN_SK, "sender", NoFile::Refuses(stale), blocking, stale);
+            file_is_nonblocking(a, offsets, PEER, "receiver", NoFile::Refuses(no_file), blocking, stale);
+            a.goto(both);
+            a.bind(blocking);
+            set_flags(a, socket::UNENROLLING);
+            a.goto(pass_blocking);
+            a.bind(no_file);
+            a.comment("nobody knows yet how it will be read");
+            config(a, R1, Value::REDIRECT_UNACCEPTED);
+            a.require(R1.differs(0), unaccepted, "a receiver that is not accepted is served");
+            a.goto(unaccepted_too);
+        });
+    });
 }
 
-/// In the gate: goes on when the peer (R8) does not block. It comes after the peer has been seen to have read all our
+/// Goes on when the peer does not block. It comes after the peer has been seen to have read all our
 /// stack bytes: whoever blocks in that call has cleared O_NONBLOCK before.
 pub(in crate::dataplane) fn require_nonblocking_receiver(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
-    let [blocking, fine] = ["sleeps_in_recv", "nobody_sleeps"].map(|name| a.label(name));
-    let stale = exits.to(a, Counter::PassStale);
-    let pass_blocking = exits.to(a, Counter::PassBlocking);
-    file_is_nonblocking(a, offsets, R8, "awake_nonblocking", [fine, blocking, stale]);
-    a.goto(fine);
-    a.bind(blocking);
-    set_flags(a, socket::UNENROLLING);
-    a.goto(pass_blocking);
-    a.bind(fine);
+    let [stale, pass_blocking] = [Counter::PassStale, Counter::PassBlocking].map(|counter| exits.to(a, counter));
+    a.block("nobody_sleeps", |a, fine| {
+        a.block("sleeps_in_recv", |a, blocking| {
+            file_is_nonblocking(a, offsets, PEER, "awake", NoFile::Permits(fine), blocking, stale);
+            a.goto(fine);
+        });
+        set_flags(a, socket::UNENROLLING);
+        a.goto(pass_blocking);
+    });
 }
 
-/// Goes on when none of the options in `bits` is set on the socket at `sk` (R8 or R9, opened), else to `set`.
-pub(in crate::dataplane) fn require_options(
-    a: &mut Asm,
-    offsets: &KernelOffsets,
-    sk: Reg,
-    bits: u32,
-    set: Label,
-    fail: Label,
-) {
+/// Goes on when none of the options in `bits` is set on the socket, else to `set`.
+fn require_options(a: &mut Asm, offsets: &KernelOffsets, sk: Ptr<TcpSock>, bits: u32, set: Label, fail: Label) {
     if bits != 0 {
-        offsets.read(a, R1, Size::DW, sk, offsets.sk_flags, fail);
-        a.jump(Cond::Set, R1, bits as i32, set);
+        a.idiom("options", Uses::scratch().reads(sk.reg()), |a| {
+            offsets.read(a, R1, sk, offsets.sk_flags, fail);
+            a.require(R1.none_of(bits as i32), set, "none is set that redirected bytes pass by");
+        });
     }
 }
 
-/// Falls through, at a label with this name, when the file of the socket at `sk` (R8 or R9, opened) is O_NONBLOCK.
+/// What it means that a socket has no file.
+#[derive(Clone, Copy)]
+pub(in crate::dataplane) enum NoFile {
+    /// Nobody can block on it.
+    Permits(Label),
+    /// Nothing is known of it.
+    Refuses(Label),
+}
+
+/// Goes on when the file of the socket is O_NONBLOCK, else to `blocking`. `whose` is a name for its checks.
 pub(in crate::dataplane) fn file_is_nonblocking(
     a: &mut Asm,
     offsets: &KernelOffsets,
-    sk: Reg,
-    name: &'static str,
-    [no_file, blocking, fail]: [Label; 3],
+    sk: Ptr<TcpSock>,
+    whose: &str,
+    no_file: NoFile,
+    blocking: Label,
+    fail: Label,
 ) {
-    offsets.read(a, R3, Size::DW, sk, offsets.socket, fail);
-    a.jump(Cond::Eq, R3, 0, no_file);
-    offsets.read(a, R3, Size::DW, R3, offsets.file, fail);
-    a.jump(Cond::Eq, R3, 0, no_file);
-    offsets.read(a, R1, Size::W, R3, offsets.f_flags, fail);
-    let nonblocking = a.label(name);
-    a.jump(Cond::Set, R1, net::O_NONBLOCK, nonblocking);
-    a.goto(blocking);
-    a.bind(nonblocking);
+    let require = |a: &mut Asm, name: &str| match no_file {
+        NoFile::Permits(label) => a.permit(R3.equals(0), label, name),
+        NoFile::Refuses(label) => a.require(R3.differs(0), label, name),
+    };
+    a.emitter(whose, Uses::scratch().reads(sk.reg()), |a| {
+        let (file_socket, file) = (Ptr::<FileSocket>::new(R3), Ptr::<File>::new(R3));
+        offsets.read(a, file_socket.reg(), sk, offsets.socket, fail);
+        require(a, "it has a socket");
+        offsets.read(a, file.reg(), file_socket, offsets.file, fail);
+        require(a, "it has a file");
+        offsets.read(a, R1, file, offsets.f_flags, fail);
+        a.require(R1.any_of(net::O_NONBLOCK), blocking, "it does not block");
+    });
 }

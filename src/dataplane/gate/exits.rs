@@ -4,17 +4,12 @@ use crate::asm::{Asm, Label};
 use crate::dataplane::state::Counter;
 
 /// The ways out of the gate: labels to jump to, and the counter that says why.
+#[derive(Default)]
 pub(in crate::dataplane) struct Exits {
     list: Vec<(Label, Counter)>,
-    /// Where a message goes whose reason was left by [`deferral::note`].
-    pub(in crate::dataplane) deferred: Label,
 }
 
 impl Exits {
-    pub(in crate::dataplane) fn new(a: &mut Asm) -> Self {
-        Self { list: Vec::new(), deferred: a.label("pass_deferred") }
-    }
-
     /// The label of the exit that counts `counter`.
     pub(in crate::dataplane) fn to(&mut self, a: &mut Asm, counter: Counter) -> Label {
         if let Some((label, _)) = self.list.iter().find(|(_, known)| *known == counter) {

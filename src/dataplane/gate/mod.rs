@@ -12,68 +12,90 @@ pub(in crate::dataplane) mod exits;
 mod fionread;
 mod memory;
 mod order;
-mod slots;
+mod roles;
 mod stream;
 
-use crate::asm::Reg::{R1, R2, R3, R6, R7, R8};
-use crate::asm::{Asm, Cond, Size};
+use crate::asm::Reg::{R1, R2, R3, R8};
+use crate::asm::{Asm, Ptr, Uses};
+use crate::dataplane::emit::config_at;
+use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::exits::Exits;
-use crate::dataplane::kernel::{KernelOffsets, Object};
+use crate::dataplane::gate::roles::{PEER, uses, uses_peer};
+use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
 use crate::dataplane::options::Options;
-use crate::dataplane::state::{Config, Counter, MapRole, socket};
-use crate::uapi::ctx::sk_msg;
+use crate::dataplane::state::Counter;
+use crate::dataplane::state::config::Value;
+use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 
-/// Falls through when the message may be redirected. R6 context, R7 storage of a paired socket; uses R8 and R9.
-pub(in crate::dataplane) fn gated(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
-    let stale = exits.to(a, Counter::PassStale);
-    let staying = a.label("staying");
+/// `RCV_SHUTDOWN`, include/net/sock.h.
+const RCV_SHUTDOWN: i32 = 1;
 
-    a.load(Size::W, R1, R7, socket::SENT);
-    a.add(R1, 1);
-    a.store(Size::W, R7, socket::SENT, R1);
-    a.comment("the peer's storage is still the peer's, and neither end is leaving");
-    a.load(Size::DW, R8, R7, socket::PEER_STORAGE);
-    let peer = offsets.storage_head(a, R8, stale);
-    peer.cookie(a, R1);
-    a.load(Size::DW, R2, R7, socket::PEER_COOKIE);
-    a.jump(Cond::Ne, R1, R2, stale);
-    peer.flags(a, R1);
-    a.load(Size::W, R2, R7, socket::FLAGS);
-    a.or(R1, R2);
-    a.and(R1, socket::UNENROLLING);
-    a.jump(Cond::Eq, R1, 0, staying);
-    deferral::note(a, Counter::PassUnenrolling);
-    a.bind(staying);
-    stream::require_none(a, offsets, peer, exits);
+/// Falls through when the message of a paired socket may be redirected.
+pub(in crate::dataplane) fn gated(
+    a: &mut Asm,
+    options: &Options,
+    offsets: &KernelOffsets,
+    deferral: Deferral,
+    exits: &mut Exits,
+) {
+    a.emitter("gate", uses().writes(PEER.reg()), |a| {
+        let stale = exits.to(a, Counter::PassStale);
+        a.ld(R1, OWN, Head::SENT);
+        a.add(R1, 1);
+        a.st(OWN, Head::SENT, R1);
+        a.frame(|a| {
+            a.comment("the peer's storage is still the peer's, and neither end is leaving");
+            a.ld(R8, OWN, Socket::PEER_STORAGE);
+            let peer = offsets.storage_head(a, Ptr::new(R8), stale);
+            a.ld(R1, peer, Head::COOKIE);
+            a.ld(R2, OWN, Socket::PEER_COOKIE);
+            a.require(R1.equals(R2), stale, "the peer's storage is still the peer's");
+            a.ld(R1, peer, Head::FLAGS);
+            a.ld(R2, OWN, Head::FLAGS);
+            a.or(R1, R2);
+            a.and(R1, socket::UNENROLLING);
+            a.guard(R1.differs(0), "an end that leaves defers", |a| deferral.note(a, Counter::PassUnenrolling));
+            a.comment("how many messages in a row?");
+            a.ld(R1, peer, Head::SENT);
+        });
+        stream::require_none(a, offsets, deferral, exits);
 
-    a.load(Size::DW, R8, R7, socket::PEER_SK);
-    offsets.open(a, R8, Object::Sock);
-    endpoints::require(a, options, offsets, exits);
-    order::require(a, options, offsets, exits);
-
-    a.comment("a receiver that wants several bytes at once, or none, is the stack's");
-    let state = exits.to(a, Counter::PassState);
-    offsets.read(a, R1, Size::W, R8, offsets.rcvlowat, stale);
-    a.jump32(Cond::Sgt, R1, 1, state);
-    offsets.read(a, R1, Size::B, R8, offsets.shutdown, stale);
-    // RCV_SHUTDOWN, include/net/sock.h
-    a.jump(Cond::Set, R1, 1, state);
-
-    memory::require(a, offsets, exits);
-    backpressure::require(a, offsets, exits);
+        a.ld(PEER.reg(), OWN, Socket::PEER_SK);
+        offsets.open(a, PEER);
+        endpoints::require(a, options, offsets, exits);
+        order::require(a, options, offsets, exits);
+        receiver_is_plain(a, offsets, exits);
+        memory::require(a, offsets, exits);
+        backpressure::require(a, offsets, deferral, exits);
+    });
 }
 
-/// The rule where the peer cannot be seen: the first message that takes the stack keeps its direction there for
-/// good, and so does a direction that has used up its bytes, since nothing tells how many are still unread.
+/// A receiver that wants several bytes at once, or none, is the stack's.
+fn receiver_is_plain(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
+    let [stale, state] = [Counter::PassStale, Counter::PassState].map(|counter| exits.to(a, counter));
+    a.emitter("receiver", uses_peer(), |a| {
+        a.comment("a receiver that wants several bytes at once, or none, is the stack's");
+        offsets.read(a, R1, PEER, offsets.rcvlowat, stale);
+        a.require(R1.w().signed_at_most(1), state, "it takes single bytes");
+        offsets.read(a, R1, PEER, offsets.shutdown, stale);
+        a.require(R1.none_of(RCV_SHUTDOWN), state, "it has not shut down reading");
+    });
+}
+
+/// The rule where the peer cannot be seen: the first message that takes the stack keeps its direction there
+/// forever, and so does a direction that has used up its bytes, since nothing tells how many are still unread.
 pub(in crate::dataplane) fn sticky(a: &mut Asm, exits: &mut Exits) {
-    let order = exits.to(a, Counter::PassOrder);
-    let behind = exits.to(a, Counter::PassBackpressure);
-    a.load(Size::W, R1, R7, socket::FLAGS);
-    a.jump(Cond::Set, R1, socket::PASSED, order);
-    a.load(Size::DW, R1, R7, socket::BURST_BYTES);
-    a.load(Size::W, R2, R6, sk_msg::LENGTH);
-    a.add(R1, R2);
-    a.load_map_value(R3, MapRole::Config.map_ref(), 0);
-    a.load(Size::W, R2, R3, Config::STICKY_BYTES);
-    a.jump(Cond::Gt, R1, R2, behind);
+    a.emitter("sticky", Uses::scratch().reads([SK_MSG.reg(), OWN.reg()]), |a| {
+        let order = exits.to(a, Counter::PassOrder);
+        let behind = exits.to(a, Counter::PassBackpressure);
+        a.ld(R1, OWN, Head::FLAGS);
+        a.require(R1.none_of(socket::PASSED), order, "no message has taken the stack");
+        a.ld(R1, OWN, Socket::BURST_BYTES);
+        a.ld(R2, SK_MSG, SkMsg::LENGTH);
+        a.add(R1, R2);
+        let config = config_at(a, R3);
+        a.ld(R2, config, Value::STICKY_BYTES);
+        a.require(R1.at_most(R2), behind, "its bytes are not used up");
+    });
 }

@@ -4,78 +4,80 @@
 //! without, it stays a number and a field is a call of `bpf_probe_read_kernel`. The emitted checks are the same.
 
 use crate::asm::Reg::{self, R0, R1, R2};
-use crate::asm::{Asm, Label, Size};
+use crate::asm::{Asm, BeginsWith, Field, Label, Ptr, Scalar, Uses};
 use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::objects::{Object, Word};
 use crate::dataplane::kernel::probe::{number_of, probe};
-
-/// What an address is the address of.
-#[derive(Clone, Copy)]
-pub(in crate::dataplane) enum Object {
-    /// `struct tcp_sock`, and so `struct sock`.
-    Sock,
-    /// `struct sk_psock`.
-    Psock,
-    /// A socket's storage.
-    Storage,
-    /// `struct bpf_sock_ops_kern`, which is what the context of a sock_ops program really is.
-    SockOps,
-    /// `struct tcp_request_sock`.
-    Request,
-    /// A number, wherever it is.
-    Word,
-}
 
 impl KernelOffsets {
     /// `dst` (R6 to R9) = the kernel object behind the pointer register `pointer`, opened.
     #[track_caller]
-    pub(in crate::dataplane) fn behind(&self, a: &mut Asm, dst: Reg, pointer: Reg, object: Object, fail: Label) {
+    pub(in crate::dataplane) fn behind<T: Object>(&self, a: &mut Asm, dst: Reg, pointer: Reg, fail: Label) -> Ptr<T> {
+        let object = Ptr::new(dst);
         if self.casts.is_some() {
             a.mov(dst, pointer);
-            self.open(a, dst, object);
+            self.open(a, object);
         } else {
             number_of(a, dst, pointer, fail);
         }
+        object
     }
 
-    /// Makes the address in `reg` (R6 to R9) ready for [`Self::read`]. Loses R0 to R5.
+    /// Makes the address in a register (R6 to R9) ready for [`Self::read`].
     #[track_caller]
-    pub(in crate::dataplane) fn open(&self, a: &mut Asm, reg: Reg, object: Object) {
+    pub(in crate::dataplane) fn open<T: Object>(&self, a: &mut Asm, object: Ptr<T>) {
         let Some(casts) = &self.casts else { return };
-        let id = match object {
-            Object::Sock => casts.tcp_sock,
-            Object::Psock => casts.sk_psock,
-            Object::Storage | Object::Word => casts.words,
-            Object::SockOps => casts.sock_ops,
-            Object::Request => casts.request,
-        };
-        a.mov(R1, reg);
-        a.mov(R2, id as i32);
-        a.call_kfunc(casts.rdonly_cast as i32, 0);
-        a.mov(reg, R0);
+        let reg = object.reg();
+        a.idiom("open", Uses::scratch().reads(reg).gives(reg), |a| {
+            a.mov(R1, reg);
+            a.mov(R2, T::cast(casts) as i32);
+            a.call_kfunc(casts.rdonly_cast as i32, 0);
+            a.mov(reg, R0);
+        });
     }
 
-    /// `dst` = the field at `base + offset`; `base` has been opened, or is a pointer read this way. Where there is no
+    /// `dst` = the field of the object at `base`, which has been opened, or is a pointer read this way. Where there is no
     /// memory: 0, or a jump to `fail`. Loses R0 to R5 but `dst`.
     #[track_caller]
-    pub(in crate::dataplane) fn read(&self, a: &mut Asm, dst: Reg, size: Size, base: Reg, offset: u16, fail: Label) {
+    pub(in crate::dataplane) fn read<B, F, V: Scalar>(
+        &self,
+        a: &mut Asm,
+        dst: Reg,
+        base: Ptr<B>,
+        field: Field<F, V>,
+        fail: Label,
+    ) where
+        B: BeginsWith<F>,
+    {
         if self.casts.is_some() {
-            a.load(size, dst, base, offset as i16);
+            a.ld(dst, base, field);
         } else {
-            probe(a, dst, size, base, i32::from(offset), fail);
+            probe(a, dst, base, field, fail);
         }
     }
 
-    /// `reg` (R6 to R9, an address or a pointer) = the 8 bytes at `reg + offset`, as a number. Fails as [`Self::read`] does.
+    /// The register of `base` (R6 to R9, an address or a pointer) = the 8 bytes of the field, as a number. Fails as
+    /// [`Self::read`] does.
     #[track_caller]
-    pub(in crate::dataplane) fn follow(&self, a: &mut Asm, reg: Reg, offset: u16, fail: Label) {
+    pub(in crate::dataplane) fn follow<B, F, V: Scalar>(
+        &self,
+        a: &mut Asm,
+        base: Ptr<B>,
+        field: Field<F, V>,
+        fail: Label,
+    ) where
+        B: BeginsWith<F>,
+    {
+        let reg = base.reg();
         if self.casts.is_some() {
-            if offset != 0 {
-                a.add(reg, i32::from(offset));
+            if field.offset() != 0 {
+                a.add(reg, field.offset());
             }
-            self.open(a, reg, Object::Word);
-            a.load(Size::DW, reg, reg, 0);
+            let word = Ptr::<Word>::new(reg);
+            self.open(a, word);
+            a.ld(reg, word, Word::VALUE);
         } else {
-            probe(a, reg, Size::DW, reg, i32::from(offset), fail);
+            probe(a, reg, base, field, fail);
         }
     }
 }

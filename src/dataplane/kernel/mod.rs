@@ -1,10 +1,12 @@
 //! The kernel as the programs see it: its numbers, where its fields lie, and how they are read.
 
 pub(in crate::dataplane) mod access;
+mod casts;
+pub(in crate::dataplane) mod ctx;
+pub mod objects;
 mod offsets;
 pub(in crate::dataplane) mod probe;
 pub(in crate::dataplane) mod psock;
 
-pub use offsets::{BufferLocks, Casts, EpollFields, FIELDS, Field, KernelOffsets, MemoryLimit, OptionBits};
-
-pub(in crate::dataplane) use access::Object;
+pub use casts::Casts;
+pub use offsets::{BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits};

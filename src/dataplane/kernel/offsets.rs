@@ -1,52 +1,29 @@
 //! Where the fields we read lie in this kernel's structures.
 //!
-//! Plain data: the agent fills it from `/sys/kernel/btf/vmlinux`, the simulator with a layout of its own.
+//! Plain data: the agent fills it from `/sys/kernel/btf/vmlinux`, where each field must have the size that is expected; the
+//! simulator has a layout of its own.
 
-/// One field the gate reads.
+use crate::asm::{Field, Laid, Pointer};
+use crate::dataplane::kernel::casts::Casts;
+use crate::dataplane::kernel::objects::{
+    EpollItem, File, ListHead, MemoryGroup, PageCounter, PollEntry, Proto, Psock, Request, Sock, SockOpsKern, Socket,
+    TcpSock, WaitQueue, Word,
+};
+
+/// One field that the programs read, as the kernel's BTF names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct KernelField {
     /// Structure, as the kernel names it.
     pub structure: &'static str,
     /// Path from there, through embedded structures.
     pub path: &'static str,
-    /// Bytes the programs read.
+    /// Bytes that it takes in the kernel; 0 for an embedded structure of which other fields are read.
     pub size: u8,
 }
 
-/// Ids in the kernel's BTF with which `bpf_rdonly_cast` (Linux 6.2) makes a pointer to a kernel object of an address. A
-/// load through it is one instruction that yields 0 where there is no memory, instead of a helper call: a fifth of the
-/// time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Casts {
-    /// The kernel function `bpf_rdonly_cast`.
-    pub rdonly_cast: u32,
-    /// `struct tcp_sock`, which starts with its `struct sock`.
-    pub tcp_sock: u32,
-    /// `struct sk_psock`.
-    pub sk_psock: u32,
-    /// `struct bpf_sock_ops_kern`.
-    pub sock_ops: u32,
-    /// `struct tcp_request_sock`.
-    pub request: u32,
-    /// `WORDS`: our own storage as the kernel may see it.
-    pub words: u32,
-}
-
-/// A structure that is nothing but numbers and larger than our storage's head, `include/uapi/linux/if_link.h`: the kernel
-/// wants a type of its own for every cast.
-const WORDS: &str = "rtnl_link_stats64";
-
-impl Casts {
-    /// Asks `id_of` for the id of each name; nothing when one is missing.
-    pub fn resolve(mut id_of: impl FnMut(&str) -> Option<u32>) -> Option<Self> {
-        Some(Self {
-            rdonly_cast: id_of("bpf_rdonly_cast")?,
-            tcp_sock: id_of("tcp_sock")?,
-            sk_psock: id_of("sk_psock")?,
-            sock_ops: id_of("bpf_sock_ops_kern")?,
-            request: id_of("tcp_request_sock")?,
-            words: id_of(WORDS)?,
-        })
+impl KernelField {
+    const fn of<V: Laid>(structure: &'static str, path: &'static str) -> Self {
+        Self { structure, path, size: V::BYTES as u8 }
     }
 }
 
@@ -76,55 +53,111 @@ impl OptionBits {
 /// `sock.sk_userlocks`, which is half a byte before Linux 6.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLocks {
-    /// Offset of the byte.
-    pub byte: u16,
+    /// The byte.
+    pub byte: Field<Sock, u8>,
     /// Where in it `SOCK_SNDBUF_LOCK` (include/net/sock.h) is; `SOCK_RCVBUF_LOCK` is the next bit.
     pub shift: u8,
 }
 
-/// How to get from a socket to the epoll instances that watch it, and what they watch for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpollFields {
-    /// `sock.sk_wq`.
-    pub queue: u16,
-    /// `socket_wq.wait.head`: the list of those who wait for the socket.
-    pub list: u16,
-    /// From an entry's place in that list (`eppoll_entry.wait.dispatcher`) to `eppoll_entry.base`.
-    pub to_item: i16,
-    /// `epitem.ffd.file`: the file that is watched.
-    pub file: u16,
-    /// `epitem.ffd.fd`: the descriptor it was registered by.
-    pub fd: u16,
-    /// `epitem.event.events`.
-    pub events: u16,
-    /// `epitem.event.data`: what the program gets back with each event.
-    pub data: u16,
+/// Declares a group of fields: each with its place in the kernel, the type of its object and its own.
+macro_rules! field_group {
+    (
+        $(#[$meta:meta])* $group:ident {
+            $( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $object:ty, $value:ty; )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $group {
+            $( $(#[doc = $doc])* pub $name: Field<$object, $value>, )*
+        }
+
+        impl $group {
+            /// The fields, as the kernel's BTF names them.
+            pub const FIELDS: &'static [KernelField] = &[
+                $( KernelField::of::<$value>($structure, $path), )*
+            ];
+
+            fn resolve_all<E>(mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+                Ok(Self { $(
+                    $name: Field::new(lookup(&KernelField::of::<$value>($structure, $path))?.into()),
+                )* })
+            }
+        }
+    };
 }
 
-/// The limits on memory that a socket's group and those above it can have: `memory.max`, or in version 1 of the
-/// controller `memory.kmem.tcp.limit_in_bytes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryLimit {
-    /// `sock.sk_forward_alloc`: bytes that the socket has been granted already.
-    pub granted: u16,
-    /// `sock.sk_memcg`: the group, or null, with flags in the low bits on some kernels.
-    pub group: u16,
-    /// The `struct page_counter` that sockets are charged to: `mem_cgroup.memory`, or `mem_cgroup.tcpmem`.
-    pub counter: u16,
-    /// `page_counter.usage`, in pages.
-    pub usage: u16,
-    /// `page_counter.max`, in pages.
-    pub most: u16,
-    /// `page_counter.parent`: that of the group above, or null.
-    pub parent: u16,
+field_group! {
+    /// How to get from a socket to the epoll instances that watch it, and what they watch for.
+    EpollFields {
+        /// Who waits for the socket.
+        queue: "sock"."sk_wq", Sock, Pointer<WaitQueue>;
+        /// The list of those who wait.
+        list: "socket_wq"."wait.head", WaitQueue, ListHead;
+        /// Of an epoll instance's entry: its place in that list.
+        entry: "eppoll_entry"."wait.entry", PollEntry, ListHead;
+        /// Of an epoll instance's entry: what is watched.
+        item: "eppoll_entry"."base", PollEntry, Pointer<EpollItem>;
+        /// The file that is watched.
+        file: "epitem"."ffd.file", EpollItem, Pointer<File>;
+        /// The descriptor it was registered by.
+        fd: "epitem"."ffd.fd", EpollItem, u32;
+        /// `EPOLL*` bits.
+        events: "epitem"."event.events", EpollItem, u32;
+        /// What the program gets back with each event.
+        data: "epitem"."event.data", EpollItem, u64;
+    }
+}
+
+impl EpollFields {
+    /// Asks `lookup` for each field's byte offset, and returns its first error.
+    pub fn resolve<E>(lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+        Self::resolve_all(lookup)
+    }
+
+    /// From the place of an entry in the list to what it watches.
+    pub(in crate::dataplane) const fn item_of_entry(&self) -> Field<ListHead, Pointer<EpollItem>> {
+        Field::new(self.item.offset() - self.entry.offset())
+    }
+}
+
+field_group! {
+    /// The limits on memory that a socket's group and those above it can have: `memory.max`, or in version 1 of the
+    /// controller `memory.kmem.tcp.limit_in_bytes`.
+    MemoryLimit {
+        /// Bytes that the socket has been granted already.
+        granted: "sock"."sk_forward_alloc", Sock, u32;
+        /// The group, or null, with flags in the low bits on some kernels.
+        group: "sock"."sk_memcg", Sock, Pointer<MemoryGroup>;
+        /// What sockets are charged to in version 2; [`MemoryLimit::VERSION_1`] in version 1.
+        counter: "mem_cgroup"."memory", MemoryGroup, PageCounter;
+        /// In pages.
+        usage: "page_counter"."usage.counter", PageCounter, u64;
+        /// In pages.
+        most: "page_counter"."max", PageCounter, u64;
+        /// That of the group above, or null.
+        parent: "page_counter"."parent", PageCounter, Pointer<PageCounter>;
+    }
+}
+
+impl MemoryLimit {
+    /// What sockets are charged to in version 1 of the controller.
+    pub const VERSION_1: KernelField = KernelField::of::<PageCounter>("mem_cgroup", "tcpmem");
+
+    /// Asks `lookup` for each field's byte offset, and returns its first error. `version_2` says which version of the
+    /// controller limits memory.
+    pub fn resolve<E>(version_2: bool, mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+        let counter = KernelField::of::<PageCounter>("mem_cgroup", "memory");
+        Self::resolve_all(|field| lookup(if !version_2 && *field == counter { &Self::VERSION_1 } else { field }))
+    }
 }
 
 macro_rules! kernel_offsets {
-    ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $size:literal; )*) => {
+    ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $object:ty, $value:ty; )*) => {
         /// Byte offsets of the fields of [`FIELDS`], and how they are read.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct KernelOffsets {
-            $( $(#[doc = $doc])* pub $name: u16, )*
+            $( $(#[doc = $doc])* pub $name: Field<$object, $value>, )*
             /// What direct loads need; without it, every field is read with `bpf_probe_read_kernel`.
             pub casts: Option<Casts>,
             /// Socket options that keep a connection on the stack.
@@ -142,13 +175,14 @@ macro_rules! kernel_offsets {
         }
 
         /// Every field the programs read, in the order of [`KernelOffsets`].
-        pub const FIELDS: &[Field] = &[ $( Field { structure: $structure, path: $path, size: $size }, )* ];
+        pub const FIELDS: &[KernelField] =
+            &[ $( KernelField::of::<$value>($structure, $path), )* ];
 
         impl KernelOffsets {
             /// Asks `lookup` for each field's byte offset, and returns its first error.
-            pub fn resolve<E>(mut lookup: impl FnMut(&Field) -> Result<u16, E>) -> Result<Self, E> {
+            pub fn resolve<E>(mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
                 Ok(Self {
-                    $( $name: lookup(&Field { structure: $structure, path: $path, size: $size })?, )*
+                    $( $name: Field::new(lookup(&KernelField::of::<$value>($structure, $path))?.into()), )*
                     casts: None,
                     options: OptionBits::default(),
                     buffer_locks: None,
@@ -164,45 +198,45 @@ macro_rules! kernel_offsets {
 
 kernel_offsets! {
     /// Next byte this socket's application will read from the stack.
-    copied_seq: "tcp_sock"."copied_seq", 4;
+    copied_seq: "tcp_sock"."copied_seq", TcpSock, u32;
     /// Next byte this socket's application will hand to the stack.
-    write_seq: "tcp_sock"."write_seq", 4;
+    write_seq: "tcp_sock"."write_seq", TcpSock, u32;
     /// How the stack gathers small messages; 4 bits, the low ones of their byte (checked by who looks it up).
-    nonagle: "tcp_sock"."nonagle", 1;
+    nonagle: "tcp_sock"."nonagle", TcpSock, u8;
     /// Non-zero while a thread is inside a system call on this socket.
-    lock_owned: "sock"."sk_lock.owned", 4;
+    lock_owned: "sock"."sk_lock.owned", Sock, u32;
     /// SO_RCVLOWAT.
-    rcvlowat: "sock"."sk_rcvlowat", 4;
+    rcvlowat: "sock"."sk_rcvlowat", Sock, u32;
     /// RCV_SHUTDOWN and SEND_SHUTDOWN bits.
-    shutdown: "sock"."sk_shutdown", 1;
+    shutdown: "sock"."sk_shutdown", Sock, u8;
     /// Socket options, a bit each; see [`OptionBits`].
-    sk_flags: "sock"."__sk_common.skc_flags", 8;
+    sk_flags: "sock"."__sk_common.skc_flags", Sock, u64;
     /// SO_PEEK_OFF, or -1.
-    peek_off: "sock"."sk_peek_off", 4;
+    peek_off: "sock"."sk_peek_off", Sock, u32;
     /// The `struct socket`, null before accept(2).
-    socket: "sock"."sk_socket", 8;
+    socket: "sock"."sk_socket", Sock, Pointer<Socket>;
     /// The `sk_psock`, with flags in the low bits.
-    user_data: "sock"."sk_user_data", 8;
+    user_data: "sock"."sk_user_data", Sock, Pointer<Psock>;
     /// The open file, null for kernel sockets.
-    file: "socket"."file", 8;
+    file: "socket"."file", Socket, Pointer<File>;
     /// O_NONBLOCK and its kin.
-    f_flags: "file"."f_flags", 4;
+    f_flags: "file"."f_flags", File, u32;
     /// List of redirected messages not yet read.
-    ingress_msg: "sk_psock"."ingress_msg", 8;
+    ingress_msg: "sk_psock"."ingress_msg", Psock, ListHead;
     /// The `struct sock` or `struct request_sock` a sock_ops program runs for.
-    ops_sk: "bpf_sock_ops_kern"."sk", 8;
+    ops_sk: "bpf_sock_ops_kern"."sk", SockOpsKern, Pointer<TcpSock>;
     /// The client's initial sequence number.
-    rcv_isn: "tcp_request_sock"."rcv_isn", 4;
+    rcv_isn: "tcp_request_sock"."rcv_isn", Request, u32;
     /// The server's initial sequence number.
-    snt_isn: "tcp_request_sock"."snt_isn", 4;
+    snt_isn: "tcp_request_sock"."snt_isn", Request, u32;
     /// One for the map, one more for each thread inside a system call on the socket.
-    psock_refcnt: "sk_psock"."refcnt.refs.counter", 4;
+    psock_refcnt: "sk_psock"."refcnt.refs.counter", Psock, u32;
     /// SO_SNDBUF, doubled, as the kernel counts.
-    sndbuf: "sock"."sk_sndbuf", 4;
+    sndbuf: "sock"."sk_sndbuf", Sock, u32;
     /// SO_RCVBUF, doubled.
-    rcvbuf: "sock"."sk_rcvbuf", 4;
+    rcvbuf: "sock"."sk_rcvbuf", Sock, u32;
     /// The protocol.
-    prot: "sock"."__sk_common.skc_prot", 8;
+    prot: "sock"."__sk_common.skc_prot", Sock, Pointer<Proto>;
     /// Address of the word that says whether TCP as a whole is under memory pressure.
-    memory_pressure: "proto"."memory_pressure", 8;
+    memory_pressure: "proto"."memory_pressure", Proto, Pointer<Word>;
 }

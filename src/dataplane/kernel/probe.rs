@@ -1,56 +1,55 @@
 //! Reading kernel memory with `bpf_probe_read_kernel`, by addresses that are numbers.
 
 use crate::asm::Reg::{self, R0, R1, R2, R3};
-use crate::asm::{Asm, Cond, FP, Label, Size};
+use crate::asm::{Asm, Base, BeginsWith, Field, Label, Laid, Ptr, Scalar, Slot, Uses};
 use crate::uapi::helper::id as helper;
 
-/// Stack bytes [`probe`] reads into, as many as the head of a socket's state has (`state::peer` checks it).
-pub(in crate::dataplane) const PROBE_SLOT: i16 = -24;
+/// What [`probe`] and others read into.
+type Copied = [u64; 3];
 
-/// Stack place of the pointer [`number_of`] copies.
-const POINTER_SLOT: i16 = PROBE_SLOT - 8;
-
-/// First stack byte that the idioms leave alone; a program's own slots lie below it.
-pub(in crate::dataplane) const SLOTS_END: i16 = POINTER_SLOT;
-
-/// `dst = *(size *)(base + offset)` in kernel memory, or a jump to `fail`. `base` holds a number, not a pointer.
+/// `dst` = the field of the object at `base`, which is a number and not a pointer, or a jump to `fail`.
 #[track_caller]
-pub(in crate::dataplane) fn probe(a: &mut Asm, dst: Reg, size: Size, base: Reg, offset: i32, fail: Label) {
-    let bytes = match size {
-        Size::B => 1,
-        Size::H => 2,
-        Size::W => 4,
-        Size::DW => 8,
-    };
-    probe_bytes(a, bytes, base, offset, fail);
-    a.load(size, dst, FP, PROBE_SLOT);
+pub(in crate::dataplane) fn probe<B, F, V: Scalar>(a: &mut Asm, dst: Reg, base: Ptr<B>, field: Field<F, V>, fail: Label)
+where
+    B: BeginsWith<F>,
+{
+    a.idiom("probe", Uses::scratch().reads(base.reg()).gives(dst), |a| {
+        let copy = a.slot::<Copied>("copy");
+        copy_to(a, copy, V::BYTES, base.reg(), field.offset(), fail);
+        a.get(dst, copy.cast::<V>());
+    });
 }
 
-/// Copies `bytes` (at most 24) of kernel memory at `base + offset` to [`PROBE_SLOT`], or jumps to `fail`.
+/// Copies as much kernel memory at the address in `base`, which is a number, as `copy` holds, or jumps to `fail`.
 #[track_caller]
-pub(in crate::dataplane) fn probe_bytes(a: &mut Asm, bytes: i32, base: Reg, offset: i32, fail: Label) {
+pub(in crate::dataplane) fn probe_all<S: Laid>(a: &mut Asm, copy: Slot<S>, base: Reg, fail: Label) {
+    a.idiom("probe", Uses::scratch().reads(base), |a| copy_to(a, copy, S::BYTES, base, 0, fail));
+}
+
+#[track_caller]
+fn copy_to<S>(a: &mut Asm, copy: Slot<S>, bytes: usize, base: Reg, offset: i32, fail: Label) {
     a.mov(R3, base);
     if offset != 0 {
         a.add(R3, offset);
     }
-    a.mov(R1, FP);
-    a.add(R1, i32::from(PROBE_SLOT));
-    a.mov(R2, bytes);
+    a.addr(R1, copy);
+    a.mov(R2, bytes as i32);
     a.call(helper::PROBE_READ_KERNEL);
-    a.jump(Cond::Ne, R0, 0, fail);
+    a.require(R0.equals(0), fail, "there is memory");
 }
 
 /// `dst` = the address in the pointer register `pointer`, as a number: programs may not calculate with a socket
 /// pointer, but the bytes of one on the stack are a number once they have been copied.
 #[track_caller]
 pub(in crate::dataplane) fn number_of(a: &mut Asm, dst: Reg, pointer: Reg, fail: Label) {
-    a.store(Size::DW, FP, POINTER_SLOT, pointer);
-    a.mov(R1, FP);
-    a.add(R1, i32::from(PROBE_SLOT));
-    a.mov(R2, 8);
-    a.mov(R3, FP);
-    a.add(R3, i32::from(POINTER_SLOT));
-    a.call(helper::PROBE_READ_KERNEL);
-    a.jump(Cond::Ne, R0, 0, fail);
-    a.load(Size::DW, dst, FP, PROBE_SLOT);
+    a.idiom("number_of", Uses::scratch().reads(pointer).gives(dst), |a| {
+        let [copy, original] = [a.slot::<Copied>("copy").cast::<u64>(), a.slot::<u64>("pointer").place()];
+        a.set(original, pointer);
+        a.addr(R1, copy);
+        a.mov(R2, 8);
+        a.addr(R3, original);
+        a.call(helper::PROBE_READ_KERNEL);
+        a.require(R0.equals(0), fail, "the copy is made");
+        a.get(dst, copy);
+    });
 }

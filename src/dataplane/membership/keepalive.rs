@@ -5,52 +5,61 @@
 //! the entry. The passive end probes, since only there is it known that a pair has been made, and only if the
 //! application has not asked for keepalive itself.
 
-use crate::asm::Reg::{R1, R2, R3, R4, R5, R6, R7, R9};
-use crate::asm::{Asm, Cond, FP, Size};
-use crate::dataplane::kernel::Object;
-use crate::dataplane::kernel::probe::PROBE_SLOT;
+use crate::asm::Reg::{R1, R2, R3, R4, R5, R9};
+use crate::asm::{Asm, Base, Place, Ptr, Uses};
+use crate::dataplane::emit::config;
+use crate::dataplane::kernel::ctx::SOCK_OPS;
+use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{Options, Tier};
-use crate::dataplane::state::{Config, MapRole, socket};
+use crate::dataplane::state::config::Value;
+use crate::dataplane::state::socket::{OWN, Socket};
 use crate::uapi::helper::id as helper;
 use crate::uapi::net;
 
-/// Asks for probes where the configuration does and the application does not. R6 context, R7 storage; uses R9.
+/// Asks for probes where the configuration does and the application does not.
 ///
 /// In the gated tier only: elsewhere the application's wish cannot be seen.
 pub(in crate::dataplane) fn renew_tracking(a: &mut Asm, options: &Options) {
     let Tier::Gated(offsets) = &options.tier else { return };
-    let [done, long] = ["keepalive_done", "long_enough"].map(|name| a.label(name));
-    let seconds = |a: &mut Asm| {
-        a.load_map_value(R1, MapRole::Config.map_ref(), Config::KEEPALIVE as u32);
-        a.load(Size::W, R1, R1, 0);
-    };
-    seconds(a);
-    a.jump(Cond::Eq, R1, 0, done);
-    a.load(Size::DW, R9, R7, socket::OWN_SK);
-    offsets.open(a, R9, Object::Sock);
-    offsets.read(a, R1, Size::DW, R9, offsets.sk_flags, done);
-    a.jump(Cond::Set, R1, net::SOCK_KEEPOPEN, done);
-    seconds(a);
-    a.store(Size::W, FP, PROBE_SLOT, R1);
-    set(a, net::SOL_TCP, net::TCP_KEEPIDLE);
-    a.comment("after a probe the kernel looks again when the interval is over, which must not be longer");
-    a.load(Size::W, R1, FP, PROBE_SLOT);
-    a.jump(Cond::Ge, R1, net::TCP_KEEPALIVE_INTVL, long);
-    set(a, net::SOL_TCP, net::TCP_KEEPINTVL);
-    a.bind(long);
-    a.store(Size::W, FP, PROBE_SLOT, 1);
-    set(a, net::SOL_SOCKET, net::SO_KEEPALIVE);
-    a.bind(done);
+    a.emitter("keepalive", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R9), |a| {
+        a.block("keepalive_done", |a, done| {
+            config(a, R1, Value::KEEPALIVE);
+            a.jump_if(R1.equals(0), done);
+            let own = Ptr::<TcpSock>::new(R9);
+            a.ld(own.reg(), OWN, Socket::OWN_SK);
+            offsets.open(a, own);
+            offsets.read(a, R1, own, offsets.sk_flags, done);
+            a.jump_if(R1.any_of(net::SOCK_KEEPOPEN), done);
+            config(a, R1, Value::KEEPALIVE);
+            let value = option_value(a);
+            a.set(value, R1);
+            set(a, net::SOL_TCP, net::TCP_KEEPIDLE, value);
+            a.comment("after a probe the kernel looks again when the interval is over, which must not be longer");
+            a.get(R1, value);
+            a.if_(R1.below(net::TCP_KEEPALIVE_INTVL), |a| {
+                set(a, net::SOL_TCP, net::TCP_KEEPINTVL, value);
+            });
+            a.set(value, 1);
+            set(a, net::SOL_SOCKET, net::SO_KEEPALIVE, value);
+        });
+    });
 }
 
-/// `setsockopt` with the word at [`PROBE_SLOT`]. What the kernel refuses stays as it was.
+/// A stack place for the value of a socket option, until the frame ends in which this is called.
 #[track_caller]
-pub(in crate::dataplane) fn set(a: &mut Asm, level: i32, option: i32) {
-    a.mov(R1, R6);
-    a.mov(R2, level);
-    a.mov(R3, option);
-    a.mov(R4, FP);
-    a.add(R4, i32::from(PROBE_SLOT));
-    a.mov(R5, 4);
-    a.call(helper::SETSOCKOPT);
+pub(in crate::dataplane) fn option_value(a: &mut Asm) -> Place<u32> {
+    a.slot::<[u64; 3]>("option").cast()
+}
+
+/// `setsockopt` with `value`. What the kernel refuses stays as it was.
+#[track_caller]
+pub(in crate::dataplane) fn set(a: &mut Asm, level: i32, option: i32, value: Place<u32>) {
+    a.idiom("setsockopt", Uses::scratch().reads(SOCK_OPS.reg()), |a| {
+        a.mov(R1, SOCK_OPS.reg());
+        a.mov(R2, level);
+        a.mov(R3, option);
+        a.addr(R4, value);
+        a.mov(R5, 4);
+        a.call(helper::SETSOCKOPT);
+    });
 }

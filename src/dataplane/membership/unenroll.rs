@@ -9,27 +9,26 @@
 //!    all the way, so the peer's count must be 1. So must ours, or our last message took the stack and found nobody else
 //!    underway ([`socket::NONE_IN_FLIGHT`]): in a stream, callbacks come from within its own sendmsg;
 //! 3. both queues must be empty;
-//! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`socket::SENT`] is
+//! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`Head::SENT`] is
 //!    what it was. Our own messages wait for the lock that we hold.
 //!
 //! Then both entries go, in the callback of an acknowledgement, and both sockets are plain TCP again. Otherwise the
 //! next acknowledgement tries again; meanwhile all messages take the stack.
 
-use crate::asm::Reg::{R1, R2, R3, R4, R7, R8, R9};
-use crate::asm::{Asm, AtomicOp, Cond, FP, Label, Size};
+use crate::asm::Reg::{R1, R2, R3, R4, R8, R9};
+use crate::asm::{Asm, Label, Ptr, Uses};
 use crate::dataplane::emit::{count, map_delete, set_flags};
-use crate::dataplane::kernel::probe::SLOTS_END;
+use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::ctx::SOCK_OPS;
+use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::membership::callbacks;
 use crate::dataplane::options::Options;
-use crate::dataplane::state::{Counter, MapRole, socket};
+use crate::dataplane::state::socket::{self, Head, OWN, Socket};
+use crate::dataplane::state::{Counter, MapRole};
 
-/// Stack place of the peer's [`socket::SENT`] as it was at first.
-const SENT_SLOT: i16 = SLOTS_END - 8;
-
-/// In a callback of a socket that is not waiting; R7 is its storage, R1 its state. A socket that does not leave now goes
-/// to `stay`; for one that has left, `ending` is emitted before its callbacks end.
+/// In a callback of a socket that is not waiting; R1 is its state. A socket that does not leave now goes to `stay`; for one
+/// that has left, `ending` is emitted before its callbacks end.
 pub(in crate::dataplane) fn paired(
     a: &mut Asm,
     options: &Options,
@@ -37,80 +36,106 @@ pub(in crate::dataplane) fn paired(
     [stay, out]: [Label; 2],
     ending: impl FnOnce(&mut Asm),
 ) {
-    let [peer_left, go, peer_gone, nobody] =
-        ["peer_left", "leave", "peer_gone", "nobody_underway"].map(|name| a.label(name));
-    a.jump(Cond::Ne, R1, socket::PAIRED, out);
-    a.comment("has the peer taken us along when it left?");
-    a.load(Size::DW, R8, R7, socket::PEER_STORAGE);
-    let peer = offsets.storage_head(a, R8, stay);
-    a.load(Size::W, R9, R7, socket::FLAGS);
-    peer.cookie(a, R1);
-    a.load(Size::DW, R2, R7, socket::PEER_COOKIE);
-    peer.state(a, R3);
-    peer.sent(a, R4);
-    a.store(Size::W, FP, SENT_SLOT, R4);
-    let same = a.label("same_peer");
-    a.jump(Cond::Eq, R1, R2, same);
-    a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
-    a.goto(stay);
-    a.bind(same);
-    a.jump(Cond::Eq, R3, socket::PLAIN, peer_left);
-    a.jump(Cond::Set, R9, socket::UNENROLLING, go);
-    a.goto(stay);
+    let [peer_left, same] = ["peer_left", "same_peer"].map(|name| a.label(name));
+    let uses = Uses::scratch().reads([R1, SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]);
+    a.emitter("unenroll", uses, |a| {
+        a.require(R1.equals(socket::PAIRED), out, "it is paired");
+        a.frame_below(32, |a| {
+            let sent = a.slot::<u32>("peer's sent");
+            let storage = Ptr::<Head>::new(R8);
+            a.frame(|a| {
+                a.comment("has the peer taken us along when it left?");
+                a.ld(storage.reg(), OWN, Socket::PEER_STORAGE);
+                let peer = offsets.storage_head(a, storage, stay);
+                a.ld(R9, OWN, Head::FLAGS);
+                a.ld(R1, peer, Head::COOKIE);
+                a.ld(R2, OWN, Socket::PEER_COOKIE);
+                a.ld(R3, peer, Head::STATE);
+                a.ld(R4, peer, Head::SENT);
+            });
+            a.set(sent, R4);
+            a.permit(R1.equals(R2), same, "the peer's storage is still the peer's");
+            a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
+            a.goto(stay);
+            a.bind(same);
+            a.jump_if(R3.equals(socket::PLAIN), peer_left);
+            a.require(R9.any_of(socket::UNENROLLING), stay, "the pair is to leave");
 
-    a.bind(go);
-    a.comment("a full barrier between our UNENROLLING and the look at the peer (x86: any locked instruction)");
-    a.mov(R1, 0);
-    a.atomic(AtomicOp::Add { fetch: false }, Size::W, R7, socket::FLAGS, R1);
-    a.load(Size::DW, R8, R7, socket::PEER_SK);
-    offsets.open(a, R8, Object::Sock);
-    psock(a, offsets, R8, R8, peer_gone, stay);
-    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, stay);
-    a.jump(Cond::Ne, R1, 1, stay);
-    queue(a, offsets, R8, stay);
-    a.jump(Cond::Ne, R1, R8, stay);
-    a.bind(peer_gone);
+            a.comment("a full barrier between our UNENROLLING and the look at the peer (x86: any locked instruction)");
+            a.mov(R1, 0);
+            a.atomic_add(OWN, Head::FLAGS, R1);
+            peer_is_quiet(a, offsets, stay);
+            own_is_quiet(a, offsets, stay);
+            a.frame(|a| {
+                a.ld(storage.reg(), OWN, Socket::PEER_STORAGE);
+                let peer = offsets.storage_head(a, storage, stay);
+                a.ld(R1, peer, Head::SENT);
+            });
+            a.get(R2, sent);
+            a.require(R1.equals(R2), stay, "the peer has not sent meanwhile");
+        });
 
-    a.load(Size::DW, R9, R7, socket::OWN_SK);
-    offsets.open(a, R9, Object::Sock);
-    psock(a, offsets, R8, R9, stay, stay);
-    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, stay);
-    a.jump(Cond::Eq, R1, 1, nobody);
-    a.load(Size::W, R1, R7, socket::FLAGS);
-    a.and(R1, socket::NONE_IN_FLIGHT);
-    a.jump(Cond::Eq, R1, 0, stay);
-    a.bind(nobody);
-    queue(a, offsets, R8, stay);
-    a.jump(Cond::Ne, R1, R8, stay);
-    a.load(Size::DW, R8, R7, socket::PEER_STORAGE);
-    let peer = offsets.storage_head(a, R8, stay);
-    peer.sent(a, R1);
-    a.load(Size::W, R2, FP, SENT_SLOT);
-    a.jump(Cond::Ne, R1, R2, stay);
-
-    map_delete(a, MapRole::Sockets, R7, socket::peer_key(options.pairing));
-    map_delete(a, MapRole::Sockets, R7, socket::own_key(options.pairing));
-    count(a, Counter::Unenrolled, 1);
-    a.bind(peer_left);
-    a.store(Size::W, R7, socket::STATE, socket::PLAIN);
-    ending(a);
-    callbacks::drop(a, options);
-    a.goto(out);
+        map_delete(a, MapRole::Sockets, socket::peer_key(options.pairing));
+        map_delete(a, MapRole::Sockets, socket::own_key(options.pairing));
+        count(a, Counter::Unenrolled, 1);
+        a.bind(peer_left);
+        a.st(OWN, Head::STATE, socket::PLAIN);
+        ending(a);
+        callbacks::drop(a, options);
+        a.goto(out);
+    });
 }
 
-/// In the sk_msg program, when a message of a pair that is leaving takes the stack: is it the only one? R7 is our
-/// storage; uses R8 and keeps R9.
+/// The peer, if it is in the sockhash at all, has nobody between verdict and queue, and has read its own queue.
+fn peer_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
+    a.emitter("peer", Uses::scratch().reads(OWN.reg()).writes(R8), |a| {
+        a.block("peer_gone", |a, gone| {
+            let sk = Ptr::<TcpSock>::new(R8);
+            a.ld(sk.reg(), OWN, Socket::PEER_SK);
+            offsets.open(a, sk);
+            let psock = psock(a, offsets, R8, sk, gone, stay);
+            offsets.read(a, R1, psock, offsets.psock_refcnt, stay);
+            a.require(R1.equals(1), stay, "nobody is underway");
+            let head = queue(a, offsets, psock, stay);
+            a.require(R1.equals(head.reg()), stay, "its queue is empty");
+        });
+    });
+}
+
+/// Nor have we, and our queue is read.
+fn own_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
+    a.emitter("own", Uses::scratch().reads(OWN.reg()).writes([R8, R9]), |a| {
+        let sk = Ptr::<TcpSock>::new(R9);
+        a.ld(sk.reg(), OWN, Socket::OWN_SK);
+        offsets.open(a, sk);
+        let psock = psock(a, offsets, R8, sk, stay, stay);
+        offsets.read(a, R1, psock, offsets.psock_refcnt, stay);
+        a.block("nobody_underway", |a, nobody| {
+            a.permit(R1.equals(1), nobody, "nobody is underway");
+            a.ld(R1, OWN, Head::FLAGS);
+            a.and(R1, socket::NONE_IN_FLIGHT);
+            a.require(R1.differs(0), stay, "our last message was alone");
+        });
+        let head = queue(a, offsets, psock, stay);
+        a.require(R1.equals(head.reg()), stay, "our queue is empty");
+    });
+}
+
+/// In the sk_msg program, when a message of a pair that is leaving takes the stack: is it the only one? Keeps R9.
 pub(in crate::dataplane) fn note_none_in_flight(a: &mut Asm, offsets: &KernelOffsets) {
-    let done = a.label("settling");
-    a.load(Size::W, R1, R7, socket::FLAGS);
-    a.and(R1, socket::UNENROLLING);
-    a.jump(Cond::Eq, R1, 0, done);
-    a.load(Size::DW, R8, R7, socket::OWN_SK);
-    offsets.open(a, R8, Object::Sock);
-    psock(a, offsets, R8, R8, done, done);
-    a.comment("one reference for the map, one for this call");
-    offsets.read(a, R1, Size::W, R8, offsets.psock_refcnt, done);
-    a.jump(Cond::Ne, R1, 2, done);
-    set_flags(a, socket::NONE_IN_FLIGHT);
-    a.bind(done);
+    a.emitter("in_flight", Uses::scratch().reads(OWN.reg()).writes(R8), |a| {
+        a.block("settling", |a, done| {
+            a.ld(R1, OWN, Head::FLAGS);
+            a.and(R1, socket::UNENROLLING);
+            a.require(R1.differs(0), done, "the pair is to leave");
+            let sk = Ptr::<TcpSock>::new(R8);
+            a.ld(sk.reg(), OWN, Socket::OWN_SK);
+            offsets.open(a, sk);
+            let psock = psock(a, offsets, R8, sk, done, done);
+            a.comment("one reference for the map, one for this call");
+            offsets.read(a, R1, psock, offsets.psock_refcnt, done);
+            a.require(R1.equals(2), done, "this call is alone");
+            set_flags(a, socket::NONE_IN_FLIGHT);
+        });
+    });
 }

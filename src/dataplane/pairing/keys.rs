@@ -1,11 +1,12 @@
 //! The keys that a [`Pairing`] uses, and who emits them.
 
-use crate::asm::{Asm, Label, Reg};
+use crate::asm::{Asm, Base, Label, Slot};
 use crate::dataplane::options::{Pairing, Side};
 use crate::dataplane::pairing::{address, four_tuple, sequence};
+use crate::dataplane::state::record::RecordKey;
 
 impl Pairing {
-    /// Writes the socket's own sockhash key into its storage (R7) where it is not the cookie itself.
+    /// Writes the socket's own sockhash key into its storage where it is not the cookie itself.
     #[track_caller]
     pub(in crate::dataplane) fn own_key(self, a: &mut Asm) {
         if self == Self::FourTuple {
@@ -13,16 +14,16 @@ impl Pairing {
         }
     }
 
-    /// Writes the key under which `side` finds the record to `base + offset`.
+    /// Writes the key under which `side` finds the record.
     #[track_caller]
-    pub(in crate::dataplane) fn rendezvous_key(self, a: &mut Asm, side: Side, base: Reg, offset: i16) {
+    pub(in crate::dataplane) fn rendezvous_key(self, a: &mut Asm, side: Side, to: Slot<RecordKey>) {
         match self {
-            Self::Sequence => sequence::key(a, side, base, offset),
-            Self::FourTuple => four_tuple::key(a, side, base, offset),
+            Self::Sequence => sequence::key(a, side, to.cast()),
+            Self::FourTuple => four_tuple::key(a, side, to.cast()),
         }
     }
 
-    /// Passive end: jumps to `no` when the record in R9 is not that of our own peer; R7 is our storage.
+    /// Passive end: jumps to `no` when the record in R9 is not that of our own peer.
     #[track_caller]
     pub(in crate::dataplane) fn confirm(self, a: &mut Asm, no: Label) {
         match self {

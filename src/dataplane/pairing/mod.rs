@@ -17,5 +17,5 @@ mod keys;
 mod record;
 mod sequence;
 
-pub(in crate::dataplane) use record::{adopt, announce, claim, enter, fill, publish, require_filled};
+pub(in crate::dataplane) use record::{RECORD, adopt, announce, claim, enter, fill, publish, require_filled};
 pub(in crate::dataplane) use sequence::request_key;

@@ -1,164 +1,208 @@
 //! The record in the rendezvous map: written by the active end, claimed and completed by the passive one, adopted by
 //! the active one. `state::record` draws it.
 
-use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{Asm, Cond, FP, Label, Reg, Size};
-use crate::dataplane::emit::map_delete;
+use crate::asm::Reg::{R0, R1, R2, R3, R4, R8, R9};
+use crate::asm::{Asm, Base, Field, Label, Ptr, Slot, Uses};
+use crate::dataplane::emit::{clear, map_delete, map_lookup};
+use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::options::Pairing;
-use crate::dataplane::state::record::{CHECK, CLIENT, CLIENT_KEY, COOKIE, NUMBERS, SERVER, SERVER_KEY, SK, STORAGE};
-use crate::dataplane::state::{MapRole, keys, socket};
-use crate::uapi::ctx::sock_ops;
+use crate::dataplane::state::MapRole;
+use crate::dataplane::state::record::{Half, Record, RecordKey};
+use crate::dataplane::state::socket::{self, FourTuple, Head, OWN, Socket};
 use crate::uapi::helper::id as helper;
 
-/// Words of one half that its check vouches for, as offsets into the record.
-fn words(pairing: Pairing, half: i16, key: i16) -> impl Iterator<Item = i16> {
-    let key_words = if pairing == Pairing::FourTuple { keys::FOUR_TUPLE_SIZE / 8 } else { 0 };
-    [half + COOKIE, half + SK, half + STORAGE].into_iter().chain((0..key_words).map(move |word| key + 8 * word))
+/// The record, while a program looks at one in the map.
+pub(in crate::dataplane) const RECORD: Ptr<Record> = Ptr::new(R9);
+
+/// Where a record speaks of one end.
+#[derive(Clone, Copy)]
+struct End {
+    half: Field<Record, Half>,
+    key: Field<Record, FourTuple>,
 }
 
-/// `dst` = exclusive or of the words of one half of the record at `base`.
-#[track_caller]
-fn checksum(a: &mut Asm, pairing: Pairing, dst: Reg, scratch: Reg, base: Reg, half: i16, key: i16) {
-    a.mov(dst, 0);
-    for word in words(pairing, half, key) {
-        a.load(Size::DW, scratch, base, word);
-        a.xor(dst, scratch);
+const CLIENT: End = End { half: Record::CLIENT, key: Record::CLIENT_KEY };
+const SERVER: End = End { half: Record::SERVER, key: Record::SERVER_KEY };
+
+impl End {
+    const fn cookie(self) -> Field<Record, u64> {
+        self.half.then(Half::COOKIE)
+    }
+
+    const fn check(self) -> Field<Record, u64> {
+        self.half.then(Half::CHECK)
+    }
+
+    /// The words of its key, where one is kept.
+    fn key_words(self, pairing: Pairing) -> impl Iterator<Item = Field<Record, u64>> {
+        let kept = if pairing == Pairing::FourTuple { usize::MAX } else { 0 };
+        self.key.then(FourTuple::WORDS).items().take(kept)
+    }
+
+    /// Cookie, socket, storage and key: the words that its check vouches for.
+    fn words(self, pairing: Pairing) -> impl Iterator<Item = Field<Record, u64>> {
+        let fixed = [self.cookie(), self.half.then(Half::SK).cast(), self.half.then(Half::STORAGE).cast()];
+        fixed.into_iter().chain(self.key_words(pairing))
     }
 }
 
-/// Copies our own cookie, addresses and key from the storage (R7) into one half of the record at `base + offset`.
+/// Copies our own socket, storage and key into one half of the record. Loses R1.
 #[track_caller]
-fn store_half(a: &mut Asm, pairing: Pairing, base: Reg, offset: i16, half: i16, key: i16) {
-    let own = socket::own_key(pairing);
-    let pairs = [(half + SK, socket::OWN_SK), (half + STORAGE, socket::OWN_STORAGE)].into_iter();
-    let key_words = words(pairing, half, key).skip(3).zip((0..).map(|word| own + 8 * word));
-    for (theirs, ours) in pairs.chain(key_words) {
-        a.load(Size::DW, R1, R7, ours);
-        a.store(Size::DW, base, offset + theirs, R1);
+fn store_half<B: Base<Object = Record>>(a: &mut Asm, pairing: Pairing, record: B, end: End) {
+    let fixed = [Socket::OWN_SK.cast(), Socket::OWN_STORAGE.cast()].into_iter();
+    let ours = fixed.chain(Socket::OWN_KEY.then(FourTuple::WORDS).items());
+    for (theirs, ours) in end.words(pairing).skip(1).zip(ours) {
+        a.ld(R1, OWN, ours);
+        a.st(record, theirs, R1);
     }
 }
 
-/// Listener: enters an empty record, built at `slot`, under the key at `key`; R0 is the result.
+/// Listener: enters an empty record, built at `record`, under the key; R0 is the result.
 #[track_caller]
-pub(in crate::dataplane) fn announce(a: &mut Asm, pairing: Pairing, key: i16, slot: i16) {
-    a.comment("the record by which the active end will know that we are here");
-    for word in 0..pairing.record_size() as i16 / 8 {
-        a.store(Size::DW, FP, slot + 8 * word, 0);
-    }
-    update(a, FP, key, slot);
+pub(in crate::dataplane) fn announce(a: &mut Asm, pairing: Pairing, key: Slot<RecordKey>, record: Slot<Record>) {
+    a.emitter("announce", Uses::scratch().gives(R0), |a| {
+        a.comment("the record by which the active end will know that we are here");
+        empty(a, pairing, record);
+        update(a, key, record);
+    });
 }
 
-/// Active end: fills in the record at `base + offset` from the storage (R7).
-#[track_caller]
-pub(in crate::dataplane) fn fill(a: &mut Asm, pairing: Pairing, base: Reg, offset: i16) {
-    a.comment("the record by which the passive end will find us");
-    a.store(Size::DW, base, offset + SERVER + COOKIE, 0);
-    a.load(Size::DW, R1, R7, socket::OWN_COOKIE);
-    a.store(Size::DW, base, offset + CLIENT + COOKIE, R1);
-    store_half(a, pairing, base, offset, CLIENT, CLIENT_KEY);
-    if pairing == Pairing::FourTuple {
-        a.load(Size::W, R1, R6, sock_ops::SND_NXT);
-        a.store(Size::W, base, offset + NUMBERS, R1);
-        a.load(Size::W, R1, R6, sock_ops::RCV_NXT);
-        a.store(Size::W, base, offset + NUMBERS + 4, R1);
-    }
-    a.mov(R3, base);
-    a.add(R3, i32::from(offset));
-    checksum(a, pairing, R1, R2, R3, CLIENT, CLIENT_KEY);
-    a.store(Size::DW, base, offset + CLIENT + CHECK, R1);
+fn empty(a: &mut Asm, pairing: Pairing, record: Slot<Record>) {
+    clear(a, Record::WORDS.items().take(pairing.record_size() as usize / 8), record);
 }
 
-/// Active end that was not announced: builds the record at `slot` and enters it; R0 is the result.
+/// Active end: fills in the record from our storage.
 #[track_caller]
-pub(in crate::dataplane) fn enter(a: &mut Asm, pairing: Pairing, slot: i16) {
-    for word in 0..pairing.record_size() as i16 / 8 {
-        a.store(Size::DW, FP, slot + 8 * word, 0);
-    }
-    fill(a, pairing, FP, slot);
-    update(a, R7, socket::RENDEZVOUS_KEY, slot);
+pub(in crate::dataplane) fn fill<B: Base<Object = Record>>(a: &mut Asm, pairing: Pairing, record: B) {
+    let uses = Uses::nothing().reads(SOCK_OPS.regs() | OWN.regs() | record.regs()).writes([R1, R2, R3]);
+    a.emitter("fill", uses, |a| {
+        a.comment("the record by which the passive end will find us");
+        a.st(record, SERVER.cookie(), 0);
+        a.ld(R1, OWN, Head::COOKIE);
+        a.st(record, CLIENT.cookie(), R1);
+        store_half(a, pairing, record, CLIENT);
+        if pairing == Pairing::FourTuple {
+            a.ld(R1, SOCK_OPS, SockOps::SND_NXT);
+            a.st(record, Record::SND_NXT, R1);
+            a.ld(R1, SOCK_OPS, SockOps::RCV_NXT);
+            a.st(record, Record::RCV_NXT, R1);
+        }
+        a.addr(R3, record);
+        if !record.regs().is_empty() {
+            a.add(R3, 0);
+        }
+        a.mov(R1, 0);
+        for word in CLIENT.words(pairing) {
+            a.ld(R2, Ptr::<Record>::new(R3), word);
+            a.xor(R1, R2);
+        }
+        a.st(record, CLIENT.check(), R1);
+    });
 }
 
-/// Enters the record at `slot` under the key at `base + key`.
+/// Active end that was not announced: builds the record and enters it; R0 is the result.
 #[track_caller]
-fn update(a: &mut Asm, base: Reg, key: i16, slot: i16) {
-    a.mov(R2, base);
-    a.add(R2, i32::from(key));
-    a.mov(R3, FP);
-    a.add(R3, i32::from(slot));
-    a.load_map(R1, MapRole::Rendezvous.map_ref());
-    a.mov(Reg::R4, 0);
-    a.call(helper::MAP_UPDATE_ELEM);
+pub(in crate::dataplane) fn enter(a: &mut Asm, pairing: Pairing, record: Slot<Record>) {
+    a.emitter("enter", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).gives(R0), |a| {
+        empty(a, pairing, record);
+        fill(a, pairing, record);
+        update(a, OWN.at(Socket::RENDEZVOUS_KEY), record);
+    });
 }
 
-/// Passive end: jumps to `no` when no active end has filled in the record at `base`.
+/// Enters the record under the key; R0 is the result.
 #[track_caller]
-pub(in crate::dataplane) fn require_filled(a: &mut Asm, base: Reg, no: Label) {
-    a.load(Size::DW, R1, base, CLIENT + COOKIE);
-    a.jump(Cond::Eq, R1, 0, no);
+fn update<K: Base>(a: &mut Asm, key: K, record: Slot<Record>) {
+    a.idiom("map_update", Uses::scratch().reads(key.regs()).gives(R0), |a| {
+        a.addr(R2, key);
+        a.addr(R3, record);
+        a.load_map(R1, MapRole::Rendezvous.map_ref());
+        a.mov(R4, 0);
+        a.call(helper::MAP_UPDATE_ELEM);
+    });
 }
 
-/// Passive end: copies the client's half of the record (R9) into the storage (R7), or jumps to `no` when it is taken
-/// or does not verify.
+/// Passive end: jumps to `no` when no active end has filled in the record.
+#[track_caller]
+pub(in crate::dataplane) fn require_filled(a: &mut Asm, no: Label) {
+    a.emitter("record", Uses::nothing().reads(RECORD.reg()).writes(R1), |a| {
+        a.ld(R1, RECORD, CLIENT.cookie());
+        a.require(R1.differs(0), no, "an active end has filled it in");
+    });
+}
+
+/// Passive end: copies the client's half of the record into our storage, or jumps to `no` when it is taken or does not
+/// verify.
 #[track_caller]
 pub(in crate::dataplane) fn claim(a: &mut Asm, pairing: Pairing, no: Label) {
-    a.load(Size::DW, R1, R9, SERVER + COOKIE);
-    a.jump(Cond::Ne, R1, 0, no);
-    take_half(a, pairing, R9, CLIENT, CLIENT_KEY, None, no);
+    a.emitter("claim", Uses::nothing().reads([OWN.reg(), RECORD.reg()]).writes([R1, R3]), |a| {
+        a.ld(R1, RECORD, SERVER.cookie());
+        a.require(R1.equals(0), no, "it is not claimed yet");
+        take_half(a, pairing, RECORD, CLIENT, None, no);
+    });
 }
 
-/// Passive end: adds our half to the record (R9), the cookie last: the client looks for it first.
+/// Passive end: adds our half to the record, the cookie last: the client looks for it first.
 #[track_caller]
 pub(in crate::dataplane) fn publish(a: &mut Asm, pairing: Pairing) {
-    a.comment("publish ourselves to the active end");
-    store_half(a, pairing, R9, 0, SERVER, SERVER_KEY);
-    a.load(Size::DW, R8, R7, socket::OWN_COOKIE);
-    a.load(Size::DW, R1, R7, socket::PEER_COOKIE);
-    a.xor(R1, R8);
-    for word in words(pairing, SERVER, SERVER_KEY).skip(1) {
-        a.load(Size::DW, R2, R9, word);
-        a.xor(R1, R2);
-    }
-    a.store(Size::DW, R9, SERVER + CHECK, R1);
-    a.store(Size::DW, R9, SERVER + COOKIE, R8);
+    a.emitter("publish", Uses::nothing().reads([OWN.reg(), RECORD.reg()]).writes([R1, R2, R8]), |a| {
+        a.comment("publish ourselves to the active end");
+        store_half(a, pairing, RECORD, SERVER);
+        a.ld(R8, OWN, Head::COOKIE);
+        a.ld(R1, OWN, Socket::PEER_COOKIE);
+        a.xor(R1, R8);
+        for word in SERVER.words(pairing).skip(1) {
+            a.ld(R2, RECORD, word);
+            a.xor(R1, R2);
+        }
+        a.st(RECORD, SERVER.check(), R1);
+        a.st(RECORD, SERVER.cookie(), R8);
+    });
 }
 
 /// Active end: takes its peer from the record, if it has been claimed, and becomes [`socket::PAIRED`]; else jumps to
-/// `unclaimed`, or to `lost` when there is no such record any more. Uses R8.
+/// `unclaimed`, or to `lost` when there is no such record any more.
 #[track_caller]
 pub(in crate::dataplane) fn adopt(a: &mut Asm, pairing: Pairing, unclaimed: Label, lost: Label) {
-    a.comment("has the passive end claimed us?");
-    a.mov(R2, R7);
-    a.add(R2, i32::from(socket::RENDEZVOUS_KEY));
-    a.load_map(R1, MapRole::Rendezvous.map_ref());
-    a.call(helper::MAP_LOOKUP_ELEM);
-    a.jump(Cond::Eq, R0, 0, lost);
-    a.mov(R8, R0);
-    a.load(Size::DW, R1, R8, CLIENT + COOKIE);
-    a.load(Size::DW, R2, R7, socket::OWN_COOKIE);
-    a.jump(Cond::Ne, R1, R2, lost);
-    a.load(Size::DW, R1, R8, SERVER + COOKIE);
-    a.jump(Cond::Eq, R1, 0, unclaimed);
-    take_half(a, pairing, R8, SERVER, SERVER_KEY, Some(socket::OWN_COOKIE), lost);
-    a.store(Size::W, R7, socket::STATE, socket::PAIRED);
-    map_delete(a, MapRole::Rendezvous, R7, socket::RENDEZVOUS_KEY);
+    let record = Ptr::<Record>::new(R8);
+    a.emitter("adopt", Uses::scratch().reads(OWN.reg()).writes(record.reg()), |a| {
+        a.comment("has the passive end claimed us?");
+        map_lookup(a, MapRole::Rendezvous, OWN.at(Socket::RENDEZVOUS_KEY));
+        a.require(R0.differs(0), lost, "there is a record");
+        a.mov(record.reg(), R0);
+        a.ld(R1, record, CLIENT.cookie());
+        a.ld(R2, OWN, Head::COOKIE);
+        a.require(R1.equals(R2), lost, "it is ours");
+        a.ld(R1, record, SERVER.cookie());
+        a.require(R1.differs(0), unclaimed, "it is claimed");
+        take_half(a, pairing, record, SERVER, Some(Socket::HEAD.then(Head::COOKIE)), lost);
+        a.st(OWN, Head::STATE, socket::PAIRED);
+        map_delete(a, MapRole::Rendezvous, Socket::RENDEZVOUS_KEY);
+    });
 }
 
-/// Copies one half of `record` into the peer's place in the storage (R7) and verifies what was copied, so that a
+/// Copies one half of `record` into the peer's place in our storage and verifies what was copied, so that a
 /// record that changes meanwhile cannot slip through. The server's half is bound to the cookie at `bound_to`.
 #[track_caller]
-fn take_half(a: &mut Asm, pairing: Pairing, record: Reg, half: i16, key: i16, bound_to: Option<i16>, no: Label) {
-    let peer_key = socket::peer_key(pairing);
-    let targets = [socket::PEER_COOKIE, socket::PEER_SK, socket::PEER_STORAGE].into_iter();
-    let targets = targets.chain((0..).map(|word| peer_key + 8 * word));
+fn take_half(
+    a: &mut Asm,
+    pairing: Pairing,
+    record: Ptr<Record>,
+    end: End,
+    bound_to: Option<Field<Socket, u64>>,
+    no: Label,
+) {
+    let fixed = [Socket::PEER_COOKIE, Socket::PEER_SK.cast(), Socket::PEER_STORAGE.cast()].into_iter();
+    let targets = fixed.chain(Socket::PEER_KEY.then(FourTuple::WORDS).items());
     match bound_to {
-        Some(own) => a.load(Size::DW, R3, R7, own),
+        Some(own) => a.ld(R3, OWN, own),
         None => a.mov(R3, 0),
-    };
-    for (from, to) in words(pairing, half, key).zip(targets) {
-        a.load(Size::DW, R1, record, from);
-        a.store(Size::DW, R7, to, R1);
+    }
+    for (from, to) in end.words(pairing).zip(targets) {
+        a.ld(R1, record, from);
+        a.st(OWN, to, R1);
         a.xor(R3, R1);
     }
-    a.load(Size::DW, R1, record, half + CHECK);
-    a.jump(Cond::Ne, R1, R3, no);
+    a.ld(R1, record, end.check());
+    a.require(R1.equals(R3), no, "its half is whole");
 }

@@ -4,34 +4,41 @@
 //! the two initial sequence numbers. SYN cookies keep this; TCP Fast Open data, SYNPROXY and anything else that
 //! rewrites sequence numbers breaks it, and such a connection simply finds no partner.
 
-use crate::asm::Reg::{R1, R6, R9};
-use crate::asm::{Asm, FP, Label, Reg, Size};
-use crate::dataplane::kernel::{KernelOffsets, Object};
+use crate::asm::Reg::{R1, R9};
+use crate::asm::{Asm, Base, Label, Place, Ptr, Uses};
+use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
+use crate::dataplane::kernel::objects::{Request, SockOpsKern};
 use crate::dataplane::options::Side;
-use crate::uapi::ctx::sock_ops;
+use crate::dataplane::state::record::SequenceKey;
 
 /// The client's snd_nxt and rcv_nxt, as `side` sees them.
 #[track_caller]
-pub(in crate::dataplane) fn key(a: &mut Asm, side: Side, base: Reg, offset: i16) {
+pub(in crate::dataplane) fn key(a: &mut Asm, side: Side, to: Place<SequenceKey>) {
     let (sent, received) = match side {
-        Side::Active => (sock_ops::SND_NXT, sock_ops::RCV_NXT),
-        Side::Passive => (sock_ops::RCV_NXT, sock_ops::SND_NXT),
+        Side::Active => (SockOps::SND_NXT, SockOps::RCV_NXT),
+        Side::Passive => (SockOps::RCV_NXT, SockOps::SND_NXT),
     };
-    a.load(Size::W, R1, R6, sent);
-    a.store(Size::W, base, offset, R1);
-    a.load(Size::W, R1, R6, received);
-    a.store(Size::W, base, offset + 4, R1);
+    a.idiom("sequence_key", Uses::nothing().reads(SOCK_OPS.regs() | to.regs()).writes(R1), |a| {
+        a.ld(R1, SOCK_OPS, sent);
+        a.st(to, SequenceKey::CLIENT, R1);
+        a.ld(R1, SOCK_OPS, received);
+        a.st(to, SequenceKey::SERVER, R1);
+    });
 }
 
-/// The same numbers from the server's request, for which the context says nothing but addresses. Uses R9.
+/// The same numbers from the server's request, for which the context says nothing but addresses.
 #[track_caller]
-pub(in crate::dataplane) fn request_key(a: &mut Asm, offsets: &KernelOffsets, slot: i16, out: Label) {
-    offsets.behind(a, R9, R6, Object::SockOps, out);
-    offsets.read(a, R9, Size::DW, R9, offsets.ops_sk, out);
-    offsets.open(a, R9, Object::Request);
-    for (word, isn) in [(0, offsets.rcv_isn), (4, offsets.snt_isn)] {
-        offsets.read(a, R1, Size::W, R9, isn, out);
-        a.add32(R1, 1);
-        a.store(Size::W, FP, slot + word, R1);
-    }
+pub(in crate::dataplane) fn request_key(a: &mut Asm, offsets: &KernelOffsets, to: Place<SequenceKey>, out: Label) {
+    a.emitter("request_key", Uses::scratch().reads(SOCK_OPS.regs() | to.regs()).writes(R9), |a| {
+        let context: Ptr<SockOpsKern> = offsets.behind(a, R9, SOCK_OPS.reg(), out);
+        let request = Ptr::<Request>::new(R9);
+        offsets.read(a, request.reg(), context, offsets.ops_sk, out);
+        offsets.open(a, request);
+        for (word, isn) in [(SequenceKey::CLIENT, offsets.rcv_isn), (SequenceKey::SERVER, offsets.snt_isn)] {
+            offsets.read(a, R1, request, isn, out);
+            a.add32(R1, 1);
+            a.st(to, word, R1);
+        }
+    });
 }

@@ -8,54 +8,67 @@ mod network;
 mod opt_out;
 mod port;
 
-use crate::asm::Reg::{R1, R7};
-use crate::asm::{Asm, Cond, Label, Size};
+use crate::asm::Reg::{R1, R7, R8};
+use crate::asm::{Asm, Label, Place, Uses};
 use crate::dataplane::emit::{count, known_storage, map_delete};
+use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::membership::callbacks;
 use crate::dataplane::options::{Options, Side};
 use crate::dataplane::pairing::address::End;
-use crate::dataplane::state::{Counter, MapRole, socket};
+use crate::dataplane::state::socket::{self, Head, OWN};
+use crate::dataplane::state::{Counter, MapRole};
 
-/// Goes on when the policy admits the socket of the context (R6), else to `out`. Uses R7 and R8, and the stack's bytes
-/// from `slot` to `slot + 32`.
+pub(in crate::dataplane) use network::Addresses;
+
+/// Goes on when the policy admits the socket of the context, else to `out`. Uses the stack at `room`.
 #[track_caller]
-pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, slot: i16, out: Label) {
+pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, room: Place<Addresses>, out: Label) {
     let policy = &options.policy;
     let ports = port::boundaries(&policy.ports, &policy.excluded_ports);
     let by_network = !policy.networks.is_empty() || !policy.excluded_networks.is_empty();
     if ports.is_none() && !by_network && !policy.opt_out {
         return;
     }
-    let [excluded, admitted] = ["excluded", "admitted"].map(|name| a.label(name));
-    if let Some(boundaries) = ports {
-        a.comment("the server's port");
-        port::require(a, &boundaries, if side == Side::Active { End::Remote } else { End::Local }, excluded);
-    }
-    if by_network {
-        a.comment("either address");
-        network::require(a, &policy.networks, &policy.excluded_networks, slot, excluded);
-    }
-    if policy.opt_out {
-        opt_out::require_unmarked(a, excluded);
-    }
-    a.goto(admitted);
-    a.bind(excluded);
-    count(a, Counter::Excluded, 1);
-    match side {
-        Side::Active => forget_last_connection(a, options, out),
-        Side::Passive => a.goto(out),
-    }
-    a.bind(admitted);
+    a.emitter("policy", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8]), |a| {
+        a.block("admitted", |a, admitted| {
+            a.block("excluded", |a, excluded| {
+                if let Some(boundaries) = ports {
+                    a.comment("the server's port");
+                    port::require(
+                        a,
+                        &boundaries,
+                        if side == Side::Active { End::Remote } else { End::Local },
+                        excluded,
+                    );
+                }
+                if by_network {
+                    a.comment("either address");
+                    network::require(a, &policy.networks, &policy.excluded_networks, room, excluded);
+                }
+                if policy.opt_out {
+                    opt_out::require_unmarked(a, excluded);
+                }
+                a.goto(admitted);
+            });
+            count(a, Counter::Excluded, 1);
+            match side {
+                Side::Active => forget_last_connection(a, options, out),
+                Side::Passive => a.goto(out),
+            }
+        });
+    });
 }
 
 /// Takes a socket out of the sockhash that was in it with another connection, and goes to `out`: a socket that has been
 /// disconnected by connect(AF_UNSPEC) keeps its storage, its place, and its peer of before.
 #[track_caller]
 pub(in crate::dataplane) fn forget_last_connection(a: &mut Asm, options: &Options, out: Label) {
-    known_storage(a, out);
-    a.jump(Cond::Gt, R1, socket::PAIRED, out);
-    map_delete(a, MapRole::Sockets, R7, socket::own_key(options.pairing));
-    a.store(Size::W, R7, socket::STATE, socket::PLAIN);
-    callbacks::drop(a, options);
-    a.goto(out);
+    a.emitter("forget", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8]), |a| {
+        known_storage(a, out);
+        a.require(R1.at_most(socket::PAIRED), out, "it may be in the sockhash");
+        map_delete(a, MapRole::Sockets, socket::own_key(options.pairing));
+        a.st(OWN, Head::STATE, socket::PLAIN);
+        callbacks::drop(a, options);
+        a.goto(out);
+    });
 }

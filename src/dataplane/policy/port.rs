@@ -1,7 +1,8 @@
 //! Server ports: lists of ranges become one sorted list of boundaries, and that a tree of comparisons.
 
 use crate::asm::Reg::R1;
-use crate::asm::{Asm, Cond, Label};
+use crate::asm::{Asm, Label, Uses};
+use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::options::PortRange;
 use crate::dataplane::pairing::address::{End, load_port};
 
@@ -30,10 +31,12 @@ pub(in crate::dataplane) fn boundaries(included: &[PortRange], excluded: &[PortR
 /// Goes on when the port of `end` is inside `boundaries`, else to `no`.
 #[track_caller]
 pub(in crate::dataplane) fn require(a: &mut Asm, boundaries: &[u16], end: End, no: Label) {
-    let yes = a.label("port_admitted");
-    load_port(a, R1, end);
-    halve(a, boundaries, false, yes, no);
-    a.bind(yes);
+    a.emitter("port", Uses::nothing().reads(SOCK_OPS.reg()).writes(R1), |a| {
+        a.block("port_admitted", |a, yes| {
+            load_port(a, R1, end);
+            halve(a, boundaries, false, yes, no);
+        });
+    });
 }
 
 /// Goes to `yes` when R1 is inside; `inside` says what holds below the first of `boundaries`.
@@ -45,7 +48,7 @@ fn halve(a: &mut Asm, boundaries: &[u16], inside: bool, yes: Label, no: Label) {
         return;
     };
     let above = a.label("port_above");
-    a.jump(Cond::Ge, R1, i32::from(*boundary), above);
+    a.jump_if(R1.at_least(i32::from(*boundary)), above);
     halve(a, &boundaries[..middle], inside, yes, no);
     a.bind(above);
     halve(a, &boundaries[middle + 1..], inside ^ middle.is_multiple_of(2), yes, no);

@@ -6,116 +6,136 @@
 //! and left for the next pass: deleting them would lose the bytes.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Cond, FP, Label, Program, Size};
-use crate::dataplane::emit::{count, storage_get};
-use crate::dataplane::kernel::probe::SLOTS_END;
+use crate::asm::{self, Asm, Base, Field, Label, Place, Program, Ptr, Slot, Uses};
+use crate::dataplane::emit::{config, copy_words, count, storage_get};
+use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::ctx::{ITER_SOCKMAP, IterSockmap, Key};
+use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::kernel::{KernelOffsets, Object};
 use crate::dataplane::options::Options;
-use crate::dataplane::state::{Config, Counter, MapRole, socket};
-use crate::uapi::ctx::iter_sockmap;
+use crate::dataplane::state::config::Value;
+use crate::dataplane::state::socket::{self, FourTuple, Head, Socket};
+use crate::dataplane::state::{Counter, MapRole};
 use crate::uapi::helper::id as helper;
 
-/// Stack place of the copy of the key, at most 48 bytes.
-const KEY_SLOT: i16 = SLOTS_END - 48;
-/// Stack place of the address of the peer's storage, or 0.
-const PEER_SLOT: i16 = KEY_SLOT - 8;
-/// Stack place of the peer's [`socket::SENT`] as it was at first.
-const SENT_SLOT: i16 = PEER_SLOT - 8;
+/// The socket of the entry, as the verifier knows it.
+const SK: Ptr<TcpSock> = Ptr::new(R8);
+
+/// What is kept of the peer, to see whether it has sent meanwhile.
+#[derive(Clone, Copy)]
+struct Peer {
+    /// The address of its storage, or 0.
+    storage: Slot<u64>,
+    /// How many messages it had sent at first.
+    sent: Place<u32>,
+}
 
 pub(in crate::dataplane) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
-    let a = &mut asm;
-    let [out, waiting, empty] = ["out", "waiting", "empty"].map(|name| a.label(name));
-    a.mov(R6, R1);
-    a.comment("both are null in the call that ends the iteration");
-    a.load(Size::DW, R7, R6, iter_sockmap::KEY);
-    a.jump(Cond::Eq, R7, 0, out);
-    a.load(Size::DW, R8, R6, iter_sockmap::SK);
-    a.jump(Cond::Eq, R8, 0, out);
-    a.comment("the delete helper takes keys from the stack, not from the iterator's buffer");
-    for word in 0..options.pairing.socket_key_size() as i16 / 8 {
-        a.load(Size::DW, R1, R7, 8 * word);
-        a.store(Size::DW, FP, KEY_SLOT + 8 * word, R1);
-    }
-    if offsets.iterators_have_storage {
-        no_sender_underway(a, options, offsets, waiting);
-    }
-    offsets.behind(a, R9, R8, Object::Sock, out);
-    psock(a, offsets, R9, R9, out, waiting);
-    queue(a, offsets, R9, waiting);
-    a.jump(Cond::Eq, R1, R9, empty);
-    a.bind(waiting);
-    count(a, Counter::DrainWaiting, 1);
-    a.goto(out);
-    a.bind(empty);
-    if offsets.iterators_have_storage {
-        no_message_since(a, offsets, waiting);
-    }
-    a.load_map(R1, MapRole::Sockets.map_ref());
-    a.mov(R2, FP);
-    a.add(R2, i32::from(KEY_SLOT));
-    a.call(helper::MAP_DELETE_ELEM);
-    a.jump(Cond::Ne, R0, 0, out);
-    count(a, Counter::Drained, 1);
-    a.bind(out);
-    a.mov(R0, 0);
-    a.exit();
+    // The idioms' own stack lies above.
+    asm.frame_below(32, |a| program(a, options, offsets));
     asm.finish()
 }
 
-/// Goes to `waiting` while our socket is armed, or a thread of the peer may be between its verdict and our queue:
-/// `tcp_bpf_sendmsg` holds a reference on its psock all the way. R8 is our socket; uses R6 and R9. Without the storage
-/// helper, all depends on the time that the agent lets pass.
-fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, waiting: Label) {
-    let quiet = a.label("peer_quiet");
-    a.store(Size::DW, FP, PEER_SLOT, 0);
-    storage_get(a, R8, false);
-    a.jump(Cond::Eq, R0, 0, quiet);
-    a.mov(R9, R0);
-    if options.wakes_readers().is_some() {
-        unarmed(a, waiting);
-    }
-    a.load(Size::W, R1, R9, socket::STATE);
-    a.jump(Cond::Ne, R1, socket::PAIRED, quiet);
-    a.load(Size::DW, R6, R9, socket::PEER_STORAGE);
-    let peer = offsets.storage_head(a, R6, waiting);
-    peer.cookie(a, R1);
-    peer.sent(a, R3);
-    a.load(Size::DW, R2, R9, socket::PEER_COOKIE);
-    a.jump(Cond::Ne, R1, R2, quiet);
-    a.store(Size::W, FP, SENT_SLOT, R3);
-    a.load(Size::DW, R1, R9, socket::PEER_STORAGE);
-    a.store(Size::DW, FP, PEER_SLOT, R1);
-    a.load(Size::DW, R6, R9, socket::PEER_SK);
-    offsets.open(a, R6, Object::Sock);
-    psock(a, offsets, R6, R6, quiet, waiting);
-    offsets.read(a, R1, Size::W, R6, offsets.psock_refcnt, waiting);
-    a.jump(Cond::Ne, R1, 1, waiting);
-    a.bind(quiet);
+fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
+    let key = a.slot::<FourTuple>("key");
+    let peer = Peer { storage: a.slot("peer's storage"), sent: a.slot::<u32>("peer's sent").place() };
+    let [waiting, empty] = ["waiting", "empty"].map(|name| a.label(name));
+    a.mov(R6, R1);
+    a.block("out", |a, out| {
+        a.comment("both are null in the call that ends the iteration");
+        a.ld(R7, ITER_SOCKMAP, IterSockmap::KEY);
+        a.require(R7.differs(0), out, "there is a key");
+        a.ld(SK.reg(), ITER_SOCKMAP, IterSockmap::SK);
+        a.require(SK.reg().differs(0), out, "there is a socket");
+        a.comment("the delete helper takes keys from the stack, not from the iterator's buffer");
+        let words = FourTuple::WORDS.items().take(options.pairing.socket_key_size() as usize / 8);
+        let words = words.map(|word| (Field::<Key, u64>::new(word.offset()), word));
+        copy_words(a, words, Ptr::<Key>::new(R7), key);
+        if offsets.iterators_have_storage {
+            no_sender_underway(a, options, offsets, peer, waiting);
+        }
+        let sk: Ptr<TcpSock> = offsets.behind(a, R9, SK.reg(), out);
+        let psock = psock(a, offsets, R9, sk, out, waiting);
+        let head = queue(a, offsets, psock, waiting);
+        a.permit(R1.equals(head.reg()), empty, "its queue is empty");
+        a.bind(waiting);
+        count(a, Counter::DrainWaiting, 1);
+        a.goto(out);
+        a.bind(empty);
+        if offsets.iterators_have_storage {
+            no_message_since(a, offsets, peer, waiting);
+        }
+        a.load_map(R1, MapRole::Sockets.map_ref());
+        a.addr(R2, key);
+        a.call(helper::MAP_DELETE_ELEM);
+        a.jump_if(R0.differs(0), out);
+        count(a, Counter::Drained, 1);
+    });
+    a.mov(R0, 0);
+    a.exit();
 }
 
-/// Goes to `waiting` when the socket whose storage is in R9 has our keepalive settings (`membership::wake_reader`), and there are
+/// Goes to `waiting` while our socket is armed, or a thread of the peer may be between its verdict and our queue:
+/// `tcp_bpf_sendmsg` holds a reference on its psock all the way. Without the storage helper, all depends on the time that
+/// the agent lets pass.
+fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, peer: Peer, waiting: Label) {
+    let own = Ptr::<Socket>::new(R9);
+    a.emitter("sender", Uses::scratch().reads(SK.reg()).writes([R6, R9]), |a| {
+        a.block("peer_quiet", |a, quiet| {
+            a.set(peer.storage, 0);
+            storage_get(a, SK.reg(), false);
+            a.require(R0.differs(0), quiet, "it has a storage");
+            a.mov(own.reg(), R0);
+            if options.wakes_readers().is_some() {
+                unarmed(a, own, waiting);
+            }
+            a.ld(R1, own, Head::STATE);
+            a.require(R1.equals(socket::PAIRED), quiet, "it is paired");
+            a.frame(|a| {
+                a.ld(R6, own, Socket::PEER_STORAGE);
+                let head = offsets.storage_head(a, Ptr::new(R6), waiting);
+                a.ld(R1, head, Head::COOKIE);
+                a.ld(R3, head, Head::SENT);
+            });
+            a.ld(R2, own, Socket::PEER_COOKIE);
+            a.require(R1.equals(R2), quiet, "the peer's storage is still the peer's");
+            a.set(peer.sent, R3);
+            a.ld(R1, own, Socket::PEER_STORAGE);
+            a.set(peer.storage, R1);
+            let sk = Ptr::<TcpSock>::new(R6);
+            a.ld(sk.reg(), own, Socket::PEER_SK);
+            offsets.open(a, sk);
+            let psock = psock(a, offsets, R6, sk, quiet, waiting);
+            offsets.read(a, R1, psock, offsets.psock_refcnt, waiting);
+            a.require(R1.equals(1), waiting, "nobody is underway");
+        });
+    });
+}
+
+/// Goes to `waiting` when the socket with this storage has our keepalive settings (`membership::wake_reader`), and there are
 /// callbacks that will take them back.
-fn unarmed(a: &mut Asm, waiting: Label) {
-    let unarmed = a.label("not_armed");
-    a.load_map_value(R1, MapRole::Config.map_ref(), Config::SPARE_ARMED as u32);
-    a.load(Size::W, R1, R1, 0);
-    a.jump(Cond::Eq, R1, 0, unarmed);
-    a.load(Size::W, R1, R9, socket::FLAGS);
-    a.jump(Cond::Set, R1, socket::ARMED, waiting);
-    a.bind(unarmed);
+fn unarmed(a: &mut Asm, own: Ptr<Socket>, waiting: Label) {
+    a.emitter("armed", Uses::scratch().reads(own.reg()), |a| {
+        a.block("not_armed", |a, unarmed| {
+            config(a, R1, Value::SPARE_ARMED);
+            a.jump_if(R1.equals(0), unarmed);
+            a.ld(R1, own, Head::FLAGS);
+            a.require(R1.none_of(socket::ARMED), waiting, "it is not armed");
+        });
+    });
 }
 
 /// Goes to `waiting` when the peer has sent since [`no_sender_underway`]: it may have seen a queue that was not empty.
-/// Uses R6.
-fn no_message_since(a: &mut Asm, offsets: &KernelOffsets, waiting: Label) {
-    let quiet = a.label("peer_still_quiet");
-    a.load(Size::DW, R6, FP, PEER_SLOT);
-    a.jump(Cond::Eq, R6, 0, quiet);
-    let peer = offsets.storage_head(a, R6, waiting);
-    peer.sent(a, R1);
-    a.load(Size::W, R2, FP, SENT_SLOT);
-    a.jump(Cond::Ne, R1, R2, waiting);
-    a.bind(quiet);
+fn no_message_since(a: &mut Asm, offsets: &KernelOffsets, peer: Peer, waiting: Label) {
+    a.emitter("since", Uses::scratch().writes(R6), |a| {
+        a.block("peer_still_quiet", |a, quiet| {
+            a.get(R6, peer.storage);
+            a.jump_if(R6.equals(0), quiet);
+            let head = offsets.storage_head(a, Ptr::new(R6), waiting);
+            a.ld(R1, head, Head::SENT);
+            a.get(R2, peer.sent);
+            a.require(R1.equals(R2), waiting, "the peer has not sent meanwhile");
+        });
+    });
 }

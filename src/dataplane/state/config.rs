@@ -1,5 +1,8 @@
 //! The config map's single value: what user space may change while the programs run.
 
+use crate::asm::Field;
+use crate::layout;
+
 /// Native-endian layout shared with the programs, which read it by direct map-value address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -31,67 +34,65 @@ pub struct Config {
     pub spare_armed: bool,
 }
 
+layout! {
+    /// The configuration map's value.
+    pub(in crate::dataplane) struct Value: 40 {
+        ENABLED: u32 = 0;
+        MAX_MESSAGES: u32 = 4;
+        MAX_BYTES: u32 = 8;
+        STICKY_BYTES: u32 = 12;
+        REDIRECT_UNACCEPTED: u32 = 16;
+        KEEPALIVE: u32 = 20;
+        STREAM_MESSAGES: u32 = 24;
+        SPARE_ASKERS: u32 = 28;
+        SPARE_ARMED: u32 = 32;
+        UNUSED: u32 = 36;
+    }
+}
+
 impl Config {
     /// Size of the map's value in bytes.
-    pub const SIZE: usize = 40;
-    pub(in crate::dataplane) const ENABLED: i16 = 0;
-    pub(in crate::dataplane) const MAX_MESSAGES: i16 = 4;
-    pub(in crate::dataplane) const MAX_BYTES: i16 = 8;
-    pub(in crate::dataplane) const STICKY_BYTES: i16 = 12;
-    pub(in crate::dataplane) const REDIRECT_UNACCEPTED: i16 = 16;
-    pub(in crate::dataplane) const STREAM_MESSAGES: i16 = 24;
-    pub(in crate::dataplane) const KEEPALIVE: i16 = 20;
-    pub(in crate::dataplane) const SPARE_ASKERS: i16 = 28;
-    pub(in crate::dataplane) const SPARE_ARMED: i16 = 32;
+    pub const SIZE: usize = Value::SIZE;
 
     /// What a map's value says; `None` when it has another size, as another version's may.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (words, _) = bytes.as_chunks::<4>();
-        let [
-            enabled,
-            max_messages,
-            max_bytes,
-            sticky_bytes,
-            redirect_unaccepted,
-            keepalive,
-            stream_messages,
-            spare_askers,
-            spare_armed,
-            _,
-        ] = words
-        else {
-            return None;
+        let value: &[u8; Self::SIZE] = bytes.try_into().ok()?;
+        let number = |field: Field<Value, u32>| {
+            let word = value.get(field.offset() as usize..).and_then(<[u8]>::first_chunk);
+            word.map_or(0, |word| u32::from_ne_bytes(*word))
         };
-        let number = |word: &[u8; 4]| u32::from_ne_bytes(*word);
         Some(Self {
-            enabled: number(enabled) != 0,
-            max_messages: number(max_messages),
-            max_bytes: number(max_bytes),
-            sticky_bytes: number(sticky_bytes),
-            redirect_unaccepted: number(redirect_unaccepted) != 0,
-            spare_askers: number(spare_askers) != 0,
-            stream_messages: number(stream_messages),
-            keepalive: number(keepalive),
-            spare_armed: number(spare_armed) != 0,
+            enabled: number(Value::ENABLED) != 0,
+            max_messages: number(Value::MAX_MESSAGES),
+            max_bytes: number(Value::MAX_BYTES),
+            sticky_bytes: number(Value::STICKY_BYTES),
+            redirect_unaccepted: number(Value::REDIRECT_UNACCEPTED) != 0,
+            spare_askers: number(Value::SPARE_ASKERS) != 0,
+            stream_messages: number(Value::STREAM_MESSAGES),
+            keepalive: number(Value::KEEPALIVE),
+            spare_armed: number(Value::SPARE_ARMED) != 0,
         })
     }
 
     /// The value to write into the map.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
-        let words = [
-            u32::from(self.enabled),
-            self.max_messages,
-            self.max_bytes,
-            self.sticky_bytes,
-            u32::from(self.redirect_unaccepted),
-            self.keepalive,
-            self.stream_messages,
-            u32::from(self.spare_askers),
-            u32::from(self.spare_armed),
-        ];
         let mut bytes = [0; Self::SIZE];
-        let (places, _) = bytes.as_chunks_mut::<4>();
-        places.iter_mut().zip(words).for_each(|(place, word)| *place = word.to_ne_bytes());
+        let words = [
+            (Value::ENABLED, u32::from(self.enabled)),
+            (Value::MAX_MESSAGES, self.max_messages),
+            (Value::MAX_BYTES, self.max_bytes),
+            (Value::STICKY_BYTES, self.sticky_bytes),
+            (Value::REDIRECT_UNACCEPTED, u32::from(self.redirect_unaccepted)),
+            (Value::KEEPALIVE, self.keepalive),
+            (Value::STREAM_MESSAGES, self.stream_messages),
+            (Value::SPARE_ASKERS, u32::from(self.spare_askers)),
+            (Value::SPARE_ARMED, u32::from(self.spare_armed)),
+        ];
+        for (field, word) in words {
+            if let Some(place) = bytes.get_mut(field.offset() as usize..).and_then(<[u8]>::first_chunk_mut) {
+                *place = word.to_ne_bytes();
+            }
+        }
         bytes
     }
 }

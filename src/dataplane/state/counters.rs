@@ -1,5 +1,7 @@
 //! What the programs count, per CPU.
 
+use crate::asm::Field;
+
 macro_rules! counters {
     ($( #[doc = $doc:literal] $variant:ident = $name:literal, $unit:literal; )*) => {
         /// A counter; its discriminant is its place in the per-CPU array's single value.
@@ -90,12 +92,16 @@ counters! {
     DrainWaiting = "drain_waiting", "sockets";
 }
 
+/// One CPU's value: a u64 for each counter.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane) enum Counters {}
+
 impl Counter {
     /// Size of one CPU's value in bytes.
     pub const VALUE_SIZE: usize = Self::ALL.len() * 8;
 
-    /// Byte offset in one CPU's value.
-    pub(in crate::dataplane) const fn offset(self) -> i16 {
-        self as i16 * 8
+    /// Its place in one CPU's value.
+    pub(in crate::dataplane) const fn field(self) -> Field<Counters, u64> {
+        Field::new(self as i32 * 8)
     }
 }

@@ -1,6 +1,6 @@
 //! What the programs keep: in maps, and for each socket.
 
-mod config;
+pub(in crate::dataplane) mod config;
 mod counters;
 pub(in crate::dataplane) mod keys;
 mod maps;
@@ -12,4 +12,5 @@ pub use config::Config;
 pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
 
+pub(in crate::dataplane) use counters::Counters;
 pub(in crate::dataplane) use maps::all as all_maps;

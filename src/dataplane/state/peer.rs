@@ -1,55 +1,23 @@
 //! The head of the peer's own state, which we read through the address that the pair keeps.
 
-use crate::asm::{Asm, FP, Label, Reg, Size};
-use crate::dataplane::kernel::probe::{PROBE_SLOT, probe_bytes};
-use crate::dataplane::kernel::{KernelOffsets, Object};
-use crate::dataplane::state::socket;
-
-const _: () = assert!(socket::HEAD_SIZE == -PROBE_SLOT);
+use crate::asm::{Asm, Base, Label, Place, Ptr};
+use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::objects::Word;
+use crate::dataplane::kernel::probe::probe_all;
+use crate::dataplane::state::socket::Head;
 
 impl KernelOffsets {
-    /// Reads the head of the storage at the address in `base`, which it may change, or jumps to `fail`.
+    /// Where the head of the storage can be loaded from whose address is in `base`, or a jump to `fail`. The answer holds
+    /// until the frame ends in which this is called, and while `base` is kept, which this may change.
     #[track_caller]
-    pub(in crate::dataplane) fn storage_head(&self, a: &mut Asm, base: Reg, fail: Label) -> StorageHead {
+    pub(in crate::dataplane) fn storage_head(&self, a: &mut Asm, base: Ptr<Head>, fail: Label) -> Place<Head> {
         if self.casts.is_some() {
-            self.open(a, base, Object::Storage);
-            StorageHead { base, offset: 0 }
+            self.open(a, Ptr::<Word>::new(base.reg()));
+            base.place()
         } else {
-            probe_bytes(a, socket::HEAD_SIZE.into(), base, 0, fail);
-            StorageHead { base: FP, offset: PROBE_SLOT }
+            let copy = a.slot::<Head>("peer's head");
+            probe_all(a, copy, base.reg(), fail);
+            copy.place()
         }
-    }
-}
-
-/// Where the head of a storage can be loaded from until the next call.
-#[derive(Clone, Copy)]
-pub(in crate::dataplane) struct StorageHead {
-    base: Reg,
-    offset: i16,
-}
-
-impl StorageHead {
-    /// `dst` = the owner's cookie.
-    #[track_caller]
-    pub(in crate::dataplane) fn cookie(self, a: &mut Asm, dst: Reg) {
-        a.load(Size::DW, dst, self.base, self.offset + socket::OWN_COOKIE);
-    }
-
-    /// `dst` = the owner's state.
-    #[track_caller]
-    pub(in crate::dataplane) fn state(self, a: &mut Asm, dst: Reg) {
-        a.load(Size::W, dst, self.base, self.offset + socket::STATE);
-    }
-
-    /// `dst` = how many messages the owner has sent.
-    #[track_caller]
-    pub(in crate::dataplane) fn sent(self, a: &mut Asm, dst: Reg) {
-        a.load(Size::W, dst, self.base, self.offset + socket::SENT);
-    }
-
-    /// `dst` = the owner's flags.
-    #[track_caller]
-    pub(in crate::dataplane) fn flags(self, a: &mut Asm, dst: Reg) {
-        a.load(Size::W, dst, self.base, self.offset + socket::FLAGS);
     }
 }

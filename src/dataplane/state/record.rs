@@ -1,20 +1,60 @@
 //! The record in the rendezvous map by which the two ends of a connection find each other.
-//!
-//! ```text
-//!   0  client: cookie, sk, storage, check      4 x u64
-//!  32  server: cookie, sk, storage, check      4 x u64
-//!  64  client key, 112 server key              48 bytes each   four-tuple pairing only
-//! 160  client's snd_nxt, rcv_nxt               2 x u32         four-tuple pairing only
-//! ```
 
-pub(in crate::dataplane) const CLIENT: i16 = 0;
-pub(in crate::dataplane) const SERVER: i16 = 32;
-pub(in crate::dataplane) const COOKIE: i16 = 0;
-pub(in crate::dataplane) const SK: i16 = 8;
-pub(in crate::dataplane) const STORAGE: i16 = 16;
-pub(in crate::dataplane) const CHECK: i16 = 24;
-pub(in crate::dataplane) const BASE_SIZE: i16 = 64;
-pub(in crate::dataplane) const CLIENT_KEY: i16 = 64;
-pub(in crate::dataplane) const SERVER_KEY: i16 = 112;
-pub(in crate::dataplane) const NUMBERS: i16 = 160;
-pub(in crate::dataplane) const FULL_SIZE: i16 = 168;
+use crate::asm::{Field, Pointer};
+use crate::dataplane::kernel::objects::TcpSock;
+use crate::dataplane::state::socket::{FourTuple, Head};
+use crate::layout;
+
+layout! {
+    /// What a record says of one end.
+    pub(in crate::dataplane) struct Half: 32 {
+        /// 0 as long as this end has not come.
+        COOKIE: u64 = 0;
+        SK: Pointer<TcpSock> = 8;
+        STORAGE: Pointer<Head> = 16;
+        /// The exclusive or of the words it vouches for, and of the client's cookie.
+        CHECK: u64 = 24;
+    }
+}
+
+layout! {
+    /// The record. With sequence pairing it ends behind the two halves.
+    pub(in crate::dataplane) struct Record: 168 {
+        CLIENT: Half = 0;
+        SERVER: Half = 32;
+        CLIENT_KEY: FourTuple = 64;
+        SERVER_KEY: FourTuple = 112;
+        /// The client's snd_nxt.
+        SND_NXT: u32 = 160;
+        /// The client's rcv_nxt.
+        RCV_NXT: u32 = 164;
+    }
+}
+
+impl Record {
+    /// All its words.
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 21]> = Field::new(0);
+}
+
+/// Room for the key of a record: a [`ClientKey`] or a [`SequenceKey`].
+pub(in crate::dataplane) type RecordKey = [u64; 4];
+
+layout! {
+    /// A client's address as the key of a record, with four-tuple pairing.
+    pub(in crate::dataplane) struct ClientKey: 32 {
+        /// The namespace's cookie; 0 for an address that other namespaces can reach.
+        NETNS: u64 = 0;
+        ADDRESS: crate::dataplane::state::socket::Address = 8;
+        PORT: u64 = 24;
+    }
+}
+
+layout! {
+    /// The handshake's numbers as the key of a record, with sequence pairing.
+    pub(in crate::dataplane) struct SequenceKey: 8 {
+        /// The client's snd_nxt.
+        CLIENT: u32 = 0;
+        /// The server's snd_nxt.
+        SERVER: u32 = 4;
+    }
+}

@@ -1,95 +1,157 @@
 //! One socket's own state, in `BPF_MAP_TYPE_SK_STORAGE`: freed with the socket.
-//!
-//! ```text
-//!   0  own_cookie   u64   8  state        u32  12  flags       u32  16  sent  u32    the head, which the peer reads
-//!  20  run          u32
-//!  24  peer_cookie  u64  32  peer_storage u64  40  peer_sk     u64
-//!  48  own_sk       u64  56  own_storage  u64
-//!  64  last_seq     u32  68  burst_msgs   u32  72  burst_bytes u64
-//!  80  peer_sent    u32  84  keepidle     u16  86  keepintvl   u16
-//!  88  rendezvous key (8 or 32 bytes)
-//! 120  own map key  (48 bytes, four-tuple pairing only)   168  peer map key (48 bytes, four-tuple pairing only)
-//! ```
 
+use crate::asm::{BeginsWith, Field, Pointer, Ptr, Reg};
+use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::Pairing;
+use crate::layout;
 
-pub(in crate::dataplane) const OWN_COOKIE: i16 = 0;
-pub(in crate::dataplane) const STATE: i16 = 8;
-pub(in crate::dataplane) const FLAGS: i16 = 12;
-/// Messages this end has sent, whichever way they went; it wraps.
-pub(in crate::dataplane) const SENT: i16 = 16;
-/// Messages this end has sent in a row since the peer's last one.
-pub(in crate::dataplane) const RUN: i16 = 20;
-/// Bytes up to here are read by the peer.
-pub(in crate::dataplane) const HEAD_SIZE: i16 = 24;
-pub(in crate::dataplane) const PEER_COOKIE: i16 = 24;
-pub(in crate::dataplane) const PEER_STORAGE: i16 = 32;
-pub(in crate::dataplane) const PEER_SK: i16 = 40;
-pub(in crate::dataplane) const OWN_SK: i16 = 48;
-pub(in crate::dataplane) const OWN_STORAGE: i16 = 56;
-/// `write_seq` when the stack was last known to be read empty and quiet.
-pub(in crate::dataplane) const LAST_SEQ: i16 = 64;
-/// Messages redirected since the peer's queue was last seen empty.
-pub(in crate::dataplane) const BURST_MESSAGES: i16 = 68;
-/// Bytes redirected since the peer's queue was last seen empty; in the sticky tier, since the connection began.
-pub(in crate::dataplane) const BURST_BYTES: i16 = 72;
-/// The peer's [`SENT`] when we last looked.
-pub(in crate::dataplane) const PEER_SENT: i16 = 80;
-/// What the application has set, while we have our own.
-pub(in crate::dataplane) const KEEPIDLE: i16 = 84;
-pub(in crate::dataplane) const KEEPINTVL: i16 = 86;
-pub(in crate::dataplane) const RENDEZVOUS_KEY: i16 = 88;
-const OWN_KEY: i16 = 120;
-const PEER_KEY: i16 = 168;
-
-/// Where a socket keeps the key of its own sockhash entry.
-pub(in crate::dataplane) const fn own_key(pairing: Pairing) -> i16 {
-    match pairing {
-        Pairing::Sequence => OWN_COOKIE,
-        Pairing::FourTuple => OWN_KEY,
+layout! {
+    /// The part of a socket's state that its peer reads, through the address that it keeps.
+    pub(in crate::dataplane) struct Head: 24 {
+        /// The socket's number, which never repeats while the machine runs.
+        COOKIE: u64 = 0;
+        /// [`WAITING`], [`PAIRED`], [`PLAIN`] or [`OPTED_OUT`]; 0 before.
+        STATE: u32 = 8;
+        /// Bits, from [`UNENROLLING`] on.
+        FLAGS: u32 = 12;
+        /// Messages this end has sent, whichever way they went; it wraps.
+        SENT: u32 = 16;
+        /// Messages this end has sent in a row since the peer's last one.
+        RUN: u32 = 20;
     }
 }
 
-/// Where a socket keeps the key of its peer's sockhash entry.
-pub(in crate::dataplane) const fn peer_key(pairing: Pairing) -> i16 {
+layout! {
+    /// One socket's own state. Without four-tuple pairing it ends behind the first word of the rendezvous key.
+    pub(in crate::dataplane) struct Socket: 216 {
+        HEAD: Head = 0;
+        PEER_COOKIE: u64 = 24;
+        PEER_STORAGE: Pointer<Head> = 32;
+        PEER_SK: Pointer<TcpSock> = 40;
+        OWN_SK: Pointer<TcpSock> = 48;
+        OWN_STORAGE: Pointer<Head> = 56;
+        /// `write_seq` when the stack was last known to be read empty and quiet.
+        LAST_SEQ: u32 = 64;
+        /// Messages redirected since the peer's queue was last seen empty.
+        BURST_MESSAGES: u32 = 68;
+        /// Bytes redirected since the peer's queue was last seen empty; in the sticky tier, since the connection began.
+        BURST_BYTES: u64 = 72;
+        /// The peer's SENT when we last looked.
+        PEER_SENT: u32 = 80;
+        /// TCP_KEEPIDLE as the application has set it, while we have our own.
+        KEEPIDLE: u16 = 84;
+        /// TCP_KEEPINTVL as the application has set it, while we have our own.
+        KEEPINTVL: u16 = 86;
+        /// The key of the record by which the passive end finds us; one word of it with sequence pairing.
+        RENDEZVOUS_KEY: [u64; 4] = 88;
+        /// The key of our sockhash entry, with four-tuple pairing.
+        OWN_KEY: FourTuple = 120;
+        /// The key of the peer's sockhash entry, with four-tuple pairing.
+        PEER_KEY: FourTuple = 168;
+    }
+}
+
+layout! {
+    /// A 4-tuple as a key. IPv4 stands as IPv4-mapped IPv6, so that both families and mapped sockets compare.
+    pub(in crate::dataplane) struct FourTuple: 48 {
+        /// The cookie of the network namespace.
+        NETNS: u64 = 0;
+        /// The local address, network byte order.
+        LOCAL: Address = 8;
+        /// The remote address, network byte order.
+        REMOTE: Address = 24;
+        /// The local port, host byte order.
+        LOCAL_PORT: u32 = 40;
+        /// The remote port, host byte order.
+        REMOTE_PORT: u32 = 44;
+    }
+}
+
+layout! {
+    /// An IPv6 address, or an IPv4 one mapped to IPv6 (RFC 4291, section 2.5.5.2).
+    pub(in crate::dataplane) struct Address: 16 {
+        /// 0 when it is mapped.
+        FIRST: u64 = 0;
+        /// 0xffff in network byte order when it is mapped.
+        THIRD: u32 = 8;
+        /// The IPv4 address when it is mapped.
+        IP4: u32 = 12;
+    }
+}
+
+/// Our own state begins with what the peer reads of it.
+impl BeginsWith<Head> for Socket {}
+
+impl Address {
+    /// The four words.
+    pub(in crate::dataplane) const WORDS: Field<Self, [u32; 4]> = Field::new(0);
+    /// The two halves.
+    pub(in crate::dataplane) const HALVES: Field<Self, [u64; 2]> = Field::new(0);
+    /// The first of the bytes of the IPv4 address, when it is mapped.
+    pub(in crate::dataplane) const IP4_FIRST: Field<Self, u8> = Field::new(12);
+}
+
+impl FourTuple {
+    /// All its words.
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 6]> = Field::new(0);
+}
+
+impl Socket {
+    /// All its words.
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 27]> = Field::new(0);
+}
+
+/// This socket's own state, in R7 from where it is looked up to the program's end.
+pub(in crate::dataplane) const OWN: Ptr<Socket> = Ptr::new(Reg::R7);
+
+/// Where a socket keeps the first word of the key of its own sockhash entry.
+pub(in crate::dataplane) const fn own_key(pairing: Pairing) -> Field<Socket, u64> {
     match pairing {
-        Pairing::Sequence => PEER_COOKIE,
-        Pairing::FourTuple => PEER_KEY,
+        Pairing::Sequence => Socket::HEAD.then(Head::COOKIE),
+        Pairing::FourTuple => Socket::OWN_KEY.then(FourTuple::NETNS),
+    }
+}
+
+/// Where a socket keeps the first word of the key of its peer's sockhash entry.
+pub(in crate::dataplane) const fn peer_key(pairing: Pairing) -> Field<Socket, u64> {
+    match pairing {
+        Pairing::Sequence => Socket::PEER_COOKIE,
+        Pairing::FourTuple => Socket::PEER_KEY.then(FourTuple::NETNS),
     }
 }
 
 /// Size of the map's value in bytes.
 pub(in crate::dataplane) const fn size(pairing: Pairing) -> u32 {
     match pairing {
-        Pairing::Sequence => 96,
-        Pairing::FourTuple => 216,
+        Pairing::Sequence => Socket::RENDEZVOUS_KEY.item(0).end() as u32,
+        Pairing::FourTuple => Socket::SIZE as u32,
     }
 }
 
-/// [`STATE`]: in the sockhash, waiting to be claimed.
+/// [`Head::STATE`]: in the sockhash, waiting to be claimed.
 pub(in crate::dataplane) const WAITING: i32 = 1;
-/// [`STATE`]: knows its peer.
+/// [`Head::STATE`]: knows its peer.
 pub(in crate::dataplane) const PAIRED: i32 = 2;
-/// [`STATE`]: out of the sockhash for good.
+/// [`Head::STATE`]: out of the sockhash for good.
 pub(in crate::dataplane) const PLAIN: i32 = 3;
-/// [`STATE`]: its cgroup has opted out.
+/// [`Head::STATE`]: its cgroup has opted out.
 pub(in crate::dataplane) const OPTED_OUT: i32 = 4;
 
-/// [`FLAGS`]: neither end may redirect any more.
+/// [`Head::FLAGS`]: neither end may redirect any more.
 pub(in crate::dataplane) const UNENROLLING: i32 = 1 << 0;
-/// [`FLAGS`]: [`LAST_SEQ`] is valid.
+/// [`Head::FLAGS`]: [`Socket::LAST_SEQ`] is valid.
 pub(in crate::dataplane) const QUIET: i32 = 1 << 1;
-/// [`FLAGS`]: what is looked at only once, at both ends, lets them be served.
+/// [`Head::FLAGS`]: what is looked at only once, at both ends, lets them be served.
 pub(in crate::dataplane) const ENDS_OK: i32 = 1 << 2;
-/// [`FLAGS`]: a message of ours has taken the stack (sticky rule).
+/// [`Head::FLAGS`]: a message of ours has taken the stack (sticky rule).
 pub(in crate::dataplane) const PASSED: i32 = 1 << 3;
-/// [`FLAGS`]: no message of ours is between its verdict and the peer's queue.
+/// [`Head::FLAGS`]: no message of ours is between its verdict and the peer's queue.
 pub(in crate::dataplane) const NONE_IN_FLIGHT: i32 = 1 << 4;
-/// [`FLAGS`]: what this end sends takes the stack (policy).
+/// [`Head::FLAGS`]: what this end sends takes the stack (policy).
 pub(in crate::dataplane) const BY_STACK: i32 = 1 << 5;
-/// [`FLAGS`]: keepalive has our settings, so that there are callbacks (`membership::wake_reader`).
+/// [`Head::FLAGS`]: keepalive has our settings, so that there are callbacks (`membership::wake_reader`).
 pub(in crate::dataplane) const ARMED: i32 = 1 << 6;
-/// [`FLAGS`]: it was on before.
+/// [`Head::FLAGS`]: it was on before.
 pub(in crate::dataplane) const KEPT_ALIVE: i32 = 1 << 7;
-/// [`FLAGS`]: from this bit on, the callbacks that somebody else had asked for before us.
+/// [`Head::FLAGS`]: from this bit on, the callbacks that somebody else had asked for before us.
 pub(in crate::dataplane) const FOREIGN_SHIFT: i32 = 8;

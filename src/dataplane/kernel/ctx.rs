@@ -1,0 +1,80 @@
+//! The contexts of our programs, as structures with typed fields.
+
+use crate::asm::{Field, Laid, Pointer, Ptr, Reg};
+use crate::dataplane::kernel::objects::TcpSock;
+use crate::uapi::ctx::{self, iter_sockmap, sk_msg, sock_ops};
+
+/// Whether the ABI has a field of this size at this place, and so whether a type fits it.
+const fn is_field(fields: &[ctx::Field], offset: i16, bytes: usize) -> bool {
+    let mut index = 0;
+    while index < fields.len() {
+        if fields[index].offset == offset as u32 {
+            return fields[index].size as usize == bytes;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// Gives fields of a context their types, which must have the sizes that the ABI says.
+macro_rules! context {
+    ($(#[$doc:meta])* $name:ident, $abi:ident: $($field:ident: $type:ty;)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub(in crate::dataplane) enum $name {}
+
+        impl $name {
+            $(pub(in crate::dataplane) const $field: Field<Self, $type> = Field::new($abi::$field as i32);)*
+        }
+
+        const _: () = {
+            $(assert!(
+                is_field($abi::FIELDS, $abi::$field, <$type as Laid>::BYTES),
+                "the field has another size"
+            );)*
+        };
+    };
+}
+
+context! {
+    /// `struct bpf_sock_ops`.
+    SockOps, sock_ops:
+    OP: u32;
+    FAMILY: u32;
+    REMOTE_IP4: u32;
+    LOCAL_IP4: u32;
+    REMOTE_IP6: [u32; 4];
+    LOCAL_IP6: [u32; 4];
+    REMOTE_PORT: u32;
+    LOCAL_PORT: u32;
+    IS_FULLSOCK: u32;
+    CB_FLAGS: u32;
+    RCV_NXT: u32;
+    SND_NXT: u32;
+    SK: Pointer<TcpSock>;
+}
+
+context! {
+    /// `struct sk_msg_md`.
+    SkMsg, sk_msg:
+    LENGTH: u32;
+    SK: Pointer<TcpSock>;
+}
+
+context! {
+    /// `struct bpf_iter__sockmap`.
+    IterSockmap, iter_sockmap:
+    KEY: Pointer<Key>;
+    SK: Pointer<TcpSock>;
+}
+
+/// A key of the sockhash.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane) enum Key {}
+
+/// The context of each program, in R6 from its first instruction on.
+pub(in crate::dataplane) const SOCK_OPS: Ptr<SockOps> = Ptr::new(Reg::R6);
+/// See [`SOCK_OPS`].
+pub(in crate::dataplane) const SK_MSG: Ptr<SkMsg> = Ptr::new(Reg::R6);
+/// See [`SOCK_OPS`].
+pub(in crate::dataplane) const ITER_SOCKMAP: Ptr<IterSockmap> = Ptr::new(Reg::R6);
