@@ -8,7 +8,7 @@
 //! - `opt_out`, where the policy asks for it, marks the sockets of cgroups that are to be left alone;
 //! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes.
 //!
-//! Whoever loads them creates the maps of [`DataPlane::maps`] and resolves each [`asm::MapRef`] to its descriptor.
+//! The agent that loads them creates the maps of [`DataPlane::maps`] and resolves each [`asm::MapRef`] to its descriptor.
 //!
 //! # Terminology
 //!
@@ -16,8 +16,8 @@
 //! - **rendezvous**: the map where the active end waits to be found by the passive one.
 //! - **announced**: its listener has left an empty record when it answered the SYN, so that the active end knows that
 //!   its peer is on this node, and in scope, when it is established.
-//! - **claimed**: found by its passive end. An active end that nobody claims talks to another node.
-//! - **gate**: the conditions under which nobody can tell a redirected message from one that came by the stack.
+//! - **claimed**: found by its passive end. An active end that no passive end claims talks to another node.
+//! - **gate**: the conditions under which no application can tell a redirected message from one that came by the stack.
 //! - **tier**: what the kernel and our capabilities let the programs see; see [`Tier`].
 
 mod emit;
@@ -48,7 +48,7 @@ pub struct DataPlane {
     pub sock_ops: Program,
     /// `BPF_PROG_TYPE_SK_MSG`, to put into [`MapRole::Programs`].
     pub sk_msg: Program,
-    /// `BPF_PROG_TYPE_SK_MSG`, to attach to the sockhash as `BPF_SK_MSG_VERDICT`: tail-calls the former.
+    /// `BPF_PROG_TYPE_SK_MSG`, to attach to the sockhash as `BPF_SK_MSG_VERDICT`: tail-calls `sk_msg`.
     pub dispatcher: Program,
     /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_ITER` on `bpf_iter_sockmap`; gated tier only.
     pub drain: Option<Program>,

@@ -52,7 +52,7 @@ const EQUIVALENT: &[Equivalent] = &[
     (
         "",
         "backpressure/psock/it is in a sockhash",
-        "without a psock the peer is in no sockhash, and redirection finds nobody",
+        "without a psock the peer is in no sockhash, and redirection finds no socket",
     ),
     ("", "watch/psock/it is in a sockhash", "who has been taken out by its peer sees that before"),
     ("", "in_flight/psock/it is in a sockhash", "who sends has a psock"),
@@ -74,7 +74,7 @@ const EQUIVALENT: &[Equivalent] = &[
         "a peer that is gone is in no sockhash, and a successor with its addresses has other sequence numbers",
     ),
     ("", "redirect/the peer is in the sockhash", "the verdict is SK_PASS in any case; only the counters err"),
-    ("", "enroll/the sockhash takes it", "redirection to a socket that is in no sockhash finds nobody"),
+    ("", "enroll/the sockhash takes it", "redirection to a socket that is in no sockhash finds no socket"),
     ("", "sk_msg/it waits for its peer", "a socket that does not wait has no record to adopt"),
     ("", "sk_msg/adopt/it is ours", "another's record does not verify: its check is bound to another cookie"),
     ("", "rtt/adopt/it is ours", "another's record does not verify: its check is bound to another cookie"),
@@ -111,7 +111,7 @@ const EQUIVALENT: &[Equivalent] = &[
         "readers/receiver/it does not block",
         "before the first redirected message, the order's look at the reader asks the same",
     ),
-    ("", "request/switch/it is on", "an announcement harms nobody: each end asks for the switch itself"),
+    ("", "request/switch/it is on", "an announcement does no harm: each end asks for the switch itself"),
     (
         "",
         "backpressure/it finds room in any empty queue",
@@ -129,16 +129,16 @@ const EQUIVALENT: &[Equivalent] = &[
     ("loads", "awake/it has a file", "the readers' look at the receiver has asked in the same run"),
     (
         "",
-        "order/nobody is inside a call",
+        "order/no thread is inside a call",
         "a reader that does not block looks at the stack once in a call; here O_NONBLOCK that is set meanwhile counts at once",
     ),
     ("loads", "order/and nothing has taken the stack since", "for both reasons above"),
     ("", "unenroll/the pair is to leave", "a program that runs meanwhile would redirect; here none does"),
     ("sequence", "active/switch/it is on", "the switch goes off between SYN and answer, one step here"),
     ("", "in_flight/this call is alone", "a second thread that sends on the socket; here there is one"),
-    ("calls", "unenroll/own/nobody is underway", "without the callbacks of packets it hardly happens"),
+    ("calls", "unenroll/own/no sender is underway", "without the callbacks of packets it hardly happens"),
     ("calls", "unenroll/own/our last message was alone", "without the callbacks of packets it hardly happens"),
-    // Who looks once too often, or leaves a little sooner or later, harms nobody.
+    // Who looks once too often, or leaves a little sooner or later, does no harm.
     ("", "in_flight/the pair is to leave", "a pair that does not leave may know it as well"),
     ("", "rtt/it waits for its peer", "who has a peer has no record, and only stays longer"),
     ("", "packet/it may be armed", "all is read, and no probes are to be given up: it is looked at once more"),
@@ -154,7 +154,7 @@ const EQUIVALENT: &[Equivalent] = &[
     (
         "sequence",
         "unenroll/it is paired",
-        "who is plain has no psock; only one whose record was damaged could lose somebody else's callbacks",
+        "who is plain has no psock; only one whose record was damaged could lose another program's callbacks",
     ),
     (
         "",
@@ -239,7 +239,7 @@ fn checks(program: &asm::Program, name: &str) -> Vec<Check> {
     program.checks().iter().map(named).collect()
 }
 
-/// Whether a kernel refuses the mutant for another reason than that code which nobody reaches any more is left in it.
+/// Whether a kernel refuses the mutant for another reason than that code which is not reached any more is left in it.
 fn refused(spec: &ProgramSpec, mutant: &asm::Program, check: &Check) -> bool {
     let mut spec = spec.clone();
     for slot in &check.check.slots {

@@ -222,7 +222,7 @@ mod tests {
         for line in refused {
             assert!(line.starts_with("sock_ops (four-tuple, ") && line.contains(" on 5.10: reject: "), "{line}");
             // The line of Rust that emitted the call.
-            assert!(line.contains("bpf_get_netns_cookie") && line.contains("sock_ops.rs:"), "{line}");
+            assert!(line.contains("bpf_get_netns_cookie") && line.contains("four_tuple.rs:"), "{line}");
             assert!(line.ends_with("; as it must: it needs bpf_get_netns_cookie, from Linux 5.15"), "{line}");
         }
     }
@@ -238,7 +238,7 @@ mod tests {
         assert!(ok, "{text}");
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let refused = json.as_array().unwrap().iter().find(|program| program["verdict"] == "reject").unwrap();
-        assert!(refused["origin"].as_str().unwrap().contains("sock_ops.rs:"), "{refused}");
+        assert!(refused["origin"].as_str().unwrap().contains("four_tuple.rs:"), "{refused}");
         assert!(refused["lacking"].as_str().unwrap().contains("5.15"), "{refused}");
         assert!(json[0]["stats"]["insns_processed"].as_u64().unwrap() > 100, "{}", json[0]);
         let (text, ok) = verify(&["--kernel", "5.10", "--explain"]);

@@ -75,7 +75,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
     });
 }
 
-/// Goes to `bounded` when the receiver is edge-triggered, or not accepted yet, so that nobody knows. A message that takes
+/// Goes to `bounded` when the receiver is edge-triggered, or not accepted yet, so that this is not known. A message that takes
 /// the stack behind unread redirected ones has no event of its own, and an edge-triggered reader that stops at a short
 /// read (nginx, tokio) gets one event for both and reads only the first: for those the wide bounds have to do. Any other
 /// reader is told again.
@@ -87,7 +87,7 @@ fn edge_triggered(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, bou
 }
 
 /// Goes to `bounded` when the memory that our redirected messages pin is within 3/16 of what plain TCP may pin in
-/// both sockets' buffers. Buffers whose size nobody has set still grow, so that their size now is not the last word.
+/// both sockets' buffers. Buffers whose size no application has set still grow, so that their size now is not the last word.
 fn within_buffers(a: &mut Asm, offsets: &KernelOffsets, bounded: Label, stale: Label) {
     a.emitter("buffers", uses_peer(), |a| {
         a.frame_below(32, |a| {

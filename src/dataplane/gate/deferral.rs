@@ -5,7 +5,7 @@
 //! wants a connection on the stack (the soft switch, a pair that leaves, a stream) leaves its reason here, and the gate
 //! goes on for such a reader until its queue is empty, or full.
 //!
-//! Whoever takes sockets out of the sockhash must therefore see that no message passed the gate while it looked:
+//! A program that takes sockets out of the sockhash must therefore see that no message passed the gate while it looked:
 //! [`Head::SENT`] stands still.
 
 use crate::asm::Reg::{R1, R9};
@@ -33,7 +33,7 @@ impl Deferral {
         a.set(self.reason, 0);
     }
 
-    /// The message is to take the stack as soon as that harms nobody, and `counter` counts it. Loses R1.
+    /// The message is to take the stack as soon as that does no harm, and `counter` counts it. Loses R1.
     #[track_caller]
     pub(in crate::dataplane) fn note(self, a: &mut Asm, counter: Counter) {
         a.idiom("defer", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {

@@ -1,4 +1,4 @@
-//! What both ends must be like for nobody to be able to tell: non-blocking, and without socket options that
+//! What both ends must be like so that no application can tell: non-blocking, and without socket options that
 //! redirected bytes pass by.
 //!
 //! An end that is otherwise makes the pair leave the sockhash: membership alone is enough to be noticed.
@@ -72,7 +72,7 @@ fn readers(a: &mut Asm, offsets: &KernelOffsets, unaccepted_too: Label, exits: &
             set_flags(a, socket::UNENROLLING);
             a.goto(pass_blocking);
             a.bind(no_file);
-            a.comment("nobody knows yet how it will be read");
+            a.comment("how it will be read is not known yet");
             config(a, R1, Value::REDIRECT_UNACCEPTED);
             a.require(R1.differs(0), unaccepted, "a receiver that is not accepted is served");
             a.goto(unaccepted_too);
@@ -81,10 +81,10 @@ fn readers(a: &mut Asm, offsets: &KernelOffsets, unaccepted_too: Label, exits: &
 }
 
 /// Goes on when the peer does not block. It comes after the peer has been seen to have read all our
-/// stack bytes: whoever blocks in that call has cleared O_NONBLOCK before.
+/// stack bytes: a reader that blocks in that call has cleared O_NONBLOCK before.
 pub(in crate::dataplane) fn require_nonblocking_receiver(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     let [stale, pass_blocking] = [Counter::PassStale, Counter::PassBlocking].map(|counter| exits.to(a, counter));
-    a.block("nobody_sleeps", |a, fine| {
+    a.block("none_sleeps", |a, fine| {
         a.block("sleeps_in_recv", |a, blocking| {
             file_is_nonblocking(a, offsets, PEER, "awake", NoFile::Permits(fine), blocking, stale);
             a.goto(fine);
@@ -107,7 +107,7 @@ fn require_options(a: &mut Asm, offsets: &KernelOffsets, sk: Ptr<TcpSock>, bits:
 /// What it means that a socket has no file.
 #[derive(Clone, Copy)]
 pub(in crate::dataplane) enum NoFile {
-    /// Nobody can block on it.
+    /// No reader can block on it.
     Permits(Label),
     /// Nothing is known of it.
     Refuses(Label),

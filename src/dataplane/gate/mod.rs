@@ -1,4 +1,4 @@
-//! The gate: a message is redirected only while nobody can tell.
+//! The gate: a message is redirected only while no application can tell.
 //!
 //! A receiver reads redirected messages before bytes that came by the stack (`tcp_bpf_recvmsg`). So a redirected
 //! message may only be sent when the receiver has read everything we ever sent by the stack; a message by the stack

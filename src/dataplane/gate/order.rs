@@ -45,7 +45,7 @@ fn reader_is_outside(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
         a.bind(check);
         a.comment("the call that read our last stack bytes must be over: inside it, later stack bytes would overtake");
         offsets.read(a, R1, PEER, offsets.lock_owned, stale);
-        a.require(R1.w().equals(0), busy, "nobody is inside a call");
+        a.require(R1.w().equals(0), busy, "no thread is inside a call");
         a.comment("and it may not sleep there with the lock given up, as it does in MSG_WAITALL");
         endpoints::require_nonblocking_receiver(a, offsets, exits);
         a.st(OWN, Socket::LAST_SEQ, R9);

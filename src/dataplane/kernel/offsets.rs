@@ -32,7 +32,7 @@ impl KernelField {
 pub struct OptionBits {
     /// At the sender: SO_ZEROCOPY, whose notifications would never come.
     pub sender: u32,
-    /// At the receiver: SO_TIMESTAMP and its kin, SO_OOBINLINE.
+    /// At the receiver: SO_TIMESTAMP and the options like it, SO_OOBINLINE.
     pub receiver: u32,
 }
 
@@ -170,7 +170,7 @@ macro_rules! kernel_offsets {
             pub memory_limit: Option<MemoryLimit>,
             /// Whether iterators may call `bpf_sk_storage_get` (Linux 5.11), with which the drain finds a socket's peer.
             pub iterators_have_storage: bool,
-            /// Whether programs can read keepalive's settings, and tell a reader anew by setting SO_RCVLOWAT (Linux 6.1).
+            /// Whether programs can read keepalive's settings, and tell a reader again by setting SO_RCVLOWAT (Linux 6.1).
             pub readers_can_be_woken: bool,
         }
 
@@ -219,7 +219,7 @@ kernel_offsets! {
     user_data: "sock"."sk_user_data", Sock, Pointer<Psock>;
     /// The open file, null for kernel sockets.
     file: "socket"."file", Socket, Pointer<File>;
-    /// O_NONBLOCK and its kin.
+    /// O_NONBLOCK and other flags.
     f_flags: "file"."f_flags", File, u32;
     /// List of redirected messages not yet read.
     ingress_msg: "sk_psock"."ingress_msg", Psock, ListHead;

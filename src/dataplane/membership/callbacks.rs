@@ -29,7 +29,7 @@ pub(in crate::dataplane) fn want(a: &mut Asm, options: &Options) {
     });
 }
 
-/// Gives our callbacks up, but for those that somebody else wanted before us.
+/// Gives our callbacks up, but for those that another program wanted before us.
 pub(in crate::dataplane) fn drop(a: &mut Asm, options: &Options) {
     a.emitter("drop_callbacks", uses(), |a| {
         a.ld(R1, OWN, Head::FLAGS);

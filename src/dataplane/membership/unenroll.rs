@@ -1,12 +1,12 @@
-//! A pair leaves the sockhash for good, without losing a byte.
+//! A pair leaves the sockhash forever, without losing a byte.
 //!
 //! Deleting a receiver's entry discards its unread redirected messages, and a message whose verdict is already
 //! "redirect" fails with EPIPE when the entry is gone (`sk_psock_drop`, `tcp_bpf_sendmsg_redir`). So:
 //!
 //! 1. one end sets [`socket::UNENROLLING`] in its own storage; from then on both redirect only into a queue that is not
 //!    empty (`gate::deferral`);
-//! 2. then nobody may still be between verdict and queue: `tcp_bpf_sendmsg` holds a reference on its socket's psock
-//!    all the way, so the peer's count must be 1. So must ours, or our last message took the stack and found nobody else
+//! 2. then no message may still be between verdict and queue: `tcp_bpf_sendmsg` holds a reference on its socket's psock
+//!    all the way, so the peer's count must be 1. So must ours, or our last message took the stack and found no other
 //!    underway ([`socket::NONE_IN_FLIGHT`]): in a stream, callbacks come from within its own sendmsg;
 //! 3. both queues must be empty;
 //! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`Head::SENT`] is
@@ -86,7 +86,7 @@ pub(in crate::dataplane) fn paired(
     });
 }
 
-/// The peer, if it is in the sockhash at all, has nobody between verdict and queue, and has read its own queue.
+/// The peer, if it is in the sockhash at all, has no message between verdict and queue, and has read its own queue.
 fn peer_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
     a.emitter("peer", Uses::scratch().reads(OWN.reg()).writes(R8), |a| {
         a.block("peer_gone", |a, gone| {
@@ -95,7 +95,7 @@ fn peer_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
             offsets.open(a, sk);
             let psock = psock(a, offsets, R8, sk, gone, stay);
             offsets.read(a, R1, psock, offsets.psock_refcnt, stay);
-            a.require(R1.equals(1), stay, "nobody is underway");
+            a.require(R1.equals(1), stay, "no sender is underway");
             let head = queue(a, offsets, psock, stay);
             a.require(R1.equals(head.reg()), stay, "its queue is empty");
         });
@@ -110,8 +110,8 @@ fn own_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
         offsets.open(a, sk);
         let psock = psock(a, offsets, R8, sk, stay, stay);
         offsets.read(a, R1, psock, offsets.psock_refcnt, stay);
-        a.block("nobody_underway", |a, nobody| {
-            a.permit(R1.equals(1), nobody, "nobody is underway");
+        a.block("none_underway", |a, alone| {
+            a.permit(R1.equals(1), alone, "no sender is underway");
             a.ld(R1, OWN, Head::FLAGS);
             a.and(R1, socket::NONE_IN_FLIGHT);
             a.require(R1.differs(0), stay, "our last message was alone");

@@ -1,4 +1,4 @@
-//! A receiver that nobody tells: bytes of the stack lie unread behind redirected ones.
+//! A receiver that is not told: bytes of the stack lie unread behind redirected ones.
 //!
 //! They had their event when they came. A reader that was told once and stops at a short read reads the redirected bytes
 //! and waits for another event; one that asks FIONREAD, on kernels where that does not see the stack's bytes in a
@@ -9,7 +9,7 @@
 //! 1. The pair is to leave, and the receiver is *armed*: TCP keepalive probes its peer every second, so that there is a
 //!    callback every second.
 //! 2. When the redirected bytes have been read, the pair leaves, and SO_RCVLOWAT is set to what it is, upon which the
-//!    kernel tells the reader anew (`tcp_set_rcvlowat`; for programs since Linux 6.1).
+//!    kernel tells the reader again (`tcp_set_rcvlowat`; for programs since Linux 6.1).
 //! 3. The socket's own keepalive settings come back.
 
 use crate::asm::Reg::{R1, R2, R3, R4, R5, R8, R9};

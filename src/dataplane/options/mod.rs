@@ -22,7 +22,7 @@ pub enum Tier {
     /// under lockdown=confidentiality) at offsets from the kernel's BTF: redirect and stack may alternate on one
     /// connection.
     Gated(KernelOffsets),
-    /// No view of the peer: the first message that takes the stack keeps its direction there for good.
+    /// No view of the peer: the first message that takes the stack keeps its direction there forever.
     Sticky,
 }
 
@@ -43,7 +43,7 @@ pub enum Readers {
     /// SA_RESTART signal, SIGSTOP or its own shutdown (`tcp_bpf_recvmsg`), and MSG_WAITALL comes back short.
     NonBlocking,
     /// All: those differences are then the user's choice. The first message of a direction that takes the stack keeps it
-    /// there for good, and the pair leaves: a reader that sleeps on stack bytes in MSG_WAITALL is not woken by others.
+    /// there forever, and the pair leaves: a reader that sleeps on stack bytes in MSG_WAITALL is not woken by others.
     Any,
 }
 
@@ -89,7 +89,7 @@ impl Options {
         }
     }
 
-    /// Offsets with which a receiver can be told anew of the stack's bytes behind redirected ones.
+    /// Offsets with which a receiver can be told again of the stack's bytes behind redirected ones.
     pub(in crate::dataplane) fn wakes_readers(&self) -> Option<&KernelOffsets> {
         match &self.tier {
             Tier::Gated(offsets) if offsets.readers_can_be_woken => Some(offsets),
@@ -98,7 +98,7 @@ impl Options {
     }
 
     /// Whether messages may be redirected after the soft switch, behind unread ones: where the drain cannot see a sender
-    /// underway, nobody may be.
+    /// underway, no sender may be.
     pub(in crate::dataplane) fn defers(&self) -> bool {
         matches!(&self.tier, Tier::Gated(offsets) if offsets.iterators_have_storage)
     }

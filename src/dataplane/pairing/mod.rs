@@ -9,7 +9,7 @@
 //!
 //! A map element may be given to another connection while a program still holds its address, so each half carries a
 //! check word, the exclusive or of the words it vouches for and the client's cookie: a record that is torn, or
-//! somebody else's, does not verify and the connection stays plain TCP.
+//! another connection's, does not verify and the connection stays plain TCP.
 
 pub(in crate::dataplane) mod address;
 mod four_tuple;

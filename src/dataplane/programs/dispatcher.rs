@@ -3,7 +3,7 @@
 //! A socket keeps the program that was on the sockhash when it entered (`sock_map_link`, net/core/sock_map.c): neither
 //! BPF_LINK_UPDATE nor detaching reaches it. Through this step an upgrade reaches every socket with its next message.
 //! And the kernel empties the array when its last descriptor and pin are gone (`prog_array_map_clear`,
-//! kernel/bpf/arraymap.c), so that messages of sockets nobody owns any more take the stack.
+//! kernel/bpf/arraymap.c), so that messages of sockets without an owner take the stack.
 
 use crate::asm::Reg::{R0, R2, R3};
 use crate::asm::{self, Asm, Features, Program};

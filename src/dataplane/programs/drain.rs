@@ -108,7 +108,7 @@ fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, p
             offsets.open(a, sk);
             let psock = psock(a, offsets, R6, sk, quiet, waiting);
             offsets.read(a, R1, psock, offsets.psock_refcnt, waiting);
-            a.require(R1.equals(1), waiting, "nobody is underway");
+            a.require(R1.equals(1), waiting, "no sender is underway");
         });
     });
 }

@@ -64,7 +64,7 @@ fn program(a: &mut Asm, options: &Options) {
     for (label, counter) in exits.into_list() {
         a.bind(label);
         a.mov(R9, counter.field().offset());
-        // What always takes the stack that way is in nobody's way.
+        // What always takes the stack that way needs no further notes.
         a.goto(if counter == Counter::PassDirection { counted } else { passed });
     }
     if let (true, Some(deferral)) = (defers, deferral) {

@@ -87,7 +87,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     a.bind(refused);
     count(a, Counter::MapRefused, 1);
     a.bind(plain);
-    a.comment("nobody will send past the stack to us: a peer that waits stays unclaimed and leaves by itself");
+    a.comment("no peer will send past the stack to us: one that waits stays unclaimed and leaves by itself");
     a.st(OWN, Head::STATE, socket::PLAIN);
     a.goto(out);
     a.bind(no_storage);
@@ -259,7 +259,7 @@ fn still_waiting(a: &mut Asm, options: &Options, stay: Label, out: Label) {
         callbacks::drop(a, options);
         a.goto(out);
         a.bind(lost);
-        a.comment("without its record nobody knows whether somebody redirects to us, so then we stay, and pass");
+        a.comment("without its record we do not know whether a peer redirects to us, so then we stay, and pass");
         if options.wakes_readers().is_some() {
             a.goto(stay);
         } else {

@@ -14,8 +14,8 @@ pub struct Config {
     pub max_bytes: u32,
     /// Sticky tier: most bytes a direction may redirect in all, since nothing tells how many are still unread.
     pub sticky_bytes: u32,
-    /// Redirect to a receiver that is not accepted yet, of which nobody knows whether it will block. For kernels on
-    /// which FIONREAD does not see what came by the stack: there a first message on the stack stalls whoever trusts
+    /// Redirect to a receiver that is not accepted yet, of which it is not known whether it will block. For kernels on
+    /// which FIONREAD does not see what came by the stack: there a first message on the stack stalls a reader that trusts
     /// it (nginx, Java). The price is a MSG_WAITALL reader's, whose first read may come back short.
     pub redirect_unaccepted: bool,
     /// Leave readers alone that may ask FIONREAD how much there is: for kernels on which it does not see what was

@@ -31,7 +31,7 @@ impl MapRole {
         MapRef(self as u32)
     }
 
-    /// Name in the kernel, at most 15 bytes (`BPF_OBJ_NAME_LEN`), and under the pin folder.
+    /// Name in the kernel, at most 15 bytes (`BPF_OBJ_NAME_LEN`), and under the pin directory.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sockets => "sidestep_socks",

@@ -132,7 +132,7 @@ pub(in crate::dataplane) const fn size(pairing: Pairing) -> u32 {
 pub(in crate::dataplane) const WAITING: i32 = 1;
 /// [`Head::STATE`]: knows its peer.
 pub(in crate::dataplane) const PAIRED: i32 = 2;
-/// [`Head::STATE`]: out of the sockhash for good.
+/// [`Head::STATE`]: out of the sockhash forever.
 pub(in crate::dataplane) const PLAIN: i32 = 3;
 /// [`Head::STATE`]: its cgroup has opted out.
 pub(in crate::dataplane) const OPTED_OUT: i32 = 4;
@@ -153,5 +153,5 @@ pub(in crate::dataplane) const BY_STACK: i32 = 1 << 5;
 pub(in crate::dataplane) const ARMED: i32 = 1 << 6;
 /// [`Head::FLAGS`]: it was on before.
 pub(in crate::dataplane) const KEPT_ALIVE: i32 = 1 << 7;
-/// [`Head::FLAGS`]: from this bit on, the callbacks that somebody else had asked for before us.
+/// [`Head::FLAGS`]: from this bit on, the callbacks that another program had asked for before us.
 pub(in crate::dataplane) const FOREIGN_SHIFT: i32 = 8;
