@@ -3,9 +3,10 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use super::attachment::{self, OnCgroup};
 use super::error::{Context, Error, Result};
-use super::faults::{self, Fault};
 use super::load::Loaded;
+use super::problem::Problem;
 use super::{Snapshot, drain};
 use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
 use crate::syscall::cgroup::Cgroup;
@@ -81,17 +82,25 @@ impl Acceleration {
         drain::members(self.loaded.map(MapRole::Sockets))
     }
 
-    /// What others have detached, replaced or removed since it was attached.
-    pub fn faults(&self) -> Result<Vec<Fault>> {
+    /// What is wrong: mostly what others have detached, replaced or removed since it was attached.
+    pub fn problems(&self) -> Result<Vec<Problem>> {
+        let loaded = &self.loaded;
         let mut found = Vec::new();
         if let Some(link) = self.sock_ops.last() {
-            found.extend(faults::of_sock_ops(&self.loaded, &self.cgroup, link)?);
+            let link = link.info().context("look at the cgroup link")?;
+            let own = loaded.sock_ops.info().context("look at the sock_ops program")?.id;
+            let cgroup_id = self.cgroup.id()?;
+            let place = OnCgroup { link: &link, cgroup_id, cgroup: Some(&self.cgroup) };
+            found.extend(place.problem(|id| id == own));
         }
+        let sockets = loaded.map(MapRole::Sockets);
+        let dispatcher = loaded.dispatcher.info().context("look at the sk_msg program")?.id;
         match &self.verdict {
-            Some(Verdict::Link(link)) => found.extend(faults::of_sk_msg(&self.loaded, Some(link))?),
-            Some(Verdict::Legacy) => found.extend(faults::of_sk_msg(&self.loaded, None)?),
+            Some(Verdict::Link(link)) => found.extend(attachment::on_sockhash(sockets, dispatcher, Some(link))?),
+            Some(Verdict::Legacy) => found.extend(attachment::on_sockhash(sockets, dispatcher, None)?),
             None => {}
         }
+        found.extend(Problem::of_members(self.members()?, sockets.max_entries()));
         Ok(found)
     }
 
@@ -108,7 +117,7 @@ impl Acceleration {
     }
 
     fn shut_down(&mut self, timeout: Duration) -> Result<Detached> {
-        // With the switch off nobody new comes, and the callbacks still give back what they have set on sockets.
+        // With the switch off no socket is added, and the callbacks still give back what they have set on sockets.
         self.config.spare_armed = true;
         self.set_enabled(false)?;
         let sockets = self.loaded.map(MapRole::Sockets);
@@ -116,8 +125,7 @@ impl Acceleration {
         self.sock_ops.clear();
         if let Some(Verdict::Legacy) = self.verdict.take() {
             match prog_detach(sockets.as_fd(), self.loaded.dispatcher.as_fd(), AttachType::SK_MSG_VERDICT) {
-                // What somebody else has detached or replaced is gone already. Asking the map would not do: before 5.15
-                // it does not tell.
+                // What another program has detached or replaced is gone already. The map cannot be asked before 5.15.
                 Err(error) if error.errno() == Some(Errno::ENOENT) => {}
                 gone => gone.context("detach the sk_msg program")?,
             }
@@ -129,8 +137,8 @@ impl Acceleration {
 impl Drop for Acceleration {
     fn drop(&mut self) {
         if self.verdict.is_some() {
-            // Dropped without stop, on an error path: the soft switch at least, and no long wait. What fails here
-            // has nobody left to be told.
+            // Dropped without stop, on an error path: the soft switch at least, and no long wait. A failure here
+            // cannot be reported.
             let _ = self.shut_down(Duration::ZERO);
         }
     }
@@ -142,7 +150,7 @@ pub(super) fn attach_cgroup(program: &Program, cgroup: &Cgroup) -> Result<Link> 
         .map_err(|error| conflict(cgroup, error))
 }
 
-/// Attaches the entry to the sockhash.
+/// Attaches the dispatcher to the sockhash.
 pub(super) fn attach_verdict(loaded: &Loaded) -> Result<Verdict> {
     let map = loaded.map(MapRole::Sockets);
     let program = loaded.dispatcher.as_fd();
@@ -167,6 +175,6 @@ fn conflict(cgroup: &Cgroup, error: crate::syscall::Error) -> Error {
     Error::Unsupported {
         what: "the sock_ops program cannot be attached to the cgroup",
         why: format!("{error} (there already: {names})"),
-        remedy: "a program attached without BPF_F_ALLOW_MULTI excludes others; detach it, or attach it anew with that flag",
+        remedy: "a program attached without BPF_F_ALLOW_MULTI excludes others; detach it, or attach it again with that flag",
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
 pub(super) fn members(sockets: &Map) -> Result<usize> {
     let mut count = 0;
     for key in sockets.keys() {
-        key.context("walk the sockhash")?;
+        key.context("list the sockets in the sockhash")?;
         count += 1;
     }
     Ok(count)

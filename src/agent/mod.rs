@@ -5,22 +5,23 @@
 //! process is pinned: see [`lifecycle`].
 
 mod acceleration;
+mod attachment;
 pub mod check;
 mod drain;
 mod error;
-mod faults;
 mod kernel;
 pub mod lifecycle;
 mod load;
+mod problem;
 mod snapshot;
 mod specs;
 mod tracking;
 
 pub use acceleration::{Acceleration, Detached};
 pub use error::{Error, Result};
-pub use faults::Fault;
 pub use kernel::{TierChoice, choose_tier, kernel_offsets};
 pub use load::Loaded;
+pub use problem::{Neighbour, Problem};
 pub use snapshot::Snapshot;
 pub use specs::{map_loads, map_specs, program_specs, simulated_offsets};
 pub use tracking::keepalive;

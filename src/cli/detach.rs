@@ -86,7 +86,9 @@ fn choose(args: &Args, pins: &Pins) -> Result<Vec<Instance>, Error> {
         let id = Cgroup::open(path).and_then(|cgroup| cgroup.id()).ok();
         let mut chosen = Vec::new();
         for instance in all {
-            if id == Some(instance.cgroup_id()) || (id.is_none() && instance.recorded_cgroup()? == Some(path.clone())) {
+            if id == Some(instance.cgroup_id())
+                || (id.is_none() && instance.recorded_cgroup()? == std::path::absolute(path).ok())
+            {
                 chosen.push(instance);
             }
         }
@@ -100,7 +102,7 @@ fn choose(args: &Args, pins: &Pins) -> Result<Vec<Instance>, Error> {
 
 fn orphans(timeout: Duration, out: &mut dyn Write) -> Result<usize, Error> {
     let Orphans::Found(orphans) = Orphan::find()? else {
-        return Err(Error::Failed("cannot look for orphans: grant CAP_SYS_ADMIN, which walking programs takes".into()));
+        return Err(Error::Failed("cannot look for orphans: grant CAP_SYS_ADMIN, which listing programs takes".into()));
     };
     if orphans.is_empty() {
         writeln!(out, "no map is without an owner")?;

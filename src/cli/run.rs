@@ -10,13 +10,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::detach;
 use super::error::Error;
 use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration, instance};
+use super::upgrade::{self, listed};
 use super::values::number;
-use super::{detach, upgrade};
 use crate::agent::lifecycle::{Instance, Leftovers, Outcome, OwnerLock, Pins};
-use crate::agent::{Acceleration, Snapshot, check};
+use crate::agent::{Acceleration, Problem, Snapshot, check};
 use crate::dataplane::Counter;
 use crate::syscall::cgroup::Cgroup;
 
@@ -65,10 +66,11 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     match held {
         Held::Pinned(..) if args.keep => writeln!(out, "everything stays attached")?,
         held => {
-            let told =
+            held.note_lost_flags(&args.target.plane.given());
+            let notified =
                 writeln!(out, "detaching: all connections go back to the TCP/IP stack").and_then(|()| out.flush());
             let report = held.stop(args.target.drain())?;
-            told?;
+            notified?;
             if let Ok((last, _)) = last {
                 print(&last, None, out)?;
             }
@@ -127,11 +129,6 @@ fn started(held: Held, wanted: &Wanted, lines: Vec<String>) -> Started {
     Started { held, pairing: wanted.plane.options.pairing.name(), lines }
 }
 
-/// Flags in a sentence.
-fn listed(flags: &[String]) -> String {
-    if flags.is_empty() { "none".into() } else { flags.join(" ") }
-}
-
 impl Held {
     /// The counters, and how many sockets are in the map.
     fn look(&mut self) -> Result<(Snapshot, usize), Error> {
@@ -151,12 +148,29 @@ impl Held {
         }
     }
 
+    /// Says which flags end here: those that `sidestep upgrade` gave to what this command had attached with `own`.
+    fn note_lost_flags(&self, own: &[String]) {
+        let Self::Pinned(instance, _) = self else { return };
+        if let Ok(Some(record)) = instance.record()
+            && record.flags != own
+        {
+            note(format_args!(
+                "sidestep: the flags of the last `sidestep upgrade`, {}, end with this command; the next run has {} \
+                 unless it is given others",
+                listed(&record.flags),
+                listed(own)
+            ));
+        }
+    }
+
     /// What others have detached, replaced or removed.
-    fn faults(&self) -> Result<Vec<String>, Error> {
+    fn problems(&self) -> Result<Vec<Problem>, Error> {
         Ok(match self {
-            Self::Unpinned(acceleration) => acceleration.faults()?.iter().map(ToString::to_string).collect(),
+            Self::Unpinned(acceleration) => acceleration.problems()?,
             // Nothing that cannot be looked at just now ends the acceleration.
-            Self::Pinned(instance, _) => instance.problems().unwrap_or_else(|error| vec![error.to_string()]),
+            Self::Pinned(instance, _) => {
+                instance.problems().unwrap_or_else(|error| vec![Problem::NotKnown(error.to_string())])
+            }
         })
     }
 
@@ -217,9 +231,11 @@ fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write
         }
         match ready {
             Ok(0) => {
-                for fault in held.faults()?.into_iter().filter(|fault| !reported.contains(fault)).collect::<Vec<_>>() {
-                    note(format_args!("sidestep: {fault}"));
-                    reported.push(fault);
+                for problem in
+                    held.problems()?.into_iter().filter(|problem| !reported.contains(problem)).collect::<Vec<_>>()
+                {
+                    note(format_args!("sidestep: {problem}"));
+                    reported.push(problem);
                 }
                 let (now, members) = held.look()?;
                 if before.as_ref() != Some(&now) {

@@ -10,8 +10,7 @@ use crate::agent::lifecycle::{GenerationStatus, InstanceStatus, Object, Pins, St
 
 /// Say what is attached, and whether exactly that is in the kernel
 ///
-/// Lists what is pinned, and walks the kernel's programs, maps and links (which takes CAP_SYS_ADMIN) for anything of
-/// sidestep's that should not be there. Changes nothing. Exit status: 1 when something is not as it should be; the lines
+/// Lists what is pinned, and compares it with the programs, maps and links in the kernel (which takes CAP_SYS_ADMIN). Changes nothing. Exit status: 1 when something is not as it should be; the lines
 /// that begin with ! say what.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -57,8 +56,14 @@ fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> io::Resul
     for other in &status.others {
         writeln!(out, "sockhash {other} is another agent's, unpinned or pinned elsewhere")?;
     }
+    for problem in &status.problems {
+        writeln!(out, "! {problem}")?;
+    }
+    for neighbour in &status.neighbours {
+        writeln!(out, "{neighbour}")?;
+    }
     if !status.inventoried {
-        writeln!(out, "the programs, maps and links of the kernel were not listed: that takes CAP_SYS_ADMIN")?;
+        writeln!(out, "the programs and links of the kernel were not listed: that takes CAP_SYS_ADMIN")?;
     }
     Ok(())
 }
@@ -75,7 +80,7 @@ fn print_instance(instance: &InstanceStatus, out: &mut dyn Write) -> io::Result<
         "  by sidestep {}, layout {}, {}; pins in {}",
         instance.version,
         instance.layout,
-        if instance.attended { "attended by a running agent" } else { "unattended" },
+        if instance.owned { "owned by a running agent" } else { "without a running agent" },
         instance.pins.display()
     )?;
     if !instance.flags.is_empty() {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::error::Error;
 use super::plane::PlaneArgs;
-use super::streams::Streams;
+use super::streams::{Streams, note};
 use super::target::{TargetArgs, configuration, instance};
 use crate::agent::lifecycle::Outcome;
 
@@ -34,7 +34,19 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let outcome = instance.upgrade(&wanted.request(), &mut |_| {})?;
     wanted.note();
     writeln!(streams.out, "{}", report(outcome))?;
+    if instance.has_owner()? {
+        note(format_args!(
+            "sidestep: a `sidestep run` owns this data plane. When it is started again, its own flags apply and not \
+             these ({}): give it the same",
+            listed(&target.plane.given())
+        ));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Flags in a sentence.
+pub(super) fn listed(flags: &[String]) -> String {
+    if flags.is_empty() { "none".into() } else { flags.join(" ") }
 }
 
 /// What an upgrade has done.

@@ -1,7 +1,7 @@
-//! The bpf file system, where pins live: it holds folders and pins, no files, and no names with dots.
+//! The bpf file system, where pins are: it holds directories and pins, no files, and no names with dots.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -9,7 +9,7 @@ use nix::mount::{MsFlags, mount};
 use super::error::{Error, Result};
 use super::mountinfo::{Mount, mounts};
 
-/// Where everybody looks for it.
+/// Where it is usually mounted.
 pub const USUAL_POINT: &str = "/sys/fs/bpf";
 
 /// Where a bpf file system is mounted: the usual point if it is one, else any other; `None` when there is none.
@@ -29,45 +29,71 @@ pub fn contains(path: &Path) -> Result<bool> {
     Ok(stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
 }
 
-/// Mounts a bpf file system on the folder `point`, for root alone (takes CAP_SYS_ADMIN).
+/// Mounts a bpf file system on the directory `point`, for root alone (takes CAP_SYS_ADMIN).
 pub fn mount_at(point: &Path) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME;
     mount(Some("bpf"), point, Some("bpf"), flags, Some("mode=0700"))
         .map_err(|errno| Error::file("mount a bpf file system on", point, errno))
 }
 
-/// Makes a folder, and those above it that are missing, for root alone: who can open a folder can lock it.
+/// Creates a directory, and those above it that are missing, for this user alone: a process that can open a directory
+/// can lock it.
 pub fn create_directory(path: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| Error::file("make the folder", path, &error))
+        .map_err(|error| Error::file("create the directory", path, &error))
 }
 
-/// Renames a pin or a folder; a pin takes the place of one that has the new name.
+/// Refuses a directory in which another user could put, replace or hide pins: it must be a directory and not a link to
+/// one, be this user's, and give no other user the right to write. `false` when there is none.
+pub fn check_private(path: &Path) -> Result<bool> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        found => found.map_err(|error| Error::file("look at", path, &error))?,
+    };
+    let own = nix::unistd::geteuid().as_raw();
+    let flaw = if metadata.file_type().is_symlink() {
+        "is a symbolic link".to_owned()
+    } else if !metadata.is_dir() {
+        "is not a directory".to_owned()
+    } else if metadata.uid() != own {
+        format!("belongs to user {}, and this is user {own}", metadata.uid())
+    } else if metadata.mode() & 0o022 != 0 {
+        format!("can be written by other users (mode {:03o})", metadata.mode() & 0o777)
+    } else {
+        return Ok(true);
+    };
+    Err(Error::Invalid(format!(
+        "{} {flaw}: pins in it can be hidden or replaced; remove it, or use another bpf file system (--bpffs)",
+        path.display()
+    )))
+}
+
+/// Renames a pin or a directory; a pin takes the place of one that has the new name.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(|error| Error::file("rename", from, &error))
 }
 
-/// Removes a pin; says whether it was there.
+/// Removes a pin. `false` when it did not exist.
 pub fn unpin(path: &Path) -> Result<bool> {
     absent_is_none(std::fs::remove_file(path))
         .map(|done| done.is_some())
         .map_err(|error| Error::file("remove", path, &error))
 }
 
-/// Removes an empty folder; says whether it could: not one with something in it, or that is not there.
+/// Removes an empty directory. `false` when something is in it, or when it does not exist.
 pub fn remove_empty(path: &Path) -> Result<bool> {
     match std::fs::remove_dir(path) {
         Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(false),
         done => absent_is_none(done)
             .map(|done| done.is_some())
-            .map_err(|error| Error::file("remove the folder", path, &error)),
+            .map_err(|error| Error::file("remove the directory", path, &error)),
     }
 }
 
-/// Removes a folder of pins with the pins; says whether it was there.
+/// Removes a directory of pins with the pins. `false` when it did not exist.
 pub fn remove_directory(path: &Path) -> Result<bool> {
     for name in names(path)? {
         unpin(&path.join(name))?;
@@ -75,7 +101,7 @@ pub fn remove_directory(path: &Path) -> Result<bool> {
     remove_empty(path)
 }
 
-/// The names in a folder, in order; none when there is no such folder.
+/// The names in a directory, in order; none when the directory does not exist.
 pub fn names(path: &Path) -> Result<Vec<String>> {
     let read = || -> std::io::Result<Vec<String>> {
         std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()

@@ -72,7 +72,7 @@ fn it_names_who_is_attached_and_what_is_no_cgroup() {
     }
     let group = TestCgroup::new();
     let room = |path: &Path| find(&check(Some(path)), "has room").clone();
-    assert_eq!(room(group.path()).answer, Answer::Yes("nobody is attached".into()));
+    assert_eq!(room(group.path()).answer, Answer::Yes("no other program is attached".into()));
     let program = trivial("t.neighbour", ProgType::SOCK_OPS);
     prog_attach(group.as_fd(), program.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
     let beside = room(group.path());

@@ -5,6 +5,8 @@
 
 mod crash;
 mod fixture;
+mod operations;
 mod owner;
+mod pins;
 mod streams;
 mod verbs;

@@ -12,19 +12,20 @@ use crate::fixture::{DRAIN, Fixture, Ids, Version, alive, all_gone, ensure};
 use crate::streams::{PATIENCE, Probe, Streams};
 
 /// A `sidestep run` that has attached, and what it said first.
-struct Run {
+pub(crate) struct Run {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
     said: String,
 }
 
 impl Run {
-    fn start(fixture: &Fixture, flags: &[&str]) -> Self {
+    pub(crate) fn start(fixture: &Fixture, flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sidestep"))
             .args(["run", "--interval", "1", "--cgroup"])
             .arg(fixture.cgroup_path())
             .args(flags)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -35,14 +36,23 @@ impl Run {
         Self { child, lines, said }
     }
 
-    fn pinned(fixture: &Fixture) -> Self {
+    pub(crate) fn pinned(fixture: &Fixture) -> Self {
         Self::start(fixture, &["--bpffs", fixture.bpffs().to_str().unwrap()])
     }
 
     /// SIGKILL.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; returns the rest of what it says, and all of its errors.
+    pub(crate) fn stop_with_errors(mut self) -> (String, String) {
+        let mut errors = self.child.stderr.take().unwrap();
+        let said = self.stop();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut errors, &mut text).unwrap();
+        (said, text)
     }
 
     /// SIGTERM; returns the rest of what it says.
@@ -105,7 +115,7 @@ fn an_agent_that_is_killed_is_taken_over_without_touching_a_connection() {
     let (streams, probe) = (Streams::start(64), Probe::new());
     streams.carry(4 << 20);
     assert!(probe.is_redirected(), "nothing is redirected");
-    assert!(fixture.status().unwrap().attended);
+    assert!(fixture.status().unwrap().owned);
     let refused = fixture.sidestep("detach", &[]);
     assert!(String::from_utf8(refused.stderr).unwrap().contains("sidestep run"), "detach must leave it alone");
     run.kill();
@@ -113,7 +123,7 @@ fn an_agent_that_is_killed_is_taken_over_without_touching_a_connection() {
     // Nobody is there, and everything goes on.
     streams.carry(4 << 20);
     assert!(probe.is_redirected(), "nothing is redirected after the kill");
-    assert!(!fixture.status().unwrap().attended);
+    assert!(!fixture.status().unwrap().owned);
     assert_eq!(fixture.is_healthy(), seen);
 
     let run = Run::pinned(&fixture);

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::finding::{Answer, Finding, Need};
+use crate::agent::lifecycle::inventory::Inventory;
 use crate::asm::{Asm, Reg};
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::syscall::{Attachments, Errno, Error, Link, LinkTarget, ProgSpec, Program, attachments};
@@ -12,10 +13,12 @@ use crate::uapi::{AttachType, ProgType};
 const FAMILY: &str = "attachment";
 const SOCK_OPS: AttachType = AttachType::CGROUP_SOCK_OPS;
 
-/// A try on a cgroup of our own, and with `path` a look at that cgroup, which is left alone.
+/// A try on a temporary cgroup, and with `path` a look at that cgroup. Where no cgroup can be created (a read-only mount,
+/// as in many containers), the try is on that cgroup, or on the one of this process, for a moment and with a program
+/// that does nothing.
 pub(super) fn all(path: Option<&Path>) -> Vec<Finding> {
-    let answer = match attach() {
-        Ok(()) => Answer::Yes("in a temporary cgroup".into()),
+    let answer = match attach(path) {
+        Ok(place) => Answer::Yes(place),
         Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno(libc::EOPNOTSUPP))) => {
             Answer::No(error.to_string())
         }
@@ -36,14 +39,39 @@ pub(super) fn all(path: Option<&Path>) -> Vec<Finding> {
     findings
 }
 
-fn attach() -> Result<(), Error> {
+fn attach(path: Option<&Path>) -> Result<String, Error> {
     let root = cgroup::find()?.ok_or_else(|| Error::Invalid("cgroup2 is not mounted".into()))?;
     let insns = pass().map_err(|error| Error::Invalid(error.to_string()))?;
     let program = Program::load(&ProgSpec::new("sidestep_check", ProgType::SOCK_OPS, &insns))?;
-    let group = Cgroup::create(&root.join(format!("sidestep-check-{}", std::process::id())))?;
-    let linked = Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), SOCK_OPS).map(drop);
-    group.remove()?;
-    linked
+    let link = |group: &Cgroup| Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), SOCK_OPS).map(drop);
+    match Cgroup::create(&root.join(format!("sidestep-check-{}", std::process::id()))) {
+        Ok(group) => {
+            let linked = link(&group);
+            group.remove()?;
+            linked.map(|()| "in a temporary cgroup".into())
+        }
+        Err(error) if matches!(error.errno(), Some(Errno(libc::EROFS | libc::EACCES))) => {
+            let group = Cgroup::open(path.unwrap_or(&root))?;
+            link(&group)?;
+            Ok(format!("on {} for a moment, since no cgroup can be created here", group.path().display()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Programs of other tools on the hooks that sidestep uses.
+pub(super) fn neighbours() -> Finding {
+    let answer = match Inventory::take() {
+        Ok(Some(inventory)) if inventory.neighbours.is_empty() => Answer::Yes(String::new()),
+        Ok(Some(inventory)) => {
+            Answer::No(inventory.neighbours.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        }
+        Ok(None) => Answer::Unknown("the list of programs takes CAP_SYS_ADMIN".into()),
+        Err(error) => Answer::Unknown(error.to_string()),
+    };
+    Finding::new(FAMILY, Need::Optional, "no other tool has sock_ops, sk_msg or sk_skb programs", answer)
+        .why("They can meet sidestep's on the same sockets, which then use the stack more often.")
+        .remedy("nothing has to be done while both work; else exclude their cgroups (--exclude-cgroup) or ports (--exclude-port)")
 }
 
 fn pass() -> Result<Vec<u8>, crate::asm::Error> {
@@ -76,7 +104,11 @@ fn room(path: &Path) -> Answer {
             Err(error) => return Answer::Unknown(error.to_string()),
         }
     }
-    Answer::Yes(if own.ids.is_empty() { "nobody is attached".into() } else { format!("beside {}", names(&own)) })
+    Answer::Yes(if own.ids.is_empty() {
+        "no other program is attached".into()
+    } else {
+        format!("beside {}", names(&own))
+    })
 }
 
 fn names(attached: &Attachments) -> String {

@@ -35,6 +35,7 @@ pub fn check(cgroup: Option<&Path>) -> Report {
     findings.extend(helpers::all());
     findings.extend(programs::all());
     findings.extend(attach::all(cgroup));
+    findings.push(attach::neighbours());
     findings.extend(behaviour::all());
     Report::new(findings)
 }

@@ -1,4 +1,4 @@
-//! Attaching, for good.
+//! Attaching so that it outlives this process.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub enum Outcome {
 impl Instance {
     /// Attaches what is asked for. Fails when something else is attached already.
     pub fn attach(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
-        let _lock = DirectoryLock::take(self.dir(), true)?;
+        let _lock = self.lock_to_attach()?;
         match self.reconcile(request.drain, false, steps)?.live {
             None => self.attach_first(request, steps),
             Some((_, generation)) if generation.is(request)? => Ok(Outcome::Already),
@@ -64,16 +64,31 @@ impl Instance {
         }
     }
 
-    /// Attaches what is asked for, in place of whatever is attached.
+    /// Attaches what is asked for, in place of what is attached.
     pub fn ensure(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
-        let _lock = DirectoryLock::take(self.dir(), true)?;
+        let _lock = self.lock_to_attach()?;
         match self.reconcile(request.drain, false, steps)?.live {
             None => self.attach_first(request, steps),
             Some((link, generation)) => self.replace(&link, &generation, request, steps),
         }
     }
 
+    fn lock_to_attach(&self) -> Result<Option<DirectoryLock>> {
+        self.refuse_older()?;
+        DirectoryLock::take(self.dir(), true)
+    }
+
+    /// Leaves nothing behind when it fails.
     fn attach_first(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
+        let attached = self.load_and_attach(request, steps);
+        if attached.is_err() {
+            // The reason of the failure counts, not what fails here.
+            let _ = self.remove_if_empty();
+        }
+        attached
+    }
+
+    fn load_and_attach(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
         let loaded = Loaded::new(request.plane, request.config)?;
         let generation = self.add_generation(&loaded, request, steps)?;
         let attached = attach_cgroup(&loaded.sock_ops, request.cgroup).and_then(|link| {
@@ -81,7 +96,7 @@ impl Instance {
             Ok(link.pin(&self.link())?)
         });
         if attached.is_err() {
-            // Its reason counts; what this leaves is removed by the next change.
+            // The next change removes what this leaves.
             let _ = generation.retire(Duration::ZERO, false, steps);
         }
         attached?;

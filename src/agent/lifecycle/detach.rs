@@ -39,7 +39,7 @@ impl Instance {
         steps: Steps<'_>,
     ) -> Result<Detached> {
         let Some(_lock) = DirectoryLock::take(self.dir(), false)? else {
-            self.remove_empty_parents()?;
+            self.remove_if_empty()?;
             return Ok(Detached { found: false, left: 0, gone: true });
         };
         let _attendance = match owner {
@@ -67,19 +67,10 @@ impl Instance {
         let gone = self.generations()?.is_empty();
         if gone {
             bpffs::remove_empty(&self.owner_path())?;
-            bpffs::remove_empty(self.dir())?;
+            self.remove_if_empty()?;
             steps("instance removed");
-            self.remove_empty_parents()?;
         }
         Ok(Detached { found, left, gone })
-    }
-
-    /// If no other instance is in them.
-    fn remove_empty_parents(&self) -> Result<()> {
-        for folder in self.dir().ancestors().skip(1).take(2) {
-            bpffs::remove_empty(folder)?;
-        }
-        Ok(())
     }
 }
 

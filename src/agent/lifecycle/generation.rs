@@ -1,6 +1,5 @@
 //! One generation: the maps and programs of one load, pinned together.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,12 +7,13 @@ use super::pins::number_after;
 use super::record::Record;
 use super::{Instance, Request, Steps};
 use crate::agent::acceleration::{Verdict, attach_cgroup, attach_verdict};
+use crate::agent::attachment;
 use crate::agent::drain::drain;
 use crate::agent::error::{Context, Result};
 use crate::agent::load::{Loaded, set_verdict};
+use crate::agent::problem::Problem;
 use crate::dataplane::{Config, MapRole};
-use crate::syscall::{Errno, Map, Program, UpdateFlags, bpffs};
-use crate::uapi::AttachType;
+use crate::syscall::{Errno, Link, Map, Program, UpdateFlags, bpffs};
 
 pub(super) const SOCK_OPS: &str = "sock_ops";
 pub(super) const SK_MSG: &str = "sk_msg";
@@ -22,14 +22,15 @@ pub(super) const DRAIN: &str = "drain";
 /// The program of cgroups that opt out, and the beginning of the names of its links to them.
 pub(super) const OPT_OUT: &str = "opt_out";
 pub(super) const RECORD: &str = "record";
-/// The entry's place on the sockhash; before Linux 6.10 there is no such link, and the map itself holds the entry.
+/// The dispatcher's place on the sockhash; before Linux 6.10 there is no such link, and the map itself holds the
+/// dispatcher.
 pub(super) const SK_MSG_LINK: &str = "sk_msg_link";
 
 /// What an upgrade replaces in place, in the order in which the new ones take their names: until the last has, the
 /// link's program is under its new name, so that the generation stays the live one.
 pub(super) const REPLACED: [&str; 4] = [DRAIN, RECORD, SK_MSG, SOCK_OPS];
 
-/// A folder of pins.
+/// A directory of pins.
 #[derive(Clone, Debug)]
 pub(super) struct Generation {
     dir: PathBuf,
@@ -62,12 +63,12 @@ impl Instance {
         steps: Steps<'_>,
     ) -> Result<Generation> {
         let last = self.generations()?.last().and_then(|last| number_after('g', &last.name()));
-        let making = self.staging_path();
+        let staging = self.staging_path();
         let place = self.dir().join(format!("g{}", last.unwrap_or(0) + 1));
-        let made = pin_all(loaded, request, &making, steps).and_then(|()| Ok(bpffs::rename(&making, &place)?));
+        let made = pin_all(loaded, request, &staging, steps).and_then(|()| Ok(bpffs::rename(&staging, &place)?));
         if made.is_err() {
             // Its reason counts; what this leaves is removed by the next change.
-            let _ = bpffs::remove_directory(&making);
+            let _ = bpffs::remove_directory(&staging);
         }
         made?;
         steps("generation named");
@@ -77,7 +78,7 @@ impl Instance {
 
 fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>) -> Result<()> {
     bpffs::create_directory(dir)?;
-    steps("folder made");
+    steps("directory created");
     for role in MapRole::ALL {
         loaded.map(role).pin(&dir.join(role.name()))?;
     }
@@ -96,7 +97,7 @@ fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>)
     if let Verdict::Link(link) = attach_verdict(loaded)? {
         link.pin(&dir.join(SK_MSG_LINK))?;
     }
-    steps("entry attached");
+    steps("dispatcher attached");
     for (program, cgroup) in
         loaded.opt_out.iter().flat_map(|program| request.opted_out.iter().map(move |cgroup| (program, cgroup)))
     {
@@ -115,7 +116,7 @@ impl Generation {
         self.dir.join(name)
     }
 
-    /// The pinned map of this name; `None` when somebody has removed the pin.
+    /// The pinned map of this name; `None` when the pin was removed.
     pub(super) fn map(&self, name: &str) -> Result<Option<Map>> {
         present(Map::from_pin(&self.path(name)))
     }
@@ -165,7 +166,7 @@ impl Generation {
         if !forward && let (Some(verdict), Some(sk_msg)) = (self.map(MapRole::Programs.name())?, self.program(SK_MSG)?)
         {
             set_verdict(&verdict, &sk_msg)?;
-            steps("old verdict back");
+            steps("old sk_msg program restored");
         }
         for name in REPLACED {
             let new = self.path(&pending(name));
@@ -175,7 +176,7 @@ impl Generation {
             } else {
                 bpffs::unpin(&new)?;
             }
-            steps("pin settled");
+            steps("pin renamed");
         }
         Ok(())
     }
@@ -202,27 +203,28 @@ impl Generation {
     }
 
     /// Empties it and removes it. Returns how many sockets hold unread bytes after `timeout`: then it stays for another
-    /// attempt, unless nobody can ever drain it or `abandon` is set.
+    /// attempt, unless it has no drain or `abandon` is set.
     pub(super) fn retire(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<usize> {
         let left = self.empty(timeout, false, steps)?;
         if left > 0 && self.program(DRAIN)?.is_some() && !abandon {
             return Ok(left);
         }
-        let removing = self.dir.with_file_name("removing");
-        bpffs::rename(&self.dir, &removing)?;
+        let retired = self.dir.with_file_name("retired");
+        bpffs::rename(&self.dir, &retired)?;
         steps("generation out of place");
-        bpffs::remove_directory(&removing)?;
+        bpffs::remove_directory(&retired)?;
         steps("generation removed");
         Ok(left)
     }
 
-    /// The entry is on its sockhash, as far as the kernel tells (5.15).
-    pub(super) fn entry_attached(&self) -> Result<Option<bool>> {
-        let (Some(sockets), Some(entry)) = (self.map(MapRole::Sockets.name())?, self.program(DISPATCHER)?) else {
-            return Ok(Some(false));
+    /// What is wrong with the dispatcher's place on the sockhash, as far as the kernel tells.
+    pub(super) fn on_sockhash(&self) -> Result<Option<Problem>> {
+        let (Some(sockets), Some(dispatcher)) = (self.map(MapRole::Sockets.name())?, self.program(DISPATCHER)?) else {
+            // Missing pins are a problem of their own.
+            return Ok(None);
         };
-        let id = entry.info()?.id;
-        Ok(crate::syscall::prog_query(sockets.as_fd(), AttachType::SK_MSG_VERDICT).ok().map(|ids| ids == [id]))
+        let link = present(Link::from_pin(&self.path(SK_MSG_LINK)))?;
+        attachment::on_sockhash(&sockets, dispatcher.info()?.id, link.as_ref())
     }
 }
 

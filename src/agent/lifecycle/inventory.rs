@@ -1,4 +1,4 @@
-//! Everything of sidestep that the kernel holds, found by walking its numbers, and what of it nobody owns.
+//! The kernel's programs and links that matter here: sidestep's own, those without an owner, and the neighbours'.
 
 use std::time::Duration;
 
@@ -6,40 +6,45 @@ use super::generation::switch;
 use crate::agent::drain::{drain, members};
 use crate::agent::error::Result;
 use crate::agent::load::{create, load_drain};
+use crate::agent::problem::Neighbour;
 use crate::agent::{TierChoice, choose_tier};
 use crate::dataplane::{self, MapRole, Options, Pairing, Policy, Readers};
 use crate::syscall::id::{self, Kind};
-use crate::syscall::{Errno, Link, LinkInfo, Map, ProgInfo, Program};
+use crate::syscall::{Errno, Link, LinkDetail, LinkInfo, Map, ProgInfo, Program};
 use crate::uapi::ProgType;
 
 /// How all our programs are named, and the one on the sockhash.
 const PREFIX: &str = "sidestep_";
 const DISPATCHER: &str = "sidestep_disp";
 
-/// The programs of that name, and the links that hold one of them.
+/// The programs of that name, the links that hold one of them, and programs of others on the same hooks.
 ///
-/// Maps are found through the programs that use them, and never opened just to be looked at: closing the last
-/// descriptor of an array of programs a second time before the kernel's work queue has emptied it leaks the array
+/// Maps are found through the programs that use them, and are not opened for the list: closing the last descriptor of an
+/// array of programs a second time before the kernel's work queue has emptied it leaks the array
 /// (`prog_array_map_clear`, kernel/bpf/arraymap.c, takes a reference for work that is queued only once).
 #[derive(Debug)]
-pub(super) struct Inventory {
+pub(in crate::agent) struct Inventory {
     pub(super) programs: Vec<ProgInfo>,
     pub(super) links: Vec<LinkInfo>,
+    pub(in crate::agent) neighbours: Vec<Neighbour>,
 }
 
 impl Inventory {
-    /// `None` when this process may not look: walking takes CAP_SYS_ADMIN.
-    pub(super) fn take() -> Result<Option<Self>> {
-        let walk = || -> crate::syscall::Result<Self> {
-            let mut programs = all(Kind::Prog, |id| Program::from_id(id)?.info())?;
-            programs.retain(|program| program.name.starts_with(PREFIX));
+    /// Lists them; `None` when this process may not: it takes CAP_SYS_ADMIN.
+    pub(in crate::agent) fn take() -> Result<Option<Self>> {
+        let list = || -> crate::syscall::Result<Self> {
+            let all_programs = all(Kind::Prog, |id| Program::from_id(id)?.info())?;
             let mut links = all(Kind::Link, |id| Link::from_id(id)?.info())?;
+            let (programs, others): (Vec<_>, Vec<_>) =
+                all_programs.into_iter().partition(|program| program.name.starts_with(PREFIX));
+            let of_interest = others.into_iter().filter(|program| Neighbour::is_of_interest(program.prog_type));
+            let neighbours = of_interest.map(|program| neighbour(program, &links)).collect();
             links.retain(|link| programs.iter().any(|program| program.id == link.prog_id));
-            Ok(Self { programs, links })
+            Ok(Self { programs, links, neighbours })
         };
-        match walk() {
+        match list() {
             Err(error) if error.errno() == Some(Errno::EPERM) => Ok(None),
-            walk => Ok(Some(walk?)),
+            found => Ok(Some(found?)),
         }
     }
 
@@ -48,15 +53,15 @@ impl Inventory {
         self.programs.iter().filter(move |program| program.map_ids.contains(&map))
     }
 
-    /// The sockhashes: of a program's maps the kernel tells in the order in which it names them first, and the entry
-    /// begins with the sockhash.
+    /// The sockhashes: the kernel lists a program's maps in the order in which it names them first, and the dispatcher
+    /// names the sockhash first.
     pub(super) fn sockhashes(&self) -> impl Iterator<Item = u32> {
-        let entries = self.programs.iter().filter(|program| program.name == DISPATCHER);
-        entries.filter_map(|program| program.map_ids.first().copied())
+        let dispatchers = self.programs.iter().filter(|program| program.name == DISPATCHER);
+        dispatchers.filter_map(|program| program.map_ids.first().copied())
     }
 
-    /// Sockhashes with programs but without a sock_ops program: whoever attached that is gone, and what keeps the rest
-    /// are the sockets in the map. (It is the first that is loaded, and the last that a living owner lets go.)
+    /// Sockhashes with programs but without a sock_ops program: the process that attached them has ended, and the sockets
+    /// in the map keep the rest. (A living owner loads the sock_ops program first, and frees it last.)
     pub(super) fn orphans(&self) -> Vec<Orphan> {
         let groups = self.sockhashes().map(|map| (map, self.users(map).collect::<Vec<_>>()));
         groups
@@ -66,14 +71,32 @@ impl Inventory {
     }
 }
 
-/// Opens each object of a kind. One that has gone meanwhile is passed over.
+fn neighbour(program: ProgInfo, links: &[LinkInfo]) -> Neighbour {
+    let mut found = Neighbour {
+        program: program.id,
+        name: program.name,
+        prog_type: program.prog_type,
+        cgroups: Vec::new(),
+        socket_maps: Vec::new(),
+    };
+    for link in links.iter().filter(|link| link.prog_id == program.id) {
+        match link.detail {
+            LinkDetail::Cgroup { cgroup_id, .. } => found.cgroups.push(cgroup_id),
+            LinkDetail::Sockmap { map_id, .. } => found.socket_maps.push(map_id),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Opens each object of a kind. One that has gone meanwhile is skipped.
 fn all<T>(kind: Kind, open: impl Fn(u32) -> crate::syscall::Result<T>) -> crate::syscall::Result<Vec<T>> {
     let opened = id::ids(kind).map(|id| id.and_then(&open));
     opened.filter(|object| !matches!(object, Err(error) if error.errno() == Some(Errno::ENOENT))).collect()
 }
 
-/// Sockets in a map whose owner is gone. The kernel has emptied the entry's array with the owner's last descriptor, so
-/// they use the stack; only their place in the map tells them from plain TCP. They leave as they close.
+/// Sockets in a map whose owner has ended. The kernel has emptied the dispatcher's array with the owner's last descriptor,
+/// so they use the stack; only their place in the map distinguishes them from plain TCP. They leave as they close.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Orphan {
     /// The kernel's number of the sockhash.
@@ -82,12 +105,12 @@ pub struct Orphan {
     pub programs: Vec<u32>,
 }
 
-/// What nobody owns.
+/// The maps without an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Orphans {
     /// All there are.
     Found(Vec<Orphan>),
-    /// Looking takes CAP_SYS_ADMIN.
+    /// The list takes CAP_SYS_ADMIN.
     NotAllowed,
 }
 
@@ -128,11 +151,11 @@ impl Orphan {
         drain(&sockets, program.transpose()?.as_ref(), timeout)
     }
 
-    /// Should anybody hold the array of the entry open, its program still redirects; the soft switch ends that.
+    /// While another process holds the dispatcher's array open, its program still redirects; the soft switch ends that.
     fn switch_off(&self, program: u32) -> Result<()> {
         let Ok(program) = Program::from_id(program) else { return Ok(()) };
         let info = program.info()?;
-        // Of the entry's maps one is that array.
+        // One of the dispatcher's maps is that array.
         for map in info.map_ids.into_iter().filter(|_| info.name != DISPATCHER) {
             if let Ok(map) = Map::from_id(map)
                 && map.name() == MapRole::Config.name()

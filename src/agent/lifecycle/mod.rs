@@ -1,26 +1,27 @@
 //! Data planes that outlive the process that attached them.
 //!
-//! One cgroup, one [`Instance`]: a folder of pins.
+//! One cgroup, one [`Instance`]: a directory of pins.
 //!
 //! ```text
-//! BPFFS/sidestep/v1/c<cgroup id>/   flock(2) on this folder serialises changes
+//! BPFFS/sidestep/v2/c<cgroup id>/   flock(2) on this directory serialises changes
 //!     link                         the sock_ops program's place on the cgroup
-//!     attended/                    flock(2) on it: a `sidestep run` looks after the instance
+//!     owner/                       flock(2) on it: a `sidestep run` owns the instance
 //!     g<number>/                   a generation: maps, programs, the sockhash's link, the record
-//!     making/  removing/           half a generation: not yet, or no longer, in use
+//!     staging/  retired/           half a generation: not yet, or no longer, in use
 //! ```
 //!
 //! The state is in the kernel alone. The generation whose sock_ops program the link holds is the live one; every
-//! other is on its way out. So whatever step a crash comes after, the next change finds out where things stand
-//! (`reconcile`), finishes or undoes what was begun, and goes on. [`Steps`] lets a test crash after each.
+//! other is on its way out. So after a crash at any step, the next change finds out what is attached (`reconcile`),
+//! completes or undoes what was begun, and goes on. [`Steps`] lets a test crash after each step.
 //!
-//! A bpf file system holds no files, hence locks on folders: they work on read-only roots, are seen from every
-//! container that has the file system, and go with the process.
+//! A bpf file system holds no files, hence locks on directories: they work on read-only roots, are seen from every
+//! container that has the file system, and go with the process. A directory that another user owns, can write to, or
+//! has replaced by a symbolic link is refused.
 
 mod attach;
 mod detach;
 mod generation;
-mod inventory;
+pub(super) mod inventory;
 mod lock;
 mod pins;
 mod reconcile;

@@ -3,20 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use crate::agent::error::{Error, Result};
+use crate::agent::problem::Problem;
 use crate::syscall::bpffs;
 
-/// Below the bpf file system. The number changes when the arrangement of the folders does.
-const FOLDER: &str = "sidestep/v1";
+/// Below the bpf file system.
+const DIRECTORY: &str = "sidestep";
+/// Below that. The number changes when the arrangement of the pins does.
+const VERSION: &str = "v2";
+/// The arrangements of older versions, which cannot be taken over.
+const OLDER: [&str; 1] = ["v1"];
 
-/// The folder of all instances.
+/// The directory of all instances.
 #[derive(Clone, Debug)]
 pub struct Pins {
     root: PathBuf,
 }
 
 impl Pins {
-    /// The pins below `bpffs`, a folder on a bpf file system, or below [`bpffs::USUAL_POINT`]: not just anywhere, since
-    /// all commands must agree. With `mount`, mounts one there when there is none (takes CAP_SYS_ADMIN).
+    /// The pins below `bpffs`, a directory on a bpf file system, or below [`bpffs::USUAL_POINT`]: the place is fixed, so
+    /// that all commands agree. With `mount`, mounts one there when there is none (takes CAP_SYS_ADMIN).
+    ///
+    /// Fails when another user could put, hide or replace pins there.
     pub fn find(bpffs: Option<&Path>, mount: bool) -> Result<Self> {
         let root = match bpffs {
             Some(path) => path.to_owned(),
@@ -35,10 +42,22 @@ impl Pins {
         if !bpffs::contains(&root)? {
             return Err(Error::Conflict {
                 what: format!("{} is not on a bpf file system, which alone can hold pins", root.display()),
-                remedy: "name a folder on one, or mount one there with `mount -t bpf bpf FOLDER`",
+                remedy: "name a directory on one, or mount one there with `mount -t bpf bpf DIRECTORY`",
             });
         }
-        Ok(Self { root: root.join(FOLDER) })
+        let pins = Self { root: root.join(DIRECTORY).join(VERSION) };
+        pins.check_private()?;
+        Ok(pins)
+    }
+
+    /// Below a directory that is private all are, since only this user creates directories in it.
+    fn check_private(&self) -> Result<()> {
+        for directory in [self.root.parent().unwrap_or(&self.root), &self.root] {
+            if !bpffs::check_private(directory)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether [`Pins::find`] finds a place without being told of one.
@@ -46,7 +65,7 @@ impl Pins {
         Ok(bpffs::find()?.is_some_and(|path| path == Path::new(bpffs::USUAL_POINT)))
     }
 
-    /// The folder.
+    /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -60,6 +79,17 @@ impl Pins {
     pub fn instances(&self) -> Result<Vec<Instance>> {
         let names = bpffs::names(&self.root)?.into_iter().filter(|name| number_after('c', name).is_some());
         Ok(names.map(|name| Instance { dir: self.root.join(name) }).collect())
+    }
+
+    /// The directories of instances that an older version has pinned.
+    pub fn older(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for version in OLDER {
+            let root = self.root.with_file_name(version);
+            let names = bpffs::names(&root)?.into_iter().filter(|name| number_after('c', name).is_some());
+            found.extend(names.map(|name| root.join(name)));
+        }
+        Ok(found)
     }
 }
 
@@ -78,7 +108,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Its folder.
+    /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -89,20 +119,43 @@ impl Instance {
         number_after('c', &name).unwrap_or(0)
     }
 
+    /// Fails when an older version has pinned an instance for the same cgroup: both would be attached to it.
+    pub(super) fn refuse_older(&self) -> Result<()> {
+        let name = self.dir.file_name().unwrap_or_default();
+        let above = self.dir.ancestors().nth(2).unwrap_or(&self.dir);
+        match OLDER.iter().map(|version| above.join(version).join(name)).find(|older| older.exists()) {
+            Some(older) => {
+                Err(Error::Conflict { what: Problem::OlderPins(older).to_string(), remedy: "then try again" })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the directory, and those above it, when there is nothing in them: what a command that failed has created.
+    /// The lock must be held.
+    pub(super) fn remove_if_empty(&self) -> Result<()> {
+        for directory in self.dir.ancestors().take(3) {
+            if !bpffs::remove_empty(directory)? && directory.exists() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn link(&self) -> PathBuf {
         self.dir.join("link")
     }
 
     pub(super) fn owner_path(&self) -> PathBuf {
-        self.dir.join("attended")
+        self.dir.join("owner")
     }
 
     pub(super) fn staging_path(&self) -> PathBuf {
-        self.dir.join("making")
+        self.dir.join("staging")
     }
 
     pub(super) fn retired_path(&self) -> PathBuf {
-        self.dir.join("removing")
+        self.dir.join("retired")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Finding out where things stand, and ending what a crash has cut short.
+//! Finding out what is attached, and completing or undoing what a crash has cut short.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ impl Instance {
     /// Brings the instance to rest: one live generation or none, and the others gone or on their way out for at most
     /// `timeout`. The lock must be held.
     pub(super) fn reconcile(&self, timeout: Duration, abandon: bool, steps: Steps<'_>) -> Result<Reconciled> {
-        // Nobody uses what was not made to the end, and nobody uses any more what was being removed.
+        // Nothing uses a generation before it has its name, or after it has lost it.
         for half in [self.staging_path(), self.retired_path()] {
             bpffs::remove_directory(&half)?;
         }
@@ -56,11 +56,11 @@ impl Instance {
             (None, _) => Ok(Reconciled { live: None, left }),
             (Some((_, info)), None) => Err(Error::Conflict {
                 what: format!(
-                    "{} holds program {}, which is none of ours: somebody else has replaced it",
+                    "{} holds program {}, which is not sidestep's: another tool has replaced it",
                     self.link().display(),
                     info.prog_id
                 ),
-                remedy: "`sidestep detach` clears it away; then attach anew",
+                remedy: "run `sidestep detach`, then attach again",
             }),
         }
     }

@@ -9,11 +9,13 @@ use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, 
 use super::inventory::Inventory;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
+use crate::agent::attachment::OnCgroup;
 use crate::agent::drain::members;
 use crate::agent::error::Result;
+use crate::agent::problem::{Neighbour, Problem};
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{Errno, Link, LinkInfo, Map, prog_query};
+use crate::syscall::{Link, LinkInfo, Map, prog_query};
 use crate::uapi::AttachType;
 
 /// A program, map or link.
@@ -40,7 +42,7 @@ pub enum State {
 /// One set of maps and programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct GenerationStatus {
-    /// Its folder.
+    /// Its directory.
     pub name: String,
     /// New connections go there.
     pub live: bool,
@@ -52,7 +54,7 @@ pub struct GenerationStatus {
     pub programs: Vec<Object>,
     /// Its maps.
     pub maps: Vec<Object>,
-    /// The entry's link on the sockhash.
+    /// The dispatcher's link on the sockhash.
     pub links: Vec<Object>,
     /// The counters that are not zero; none when another version counts otherwise.
     pub counters: Vec<(&'static str, u64)>,
@@ -65,12 +67,12 @@ pub struct InstanceStatus {
     pub cgroup: PathBuf,
     /// The kernel's number of the cgroup.
     pub cgroup_id: u64,
-    /// The folder of its pins.
+    /// The directory of its pins.
     pub pins: PathBuf,
     /// Whether it works.
     pub state: State,
-    /// A `sidestep run` looks after it.
-    pub attended: bool,
+    /// A `sidestep run` owns it.
+    pub owned: bool,
     /// The version that attached it.
     pub version: String,
     /// Fingerprint of what its programs agree on, in hexadecimal.
@@ -81,8 +83,8 @@ pub struct InstanceStatus {
     pub link: Option<u32>,
     /// The live one, and any that are on their way out.
     pub generations: Vec<GenerationStatus>,
-    /// What is not as it should be, each a sentence.
-    pub problems: Vec<String>,
+    /// What is not as it should be.
+    pub problems: Vec<Problem>,
 }
 
 /// Everything.
@@ -92,12 +94,16 @@ pub struct Status {
     pub version: &'static str,
     /// What is pinned.
     pub instances: Vec<InstanceStatus>,
-    /// Whether the kernel's programs, maps and links were inventoried, which takes CAP_SYS_ADMIN.
+    /// Whether the kernel's programs and links were listed, which takes CAP_SYS_ADMIN.
     pub inventoried: bool,
     /// Sockhashes with members and without an owner.
     pub orphans: Vec<Orphan>,
     /// Sockhashes that are not pinned here but have a sock_ops program: of a process, or of pins elsewhere.
     pub others: Vec<u32>,
+    /// Programs of other tools on the hooks that sidestep uses. They are not a problem by themselves.
+    pub neighbours: Vec<Neighbour>,
+    /// What is wrong beside the instances.
+    pub problems: Vec<Problem>,
 }
 
 impl Status {
@@ -106,36 +112,46 @@ impl Status {
         let inventory = Inventory::take()?;
         let mut instances = Vec::new();
         for instance in pins.map_or(Ok(Vec::new()), Pins::instances)? {
-            // Nothing but the folder of one who is about to attach.
+            // A command that is about to attach has created no more than the directory.
             if instance.link().exists() || !instance.generations()?.is_empty() {
                 instances.push(instance.status(inventory.as_ref())?);
             }
         }
-        let known = |id| instances.iter().any(|instance| instance.objects().any(|object| object.id == id));
+        let known = |id| instances.iter().any(|instance| instance.maps().any(|map| map.id == id));
         let mut orphans = inventory.as_ref().map_or_else(Vec::new, Inventory::orphans);
         orphans.retain(|orphan| !known(orphan.sockhash));
         let others = inventory.iter().flat_map(Inventory::sockhashes);
         let others = others.filter(|id| !known(*id) && !orphans.iter().any(|orphan| orphan.sockhash == *id)).collect();
-        let inventoried = inventory.is_some();
-        Ok(Self { version: env!("CARGO_PKG_VERSION"), instances, inventoried, orphans, others })
+        let older = pins.map_or(Ok(Vec::new()), Pins::older)?;
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION"),
+            instances,
+            inventoried: inventory.is_some(),
+            orphans,
+            others,
+            neighbours: inventory.map_or_else(Vec::new, |inventory| inventory.neighbours),
+            problems: older.into_iter().map(Problem::OlderPins).collect(),
+        })
     }
 
-    /// Nothing is other than it should be, and nothing has lost its owner.
+    /// Nothing is wrong, and nothing has lost its owner.
     pub fn is_healthy(&self) -> bool {
-        self.orphans.is_empty() && self.instances.iter().all(|instance| instance.problems.is_empty())
+        self.orphans.is_empty()
+            && self.problems.is_empty()
+            && self.instances.iter().all(|instance| instance.problems.is_empty())
     }
 }
 
 impl InstanceStatus {
     /// The maps.
-    fn objects(&self) -> impl Iterator<Item = &Object> {
+    fn maps(&self) -> impl Iterator<Item = &Object> {
         self.generations.iter().flat_map(|generation| &generation.maps)
     }
 }
 
 impl Instance {
-    /// What is not as it should be, as far as the pins tell; none while a change is under way.
-    pub fn problems(&self) -> Result<Vec<String>> {
+    /// What is wrong, as far as the pins tell; nothing while a change is under way.
+    pub fn problems(&self) -> Result<Vec<Problem>> {
         if self.is_changing()? || !self.link().exists() {
             return Ok(Vec::new());
         }
@@ -159,28 +175,18 @@ impl Instance {
             generations.push(generation.status(live, &mut problems)?);
         }
         let pending = self.generations()?.iter().any(Generation::has_pending);
-        let state = match &attached {
-            Some(_) => State::Attached,
-            None if self.link().exists() => State::CgroupGone,
-            None => State::Detached,
-        };
         if self.is_changing()? {
-            problems.push("a change is under way, so that this is a view of a moment".into());
+            problems.push(Problem::Changing);
         } else if self.staging_path().exists() || self.retired_path().exists() || pending {
-            problems.push("a change was cut short; the next attach, upgrade, run or detach ends it".into());
+            problems.push(Problem::Interrupted);
         }
-        match (&attached, state) {
-            (Some((_, info)), _) if !live_found => problems.push(format!(
-                "the link on the cgroup holds program {}, which is none of ours; `sidestep detach` clears it away",
-                info.prog_id
-            )),
-            (Some((_, info)), _) => problems.extend(on_cgroup(&record, self.cgroup_id(), info)),
-            (None, State::CgroupGone) => {
-                problems.push(cgroup_removed());
-            }
-            (None, _) => problems.push("nothing is attached, but not everything is gone; detach again".into()),
+        let (state, on_cgroup) = self.on_cgroup(live_found)?;
+        problems.extend(on_cgroup);
+        let link = attached.map(|(_, info)| info);
+        if let Some(link) = &link {
+            problems.extend(count_on(&record, self.cgroup_id(), link));
         }
-        let link = attached.map(|(_, info)| info.id);
+        let link = link.map(|link| link.id);
         if let Some(inventory) = inventory {
             strays(&generations, link, inventory, &mut problems);
         }
@@ -189,7 +195,7 @@ impl Instance {
             cgroup_id: self.cgroup_id(),
             pins: self.dir().to_owned(),
             state,
-            attended: self.has_owner()?,
+            owned: self.has_owner()?,
             version: record.version,
             layout: format!("{:016x}", record.layout),
             flags: record.flags,
@@ -198,50 +204,58 @@ impl Instance {
             problems,
         })
     }
+
+    /// The state of the link, and what is wrong with it. `live_found`: it holds the program of one of the generations.
+    fn on_cgroup(&self, live_found: bool) -> Result<(State, Option<Problem>)> {
+        let Some(link) = present(Link::from_pin(&self.link()))? else {
+            return Ok((State::Detached, Some(Problem::Leftovers)));
+        };
+        let link = link.info()?;
+        let problem = OnCgroup { link: &link, cgroup_id: self.cgroup_id(), cgroup: None }.problem(|_| live_found);
+        let state = match problem {
+            Some(Problem::CgroupRemoved) => State::CgroupGone,
+            Some(Problem::SockOpsDetached) => State::Detached,
+            _ => State::Attached,
+        };
+        Ok((state, problem))
+    }
 }
 
-fn cgroup_removed() -> String {
-    "the cgroup was removed, so no new connection can be accelerated; `sidestep detach --all` removes what is left"
-        .into()
-}
-
-/// Whether the cgroup is there and has our program once; no complaint where that cannot be asked.
-fn on_cgroup(record: &Record, cgroup_id: u64, link: &LinkInfo) -> Option<String> {
-    let opened = match Cgroup::open(&record.cgroup) {
-        Err(error) if error.errno() == Some(Errno::ENOENT) => return Some(cgroup_removed()),
-        opened => opened.ok(),
-    };
-    // Another container may see another cgroup by that path.
-    let cgroup = opened.filter(|cgroup| cgroup.id().ok() == Some(cgroup_id))?;
+/// Whether the cgroup has our program once. `None` also where this process cannot ask: the recorded path may not exist in
+/// its container, or be another cgroup there.
+fn count_on(record: &Record, cgroup_id: u64, link: &LinkInfo) -> Option<Problem> {
+    let by_path = || Cgroup::open(&record.cgroup).ok().filter(|cgroup| cgroup.id().ok() == Some(cgroup_id));
+    let cgroup = Cgroup::from_id(cgroup_id).ok().flatten().or_else(by_path)?;
     let programs = prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).ok()?;
     let times = programs.iter().filter(|id| **id == link.prog_id).count();
-    (times != 1).then(|| format!("program {} is attached {times} times to {}", link.prog_id, record.cgroup.display()))
+    let program = link.prog_id;
+    (times != 1).then(|| Problem::SockOpsCount { program, times, cgroup: record.cgroup.clone() })
 }
 
 /// What holds or uses our objects and is not ours.
-fn strays(generations: &[GenerationStatus], link: Option<u32>, inventory: &Inventory, problems: &mut Vec<String>) {
+fn strays(generations: &[GenerationStatus], link: Option<u32>, inventory: &Inventory, problems: &mut Vec<Problem>) {
     for generation in generations {
         let is_program = |id| generation.programs.iter().any(|object| object.id == id);
         let is_link = |id| link == Some(id) || generation.links.iter().any(|object| object.id == id);
         for map in &generation.maps {
             let users = inventory.users(map.id).filter(|user| !is_program(user.id));
             // What was just replaced is freed after a grace period.
-            problems.extend(users.map(|user| {
-                format!("program {} ({}) uses map {} and is not pinned with it", user.id, user.name, map.id)
+            problems.extend(users.map(|user| Problem::ForeignUser {
+                program: user.id,
+                name: user.name.clone(),
+                map: map.id,
             }));
         }
         let links = inventory.links.iter().filter(|link| is_program(link.prog_id) && !is_link(link.id));
-        problems
-            .extend(links.map(|link| format!("link {} holds our program {} and is not ours", link.id, link.prog_id)));
+        problems.extend(links.map(|link| Problem::ForeignLink { link: link.id, program: link.prog_id }));
         let gone = |id: u32| !inventory.programs.iter().any(|program| program.id == id);
         let lost = generation.programs.iter().filter(|object| gone(object.id));
-        problems
-            .extend(lost.map(|object| format!("program {} ({}) was not met by the inventory", object.id, object.name)));
+        problems.extend(lost.map(|object| Problem::NotListed { program: object.id, name: object.name.clone() }));
     }
 }
 
 impl Generation {
-    fn status(&self, live: bool, problems: &mut Vec<String>) -> Result<GenerationStatus> {
+    fn status(&self, live: bool, problems: &mut Vec<Problem>) -> Result<GenerationStatus> {
         let mut status = GenerationStatus {
             name: self.name(),
             live,
@@ -252,8 +266,8 @@ impl Generation {
             links: Vec::new(),
             counters: Vec::new(),
         };
-        let mut missing = |name: &str| problems.push(format!("the pin {} is missing", self.path(name).display()));
-        let mut verdict = None;
+        let mut missing = |name: &str| problems.push(Problem::PinMissing(self.path(name)));
+        let (mut found, mut capacity) = (None, u32::MAX);
         for name in MapRole::ALL.map(MapRole::name).into_iter().chain([RECORD]) {
             let Some(map) = self.map(name)? else {
                 missing(name);
@@ -261,13 +275,16 @@ impl Generation {
             };
             status.maps.push(Object { name: name.into(), id: map.info()?.id });
             match name {
-                _ if name == MapRole::Sockets.name() => status.members = members(&map)?,
+                _ if name == MapRole::Sockets.name() => {
+                    status.members = members(&map)?;
+                    capacity = map.max_entries();
+                }
                 _ if name == MapRole::Config.name() => {
                     status.enabled =
                         map.lookup(&[0; 4])?.is_some_and(|value| value.iter().take(4).any(|byte| *byte != 0));
                 }
                 _ if name == MapRole::Counters.name() => status.counters = counters(&map)?,
-                _ if name == MapRole::Programs.name() => verdict = program_in(&map)?,
+                _ if name == MapRole::Programs.name() => found = program_in(&map)?,
                 _ => {}
             }
         }
@@ -284,15 +301,16 @@ impl Generation {
                 status.links.push(Object { id: link.info()?.id, name });
             }
         }
-        let sk_msg = status.programs.iter().find(|object| object.name == SK_MSG).map(|object| object.id);
-        if verdict != sk_msg {
-            problems.push(format!("the entry of {} calls {verdict:?}, not {sk_msg:?}", status.name));
+        let expected = status.programs.iter().find(|object| object.name == SK_MSG).map(|object| object.id);
+        if found != expected {
+            problems.push(Problem::WrongProgram { generation: status.name.clone(), found, expected });
         }
-        if self.entry_attached()? == Some(false) {
-            problems.push(format!("the entry of {} is not on its sockhash", status.name));
-        }
+        problems.extend(self.on_sockhash()?);
         if live && !status.enabled {
-            problems.push("the soft switch is off: every message takes the stack".into());
+            problems.push(Problem::SwitchedOff);
+        }
+        if live {
+            problems.extend(Problem::of_members(status.members, capacity));
         }
         Ok(status)
     }

@@ -26,6 +26,7 @@ use crate::syscall::{Link, Map, bpffs};
 impl Instance {
     /// Replaces what is attached by what is asked for. Fails when nothing is attached.
     pub fn upgrade(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
+        self.refuse_older()?;
         let Some(_lock) = DirectoryLock::take(self.dir(), false)? else { return Err(self.not_attached()) };
         match self.reconcile(request.drain, false, steps)?.live {
             Some((link, generation)) => self.replace(&link, &generation, request, steps),

@@ -1,5 +1,6 @@
 //! cgroup2: where the hierarchy is, and one group in it.
 
+mod by_id;
 mod hierarchy;
 
 use std::fs::File;
@@ -19,7 +20,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Opens the group at `path`, and refuses folders that are not on a cgroup2 file system.
+    /// Opens the group at `path`, and refuses directories that are not on a cgroup2 file system.
     pub fn open(path: &Path) -> Result<Self> {
         let dir = File::options()
             .read(true)
@@ -35,12 +36,13 @@ impl Cgroup {
             };
             return Err(Error::Invalid(format!("{} is not a cgroup2 directory; {hint}", path.display())));
         }
-        Ok(Self { dir, path: path.to_owned() })
+        // Absolute, because the path is kept for commands that run elsewhere.
+        Ok(Self { dir, path: path.canonicalize().unwrap_or_else(|_| path.to_owned()) })
     }
 
-    /// Makes the group at `path` and opens it; its parent must exist. Fails if it exists.
+    /// Creates the group at `path` and opens it; its parent must exist. Fails if it exists.
     pub fn create(path: &Path) -> Result<Self> {
-        std::fs::create_dir(path).map_err(|error| Error::file("make the cgroup", path, &error))?;
+        std::fs::create_dir(path).map_err(|error| Error::file("create the cgroup", path, &error))?;
         Self::open(path)
     }
 
@@ -52,7 +54,7 @@ impl Cgroup {
     }
 
     /// Moves the process `pid` into the group; 0 is this process. Sockets belong to the group their process was in
-    /// when it made them.
+    /// when it created them.
     pub fn enter(&self, pid: u32) -> Result<()> {
         let path = self.path.join("cgroup.procs");
         std::fs::write(&path, pid.to_string()).map_err(|error| Error::file("move a process by", &path, &error))

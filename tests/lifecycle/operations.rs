@@ -1,0 +1,138 @@
+//! What an operator is told: of paths that mean something else elsewhere, of flags that end, of a map that is full, and
+//! of other BPF programs.
+
+use std::os::fd::AsFd;
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use sidestep::agent::Problem;
+use sidestep::agent::lifecycle::{Request, State};
+use sidestep::asm::{Asm, Reg};
+use sidestep::dataplane::{Config, Policy};
+use sidestep::syscall::{Link, LinkTarget, ProgSpec, Program};
+use sidestep::uapi::{AttachType, ProgType};
+
+use crate::fixture::{DRAIN, Fixture, plane};
+use crate::owner::Run;
+use crate::streams::{listener, pair};
+
+fn is_healthy(fixture: &Fixture) {
+    let status = fixture.status().unwrap();
+    assert_eq!((status.state, status.problems), (State::Attached, vec![]));
+}
+
+#[test]
+fn a_cgroup_that_was_named_by_a_relative_path_is_found_from_everywhere() {
+    let fixture = Fixture::new();
+    let path = fixture.cgroup_path();
+    let output = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+        .current_dir(path.parent().unwrap())
+        .args(["attach", "--cgroup"])
+        .arg(path.file_name().unwrap())
+        .arg("--bpffs")
+        .arg(fixture.bpffs())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    is_healthy(&fixture);
+    assert_eq!(fixture.status().unwrap().cgroup, path);
+    fixture.succeeds("detach", &[]);
+}
+
+#[test]
+fn a_cgroup_whose_recorded_path_does_not_exist_here_is_not_called_removed() {
+    let fixture = Fixture::new();
+    // As in a container that sees the hierarchy at another place.
+    let place = std::env::temp_dir().join(format!("sidestep-elsewhere-{}", std::process::id()));
+    std::fs::create_dir(&place).unwrap();
+    mount(Some(fixture.cgroup_path()), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let output = fixture.sidestep("attach", &["--cgroup", place.to_str().unwrap()]);
+    umount2(&place, MntFlags::MNT_DETACH).unwrap();
+    std::fs::remove_dir(&place).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    is_healthy(&fixture);
+    fixture.succeeds("detach", &[]);
+}
+
+#[test]
+fn flags_of_an_upgrade_that_a_restart_drops_are_named_three_times() {
+    let fixture = Fixture::new();
+    let run = Run::pinned(&fixture);
+    let cgroup = fixture.cgroup_path().to_str().unwrap();
+    let upgrade = fixture.sidestep("upgrade", &["--cgroup", cgroup, "--exclude-port", "9"]);
+    let said = String::from_utf8(upgrade.stderr).unwrap();
+    assert!(upgrade.status.success() && said.contains("--exclude-port=9") && said.contains("sidestep run"), "{said}");
+    let (_, said) = run.stop_with_errors();
+    assert!(said.contains("--exclude-port=9") && said.contains("end with this command"), "{said}");
+
+    let run = Run::pinned(&fixture);
+    assert!(fixture.sidestep("upgrade", &["--cgroup", cgroup, "--exclude-port", "9"]).status.success());
+    run.kill();
+    let (_, said) = Run::pinned(&fixture).stop_with_errors();
+    assert!(said.contains("--exclude-port=9") && said.contains("are replaced by none"), "{said}");
+}
+
+#[test]
+fn a_sockhash_that_is_full_is_a_problem_with_a_number() {
+    let fixture = Fixture::new();
+    let mut plane = plane(Policy::default());
+    plane.maps[0].max_entries = 16;
+    let request = Request {
+        plane: &plane,
+        config: Config::default(),
+        cgroup: &fixture.cgroup(),
+        opted_out: &[],
+        flags: &[],
+        drain: DRAIN,
+    };
+    fixture.instance().attach(&request, &mut |_| {}).unwrap();
+    fixture.is_healthy();
+    let listener = listener();
+    let pairs: Vec<_> = (0..12).map(|_| pair(&listener)).collect();
+    let problems = fixture.status().unwrap().problems;
+    assert_eq!(problems, [Problem::SockhashFull { members: 16, capacity: 16 }]);
+    assert_eq!(fixture.instance().problems().unwrap(), problems, "`sidestep run` is told the same");
+    let status = fixture.sidestep("status", &[]);
+    let said = String::from_utf8(status.stdout).unwrap();
+    assert!(!status.status.success() && said.contains("! the sockhash holds 16 of at most 16"), "{said}");
+    drop(pairs);
+    fixture.succeeds("detach", &[]);
+}
+
+#[test]
+fn other_programs_on_the_same_hooks_are_named() {
+    let fixture = Fixture::new();
+    fixture.succeeds("attach", &[]);
+    let mut asm = Asm::new();
+    asm.mov(Reg::R0, 1);
+    asm.exit();
+    let insns = asm.finish().unwrap().encode_native(|_| None).unwrap();
+    let other = Program::load(&ProgSpec::new("t_neighbour", ProgType::SOCK_OPS, &insns)).unwrap();
+    let cgroup = fixture.cgroup();
+    let _link = Link::create(other.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS).unwrap();
+    let (id, cgroup_id) = (other.info().unwrap().id, cgroup.id().unwrap());
+    let wanted = format!("program {id} (t_neighbour, sock_ops) of another tool, on cgroup {cgroup_id}");
+    let says = |output: std::process::Output| {
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && said.contains(&wanted), "{said}");
+    };
+    says(fixture.sidestep("status", &[]));
+    fixture.succeeds("detach", &[]);
+    // Its probes use sockets of this cgroup.
+    says(Command::new(env!("CARGO_BIN_EXE_sidestep")).arg("check").output().unwrap());
+}
+
+#[test]
+fn check_works_where_cgroups_are_read_only_as_run_does() {
+    let _fixture = Fixture::new();
+    let script = "mount -o remount,bind,ro \"$1\" && exec \"$2\" check";
+    let root = sidestep::syscall::cgroup::find().unwrap().unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(root)
+        .arg(env!("CARGO_BIN_EXE_sidestep"))
+        .output()
+        .expect("unshare of util-linux runs");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("no cgroup can be created here"), "{said}");
+}
