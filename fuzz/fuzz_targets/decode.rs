@@ -1,32 +1,8 @@
-//! Any bytes, in either byte order: decoding, disassembly and debug records never panic, and nothing is lost on the way.
+//! Fuzzes what tests/seeds/decode.rs checks.
 
 #![no_main]
 
-use byteorder::{BigEndian, ByteOrder, LittleEndian};
-use libfuzzer_sys::fuzz_target;
-use sidestep::asm::{Insn, Listing, Program, decode_program, disassemble, parse_program, write_text};
+#[path = "../../tests/seeds/decode.rs"]
+mod target;
 
-fn check<B: ByteOrder>(bytes: &[u8]) {
-    let Ok(insns) = decode_program::<B>(bytes) else {
-        assert_ne!(bytes.len() % Insn::SIZE, 0, "whole slots were refused");
-        return;
-    };
-    let encoded: Vec<u8> = insns.iter().flat_map(|insn| insn.encode::<B>()).collect();
-    assert_eq!(encoded, bytes);
-    assert_eq!(disassemble(&insns).map(|(_, disasm)| disasm.slots()).sum::<usize>(), insns.len());
-    let mut text = Vec::new();
-    write_text(&insns, &mut text).expect("a vector takes any number of bytes");
-    let text = String::from_utf8(text).expect("the disassembler writes ASCII");
-    assert_eq!(parse_program(&text).expect("the parser reads the disassembler's text"), insns);
-    let program = Program::from_insns(insns);
-    Listing::new(&program).hex(true).write(&mut std::io::sink()).expect("a sink takes any number of bytes");
-}
-
-fuzz_target!(|bytes: &[u8]| {
-    check::<LittleEndian>(bytes);
-    check::<BigEndian>(bytes);
-    // The same bytes as text: an error is fine, a panic is not.
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        let _refused_or_read = parse_program(text);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| target::check(bytes));

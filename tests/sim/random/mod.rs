@@ -4,7 +4,7 @@
 //! list of numbers: proptest and libFuzzer shrink the list, a long run draws it from a generator of its own. Any list gives a
 //! program. Most idioms are right; a few have a flaw, and a few programs are damaged at one place.
 //!
-//! The fuzz target `sound` includes this folder, so it uses nothing but the library.
+//! The fuzz target `sound` includes this directory, so it uses nothing but the library.
 
 mod calls;
 mod flow;
