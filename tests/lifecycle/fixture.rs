@@ -127,7 +127,7 @@ impl Fixture {
     /// Nothing is pinned, and of what was `seen` the kernel has nothing any more.
     pub(crate) fn is_gone(&self, seen: &Ids) {
         assert!(self.status().is_none(), "{:?}", self.status());
-        assert!(!self.bpffs.join("sidestep").exists(), "folders are left");
+        assert!(!self.bpffs.join("sidestep").exists(), "directories are left");
         all_gone(seen);
     }
 }

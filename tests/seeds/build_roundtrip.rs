@@ -80,7 +80,7 @@ enum Call {
     },
     Helper(i32),
     Kfunc(i32),
-    CallSub {
+    Sub {
         label: u8,
     },
     Jump {
@@ -171,7 +171,7 @@ fn make(a: &mut Asm, call: &Call, labels: &[Label], fills: &mut usize) {
         Call::Packet { size: s, src: None, offset } => a.ld_abs(size(*s), *offset),
         Call::Helper(id) => a.call(*id),
         Call::Kfunc(id) => a.call_kfunc(*id, 0),
-        Call::CallSub { label: l } => a.call_sub(label(*l)),
+        Call::Sub { label: l } => a.call_sub(label(*l)),
         Call::Jump { cond, dst, src, label: l, narrow } => {
             let cond = Cond::ALL[usize::from(*cond) % Cond::ALL.len()];
             if *narrow { a.jump32(cond, reg(*dst), src, label(*l)) } else { a.jump(cond, reg(*dst), src, label(*l)) }
