@@ -47,6 +47,8 @@ const STILL: &str = include_str!("still.txt");
 
 /// The words of `line` that are not to be used, with what to write instead.
 fn found(line: &str) -> Vec<(&'static str, &'static str)> {
+    // The user of that name.
+    let line = line.replace("`nobody`", "");
     let words: Vec<String> = line
         .split(|character: char| !character.is_alphanumeric() && character != '\'')
         .filter(|word| !word.is_empty())
