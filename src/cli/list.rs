@@ -40,10 +40,13 @@ pub(super) struct Args {
 /// One connection, as it is printed.
 #[derive(Debug, Serialize)]
 struct Row {
+    /// The end that has called connect(2).
     client: End,
+    /// The other end.
     server: End,
     /// Whether both sockets are in a socket map, as those of an accelerated connection are.
     in_socket_map: bool,
+    /// What must hold for a connection to be accelerated by default.
     conditions: Vec<Condition>,
 }
 

@@ -15,12 +15,17 @@ const MAX_SIZE: u64 = 1 << 30;
 /// What the demo shall do.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Settings {
+    /// Requests of a hop in a round.
     pub(super) requests: u64,
+    /// Bytes of a request, and of its answer.
     pub(super) size: u64,
+    /// Times that everything was measured.
     pub(super) rounds: u64,
+    /// Over IPv6.
     pub(super) ipv6: bool,
     #[serde(skip)]
     pub(super) plane: PlaneArgs,
+    /// The CPU of all processes; null when the scheduler decided.
     pub(super) cpu: Option<usize>,
     #[serde(skip)]
     pub(super) json: bool,

@@ -13,8 +13,11 @@ pub(super) struct Rounds(Vec<(Hop, Measurement, Measurement)>);
 /// What the demo found.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
+    /// What was asked for.
     pub(super) settings: Settings,
+    /// The pairing's name.
     pub(super) pairing: &'static str,
+    /// One entry for each hop, and one for the whole chain.
     pub(super) hops: Vec<HopSummary>,
     /// Bytes that clients sent, and got back unchanged.
     pub(super) bytes_checked: u64,
@@ -23,20 +26,27 @@ pub(super) struct Summary {
 /// One line of the table.
 #[derive(Debug, Serialize)]
 pub(super) struct HopSummary {
+    /// Which hop.
     pub(super) hop: Hop,
+    /// Its name in the table.
     pub(super) name: &'static str,
+    /// By plain TCP.
     pub(super) plain: Cost,
+    /// With sidestep.
     pub(super) accelerated: Cost,
 }
 
 /// One way of doing it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Cost {
+    /// Half of the requests took at most this, in microseconds; the median of the rounds.
     pub(super) latency_p50_us: f64,
+    /// 99 % of the requests took at most this.
     pub(super) latency_p99_us: f64,
-    /// CPU time of all processes of the hop for one request and its answer.
+    /// Microseconds of CPU time of all processes of the hop for one request and its answer; null when the kernel does not
+    /// say.
     pub(super) cpu_us_per_request: Option<f64>,
-    /// 0 to 1.
+    /// Share of the bytes that did not take the TCP/IP stack, 0 to 1.
     pub(super) share_past_stack: f64,
 }
 

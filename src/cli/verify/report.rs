@@ -138,43 +138,63 @@ impl Judged<'_> {
 /// The JSON form of a verdict. `verdict` is accept, reject, unsupported, or error when there was no program to judge.
 #[derive(Serialize)]
 pub(super) struct Json<'a> {
+    /// The program, and the section or variant it comes from.
     name: &'a str,
+    /// The kernel whose rules were applied.
     kernel: &'a str,
+    /// The program type by the kernel's name; null when there is no program.
     prog_type: Option<String>,
+    /// accept, reject, unsupported, or error when there is no program to judge.
     verdict: &'a str,
+    /// Why; empty for accept.
     reason: String,
+    /// The instruction at which the rule was broken.
     #[serde(skip_serializing_if = "Option::is_none")]
     insn: Option<JsonInsn>,
+    /// The line of Rust that emitted it, for our own programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
+    /// What the kernel lacks that the program needs: then a rejection is the right answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     lacking: Option<&'a str>,
+    /// The registers that the instruction uses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     registers: Vec<JsonRegister<'a>>,
+    /// The last instructions of the path that led there, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     path: Vec<JsonInsn>,
+    /// How much work an accepted program was.
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<JsonStats>,
+    /// The log, with --log.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<&'a str>,
 }
 
 #[derive(Serialize)]
 struct JsonInsn {
+    /// Its slot, from 0.
     slot: usize,
+    /// It in the words of the kernel's log.
     text: String,
 }
 
 #[derive(Serialize)]
 struct JsonRegister<'a> {
+    /// Its number.
     register: u8,
+    /// What is known of it, in the words of the kernel's log.
     state: &'a str,
 }
 
 #[derive(Serialize)]
 struct JsonStats {
+    /// Instructions walked over all paths.
     insns_processed: u64,
+    /// States kept for pruning at the end.
     states_kept: u64,
+    /// Paths cut short since an earlier state covered them.
     paths_pruned: u64,
+    /// Bytes of stack of the deepest chain of calls.
     stack_depth: u32,
 }
