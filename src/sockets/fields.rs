@@ -1,34 +1,27 @@
 //! Where the fields that the iterator reads lie in this kernel's structures.
 
-/// One field of a kernel structure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Structure, as the kernel names it.
-    pub structure: &'static str,
-    /// Path from there, through embedded structures.
-    pub path: &'static str,
-    /// Bytes that the program reads.
-    pub size: u8,
-}
+use super::objects::{Cgroup, File, Inode, Net, Node, Sock, Socket, Task, TcpSock};
+use crate::asm::{Field, Laid, Pointer};
+use crate::dataplane::KernelField;
 
 macro_rules! socket_offsets {
-    ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $size:literal; )*) => {
-        /// Byte offsets of the fields of [`FIELDS`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $object:ty, $value:ty; )*) => {
+        /// The fields of [`FIELDS`], each at the offset that this kernel has for it.
+        #[derive(Clone, Copy, Debug)]
         pub struct SocketOffsets {
-            $( $(#[doc = $doc])* pub $name: u16, )*
+            $( $(#[doc = $doc])* pub $name: Field<$object, $value>, )*
             /// How to get to a socket's cgroup; nothing where its place holds other things too (before Linux 5.15).
             pub cgroup: Option<CgroupOffsets>,
         }
 
         /// Every field that the iterator reads, in the order of [`SocketOffsets`].
-        pub const FIELDS: &[Field] = &[ $( Field { structure: $structure, path: $path, size: $size }, )* ];
+        pub const FIELDS: &[KernelField] = &[ $( field::<$value>($structure, $path), )* ];
 
         impl SocketOffsets {
             /// Asks `lookup` for each field's byte offset, and returns its first error.
-            pub fn resolve<E>(mut lookup: impl FnMut(&Field) -> Result<u16, E>) -> Result<Self, E> {
+            pub fn resolve<E>(mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
                 Ok(Self {
-                    $( $name: lookup(&Field { structure: $structure, path: $path, size: $size })?, )*
+                    $( $name: Field::new(lookup(&field::<$value>($structure, $path))?.into()), )*
                     cgroup: CgroupOffsets::resolve(lookup).ok(),
                 })
             }
@@ -36,83 +29,87 @@ macro_rules! socket_offsets {
     };
 }
 
-socket_offsets! {
-    /// The process (thread group) that has the file open.
-    tgid: "task_struct"."tgid", 4;
-    /// The name of the task.
-    comm: "task_struct"."comm", 16;
-    /// O_NONBLOCK and other flags of the open file.
-    f_flags: "file"."f_flags", 4;
-    /// The inode of the socket.
-    f_inode: "file"."f_inode", 8;
-    /// Its number, which `/proc/PID/fd` shows.
-    i_ino: "inode"."i_ino", 8;
-    /// The socket of the protocol; null while the descriptor is being closed.
-    sk: "socket"."sk", 8;
-    /// Address family.
-    family: "sock"."__sk_common.skc_family", 2;
-    /// State of the connection.
-    state: "sock"."__sk_common.skc_state", 1;
-    /// Own port, host byte order.
-    local_port: "sock"."__sk_common.skc_num", 2;
-    /// The peer's port, network byte order.
-    remote_port: "sock"."__sk_common.skc_dport", 2;
-    /// Own IPv4 address.
-    local_v4: "sock"."__sk_common.skc_rcv_saddr", 4;
-    /// The peer's IPv4 address.
-    remote_v4: "sock"."__sk_common.skc_daddr", 4;
-    /// Own IPv6 address.
-    local_v6: "sock"."__sk_common.skc_v6_rcv_saddr", 16;
-    /// The peer's IPv6 address.
-    remote_v6: "sock"."__sk_common.skc_v6_daddr", 16;
-    /// The network namespace.
-    net: "sock"."__sk_common.skc_net.net", 8;
-    /// Its inode number, which `/proc/PID/ns/net` shows.
-    net_inum: "net"."ns.inum", 4;
-    /// The socket's number, which never repeats while the machine runs; 0 until something asks for it.
-    cookie: "sock"."__sk_common.skc_cookie", 8;
-    /// RCV_SHUTDOWN and SEND_SHUTDOWN bits.
-    shutdown: "sock"."sk_shutdown", 1;
-    /// The `sk_psock` of a member of a socket map, with flags in the low bits.
-    user_data: "sock"."sk_user_data", 8;
-    /// The upper layer protocol, for example kernel TLS.
-    ulp: "inet_connection_sock"."icsk_ulp_ops", 8;
-    /// First byte that the peer has not acknowledged.
-    snd_una: "tcp_sock"."snd_una", 4;
-    /// Next byte that the application hands to the stack.
-    write_seq: "tcp_sock"."write_seq", 4;
-    /// Next byte that is expected from the peer.
-    rcv_nxt: "tcp_sock"."rcv_nxt", 4;
-    /// Next byte that the application reads from the stack.
-    copied_seq: "tcp_sock"."copied_seq", 4;
-    /// Bytes that the peer has acknowledged.
-    bytes_acked: "tcp_sock"."bytes_acked", 8;
-    /// Bytes received in order.
-    bytes_received: "tcp_sock"."bytes_received", 8;
-    /// Data segments sent.
-    data_segs_out: "tcp_sock"."data_segs_out", 4;
-    /// Data segments received.
-    data_segs_in: "tcp_sock"."data_segs_in", 4;
+const fn field<V: Laid>(structure: &'static str, path: &'static str) -> KernelField {
+    KernelField { structure, path, size: V::BYTES as u8 }
 }
 
-/// Byte offsets on the way from a socket to the ID of the cgroup that it was made in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+socket_offsets! {
+    /// The process (thread group) that has the file open.
+    tgid: "task_struct"."tgid", Task, u32;
+    /// The name of the task.
+    comm: "task_struct"."comm", Task, [u8; 16];
+    /// O_NONBLOCK and other flags of the open file.
+    f_flags: "file"."f_flags", File, u32;
+    /// The inode of the socket.
+    f_inode: "file"."f_inode", File, Pointer<Inode>;
+    /// Its number, which `/proc/PID/fd` shows.
+    i_ino: "inode"."i_ino", Inode, u64;
+    /// The socket of the protocol; null while the descriptor is being closed.
+    sk: "socket"."sk", Socket, Pointer<Sock>;
+    /// Address family.
+    family: "sock"."__sk_common.skc_family", Sock, u16;
+    /// State of the connection.
+    state: "sock"."__sk_common.skc_state", Sock, u8;
+    /// Own port, host byte order.
+    local_port: "sock"."__sk_common.skc_num", Sock, u16;
+    /// The peer's port, network byte order.
+    remote_port: "sock"."__sk_common.skc_dport", Sock, u16;
+    /// Own IPv4 address.
+    local_v4: "sock"."__sk_common.skc_rcv_saddr", Sock, u32;
+    /// The peer's IPv4 address.
+    remote_v4: "sock"."__sk_common.skc_daddr", Sock, u32;
+    /// Own IPv6 address.
+    local_v6: "sock"."__sk_common.skc_v6_rcv_saddr", Sock, [u8; 16];
+    /// The peer's IPv6 address.
+    remote_v6: "sock"."__sk_common.skc_v6_daddr", Sock, [u8; 16];
+    /// The network namespace.
+    net: "sock"."__sk_common.skc_net.net", Sock, Pointer<Net>;
+    /// Its inode number, which `/proc/PID/ns/net` shows.
+    net_inum: "net"."ns.inum", Net, u32;
+    /// The socket's number, which never repeats while the machine runs; 0 until something asks for it.
+    cookie: "sock"."__sk_common.skc_cookie", Sock, u64;
+    /// RCV_SHUTDOWN and SEND_SHUTDOWN bits.
+    shutdown: "sock"."sk_shutdown", Sock, u8;
+    /// The `sk_psock` of a member of a socket map, with flags in the low bits.
+    user_data: "sock"."sk_user_data", Sock, u64;
+    /// The upper layer protocol, for example kernel TLS.
+    ulp: "inet_connection_sock"."icsk_ulp_ops", TcpSock, u64;
+    /// First byte that the peer has not acknowledged.
+    snd_una: "tcp_sock"."snd_una", TcpSock, u32;
+    /// Next byte that the application hands to the stack.
+    write_seq: "tcp_sock"."write_seq", TcpSock, u32;
+    /// Next byte that is expected from the peer.
+    rcv_nxt: "tcp_sock"."rcv_nxt", TcpSock, u32;
+    /// Next byte that the application reads from the stack.
+    copied_seq: "tcp_sock"."copied_seq", TcpSock, u32;
+    /// Bytes that the peer has acknowledged.
+    bytes_acked: "tcp_sock"."bytes_acked", TcpSock, u64;
+    /// Bytes received in order.
+    bytes_received: "tcp_sock"."bytes_received", TcpSock, u64;
+    /// Data segments sent.
+    data_segs_out: "tcp_sock"."data_segs_out", TcpSock, u32;
+    /// Data segments received.
+    data_segs_in: "tcp_sock"."data_segs_in", TcpSock, u32;
+}
+
+/// The way from a socket to the ID of the cgroup that it was made in.
+#[derive(Clone, Copy, Debug)]
 pub struct CgroupOffsets {
     /// `sock.sk_cgrp_data.cgroup`.
-    pub cgroup: u16,
+    pub cgroup: Field<Sock, Pointer<Cgroup>>,
     /// `cgroup.kn`: its node in cgroupfs.
-    pub kn: u16,
+    pub node: Field<Cgroup, Pointer<Node>>,
     /// `kernfs_node.id`: on 64-bit machines the inode number of the directory.
-    pub id: u16,
+    pub id: Field<Node, u64>,
 }
 
 impl CgroupOffsets {
-    fn resolve<E>(mut lookup: impl FnMut(&Field) -> Result<u16, E>) -> Result<Self, E> {
-        let mut pointer = |structure, path| lookup(&Field { structure, path, size: 8 });
+    fn resolve<E>(mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+        let mut offset = |structure, path| lookup(&field::<u64>(structure, path)).map(i32::from);
         Ok(Self {
-            cgroup: pointer("sock", "sk_cgrp_data.cgroup")?,
-            kn: pointer("cgroup", "kn")?,
-            id: pointer("kernfs_node", "id")?,
+            cgroup: Field::new(offset("sock", "sk_cgrp_data.cgroup")?),
+            node: Field::new(offset("cgroup", "kn")?),
+            id: Field::new(offset("kernfs_node", "id")?),
         })
     }
 }

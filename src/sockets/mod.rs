@@ -10,11 +10,12 @@
 
 mod fields;
 mod join;
+pub mod objects;
 pub mod program;
 mod record;
 mod scan;
 
-pub use fields::{FIELDS, Field, SocketOffsets};
+pub use fields::{CgroupOffsets, FIELDS, SocketOffsets};
 pub use join::{Connection, Connections, join};
 pub use record::{Record, TcpState};
 pub use scan::{Scanner, scan};

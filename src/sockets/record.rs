@@ -1,48 +1,47 @@
 //! What the iterator writes for each socket.
-//!
-//! ```text
-//!   0  sk, an address that only tells sockets apart   u64    8  cookie  u64   16  inode  u64   24  cgroup ID  u64
-//!  32  bytes acked     u64   40  bytes received   u64
-//!  48  local address, 16 bytes                        64  remote address, 16 bytes              network byte order
-//!  80  comm, 16 bytes
-//!  96  tgid            u32  100  fd               u32  104  namespace      u32  108  file flags     u32
-//! 112  iss             u32  116  irs              u32  120  unread         u32  124  unacknowledged u32
-//! 128  data segs out   u32  132  data segs in     u32
-//! 136  local port      u16  138  remote port      u16  140  family         u16  142  state u8  143  shutdown u8
-//! 144  in a socket map u8   145  has a ULP u8     146  settled u8          147  padding
-//! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-pub(super) const SK: i16 = 0;
-pub(super) const COOKIE: i16 = 8;
-pub(super) const INODE: i16 = 16;
-pub(super) const CGROUP: i16 = 24;
-pub(super) const BYTES_ACKED: i16 = 32;
-pub(super) const BYTES_RECEIVED: i16 = 40;
-pub(super) const LOCAL: i16 = 48;
-pub(super) const REMOTE: i16 = 64;
-pub(super) const COMM: i16 = 80;
-pub(super) const TGID: i16 = 96;
-pub(super) const FD: i16 = 100;
-pub(super) const NETNS: i16 = 104;
-pub(super) const FILE_FLAGS: i16 = 108;
-pub(super) const ISS: i16 = 112;
-pub(super) const IRS: i16 = 116;
-pub(super) const UNREAD: i16 = 120;
-pub(super) const UNACKED: i16 = 124;
-pub(super) const SEGS_OUT: i16 = 128;
-pub(super) const SEGS_IN: i16 = 132;
-pub(super) const LOCAL_PORT: i16 = 136;
-pub(super) const REMOTE_PORT: i16 = 138;
-pub(super) const FAMILY: i16 = 140;
-pub(super) const STATE: i16 = 142;
-pub(super) const SHUTDOWN: i16 = 143;
-pub(super) const MEMBER: i16 = 144;
-pub(super) const ULP: i16 = 145;
-pub(super) const SETTLED: i16 = 146;
-/// Bytes of a record.
-pub(super) const SIZE: i16 = 152;
+use crate::asm::{Field, Laid};
+use crate::layout;
+
+layout! {
+    /// One record, as the program writes it.
+    pub(super) struct Raw: 152 {
+        /// The socket's address, which only tells sockets apart.
+        SK: u64 = 0;
+        COOKIE: u64 = 8;
+        INODE: u64 = 16;
+        CGROUP: u64 = 24;
+        BYTES_ACKED: u64 = 32;
+        BYTES_RECEIVED: u64 = 40;
+        /// Network byte order; of IPv4 the first 4 bytes.
+        LOCAL: [u8; 16] = 48;
+        REMOTE: [u8; 16] = 64;
+        COMM: [u8; 16] = 80;
+        TGID: u32 = 96;
+        FD: u32 = 100;
+        NETNS: u32 = 104;
+        FILE_FLAGS: u32 = 108;
+        ISS: u32 = 112;
+        IRS: u32 = 116;
+        UNREAD: u32 = 120;
+        UNACKED: u32 = 124;
+        SEGS_OUT: u32 = 128;
+        SEGS_IN: u32 = 132;
+        /// Host byte order.
+        LOCAL_PORT: u16 = 136;
+        REMOTE_PORT: u16 = 138;
+        FAMILY: u16 = 140;
+        STATE: u8 = 142;
+        SHUTDOWN: u8 = 143;
+        IN_SOCKET_MAP: u8 = 144;
+        HAS_ULP: u8 = 145;
+        /// Whether the sequence numbers stood still while they were read.
+        SETTLED: u8 = 146;
+        PADDING: [u8; 5] = 147;
+    }
+}
 
 /// One TCP socket that a process has open. A socket that several processes have open is there once for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,51 +133,50 @@ const O_NONBLOCK: u32 = 0o4000;
 
 impl Record {
     /// Reads one record.
-    pub(super) fn read(bytes: &[u8; SIZE as usize]) -> Self {
-        let [local, remote] = [LOCAL, REMOTE].map(|at| field::<16>(bytes, at));
-        let [local_port, remote_port] = [LOCAL_PORT, REMOTE_PORT].map(|at| u16::from_ne_bytes(field(bytes, at)));
-        let family = u16::from_ne_bytes(field(bytes, FAMILY));
-        let address = |bytes: [u8; 16]| match family {
-            AF_INET6 => IpAddr::V6(Ipv6Addr::from(bytes)),
-            _ => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+    pub(super) fn read(bytes: &[u8; Raw::BYTES]) -> Self {
+        let family = u16::from_ne_bytes(value(bytes, Raw::FAMILY));
+        let address = |bytes: [u8; 16], port: [u8; 2]| {
+            let ip = match family {
+                AF_INET6 => IpAddr::V6(Ipv6Addr::from(bytes)),
+                _ => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+            };
+            SocketAddr::new(ip, u16::from_ne_bytes(port))
         };
-        let word = |at| u32::from_ne_bytes(field(bytes, at));
-        let long = |at| u64::from_ne_bytes(field(bytes, at));
-        let [state, shutdown, member, ulp, settled] =
-            [STATE, SHUTDOWN, MEMBER, ULP, SETTLED].map(|at| field::<1>(bytes, at)[0]);
-        let comm = field::<16>(bytes, COMM);
+        let byte = |field| value::<_, 1>(bytes, field)[0];
+        let word = |field: Field<Raw, u32>| u32::from_ne_bytes(value(bytes, field));
+        let long = |field: Field<Raw, u64>| u64::from_ne_bytes(value(bytes, field));
+        let comm: [u8; 16] = value(bytes, Raw::COMM);
         let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
         Self {
-            sk: long(SK),
-            cookie: long(COOKIE),
-            inode: long(INODE),
-            cgroup: long(CGROUP),
-            pid: word(TGID),
-            fd: word(FD),
+            sk: long(Raw::SK),
+            cookie: long(Raw::COOKIE),
+            inode: long(Raw::INODE),
+            cgroup: long(Raw::CGROUP),
+            pid: word(Raw::TGID),
+            fd: word(Raw::FD),
             comm: String::from_utf8_lossy(&comm[..end]).into_owned(),
-            netns: word(NETNS),
-            local: SocketAddr::new(address(local), local_port),
-            remote: SocketAddr::new(address(remote), remote_port),
-            state: TcpState::from_number(state),
-            nonblocking: word(FILE_FLAGS) & O_NONBLOCK != 0,
-            shutdown: [shutdown & 1 != 0, shutdown & 2 != 0],
-            in_socket_map: member != 0,
-            has_ulp: ulp != 0,
-            bytes_acked: long(BYTES_ACKED),
-            bytes_received: long(BYTES_RECEIVED),
-            data_segments: [word(SEGS_OUT), word(SEGS_IN)],
-            unread: word(UNREAD),
-            unacknowledged: word(UNACKED),
-            initial: (settled != 0).then(|| [word(ISS), word(IRS)]),
+            netns: word(Raw::NETNS),
+            local: address(value(bytes, Raw::LOCAL), value(bytes, Raw::LOCAL_PORT)),
+            remote: address(value(bytes, Raw::REMOTE), value(bytes, Raw::REMOTE_PORT)),
+            state: TcpState::from_number(byte(Raw::STATE)),
+            nonblocking: word(Raw::FILE_FLAGS) & O_NONBLOCK != 0,
+            shutdown: [1, 2].map(|bit| byte(Raw::SHUTDOWN) & bit != 0),
+            in_socket_map: byte(Raw::IN_SOCKET_MAP) != 0,
+            has_ulp: byte(Raw::HAS_ULP) != 0,
+            bytes_acked: long(Raw::BYTES_ACKED),
+            bytes_received: long(Raw::BYTES_RECEIVED),
+            data_segments: [word(Raw::SEGS_OUT), word(Raw::SEGS_IN)],
+            unread: word(Raw::UNREAD),
+            unacknowledged: word(Raw::UNACKED),
+            initial: (byte(Raw::SETTLED) != 0).then(|| [word(Raw::ISS), word(Raw::IRS)]),
         }
     }
 }
 
-/// The `N` bytes at an offset of the record, which all lie inside it.
-fn field<const N: usize>(bytes: &[u8; SIZE as usize], at: i16) -> [u8; N] {
-    let mut value = [0; N];
-    if let Some(found) = bytes.get(at as usize..).and_then(|rest| rest.first_chunk::<N>()) {
-        value = *found;
-    }
-    value
+/// The `N` bytes of a field.
+fn value<V: Laid, const N: usize>(bytes: &[u8; Raw::BYTES], field: Field<Raw, V>) -> [u8; N] {
+    const { assert!(N == V::BYTES) };
+    let place = usize::try_from(field.offset()).ok().and_then(|at| bytes.get(at..)?.first_chunk::<N>());
+    // A field lies inside its structure: `layout!` checks it.
+    place.copied().unwrap_or([0; N])
 }

@@ -5,9 +5,10 @@ use std::os::fd::AsFd;
 
 use super::fields::SocketOffsets;
 use super::program;
-use super::record::{Record, SIZE};
+use super::record::{Raw, Record};
+use crate::asm::Laid;
 use crate::btf::Btf;
-use crate::dataplane::LICENSE;
+use crate::dataplane::{KernelField, LICENSE};
 use crate::syscall::btf::vmlinux;
 use crate::syscall::{Error, Link, LinkTarget, ProgSpec, Program, Result, iter_reader};
 use crate::uapi::{AttachType, ProgType};
@@ -55,7 +56,7 @@ impl Scanner {
                 Err(error) => return Err(Error::Invalid(format!("the socket iterator stopped: {error}; try again"))),
             }
         }
-        Ok(bytes.as_chunks::<{ SIZE as usize }>().0.iter().map(Record::read).collect())
+        Ok(bytes.as_chunks::<{ Raw::BYTES }>().0.iter().map(Record::read).collect())
     }
 }
 
@@ -64,7 +65,7 @@ pub fn scan() -> Result<Vec<Record>> {
     Scanner::new()?.scan()
 }
 
-fn offset(btf: &Btf, wanted: &super::Field) -> Result<u16> {
+fn offset(btf: &Btf, wanted: &KernelField) -> Result<u16> {
     let field = btf.field(wanted.structure, wanted.path)?;
     let fits = field.size() == u32::from(wanted.size) && field.bit_offset % 8 == 0;
     u16::try_from(field.offset()).ok().filter(|_| fits).ok_or_else(|| {
