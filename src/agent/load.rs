@@ -39,7 +39,7 @@ impl Loaded {
 
     /// Loads the programs for maps of the same layout that are there already.
     pub(super) fn into_maps(plane: &DataPlane, maps: Vec<Map>) -> Result<Self> {
-        // Programs count as well, and whoever replaces them has made no map.
+        // Programs count as well, and a command that replaces them has created no map.
         memlock::raise_if_needed()?;
         let map = |map: MapRef| maps.get(map.0 as usize);
         let sock_ops = load("sidestep_ops", ProgType::SOCK_OPS, &plane.sock_ops, map)?;

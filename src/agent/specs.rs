@@ -5,7 +5,7 @@ use crate::dataplane::{DataPlane, KernelOffsets, MapKind};
 use crate::verifier_sim::kernel::offset_of;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Origin, ProgType, ProgramSpec};
 
-/// The sock_ops and the sk_msg program, the latter's entry, and the one of cgroups that opt out if there is one, each
+/// The sock_ops and the sk_msg program, its dispatcher, and the one of cgroups that opt out if there is one, each
 /// with all maps; every slot knows the line of Rust that emitted it.
 ///
 /// The drain iterator is not among them: the simulator has no rules for tracing programs.

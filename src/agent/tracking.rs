@@ -9,7 +9,7 @@ const MOST: i64 = 7_200;
 /// Seconds for [`Config::keepalive`](crate::dataplane::Config::keepalive): a third of what an established connection's
 /// entry lives, and 0 where connections are not tracked.
 ///
-/// A pod's namespace may have another lifetime, which is 5 days unless somebody has set it.
+/// A pod's namespace may have another lifetime, which is 5 days unless it was changed.
 pub fn keepalive() -> u32 {
     match sysctl::number("net/netfilter/nf_conntrack_tcp_timeout_established") {
         Ok(Some(seconds)) => (seconds / 3).clamp(1, MOST) as u32,

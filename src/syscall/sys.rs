@@ -85,7 +85,7 @@ pub(super) unsafe fn bpf<A: Attr>(command: Command, attr: &mut A) -> Result<i32,
 pub(super) unsafe fn bpf_fd<A: Attr>(command: Command, attr: &mut A) -> Result<OwnedFd, Errno> {
     // SAFETY: the caller's promise is the same.
     let fd = unsafe { bpf(command, attr) }?;
-    // SAFETY: the command has just returned this descriptor, so nobody else owns it.
+    // SAFETY: the command has just returned this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

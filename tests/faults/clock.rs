@@ -17,7 +17,7 @@ const DAY: i64 = 86_400;
 /// Where the clock goes, in days from where it was; the last is years, as from a machine without a battery.
 const STEPS: [i64; 6] = [1, -1, 3, -3, 0, 4_000];
 
-/// The clock as it would be, had nobody touched it.
+/// The clock as it would be, if it had not been set.
 struct Clock {
     real: TimeSpec,
     since: Instant,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Whether this is one: tests/matrix says so. Elsewhere it is said loudly that `test` is left out, which is no failure:
+/// Whether this is one: tests/matrix says so. Elsewhere it is said loudly that `test` is left out, which does not fail:
 /// the matrix runs it.
 pub(crate) fn is_ours(test: &str) -> bool {
     let ours = std::env::var_os("SIDESTEP_GUEST").is_some();

@@ -1,4 +1,4 @@
-//! What goes wrong in practice, and that it harms nobody: receivers that do not read, full maps, killed peers, programs
+//! What goes wrong in practice, and that it does no harm: receivers that do not read, full maps, killed peers, programs
 //! replaced or detached by others, cgroups removed, bpffs unmounted, clocks that jump, memory limits, connection-tracking
 //! entries that expire; and a soak of mixed connections. Needs root; what changes the whole machine runs in the guests of
 //! tests/matrix only.

@@ -22,7 +22,7 @@ fn idle(prog_type: ProgType) -> Program {
     asm.mov(Reg::R0, 1);
     asm.exit();
     let insns = asm.finish().unwrap().encode_native(|_| None).unwrap();
-    Program::load(&ProgSpec::new("somebody_else", prog_type, &insns)).unwrap()
+    Program::load(&ProgSpec::new("another_tool", prog_type, &insns)).unwrap()
 }
 
 fn exchange(pairs: &[(TcpStream, TcpStream)]) {
@@ -48,13 +48,13 @@ fn redirected(acceleration: &Acceleration) -> u64 {
     acceleration.snapshot().unwrap().get(Counter::RedirectedMessages)
 }
 
-/// Whether the kernel tells that the sk_msg program is gone. One that does not lets nobody see it; nothing may be lost
+/// Whether the kernel tells that the sk_msg program is gone. On one that does not, no report is possible; nothing may be lost
 /// all the same.
 fn tells_of_sk_msg() -> bool {
     Feature::SocketMapQuery.required("the report of a missing sk_msg program")
 }
 
-/// Somebody has just taken something away: it says so, and old and new connections go on, also when it ends.
+/// Another program has just taken something away: it says so, and old and new connections go on, also when it ends.
 fn reported_without_loss(
     acceleration: Acceleration,
     old: &[(TcpStream, TcpStream)],

@@ -62,7 +62,7 @@ fn messages_take_the_stack_while_others_hold_its_memory() {
     panic!("not redirected any more: {}", describe(&acceleration.snapshot().unwrap()));
 }
 
-/// Connections that nobody reads, as many as it takes for pressure to begin.
+/// Connections whose receivers do not read, as many as it takes for pressure to begin.
 fn hold_memory(listener: &TcpListener) -> Vec<(TcpStream, TcpStream)> {
     let bytes = pattern(11, 65_536);
     let short = || allocated() < PRESSURE * 5 / 4;

@@ -1,4 +1,4 @@
-//! Somebody unmounts the bpf file system under what `sidestep attach` has pinned: nobody owns it any more, so messages
+//! Another program unmounts the bpf file system under what `sidestep attach` has pinned: it has no owner any more, so messages
 //! take the stack, it is reported, and nothing of it stays.
 
 use std::net::TcpStream;
@@ -29,7 +29,7 @@ impl Mounted {
         bpffs::mount_at(&self.0).unwrap();
     }
 
-    /// Not detached lazily: nobody may hold it.
+    /// Not detached lazily: no process may hold it.
     fn unmount(&self) {
         umount2(&self.0, MntFlags::empty()).unwrap();
     }
@@ -114,7 +114,7 @@ fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
         old.iter().for_each(|(client, server)| back_and_forth(client, server, &bytes, 3));
         let stack = StackBytes::of(&old[0].0).unwrap().sent;
         assert!(stack <= bytes.len() as u64, "{stack} bytes took the stack: the connection is not accelerated");
-        // Redirected bytes that nobody has read yet.
+        // Redirected bytes that are not read yet.
         old.iter().for_each(|(client, _)| send(client, &bytes));
         mounted.unmount();
         old.iter().for_each(|(_, server)| expect(server, &bytes));
@@ -137,7 +137,7 @@ fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
         let line = format!("! sockhash {} has no owner", orphans[0].sockhash);
         assert!(!output.status.success() && text.contains(&line) && text.contains("detach --orphans"), "{text}");
 
-        // What is left of the old one is in nobody's way.
+        // What is left of the old one does no harm.
         mounted.succeeds("attach", &cgroup);
         let newer = pair(&listener, to);
         back_and_forth(&newer.0, &newer.1, &bytes, 3);

@@ -63,6 +63,6 @@ fn the_kernel_takes_what_the_builder_makes() {
     builder.structure("record", 16, &[("first", int, 0), ("rest", alias, 32)]);
     builder.bit_structure("flags", 4, &[("low", int, 0, 3), ("high", int, 3, 5)]);
     BtfObject::load(&builder.finish()).unwrap();
-    let error = BtfObject::load(b"nonsense that is no BTF at all").unwrap_err();
+    let error = BtfObject::load(b"nonsense instead of BTF, long enough").unwrap_err();
     assert_eq!(error.errno(), Some(Errno::EINVAL));
 }

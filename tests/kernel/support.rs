@@ -1,4 +1,4 @@
-//! What the tests share: root or a loud skip, tiny programs, cgroups and folders that go away.
+//! What the tests share: root or a loud skip, tiny programs, cgroups and directories that go away.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -120,7 +120,7 @@ fn an_agent_that_is_killed_is_taken_over_without_touching_a_connection() {
     assert!(String::from_utf8(refused.stderr).unwrap().contains("sidestep run"), "detach must leave it alone");
     run.kill();
 
-    // Nobody is there, and everything goes on.
+    // Without an owner everything goes on.
     streams.carry(4 << 20);
     assert!(probe.is_redirected(), "nothing is redirected after the kill");
     assert!(!fixture.status().unwrap().owned);
@@ -197,7 +197,7 @@ fn a_run_sees_an_upgrade_through_and_can_leave_everything_attached() {
     let mut seen = fixture.is_healthy();
     let streams = Streams::start(8);
     streams.carry(1 << 20);
-    // Under the eyes of the agent: the same maps, then others, whose counters begin anew.
+    // Under the eyes of the agent: the same maps, then others, whose counters begin at zero.
     for flags in [&["--exclude-port", "1"][..], &["--readers", "any"]] {
         assert!(fixture.succeeds("upgrade", flags).contains("replaced"));
         seen.extend(fixture.is_healthy());

@@ -10,7 +10,7 @@ use sidestep::agent::lifecycle::Status;
 
 use crate::fixture::{Fixture, Version, ensure};
 
-/// `nobody` on every Linux.
+/// A user without rights: 65534 is one on every Linux.
 const OTHER_USER: u32 = 65_534;
 
 fn top(fixture: &Fixture) -> PathBuf {

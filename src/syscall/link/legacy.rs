@@ -1,4 +1,4 @@
-//! Attachment without a link: it stays until it is undone, whoever made it.
+//! Attachment without a link: it stays until it is undone, also after its process has ended.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

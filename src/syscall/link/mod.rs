@@ -97,7 +97,7 @@ impl Link {
         Ok(())
     }
 
-    /// Detaches it now, whoever else holds it (BPF_LINK_DETACH, 5.9; not for every kind of link).
+    /// Detaches it now, although others may hold it (BPF_LINK_DETACH, 5.9; not for every kind of link).
     pub fn detach(&self) -> Result<()> {
         let mut attr = attr::Single { value: self.fd.as_raw_fd() as u32 };
         // SAFETY: no addresses.

@@ -188,7 +188,7 @@ impl Map {
         Keys::new(self)
     }
 
-    /// Makes it read-only for user space, for good (5.2).
+    /// Makes it read-only for user space, forever (5.2).
     pub fn freeze(&self) -> Result<()> {
         let mut attr = self.elem();
         // SAFETY: the view holds no addresses.

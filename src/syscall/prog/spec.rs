@@ -29,7 +29,7 @@ pub struct ProgSpec<'a> {
     pub insns: &'a [u8],
     /// The licence declared to the kernel; many helpers want one compatible with the GPL.
     pub license: &'a CStr,
-    /// `BPF_F_STRICT_ALIGNMENT` and its kin.
+    /// `BPF_F_STRICT_ALIGNMENT` and the like.
     pub flags: u32,
     /// The BTF id of the kernel's function, trace point or iterator it attaches to; 0 for none.
     pub attach_btf_id: u32,

@@ -24,7 +24,7 @@ fn patient(stream: &TcpStream) {
 }
 
 /// A socket that waits. In a sockhash a recv(2) that is woken without data, as by a reset, returns EAGAIN (the safety
-/// matrix has it); asked again, it tells. That is no hang; EAGAIN after the receive timeout is.
+/// matrix has it); asked again, it tells. That does not hang; EAGAIN after the receive timeout is.
 struct Patient<'a>(&'a TcpStream);
 
 impl Read for Patient<'_> {

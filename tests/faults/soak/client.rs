@@ -52,7 +52,7 @@ pub(super) fn run(count: usize, listeners: &Listeners, tally: &Tally) {
     }
 }
 
-/// A connection that could not be made: right only where nobody listens.
+/// A connection that could not be made: right only where there is no listener.
 pub(super) fn refused(plan: &Plan, error: &std::io::Error, tally: &Tally) {
     let right = plan.place == Place::Closed && error.kind() == ErrorKind::ConnectionRefused;
     assert!(right, "connect to {:?}: {error}", plan.place);

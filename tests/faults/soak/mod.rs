@@ -64,7 +64,7 @@ impl Listeners {
             Place::Inside => &self.inside,
             Place::Outside => &self.outside,
             Place::Blocking => &self.blocking,
-            // Port 1 (tcpmux): nobody listens in this namespace.
+            // Port 1 (tcpmux): there is no listener in this namespace.
             Place::Closed => {
                 let ip: IpAddr = if plan.ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
                 return SocketAddr::new(ip, 1);
@@ -102,7 +102,7 @@ fn a_soak_of_mixed_connections_loses_nothing_and_leaves_nothing() {
         }
         // Sockets leave the map as they close; those that were closed last, after a grace period.
         residue::wait_for("members of the sockhash", || acceleration.members().unwrap());
-        // Nobody took them: an LRU, so they make room for others.
+        // No socket took them: an LRU, so they make room for others.
         let waiting = acceleration.loaded().map(MapRole::Rendezvous).keys().count();
         eprintln!("{waiting} connections ended before anybody could claim them");
         assert_eq!(acceleration.stop(Duration::from_secs(10)).unwrap().remaining, 0);

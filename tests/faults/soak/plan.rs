@@ -23,7 +23,7 @@ pub(super) enum Kind {
     ServerResets,
     /// Connected and closed without a byte.
     Silent,
-    /// Nobody listens.
+    /// There is no listener.
     Refused,
 }
 
