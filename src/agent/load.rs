@@ -7,7 +7,7 @@ use super::kernel::iter_sockmap_id;
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
 use crate::syscall::btf::StorageBtf;
-use crate::syscall::{Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
+use crate::syscall::{LoadedDebugInfo, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
 use crate::uapi::{AttachType, MapType, ProgType};
 
 /// The loaded maps and programs. Dropping it frees them, unless something is attached or pinned.
@@ -80,8 +80,11 @@ fn load<'a>(
     map: impl Fn(MapRef) -> Option<&'a Map>,
 ) -> Result<Program> {
     let insns = program.encode_native(|number| map(number).map(|map| map.as_fd().as_raw_fd()))?;
+    // So that a refused program names the Rust line in the kernel's own log.
+    let debug = LoadedDebugInfo::of(program, name);
     let mut spec = ProgSpec::new(name, prog_type, &insns);
     spec.license = dataplane::LICENSE;
+    spec.debug = debug.as_ref().map(LoadedDebugInfo::for_program);
     if prog_type == ProgType::TRACING {
         spec.expected_attach_type = Some(AttachType::TRACE_ITER);
         spec.attach_btf_id = iter_sockmap_id()?;

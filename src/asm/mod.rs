@@ -66,6 +66,7 @@
 //! - *relaxation*: replacing a jump that does not reach its label by a longer sequence that does.
 
 mod builder;
+mod cfg;
 mod check;
 mod debug_info;
 mod decode;
@@ -88,6 +89,7 @@ mod test;
 mod uses;
 
 pub use builder::{Asm, Label, Slot};
+pub use cfg::{Block, Cfg, Edge, EdgeKind};
 pub use check::Check;
 pub use debug_info::DebugInfo;
 pub use decode::decode_program;

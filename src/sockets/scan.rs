@@ -6,12 +6,15 @@ use std::os::fd::AsFd;
 use super::fields::SocketOffsets;
 use super::program;
 use super::record::{Raw, Record};
-use crate::asm::Laid;
+use crate::asm::{self, Laid};
 use crate::btf::Btf;
 use crate::dataplane::{KernelField, LICENSE};
 use crate::syscall::btf::vmlinux;
-use crate::syscall::{Error, Link, LinkTarget, ProgSpec, Program, Result, iter_reader};
+use crate::syscall::{Error, Link, LinkTarget, LoadedDebugInfo, ProgSpec, Program, Result, iter_reader};
 use crate::uapi::{AttachType, ProgType};
+
+/// The program's name in the kernel, at most 15 bytes.
+const NAME: &str = "sidestep_socks";
 
 /// The loaded iterator, with which one can look again and again.
 #[derive(Debug)]
@@ -28,14 +31,16 @@ impl Scanner {
         let target =
             btf.func_by_name("bpf_iter_task_file").ok_or_else(|| missing("the iterator bpf_iter_task_file"))?;
         btf.func_by_name("bpf_sock_from_file").ok_or_else(|| missing("the helper bpf_sock_from_file"))?;
-        let insns = program::build(&offsets)
-            .and_then(|program| program.encode_native(|_| None))
-            .map_err(|error| Error::Invalid(error.to_string()))?;
+        let invalid = |error: asm::Error| Error::Invalid(error.to_string());
+        let program = program::build(&offsets).map_err(invalid)?;
+        let insns = program.encode_native(|_| None).map_err(invalid)?;
+        let debug = LoadedDebugInfo::of(&program, NAME);
         let spec = ProgSpec {
             license: LICENSE,
             expected_attach_type: Some(AttachType::TRACE_ITER),
             attach_btf_id: target,
-            ..ProgSpec::new("sidestep_socks", ProgType::TRACING, &insns)
+            debug: debug.as_ref().map(LoadedDebugInfo::for_program),
+            ..ProgSpec::new(NAME, ProgType::TRACING, &insns)
         };
         let program = Program::load(&spec)?;
         let link = Link::create(program.as_fd(), LinkTarget::None, AttachType::TRACE_ITER)?;

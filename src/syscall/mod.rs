@@ -35,6 +35,6 @@ pub use link::{
 };
 pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, UpdateFlags, possible_cpus};
 pub use mountinfo::{Mount, mounts, parse_mountinfo};
-pub use prog::{DebugInfo, ProgInfo, ProgSpec, Program, RunTimeStats};
+pub use prog::{DebugInfo, LoadedDebugInfo, ProgInfo, ProgSpec, Program, RunTimeStats};
 pub use release::Release;
 pub use ringbuf::RingBuffer;

@@ -1,7 +1,7 @@
 //! Any bytes, in either byte order: decoding, disassembly and debug records never panic, and nothing is lost on the way.
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
-use sidestep::asm::{Insn, Listing, Program, decode_program, disassemble, parse_program, write_text};
+use sidestep::asm::{Cfg, Insn, Listing, Program, decode_program, disassemble, parse_program, write_text};
 
 fn round_trip<B: ByteOrder>(bytes: &[u8]) {
     let Ok(insns) = decode_program::<B>(bytes) else {
@@ -16,6 +16,9 @@ fn round_trip<B: ByteOrder>(bytes: &[u8]) {
     let text = String::from_utf8(text).expect("the disassembler writes ASCII");
     assert_eq!(parse_program(&text).expect("the parser reads the disassembler's text"), insns);
     let program = Program::from_insns(insns);
+    let cfg = Cfg::of(&program);
+    assert_eq!(cfg.blocks().iter().map(|block| block.slots.len()).sum::<usize>(), program.insns().len());
+    cfg.write_dot(&program, "any", &mut std::io::sink()).expect("a sink takes any number of bytes");
     Listing::new(&program).hex(true).write(&mut std::io::sink()).expect("a sink takes any number of bytes");
 }
 

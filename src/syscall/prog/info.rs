@@ -80,6 +80,10 @@ pub struct ProgInfo {
     pub verified_insns: u32,
     /// Its BTF object's number, or 0.
     pub btf_id: u32,
+    /// How many functions it has debug information about.
+    pub func_infos: u32,
+    /// How many source lines it has debug information about.
+    pub line_infos: u32,
 }
 
 pub(super) fn of(fd: BorrowedFd<'_>) -> Result<ProgInfo> {
@@ -105,5 +109,7 @@ pub(super) fn of(fd: BorrowedFd<'_>) -> Result<ProgInfo> {
         run_count: raw.run_cnt,
         verified_insns: raw.verified_insns,
         btf_id: raw.btf_id,
+        func_infos: raw.nr_func_info,
+        line_infos: raw.nr_line_info,
     })
 }

@@ -1,5 +1,6 @@
 //! Programs: what they are to be ([`ProgSpec`]), what they are ([`ProgInfo`]), and the loaded thing ([`Program`]).
 
+mod debug;
 mod info;
 mod load;
 mod spec;
@@ -8,6 +9,7 @@ mod stats;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+pub use debug::LoadedDebugInfo;
 pub use info::ProgInfo;
 pub use spec::{DebugInfo, ProgSpec};
 pub use stats::RunTimeStats;
