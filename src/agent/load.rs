@@ -104,6 +104,7 @@ pub(super) fn create(def: &MapDef) -> Result<Map> {
         MapKind::SockHash => MapType::SOCKHASH,
         MapKind::SkStorage => MapType::SK_STORAGE,
         MapKind::LruHash => MapType::LRU_HASH,
+        MapKind::Hash => MapType::HASH,
         MapKind::Array => MapType::ARRAY,
         MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
         MapKind::ProgArray => MapType::PROG_ARRAY,

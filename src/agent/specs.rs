@@ -37,6 +37,7 @@ pub fn map_specs(plane: &DataPlane) -> Vec<MapSpec> {
             MapKind::SockHash => MapType::SOCKHASH,
             MapKind::SkStorage => MapType::SK_STORAGE,
             MapKind::LruHash => MapType::LRU_HASH,
+            MapKind::Hash => MapType::HASH,
             MapKind::Array => MapType::ARRAY,
             MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
             MapKind::ProgArray => MapType::PROG_ARRAY,

@@ -91,12 +91,11 @@ pub(in crate::dataplane) fn known_storage(a: &mut Asm, out: Label) {
     });
 }
 
-/// Deletes the entry of `map` whose key begins at the field of our own state.
+/// Deletes what the map holds under the key.
 #[track_caller]
-pub(in crate::dataplane) fn map_delete<V>(a: &mut Asm, map: MapRole, key: Field<Socket, V>) {
-    a.idiom("map_delete", Uses::scratch().reads(OWN.reg()), |a| {
-        a.mov(R2, OWN.reg());
-        a.add(R2, key.offset());
+pub(in crate::dataplane) fn map_delete<B: Base>(a: &mut Asm, map: MapRole, key: B) {
+    a.idiom("map_delete", Uses::scratch().reads(key.regs()), |a| {
+        a.addr(R2, key);
         a.load_map(R1, map.map_ref());
         a.call(helper::MAP_DELETE_ELEM);
     });

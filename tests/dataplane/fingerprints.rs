@@ -32,6 +32,7 @@ fn offsets(parts: usize) -> KernelOffsets {
             sock_ops: 1004,
             request: 1005,
             words: 1006,
+            packet: 1007,
         }),
         options: OptionBits { sender: 1 << 20, receiver: 1 << 21 | 1 << 22 | 1 << 23 },
         buffer_locks: has("locks").then_some(BufferLocks { byte: Field::new(508), shift: 1 }),

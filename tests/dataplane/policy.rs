@@ -11,7 +11,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{StackBytes, connect, listen};
 
 use crate::link::{accepted, expect, pair, pattern, send, wait};
-use crate::scope::{Scope, describe, enter, pairings};
+use crate::scope::{Scope, describe, enter, pairings, tiers};
 
 /// A listener on any port of `address`.
 fn listener(address: impl Into<std::net::IpAddr>) -> TcpListener {
@@ -107,7 +107,7 @@ fn one_direction_takes_the_stack() {
     let scope = Scope::new();
     let listener = listener(Ipv4Addr::LOCALHOST);
     let to = listener.local_addr().unwrap();
-    for tier in [TierChoice::Gated, TierChoice::Sticky] {
+    for tier in tiers() {
         for direction in [Direction::ToActive, Direction::ToPassive] {
             let policy = Policy { direction, ..Policy::default() };
             let acceleration = scope.accelerate_by(policy, Pairing::Sequence, tier, &[]);
@@ -188,7 +188,7 @@ fn a_member_that_connects_again_to_an_excluded_port_leaves() {
     let [wanted, unwanted] = [(); 2].map(|()| listener(Ipv4Addr::LOCALHOST));
     let unwanted_at = unwanted.local_addr().unwrap();
     let policy = Policy { excluded_ports: vec![unwanted_at.port().to_string().parse().unwrap()], ..Policy::default() };
-    let acceleration = scope.accelerate_by(policy, Pairing::Sequence, TierChoice::Sticky, &[]);
+    let acceleration = scope.accelerate_by(policy, Pairing::Sequence, *tiers().last().unwrap(), &[]);
     let client = connect(wanted.local_addr().unwrap(), None).unwrap();
     wait(&client, PollFlags::POLLOUT);
     let old_peer = accepted(&wanted);

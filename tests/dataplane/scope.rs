@@ -19,6 +19,12 @@ pub(crate) fn pairings() -> Vec<Pairing> {
     all.into_iter().filter(|pairing| *pairing != Pairing::FourTuple || four_tuple).collect()
 }
 
+/// The tiers that this kernel must have, for tests that hold for each.
+pub(crate) fn tiers() -> Vec<TierChoice> {
+    let sticky = Feature::NetnsCookieHelper.required("the sticky tier");
+    [TierChoice::Gated].into_iter().chain(sticky.then_some(TierChoice::Sticky)).collect()
+}
+
 /// Two cgroups, `outer` and `outer/inner`. The process starts in the inner one, to which programs are attached.
 pub(crate) struct Scope {
     outer: PathBuf,

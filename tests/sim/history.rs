@@ -10,7 +10,7 @@ use sidestep::dataplane::{
     self, Casts, Config, DataPlane, KernelOffsets, MapRole, OptionBits, Options, Pairing, Policy, Readers, Tier,
 };
 use sidestep::verifier_sim::interp::{Machine, Program};
-use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, Socket, SocketId, World, btf_id};
+use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, Forgery, Socket, SocketId, World, btf_id};
 use sidestep::verifier_sim::spec::MapType;
 
 /// Bounds so small that histories run into them.
@@ -101,6 +101,8 @@ pub(crate) enum Op {
     ShutdownRead(u8),
     Switch(bool),
     Evict,
+    /// An attacker makes a socket that could be the peer of this one, by its numbers and addresses.
+    Forge(u8, u8, u32),
     /// A record in the rendezvous map becomes another's, but for the first words that a program reads.
     Tear(u8, u8, u8),
     Cpu(bool),
@@ -128,6 +130,10 @@ pub(crate) struct Connect {
     server_nonblocking: bool,
     /// Whether something on the way rewrites sequence numbers.
     rewritten: bool,
+    /// Whether something on the way takes the kernel's mark from the client's packets, and from the server's.
+    unmarked: (bool, bool),
+    /// Whether an attacker who knows the sequence numbers is faster than the listener, and than the client.
+    foreseen: (bool, bool),
     isn: (u32, u32),
 }
 
@@ -147,6 +153,8 @@ impl Connect {
             client_nonblocking: true,
             server_nonblocking: true,
             rewritten: false,
+            unmarked: (false, false),
+            foreseen: (false, false),
             isn: (1000, 2000),
         }
     }
@@ -157,7 +165,8 @@ fn connect() -> impl Strategy<Value = Op> {
     let rarely = || prop::bool::weighted(0.1);
     let place = (any::<bool>(), prop::bool::weighted(0.7), prop::bool::weighted(0.3), 0..3_u8, 0..3_u8, any::<bool>());
     let ends = (mostly(), mostly(), mostly(), mostly(), rarely(), rarely());
-    (place, ends, any::<(u32, u32)>()).prop_map(|(place, ends, isn)| {
+    let path = (rarely(), rarely(), rarely(), rarely());
+    (place, ends, path, any::<(u32, u32)>()).prop_map(|(place, ends, path, isn)| {
         Op::Connect(Connect {
             same_namespace: place.0,
             loopback: place.1,
@@ -171,6 +180,8 @@ fn connect() -> impl Strategy<Value = Op> {
             server_nonblocking: ends.3,
             rewritten: ends.4,
             foreign_callbacks: ends.5,
+            unmarked: (path.0, path.1),
+            foreseen: (path.2, path.3),
             isn,
         })
     })
@@ -205,6 +216,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => socket.prop_map(Op::ShutdownRead),
         1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
         1 => Just(Op::Evict),
+        2 => (any::<u8>(), any::<u8>(), any::<u32>()).prop_map(|(of, how, mark)| Op::Forge(of, how, mark)),
         3 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(from, to, kept)| Op::Tear(from, to, kept)),
         1 => any::<bool>().prop_map(Op::Cpu),
     ]
@@ -235,6 +247,7 @@ pub(crate) struct Simulation {
     pub(crate) world: World,
     config: usize,
     rendezvous: usize,
+    pairs: usize,
     storage: usize,
     enabled: bool,
     bounds: Config,
@@ -252,7 +265,7 @@ pub(crate) struct Simulation {
     known: BTreeSet<(SocketId, SocketId)>,
     /// Sockets whose callbacks somebody else has asked for.
     foreign: BTreeSet<SocketId>,
-    /// Active ends whose passive one has no program: nobody claims them.
+    /// Active ends whose passive one has no program, or gets no proof: nobody claims them.
     unclaimed: BTreeSet<SocketId>,
     /// Whether a record may be missing from the rendezvous map: taken out, damaged, or with four-tuple pairing
     /// overwritten by another connection of the same client address.
@@ -290,6 +303,11 @@ fn ends_fault(sender: &Socket, receiver: &Socket) -> Option<&'static str> {
     }
 }
 
+/// The end of an attacker who knows everything about the end of another, in a namespace of its own.
+fn attacker(end: End) -> End {
+    End { netns: 666, in_cgroup: true, cb_flags: 0, nonblocking: true, unmarked: false, ..end }
+}
+
 impl Simulation {
     pub(crate) fn new(plane: &DataPlane, insns: &Insns, bounds: Config) -> Self {
         let mut machine = Machine::new(2);
@@ -308,6 +326,7 @@ impl Simulation {
             world: World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets)),
             config: number(MapRole::Config),
             rendezvous: number(MapRole::Rendezvous),
+            pairs: number(MapRole::Pairs),
             storage: number(MapRole::Storage),
             enabled: true,
             bounds,
@@ -368,6 +387,7 @@ impl Simulation {
             cb_flags,
             isn: how.isn.0,
             nonblocking: how.client_nonblocking,
+            unmarked: how.unmarked.0,
         };
         let server_end = End {
             netns: server_netns,
@@ -377,15 +397,26 @@ impl Simulation {
             cb_flags,
             isn: how.isn.1,
             nonblocking: how.server_nonblocking,
+            unmarked: how.unmarked.1,
         };
         let shift = if how.rewritten { 0x1234_5678 } else { 0 };
-        let (client, server) = self.world.connect(client_end, server_end, shift)?;
+        if how.foreseen.0 {
+            self.world.forge(attacker(server_end), client_end.isn.wrapping_add(shift), Forgery::Announced)?;
+        }
+        let (client, server) = self.world.syn(client_end, server_end, shift)?;
+        if how.foreseen.1 {
+            let forged = End { isn: client_end.isn.wrapping_add(shift), ..attacker(client_end) };
+            let how = if how.isn.0 & 1 == 0 { Forgery::Repaired } else { Forgery::Connected(how.isn.1) };
+            let forged = self.world.forge(forged, server_end.isn, how)?;
+            self.check_pairing(forged)?;
+        }
+        self.world.syn_ack(client)?;
         self.expected.insert(client, (server, 0));
         self.expected.insert(server, (client, 0));
         if how.foreign_callbacks {
             self.foreign.extend([client, server]);
         }
-        if !how.server_in_cgroup {
+        if !how.server_in_cgroup || how.unmarked.0 || how.unmarked.1 {
             self.unclaimed.insert(client);
         }
         let socket = self.world.socket(client).unwrap();
@@ -396,6 +427,31 @@ impl Simulation {
             return Err(Broken(format!("socket {client} enters the sockhash though it blocks")));
         }
         Ok(())
+    }
+
+    fn forge(&mut self, of: u8, how: u8, mark: u32) -> Result<(), Broken> {
+        let Some(socket) = self.pick(of).and_then(|id| self.world.socket(id)) else { return Ok(()) };
+        let (_, local, remote) = socket.addresses();
+        let (next, expected) = socket.numbers();
+        let end = End {
+            netns: 666,
+            in_cgroup: true,
+            local: remote,
+            remote: local,
+            cb_flags: 0,
+            isn: expected.wrapping_sub(1),
+            nonblocking: true,
+            unmarked: false,
+        };
+        let how = match how % 5 {
+            0 => Forgery::Repaired,
+            1 => Forgery::Connected(mark),
+            2 => Forgery::Crossed(mark),
+            3 => Forgery::Accepted(mark),
+            _ => Forgery::Announced,
+        };
+        let forged = self.world.forge(end, next.wrapping_sub(1), how)?;
+        self.check_pairing(forged)
     }
 
     /// The last ACK of the handshake arrives at `server`.
@@ -409,22 +465,22 @@ impl Simulation {
         self.check_pairing(server)
     }
 
-    /// Gives one half of a record of the rendezvous map another's words, but for the first in the order of reading: what a
-    /// program sees of an element that is given to another connection meanwhile. The cookie is always kept: each program
-    /// looks at it before.
+    /// Gives a record of the rendezvous map, or an answer of the pairs map, another's words, but for the first in the order
+    /// of reading: what a program sees of an element that is given to another connection meanwhile. The cookie is always
+    /// kept: each program looks at it before.
     fn tear(&mut self, from: u8, to: u8, kept: u8) {
         let machine = &mut self.world.machine;
-        let keys: Vec<Vec<u8>> = machine.map(self.rendezvous).unwrap().keys().map(<[u8]>::to_vec).collect();
+        let map = if kept & 1 == 0 { self.rendezvous } else { self.pairs };
+        let keys: Vec<Vec<u8>> = machine.map(map).unwrap().keys().map(<[u8]>::to_vec).collect();
         if keys.len() < 2 {
             return;
         }
         self.disturbed = true;
-        let source = machine.value(self.rendezvous, &keys[usize::from(from) % keys.len()]).unwrap().to_vec();
-        let target = machine.value(self.rendezvous, &keys[usize::from(to) % keys.len()]).unwrap();
-        // The layout is drawn in src/dataplane/pairing/mod.rs. The check of a half is read last.
-        let (client, server) = ([1, 2, 8, 9, 10, 11, 12, 13, 3], [5, 6, 14, 15, 16, 17, 18, 19, 7]);
-        let half = if kept & 1 == 0 { client } else { server };
-        let order: Vec<usize> = half.into_iter().filter(|word| word * 8 < source.len()).collect();
+        let source = machine.value(map, &keys[usize::from(from) % keys.len()]).unwrap().to_vec();
+        let target = machine.value(map, &keys[usize::from(to) % keys.len()]).unwrap();
+        // The layout is drawn in src/dataplane/state/record.rs. The check is read last.
+        let order = [1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 3];
+        let order: Vec<usize> = order.into_iter().filter(|word| word * 8 < source.len()).collect();
         for &word in order.iter().skip(usize::from(kept / 2) % order.len()) {
             let bytes = word * 8..word * 8 + 8;
             target[bytes.clone()].copy_from_slice(&source[bytes]);
@@ -525,6 +581,7 @@ impl Simulation {
                 self.tear(from, to, kept);
                 return Ok(());
             }
+            Op::Forge(of, how, mark) => return self.forge(of, how, mark),
             Op::Cpu(second) => {
                 world.machine.cpu = second.into();
                 return Ok(());
@@ -585,9 +642,11 @@ impl Simulation {
                 let chunk = world.step_recv(id)?;
                 self.received(id, chunk)?;
             }
-            Op::Close(_) => world.close(id),
+            Op::Close(_) => world.close(id)?,
             Op::RcvLowAt(_, bytes) => world.set_rcvlowat(id, bytes.into()),
-            Op::NonBlocking(_, set) => world.set_nonblocking(id, set),
+            // Of two threads on one socket, one of which sets O_NONBLOCK while the other sleeps in recvmsg with MSG_WAITALL,
+            // the programs know nothing.
+            Op::NonBlocking(_, set) if !(set && world.is_reading(id)) => world.set_nonblocking(id, set),
             Op::Options(_, options, peek_off) => world.set_options(id, options, peek_off),
             Op::ShutdownRead(_) => world.shutdown_read(id),
             _ => {}
@@ -685,6 +744,13 @@ impl Simulation {
                 socket.sent() > 0 && self.world.socket(socket.peer()).is_some_and(|peer| !peer.is_closed());
             if acknowledged && socket.is_member() {
                 return Err(Broken(format!("socket {id} stays in the sockhash though nobody has claimed it")));
+            }
+        }
+        for key in self.world.machine.map(self.pairs).unwrap().keys() {
+            let client = u64::from_le_bytes(key[..8].try_into().unwrap());
+            let lives = |id: &SocketId| self.world.socket(*id).is_some_and(|socket| socket.peer() == client);
+            if !self.world.socket_ids().iter().any(lives) {
+                return Err(Broken(format!("an answer to socket {client} has outlived the socket that gave it")));
             }
         }
         for (reader, (peer, next)) in &self.expected {

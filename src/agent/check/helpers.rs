@@ -10,8 +10,8 @@ use crate::syscall::{Errno, ProgSpec, Program};
 use crate::uapi::ProgType;
 use crate::uapi::helper::helper_name;
 
-/// One finding for each type and helper. Which helpers, the programs themselves say: those of the plainest variant are
-/// required, those that others add are optional.
+/// One finding for each type and helper. Which helpers, the programs themselves say: those that every variant calls are
+/// required, the others are optional.
 pub(super) fn all() -> Vec<Finding> {
     let build =
         |pairing, tier, readers| dataplane::build(Options { pairing, tier, readers, policy: Policy::default() }).ok();
@@ -26,8 +26,10 @@ pub(super) fn all() -> Vec<Finding> {
             ProgType::SOCK_OPS => calls(&plane.sock_ops),
             _ => calls(&plane.sk_msg),
         };
-        let required = program(&plain);
-        let others: BTreeSet<i32> = more.iter().flatten().flat_map(program).collect();
+        let variants: Vec<BTreeSet<i32>> = std::iter::once(&plain).chain(more.iter().flatten()).map(program).collect();
+        let others: BTreeSet<i32> = variants.iter().flatten().copied().collect();
+        let required: BTreeSet<i32> =
+            others.iter().copied().filter(|id| variants.iter().all(|variant| variant.contains(id))).collect();
         let optional = others.difference(&required).map(|&id| (Need::Optional, id));
         for (need, id) in required.iter().map(|&id| (Need::Required, id)).chain(optional) {
             findings.push(finding(prog_type, need, id));
@@ -40,7 +42,7 @@ fn finding(prog_type: ProgType, need: Need, id: i32) -> Finding {
     let name = helper_name(id).unwrap_or_else(|| format!("helper {id}"));
     let why = match need {
         Need::Required => "Every variant of the program calls it.",
-        Need::Optional => "The gated tier or four-tuple pairing calls it.",
+        Need::Optional => "The gated tier, the sticky tier or four-tuple pairing calls it.",
     };
     Finding::new("helpers", need, format!("{prog_type} may call {name}"), probe(prog_type, id))
         .why(why)

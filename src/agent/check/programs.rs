@@ -7,10 +7,18 @@ use crate::dataplane::{self, Config, Options, Pairing, Policy, Readers, Tier};
 /// One finding a variant of the data plane.
 pub(super) fn all() -> Vec<Finding> {
     let gated = choose_tier(TierChoice::Gated).map(|(tier, _)| tier).map_err(|error| error.to_string());
+    // One of the two tiers is enough.
+    let [sticky_need, gated_need] =
+        if gated.is_ok() { [Need::Optional, Need::Required] } else { [Need::Required, Need::Optional] };
     [
-        (Need::Required, Pairing::Sequence, Ok(Tier::Sticky), "Without it nothing can be accelerated here."),
         (
-            Need::Optional,
+            sticky_need,
+            Pairing::Sequence,
+            Ok(Tier::Sticky),
+            "It is the fallback where programs may not read kernel memory (Linux 5.15).",
+        ),
+        (
+            gated_need,
             Pairing::Sequence,
             gated.clone(),
             "It may alternate between redirection and stack; the sticky tier may not.",

@@ -8,7 +8,7 @@ use crate::agent::{program_specs, simulated_offsets};
 use crate::asm;
 use crate::cli::bounded;
 use crate::cli::error::Error;
-use crate::dataplane::{Options, Pairing, build};
+use crate::dataplane::{Options, Pairing, Tier, build};
 use crate::verifier_sim::elf;
 use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
 
@@ -33,7 +33,8 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
         let plane = build(options).map_err(crate::agent::Error::from)?;
         for spec in program_specs(&plane).map_err(crate::agent::Error::from)? {
             // bpf_get_netns_cookie came to SOCK_OPS with 5.15, and to SK_MSG before.
-            let needs = (plane.options.pairing == Pairing::FourTuple && spec.prog_type == ProgType::SOCK_OPS)
+            let by_namespace = plane.options.pairing == Pairing::FourTuple || plane.options.tier == Tier::Sticky;
+            let needs = (by_namespace && spec.prog_type == ProgType::SOCK_OPS)
                 .then_some((Kernel::V6_1, "needs bpf_get_netns_cookie, from Linux 5.15"));
             candidates.push(Candidate { name: format!("{} ({name})", spec.name), spec: Ok(spec), needs });
         }

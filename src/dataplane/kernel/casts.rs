@@ -15,6 +15,8 @@ pub struct Casts {
     pub sock_ops: u32,
     /// `struct tcp_request_sock`.
     pub request: u32,
+    /// `struct sk_buff`.
+    pub packet: u32,
     /// `WORDS`: our own storage as the kernel may see it.
     pub words: u32,
 }
@@ -32,6 +34,7 @@ impl Casts {
             sk_psock: id_of("sk_psock")?,
             sock_ops: id_of("bpf_sock_ops_kern")?,
             request: id_of("tcp_request_sock")?,
+            packet: id_of("sk_buff")?,
             words: id_of(WORDS)?,
         })
     }

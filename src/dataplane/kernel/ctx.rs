@@ -51,6 +51,9 @@ context! {
     CB_FLAGS: u32;
     RCV_NXT: u32;
     SND_NXT: u32;
+    SK_TXHASH: u32;
+    SKB_TCP_FLAGS: u32;
+    REPLYLONG: [u32; 3];
     SK: Pointer<TcpSock>;
 }
 

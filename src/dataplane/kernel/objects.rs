@@ -30,6 +30,8 @@ objects! {
     SockOpsKern;
     /// `struct tcp_request_sock`: a connection that is not established yet.
     Request;
+    /// `struct sk_buff`: a packet.
+    Packet;
     /// `struct socket_wq`: who waits for a socket.
     WaitQueue;
     /// `struct eppoll_entry`: one entry of a wait queue that belongs to an epoll instance.
@@ -89,5 +91,6 @@ casts! {
     Psock sk_psock;
     SockOpsKern sock_ops;
     Request request;
+    Packet packet;
     Word words;
 }

@@ -6,8 +6,8 @@
 use crate::asm::{Field, Laid, Pointer};
 use crate::dataplane::kernel::casts::Casts;
 use crate::dataplane::kernel::objects::{
-    EpollItem, File, ListHead, MemoryGroup, PageCounter, PollEntry, Proto, Psock, Request, Sock, SockOpsKern, Socket,
-    TcpSock, WaitQueue, Word,
+    EpollItem, File, ListHead, MemoryGroup, Packet, PageCounter, PollEntry, Proto, Psock, Request, Sock, SockOpsKern,
+    Socket, TcpSock, WaitQueue, Word,
 };
 
 /// One field that the programs read, as the kernel's BTF names it.
@@ -239,4 +239,10 @@ kernel_offsets! {
     prot: "sock"."__sk_common.skc_prot", Sock, Pointer<Proto>;
     /// Address of the word that says whether TCP as a whole is under memory pressure.
     memory_pressure: "proto"."memory_pressure", Proto, Pointer<Word>;
+    /// The packet a sock_ops program runs for, or null.
+    ops_skb: "bpf_sock_ops_kern"."skb", SockOpsKern, Pointer<Packet>;
+    /// The number with which a local sender has marked the packet.
+    packet_hash: "sk_buff"."hash", Packet, u32;
+    /// The number with which a listener marks its answer to a SYN.
+    request_hash: "tcp_request_sock"."txhash", Request, u32;
 }

@@ -3,7 +3,7 @@
 use crate::asm::Reg::{R1, R2, R3};
 use crate::asm::{Asm, Uses};
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
-use crate::dataplane::options::Options;
+use crate::dataplane::options::{Options, Side};
 use crate::dataplane::state::socket::{self, Head, OWN};
 use crate::uapi::ctx::sock_ops;
 use crate::uapi::helper::id as helper;
@@ -12,9 +12,10 @@ fn uses() -> Uses {
     Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()])
 }
 
-/// Asks for our callbacks without disturbing the flags that others have set.
-pub(in crate::dataplane) fn want(a: &mut Asm, options: &Options) {
-    let wanted = ours(options);
+/// Asks for our callbacks without disturbing the flags that others have set. A passive end, which has given an answer, also
+/// wants to know when it is closed.
+pub(in crate::dataplane) fn want(a: &mut Asm, options: &Options, side: Side) {
+    let wanted = ours(options) | if side == Side::Passive { sock_ops::STATE_FLAG } else { 0 };
     a.emitter("want_callbacks", uses(), |a| {
         a.ld(R2, SOCK_OPS, SockOps::CB_FLAGS);
         a.mov(R1, R2);
@@ -29,7 +30,7 @@ pub(in crate::dataplane) fn want(a: &mut Asm, options: &Options) {
     });
 }
 
-/// Gives our callbacks up, but for those that another program wanted before us.
+/// Gives our callbacks up, but for those that another program wanted before us, and for that of a close.
 pub(in crate::dataplane) fn drop(a: &mut Asm, options: &Options) {
     a.emitter("drop_callbacks", uses(), |a| {
         a.ld(R1, OWN, Head::FLAGS);
@@ -39,6 +40,22 @@ pub(in crate::dataplane) fn drop(a: &mut Asm, options: &Options) {
         a.and(R2, R1);
         a.mov(R1, SOCK_OPS.reg());
         a.call(helper::SOCK_OPS_CB_FLAGS_SET);
+    });
+}
+
+/// Gives up the callback of a close, unless another program wanted it before us.
+pub(in crate::dataplane) fn drop_state(a: &mut Asm) {
+    a.emitter("drop_state", uses(), |a| {
+        a.ld(R1, OWN, Head::FLAGS);
+        a.mov(R2, R1);
+        a.and(R2, !socket::ANSWERED);
+        a.st(OWN, Head::FLAGS, R2);
+        a.guard(R1.none_of(sock_ops::STATE_FLAG << socket::FOREIGN_SHIFT), "only we wanted it", |a| {
+            a.ld(R2, SOCK_OPS, SockOps::CB_FLAGS);
+            a.and(R2, !sock_ops::STATE_FLAG);
+            a.mov(R1, SOCK_OPS.reg());
+            a.call(helper::SOCK_OPS_CB_FLAGS_SET);
+        });
     });
 }
 

@@ -23,7 +23,7 @@ pub(in crate::dataplane) fn own_storage(a: &mut Asm, options: &Options, side: Si
         a.mov(R7, R0);
         a.ld(R1, OWN, Head::STATE);
         a.guard(R1.differs(0), "a socket that connects again leaves first", |a| {
-            map_delete(a, MapRole::Sockets, socket::own_key(options.pairing));
+            map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(options.pairing)));
         });
         clear(a, Socket::WORDS.items().take(socket::size(options.pairing) as usize / 8), OWN);
         if let Tier::Gated(_) = options.tier {

@@ -16,7 +16,7 @@
 //! next acknowledgement tries again; meanwhile all messages take the stack.
 
 use crate::asm::Reg::{R1, R2, R3, R4, R8, R9};
-use crate::asm::{Asm, Label, Ptr, Uses};
+use crate::asm::{Asm, Base, Label, Ptr, Uses};
 use crate::dataplane::emit::{count, map_delete, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::SOCK_OPS;
@@ -75,8 +75,8 @@ pub(in crate::dataplane) fn paired(
             a.require(R1.equals(R2), stay, "the peer has not sent meanwhile");
         });
 
-        map_delete(a, MapRole::Sockets, socket::peer_key(options.pairing));
-        map_delete(a, MapRole::Sockets, socket::own_key(options.pairing));
+        map_delete(a, MapRole::Sockets, OWN.at(socket::peer_key(options.pairing)));
+        map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(options.pairing)));
         count(a, Counter::Unenrolled, 1);
         a.bind(peer_left);
         a.st(OWN, Head::STATE, socket::PLAIN);

@@ -1,9 +1,9 @@
 //! Pairing by addresses: the passive end looks for a record under its remote address, which REDIRECT and DNAT leave
 //! alone, while they rewrite its local one.
 //!
-//! Addresses are not proof: clusters of namespaces may repeat them, and REDIRECT lets one client address talk to two
-//! services at once. So the claim is confirmed by the handshake's sequence numbers or, where these are rewritten
-//! (SYNPROXY), by exact mirror addresses within one namespace.
+//! Behind it, the key has the [proof](super::proof), since addresses are none: clusters of namespaces may repeat them, and
+//! REDIRECT lets one client address talk to two services at once. Where the proof is only the namespace, the claim is
+//! confirmed by the handshake's sequence numbers or, where these are rewritten, by exact mirror addresses.
 
 use crate::asm::Reg::{R0, R1, R2, R3};
 use crate::asm::{Asm, Base, Label, Place, Uses};
@@ -12,7 +12,7 @@ use crate::dataplane::options::Side;
 use crate::dataplane::pairing::address::{self, End};
 use crate::dataplane::pairing::record::RECORD;
 use crate::dataplane::state::record::{ClientKey, Record};
-use crate::dataplane::state::socket::{Address, FourTuple, OWN, Socket};
+use crate::dataplane::state::socket::{Address, FourTuple, Numbers, OWN, Socket};
 
 /// The client's address, as `side` sees it: its own local one, or the remote one of its peer.
 #[track_caller]
@@ -64,15 +64,15 @@ pub(in crate::dataplane) fn confirm(a: &mut Asm, no: Label) {
         a.block("confirmed", |a, confirmed| {
             a.block("by_address", |a, by_address| {
                 a.comment("the handshake's numbers, mirrored");
-                a.ld(R1, RECORD, Record::SND_NXT);
+                a.ld(R1, RECORD, Record::NUMBERS.then(Numbers::SND_NXT));
                 a.ld(R2, SOCK_OPS, SockOps::RCV_NXT);
                 a.require(R1.equals(R2), by_address, "their first number is ours");
-                a.ld(R1, RECORD, Record::RCV_NXT);
+                a.ld(R1, RECORD, Record::NUMBERS.then(Numbers::RCV_NXT));
                 a.ld(R2, SOCK_OPS, SockOps::SND_NXT);
                 a.permit(R1.equals(R2), confirmed, "both numbers are ours");
             });
             a.comment("or the same namespace, and the addresses mirrored");
-            let (theirs, ours) = (Record::CLIENT_KEY, Socket::OWN_KEY);
+            let (theirs, ours) = (Record::KEY, Socket::OWN_KEY);
             let half =
                 |address: crate::asm::Field<FourTuple, Address>, index| address.then(Address::HALVES).item(index);
             let mirror = [

@@ -14,20 +14,20 @@ impl Pairing {
         }
     }
 
-    /// Writes the key under which `side` finds the record.
+    /// Writes what nominates the peer of `side`.
     #[track_caller]
-    pub(in crate::dataplane) fn rendezvous_key(self, a: &mut Asm, side: Side, to: Slot<RecordKey>) {
+    pub(in crate::dataplane) fn nomination(self, a: &mut Asm, side: Side, to: Slot<RecordKey>) {
         match self {
             Self::Sequence => sequence::key(a, side, to.cast()),
             Self::FourTuple => four_tuple::key(a, side, to.cast()),
         }
     }
 
-    /// Passive end: jumps to `no` when the record in R9 is not that of our own peer.
+    /// Passive end, where the proof is only the namespace: jumps to `no` when the record in R9 is not that of our own peer.
     #[track_caller]
     pub(in crate::dataplane) fn confirm(self, a: &mut Asm, no: Label) {
         match self {
-            // The key was the proof.
+            // The key has the numbers.
             Self::Sequence => {}
             Self::FourTuple => four_tuple::confirm(a, no),
         }

@@ -27,10 +27,10 @@ pub(in crate::dataplane) fn key(a: &mut Asm, side: Side, to: Place<SequenceKey>)
     });
 }
 
-/// The same numbers from the server's request, for which the context says nothing but addresses.
+/// The same numbers from the server's request, for which the context says nothing but addresses. R9 = the request.
 #[track_caller]
 pub(in crate::dataplane) fn request_key(a: &mut Asm, offsets: &KernelOffsets, to: Place<SequenceKey>, out: Label) {
-    a.emitter("request_key", Uses::scratch().reads(SOCK_OPS.regs() | to.regs()).writes(R9), |a| {
+    a.emitter("request_key", Uses::scratch().reads(SOCK_OPS.regs() | to.regs()).gives(R9), |a| {
         let context: Ptr<SockOpsKern> = offsets.behind(a, R9, SOCK_OPS.reg(), out);
         let request = Ptr::<Request>::new(R9);
         offsets.read(a, request.reg(), context, offsets.ops_sk, out);

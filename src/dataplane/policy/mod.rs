@@ -9,7 +9,7 @@ mod opt_out;
 mod port;
 
 use crate::asm::Reg::{R1, R7, R8};
-use crate::asm::{Asm, Label, Place, Uses};
+use crate::asm::{Asm, Base, Label, Place, Uses};
 use crate::dataplane::emit::{count, known_storage, map_delete};
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::membership::callbacks;
@@ -66,7 +66,7 @@ pub(in crate::dataplane) fn forget_last_connection(a: &mut Asm, options: &Option
     a.emitter("forget", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8]), |a| {
         known_storage(a, out);
         a.require(R1.at_most(socket::PAIRED), out, "it may be in the sockhash");
-        map_delete(a, MapRole::Sockets, socket::own_key(options.pairing));
+        map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(options.pairing)));
         a.st(OWN, Head::STATE, socket::PLAIN);
         callbacks::drop(a, options);
         a.goto(out);

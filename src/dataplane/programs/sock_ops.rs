@@ -4,19 +4,20 @@
 
 use crate::asm::Reg::{R0, R1, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Base, Label, Place, Program, Ptr, Slot, Uses};
-use crate::dataplane::emit::{copy_words, count, known_storage, map_delete, map_lookup, require_enabled};
+use crate::dataplane::emit::{copy_words, count, known_storage, map_delete, map_lookup, require_enabled, set_flags};
 use crate::dataplane::gate::endpoints::{NoFile, file_is_nonblocking};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::membership::{callbacks, enroll, keepalive, unenroll, wake_reader};
 use crate::dataplane::options::{Options, Pairing, Readers, Side, Tier};
-use crate::dataplane::pairing::RECORD;
-use crate::dataplane::state::record::{Record, RecordKey};
+use crate::dataplane::pairing::{FOUND, RECORD};
+use crate::dataplane::state::record::{Proof, Record, RecordKey};
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::dataplane::state::{Counter, MapRole};
 use crate::dataplane::{pairing, policy};
 use crate::uapi::ctx::sock_ops;
+use crate::uapi::net;
 
 /// Where a callback ends: out, or first by way of what is to be counted.
 #[derive(Clone, Copy)]
@@ -30,7 +31,7 @@ struct Ends {
 /// The stack that a callback which pairs has.
 #[derive(Clone, Copy)]
 struct Room {
-    /// The key of a record.
+    /// What nominates the peer, and behind it the proof: the key of a record.
     key: Slot<RecordKey>,
     /// A record that is built.
     record: Slot<Record>,
@@ -39,6 +40,11 @@ struct Room {
 impl Room {
     fn new(a: &mut Asm) -> Self {
         Self { key: a.slot("key"), record: a.slot("record") }
+    }
+
+    /// Where the proof stands.
+    fn proof(self, pairing: Pairing) -> Place<Proof> {
+        self.key.at(pairing.proof())
     }
 
     /// For the policy, before there is a record.
@@ -56,7 +62,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let [active, passive, request, rtt] = ["active", "passive", "request", "rtt"].map(|name| a.label(name));
-    let packet = a.label("packet");
+    let [packet, state] = ["packet", "state"].map(|name| a.label(name));
     let [out, no_storage, refused, plain] = ["out", "no_storage", "refused", "plain"].map(|name| a.label(name));
     let ends = Ends { out, no_storage, refused, plain };
     a.mov(R6, R1);
@@ -64,6 +70,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     a.jump_if(R1.equals(sock_ops::RTT), rtt);
     a.jump_if(R1.equals(sock_ops::ACTIVE_ESTABLISHED), active);
     a.jump_if(R1.equals(sock_ops::PASSIVE_ESTABLISHED), passive);
+    a.jump_if(R1.equals(sock_ops::STATE_CHANGED), state);
     if options.announces().is_some() {
         a.jump_if(R1.equals(sock_ops::RWND_INIT), request);
     }
@@ -83,6 +90,8 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     passive_established(a, options, ends);
     a.bind(rtt);
     rtt_measured(a, options, packet, out);
+    a.bind(state);
+    state_changed(a, out);
 
     a.bind(refused);
     count(a, Counter::MapRefused, 1);
@@ -115,7 +124,7 @@ fn syn_received(a: &mut Asm, pairing: Pairing, offsets: &KernelOffsets, out: Lab
         a.require(R1.equals(0), out, "it is a listener's request");
         require_enabled(a, out);
         pairing::request_key(a, offsets, room.key.cast(), out);
-        pairing::announce(a, pairing, room.key, room.record);
+        pairing::announce(a, pairing, offsets, room.key, room.record, out);
         a.goto(out);
     });
 }
@@ -125,19 +134,30 @@ fn syn_received(a: &mut Asm, pairing: Pairing, offsets: &KernelOffsets, out: Lab
 fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
     let (pairing, out) = (options.pairing, ends.out);
     callback(a, "active", |a, room| {
+        let proof = room.proof(pairing);
         require_enabled(a, out);
         policy::admit(a, options, Side::Active, room.addresses(), out);
-        pairing.rendezvous_key(a, Side::Active, room.key);
-        if options.announces().is_some() {
-            a.block("announced", |a, announced| {
+        pairing.nomination(a, Side::Active, room.key);
+        if let Tier::Gated(_) = options.tier {
+            a.block("known_server", |a, known| {
                 a.block("remote", |a, remote| {
-                    record_lookup(a, room.key, remote);
-                    a.mov(R7, R0);
-                    a.goto(announced);
+                    if options.announces().is_some() {
+                        record_lookup(a, room.key, remote);
+                        a.mov(FOUND.reg(), R0);
+                    }
+                    pairing::proof::seen(a, options, Side::Active, proof, remote);
+                    if options.announces().is_some() {
+                        pairing::require_announcement(a, proof, remote);
+                    }
+                    a.goto(known);
                 });
-                a.comment("a server that is here, and in our scope, would have left a record");
+                a.comment(
+                    "a server that is here, and in our scope, would have left a record, and its answer would show it",
+                );
                 policy::forget_last_connection(a, options, out);
             });
+        } else {
+            pairing::proof::seen(a, options, Side::Active, proof, out);
         }
         a.ld(enroll::SK.reg(), SOCK_OPS, SockOps::SK);
         a.require(enroll::SK.reg().differs(0), out, "there is a socket");
@@ -153,25 +173,26 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
             });
         }
         if options.announces().is_some() {
-            a.mov(RECORD.reg(), R7);
+            a.mov(RECORD.reg(), FOUND.reg());
         }
         enroll::own_storage(a, options, Side::Active, ends.no_storage);
         a.st(OWN, Head::STATE, socket::WAITING);
-        let words = Socket::RENDEZVOUS_KEY.items().take(pairing.rendezvous_key_size() as usize / 8);
+        let words = Socket::RENDEZVOUS_KEY.items().take(options.rendezvous_key_size() as usize / 8);
         let words =
             words.enumerate().map(|(index, word)| (asm::Field::<RecordKey, RecordKey>::new(0).item(index), word));
         copy_words(a, words, room.key, OWN);
+        pairing::own_pair_key(a);
         enroll::enroll(a, options, ends.refused);
         if options.announces().is_some() {
-            pairing::fill(a, pairing, RECORD);
+            pairing::fill(a, pairing, RECORD, proof);
         } else {
-            pairing::enter(a, pairing, room.record);
+            pairing::enter(a, pairing, room.record, proof);
             a.guard(R0.differs(0), "one without a record leaves again", |a| {
-                map_delete(a, MapRole::Sockets, socket::own_key(pairing));
+                map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(pairing)));
                 a.goto(ends.plain);
             });
         }
-        callbacks::want(a, options);
+        callbacks::want(a, options, Side::Active);
         count(a, Counter::Enrolled, 1);
         a.goto(out);
     });
@@ -180,27 +201,69 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
 /// The passive end looks for its active one; when there is none, its peer is on another node and it stays out.
 fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
     let (pairing, out) = (options.pairing, ends.out);
+    let [unfilled, unanswered] = ["unfilled", "unanswered"].map(|name| a.label(name));
     callback(a, "passive", |a, room| {
+        let proof = room.proof(pairing);
         require_enabled(a, out);
         policy::admit(a, options, Side::Passive, room.addresses(), out);
-        pairing.rendezvous_key(a, Side::Passive, room.key);
+        pairing.nomination(a, Side::Passive, room.key);
+        if options.announces().is_none() {
+            pairing::proof::seen(a, options, Side::Passive, proof, out);
+        }
         record_lookup(a, room.key, out);
-        a.mov(RECORD.reg(), R0);
+        a.mov(FOUND.reg(), R0);
         if options.announces().is_some() {
-            a.comment("announced by our listener, but no active end has come");
-            pairing::require_filled(a, out);
+            pairing::require_filled(a, unfilled);
+            pairing::proof::seen(a, options, Side::Passive, proof, out);
         }
         a.ld(enroll::SK.reg(), SOCK_OPS, SockOps::SK);
         a.require(enroll::SK.reg().differs(0), out, "there is a socket");
+        pairing::proof::require_listener(a, options, out);
+        a.mov(RECORD.reg(), FOUND.reg());
         enroll::own_storage(a, options, Side::Passive, ends.no_storage);
-        pairing.confirm(a, ends.plain);
-        pairing::claim(a, pairing, ends.plain);
+        if options.tier == Tier::Sticky {
+            pairing.confirm(a, ends.plain);
+        }
+        pairing::claim(a, options, proof, ends.plain);
         a.st(OWN, Head::STATE, socket::PAIRED);
         enroll::enroll(a, options, ends.refused);
-        pairing::publish(a, pairing);
-        callbacks::want(a, options);
+        pairing::answer(a, pairing, room.record.cast(), unanswered);
+        set_flags(a, socket::ANSWERED);
+        map_delete(a, MapRole::Rendezvous, room.key);
+        callbacks::want(a, options, Side::Passive);
         keepalive::renew_tracking(a, options);
         count(a, Counter::Paired, 1);
+        a.goto(out);
+        a.bind(unanswered);
+        map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(pairing)));
+        a.goto(ends.refused);
+        if options.announces().is_some() {
+            a.bind(unfilled);
+            a.comment("announced by our listener, but no active end has come, and none will");
+            map_delete(a, MapRole::Rendezvous, room.key);
+            a.goto(out);
+        }
+    });
+}
+
+/// The state of a socket has changed, at least one that asked for this callback: an answer that will not be read goes when
+/// the passive end that has given it is closed.
+fn state_changed(a: &mut Asm, out: Label) {
+    let new_state = SockOps::REPLYLONG.item(0);
+    a.emitter("state", uses(), |a| {
+        a.comment("the handshake is over: the first change, and just after the answer");
+        a.ld(R1, SOCK_OPS, new_state);
+        a.require(R1.differs(net::TCP_ESTABLISHED), out, "it is not that of the handshake");
+        known_storage(a, out);
+        a.ld(R1, OWN, Head::FLAGS);
+        a.require(R1.any_of(socket::ANSWERED), out, "it has given an answer");
+        a.ld(R1, SOCK_OPS, new_state);
+        let closed = |a: &mut Asm| map_delete(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
+        a.if_else(R1.equals(net::TCP_CLOSE), closed, |a| {
+            map_lookup(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
+            a.require(R0.equals(0), out, "the answer has been read");
+        });
+        callbacks::drop_state(a);
         a.goto(out);
     });
 }
@@ -225,7 +288,7 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
                 wake_reader::worth_a_look(a, offsets, out);
                 known_storage(a, out);
                 a.require(R1.equals(socket::WAITING), known, "it waits for its peer");
-                pairing::adopt(a, options.pairing, out, stay);
+                pairing::adopt(a, options.pairing, stay, stay);
                 a.mov(R1, socket::PAIRED);
             });
         }
@@ -246,14 +309,15 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
 /// A socket on probation has bytes acknowledged: by now its peer has claimed it, or is not here.
 fn still_waiting(a: &mut Asm, options: &Options, stay: Label, out: Label) {
     let pairing = options.pairing;
-    let [unclaimed, lost] = ["unclaimed", "lost"].map(|name| a.label(name));
+    let [unanswered, lost] = ["not_answered", "lost"].map(|name| a.label(name));
     a.emitter("probation", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R8), |a| {
-        pairing::adopt(a, pairing, unclaimed, lost);
+        pairing::adopt(a, pairing, unanswered, lost);
         a.goto(out);
-        a.bind(unclaimed);
+        a.bind(unanswered);
+        pairing::require_unclaimed(a, lost);
         a.comment("our peer is not on this node, or outside our cgroup: back to plain TCP");
-        map_delete(a, MapRole::Rendezvous, Socket::RENDEZVOUS_KEY);
-        map_delete(a, MapRole::Sockets, socket::own_key(pairing));
+        map_delete(a, MapRole::Rendezvous, OWN.at(Socket::RENDEZVOUS_KEY));
+        map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(pairing)));
         count(a, Counter::Unclaimed, 1);
         a.st(OWN, Head::STATE, socket::PLAIN);
         callbacks::drop(a, options);

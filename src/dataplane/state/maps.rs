@@ -1,8 +1,8 @@
 //! The maps, as data.
 
 use crate::asm::MapRef;
-use crate::dataplane::options::{Options, Pairing};
-use crate::dataplane::state::{Config, Counter, socket};
+use crate::dataplane::options::Options;
+use crate::dataplane::state::{Config, Counter, keys, socket};
 
 /// What a map is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum MapRole {
     Storage,
     /// Active ends that wait to be claimed.
     Rendezvous,
+    /// What passive ends have answered, until their active ends have read it.
+    Pairs,
     /// The soft switch and the bounds; see [`Config`].
     Config,
     /// What happened, per CPU; see [`Counter`].
@@ -23,8 +25,8 @@ pub enum MapRole {
 
 impl MapRole {
     /// All roles, in the order of their [`MapRef`] numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Config, Self::Counters, Self::Programs];
+    pub const ALL: [Self; 7] =
+        [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Pairs, Self::Config, Self::Counters, Self::Programs];
 
     /// How the programs name this map.
     pub const fn map_ref(self) -> MapRef {
@@ -37,6 +39,7 @@ impl MapRole {
             Self::Sockets => "sidestep_socks",
             Self::Storage => "sidestep_store",
             Self::Rendezvous => "sidestep_rdv",
+            Self::Pairs => "sidestep_pairs",
             Self::Config => "sidestep_config",
             Self::Counters => "sidestep_count",
             Self::Programs => "sidestep_progs",
@@ -53,6 +56,8 @@ pub enum MapKind {
     SkStorage,
     /// `BPF_MAP_TYPE_LRU_HASH`, Linux 4.10.
     LruHash,
+    /// `BPF_MAP_TYPE_HASH`, Linux 3.19.
+    Hash,
     /// `BPF_MAP_TYPE_ARRAY`.
     Array,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`, Linux 4.6.
@@ -78,7 +83,8 @@ pub struct MapDef {
     pub flags: u32,
 }
 
-/// `BPF_F_NO_PREALLOC`, which SK_STORAGE requires (`bpf_local_storage_map_alloc_check`).
+/// `BPF_F_NO_PREALLOC`, which SK_STORAGE requires (`bpf_local_storage_map_alloc_check`), and with which a hash takes memory
+/// for what is in it.
 const F_NO_PREALLOC: u32 = 1;
 
 /// Sockets that can be accelerated at once; more stay plain TCP and are counted. An empty bucket costs 16 bytes
@@ -89,8 +95,11 @@ const MAX_SOCKETS: u32 = 65_536;
 /// announcements, also those to other nodes and without traffic yet. An LRU: the oldest makes room, and its connection
 /// stays plain TCP.
 const MAX_WAITING: u32 = 4_096;
-/// The same for four-tuple pairing, whose records are three times as large: its idle maps stay below 2 MB.
-const MAX_WAITING_BY_ADDRESS: u32 = 3_072;
+
+/// Connections whose active end has not sent since the handshake. Not an LRU: what is in it stays until its active end has
+/// read it or its passive end is closed. As many as the sockhash has room for, of which each takes two places; an empty
+/// bucket costs 16 bytes (`struct bucket`, kernel/bpf/hashtab.c).
+const MAX_PAIRS: u32 = MAX_SOCKETS / 2;
 
 /// The maps in the order of [`MapRole::ALL`].
 pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
@@ -103,12 +112,9 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Sockets => (MapKind::SockHash, pairing.socket_key_size(), 8, MAX_SOCKETS, 0),
                 MapRole::Storage => (MapKind::SkStorage, 4, socket::size(pairing), 0, F_NO_PREALLOC),
                 MapRole::Rendezvous => {
-                    let most = match pairing {
-                        Pairing::Sequence => MAX_WAITING,
-                        Pairing::FourTuple => MAX_WAITING_BY_ADDRESS,
-                    };
-                    (MapKind::LruHash, pairing.rendezvous_key_size(), pairing.record_size(), most, 0)
+                    (MapKind::LruHash, options.rendezvous_key_size(), pairing.record_size(), MAX_WAITING, 0)
                 }
+                MapRole::Pairs => (MapKind::Hash, keys::PAIR_KEY_SIZE, pairing.answer_size(), MAX_PAIRS, F_NO_PREALLOC),
                 MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
                 MapRole::Counters => (MapKind::PerCpuArray, 4, Counter::VALUE_SIZE as u32, 1, 0),
                 MapRole::Programs => (MapKind::ProgArray, 4, 4, 1, 0),

@@ -1,46 +1,67 @@
-//! The record in the rendezvous map by which the two ends of a connection find each other.
+//! What the two ends of a connection leave for each other in maps.
 
 use crate::asm::{Field, Pointer};
 use crate::dataplane::kernel::objects::TcpSock;
-use crate::dataplane::state::socket::{FourTuple, Head};
+use crate::dataplane::state::socket::{FourTuple, Head, Numbers};
 use crate::layout;
 
 layout! {
-    /// What a record says of one end.
-    pub(in crate::dataplane) struct Half: 32 {
-        /// 0 as long as this end has not come.
+    /// The record in the rendezvous map, by which the passive end finds its active one. With sequence pairing it ends before
+    /// the key.
+    pub(in crate::dataplane) struct Record: 96 {
+        /// The client's; 0 as long as none has come.
         COOKIE: u64 = 0;
         SK: Pointer<TcpSock> = 8;
         STORAGE: Pointer<Head> = 16;
-        /// The exclusive or of the words it vouches for, and of the client's cookie.
+        /// The exclusive or of the other words.
         CHECK: u64 = 24;
+        NUMBERS: Numbers = 32;
+        PROOF: Proof = 40;
+        /// The client's sockhash key.
+        KEY: FourTuple = 48;
     }
 }
 
 layout! {
-    /// The record. With sequence pairing it ends behind the two halves.
-    pub(in crate::dataplane) struct Record: 168 {
-        CLIENT: Half = 0;
-        SERVER: Half = 32;
-        CLIENT_KEY: FourTuple = 64;
-        SERVER_KEY: FourTuple = 112;
-        /// The client's snd_nxt.
-        SND_NXT: u32 = 160;
-        /// The client's rcv_nxt.
-        RCV_NXT: u32 = 164;
+    /// The answer in the pairs map, by which the active end learns its passive one. With sequence pairing it ends before the
+    /// key.
+    pub(in crate::dataplane) struct Answer: 80 {
+        /// The server's.
+        COOKIE: u64 = 0;
+        SK: Pointer<TcpSock> = 8;
+        STORAGE: Pointer<Head> = 16;
+        /// The exclusive or of the other words, and of the client's cookie.
+        CHECK: u64 = 24;
+        /// The server's sockhash key.
+        KEY: FourTuple = 32;
+    }
+}
+
+layout! {
+    /// Which packets the two ends have received; see `pairing::proof`.
+    pub(in crate::dataplane) struct Proof: 8 {
+        /// The mark of the active end's packets.
+        ACTIVE_MARK: u32 = 0;
+        /// The mark of the passive end's SYN-ACK.
+        PASSIVE_MARK: u32 = 4;
     }
 }
 
 impl Record {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 21]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 12]> = Field::new(0);
 }
 
-/// Room for the key of a record: a [`ClientKey`] or a [`SequenceKey`].
-pub(in crate::dataplane) type RecordKey = [u64; 4];
+impl Proof {
+    /// Both marks; the namespace's cookie where marks cannot be seen.
+    pub(in crate::dataplane) const WORD: Field<Self, u64> = Field::new(0);
+}
+
+/// Room for what nominates a peer, a [`ClientKey`] or a [`SequenceKey`], and for the proof behind it.
+pub(in crate::dataplane) type RecordKey = [u64; 5];
 
 layout! {
-    /// A client's address as the key of a record, with four-tuple pairing.
+    /// A client's address, by which four-tuple pairing nominates a peer.
     pub(in crate::dataplane) struct ClientKey: 32 {
         /// The namespace's cookie; 0 for an address that other namespaces can reach.
         NETNS: u64 = 0;
@@ -50,7 +71,7 @@ layout! {
 }
 
 layout! {
-    /// The handshake's numbers as the key of a record, with sequence pairing.
+    /// The handshake's numbers, by which sequence pairing nominates a peer.
     pub(in crate::dataplane) struct SequenceKey: 8 {
         /// The client's snd_nxt.
         CLIENT: u32 = 0;

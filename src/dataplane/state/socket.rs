@@ -22,8 +22,8 @@ layout! {
 }
 
 layout! {
-    /// One socket's own state. Without four-tuple pairing it ends behind the first word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 216 {
+    /// One socket's own state. Without four-tuple pairing it ends behind the second word of the rendezvous key.
+    pub(in crate::dataplane) struct Socket: 240 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -42,13 +42,38 @@ layout! {
         KEEPIDLE: u16 = 84;
         /// TCP_KEEPINTVL as the application has set it, while we have our own.
         KEEPINTVL: u16 = 86;
-        /// The key of the record by which the passive end finds us; one word of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 4] = 88;
+        /// The key of the pair's answer in the pairs map, which is another for each connection of a socket.
+        PAIR_KEY: PairKey = 88;
+        /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
+        RENDEZVOUS_KEY: [u64; 5] = 104;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 120;
+        OWN_KEY: FourTuple = 144;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 168;
+        PEER_KEY: FourTuple = 192;
     }
+}
+
+layout! {
+    /// The key of a pair's answer.
+    pub(in crate::dataplane) struct PairKey: 16 {
+        /// The active end's cookie.
+        CLIENT: u64 = 0;
+        /// The active end's numbers when it was established.
+        NUMBERS: Numbers = 8;
+    }
+}
+
+layout! {
+    /// The handshake's numbers at one end.
+    pub(in crate::dataplane) struct Numbers: 8 {
+        SND_NXT: u32 = 0;
+        RCV_NXT: u32 = 4;
+    }
+}
+
+impl Numbers {
+    /// Both.
+    pub(in crate::dataplane) const WORD: Field<Self, u64> = Field::new(0);
 }
 
 layout! {
@@ -98,7 +123,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 27]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 30]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.
@@ -123,7 +148,7 @@ pub(in crate::dataplane) const fn peer_key(pairing: Pairing) -> Field<Socket, u6
 /// Size of the map's value in bytes.
 pub(in crate::dataplane) const fn size(pairing: Pairing) -> u32 {
     match pairing {
-        Pairing::Sequence => Socket::RENDEZVOUS_KEY.item(0).end() as u32,
+        Pairing::Sequence => Socket::RENDEZVOUS_KEY.item(1).end() as u32,
         Pairing::FourTuple => Socket::SIZE as u32,
     }
 }
@@ -155,3 +180,5 @@ pub(in crate::dataplane) const ARMED: i32 = 1 << 6;
 pub(in crate::dataplane) const KEPT_ALIVE: i32 = 1 << 7;
 /// [`Head::FLAGS`]: from this bit on, the callbacks that another program had asked for before us.
 pub(in crate::dataplane) const FOREIGN_SHIFT: i32 = 8;
+/// [`Head::FLAGS`]: this passive end has put its answer into the pairs map. Above the seven bits at [`FOREIGN_SHIFT`].
+pub(in crate::dataplane) const ANSWERED: i32 = 1 << 16;

@@ -6,6 +6,7 @@ super::fields! {
     224:
     OP "op" = 0, 4;
     REPLY "reply" = 4, 4;
+    /// The arguments of a callback behind the first, which is in [`REPLY`].
     REPLYLONG "replylong" = 8, 12;
     FAMILY "family" = 20, 4;
     /// Network byte order.
@@ -65,10 +66,14 @@ pub const RWND_INIT: i32 = 2;
 pub const ACTIVE_ESTABLISHED: i32 = 4;
 /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
 pub const PASSIVE_ESTABLISHED: i32 = 5;
+/// `BPF_SOCK_OPS_STATE_CB`: the second argument is the new state.
+pub const STATE_CHANGED: i32 = 10;
 /// `BPF_SOCK_OPS_RTT_CB`.
 pub const RTT: i32 = 12;
 /// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: a packet is being made.
 pub const HDR_OPT_LEN: i32 = 14;
+/// `BPF_SOCK_OPS_STATE_CB_FLAG`.
+pub const STATE_FLAG: i32 = 1 << 2;
 /// `BPF_SOCK_OPS_RTT_CB_FLAG`.
 pub const RTT_FLAG: i32 = 1 << 3;
 /// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`, Linux 5.10.

@@ -32,6 +32,8 @@ pub(super) struct Contexts {
     sock_ops_kern: RegionId,
     /// The request of the connection whose SYN a listener answers; there is one at a time.
     request: RegionId,
+    /// The `sk_buff` a sock_ops program runs for.
+    packet: RegionId,
     sk_msg: RegionId,
 }
 
@@ -40,10 +42,10 @@ impl Contexts {
         let writable = Access::WriteWithin(SOCK_OPS_WRITABLE);
         let sock_ops = machine.memory.add(RegionKind::Context, writable, vec![0; SOCK_OPS_SIZE]);
         let sk_msg = machine.memory.add(RegionKind::Context, Access::Read, vec![0; SK_MSG_SIZE]);
-        let [sock_ops_kern, request] =
-            [(); 2].map(|()| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
+        let [sock_ops_kern, request, packet] =
+            [(); 3].map(|()| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
         machine.memory.set_shadow(sock_ops, sock_ops_kern);
-        Self { sock_ops, sock_ops_kern, request, sk_msg }
+        Self { sock_ops, sock_ops_kern, request, packet, sk_msg }
     }
 }
 
@@ -67,32 +69,57 @@ fn sock_ops_context(socket: &Socket, op: i32) -> Vec<u8> {
     put(sock_ops::RCV_NXT, socket.rcv_nxt.to_le_bytes());
     // All that is written is sent at once, so snd_nxt is write_seq.
     put(sock_ops::SND_NXT, socket.write_seq.to_le_bytes());
+    put(sock_ops::SK_TXHASH, socket.mark.to_le_bytes());
     context[sock_ops::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_le_bytes());
     context
 }
 
 impl World {
-    /// The callback of an established connection.
-    pub(super) fn established(&mut self, id: SocketId, active: bool) -> Result<(), Failure> {
-        self.run_sock_ops(id, if active { sock_ops::ACTIVE_ESTABLISHED } else { sock_ops::PASSIVE_ESTABLISHED })
+    /// The callback of an established connection. `packet` is the mark of the packet that has concluded the handshake; there
+    /// is none for a socket that TCP_REPAIR has established.
+    pub(super) fn established(&mut self, id: SocketId, active: bool, packet: Option<u32>) -> Result<(), Failure> {
+        let address = self.contexts.packet.address();
+        if let Some(mark) = packet {
+            self.machine.memory.bytes_mut(self.contexts.packet)[layout::PACKET_HASH..][..4]
+                .copy_from_slice(&mark.to_le_bytes());
+        }
+        self.set_packet(packet.map_or(0, |_| address));
+        self.run_sock_ops(id, if active { sock_ops::ACTIVE_ESTABLISHED } else { sock_ops::PASSIVE_ESTABLISHED }, 0)?;
+        self.set_packet(0);
+        if active { Ok(()) } else { self.changes_state(id, net::TCP_ESTABLISHED) }
+    }
+
+    fn set_packet(&mut self, address: u64) {
+        let kern = self.machine.memory.bytes_mut(self.contexts.sock_ops_kern);
+        kern[layout::OPS_SKB..layout::OPS_SKB + 8].copy_from_slice(&address.to_le_bytes());
+    }
+
+    /// A socket enters another state: the callback, where one was asked for.
+    pub(super) fn changes_state(&mut self, id: SocketId, state: i32) -> Result<(), Failure> {
+        match self.get(id) {
+            Some(socket) if socket.cb_flags & sock_ops::STATE_FLAG as u32 != 0 => {
+                self.run_sock_ops(id, sock_ops::STATE_CHANGED, state)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The listener of the server's end answers the SYN.
     pub(super) fn syn_received(&mut self, server: SocketId) -> Result<(), Failure> {
         let Some(socket) = self.socket(server) else { return Ok(()) };
-        let (client, own) = (socket.rcv_nxt.wrapping_sub(1), socket.end.isn);
+        let (client, own, mark) = (socket.rcv_nxt.wrapping_sub(1), socket.end.isn, socket.mark);
         let request = self.machine.memory.bytes_mut(self.contexts.request);
-        for (offset, isn) in [(layout::RCV_ISN, client), (layout::SNT_ISN, own)] {
+        for (offset, isn) in [(layout::RCV_ISN, client), (layout::SNT_ISN, own), (layout::REQUEST_HASH, mark)] {
             request[offset..offset + 4].copy_from_slice(&isn.to_le_bytes());
         }
-        self.run_sock_ops(server, sock_ops::RWND_INIT)
+        self.run_sock_ops(server, sock_ops::RWND_INIT, 0)
     }
 
     /// An acknowledgement has been processed: the callback, where one was asked for.
     pub(super) fn acknowledged(&mut self, id: SocketId) -> Result<(), Failure> {
         match self.get(id) {
             Some(socket) if socket.cb_flags & sock_ops::RTT_FLAG as u32 != 0 && !socket.closed => {
-                self.run_sock_ops(id, sock_ops::RTT)
+                self.run_sock_ops(id, sock_ops::RTT, 0)
             }
             _ => Ok(()),
         }
@@ -102,7 +129,7 @@ impl World {
     pub(super) fn transmits(&mut self, id: SocketId) -> Result<(), Failure> {
         match self.get(id) {
             Some(socket) if socket.cb_flags & sock_ops::WRITE_HDR_OPT_FLAG as u32 != 0 && !socket.closed => {
-                self.run_sock_ops(id, sock_ops::HDR_OPT_LEN)
+                self.run_sock_ops(id, sock_ops::HDR_OPT_LEN, 0)
             }
             _ => Ok(()),
         }
@@ -115,9 +142,11 @@ impl World {
         }
     }
 
-    fn run_sock_ops(&mut self, id: SocketId, op: i32) -> Result<(), Failure> {
+    fn run_sock_ops(&mut self, id: SocketId, op: i32, state: i32) -> Result<(), Failure> {
         let Some(socket) = self.socket(id).filter(|socket| socket.end.in_cgroup) else { return Ok(()) };
-        let (context, kernel) = (sock_ops_context(socket, op), socket.kernel.address());
+        let (mut context, kernel) = (sock_ops_context(socket, op), socket.kernel.address());
+        // args[1] of a change of state
+        context[sock_ops::REPLYLONG as usize..][..4].copy_from_slice(&state.to_le_bytes());
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sock_ops).copy_from_slice(&context);

@@ -22,6 +22,9 @@ pub(super) const REFCNT: usize = 0x1ac;
 pub(super) const OPS_SK: usize = 0x008;
 pub(super) const RCV_ISN: usize = 0x11c;
 pub(super) const SNT_ISN: usize = 0x120;
+pub(super) const REQUEST_HASH: usize = 0x124;
+pub(super) const OPS_SKB: usize = 0x028;
+pub(super) const PACKET_HASH: usize = 0x094;
 /// Left at zero: buffers of no size that grow, and a protocol that has no memory pressure.
 const SNDBUF: usize = 0x0b8;
 const RCVBUF: usize = 0x0bc;
@@ -48,6 +51,9 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("bpf_sock_ops_kern", "sk") => OPS_SK,
         ("tcp_request_sock", "rcv_isn") => RCV_ISN,
         ("tcp_request_sock", "snt_isn") => SNT_ISN,
+        ("tcp_request_sock", "txhash") => REQUEST_HASH,
+        ("bpf_sock_ops_kern", "skb") => OPS_SKB,
+        ("sk_buff", "hash") => PACKET_HASH,
         ("sock", "sk_sndbuf") => SNDBUF,
         ("sock", "sk_rcvbuf") => RCVBUF,
         ("sock", "__sk_common.skc_prot") => PROT,
@@ -59,7 +65,14 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
 
 /// The BTF id of a structure or function, by its name; `None` for what the simulated kernel does not have.
 pub fn btf_id(name: &str) -> Option<u32> {
-    const NAMES: [&str; 6] =
-        ["bpf_rdonly_cast", "tcp_sock", "sk_psock", "bpf_sock_ops_kern", "tcp_request_sock", "rtnl_link_stats64"];
+    const NAMES: [&str; 7] = [
+        "bpf_rdonly_cast",
+        "tcp_sock",
+        "sk_psock",
+        "bpf_sock_ops_kern",
+        "tcp_request_sock",
+        "sk_buff",
+        "rtnl_link_stats64",
+    ];
     NAMES.iter().position(|known| *known == name).map(|at| 0x7001 + at as u32)
 }

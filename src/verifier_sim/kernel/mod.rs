@@ -25,6 +25,7 @@ mod transfer;
 use std::collections::VecDeque;
 
 use super::interp::{Machine, Program, Trap};
+use crate::uapi::net;
 use callback::Contexts;
 use environment::Sockets;
 
@@ -48,6 +49,21 @@ pub enum Failure {
         /// The receiver.
         to: SocketId,
     },
+}
+
+/// How an attacker's socket comes to be established. The numbers are marks of the packets that the attacker has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// Under TCP_REPAIR, without a packet.
+    Repaired,
+    /// By connect(2), with an initial sequence number set under TCP_REPAIR before, and a SYN-ACK from a raw socket.
+    Connected(u32),
+    /// By connect(2), and a SYN that crossed its own.
+    Crossed(u32),
+    /// By accept(2), with SYN and ACK from a raw socket.
+    Accepted(u32),
+    /// Not yet: a listener has answered a SYN from a raw socket.
+    Announced,
 }
 
 /// The simulated kernel.
@@ -100,6 +116,7 @@ impl World {
             accepted,
             closed: false,
             cb_flags: end.cb_flags,
+            mark: mark(id),
             write_seq: end.isn.wrapping_add(1),
             rcv_nxt,
             copied_seq: rcv_nxt,
@@ -131,12 +148,54 @@ impl World {
     ///
     /// As all that run programs: a [`Failure`] when a program misbehaves.
     pub fn connect(&mut self, client: End, server: End, sequence_shift: u32) -> Result<(SocketId, SocketId), Failure> {
+        let (first, second) = self.syn(client, server, sequence_shift)?;
+        self.syn_ack(first)?;
+        Ok((first, second))
+    }
+
+    /// The first half of [`World::connect`]: the listener has answered, and the answer is on its way.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn syn(&mut self, client: End, server: End, sequence_shift: u32) -> Result<(SocketId, SocketId), Failure> {
         let (first, second) = (self.next, self.next + 1);
         self.create(client, server.isn, second, true);
         self.create(server, client.isn.wrapping_add(sequence_shift), first, false);
         self.syn_received(second)?;
-        self.established(first, true)?;
         Ok((first, second))
+    }
+
+    /// The second half: the answer arrives at the client.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn syn_ack(&mut self, client: SocketId) -> Result<(), Failure> {
+        self.established(client, true, self.mark_received_by(client))
+    }
+
+    /// A socket of an attacker, with numbers and addresses of its choice. Nothing that it sends arrives anywhere.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] when a program misbehaves.
+    pub fn forge(&mut self, end: End, peer_isn: u32, how: Forgery) -> Result<SocketId, Failure> {
+        let connected = !matches!(how, Forgery::Accepted(_) | Forgery::Announced);
+        let id = self.create(end, peer_isn, 0, connected);
+        match how {
+            Forgery::Repaired => self.established(id, true, None)?,
+            Forgery::Connected(mark) => self.established(id, true, Some(mark))?,
+            Forgery::Crossed(mark) | Forgery::Accepted(mark) => self.established(id, false, Some(mark))?,
+            Forgery::Announced => self.syn_received(id)?,
+        }
+        Ok(id)
+    }
+
+    /// The mark of the packets that arrive at a socket: its peer's, or another where that is lost on the way.
+    fn mark_received_by(&self, id: SocketId) -> Option<u32> {
+        let peer = self.socket(self.socket(id)?.peer)?;
+        Some(if peer.end.unmarked { mark(peer.mark.into()) } else { peer.mark })
     }
 
     /// The last ACK of the handshake arrives at the server's end.
@@ -145,7 +204,7 @@ impl World {
             Some(socket) if !socket.established && !socket.closed => socket.established = true,
             _ => return Ok(()),
         }
-        self.established(server, false)
+        self.established(server, false, self.mark_received_by(server))
     }
 
     /// accept(2) returns the server's end.
@@ -185,12 +244,20 @@ impl World {
     }
 
     /// close(2). Threads inside a system call keep a socket open, so then nothing happens.
-    pub fn close(&mut self, id: SocketId) {
-        let Some(socket) = self.get(id) else { return };
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] when a program misbehaves.
+    pub fn close(&mut self, id: SocketId) -> Result<(), Failure> {
+        let Some(socket) = self.get(id) else { return Ok(()) };
         if socket.closed || socket.carry.is_some() || socket.reading.is_some() || !socket.accepted {
-            return;
+            return Ok(());
         }
-        socket.closed = true;
+        let peer = socket.peer;
+        self.changes_state(id, net::TCP_CLOSE)?;
+        if let Some(socket) = self.get(id) {
+            socket.closed = true;
+        }
         for _ in 0..self.machine.map(self.members).map_or(0, |map| map.entries_of(id)) {
             self.sockets.unlink(id);
         }
@@ -201,6 +268,12 @@ impl World {
             }
         }
         self.free_closed();
+        match self.socket(peer) {
+            Some(peer_socket) if peer_socket.established && !peer_socket.closed && !peer_socket.owned => {
+                self.changes_state(peer, net::TCP_CLOSE_WAIT)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Frees the sockets that nobody refers to any more.
@@ -219,4 +292,11 @@ impl World {
             }
         }
     }
+}
+
+/// A number that the kernel draws, never 0 (`net_tx_rndhash`); the finaliser of SplitMix64.
+fn mark(seed: u64) -> u32 {
+    let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ mixed >> 31) as u32 | 1
 }

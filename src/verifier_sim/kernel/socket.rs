@@ -62,6 +62,8 @@ pub struct End {
     pub isn: u32,
     /// Whether its file is O_NONBLOCK.
     pub nonblocking: bool,
+    /// Whether something on the way takes the kernel's mark (`sk_buff.hash`) from the packets it sends.
+    pub unmarked: bool,
 }
 
 /// Something that arrived while a thread held the socket.
@@ -112,6 +114,8 @@ pub struct Socket {
     pub(super) accepted: bool,
     pub(super) closed: bool,
     pub(super) cb_flags: u32,
+    /// With what the kernel marks its packets (`sk_txhash`).
+    pub(super) mark: u32,
     pub(super) write_seq: u32,
     pub(super) rcv_nxt: u32,
     pub(super) copied_seq: u32,
@@ -144,6 +148,11 @@ impl Socket {
     /// Number of the next byte the application will hand over, counted from 0.
     pub fn sent(&self) -> u32 {
         self.sent
+    }
+
+    /// Its own number in the next packet, and the one it expects (`snd_nxt`, `rcv_nxt`).
+    pub fn numbers(&self) -> (u32, u32) {
+        (self.write_seq, self.rcv_nxt)
     }
 
     /// The socket at the other end.

@@ -1,0 +1,20 @@
+//! Attackers: an unprivileged process in a user and network namespace of its own, which makes sockets that could be an end
+//! of another's connection, or so many that others have no room. None of them may get a byte, or be in the way.
+//! Needs root, for the data plane; the attackers have none.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod attacker;
+mod crowd;
+#[path = "../kernel/feature.rs"]
+mod feature;
+mod forged;
+#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
+#[path = "../dataplane/link.rs"]
+mod link;
+mod packet;
+mod repair;
+mod role;
+#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
+#[path = "../dataplane/scope.rs"]
+mod scope;
