@@ -56,7 +56,7 @@ fn ports_decide() {
     for pairing in pairings() {
         let only = Policy { ports: vec![port(wanted_at)], ..Policy::default() };
         let not = Policy { excluded_ports: vec![port(unwanted_at)], ..Policy::default() };
-        let both = Policy { ports: vec!["0-65535".parse().unwrap()], ..not.clone() };
+        let both = Policy { ports: vec!["1-65535".parse().unwrap()], ..not.clone() };
         for policy in [only, not, both] {
             let what = format!("{pairing:?} {policy:?}");
             let acceleration = scope.accelerate_by(policy, pairing, TierChoice::Gated, &[]);

@@ -50,7 +50,8 @@ pub(in crate::dataplane) fn drop_state(a: &mut Asm) {
         a.mov(R2, R1);
         a.and(R2, !socket::ANSWERED);
         a.st(OWN, Head::FLAGS, R2);
-        a.guard(R1.none_of(sock_ops::STATE_FLAG << socket::FOREIGN_SHIFT), "only we wanted it", |a| {
+        a.block("foreign", |a, foreign| {
+            a.require(R1.none_of(sock_ops::STATE_FLAG << socket::FOREIGN_SHIFT), foreign, "only we wanted it");
             a.ld(R2, SOCK_OPS, SockOps::CB_FLAGS);
             a.and(R2, !sock_ops::STATE_FLAG);
             a.mov(R1, SOCK_OPS.reg());
