@@ -32,5 +32,13 @@ pub const SOL_TCP: i32 = 6;
 pub const TCP_KEEPIDLE: i32 = 4;
 /// `TCP_KEEPINTVL`, include/uapi/linux/tcp.h.
 pub const TCP_KEEPINTVL: i32 = 5;
+/// `TCP_USER_TIMEOUT`, include/uapi/linux/tcp.h.
+pub const TCP_USER_TIMEOUT: i32 = 18;
+/// `TCP_RTO_MAX_MS`, include/uapi/linux/tcp.h (Linux 6.15).
+pub const TCP_RTO_MAX_MS: i32 = 44;
 /// `TCP_KEEPALIVE_INTVL`, include/net/tcp.h: the default interval between two probes, in seconds.
 pub const TCP_KEEPALIVE_INTVL: i32 = 75;
+/// `RCV_SHUTDOWN` of `sock.sk_shutdown`, include/net/sock.h.
+pub const RCV_SHUTDOWN: i32 = 1;
+/// `SEND_SHUTDOWN` of `sock.sk_shutdown`, include/net/sock.h.
+pub const SEND_SHUTDOWN: i32 = 2;

@@ -77,7 +77,7 @@ fn it_gets_a_wide_bound() {
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
         let reader = Reader::new(&server, edge);
         // More than the narrow bound has room for, and less than the wide one.
-        let bytes = pattern(4, 1_500 * 100);
+        let bytes = pattern(4, 1_000 * 100);
         burst(&client, &bytes);
         let_it_arrive();
         let counters = acceleration.snapshot().unwrap();

@@ -75,7 +75,9 @@ fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
                     "{way:?}, writes of {size}: plain TCP took {} bytes and pinned {}, accelerated {} and {}: {ratio:.2}",
                     plain.accepted, plain.memory, fast.accepted, fast.memory
                 );
-                assert!(acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > 0);
+                // A message may fill a quarter of a buffer that the application has sized, as the kernel counts it.
+                let too_large = way == Way::SmallBuffers && size > 2 * 65_536 / 4;
+                assert!(too_large || acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > 0);
                 ratio <= most()
             });
             assert!(within, "{way:?}, writes of {size}: more than {} of plain TCP, four times", most());

@@ -146,6 +146,26 @@ const EQUIVALENT: &[Equivalent] = &[
     ("", "disarm/keepalive was off", "keepalive's settings"),
     ("", "arm/keepalive that was on is remembered", "keepalive's settings"),
     ("", "watch/it is not armed yet", "keepalive's settings"),
+    // A sender that is armed, and an armed peer: the tests of stalls and of faults measure them.
+    ("", "packet/no data, whose sender may have to be armed", "a sender that is armed"),
+    ("", "watch/what it sends takes the stack", "a sender that is armed"),
+    ("", "watch/redirected messages were unread when the last one looked", "a sender that is armed"),
+    ("", "watch/this sender is not armed yet", "a sender that is armed"),
+    ("", "unenroll/an armed peer is waited for", "its settings would stay when the program goes"),
+    // Keepalive for connection tracking, which is off here: the tests of stalls have it.
+    ("", "renew/it probes for us", "keepalive for connection tracking"),
+    ("", "renew/its times are not those of an armed socket", "keepalive for connection tracking"),
+    ("", "renew/its time has changed", "keepalive for connection tracking"),
+    ("", "renew/its interval has changed, too", "keepalive for connection tracking"),
+    ("", "times/the application probes", "keepalive for connection tracking"),
+    ("", "times/soon enough", "keepalive for connection tracking"),
+    ("", "times/and often enough", "keepalive for connection tracking"),
+    ("", "times/a long interval is replaced", "keepalive for connection tracking"),
+    ("", "give_back/we have set its times", "keepalive for connection tracking"),
+    ("", "give_back/what the application has set since stays", "keepalive for connection tracking"),
+    ("", "probes/it does not probe for us", "keepalive for connection tracking"),
+    ("", "probes/its time is still ours", "keepalive for connection tracking"),
+    ("", "receiver/a half-closed connection defers", "connection tracking: the tests of stalls have it"),
     // What does not happen in these histories.
     (
         "sequence",
@@ -162,7 +182,6 @@ const EQUIVALENT: &[Equivalent] = &[
         "own_storage/a socket that connects again leaves first",
         "a socket that connects again: the semantics tests have it",
     ),
-    ("", "forget/known_storage/it has a storage", "a socket that connects again"),
     ("", "forget/it may be in the sockhash", "a socket that connects again"),
     ("", "active/one without a record leaves again", "an LRU map always has room"),
     (

@@ -10,7 +10,8 @@ use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::fionread;
 use crate::dataplane::gate::roles::{PEER, uses_peer};
 use crate::dataplane::kernel::KernelOffsets;
-use crate::dataplane::kernel::objects::{File, Socket as FileSocket, TcpSock};
+use crate::dataplane::kernel::objects::{File, Socket as FileSocket, TcpSock, Word};
+use crate::dataplane::membership::keepalive;
 use crate::dataplane::options::{Options, Readers};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::config::Value;
@@ -40,6 +41,9 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
             a.comment("SO_PEEK_OFF: -1 unless the receiver has asked for it");
             offsets.read(a, R1, PEER, offsets.peek_off, stale);
             a.require(R1.w().signed_below(0), leave, "the receiver does not peek at an offset");
+            if options.wakes_readers().is_some() {
+                probes_are_ours(a, offsets, exits);
+            }
             a.goto(plain);
             a.bind(leave);
             set_flags(a, socket::UNENROLLING);
@@ -55,6 +59,23 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
                 set_flags(a, socket::ENDS_OK);
             }
         });
+    });
+}
+
+/// The passive end, we or the peer, probes as we have asked it to. Otherwise the message takes the stack: its packet, or the
+/// answer, is a callback at that end, which asks again.
+fn probes_are_ours(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
+    let [stale, state] = [Counter::PassStale, Counter::PassState].map(|counter| exits.to(a, counter));
+    a.emitter("probes", uses_peer().reads(OWN_SK.reg()), |a| {
+        keepalive::require_ours(a, offsets, OWN, OWN_SK, "own_not_probed", [state, stale]);
+        if offsets.casts.is_some() {
+            let peer = Ptr::<Socket>::new(R9);
+            a.ld(peer.reg(), OWN, Socket::PEER_STORAGE);
+            offsets.open(a, Ptr::<Word>::new(peer.reg()));
+            keepalive::require_ours(a, offsets, peer, PEER, "peer_not_probed", [state, stale]);
+            a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
+            offsets.open(a, OWN_SK);
+        }
     });
 }
 

@@ -27,9 +27,7 @@ use crate::dataplane::options::Options;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::config::Value;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
-
-/// `RCV_SHUTDOWN`, include/net/sock.h.
-const RCV_SHUTDOWN: i32 = 1;
+use crate::uapi::net;
 
 /// Falls through when the message of a paired socket may be redirected.
 pub(in crate::dataplane) fn gated(
@@ -65,21 +63,26 @@ pub(in crate::dataplane) fn gated(
         offsets.open(a, PEER);
         endpoints::require(a, options, offsets, exits);
         order::require(a, options, offsets, exits);
-        receiver_is_plain(a, offsets, exits);
+        receiver_is_plain(a, offsets, deferral, exits);
         memory::require(a, offsets, exits);
         backpressure::require(a, offsets, deferral, exits);
     });
 }
 
 /// A receiver that wants several bytes at once, or none, is the stack's.
-fn receiver_is_plain(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
+fn receiver_is_plain(a: &mut Asm, offsets: &KernelOffsets, deferral: Deferral, exits: &mut Exits) {
     let [stale, state] = [Counter::PassStale, Counter::PassState].map(|counter| exits.to(a, counter));
     a.emitter("receiver", uses_peer(), |a| {
         a.comment("a receiver that wants several bytes at once, or none, is the stack's");
         offsets.read(a, R1, PEER, offsets.rcvlowat, stale);
         a.require(R1.w().signed_at_most(1), state, "it takes single bytes");
         offsets.read(a, R1, PEER, offsets.shutdown, stale);
-        a.require(R1.none_of(RCV_SHUTDOWN), state, "it has not shut down reading");
+        a.require(R1.none_of(net::RCV_SHUTDOWN), state, "it has not shut down reading");
+        a.comment(
+            "its FIN was a packet, and connection tracking keeps a half-closed entry only while there are others",
+        );
+        a.and(R1, net::SEND_SHUTDOWN);
+        a.guard(R1.differs(0), "a half-closed connection defers", |a| deferral.note(a, Counter::PassState));
     });
 }
 

@@ -55,6 +55,7 @@ context! {
     SKB_TCP_FLAGS: u32;
     REPLYLONG: [u32; 3];
     SK: Pointer<TcpSock>;
+    SKB_LEN: u32;
 }
 
 context! {

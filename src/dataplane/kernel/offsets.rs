@@ -235,6 +235,12 @@ kernel_offsets! {
     sndbuf: "sock"."sk_sndbuf", Sock, u32;
     /// SO_RCVBUF, doubled.
     rcvbuf: "sock"."sk_rcvbuf", Sock, u32;
+    /// `rcv_nxt` when the window was last offered.
+    rcv_wup: "tcp_sock"."rcv_wup", TcpSock, u32;
+    /// The window that was offered then.
+    rcv_wnd: "tcp_sock"."rcv_wnd", TcpSock, u32;
+    /// TCP_KEEPIDLE in the kernel's ticks, or 0 for the default.
+    keepalive_time: "tcp_sock"."keepalive_time", TcpSock, u32;
     /// The protocol.
     prot: "sock"."__sk_common.skc_prot", Sock, Pointer<Proto>;
     /// Address of the word that says whether TCP as a whole is under memory pressure.

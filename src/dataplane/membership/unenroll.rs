@@ -15,7 +15,7 @@
 //! Then both entries go, in the callback of an acknowledgement, and both sockets are plain TCP again. Otherwise the
 //! next acknowledgement tries again; meanwhile all messages take the stack.
 
-use crate::asm::Reg::{R1, R2, R3, R4, R8, R9};
+use crate::asm::Reg::{R1, R2, R3, R4, R5, R8, R9};
 use crate::asm::{Asm, Base, Label, Ptr, Uses};
 use crate::dataplane::emit::{count, map_delete, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
@@ -42,6 +42,7 @@ pub(in crate::dataplane) fn paired(
         a.require(R1.equals(socket::PAIRED), out, "it is paired");
         a.frame_below(32, |a| {
             let sent = a.slot::<u32>("peer's sent");
+            let flags = a.slot::<u32>("peer's flags");
             let storage = Ptr::<Head>::new(R8);
             a.frame(|a| {
                 a.comment("has the peer taken us along when it left?");
@@ -52,8 +53,10 @@ pub(in crate::dataplane) fn paired(
                 a.ld(R2, OWN, Socket::PEER_COOKIE);
                 a.ld(R3, peer, Head::STATE);
                 a.ld(R4, peer, Head::SENT);
+                a.ld(R5, peer, Head::FLAGS);
             });
             a.set(sent, R4);
+            a.set(flags, R5);
             a.permit(R1.equals(R2), same, "the peer's storage is still the peer's");
             a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
             a.goto(stay);
@@ -73,6 +76,15 @@ pub(in crate::dataplane) fn paired(
             });
             a.get(R2, sent);
             a.require(R1.equals(R2), stay, "the peer has not sent meanwhile");
+            if options.wakes_readers().is_some() {
+                a.comment("an armed peer first gives its settings back, in its own callback; so do we, at `stay`");
+                a.get(R1, flags);
+                a.and(R1, socket::ARMED);
+                a.guard(R1.differs(0), "an armed peer is waited for", |a| {
+                    a.st(OWN, Socket::BURST_MESSAGES, 0);
+                    a.goto(stay);
+                });
+            }
         });
 
         map_delete(a, MapRole::Sockets, OWN.at(socket::peer_key(options.pairing)));

@@ -10,10 +10,19 @@
 //!    callback every second.
 //! 2. When the redirected bytes have been read, the pair leaves, and SO_RCVLOWAT is set to what it is, upon which the
 //!    kernel tells the reader again (`tcp_set_rcvlowat`; for programs since Linux 6.1).
-//! 3. The socket's own keepalive settings come back.
+//! 3. The socket's own settings come back.
+//!
+//! The peer's answers to these probes may lie beyond the receiver's window, which redirected bytes have closed, and such
+//! packets do not count as a sign of life (`tcp_sequence`, net/ipv4/tcp_input.c): after `TCP_KEEPCNT` probes the kernel would
+//! reset a connection that is well. So meanwhile `TCP_USER_TIMEOUT`, which then decides instead (`tcp_keepalive_timer`,
+//! net/ipv4/tcp_timer.c), is longer than any pause.
+//!
+//! The *sender* of these bytes is armed as well. It fills the window and then asks for a larger one, less and less often. The
+//! probes above carry one, but it discards them unread, since their sequence number is old; and a receiver that has
+//! offered a window once does not offer it again. So meanwhile the sender asks every second (`TCP_RTO_MAX_MS`, Linux 6.15).
 
-use crate::asm::Reg::{R1, R2, R3, R4, R5, R8, R9};
-use crate::asm::{Asm, Base, Field, Label, Ptr, Uses};
+use crate::asm::Reg::{R1, R8, R9};
+use crate::asm::{Asm, Field, Label, Ptr, Uses};
 use crate::dataplane::emit::{count, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
@@ -22,7 +31,6 @@ use crate::dataplane::kernel::psock::{psock, queue};
 use crate::dataplane::membership::keepalive;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
-use crate::uapi::helper::id as helper;
 use crate::uapi::net;
 
 /// Seconds between two looks: the shortest that keepalive has.
@@ -42,6 +50,8 @@ pub(in crate::dataplane) fn worth_a_look(a: &mut Asm, offsets: &KernelOffsets, o
             let context: Ptr<SockOpsKern> = offsets.behind(a, R9, SOCK_OPS.reg(), out);
             offsets.read(a, OWN_SK.reg(), context, offsets.ops_sk, out);
             offsets.open(a, OWN_SK);
+            a.ld(R1, SOCK_OPS, SockOps::SKB_LEN);
+            a.require(R1.equals(0), look, "no data, whose sender may have to be armed");
             a.comment("all is read, and no probes are to be given up");
             a.ld(R8, SOCK_OPS, SockOps::RCV_NXT);
             offsets.read(a, R1, OWN_SK, offsets.copied_seq, out);
@@ -57,6 +67,7 @@ pub(in crate::dataplane) fn worth_a_look(a: &mut Asm, offsets: &KernelOffsets, o
 pub(in crate::dataplane) fn watch(a: &mut Asm, offsets: &KernelOffsets, out: Label) {
     let [all_read, waits] = ["all_read", "redirected_first"].map(|name| a.label(name));
     a.emitter("watch", uses(), |a| {
+        keepalive::renew_if_changed(a, offsets);
         unread(a, offsets, all_read, out);
         a.ld(R8, OWN, Head::FLAGS);
         a.block("nothing_redirected", |a, unguarded| {
@@ -68,14 +79,27 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, offsets: &KernelOffsets, out: Lab
         a.require(R8.differs(0), out, "it is armed");
         a.comment("it could not leave just now, or its peer has taken it out, but its reader need not wait");
         wake(a, offsets, out);
+        disarm(a);
         a.goto(out);
         a.bind(waits);
         a.block("armed_already", |a, armed| {
             a.require(R8.none_of(socket::ARMED), armed, "it is not armed yet");
+            count(a, Counter::Armed, 1);
             arm(a, offsets, out);
         });
         a.goto(out);
         a.bind(all_read);
+        a.block("sends_nothing_behind", |a, unneeded| {
+            a.ld(R8, OWN, Head::FLAGS);
+            a.mov(R1, R8);
+            a.and(R1, socket::UNENROLLING);
+            a.require(R1.differs(0), unneeded, "what it sends takes the stack");
+            a.ld(R1, OWN, Socket::BURST_MESSAGES);
+            a.require(R1.differs(0), unneeded, "redirected messages were unread when the last one looked");
+            a.require(R8.none_of(socket::ARMED), out, "this sender is not armed yet");
+            arm(a, offsets, out);
+            a.goto(out);
+        });
         disarm(a);
         a.goto(out);
     });
@@ -89,6 +113,7 @@ pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, offsets: &KernelOffsets)
             wake(a, offsets, told);
         });
         disarm(a);
+        keepalive::give_back(a);
     });
 }
 
@@ -106,30 +131,23 @@ fn unread(a: &mut Asm, offsets: &KernelOffsets, none: Label, fail: Label) {
 /// Asks for a callback a second, and for the pair to leave.
 fn arm(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
     a.emitter("arm", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R9), |a| {
-        count(a, Counter::Armed, 1);
         a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
         offsets.open(a, OWN_SK);
-        for (option, place) in SETTINGS {
-            a.frame(|a| {
-                let value = keepalive::option_value(a);
-                a.mov(R1, SOCK_OPS.reg());
-                a.mov(R2, net::SOL_TCP);
-                a.mov(R3, option);
-                a.addr(R4, value);
-                a.mov(R5, 4);
-                a.call(helper::GETSOCKOPT);
-                a.get(R1, value);
-                a.set(OWN.at(place), R1);
-            });
+        for setting in SETTINGS {
+            keepalive::get(a, setting.option());
+            match setting {
+                Setting::Seconds(_, place) => a.st(OWN, place, R1),
+                Setting::Milliseconds(_, place, _) => a.st(OWN, place, R1),
+            }
         }
         offsets.read(a, R1, OWN_SK, offsets.sk_flags, fail);
         a.and(R1, net::SOCK_KEEPOPEN);
         a.guard(R1.differs(0), "keepalive that was on is remembered", |a| set_flags(a, socket::KEPT_ALIVE));
         set_flags(a, socket::ARMED | socket::UNENROLLING);
         let value = keepalive::option_value(a);
-        for (option, _) in SETTINGS {
-            a.set(value, INTERVAL);
-            keepalive::set(a, net::SOL_TCP, option, value);
+        for setting in SETTINGS {
+            a.set(value, setting.ours());
+            keepalive::set(a, net::SOL_TCP, setting.option(), value);
         }
         a.set(value, 1);
         keepalive::set(a, net::SOL_SOCKET, net::SO_KEEPALIVE, value);
@@ -150,10 +168,13 @@ fn disarm(a: &mut Asm) {
                 a.set(value, 0);
                 keepalive::set(a, net::SOL_SOCKET, net::SO_KEEPALIVE, value);
             });
-            for (option, place) in SETTINGS {
-                a.get(R1, OWN.at(place));
+            for setting in SETTINGS {
+                match setting {
+                    Setting::Seconds(_, place) => a.ld(R1, OWN, place),
+                    Setting::Milliseconds(_, place, _) => a.ld(R1, OWN, place),
+                }
                 a.set(value, R1);
-                keepalive::set(a, net::SOL_TCP, option, value);
+                keepalive::set(a, net::SOL_TCP, setting.option(), value);
             }
             a.and(R8, !(socket::ARMED | socket::KEPT_ALIVE));
             a.st(OWN, Head::FLAGS, R8);
@@ -161,9 +182,37 @@ fn disarm(a: &mut Asm) {
     });
 }
 
-/// Keepalive's settings, in seconds of at most 32,767 (`MAX_TCP_KEEPIDLE`), and where they are kept meanwhile.
-const SETTINGS: [(i32, Field<Socket, u16>); 2] =
-    [(net::TCP_KEEPIDLE, Socket::KEEPIDLE), (net::TCP_KEEPINTVL, Socket::KEEPINTVL)];
+/// An option that is set while a socket is armed, and where the application's value is kept meanwhile.
+#[derive(Clone, Copy)]
+enum Setting {
+    /// At most 32,767 (`MAX_TCP_KEEPIDLE`); ours is the interval.
+    Seconds(i32, Field<Socket, u16>),
+    /// Also our value.
+    Milliseconds(i32, Field<Socket, u32>, i32),
+}
+
+impl Setting {
+    fn option(self) -> i32 {
+        match self {
+            Self::Seconds(option, _) | Self::Milliseconds(option, ..) => option,
+        }
+    }
+
+    fn ours(self) -> i32 {
+        match self {
+            Self::Seconds(..) => INTERVAL,
+            Self::Milliseconds(.., ours) => ours,
+        }
+    }
+}
+
+/// Where the kernel does not have one of them, both getting and setting it fail.
+const SETTINGS: [Setting; 4] = [
+    Setting::Seconds(net::TCP_KEEPIDLE, Socket::KEEPIDLE),
+    Setting::Seconds(net::TCP_KEEPINTVL, Socket::KEEPINTVL),
+    Setting::Milliseconds(net::TCP_USER_TIMEOUT, Socket::USER_TIMEOUT, i32::MAX),
+    Setting::Milliseconds(net::TCP_RTO_MAX_MS, Socket::RTO_MAX, 1000 * INTERVAL),
+];
 
 /// Tells the reader of our socket that there is something.
 fn wake(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {

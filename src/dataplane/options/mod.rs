@@ -17,6 +17,7 @@ pub(in crate::dataplane) use policy::Side;
 
 /// What the programs may see of the peer's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a program has one of it, and it is to be Copy")]
 pub enum Tier {
     /// Peer state is read with fault-safe loads (`bpf_probe_read_kernel`, Linux 5.8, or [`Casts`](crate::dataplane::Casts); CAP_PERFMON, not
     /// under lockdown=confidentiality) at offsets from the kernel's BTF: redirect and stack may alternate on one

@@ -70,7 +70,7 @@ counters! {
     PassOrder = "pass_order", "messages";
     /// To the stack: the receiver is inside a system call that may still return stack bytes.
     PassBusy = "pass_busy", "messages";
-    /// To the stack: the receiver has set SO_RCVLOWAT, or has shut down reading.
+    /// To the stack: the receiver has set SO_RCVLOWAT or has shut down a direction, or connection tracking needs a packet.
     PassState = "pass_state", "messages";
     /// To the stack: the receiver is not accepted yet, or how it reads is not known yet.
     PassUnaccepted = "pass_unaccepted", "messages";

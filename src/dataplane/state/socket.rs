@@ -23,7 +23,7 @@ layout! {
 
 layout! {
     /// One socket's own state. Without four-tuple pairing it ends behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 240 {
+    pub(in crate::dataplane) struct Socket: 256 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -42,14 +42,24 @@ layout! {
         KEEPIDLE: u16 = 84;
         /// TCP_KEEPINTVL as the application has set it, while we have our own.
         KEEPINTVL: u16 = 86;
+        /// TCP_USER_TIMEOUT as the application has set it, while we have our own.
+        USER_TIMEOUT: u32 = 88;
+        /// TCP_KEEPIDLE as the application has set it, while the pair is accelerated and we have our own.
+        APP_KEEPIDLE: u16 = 92;
+        /// TCP_KEEPINTVL as the application has set it, while the pair is accelerated and we have our own.
+        APP_KEEPINTVL: u16 = 94;
+        /// `tcp_sock.keepalive_time` as it was when we last looked; 0 when it does not matter.
+        KEEPALIVE_TIME: u32 = 96;
+        /// TCP_RTO_MAX_MS as the application has set it, while we have our own.
+        RTO_MAX: u32 = 100;
         /// The key of the pair's answer in the pairs map, which is another for each connection of a socket.
-        PAIR_KEY: PairKey = 88;
+        PAIR_KEY: PairKey = 104;
         /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 5] = 104;
+        RENDEZVOUS_KEY: [u64; 5] = 120;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 144;
+        OWN_KEY: FourTuple = 160;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 192;
+        PEER_KEY: FourTuple = 208;
     }
 }
 
@@ -123,7 +133,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 30]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 32]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.
@@ -174,7 +184,7 @@ pub(in crate::dataplane) const PASSED: i32 = 1 << 3;
 pub(in crate::dataplane) const NONE_IN_FLIGHT: i32 = 1 << 4;
 /// [`Head::FLAGS`]: what this end sends takes the stack (policy).
 pub(in crate::dataplane) const BY_STACK: i32 = 1 << 5;
-/// [`Head::FLAGS`]: keepalive has our settings, so that there are callbacks (`membership::wake_reader`).
+/// [`Head::FLAGS`]: keepalive and TCP's timers have our settings, so that there are callbacks (`membership::wake_reader`).
 pub(in crate::dataplane) const ARMED: i32 = 1 << 6;
 /// [`Head::FLAGS`]: it was on before.
 pub(in crate::dataplane) const KEPT_ALIVE: i32 = 1 << 7;
@@ -182,3 +192,5 @@ pub(in crate::dataplane) const KEPT_ALIVE: i32 = 1 << 7;
 pub(in crate::dataplane) const FOREIGN_SHIFT: i32 = 8;
 /// [`Head::FLAGS`]: this passive end has put its answer into the pairs map. Above the seven bits at [`FOREIGN_SHIFT`].
 pub(in crate::dataplane) const ANSWERED: i32 = 1 << 16;
+/// [`Head::FLAGS`]: we have set keepalive's times (`membership::keepalive`).
+pub(in crate::dataplane) const KEEPALIVE_OURS: i32 = 1 << 17;

@@ -25,9 +25,13 @@ pub(super) const SNT_ISN: usize = 0x120;
 pub(super) const REQUEST_HASH: usize = 0x124;
 pub(super) const OPS_SKB: usize = 0x028;
 pub(super) const PACKET_HASH: usize = 0x094;
-/// Left at zero: buffers of no size that grow, and a protocol that has no memory pressure.
+/// Left at zero: buffers of no size that grow, no window that was offered, no time of keepalive's, and a protocol that
+/// has no memory pressure.
 const SNDBUF: usize = 0x0b8;
 const RCVBUF: usize = 0x0bc;
+const RCV_WUP: usize = 0x2f4;
+const RCV_WND: usize = 0x2f8;
+const KEEPALIVE_TIME: usize = 0x2fc;
 const PROT: usize = 0x028;
 const MEMORY_PRESSURE: usize = 0x148;
 
@@ -56,6 +60,9 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("sk_buff", "hash") => PACKET_HASH,
         ("sock", "sk_sndbuf") => SNDBUF,
         ("sock", "sk_rcvbuf") => RCVBUF,
+        ("tcp_sock", "rcv_wup") => RCV_WUP,
+        ("tcp_sock", "rcv_wnd") => RCV_WND,
+        ("tcp_sock", "keepalive_time") => KEEPALIVE_TIME,
         ("sock", "__sk_common.skc_prot") => PROT,
         ("proto", "memory_pressure") => MEMORY_PRESSURE,
         _ => return None,

@@ -1,0 +1,154 @@
+//! Readers that pause: the stream survives, its last byte comes as soon as in plain TCP, and what waits pins no more
+//! memory than plain TCP lets it, give or take a quarter; three times as much where the reader is edge-triggered, since
+//! what takes the stack behind unread redirected bytes has no event of its own.
+
+use std::time::{Duration, Instant};
+
+use sidestep::dataplane::Pairing;
+
+use crate::cell::{Cell, Connection, Outcome, Places, Way};
+use crate::feature::Feature;
+use crate::link::pattern;
+use crate::memory::redirected_bytes_are_charged;
+use crate::reader::Reader;
+use crate::scope::{Scope, describe};
+
+/// What may be later than in plain TCP: a reader is notified again after a second at most, and half a second is the
+/// machine's.
+const LATER: Duration = Duration::from_millis(1_500);
+/// Memory, in times of plain TCP's.
+const MEMORY: f64 = 1.25;
+const MEMORY_EDGE: f64 = 3.0;
+/// How often a measurement is made before it counts.
+const ROUNDS: usize = 4;
+/// Between the pauses' ends.
+const TURN: Duration = Duration::from_millis(20);
+/// SO_RCVBUF, in KiB.
+const BUFFERS: [Option<usize>; 7] = [Some(8), Some(16), Some(32), Some(64), Some(128), Some(256), None];
+const WRITES: [usize; 4] = [100, 1_000, 10_000, 65_536];
+
+/// Every cell of a pause.
+fn cells(pause: u64, probes: Option<u32>, small: bool) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for way in [Way::Loopback, Way::Veth] {
+        for reader in Reader::ALL {
+            for buffer in BUFFERS.into_iter().filter(|buffer| !small || [Some(8), Some(64), None].contains(buffer)) {
+                for write in WRITES.into_iter().filter(|write| !small || [1_000, 65_536].contains(write)) {
+                    let (buffer, pause) = (buffer.map(|kib: usize| kib << 10), Duration::from_secs(pause));
+                    cells.push(Cell { way, reader, buffer, write, grown: false, pause, probes });
+                    if [Some(64 << 10), Some(256 << 10)].contains(&buffer) && write < 65_536 {
+                        cells.push(Cell { way, reader, buffer, write, grown: true, pause, probes });
+                    }
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// Runs all cells side by side, each in plain TCP and accelerated, and says what is wrong with each.
+fn run(scope: &Scope, cells: &[Cell], charged: bool) -> Vec<Complaint> {
+    let (places, bytes) = (Places::new(), pattern(11, 4_700_000));
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    let all = |first: u16| -> Vec<_> { (first..).zip(cells).map(|(port, cell)| cell.connect(&places, port)).collect() };
+    scope.leave();
+    let plain = all(10_000);
+    scope.enter();
+    let fast = all(20_000);
+    let start = Instant::now();
+    let outcomes: Vec<(Outcome, Outcome)> = std::thread::scope(|threads| {
+        let spawn = |connection, start| {
+            let bytes = &bytes;
+            threads.spawn(move || Connection::run(connection, bytes, start, charged))
+        };
+        // Not all in the same moment, since the machine would be what they wait for.
+        let starts = (0..).map(|turn| start + TURN * turn);
+        let pairs = plain.iter().zip(&fast).zip(starts);
+        let running: Vec<_> = pairs.map(|((plain, fast), start)| (spawn(plain, start), spawn(fast, start))).collect();
+        running.into_iter().map(|(plain, fast)| (plain.join().unwrap(), fast.join().unwrap())).collect()
+    });
+    eprintln!("{}", describe(&acceleration.snapshot().unwrap()));
+    for reader in Reader::ALL {
+        let of_it = cells.iter().zip(&outcomes).filter(|(cell, _)| cell.reader == reader);
+        let later = of_it
+            .filter_map(|(_, (plain, fast))| Some(fast.late.as_ref().ok()?.saturating_sub(*plain.late.as_ref().ok()?)));
+        eprintln!("{reader:?}: at most {:.2?} later than in plain TCP", later.max().unwrap_or_default());
+    }
+    cells.iter().zip(outcomes).flat_map(|(cell, (plain, fast))| judge(*cell, &plain, &fast)).collect()
+}
+
+/// What is wrong with a cell.
+struct Complaint {
+    cell: Cell,
+    what: String,
+    /// It is a measurement, which a busy machine spoils, and how plain TCP has sized its buffers this time.
+    measured: bool,
+}
+
+fn judge(cell: Cell, plain: &Outcome, fast: &Outcome) -> Vec<Complaint> {
+    let most = if cell.reader == Reader::Level { MEMORY } else { MEMORY_EDGE };
+    let ratio = fast.memory as f64 / plain.memory as f64;
+    let before = plain.late.as_ref().unwrap_or_else(|error| panic!("{cell}: plain TCP: {error}"));
+    let complain = |measured, what| Complaint { cell, what, measured };
+    let mut wrong = Vec::new();
+    match &fast.late {
+        Err(error) => wrong.push(complain(false, error.clone())),
+        Ok(late) if *late > *before + LATER => {
+            wrong.push(complain(true, format!("last byte after {late:.1?}, plain {before:.1?}")));
+        }
+        Ok(_) => {}
+    }
+    wrong.extend(fast.sender.clone().map(|error| complain(false, error)));
+    if ratio > most {
+        wrong.push(complain(true, format!("memory x{ratio:.2}: {} bytes, plain {}", fast.memory, plain.memory)));
+    }
+    wrong
+}
+
+/// The complaints about `cells` that do not go away when what was measured is measured again.
+fn complaints(scope: &Scope, mut cells: Vec<Cell>, charged: bool) -> Vec<Complaint> {
+    let mut final_ones = Vec::new();
+    for round in 1..=ROUNDS {
+        let found = run(scope, &cells, charged);
+        eprintln!("round {round}: {} cells, {} complaints", cells.len(), found.len());
+        found.iter().for_each(|complaint| eprintln!("  {}: {}", complaint.cell, complaint.what));
+        let (measured, wrong): (Vec<_>, _) = found.into_iter().partition(|complaint| complaint.measured);
+        final_ones.extend(wrong);
+        cells = measured.iter().map(|complaint| complaint.cell).collect();
+        cells.dedup();
+        if round == ROUNDS {
+            final_ones.extend(measured);
+        } else if cells.is_empty() {
+            break;
+        }
+    }
+    final_ones
+}
+
+fn all_hold(pauses: &[u64], probes: Option<u32>) {
+    if !Feature::SocketOptions.required("readers that pause") {
+        return;
+    }
+    let small = std::env::var_os("SIDESTEP_TEST_SCALE").is_some();
+    let scope = Scope::new();
+    let charged = redirected_bytes_are_charged(&scope);
+    let wrong: Vec<_> =
+        pauses.iter().flat_map(|pause| complaints(&scope, cells(*pause, probes, small), charged)).collect();
+    for complaint in &wrong {
+        eprintln!("{}: {}", complaint.cell, complaint.what);
+    }
+    assert!(wrong.is_empty(), "{} complaints, above", wrong.len());
+}
+
+/// Long enough for a sender in back-off to be late: it sends again after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s. Two probes
+/// without an answer would kill a receiver that is probed each second.
+#[test]
+fn readers_that_pause_for_seconds() {
+    all_hold(&[7], Some(2));
+}
+
+#[test]
+#[ignore = "four minutes; --include-ignored runs it"]
+fn readers_that_pause_for_up_to_two_minutes() {
+    all_hold(&[1, 3, 12, 30, 60, 120], None);
+}
