@@ -1,0 +1,106 @@
+//! The servers and clients that languages bring along.
+
+use super::{curl, python_client, python_server};
+use crate::case::{Case, Set};
+use crate::scope::Scope;
+use crate::tools;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "go-http",
+        programs: "Go net/http, client and server",
+        needs: &["go"],
+        set: Set::Short,
+        work: go_http,
+    },
+    Case {
+        name: "node-http",
+        programs: "Node http, client and server",
+        needs: &["node"],
+        set: Set::Short,
+        work: node_http,
+    },
+    Case {
+        name: "node-net",
+        programs: "Node net, client and server",
+        needs: &["node"],
+        set: Set::Short,
+        work: node_net,
+    },
+    Case {
+        name: "java-nio",
+        programs: "Java selectors, client and server",
+        needs: &["java", "javac"],
+        set: Set::Long,
+        work: |scope| java(scope, "nio-server", "nio-client"),
+    },
+    Case {
+        name: "java-blocking",
+        programs: "Java blocking sockets, client and server",
+        needs: &["java", "javac"],
+        set: Set::Long,
+        work: |scope| java(scope, "blocking-server", "blocking-client"),
+    },
+    Case {
+        name: "python-asyncio",
+        programs: "Python asyncio, client and server",
+        needs: &["python3"],
+        set: Set::Short,
+        work: |scope| {
+            python_server(scope, &["asyncio-server", "8000"], 8000)?;
+            python_client(scope, &["asyncio-client", "8000", &scope.path("content")])
+        },
+    },
+    Case {
+        name: "python-http.server",
+        programs: "curl, Python http.server",
+        needs: &["python3", "curl"],
+        set: Set::Short,
+        work: |scope| {
+            python_server(scope, &["http-server", "8000", &scope.path("content")], 8000)?;
+            curl(scope, 8000, &[])
+        },
+    },
+    Case {
+        name: "python-socketserver",
+        programs: "Python with poll(2), socketserver",
+        needs: &["python3"],
+        set: Set::Short,
+        work: |scope| {
+            python_server(scope, &["socketserver-server", "8000"], 8000)?;
+            python_client(scope, &["echo-client", "8000", &scope.path("content")])
+        },
+    },
+];
+
+/// Compiles the Go programs; the path of the binary. The compiler's cache is below the scope's home.
+pub(super) fn go(scope: &Scope) -> Result<String, String> {
+    let binary = scope.path("programs");
+    scope.run(&["go", "build", "-o", &binary, &tools::source("programs.go")])?;
+    Ok(binary)
+}
+
+fn go_http(scope: &Scope) -> Result<String, String> {
+    let (binary, content) = (go(scope)?, scope.path("content"));
+    scope.serve(&[&binary, "server", "127.0.0.1:8000", &content], 8000)?;
+    scope.run(&[&binary, "client", "http://127.0.0.1:8000", &content])
+}
+
+fn node_http(scope: &Scope) -> Result<String, String> {
+    let (script, content) = (tools::source("programs.js"), scope.path("content"));
+    scope.serve(&["node", &script, "http-server", "8000", &content], 8000)?;
+    scope.run(&["node", &script, "http-client", "8000", &content])
+}
+
+fn node_net(scope: &Scope) -> Result<String, String> {
+    let script = tools::source("programs.js");
+    scope.serve(&["node", &script, "net-server", "8000"], 8000)?;
+    scope.run(&["node", &script, "net-client", "8000", &scope.path("content")])
+}
+
+fn java(scope: &Scope, server: &str, client: &str) -> Result<String, String> {
+    let classes = scope.path("classes");
+    scope.run(&["javac", "-d", &classes, &tools::source("Programs.java")])?;
+    scope.serve(&["java", "-cp", &classes, "Programs", server, "8000"], 8000)?;
+    scope.run(&["java", "-cp", &classes, "Programs", client, "8000", &scope.path("content")])
+}

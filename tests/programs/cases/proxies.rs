@@ -1,0 +1,108 @@
+//! Proxies between a client and a server. Those that read by splice(2) are a set of their own.
+
+use super::languages::go;
+use super::{curl, python_client, python_server};
+use crate::case::{Case, Set};
+use crate::scope::Scope;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "haproxy",
+        programs: "curl, HAProxy in HTTP mode, Python http.server",
+        needs: &["haproxy", "curl", "python3"],
+        set: Set::Short,
+        work: |scope| {
+            haproxy(scope, "mode http\n  http-reuse always")?;
+            python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
+            curl(scope, 8000, &[])
+        },
+    },
+    Case {
+        name: "haproxy-splice-auto",
+        programs: "Python, HAProxy with `option splice-auto`, Python asyncio",
+        needs: &["haproxy", "python3"],
+        set: Set::Splicing,
+        work: |scope| {
+            haproxy(scope, "mode tcp\n  option splice-auto")?;
+            through(scope)
+        },
+    },
+    Case {
+        name: "haproxy-splice-response",
+        programs: "curl, HAProxy with `option splice-response`, Python http.server",
+        needs: &["haproxy", "curl", "python3"],
+        set: Set::Splicing,
+        work: |scope| {
+            haproxy(scope, "mode http\n  option splice-response")?;
+            python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
+            curl(scope, 8000, &[])
+        },
+    },
+    Case {
+        name: "go-io.Copy",
+        programs: "Python, a Go proxy with io.Copy, Python asyncio",
+        needs: &["go", "python3"],
+        set: Set::Splicing,
+        work: |scope| {
+            let binary = go(scope)?;
+            scope.serve(&[&binary, "proxy", "127.0.0.1:8000", "127.0.0.1:8001"], 8000)?;
+            through(scope)
+        },
+    },
+    Case {
+        name: "go-CONNECT",
+        programs: "curl, a Go CONNECT proxy, Go net/http",
+        needs: &["go", "curl"],
+        set: Set::Splicing,
+        work: |scope| {
+            let binary = go(scope)?;
+            scope.serve(&[&binary, "connect", "127.0.0.1:8000"], 8000)?;
+            scope.serve(&[&binary, "server", "127.0.0.1:8001", &scope.path("content")], 8001)?;
+            curl(scope, 8001, &["--proxytunnel", "--proxy", "http://127.0.0.1:8000"])
+        },
+    },
+    Case {
+        name: "systemd-socket-proxyd",
+        programs: "Python, systemd-socket-proxyd, Python asyncio",
+        needs: &["systemd-socket-proxyd", "systemd-socket-activate", "python3"],
+        set: Set::Splicing,
+        work: |scope| {
+            let proxy = crate::tools::find("systemd-socket-proxyd").ok_or("no systemd-socket-proxyd")?;
+            let proxy = proxy.display().to_string();
+            scope.serve(&["systemd-socket-activate", "-l", "127.0.0.1:8000", &proxy, "127.0.0.1:8001"], 8000)?;
+            through(scope)
+        },
+    },
+    Case {
+        name: "python-splice",
+        programs: "Python, a proxy with splice(2), Python asyncio",
+        needs: &["python3"],
+        set: Set::Splicing,
+        work: |scope| {
+            python_server(scope, &["splice-proxy", "8000", "8001"], 8000)?;
+            through(scope)
+        },
+    },
+];
+
+fn haproxy(scope: &Scope, options: &str) -> Result<(), String> {
+    let config = format!(
+        "global\n  maxconn 256\n  stats socket {}\ndefaults\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
+         listen test\n  bind 127.0.0.1:8000\n  {options}\n  server one 127.0.0.1:8001\n",
+        scope.path("control")
+    );
+    let config = scope.write("haproxy.cfg", &config)?;
+    scope.serve(&["haproxy", "-db", "-q", "-f", &config], 8000)
+}
+
+/// Round trips and a bulk echo through the proxy on 8000, then an upload that a second proxied server sums up.
+fn through(scope: &Scope) -> Result<String, String> {
+    python_server(scope, &["asyncio-server", "8001"], 8001)?;
+    let content = scope.path("content");
+    python_client(scope, &["echo-client", "8000", &content])?;
+    // The end of the client's side is passed on as such.
+    for _ in 0..3 {
+        python_client(scope, &["asyncio-client", "8000", &content])?;
+    }
+    Ok("equal".into())
+}

@@ -1,0 +1,83 @@
+//! Web servers from Debian, and clients that fail as with plain TCP.
+
+use super::{curl, python_server};
+use crate::case::{Case, Set};
+use crate::scope::{CONTENT, Scope};
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "nginx-curl",
+        programs: "curl, nginx with Python http.server behind it",
+        needs: &["nginx", "curl", "python3"],
+        set: Set::Short,
+        work: |scope| {
+            nginx(scope)?;
+            curl(scope, 8000, &[])
+        },
+    },
+    Case {
+        name: "nginx-wrk",
+        programs: "wrk, nginx with files",
+        needs: &["nginx", "wrk", "python3"],
+        set: Set::Short,
+        work: wrk,
+    },
+    Case {
+        name: "failures",
+        programs: "curl, servers that refuse, cut short and reset",
+        needs: &["curl", "python3"],
+        set: Set::Short,
+        work: failures,
+    },
+];
+
+/// nginx on 8000: files below /file, everything else from a server behind it.
+fn nginx(scope: &Scope) -> Result<(), String> {
+    python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
+    let root = scope.path("");
+    let temporary =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {root}{name};\n"));
+    let config = format!(
+        "user root; daemon off; worker_processes 2; pid {root}nginx.pid; error_log stderr;\n\
+         events {{ worker_connections 512; }}\n\
+         http {{ access_log off; client_max_body_size 0; {}\n\
+         upstream behind {{ server 127.0.0.1:8001; keepalive 4; }}\n\
+         server {{ listen 127.0.0.1:8000; location /file {{ alias {root}content; }}\n\
+         location / {{ proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ''; }} }} }}\n",
+        temporary.concat()
+    );
+    let config = scope.write("nginx.conf", &config)?;
+    scope.serve(&["nginx", "-p", &root, "-e", "stderr", "-c", &config], 8000)
+}
+
+/// wrk counts what fails. It compares no bytes, so the script does.
+fn wrk(scope: &Scope) -> Result<String, String> {
+    nginx(scope)?;
+    let script = scope.write(
+        "check.lua",
+        &format!(
+            "local file = io.open('{}', 'rb')\nlocal content = file:read('*a')\nlocal wrong = 0\n\
+             function response(status, headers, body)\n  if status ~= 200 or body ~= content:sub(1, #body) or \
+             #body ~= {CONTENT} then print('WRONG') end\nend\n",
+            scope.path("content")
+        ),
+    )?;
+    let output = scope.run(&["wrk", "-t1", "-c4", "-d2", "-s", &script, "http://127.0.0.1:8000/file"])?;
+    for word in ["WRONG", "Socket errors", "Non-2xx"] {
+        if let Some(line) = output.lines().find(|line| line.contains(word)) {
+            return Err(format!("wrk: {line}"));
+        }
+    }
+    if output.contains("requests in") { Ok("no error".into()) } else { Err(format!("wrk: {output}")) }
+}
+
+/// curl's exit statuses are the outcome: 7 refused, 18 fewer bytes than promised, 52 no answer, 56 reset.
+fn failures(scope: &Scope) -> Result<String, String> {
+    python_server(scope, &["broken-server", "8000"], 8000)?;
+    let mut outcome = Vec::new();
+    for path in ["8001/refused", "8000/short", "8000/reset", "8000/silent"] {
+        let (status, _) = scope.attempt(&["curl", "-sS", "-o", "/dev/null", &format!("http://127.0.0.1:{path}")])?;
+        outcome.push(format!("{path} {status}"));
+    }
+    Ok(outcome.join(", "))
+}

@@ -1,0 +1,264 @@
+"""Servers, clients and a proxy of Python's standard library."""
+import asyncio
+import hashlib
+import http.server
+import os
+import select
+import socket
+import socketserver
+import struct
+import sys
+
+ROUNDS, ROUND = 200, 1024
+STALL = 20  # seconds; nothing on loopback takes as long
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def summary(data):
+    return "%d %s" % (len(data), hashlib.sha256(data).hexdigest())
+
+
+def wait(sock, events, what):
+    poll = select.poll()
+    poll.register(sock, events)
+    if not poll.poll(STALL * 1000):
+        sys.exit("stalled: %s" % what)
+
+
+def exchange(sock, data, end=False):
+    """Sends and reads back at the same time, without blocking."""
+    view, got = memoryview(data), bytearray()
+    while len(got) < len(data) or end:
+        wait(sock, select.POLLIN | (select.POLLOUT if view else 0), "%d of %d bytes came back" % (len(got), len(data)))
+        try:
+            if view:
+                view = view[sock.send(view):]
+                if not view and end:
+                    sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            pass
+        try:
+            part = sock.recv(65536)
+        except BlockingIOError:
+            continue
+        if not part:
+            break
+        got += part
+    if got != data:
+        sys.exit("%d of %d bytes came back%s" % (len(got), len(data), "" if data.startswith(got) else ", and others"))
+
+
+def echo_client(port, path):
+    data = content(path)
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.connect_ex(("127.0.0.1", int(port)))
+    wait(sock, select.POLLOUT, "connect")
+    for _ in range(ROUNDS):
+        exchange(sock, data[:ROUND])
+    exchange(sock, data, end=True)
+    print("equal")
+
+
+def upload_client(port, path):
+    """Only sends; the server answers with what it has received when the end has come."""
+    data = content(path)
+    sock = socket.create_connection(("127.0.0.1", int(port)))
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+    sock.settimeout(STALL)
+    answer = b""
+    while part := sock.recv(4096):
+        answer += part
+    if answer.decode() != summary(data):
+        sys.exit("sent %s, received %s" % (summary(data), answer.decode()))
+    print("equal")
+
+
+def sum_server(port):
+    async def serve(reader, writer):
+        writer.write(summary(await reader.read()).encode())
+        await writer.drain()
+        writer.close()
+
+    asyncio.run(forever(serve, port))
+
+
+async def forever(serve, port):
+    server = await asyncio.start_server(serve, "127.0.0.1", int(port))
+    await server.serve_forever()
+
+
+def asyncio_server(port):
+    async def serve(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    asyncio.run(forever(serve, port))
+
+
+def asyncio_client(port, path):
+    async def main():
+        data = content(path)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        for _ in range(ROUNDS):
+            writer.write(data[:ROUND])
+            if await reader.readexactly(ROUND) != data[:ROUND]:
+                sys.exit("a round trip differs")
+        writer.write(data)
+        writer.write_eof()
+        if await reader.read() != data:
+            sys.exit("other bytes came back than were sent")
+        print("equal")
+
+    asyncio.run(main())
+
+
+def socketserver_server(port):
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self):
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
+
+    socketserver.ThreadingTCPServer(("127.0.0.1", int(port)), Echo).serve_forever()
+
+
+def http_server(port, path):
+    data = content(path)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self, body):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self):
+            self.answer(data[:int(self.path.rsplit("/", 1)[1])])
+
+        def do_POST(self):
+            if "100-continue" in self.headers.get("Expect", ""):
+                self.send_response_only(100)
+                self.end_headers()
+            self.answer(summary(self.rfile.read(int(self.headers["Content-Length"]))).encode())
+
+        def log_message(self, *_):
+            pass
+
+    http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+
+
+def broken_server(port):
+    """/short: fewer bytes than promised. /reset: a reset after some of them. /silent: the end instead of an answer."""
+
+    class Broken(socketserver.BaseRequestHandler):
+        def handle(self):
+            head = self.request.recv(65536)
+            if b"/silent" in head:
+                return
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(1000))
+            if b"/reset" in head:
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        def finish(self):
+            self.request.close()
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", int(port)), Broken)
+    server.shutdown_request = lambda request: None
+    server.serve_forever()
+
+
+def splice_proxy(port, target):
+    """Both ways by splice(2) through pipes, edge-triggered, as Go's runtime does it."""
+    epoll = select.epoll()
+    listener = socket.create_server(("127.0.0.1", int(port)))
+    listener.setblocking(False)
+    epoll.register(listener, select.EPOLLIN)
+    flows = {}
+
+    def pump(flow):
+        while True:
+            if not flow["held"]:
+                if flow["done"]:
+                    return
+                try:
+                    count = os.splice(flow["from"].fileno(), flow["w"], 1 << 16, flags=3)
+                except BlockingIOError:
+                    return
+                except OSError:
+                    count = 0
+                if not count:
+                    flow["done"] = True
+                    try:
+                        flow["to"].shutdown(socket.SHUT_WR)
+                    except OSError:
+                        pass
+                    return
+                flow["held"] = count
+            try:
+                flow["held"] -= os.splice(flow["r"], flow["to"].fileno(), flow["held"], flags=3)
+            except BlockingIOError:
+                return
+
+    while True:
+        for fd, _ in epoll.poll():
+            if fd == listener.fileno():
+                client, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", int(target)))
+                pair = []
+                for source, sink in ((client, server), (server, client)):
+                    r, w = os.pipe()
+                    os.set_blocking(r, False)
+                    os.set_blocking(w, False)
+                    pair.append({"from": source, "to": sink, "r": r, "w": w, "held": 0, "done": False})
+                for sock in (client, server):
+                    sock.setblocking(False)
+                    flows[sock.fileno()] = pair
+                    epoll.register(sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+            for flow in flows.get(fd, ()):
+                pump(flow)
+
+
+def memcached_client(port, path):
+    data = content(path)[:900_000]  # one item may have at most 1 MiB
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.connect_ex(("127.0.0.1", int(port)))
+    wait(sock, select.POLLOUT, "connect")
+
+    def ask(request, answer):
+        view, got = memoryview(request), b""
+        while len(got) < len(answer):
+            wait(sock, select.POLLIN | (select.POLLOUT if view else 0), "%d of %d bytes" % (len(got), len(answer)))
+            try:
+                if view:
+                    view = view[sock.send(view):]
+            except BlockingIOError:
+                pass
+            try:
+                part = sock.recv(65536)
+            except BlockingIOError:
+                continue
+            if not part:
+                break
+            got += part
+        if got != answer:
+            sys.exit("another answer than expected: %d bytes, %r" % (len(got), got[:40]))
+
+    for size in [ROUND] * ROUNDS + [len(data)]:
+        value = data[:size]
+        ask(b"set key 0 0 %d\r\n%b\r\n" % (size, value), b"STORED\r\n")
+        ask(b"get key\r\n", b"VALUE key 0 %d\r\n%b\r\nEND\r\n" % (size, value))
+    print("equal")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1].replace("-", "_")](*sys.argv[2:])

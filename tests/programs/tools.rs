@@ -1,0 +1,30 @@
+//! Where the programs are.
+
+use std::path::{Path, PathBuf};
+
+/// Directories of executables. Debian's own come before others, so that the versions are the distribution's.
+const PLACES: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/lib/systemd", "/usr/local/bin", "/bin"];
+
+/// The executable of this name: Debian's, PostgreSQL's of any version, or one of PyPI's packages.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let mut places: Vec<PathBuf> = PLACES.iter().map(PathBuf::from).collect();
+    if let Ok(versions) = Path::new("/usr/lib/postgresql").read_dir() {
+        places.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    if let Some(name) = name.strip_prefix("pypi:") {
+        return pypi(name);
+    }
+    places.into_iter().map(|place| place.join(name)).find(|path| path.exists())
+}
+
+/// An executable of the environment that `tests/programs/run --all` makes.
+fn pypi(name: &str) -> Option<PathBuf> {
+    let environment = std::env::var_os("PROGRAMS_PYPI").map(PathBuf::from)?;
+    let path = environment.join("bin").join(name);
+    path.exists().then_some(path)
+}
+
+/// A file beside these.
+pub(crate) fn source(name: &str) -> String {
+    format!("{}/tests/programs/sources/{name}", env!("CARGO_MANIFEST_DIR"))
+}
