@@ -39,7 +39,8 @@ impl Snapshot {
         Counter::ALL.iter().copied().zip(self.values.iter().copied())
     }
 
-    /// The part of the bytes sent by sockets in the map that skipped the stack, 0 to 1; none before any were sent.
+    /// The part of the bytes sent by sockets in the map that skipped the stack, 0 to 1; none before any were sent. What a
+    /// connection sends after it has left the map, or without ever being in it, is not in either number.
     pub fn redirected_share(&self) -> Option<f64> {
         share(self.get(Counter::RedirectedBytes), self.get(Counter::PassedBytes))
     }

@@ -53,6 +53,37 @@ fn all() {
     }
 }
 
+/// What a client and a server send is known here: 200 round trips of 1 KiB, and 4 MiB that come back.
+#[test]
+fn the_payload_of_a_namespace_is_what_programs_send() {
+    let case = cases::all().find(|case| case.name == "python-socketserver").unwrap();
+    let (outcome, measured) = scope::Scope::plain("octets").unwrap().work(case.work).unwrap();
+    outcome.unwrap();
+    let sent = 2 * (200 * 1024 + scope::CONTENT as u64);
+    let (least, most) = (sent, sent + sent / 50);
+    // A window that is full for a moment is probed with bytes that come again.
+    assert!((least..=most).contains(&measured.by_stack), "{sent} were sent, and {} received", measured.by_stack);
+}
+
+/// The share that `run` prints is of the bytes of sockets in the sockhash. psql's connections leave it before they carry
+/// the file, and the line says so.
+#[test]
+fn run_says_which_bytes_its_share_is_of() {
+    let needs = ["psql", "postgres", "initdb", "setpriv"];
+    if let Some(missing) = needs.iter().find(|name| tools::find(name).is_none()) {
+        println!("NOT TESTED: {missing} not found; install postgresql");
+        assert!(std::env::var_os("CI").is_none(), "{missing} must be there in CI");
+        return;
+    }
+    let case = cases::all().find(|case| case.name == "psql-copy").unwrap();
+    let (outcome, measured) = scope::Scope::accelerated("share").unwrap().work(case.work).unwrap();
+    outcome.unwrap();
+    assert!(measured.share() < 0.05, "psql's bulk takes the stack: {measured}");
+    let line = measured.line.unwrap();
+    assert!(line.contains("of the bytes that sockets in the sockhash sent"), "{line}");
+    assert!(line.contains("connections have left it"), "{line}");
+}
+
 #[test]
 fn the_page_lists_every_case() {
     page::require_all(cases::all().map(|case| case.name));

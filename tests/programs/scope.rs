@@ -44,6 +44,8 @@ pub(crate) struct Measured {
     pub(crate) by_stack: u64,
     /// Why messages of sockets in the map took the stack, the most frequent first.
     pub(crate) reasons: Vec<(Counter, u64)>,
+    /// What `sidestep run` says of the share.
+    pub(crate) line: Option<String>,
 }
 
 impl Measured {
@@ -55,7 +57,7 @@ impl Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { redirected, by_stack, reasons } = self;
+        let Self { redirected, by_stack, reasons, .. } = self;
         write!(f, "{:.1} % past the stack: {redirected} bytes, {by_stack} by it", self.share() * 100.0)?;
         reasons.iter().try_for_each(|(counter, value)| write!(f, ", {} {value}", counter.name()))
     }
@@ -95,12 +97,14 @@ impl Scope {
     ) -> Result<(Result<String, String>, Measured), String> {
         let outcome = work(&self);
         let by_stack = self.netns.run(octets::received).map_err(text)??;
-        let counters = self.sidestep.take().map_or(Ok(Vec::new()), Sidestep::stop)?;
+        let output = self.sidestep.take().map_or(Ok(String::new()), Sidestep::stop)?;
+        let counters = counters(&output);
+        let line = output.lines().rev().find(|line| line.contains("past the stack")).map(str::to_owned);
         let of = |wanted| counters.iter().find(|(counter, _)| *counter == wanted).map_or(0, |(_, value)| *value);
         let mut reasons: Vec<_> =
             counters.iter().filter(|(counter, _)| counter.name().starts_with("pass_")).copied().collect();
         reasons.sort_by_key(|(_, value)| std::cmp::Reverse(*value));
-        Ok((outcome, Measured { redirected: of(Counter::RedirectedBytes), by_stack, reasons }))
+        Ok((outcome, Measured { redirected: of(Counter::RedirectedBytes), by_stack, reasons, line }))
     }
 
     /// A file in the scope's directory.
@@ -244,8 +248,8 @@ impl Sidestep {
         Ok(sidestep)
     }
 
-    /// Interrupts it; its counters at the end.
-    fn stop(mut self) -> Result<Vec<(Counter, u64)>, String> {
+    /// Interrupts it; what it has said.
+    fn stop(mut self) -> Result<String, String> {
         kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGINT).map_err(text)?;
         let mut output = String::new();
         self.output.read_to_string(&mut output).map_err(text)?;
@@ -253,14 +257,7 @@ impl Sidestep {
         if !status.success() {
             return Err(format!("`sidestep run` ended with {status}: {output}"));
         }
-        let words: Vec<_> = output.split_whitespace().collect();
-        Ok(Counter::ALL
-            .iter()
-            .filter_map(|counter| {
-                let last = words.windows(2).rev().find(|pair| pair[0] == counter.name());
-                last.and_then(|pair| Some((*counter, pair[1].parse().ok()?)))
-            })
-            .collect())
+        Ok(output)
     }
 }
 
@@ -272,6 +269,14 @@ impl Drop for Sidestep {
             let _ = self.process.wait();
         }
     }
+}
+
+/// The counters that `sidestep run` has printed last.
+fn counters(output: &str) -> Vec<(Counter, u64)> {
+    let words: Vec<_> = output.split_whitespace().collect();
+    let last = |name| words.windows(2).rev().find(|pair| pair[0] == name);
+    let value = |counter: &Counter| Some((*counter, last(counter.name())?[1].parse().ok()?));
+    Counter::ALL.iter().filter_map(value).collect()
 }
 
 /// The content that every program exchanges: no period that a lost or doubled block could hide in.

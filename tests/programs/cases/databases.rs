@@ -129,7 +129,7 @@ fn mariadb(scope: &Scope) -> Result<String, String> {
     }
     let script = scope.write("script", &script)?;
     ask("CREATE DATABASE IF NOT EXISTS test")?;
-    ask(&format!("USE test; SOURCE {script}"))?;
+    scope.run(&[&client[..], &["--database=test", "-e", &format!("source {script}")]].concat())?;
     let back = ask("SELECT LOWER(HEX(b)) FROM test.t ORDER BY n")?;
     let expected: String = content
         .chunks(CONTENT / 16)

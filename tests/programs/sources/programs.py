@@ -52,7 +52,8 @@ def exchange(sock, data, end=False):
         sys.exit("%d of %d bytes came back%s" % (len(got), len(data), "" if data.startswith(got) else ", and others"))
 
 
-def echo_client(port, path):
+def echo_client(port, path, end="half-close"):
+    """Round trips and a bulk echo; ends its own direction before it has read all, unless `end` says otherwise."""
     data = content(path)
     sock = socket.socket()
     sock.setblocking(False)
@@ -60,13 +61,13 @@ def echo_client(port, path):
     wait(sock, select.POLLOUT, "connect")
     for _ in range(ROUNDS):
         exchange(sock, data[:ROUND])
-    exchange(sock, data, end=True)
+    exchange(sock, data, end=end == "half-close")
     print("equal")
 
 
 def upload_client(port, path):
-    """Only sends; the server answers with what it has received when the end has come."""
-    data = content(path)
+    """Says that it only sends; the server answers with what it has received when the end has come."""
+    data = b"SUM " + content(path)
     sock = socket.create_connection(("127.0.0.1", int(port)))
     sock.sendall(data)
     sock.shutdown(socket.SHUT_WR)
@@ -79,25 +80,23 @@ def upload_client(port, path):
     print("equal")
 
 
-def sum_server(port):
-    async def serve(reader, writer):
-        writer.write(summary(await reader.read()).encode())
-        await writer.drain()
-        writer.close()
-
-    asyncio.run(forever(serve, port))
-
-
 async def forever(serve, port):
     server = await asyncio.start_server(serve, "127.0.0.1", int(port))
     await server.serve_forever()
 
 
 def asyncio_server(port):
+    """Echoes, or answers what begins with SUM with its length and SHA-256 at its end."""
+
     async def serve(reader, writer):
-        while data := await reader.read(65536):
+        first = data = await reader.read(65536)
+        if first.startswith(b"SUM "):
+            writer.write(summary(first + await reader.read()).encode())
+            data = b""
+        while data:
             writer.write(data)
             await writer.drain()
+            data = await reader.read(65536)
         writer.close()
 
     asyncio.run(forever(serve, port))
@@ -142,7 +141,7 @@ def http_server(port, path):
             self.wfile.write(body)
 
         def do_GET(self):
-            self.answer(data[:int(self.path.rsplit("/", 1)[1])])
+            self.answer(data[:int(self.path.split("?")[0].rsplit("/", 1)[1])])
 
         def do_POST(self):
             if "100-continue" in self.headers.get("Expect", ""):
