@@ -6,8 +6,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod agent;
 mod case;
 mod cases;
+mod content;
 mod octets;
 mod page;
 mod scope;
@@ -59,7 +61,7 @@ fn the_payload_of_a_namespace_is_what_programs_send() {
     let case = cases::all().find(|case| case.name == "python-socketserver").unwrap();
     let (outcome, measured) = scope::Scope::plain("octets").unwrap().work(case.work).unwrap();
     outcome.unwrap();
-    let sent = 2 * (200 * 1024 + scope::CONTENT as u64);
+    let sent = 2 * (200 * 1024 + content::CONTENT as u64);
     let (least, most) = (sent, sent + sent / 50);
     // A window that is full for a moment is probed with bytes that come again.
     assert!((least..=most).contains(&measured.by_stack), "{sent} were sent, and {} received", measured.by_stack);

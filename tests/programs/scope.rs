@@ -3,10 +3,9 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,12 +17,12 @@ use sidestep::dataplane::Counter;
 use sidestep::syscall::cgroup;
 use sidestep::testbed::{NetNs, TemporaryCgroup};
 
+use crate::agent::{Sidestep, counters};
+use crate::content::content;
 use crate::{octets, tools};
 
 /// Nothing that a case runs takes as long.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Bytes of the file that the programs exchange.
-pub(crate) const CONTENT: usize = 4 << 20;
 
 /// Where a case runs.
 pub(crate) struct Scope {
@@ -63,7 +62,8 @@ impl fmt::Display for Measured {
     }
 }
 
-fn text(error: impl fmt::Display) -> String {
+/// An error in words.
+pub(crate) fn text(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
@@ -223,72 +223,4 @@ impl Drop for Scope {
         }
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-/// A running `sidestep run`.
-struct Sidestep {
-    process: Child,
-    output: BufReader<std::process::ChildStdout>,
-}
-
-impl Sidestep {
-    fn start(cgroup: &Path) -> Result<Self, String> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
-        command.args(["run", "--cgroup"]).arg(cgroup).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = command.spawn().map_err(text)?;
-        let output = BufReader::new(process.stdout.take().ok_or("no output")?);
-        let mut sidestep = Self { process, output };
-        let mut line = String::new();
-        while !line.starts_with("accelerating") {
-            line.clear();
-            if sidestep.output.read_line(&mut line).map_err(text)? == 0 {
-                return Err("`sidestep run` has ended; its words are above".into());
-            }
-        }
-        Ok(sidestep)
-    }
-
-    /// Interrupts it; what it has said.
-    fn stop(mut self) -> Result<String, String> {
-        kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGINT).map_err(text)?;
-        let mut output = String::new();
-        self.output.read_to_string(&mut output).map_err(text)?;
-        let status = self.process.wait().map_err(text)?;
-        if !status.success() {
-            return Err(format!("`sidestep run` ended with {status}: {output}"));
-        }
-        Ok(output)
-    }
-}
-
-impl Drop for Sidestep {
-    fn drop(&mut self) {
-        // Only when a test has failed: a graceful end first, so that nothing stays attached.
-        if matches!(self.process.try_wait(), Ok(None)) {
-            let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGINT);
-            let _ = self.process.wait();
-        }
-    }
-}
-
-/// The counters that `sidestep run` has printed last.
-fn counters(output: &str) -> Vec<(Counter, u64)> {
-    let words: Vec<_> = output.split_whitespace().collect();
-    let last = |name| words.windows(2).rev().find(|pair| pair[0] == name);
-    let value = |counter: &Counter| Some((*counter, last(counter.name())?[1].parse().ok()?));
-    Counter::ALL.iter().filter_map(value).collect()
-}
-
-/// The content that every program exchanges: no period that a lost or doubled block could hide in.
-pub(crate) fn content() -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut bytes = Vec::with_capacity(CONTENT);
-    while bytes.len() < CONTENT {
-        // Marsaglia's xorshift64.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes
 }

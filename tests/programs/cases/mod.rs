@@ -7,7 +7,8 @@ mod pypi;
 mod web;
 
 use crate::case::Case;
-use crate::scope::{CONTENT, Scope};
+use crate::content::CONTENT;
+use crate::scope::Scope;
 use crate::tools;
 
 /// All cases, in the order of the page.

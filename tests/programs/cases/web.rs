@@ -2,7 +2,8 @@
 
 use super::{curl, python_server};
 use crate::case::{Case, Set};
-use crate::scope::{CONTENT, Scope};
+use crate::content::CONTENT;
+use crate::scope::Scope;
 
 pub(super) const CASES: &[Case] = &[
     Case {
