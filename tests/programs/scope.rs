@@ -41,7 +41,7 @@ pub(crate) struct Measured {
     pub(crate) redirected: u64,
     /// Payload that the namespace's stack has received.
     pub(crate) by_stack: u64,
-    /// Why messages of sockets in the map took the stack, the most frequent first.
+    /// Why messages took the stack, or sockets never entered the sockhash; the most frequent first.
     pub(crate) reasons: Vec<(Counter, u64)>,
     /// What `sidestep run` says of the share.
     pub(crate) line: Option<String>,
@@ -60,6 +60,11 @@ impl fmt::Display for Measured {
         write!(f, "{:.1} % past the stack: {redirected} bytes, {by_stack} by it", self.share() * 100.0)?;
         reasons.iter().try_for_each(|(counter, value)| write!(f, ", {} {value}", counter.name()))
     }
+}
+
+/// Does the counter say why bytes took the stack?
+fn is_reason(counter: Counter) -> bool {
+    counter == Counter::Blocking || counter.name().starts_with("pass_")
 }
 
 /// An error in words.
@@ -101,8 +106,7 @@ impl Scope {
         let counters = counters(&output);
         let line = output.lines().rev().find(|line| line.contains("past the stack")).map(str::to_owned);
         let of = |wanted| counters.iter().find(|(counter, _)| *counter == wanted).map_or(0, |(_, value)| *value);
-        let mut reasons: Vec<_> =
-            counters.iter().filter(|(counter, _)| counter.name().starts_with("pass_")).copied().collect();
+        let mut reasons: Vec<_> = counters.iter().filter(|(counter, _)| is_reason(*counter)).copied().collect();
         reasons.sort_by_key(|(_, value)| std::cmp::Reverse(*value));
         Ok((outcome, Measured { redirected: of(Counter::RedirectedBytes), by_stack, reasons, line }))
     }
