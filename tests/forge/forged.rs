@@ -88,17 +88,17 @@ fn no_attack_of(how: Forgery) {
 }
 
 #[test]
-fn a_socket_under_repair_is_no_peer() {
+fn a_socket_under_repair_is_not_a_peer() {
     no_attack_of(Forgery::Repaired);
 }
 
 #[test]
-fn a_socket_with_a_chosen_sequence_number_is_no_peer() {
+fn a_socket_with_a_chosen_sequence_number_is_not_a_peer() {
     no_attack_of(Forgery::Connected);
 }
 
 #[test]
-fn a_socket_of_a_simultaneous_open_is_no_peer() {
+fn a_socket_of_a_simultaneous_open_is_not_a_peer() {
     no_attack_of(Forgery::Crossed);
 }
 
