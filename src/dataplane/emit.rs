@@ -47,7 +47,7 @@ pub(in crate::dataplane) fn count_passed(a: &mut Asm, reason: Reg, bytes: Reg) {
 fn with_counters(a: &mut Asm, reads: Regs, add: impl FnOnce(&mut Asm, Ptr<Counters>)) {
     a.idiom("count", Uses::scratch().reads(reads), |a| {
         a.block("counted", |a, done| {
-            let key = a.slot::<[u64; 3]>("key").cast::<u32>();
+            let key = a.slot::<u32>("key");
             a.set(key, 0);
             a.addr(R2, key);
             a.load_map(R1, MapRole::Counters.map_ref());

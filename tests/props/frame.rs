@@ -11,8 +11,6 @@ enum Node {
     /// A slot of 4, 8, 24 or 80 bytes.
     Slot(usize),
     Frame(Vec<Node>),
-    /// Below this many bytes.
-    Below(u16, Vec<Node>),
     /// Uses the slot with this number among those that were made, in use or not.
     Use(usize),
 }
@@ -32,7 +30,6 @@ struct Known {
     made: Made,
     size: i32,
     live: bool,
-    floor: u16,
     /// The slots that were in use when it was made.
     beside: Vec<usize>,
 }
@@ -45,7 +42,7 @@ struct Model {
 }
 
 impl Model {
-    fn emit(&mut self, a: &mut Asm, nodes: &[Node], floor: u16) {
+    fn emit(&mut self, a: &mut Asm, nodes: &[Node]) {
         for node in nodes {
             match node {
                 Node::Slot(kind) => {
@@ -56,11 +53,10 @@ impl Model {
                         _ => Made::Large(a.slot("large")),
                     };
                     let beside = (0..self.slots.len()).filter(|index| self.slots[*index].live).collect();
-                    self.slots.push(Known { made, size: SIZES[*kind], live: true, floor, beside });
+                    self.slots.push(Known { made, size: SIZES[*kind], live: true, beside });
                     self.touch(a, self.slots.len() - 1);
                 }
-                Node::Frame(body) => a.frame(|a| self.within(a, body, 0)),
-                Node::Below(bytes, body) => a.frame_below(*bytes, |a| self.within(a, body, *bytes)),
+                Node::Frame(body) => a.frame(|a| self.within(a, body)),
                 Node::Use(number) if !self.slots.is_empty() => {
                     let index = number % self.slots.len();
                     self.misused |= !self.slots[index].live;
@@ -71,9 +67,9 @@ impl Model {
         }
     }
 
-    fn within(&mut self, a: &mut Asm, body: &[Node], floor: u16) {
+    fn within(&mut self, a: &mut Asm, body: &[Node]) {
         let first = self.slots.len();
-        self.emit(a, body, floor);
+        self.emit(a, body);
         self.slots[first..].iter_mut().for_each(|slot| slot.live = false);
     }
 
@@ -93,10 +89,7 @@ fn nodes() -> impl Strategy<Value = Vec<Node>> {
     let leaf = prop_oneof![3 => (0..SIZES.len()).prop_map(Node::Slot), 1 => any::<usize>().prop_map(Node::Use)];
     let node = leaf.prop_recursive(4, 40, 5, |inner| {
         let body = || vec(inner.clone(), 0..5);
-        prop_oneof![
-            body().prop_map(Node::Frame),
-            (0..80u16, body()).prop_map(|(bytes, body)| Node::Below(bytes * 4, body)),
-        ]
+        body().prop_map(Node::Frame)
     });
     vec(node, 0..8)
 }
@@ -106,7 +99,7 @@ proptest! {
     fn live_slots_never_overlap(nodes in nodes()) {
         let mut a = Asm::new();
         let mut model = Model::default();
-        model.emit(&mut a, &nodes, 0);
+        model.emit(&mut a, &nodes);
         a.exit();
         let program = match a.finish() {
             Ok(program) => program,
@@ -117,10 +110,9 @@ proptest! {
             Err(Error::StackTooLarge { .. }) => {
                 // The slots that are in use can leave gaps that are too small, but not as many as they are.
                 let most = model.slots.iter().map(|slot| {
-                    slot.beside.iter().map(|index| 8 + model.slots[*index].size + 80).sum::<i32>() + slot.size + i32::from(slot.floor)
+                    slot.beside.iter().map(|index| 8 + model.slots[*index].size + 80).sum::<i32>() + slot.size
                 });
-                let floors: i32 = model.slots.iter().map(|slot| i32::from(slot.floor)).max().unwrap_or(0);
-                prop_assert!(most.max().unwrap_or(0) + floors > 512);
+                prop_assert!(most.max().unwrap_or(0) > 512);
                 return Ok(());
             }
             Err(other) => return Err(TestCaseError::fail(other.to_string())),
@@ -131,7 +123,6 @@ proptest! {
             let (index, offset) = (touch[0].imm as usize, touch[2].imm);
             let here = offset..offset + model.slots[index].size;
             prop_assert!(offset >= -512 && here.end <= 0 && offset % 8 == 0, "{:?}", here);
-            prop_assert!(here.end <= -i32::from(model.slots[index].floor), "{:?}", here);
             // A slot stays where it is.
             prop_assert!(bytes[index].replace(here.clone()).is_none_or(|before| before == here));
         }

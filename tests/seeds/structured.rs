@@ -20,7 +20,6 @@ enum Node {
     Emitter([u16; 3], Vec<Node>),
     Idiom([u16; 3], Vec<Node>),
     Frame(Vec<Node>),
-    Below(u16, Vec<Node>),
     Slot(bool),
     Touch(u8),
 }
@@ -98,7 +97,6 @@ impl Places {
                 Node::Emitter(sets, body) => a.emitter("emitter", uses(*sets), |a| self.emit(a, body)),
                 Node::Idiom(sets, body) => a.idiom("idiom", uses(*sets), |a| self.emit(a, body)),
                 Node::Frame(body) => a.frame(|a| self.emit(a, body)),
-                Node::Below(bytes, body) => a.frame_below(*bytes, |a| self.emit(a, body)),
                 Node::Slot(true) => self.words.push(a.slot("word")),
                 Node::Slot(false) => self.heads.push(a.slot("head")),
                 Node::Touch(number) => {

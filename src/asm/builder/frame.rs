@@ -65,8 +65,6 @@ pub(super) struct Frame {
     slots: Vec<SlotState>,
     /// Those in use, by their numbers, in the order in which they were made.
     live: Vec<usize>,
-    /// Where the slots of the innermost frame may end at most.
-    top: i32,
 }
 
 impl Asm {
@@ -93,25 +91,14 @@ impl Asm {
     #[track_caller]
     pub fn frame<R>(&mut self, body: impl FnOnce(&mut Self) -> R) -> R {
         let opened = Location::caller();
-        let (mark, top) = (self.frame.live.len(), std::mem::take(&mut self.frame.top));
+        let mark = self.frame.live.len();
         let result = body(self);
         for index in self.frame.live.drain(mark..) {
             if let Some(slot) = self.frame.slots.get_mut(index) {
                 slot.ended = Some(opened);
             }
         }
-        self.frame.top = top;
         result
-    }
-
-    /// Opens a frame whose own slots lie at least `bytes` below the frame pointer. What is above is left to the frames in
-    /// it.
-    #[track_caller]
-    pub fn frame_below<R>(&mut self, bytes: u16, body: impl FnOnce(&mut Self) -> R) -> R {
-        self.frame(|a| {
-            a.frame.top = -(usize::from(bytes).next_multiple_of(ALIGN) as i32);
-            body(a)
-        })
     }
 
     /// Takes stack for an `S` until the frame ends in which this is called: the first gap below the frame pointer in which
@@ -163,7 +150,7 @@ impl Frame {
     fn gap(&self, size: i32) -> Range<i32> {
         let mut taken: Vec<_> = self.live.iter().filter_map(|index| self.slots.get(*index)).collect();
         taken.sort_by_key(|slot| std::cmp::Reverse(slot.bytes.end));
-        let mut top = self.top;
+        let mut top = 0;
         for slot in taken {
             if slot.bytes.end <= top - size {
                 break;

@@ -166,7 +166,7 @@ fn fixed_buffer(a: &mut Asm, offsets: &KernelOffsets, full: Label, stale: Label)
 /// both sockets' buffers. Buffers whose size no application has set still grow, so that their size now is not the last word.
 fn within_buffers(a: &mut Asm, offsets: &KernelOffsets, share: Share, bounded: Label, stale: Label) {
     a.emitter("buffers", uses_peer(), |a| {
-        a.frame_below(32, |a| {
+        a.frame(|a| {
             let own_locks = a.slot::<u64>("own locks");
             let own = Ptr::<TcpSock>::new(R9);
             a.ld(own.reg(), OWN, Socket::OWN_SK);

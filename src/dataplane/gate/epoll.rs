@@ -30,7 +30,7 @@ pub(in crate::dataplane) fn each(
     mut look: impl FnMut(&mut Asm, &Item<'_>),
 ) {
     a.emitter("epoll", uses_peer(), |a| {
-        a.frame_below(32, |a| {
+        a.frame(|a| {
             let [file, address] = [a.slot::<u64>("file"), a.slot::<u64>("item")];
             a.block("watchers_seen", |a, seen| {
                 let (socket, queue, list) =

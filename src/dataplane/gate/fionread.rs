@@ -40,7 +40,7 @@ pub(in crate::dataplane) fn require_no_asker(
                 a.permit(R1.any_of(socket::ENDS_OK), answered, "it has been looked at");
             }
             a.block("never_asks", |a, harmless| {
-                a.frame_below(56, |a| {
+                a.frame(|a| {
                     let registered = a.slot::<u64>("data");
                     epoll::each(a, offsets, epoll, unaccepted, |a, item| {
                         item.require_edge(a, harmless);

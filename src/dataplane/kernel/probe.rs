@@ -1,11 +1,8 @@
 //! Reading kernel memory with `bpf_probe_read_kernel`, by addresses that are numbers.
 
 use crate::asm::Reg::{self, R0, R1, R2, R3};
-use crate::asm::{Asm, Base, BeginsWith, Field, Label, Laid, Ptr, Scalar, Slot, Uses};
+use crate::asm::{Asm, BeginsWith, Field, Label, Laid, Ptr, Scalar, Slot, Uses};
 use crate::uapi::helper::id as helper;
-
-/// What [`probe`] and others read into.
-type Copied = [u64; 3];
 
 /// `dst` = the field of the object at `base`, which is a number and not a pointer, or a jump to `fail`.
 #[track_caller]
@@ -14,9 +11,9 @@ where
     B: BeginsWith<F>,
 {
     a.idiom("probe", Uses::scratch().reads(base.reg()).gives(dst), |a| {
-        let copy = a.slot::<Copied>("copy");
+        let copy = a.slot::<V>("copy");
         copy_to(a, copy, V::BYTES, base.reg(), field.offset(), fail);
-        a.get(dst, copy.cast::<V>());
+        a.get(dst, copy);
     });
 }
 
@@ -43,7 +40,7 @@ fn copy_to<S>(a: &mut Asm, copy: Slot<S>, bytes: usize, base: Reg, offset: i32, 
 #[track_caller]
 pub(in crate::dataplane) fn number_of(a: &mut Asm, dst: Reg, pointer: Reg, fail: Label) {
     a.idiom("number_of", Uses::scratch().reads(pointer).gives(dst), |a| {
-        let [copy, original] = [a.slot::<Copied>("copy").cast::<u64>(), a.slot::<u64>("pointer").place()];
+        let [copy, original] = ["copy", "pointer"].map(|name| a.slot::<u64>(name));
         a.set(original, pointer);
         a.addr(R1, copy);
         a.mov(R2, 8);

@@ -10,7 +10,7 @@
 //! asked for it since.
 
 use crate::asm::Reg::{R1, R2, R3, R4, R5, R8, R9};
-use crate::asm::{Asm, Base, Field, Label, Place, Ptr, Uses};
+use crate::asm::{Asm, Field, Label, Ptr, Slot, Uses};
 use crate::dataplane::emit::{config, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::SOCK_OPS;
@@ -194,13 +194,13 @@ pub(in crate::dataplane) fn get(a: &mut Asm, option: i32) {
 
 /// A stack place for the value of a socket option, until the frame ends in which this is called.
 #[track_caller]
-pub(in crate::dataplane) fn option_value(a: &mut Asm) -> Place<u32> {
-    a.slot::<[u64; 3]>("option").cast()
+pub(in crate::dataplane) fn option_value(a: &mut Asm) -> Slot<u32> {
+    a.slot::<u32>("option")
 }
 
 /// `setsockopt` with `value`. What the kernel refuses stays as it was.
 #[track_caller]
-pub(in crate::dataplane) fn set(a: &mut Asm, level: i32, option: i32, value: Place<u32>) {
+pub(in crate::dataplane) fn set(a: &mut Asm, level: i32, option: i32, value: Slot<u32>) {
     a.idiom("setsockopt", Uses::scratch().reads(SOCK_OPS.reg()), |a| {
         a.mov(R1, SOCK_OPS.reg());
         a.mov(R2, level);

@@ -36,11 +36,11 @@ pub(in crate::dataplane) fn paired(
     [stay, out]: [Label; 2],
     ending: impl FnOnce(&mut Asm),
 ) {
-    let [peer_left, same] = ["peer_left", "same_peer"].map(|name| a.label(name));
+    let peer_left = a.label("peer_left");
     let uses = Uses::scratch().reads([R1, SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]);
     a.emitter("unenroll", uses, |a| {
         a.require(R1.equals(socket::PAIRED), out, "it is paired");
-        a.frame_below(32, |a| {
+        a.frame(|a| {
             let sent = a.slot::<u32>("peer's sent");
             let flags = a.slot::<u32>("peer's flags");
             let storage = Ptr::<Head>::new(R8);
@@ -57,10 +57,8 @@ pub(in crate::dataplane) fn paired(
             });
             a.set(sent, R4);
             a.set(flags, R5);
-            a.permit(R1.equals(R2), same, "the peer's storage is still the peer's");
             a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
-            a.goto(stay);
-            a.bind(same);
+            a.require(R1.equals(R2), stay, "the peer's storage is still the peer's");
             a.jump_if(R3.equals(socket::PLAIN), peer_left);
             a.require(R9.any_of(socket::UNENROLLING), stay, "the pair is to leave");
 

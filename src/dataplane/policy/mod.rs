@@ -9,7 +9,7 @@ mod opt_out;
 mod port;
 
 use crate::asm::Reg::{R1, R7, R8};
-use crate::asm::{Asm, Base, Label, Place, Uses};
+use crate::asm::{Asm, Base, Label, Uses};
 use crate::dataplane::emit::{count, known_storage, map_delete};
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::membership::callbacks;
@@ -18,11 +18,9 @@ use crate::dataplane::pairing::address::End;
 use crate::dataplane::state::socket::{self, Head, OWN};
 use crate::dataplane::state::{Counter, MapRole};
 
-pub(in crate::dataplane) use network::Addresses;
-
-/// Goes on when the policy admits the socket of the context, else to `out`. Uses the stack at `room`.
+/// Goes on when the policy admits the socket of the context, else to `out`.
 #[track_caller]
-pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, room: Place<Addresses>, out: Label) {
+pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, out: Label) {
     let policy = &options.policy;
     let ports = port::boundaries(&policy.ports, &policy.excluded_ports);
     let by_network = !policy.networks.is_empty() || !policy.excluded_networks.is_empty();
@@ -43,7 +41,7 @@ pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, ro
                 }
                 if by_network {
                     a.comment("either address");
-                    network::require(a, &policy.networks, &policy.excluded_networks, room, excluded);
+                    network::require(a, &policy.networks, &policy.excluded_networks, excluded);
                 }
                 if policy.opt_out {
                     opt_out::require_unmarked(a, excluded);

@@ -1,38 +1,23 @@
 //! The addresses of a socket against the networks of the policy.
 
 use crate::asm::Reg::R1;
-use crate::asm::{Asm, Base, Label, Place, Uses};
+use crate::asm::{Asm, Label, Slot, Uses};
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::options::Network;
 use crate::dataplane::pairing::address::{End, store_address};
 use crate::dataplane::state::socket::Address;
-use crate::layout;
-
-layout! {
-    /// Both addresses of a socket.
-    pub(in crate::dataplane) struct Addresses: 32 {
-        LOCAL: Address = 0;
-        REMOTE: Address = 16;
-    }
-}
 
 /// Goes on when neither address of the socket lies in one of `excluded` and, unless `included` is empty, one lies in one
-/// of these; else to `no`. The addresses stand at `room` meanwhile.
+/// of these; else to `no`.
 #[track_caller]
-pub(in crate::dataplane) fn require(
-    a: &mut Asm,
-    included: &[Network],
-    excluded: &[Network],
-    room: Place<Addresses>,
-    no: Label,
-) {
-    let addresses = [(End::Local, room.at(Addresses::LOCAL)), (End::Remote, room.at(Addresses::REMOTE))];
-    a.emitter("network", Uses::nothing().reads(SOCK_OPS.regs() | room.regs()).writes(R1), |a| {
-        for (end, address) in addresses {
+pub(in crate::dataplane) fn require(a: &mut Asm, included: &[Network], excluded: &[Network], no: Label) {
+    a.emitter("network", Uses::nothing().reads(SOCK_OPS.reg()).writes(R1), |a| {
+        let addresses = ["local address", "remote address"].map(|name| a.slot::<Address>(name));
+        for (end, address) in [End::Local, End::Remote].into_iter().zip(addresses) {
             store_address(a, end, address);
         }
-        let each = |networks: &[Network]| -> Vec<(Network, Place<Address>)> {
-            networks.iter().flat_map(|network| addresses.map(|(_, address)| (*network, address))).collect()
+        let each = |networks: &[Network]| -> Vec<(Network, Slot<Address>)> {
+            networks.iter().flat_map(|network| addresses.map(|address| (*network, address))).collect()
         };
         for (network, address) in each(excluded) {
             jump_if_inside(a, network, address, no);
@@ -50,7 +35,7 @@ pub(in crate::dataplane) fn require(
 
 /// Goes to `inside` when the address lies in `network`.
 #[track_caller]
-fn jump_if_inside(a: &mut Asm, network: Network, address: Place<Address>, inside: Label) {
+fn jump_if_inside(a: &mut Asm, network: Network, address: Slot<Address>, inside: Label) {
     a.block("outside", |a, outside| {
         for (word, field) in Address::WORDS.items().enumerate() {
             let part = |bits: u128| (bits >> (96 - 32 * word)) as u32;

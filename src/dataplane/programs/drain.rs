@@ -32,8 +32,7 @@ struct Peer {
 
 pub(in crate::dataplane) fn build(options: &Options, offsets: &KernelOffsets) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
-    // The idioms' own stack lies above.
-    asm.frame_below(32, |a| program(a, options, offsets));
+    program(&mut asm, options, offsets);
     asm.finish()
 }
 

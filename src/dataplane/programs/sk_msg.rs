@@ -19,8 +19,7 @@ use crate::uapi::helper::id as helper;
 
 pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Error> {
     let mut asm = Asm::with_features(options.features());
-    // The idioms' own stack lies above.
-    asm.frame_below(48, |a| program(a, options));
+    program(&mut asm, options);
     asm.finish()
 }
 

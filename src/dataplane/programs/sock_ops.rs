@@ -46,11 +46,6 @@ impl Room {
     fn proof(self, pairing: Pairing) -> Place<Proof> {
         self.key.at(pairing.proof())
     }
-
-    /// For the policy, before there is a record.
-    fn addresses(self) -> Place<policy::Addresses> {
-        self.record.cast()
-    }
 }
 
 /// What every callback may do with registers.
@@ -105,13 +100,11 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     asm.finish()
 }
 
-/// Emits a callback, with stack below that of the idioms.
+/// Emits a callback that pairs.
 fn callback(a: &mut Asm, name: &str, body: impl FnOnce(&mut Asm, Room)) {
     a.emitter(name, uses(), |a| {
-        a.frame_below(32, |a| {
-            let room = Room::new(a);
-            body(a, room);
-        });
+        let room = Room::new(a);
+        body(a, room);
     });
 }
 
@@ -136,7 +129,7 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
     callback(a, "active", |a, room| {
         let proof = room.proof(pairing);
         require_enabled(a, out);
-        policy::admit(a, options, Side::Active, room.addresses(), out);
+        policy::admit(a, options, Side::Active, out);
         pairing.nomination(a, Side::Active, room.key);
         if let Tier::Gated(_) = options.tier {
             a.block("known_server", |a, known| {
@@ -205,7 +198,7 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
     callback(a, "passive", |a, room| {
         let proof = room.proof(pairing);
         require_enabled(a, out);
-        policy::admit(a, options, Side::Passive, room.addresses(), out);
+        policy::admit(a, options, Side::Passive, out);
         pairing.nomination(a, Side::Passive, room.key);
         if options.announces().is_none() {
             pairing::proof::seen(a, options, Side::Passive, proof, out);

@@ -25,25 +25,6 @@ fn slots_take_the_highest_gap() {
 }
 
 #[test]
-fn what_lies_above_a_low_frame_is_for_the_frames_in_it() {
-    let mut a = Asm::new();
-    a.frame_below(24, |a| {
-        let low = a.slot::<u64>("low");
-        assert_eq!(offset(a, low), -32);
-        let offsets = a.frame(|a| {
-            let words = [a.slot::<u64>("first"), a.slot::<u64>("second")].map(|slot| offset(a, slot));
-            let large = a.slot::<[u64; 2]>("third");
-            (words, offset(a, large))
-        });
-        assert_eq!(offsets, ([-8, -16], -48));
-        let lower = a.slot::<u64>("lower");
-        assert_eq!(offset(a, lower), -40);
-    });
-    let top = a.slot::<u64>("top");
-    assert_eq!(offset(&mut a, top), -8);
-}
-
-#[test]
 fn a_slot_after_its_frame_names_three_lines() {
     let mut a = Asm::new();
     let opened = line!() + 1;
