@@ -17,6 +17,10 @@ pub(crate) enum Feature {
     IteratorStorage,
     /// Programs that read and set keepalive and SO_RCVLOWAT.
     SocketOptions,
+    /// `bpf_rdonly_cast`, with which a look at each message costs next to nothing.
+    DirectLoads,
+    /// `TCP_RTO_MAX_MS`, also for programs.
+    RtoMax,
     /// `IPPROTO_MPTCP`.
     Mptcp,
     /// `SO_PEEK_OFF` on TCP sockets.
@@ -27,13 +31,15 @@ pub(crate) enum Feature {
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 9] = [
+const ALL: [Feature; 11] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
     Feature::NetnsCookieHelper,
     Feature::IteratorStorage,
     Feature::SocketOptions,
+    Feature::DirectLoads,
+    Feature::RtoMax,
     Feature::Mptcp,
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
@@ -47,6 +53,8 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::NetnsCookieHelper, Release(5, 15, 0)),
     (Feature::IteratorStorage, Release(5, 11, 0)),
     (Feature::SocketOptions, Release(6, 1, 0)),
+    (Feature::DirectLoads, Release(6, 2, 0)),
+    (Feature::RtoMax, Release(6, 15, 0)),
     // Linux has it from 5.6, but it is not built into Debian's 5.10.
     (Feature::Mptcp, Release(6, 1, 0)),
     (Feature::TcpPeekOffset, Release(6, 9, 0)),

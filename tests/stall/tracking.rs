@@ -14,7 +14,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{Addresses, OUTBOUND_PORT, Pods, connect, listen};
 
 use crate::feature::Feature;
-use crate::link::{accepted, back_and_forth, pattern, send};
+use crate::link::{accepted, back_and_forth, expect, pattern, send};
 use crate::scope::{Scope, describe};
 
 /// Seconds after which an entry expires here when it is half closed (60 by default), or idle (432,000 by default).
@@ -166,6 +166,10 @@ fn a_server_with_a_slow_keepalive_of_its_own_sees_the_end() {
     let _acceleration = accelerate(&scope, 1);
     std::thread::scope(|threads| {
         for asked in [Asked::Before, Asked::After, Asked::Later] {
+            // Without, both ends are looked at until the first message has been redirected.
+            if asked == Asked::Later && !Feature::DirectLoads.required("a keepalive that is changed late") {
+                continue;
+            }
             let pod = Pod::new();
             if asked == Asked::Before {
                 ask(&pod.listener);
@@ -222,8 +226,13 @@ fn a_servers_own_keepalive_comes_back() {
         if set_since {
             setsockopt(&server, sockopt::TcpKeepIdle, &30).unwrap();
         }
-        // An end that blocks makes the pair leave.
-        client.set_nonblocking(false).unwrap();
+        // More than may wait at a reader that pauses: the pair leaves when it has been read.
+        let much = pattern(7, 3_000_000);
+        std::thread::scope(|threads| {
+            threads.spawn(|| much.chunks(10_000).for_each(|part| send(&client, part)));
+            std::thread::sleep(Duration::from_millis(300));
+            expect(&server, &much);
+        });
         for _ in 0..50 {
             if acceleration.members().unwrap() == 0 && times().0 != 600 {
                 break;
