@@ -9,6 +9,10 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
         "TCP does not know of unread redirected bytes, so it sends FIN, not RST; a sender that must know they were read needs an answer from the application.",
     ),
     (
+        "send three times after a reset",
+        "A socket in a sockhash reports ECONNRESET at each send (tcp_bpf_sendmsg does not clear the error); plain TCP does so once, and then EPIPE. Treat both as the end of the connection.",
+    ),
+    (
         "connect(AF_UNSPEC) and connect again",
         "Unread redirected bytes can still be read after the disconnect; they are gone when the socket connects again.",
     ),

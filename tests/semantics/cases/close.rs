@@ -12,6 +12,7 @@ pub(super) const CASES: &[Case] = &[
     case("close after send, read late", close_after_send),
     case("close with unread data", close_with_unread),
     case("RST by the reader", reset_by_reader),
+    case("send three times after a reset", send_after_reset),
     case("linger 0 after send", linger_zero_after_send),
     case("linger 2 with a slow reader", linger_two),
     case("sender exits after send", sender_exits),
@@ -71,6 +72,23 @@ fn reset_by_reader(log: Log, modes: Modes) {
     log.received("recv", client.recv_wait(1), &[]);
     log.received("recv", client.recv_wait(1), &[]);
     log.call("send", client.send(&[1], 0));
+}
+
+fn send_after_reset(log: Log, modes: Modes) {
+    let Pair { client, server } = modes.pair();
+    let data = pattern(100);
+    for _ in 0..4 {
+        client.send_all(&data).unwrap();
+        server.recv_wait(100).unwrap();
+        server.send_all(&data).unwrap();
+        client.recv_wait(100).unwrap();
+    }
+    server.linger(0);
+    server.close();
+    settle();
+    for _ in 0..3 {
+        log.call("send", client.send(&[1], 0));
+    }
 }
 
 fn linger_zero_after_send(log: Log, modes: Modes) {
