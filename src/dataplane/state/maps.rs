@@ -1,7 +1,7 @@
 //! The maps, as data.
 
 use crate::asm::MapRef;
-use crate::dataplane::options::Options;
+use crate::dataplane::options::{Options, Pairing};
 use crate::dataplane::state::{Config, Counter, keys, socket};
 
 /// What a map is for.
@@ -95,6 +95,8 @@ const MAX_SOCKETS: u32 = 65_536;
 /// announcements, also those to other nodes and without traffic yet. An LRU: the oldest makes room, and its connection
 /// stays plain TCP.
 const MAX_WAITING: u32 = 4_096;
+/// The same for four-tuple pairing, whose records and keys are nearly twice as large: its idle maps stay below 2 MB.
+const MAX_WAITING_BY_ADDRESS: u32 = 2_048;
 
 /// Connections whose active end has not sent since the handshake. Not an LRU: what is in it stays until its active end has
 /// read it or its passive end is closed. As many as the sockhash has room for, of which each takes two places; an empty
@@ -112,7 +114,11 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Sockets => (MapKind::SockHash, pairing.socket_key_size(), 8, MAX_SOCKETS, 0),
                 MapRole::Storage => (MapKind::SkStorage, 4, socket::size(pairing), 0, F_NO_PREALLOC),
                 MapRole::Rendezvous => {
-                    (MapKind::LruHash, options.rendezvous_key_size(), pairing.record_size(), MAX_WAITING, 0)
+                    let most = match pairing {
+                        Pairing::Sequence => MAX_WAITING,
+                        Pairing::FourTuple => MAX_WAITING_BY_ADDRESS,
+                    };
+                    (MapKind::LruHash, options.rendezvous_key_size(), pairing.record_size(), most, 0)
                 }
                 MapRole::Pairs => (MapKind::Hash, keys::PAIR_KEY_SIZE, pairing.answer_size(), MAX_PAIRS, F_NO_PREALLOC),
                 MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
