@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::attachment::{self, OnCgroup};
 use super::error::{Context, Error, Result};
-use super::load::Loaded;
+use super::load::{Loaded, Watching};
 use super::problem::Problem;
+use super::readers::ReaderWatcher;
 use super::{Snapshot, drain};
 use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
 use crate::syscall::cgroup::Cgroup;
@@ -22,6 +23,10 @@ pub struct Acceleration {
     /// Of the sock_ops program, and before it those of cgroups that have opted out.
     sock_ops: Vec<Link>,
     verdict: Option<Verdict>,
+    /// Of the programs that watch readers.
+    watching: Vec<Link>,
+    /// Who looks after readers.
+    watcher: Option<ReaderWatcher>,
 }
 
 /// How the sk_msg program hangs on the sockhash.
@@ -31,6 +36,25 @@ pub(super) enum Verdict {
     Link(Link),
     /// BPF_PROG_ATTACH.
     Legacy,
+}
+
+/// Cgroups inside the accelerated one that are not like the others, where the policy says that there are some.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marked<'a> {
+    /// They are left alone.
+    pub opted_out: &'a [Cgroup],
+    /// Their readers are trusted by name.
+    pub trusted: &'a [Cgroup],
+}
+
+impl<'a> Marked<'a> {
+    /// The programs that mark, each with its name and the cgroup it goes to.
+    pub(super) fn programs(self, loaded: &'a Loaded) -> impl Iterator<Item = (&'static str, &'a Program, &'a Cgroup)> {
+        let each = |name, program: &'a Option<Program>, cgroups: &'a [Cgroup]| {
+            program.iter().flat_map(move |program| cgroups.iter().map(move |cgroup| (name, program, cgroup)))
+        };
+        each("opt_out", &loaded.opt_out, self.opted_out).chain(each("trusted", &loaded.trusted, self.trusted))
+    }
 }
 
 /// What [`Acceleration::stop`] found.
@@ -49,19 +73,22 @@ impl Acceleration {
 
     /// The same, but leaves alone what runs in the cgroups `opted_out`, where the policy says that there are some.
     pub fn start_without(cgroup: &Cgroup, opted_out: &[Cgroup], options: Options, config: Config) -> Result<Self> {
-        Self::start_plane(cgroup, opted_out, &dataplane::build(options)?, config)
+        Self::start_plane(cgroup, Marked { opted_out, trusted: &[] }, &dataplane::build(options)?, config)
     }
 
     /// The same with a data plane that has been built, and perhaps changed: the sizes of its maps are plain data.
-    pub fn start_plane(cgroup: &Cgroup, opted_out: &[Cgroup], plane: &DataPlane, config: Config) -> Result<Self> {
+    pub fn start_plane(cgroup: &Cgroup, marked: Marked<'_>, plane: &DataPlane, config: Config) -> Result<Self> {
         let loaded = Loaded::new(plane, config)?;
         // First the verdict: a socket takes the program along when it enters the map.
         let verdict = attach_verdict(&loaded)?;
         let (group, sock_ops, verdict) = (cgroup.try_clone()?, Vec::new(), Some(verdict));
-        let mut acceleration = Self { loaded, config, cgroup: group, sock_ops, verdict };
+        let (watching, watcher) = (Vec::new(), None);
+        let mut acceleration = Self { loaded, config, cgroup: group, sock_ops, verdict, watching, watcher };
         let loaded = &acceleration.loaded;
-        let marks = loaded.opt_out.iter().flat_map(|program| opted_out.iter().map(move |group| (program, group)));
-        for (program, group) in marks.chain([(&loaded.sock_ops, cgroup)]) {
+        // Readers must be watched from the first byte on.
+        acceleration.watching = loaded.watching.iter().map(Watching::attach).collect::<Result<_>>()?;
+        acceleration.watcher = loaded.watch_readers(plane.options.policy.trust.programs.clone())?;
+        for (_, program, group) in marked.programs(loaded).chain([("", &loaded.sock_ops, cgroup)]) {
             acceleration.sock_ops.push(attach_cgroup(program, group)?);
         }
         Ok(acceleration)
@@ -123,6 +150,8 @@ impl Acceleration {
         let sockets = self.loaded.map(MapRole::Sockets);
         let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
         self.sock_ops.clear();
+        self.watcher = None;
+        self.watching.clear();
         if let Some(Verdict::Legacy) = self.verdict.take() {
             match prog_detach(sockets.as_fd(), self.loaded.dispatcher.as_fd(), AttachType::SK_MSG_VERDICT) {
                 // What another program has detached or replaced is gone already. The map cannot be asked before 5.15.

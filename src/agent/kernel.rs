@@ -4,15 +4,16 @@ use std::sync::OnceLock;
 
 use super::error::{Context, Error, Result};
 use crate::asm::{Asm, Field, Reg};
-use crate::btf::{self, Btf};
+use crate::btf::{self, Btf, Kind};
 use crate::dataplane::{
-    BufferLocks, Casts, EpollFields, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier,
+    BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier,
+    TraceOffsets, Watch,
 };
 use crate::syscall::btf::vmlinux;
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
 use crate::syscall::{self, ProgSpec, Program};
-use crate::uapi::ProgType;
+use crate::uapi::{AttachType, ProgType};
 
 /// Which tier to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,11 +70,109 @@ pub(super) fn iter_sockmap_id() -> Result<u32> {
     })?)
 }
 
+/// How this kernel lets us see programs receive, or why not.
+pub fn watch() -> Result<Watch> {
+    kernel_types()?.watch.ok_or(Error::Unsupported {
+        what: "nothing tells how programs read",
+        why: "the kernel refuses programs at tcp_splice_read and tcp_bpf_recvmsg (fentry), and at the trace points sock_recv_length (Linux 6.3) and sys_enter"
+            .into(),
+        remedy: "name what you trust to read by recvmsg alone: --trust",
+    })
+}
+
+/// Where in the kernel a tracing program goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hook {
+    pub(super) attach_type: AttachType,
+    pub(super) btf_id: u32,
+}
+
+/// Where data received is seen.
+pub(super) fn receives_hook(hooks: Hooks) -> Result<Hook> {
+    hook(hooks, |types| match hooks {
+        Hooks::Functions { .. } => types.tcp_bpf_recvmsg,
+        Hooks::TracePoints => types.sock_recv_length,
+    })
+}
+
+/// Where splice(2) is seen.
+pub(super) fn splices_hook(hooks: Hooks) -> Result<Hook> {
+    hook(hooks, |types| match hooks {
+        Hooks::Functions { .. } => types.tcp_splice_read,
+        Hooks::TracePoints => types.sys_enter,
+    })
+}
+
+fn hook(hooks: Hooks, id: impl Fn(&TraceTypes) -> Option<Hook>) -> Result<Hook> {
+    Ok(id(&kernel_types()?.trace).ok_or(syscall::Error::Missing {
+        what: format!("what the programs that watch readers are attached to ({hooks:?})"),
+        remedy: "use --trust to name what you trust to read by recvmsg alone",
+    })?)
+}
+
 /// What we want to know of the kernel's types.
 #[derive(Clone, Copy)]
 struct KernelTypes {
     offsets: KernelOffsets,
     iter_sockmap: Option<u32>,
+    trace: TraceTypes,
+    watch: Option<Watch>,
+}
+
+/// Where tracing programs can go.
+#[derive(Clone, Copy)]
+struct TraceTypes {
+    tcp_bpf_recvmsg: Option<Hook>,
+    tcp_splice_read: Option<Hook>,
+    sock_recv_length: Option<Hook>,
+    sys_enter: Option<Hook>,
+}
+
+impl TraceTypes {
+    fn read(btf: &Btf) -> Self {
+        let function = |name, attach_type| Some(Hook { attach_type, btf_id: btf.func_by_name(name)? });
+        let point = |name: &str| {
+            let btf_id = btf.by_name(Kind::Typedef, &format!("btf_trace_{name}"))?;
+            Some(Hook { attach_type: AttachType::TRACE_RAW_TP, btf_id })
+        };
+        Self {
+            tcp_bpf_recvmsg: function("tcp_bpf_recvmsg", AttachType::TRACE_FEXIT),
+            tcp_splice_read: function("tcp_splice_read", AttachType::TRACE_FENTRY),
+            sock_recv_length: point("sock_recv_length"),
+            sys_enter: point("sys_enter"),
+        }
+    }
+
+    /// The better hooks of those that the kernel lets us use.
+    fn hooks(&self, btf: &Btf) -> Option<Hooks> {
+        let usable = |hooks: [Option<Hook>; 2]| hooks.into_iter().all(|hook| hook.is_some_and(can_trace));
+        if usable([self.tcp_bpf_recvmsg, self.tcp_splice_read]) {
+            let parameters = btf.parameters(self.tcp_bpf_recvmsg?.btf_id)?;
+            let flags = parameters.iter().position(|name| name == "flags")?;
+            return Some(Hooks::Functions {
+                flags: u8::try_from(flags).ok()?,
+                arguments: u8::try_from(parameters.len()).ok()?,
+            });
+        }
+        usable([self.sock_recv_length, self.sys_enter]).then_some(Hooks::TracePoints)
+    }
+}
+
+/// Whether a program of ours may be attached there. Tried, since no file says so.
+fn can_trace(hook: Hook) -> bool {
+    let mut asm = Asm::new();
+    asm.mov(Reg::R0, 0);
+    asm.exit();
+    let Ok(insns) = asm.finish().and_then(|program| program.encode_native(|_| None)) else { return false };
+    let spec = ProgSpec {
+        license: LICENSE,
+        expected_attach_type: Some(hook.attach_type),
+        attach_btf_id: hook.btf_id,
+        ..ProgSpec::new("sidestep_trace", ProgType::TRACING, &insns)
+    };
+    Program::load(&spec).is_ok_and(|program| {
+        syscall::Link::create(std::os::fd::AsFd::as_fd(&program), syscall::LinkTarget::None, hook.attach_type).is_ok()
+    })
 }
 
 /// Reads them once: the file has megabytes, and when they are allocated a second time the C library keeps them.
@@ -87,6 +186,12 @@ fn kernel_types() -> Result<KernelTypes> {
     let (buffer_locks, memory_limit) = (buffer_locks(&btf)?, memory_limit(&btf)?);
     let epoll = optional(|lookup| EpollFields::resolve(|field| lookup(&btf, field)))?;
     let options = OptionBits::resolve(|name| btf.enumerator("sock_flags", name));
+    // net/core/bpf_sk_storage.c: came with the permission for tracing programs, and says for which of them it holds.
+    let storage = btf.func_by_name("bpf_sk_storage_tracing_allowed").is_some();
+    let trace = TraceTypes::read(&btf);
+    let trace_offsets = TraceOffsets::resolve(|wanted| field_offset(&btf, wanted)).ok();
+    let watch =
+        trace_offsets.filter(|_| storage).and_then(|offsets| Some(Watch { hooks: trace.hooks(&btf)?, offsets }));
     let types = KernelTypes {
         offsets: KernelOffsets {
             casts,
@@ -94,13 +199,14 @@ fn kernel_types() -> Result<KernelTypes> {
             buffer_locks,
             epoll,
             memory_limit,
-            // net/core/bpf_sk_storage.c: came with the permission, and says for which programs it holds.
-            iterators_have_storage: btf.func_by_name("bpf_sk_storage_tracing_allowed").is_some(),
+            iterators_have_storage: storage,
             // net/core/sock.c: since programs share it with system calls, they can read and set all that those can.
             readers_can_be_woken: btf.func_by_name("sk_getsockopt").is_some(),
             ..offsets(&btf)?
         },
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
+        trace,
+        watch,
     };
     Ok(*KNOWN.get_or_init(|| types))
 }
@@ -168,10 +274,12 @@ fn can_cast(casts: &Casts) -> bool {
 }
 
 fn offsets(btf: &Btf) -> Result<KernelOffsets> {
-    KernelOffsets::resolve(|wanted| {
-        let field = btf.field(wanted.structure, wanted.path).map_err(syscall::Error::from);
-        expected(wanted, field.context("find a field in the kernel's BTF")?)
-    })
+    KernelOffsets::resolve(|wanted| field_offset(btf, wanted))
+}
+
+fn field_offset(btf: &Btf, wanted: &KernelField) -> Result<u16> {
+    let field = btf.field(wanted.structure, wanted.path).map_err(syscall::Error::from);
+    expected(wanted, field.context("find a field in the kernel's BTF")?)
 }
 
 /// The offset of a field that is as long as our programs take it to be: another would be read wrongly.

@@ -3,12 +3,20 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{Context, Result};
-use super::kernel::iter_sockmap_id;
+use super::kernel::{Hook, iter_sockmap_id, receives_hook, splices_hook};
+use super::readers::{ReaderWatcher, SplicerMemory, WatchedMaps};
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
 use crate::syscall::btf::StorageBtf;
-use crate::syscall::{LoadedDebugInfo, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
+use crate::syscall::{
+    Link, LinkTarget, LoadedDebugInfo, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock,
+};
 use crate::uapi::{AttachType, MapType, ProgType};
+
+/// Names of the programs that watch readers.
+pub(super) const RECEIVES: &str = "receives";
+/// The other one.
+pub(super) const SPLICES: &str = "splices";
 
 /// The loaded maps and programs. Dropping it frees them, unless something is attached or pinned.
 #[derive(Debug)]
@@ -24,6 +32,28 @@ pub struct Loaded {
     pub drain: Option<Program>,
     /// The program for cgroups that opt out; only when the policy asks for it.
     pub opt_out: Option<Program>,
+    /// The program for cgroups whose readers are trusted by name.
+    pub trusted: Option<Program>,
+    /// What sees data received, and splice(2); only where readers are watched.
+    pub watching: Vec<Watching>,
+}
+
+/// A program that watches readers.
+#[derive(Debug)]
+pub struct Watching {
+    /// Its name, under which it is pinned.
+    pub name: &'static str,
+    /// The program.
+    pub program: Program,
+    attach_type: AttachType,
+}
+
+impl Watching {
+    /// Attaches it.
+    pub(super) fn attach(&self) -> Result<Link> {
+        Link::create(self.program.as_fd(), LinkTarget::None, self.attach_type)
+            .context("attach the programs that watch readers")
+    }
 }
 
 impl Loaded {
@@ -46,8 +76,23 @@ impl Loaded {
         let sk_msg = load("sidestep_msg", ProgType::SK_MSG, &plane.sk_msg, map)?;
         let dispatcher = load("sidestep_disp", ProgType::SK_MSG, &plane.dispatcher, map)?;
         let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
-        let opt_out = plane.opt_out.as_ref().map(|program| load("sidestep_out", ProgType::SOCK_OPS, program, map));
-        Ok(Self { sock_ops, sk_msg, dispatcher, drain, opt_out: opt_out.transpose()?, maps })
+        let mark = |name, program: &Option<asm::Program>| {
+            program.as_ref().map(|program| load(name, ProgType::SOCK_OPS, program, map)).transpose()
+        };
+        let (opt_out, trusted) = (mark("sidestep_out", &plane.opt_out)?, mark("sidestep_trust", &plane.trusted)?);
+        let mut watching = Vec::new();
+        if let Some(watch) = plane.options.policy.trust.watch() {
+            for (name, kernel_name, program, hook) in [
+                (RECEIVES, "sidestep_recv", &plane.receives, receives_hook(watch.hooks)?),
+                (SPLICES, "sidestep_splice", &plane.splices, splices_hook(watch.hooks)?),
+            ] {
+                if let Some(program) = program {
+                    let program = load_at(kernel_name, ProgType::TRACING, program, map, Some(hook))?;
+                    watching.push(Watching { name, program, attach_type: hook.attach_type });
+                }
+            }
+        }
+        Ok(Self { sock_ops, sk_msg, dispatcher, drain, opt_out, trusted, watching, maps })
     }
 
     /// Lets the dispatcher call this sk_msg program, from the next message on.
@@ -55,7 +100,18 @@ impl Loaded {
         set_verdict(self.map(MapRole::Programs), &self.sk_msg)
     }
 
-    /// The map that plays `role`.
+    /// Looks after readers, where they are watched, until the answer is dropped. `trusted` need not earn trust.
+    pub fn watch_readers(&self, trusted: Vec<std::path::PathBuf>) -> Result<Option<ReaderWatcher>> {
+        if self.watching.is_empty() {
+            return Ok(None);
+        }
+        let [readers, sockets, events] =
+            [MapRole::Readers, MapRole::Sockets, MapRole::Events].map(|role| self.map(role));
+        let maps = WatchedMaps::of(readers, sockets, events)?;
+        ReaderWatcher::start(maps, SplicerMemory::open(), trusted).map(Some)
+    }
+
+    /// The map that plays `role`; those of [`MapRole::WATCHING`] are there only where readers are watched.
     pub fn map(&self, role: MapRole) -> &Map {
         &self.maps[role as usize]
     }
@@ -70,7 +126,8 @@ impl Loaded {
 
 /// Loads the drain for the maps that it names.
 pub(super) fn load_drain<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Program> {
-    load("sidestep_drain", ProgType::TRACING, program, map)
+    let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id: iter_sockmap_id()? };
+    load_at("sidestep_drain", ProgType::TRACING, program, map, Some(hook))
 }
 
 fn load<'a>(
@@ -79,15 +136,25 @@ fn load<'a>(
     program: &asm::Program,
     map: impl Fn(MapRef) -> Option<&'a Map>,
 ) -> Result<Program> {
+    load_at(name, prog_type, program, map, None)
+}
+
+fn load_at<'a>(
+    name: &str,
+    prog_type: ProgType,
+    program: &asm::Program,
+    map: impl Fn(MapRef) -> Option<&'a Map>,
+    hook: Option<Hook>,
+) -> Result<Program> {
     let insns = program.encode_native(|number| map(number).map(|map| map.as_fd().as_raw_fd()))?;
     // So that a refused program names the Rust line in the kernel's own log.
     let debug = LoadedDebugInfo::of(program, name);
     let mut spec = ProgSpec::new(name, prog_type, &insns);
     spec.license = dataplane::LICENSE;
     spec.debug = debug.as_ref().map(LoadedDebugInfo::for_program);
-    if prog_type == ProgType::TRACING {
-        spec.expected_attach_type = Some(AttachType::TRACE_ITER);
-        spec.attach_btf_id = iter_sockmap_id()?;
+    if let Some(hook) = hook {
+        spec.expected_attach_type = Some(hook.attach_type);
+        spec.attach_btf_id = hook.btf_id;
     }
     Ok(Program::load(&spec)?)
 }
@@ -108,6 +175,7 @@ pub(super) fn create(def: &MapDef) -> Result<Map> {
         MapKind::Array => MapType::ARRAY,
         MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
         MapKind::ProgArray => MapType::PROG_ARRAY,
+        MapKind::RingBuf => MapType::RINGBUF,
     };
     let spec = MapSpec::new(def.role.name(), map_type, def.key_size, def.value_size, def.max_entries)
         .flags(MapFlags::from_bits_retain(def.flags));

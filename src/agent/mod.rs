@@ -13,14 +13,15 @@ mod kernel;
 pub mod lifecycle;
 mod load;
 mod problem;
+pub mod readers;
 mod snapshot;
 mod specs;
 mod tracking;
 
-pub use acceleration::{Acceleration, Detached};
+pub use acceleration::{Acceleration, Detached, Marked};
 pub use error::{Error, Result};
-pub use kernel::{TierChoice, choose_tier, kernel_offsets};
-pub use load::Loaded;
+pub use kernel::{TierChoice, choose_tier, kernel_offsets, watch};
+pub use load::{Loaded, Watching};
 pub use problem::{Neighbour, Problem};
 pub use snapshot::Snapshot;
 pub use specs::{map_loads, map_specs, program_specs, simulated_offsets};

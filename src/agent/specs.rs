@@ -8,7 +8,7 @@ use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Origin, ProgType, Pro
 /// The sock_ops and the sk_msg program, its dispatcher, and the one of cgroups that opt out if there is one, each
 /// with all maps; every slot knows the line of Rust that emitted it.
 ///
-/// The drain iterator is not among them: the simulator has no rules for tracing programs.
+/// The drain and the programs that watch readers are not among them: the simulator has no rules for tracing programs.
 pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> {
     let spec = |name: &str, prog_type, program: &asm::Program| {
         Ok(ProgramSpec {
@@ -27,7 +27,13 @@ pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> 
         ("dispatcher", ProgType::SK_MSG, &plane.dispatcher),
     ];
     let opt_out = plane.opt_out.as_ref().map(|program| ("opt_out", ProgType::SOCK_OPS, program));
-    always.into_iter().chain(opt_out).map(|(name, prog_type, program)| spec(name, prog_type, program)).collect()
+    let trusted = plane.trusted.as_ref().map(|program| ("trusted", ProgType::SOCK_OPS, program));
+    always
+        .into_iter()
+        .chain(opt_out)
+        .chain(trusted)
+        .map(|(name, prog_type, program)| spec(name, prog_type, program))
+        .collect()
 }
 
 /// The maps, in the order of their [`asm::MapRef`] numbers.
@@ -41,6 +47,7 @@ pub fn map_specs(plane: &DataPlane) -> Vec<MapSpec> {
             MapKind::Array => MapType::ARRAY,
             MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
             MapKind::ProgArray => MapType::PROG_ARRAY,
+            MapKind::RingBuf => MapType::RINGBUF,
         },
         key_size: map.key_size,
         value_size: map.value_size,
@@ -70,7 +77,7 @@ pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
 mod tests {
     use super::*;
     use crate::asm::{Asm, Cond, Features, Reg, Size};
-    use crate::dataplane::{Options, build};
+    use crate::dataplane::{Hooks, Options, Policy, PortRange, TraceOffsets, Trust, TrustBy, Watch, build};
     use crate::verifier_sim::spec::Options as Settings;
     use crate::verifier_sim::verify;
 
@@ -82,7 +89,22 @@ mod tests {
 
     #[test]
     fn every_variant_is_accepted() {
-        for options in Options::all(simulated_offsets().unwrap()) {
+        let offsets = TraceOffsets::resolve(|_| Ok::<_, ()>(0)).unwrap();
+        let watch = Watch { hooks: Hooks::TracePoints, offsets };
+        let trusts = [TrustBy::Default, TrustBy::Watching(watch), TrustBy::Name].into_iter().flat_map(|by| {
+            [vec![], vec![PortRange { first: 80, last: 90 }]].map(|ports| Trust {
+                by,
+                ports,
+                cgroups: true,
+                programs: vec![],
+            })
+        });
+        let all = Options::all(simulated_offsets().unwrap());
+        let all = trusts.flat_map(|trust| {
+            let policy = Policy { trust, ..Policy::default() };
+            all.iter().map(move |options| Options { policy: policy.clone(), ..options.clone() }).collect::<Vec<_>>()
+        });
+        for options in all {
             for spec in program_specs(&build(options.clone()).unwrap()).unwrap() {
                 let verdict = verify(&spec, &Settings::default());
                 assert!(verdict.is_accept(), "{options:?} {}: {}", spec.name, verdict.reason());

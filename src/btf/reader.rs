@@ -175,6 +175,15 @@ impl Btf {
         }
     }
 
+    /// The names of the parameters of function `id`.
+    pub fn parameters(&self, id: u32) -> Option<Vec<String>> {
+        let function = self.head(id).filter(|head| head.kind == Kind::Func)?;
+        let proto = self.head(function.size_or_type).filter(|head| head.kind == Kind::FuncProto)?;
+        // struct btf_param: the name and the type.
+        let places = (0..proto.parts).map(|index| proto.start + HEAD + index * 8);
+        places.map(|at| Some(String::from_utf8_lossy(self.string(self.word(at)?)).into_owned())).collect()
+    }
+
     /// The head of type `id`; `None` for void, which is 0, and for ids that do not exist.
     pub fn head(&self, id: u32) -> Option<Head> {
         let start = *self.starts.get((id as usize).checked_sub(1)?)?;

@@ -29,6 +29,7 @@ mod status;
 mod streams;
 mod survey;
 mod target;
+mod trust;
 mod upgrade;
 mod usage;
 mod values;

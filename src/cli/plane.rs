@@ -5,9 +5,10 @@ use clap::Parser;
 use super::error::Error;
 use super::policy::PolicyArgs;
 use super::streams::note;
+use super::trust::TrustArgs;
 use super::values::{number, one_of};
 use crate::agent::{TierChoice, choose_tier};
-use crate::dataplane::{Config, Options, Pairing, Readers};
+use crate::dataplane::{Config, Options, Pairing, Policy, Readers};
 use crate::syscall::cgroup::Cgroup;
 
 const PAIRINGS: [(&str, Pairing); 2] =
@@ -43,19 +44,20 @@ pub(super) struct PlaneArgs {
     keepalive: Option<u32>,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 impl PlaneArgs {
     /// The options for this kernel, and why the tier is not the best one.
     pub(super) fn options(&self) -> Result<(Options, Option<String>), Error> {
         let (tier, why) = choose_tier(self.tier.unwrap_or_default())?;
-        let options = Options {
-            pairing: self.pairing.unwrap_or(Pairing::Sequence),
-            tier,
-            readers: self.readers.unwrap_or(Readers::NonBlocking),
-            policy: self.policy.policy()?,
-        };
-        Ok((options, why.map(|why| format!("the sticky tier is used: {why}"))))
+        let readers = self.readers.unwrap_or(Readers::NonBlocking);
+        let (trust, unseen) = self.trust.trust(&tier, readers)?;
+        let policy = Policy { trust, ..self.policy.policy()? };
+        let options = Options { pairing: self.pairing.unwrap_or(Pairing::Sequence), tier, readers, policy };
+        let why = why.map(|why| format!("the sticky tier is used: {why}"));
+        Ok((options, [why, unseen].into_iter().flatten().reduce(|all, one| format!("{all}; {one}"))))
     }
 
     /// The options for this kernel. Standard error is told when the tier is not the best one.
@@ -77,6 +79,11 @@ impl PlaneArgs {
         self.policy.opted_out()
     }
 
+    /// The cgroups whose readers are trusted by name.
+    pub(super) fn trusted(&self) -> Result<Vec<Cgroup>, Error> {
+        self.trust.cgroups()
+    }
+
     /// The flags that were given, each `--name=value`, so that a later command can be given the same.
     pub(super) fn given(&self) -> Vec<String> {
         let tier = |tier| TIERS.iter().find(|(_, known)| *known == tier).map_or("auto", |(name, _)| name);
@@ -86,7 +93,7 @@ impl PlaneArgs {
             self.tier.map(|choice| format!("--tier={}", tier(choice))),
             self.keepalive.map(|seconds| format!("--keepalive={seconds}")),
         ];
-        own.into_iter().flatten().chain(self.policy.given()).collect()
+        own.into_iter().flatten().chain(self.policy.given()).chain(self.trust.given()).collect()
     }
 
     /// The same arguments again from what [`PlaneArgs::given`] has returned.
@@ -120,6 +127,8 @@ mod tests {
             "--exclude-cidr=10.1.0.0/16,::1",
             "--direction=to-active",
             "--exclude-cgroup=/a b",
+            "--trust=port:80-90",
+            "--trust=program:nginx",
         ]
         .map(String::from);
         let plane = PlaneArgs::recall(&flags).unwrap();

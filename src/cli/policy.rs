@@ -46,6 +46,7 @@ impl PolicyArgs {
             excluded_networks: merge("--exclude-cidr", &self.exclude_cidr)?,
             direction: self.direction.unwrap_or_default(),
             opt_out: !self.exclude_cgroup.is_empty(),
+            ..Policy::default()
         })
     }
 

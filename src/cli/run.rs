@@ -16,7 +16,7 @@ use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration, instance};
 use super::upgrade::{self, listed};
 use super::values::number;
-use crate::agent::lifecycle::{Instance, Leftovers, Outcome, OwnerLock, Pins};
+use crate::agent::lifecycle::{Instance, Leftovers, Outcome, OwnerLock, Pins, ReaderAttendance};
 use crate::agent::{Acceleration, Problem, Snapshot, check};
 use crate::dataplane::Counter;
 use crate::syscall::cgroup::Cgroup;
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 
 /// What keeps the data plane attached.
 enum Held {
-    Pinned(Instance, OwnerLock),
+    Pinned(Instance, OwnerLock, ReaderAttendance),
     Unpinned(Box<Acceleration>),
 }
 
@@ -100,7 +100,7 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
     let impossible = !args.unpinned && !asked && !Pins::are_possible()?;
     if args.unpinned || impossible {
         let wanted = target.build(cgroup, check::configuration())?;
-        let acceleration = Acceleration::start_plane(&wanted.cgroup, &wanted.opted_out, &wanted.plane, wanted.config)?;
+        let acceleration = Acceleration::start_plane(&wanted.cgroup, wanted.marked(), &wanted.plane, wanted.config)?;
         let why = "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or \
                    --mount)";
         let lines = if impossible { vec![why.into()] } else { Vec::new() };
@@ -121,7 +121,8 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
         let now = listed(&target.plane.given());
         note(format_args!("sidestep: the flags of what was attached, {}, are replaced by {now}", listed(&before)));
     }
-    Ok(started(Held::Pinned(instance, attendance), &wanted, lines))
+    let readers = ReaderAttendance::new(&instance, wanted.plane.options.policy.trust.programs.clone())?;
+    Ok(started(Held::Pinned(instance, attendance, readers), &wanted, lines))
 }
 
 fn started(held: Held, wanted: &Wanted, lines: Vec<String>) -> Started {
@@ -134,7 +135,9 @@ impl Held {
     fn look(&mut self) -> Result<(Snapshot, usize), Error> {
         match self {
             Self::Unpinned(acceleration) => Ok((acceleration.snapshot()?, acceleration.members()?)),
-            Self::Pinned(instance, _) => {
+            Self::Pinned(instance, _, readers) => {
+                // An upgrade may have brought other maps.
+                readers.follow(instance)?;
                 // What an upgrade could not wait for; nothing to do as a rule, and next time is soon enough.
                 let _ = instance.tidy(Duration::ZERO);
                 instance.look()?.ok_or_else(|| {
@@ -150,7 +153,7 @@ impl Held {
 
     /// Says which flags end here: those that `sidestep upgrade` gave to what this command had attached with `own`.
     fn note_lost_flags(&self, own: &[String]) {
-        let Self::Pinned(instance, _) = self else { return };
+        let Self::Pinned(instance, ..) = self else { return };
         if let Ok(Some(record)) = instance.record()
             && record.flags != own
         {
@@ -168,7 +171,7 @@ impl Held {
         Ok(match self {
             Self::Unpinned(acceleration) => acceleration.problems()?,
             // Nothing that cannot be looked at just now ends the acceleration.
-            Self::Pinned(instance, _) => {
+            Self::Pinned(instance, ..) => {
                 instance.problems().unwrap_or_else(|error| vec![Problem::NotKnown(error.to_string())])
             }
         })
@@ -177,7 +180,7 @@ impl Held {
     /// Detaches, and says what has come of it.
     fn stop(self, timeout: Duration) -> Result<String, Error> {
         let detached = match self {
-            Self::Pinned(instance, attendance) => {
+            Self::Pinned(instance, attendance, _) => {
                 // No later command would come back for what is left.
                 instance.detach(timeout, Leftovers::Abandon, Some(attendance), &mut |_| {})?
             }

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::streams::Streams;
 use super::target::PinArgs;
 use crate::agent::lifecycle::{GenerationStatus, InstanceStatus, Object, Pins, State, Status};
+use crate::agent::readers::{Readers, Splicer};
 
 /// Say what is attached, and whether exactly that is in the kernel
 ///
@@ -110,6 +111,12 @@ fn print_generation(generation: &GenerationStatus, out: &mut dyn Write) -> io::R
             write!(out, "  {id} {name}")?;
         }
         writeln!(out)?;
+    }
+    if let Some(Readers { trusted, on_probation, splicers }) = &generation.readers {
+        writeln!(out, "    readers  {trusted} trusted, {on_probation} on probation, {} that splice", splicers.len())?;
+        for Splicer { process, program } in splicers {
+            writeln!(out, "      {program} (process {process}) reads with splice(2): on the stack")?;
+        }
     }
     for (name, value) in &generation.counters {
         writeln!(out, "    {name} {value}")?;

@@ -9,7 +9,7 @@ use super::plane::PlaneArgs;
 use super::streams::note;
 use super::values::seconds;
 use crate::agent::lifecycle::{Instance, Pins, Request};
-use crate::agent::{self, check};
+use crate::agent::{self, Marked, check};
 use crate::dataplane::{self, Config, DataPlane};
 use crate::syscall::cgroup::Cgroup;
 
@@ -69,6 +69,7 @@ impl TargetArgs {
         Ok(Wanted {
             cgroup,
             opted_out: self.plane.opted_out()?,
+            trusted: self.plane.trusted()?,
             plane,
             config: self.plane.configure(config),
             flags: self.plane.given(),
@@ -81,7 +82,8 @@ impl TargetArgs {
 /// What the flags ask for, opened and built.
 pub(super) struct Wanted {
     pub(super) cgroup: Cgroup,
-    pub(super) opted_out: Vec<Cgroup>,
+    opted_out: Vec<Cgroup>,
+    trusted: Vec<Cgroup>,
     pub(super) plane: DataPlane,
     pub(super) config: Config,
     flags: Vec<String>,
@@ -97,12 +99,17 @@ impl Wanted {
         }
     }
 
+    /// The cgroups inside that are not like the others.
+    pub(super) fn marked(&self) -> Marked<'_> {
+        Marked { opted_out: &self.opted_out, trusted: &self.trusted }
+    }
+
     pub(super) fn request(&self) -> Request<'_> {
         Request {
             plane: &self.plane,
             config: self.config,
             cgroup: &self.cgroup,
-            opted_out: &self.opted_out,
+            marked: self.marked(),
             flags: &self.flags,
             drain: self.drain,
         }

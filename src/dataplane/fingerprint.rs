@@ -15,13 +15,14 @@ impl DataPlane {
         // The offsets differ only by kernel, and nothing in one outlives it.
         let Options { pairing, tier, readers, policy } = &self.options;
         // Of the policy, what a socket's state was written under; which sockets it admits may change at any time.
-        let Policy { direction, opt_out, .. } = policy;
+        let Policy { direction, opt_out, trust, .. } = policy;
         hash.number(MEANING);
         hash.bytes(pairing.name().as_bytes());
         hash.number(u32::from(*tier == Tier::Sticky));
         hash.number(*readers as u32);
         hash.number(*direction as u32);
         hash.number(u32::from(*opt_out));
+        hash.number(u32::from(trust.cgroups));
         for MapDef { role, kind, key_size, value_size, max_entries, flags } in &self.maps {
             hash.bytes(role.name().as_bytes());
             for number in [*kind as u32, *key_size, *value_size, *max_entries, *flags] {
@@ -35,9 +36,9 @@ impl DataPlane {
     /// Changes with any instruction of any program.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Fnv::new();
-        for program in
-            [Some(&self.sock_ops), Some(&self.sk_msg), self.drain.as_ref(), self.opt_out.as_ref()].into_iter().flatten()
-        {
+        let always = [&self.sock_ops, &self.sk_msg];
+        let perhaps = [&self.drain, &self.opt_out, &self.trusted, &self.receives, &self.splices];
+        for program in always.into_iter().chain(perhaps.into_iter().flatten()) {
             hash.program(program);
         }
         hash.0

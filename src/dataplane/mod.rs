@@ -6,6 +6,8 @@
 //! - `dispatcher` runs on every message of a socket in the sockhash and hands it to
 //! - `sk_msg`, which redirects it when the gate is open;
 //! - `opt_out`, where the policy asks for it, marks the sockets of cgroups that are to be left alone;
+//! - `trusted` does so with those whose readers are trusted by name;
+//! - `receives` and `splices`, where readers have to earn that trust, see how programs read;
 //! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes.
 //!
 //! The agent that loads them creates the maps of [`DataPlane::maps`] and resolves each [`asm::MapRef`] to its descriptor.
@@ -34,10 +36,14 @@ mod state;
 use crate::asm::{self, Program};
 
 pub use kernel::{
-    BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, objects,
+    BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, TraceOffsets, objects,
 };
-pub use options::{Direction, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Readers, Tier};
-pub use state::{Config, Counter, MapDef, MapKind, MapRole};
+pub use options::{
+    Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Readers, Tier, Trust, TrustBy, Watch,
+};
+pub use state::{
+    Config, Counter, LosingSocket, MapDef, MapKind, MapRole, Reader, ReaderEvent, ReaderEventKind, ReaderState,
+};
 
 /// The assembled programs and the maps they name.
 #[derive(Debug)]
@@ -54,6 +60,12 @@ pub struct DataPlane {
     pub drain: Option<Program>,
     /// `BPF_PROG_TYPE_SOCK_OPS`, to attach to each cgroup that opts out; only when the policy asks for it.
     pub opt_out: Option<Program>,
+    /// The same for each cgroup whose readers are trusted by name.
+    pub trusted: Option<Program>,
+    /// `BPF_PROG_TYPE_TRACING`, to attach where [`Hooks`] says: sees data received. Only where readers are watched.
+    pub receives: Option<Program>,
+    /// The same: sees splice(2).
+    pub splices: Option<Program>,
     /// The maps, in the order of their [`asm::MapRef`] numbers.
     pub maps: Vec<MapDef>,
 }
@@ -71,8 +83,22 @@ pub fn build(options: Options) -> Result<DataPlane, asm::Error> {
             Tier::Gated(offsets) => Some(programs::drain::build(&options, &offsets)?),
             Tier::Sticky => None,
         },
-        opt_out: options.policy.opt_out.then(programs::opt_out::build).transpose()?,
+        opt_out: options.policy.opt_out.then(programs::mark::opted_out).transpose()?,
+        trusted: options.policy.trust.cgroups.then(programs::mark::trusted).transpose()?,
+        receives: watched(&options, programs::receives::build)?,
+        splices: watched(&options, programs::splices::build)?,
         maps: state::all_maps(&options),
         options,
     })
+}
+
+/// A program that watches readers, where they are watched.
+fn watched(
+    options: &Options,
+    build: fn(&Options, &KernelOffsets, &Watch) -> Result<Program, asm::Error>,
+) -> Result<Option<Program>, asm::Error> {
+    match (&options.tier, options.watch()) {
+        (Tier::Gated(offsets), Some(watch)) => build(options, offsets, watch).map(Some),
+        _ => Ok(None),
+    }
 }

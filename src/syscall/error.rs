@@ -122,6 +122,8 @@ pub enum Operation {
     Info,
     EnableStats,
     EnterNetns,
+    /// SOCK_DESTROY of sock_diag(7).
+    SockDestroy,
     NetnsCookie,
     Poll,
     RaiseMemlock,
@@ -151,6 +153,7 @@ impl fmt::Display for Operation {
             Self::Info => "read the facts of",
             Self::EnableStats => "switch on",
             Self::EnterNetns => "enter",
+            Self::SockDestroy => "destroy",
             Self::NetnsCookie => "read the network namespace cookie of",
             Self::Poll => "wait for",
             Self::RaiseMemlock => "raise",
@@ -179,6 +182,8 @@ fn remedy(operation: Operation, errno: Errno) -> Option<&'static str> {
         (Op::GetById | Op::NextId | Op::Query | Op::EnableStats, libc::EPERM) => {
             "run as root or grant CAP_SYS_ADMIN, which looking at other owners' objects takes"
         }
+        (Op::SockDestroy, libc::EOPNOTSUPP) => "use a kernel with CONFIG_INET_DIAG_DESTROY",
+        (Op::SockDestroy, libc::EPERM) => "grant CAP_NET_ADMIN",
         (Op::EnterNetns, libc::EPERM) => "grant CAP_SYS_ADMIN, which setns(2) takes",
         (Op::Pin, libc::EPERM) => {
             "the path must lie on a bpf file system; mount one with `mount -t bpf bpf /sys/fs/bpf`"

@@ -12,6 +12,7 @@ pub mod bpffs;
 pub mod btf;
 pub mod caps;
 pub mod cgroup;
+mod disconnect;
 mod errno;
 mod error;
 pub mod id;
@@ -24,10 +25,12 @@ mod pin;
 mod prog;
 mod release;
 mod ringbuf;
+mod sock_diag;
 mod sys;
 pub mod sysctl;
 
 pub use btf::BtfObject;
+pub use disconnect::disconnect;
 pub use errno::Errno;
 pub use error::{Error, Operation, Result};
 pub use link::{
@@ -38,3 +41,4 @@ pub use mountinfo::{Mount, mounts, parse_mountinfo};
 pub use prog::{DebugInfo, LoadedDebugInfo, ProgInfo, ProgSpec, Program, RunTimeStats};
 pub use release::Release;
 pub use ringbuf::RingBuffer;
+pub use sock_diag::TcpSocketId;

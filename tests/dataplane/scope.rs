@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sidestep::agent::{Acceleration, Snapshot, TierChoice, choose_tier};
+use sidestep::agent::{Acceleration, Marked, Snapshot, TierChoice, choose_tier};
 use sidestep::dataplane::{Config, Counter, DataPlane, Options, Pairing, Policy, Readers, build};
 use sidestep::syscall::cgroup::{self, Cgroup};
 
@@ -80,7 +80,8 @@ impl Scope {
         let policy = Policy::default();
         let mut plane = build(Options { pairing, tier, readers: Readers::NonBlocking, policy }).unwrap();
         change(&mut plane);
-        Acceleration::start_plane(&Cgroup::open(&self.inner).unwrap(), &[], &plane, Config::default()).unwrap()
+        Acceleration::start_plane(&Cgroup::open(&self.inner).unwrap(), Marked::default(), &plane, Config::default())
+            .unwrap()
     }
 
     /// Attaches the data plane with a policy.

@@ -19,6 +19,7 @@ pub(crate) fn policies() -> [Policy; 2] {
         excluded_networks: networks("10.96.0.0/12,fe80::/10"),
         direction: Direction::ToActive,
         opt_out: true,
+        ..Policy::default()
     };
     [Policy::default(), some]
 }

@@ -103,7 +103,7 @@ fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
     let scope = Scope::new();
     let mounted = Mounted::new();
     let cgroup = scope.path();
-    let cgroup = ["--cgroup", cgroup.to_str().unwrap()];
+    let cgroup = ["--trust", "all", "--cgroup", cgroup.to_str().unwrap()];
     let listener = listen(ANY_PORT).unwrap();
     let to = listener.local_addr().unwrap();
     let bytes = pattern(3, 4_000);

@@ -81,7 +81,7 @@ fn a_sockhash_that_is_full_is_a_problem_with_a_number() {
         plane: &plane,
         config: Config::default(),
         cgroup: &fixture.cgroup(),
-        opted_out: &[],
+        marked: sidestep::agent::Marked::default(),
         flags: &[],
         drain: DRAIN,
     };

@@ -21,7 +21,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn start(fixture: &Fixture, flags: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sidestep"))
-            .args(["run", "--interval", "1", "--cgroup"])
+            .args(["run", "--interval", "1", "--trust", "all", "--cgroup"])
             .arg(fixture.cgroup_path())
             .args(flags)
             .stdout(Stdio::piped())
@@ -187,7 +187,7 @@ fn a_run_says_which_flags_it_replaces() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("--exclude-port=81, are replaced by --exclude-port=82"), "{text}");
+    assert!(text.contains("--exclude-port=81 --trust=all, are replaced by --exclude-port=82"), "{text}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use sidestep::agent::Problem;
 use sidestep::agent::lifecycle::{Leftovers, Outcome, Request, State};
+use sidestep::agent::{Marked, Problem};
 use sidestep::dataplane::{Config, Counter, Policy};
 use sidestep::syscall::cgroup::Cgroup;
 
@@ -156,7 +156,7 @@ fn of_several_that_attach_at_once_one_does() {
                 plane: &plane,
                 config: Config::default(),
                 cgroup: &cgroup,
-                opted_out: &[],
+                marked: Marked::default(),
                 flags: &[],
                 drain: DRAIN,
             };

@@ -87,15 +87,15 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ("send with a bad address", "send(2) returns 0 instead of EFAULT; only a faulty program can tell."),
     (
         "splice from the socket, data queued",
-        "splice(2) does not see redirected bytes; leave programs alone that splice from sockets (HAProxy's option splice-auto): --exclude-cgroup, or --exclude-port with their ports.",
+        "splice(2) does not see redirected bytes; by default a program that splices gets none: see [policy](../explanation/policy.md#programs-that-splice).",
     ),
     (
         "splice from the socket, waits for data",
-        "splice(2) does not see redirected bytes; leave programs alone that splice from sockets (HAProxy's option splice-auto): --exclude-cgroup, or --exclude-port with their ports.",
+        "splice(2) does not see redirected bytes; by default a program that splices gets none: see [policy](../explanation/policy.md#programs-that-splice).",
     ),
     (
         "splice from the socket, 1 MiB",
-        "splice(2) takes the stack's bytes and passes over redirected ones before them, so the stream is corrupted; leave programs alone that splice from sockets: --exclude-cgroup, or --exclude-port with their ports.",
+        "splice(2) takes the stack's bytes and passes over redirected ones before them; by default a program that splices gets none: see [policy](../explanation/policy.md#programs-that-splice).",
     ),
     ("TCP_INFO byte counts", "Redirected bytes are not counted; use the application's own counts or sidestep's."),
     (

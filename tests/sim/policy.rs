@@ -34,6 +34,7 @@ impl Lists {
             excluded_networks: networks(&self.networks[1]),
             direction: self.direction,
             opt_out: false,
+            ..Policy::default()
         }
     }
 

@@ -39,8 +39,8 @@ pub(super) fn all() -> Vec<Finding> {
             .why("The same programs stall when it says nothing of a message that was redirected.")
             .remedy("use a kernel with commit 929e30f93125 (from 6.6.128, 6.12.75 and 6.18 on), or leave a program alone that asks: --exclude-cgroup with its cgroup, or --exclude-port with its ports"),
         Finding::new(FAMILY, Need::Optional, "splice(2) sees redirected bytes", answer(splice()))
-            .why("HAProxy's `option splice-auto` and similar options read sockets with it, and stall or lose the order of bytes.")
-            .remedy("leave a program alone that splices: --exclude-cgroup with its cgroup, or --exclude-port with its ports"),
+            .why("Go's io.Copy and HAProxy's `option splice-auto` read sockets so. The programs that do are found out, and stay on the stack.")
+            .remedy("nothing is to be done, unless --trust names a program that splices"),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! The programs themselves: whether this kernel's verifier takes them. They are loaded, not attached.
 
 use super::finding::{Answer, Finding, Need};
-use crate::agent::{Error, Loaded, TierChoice, choose_tier};
-use crate::dataplane::{self, Config, Options, Pairing, Policy, Readers, Tier};
+use crate::agent::{Error, Loaded, TierChoice, choose_tier, watch};
+use crate::dataplane::{self, Config, Hooks, Options, Pairing, Policy, Readers, Tier, Trust, TrustBy};
 
 /// One finding a variant of the data plane.
 pub(super) fn all() -> Vec<Finding> {
@@ -39,7 +39,34 @@ pub(super) fn all() -> Vec<Finding> {
             .why(why)
             .remedy("mend what is missing above; if nothing is, report this with the kernel's version")
     })
+    .chain([watching()])
     .collect()
+}
+
+/// Whether programs can be seen to read, and by what.
+fn watching() -> Finding {
+    let answer = match (choose_tier(TierChoice::Gated), watch()) {
+        (Ok((tier, _)), Ok(watch)) => {
+            let trust = Trust { by: TrustBy::Watching(watch), ..Trust::default() };
+            let policy = Policy { trust, ..Policy::default() };
+            match load(Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy }) {
+                Answer::Yes(_) => Answer::Yes(
+                    match watch.hooks {
+                        Hooks::Functions { .. } => "at functions that only accelerated sockets call",
+                        Hooks::TracePoints => {
+                            "at trace points, which cost each receive and system call of the machine time"
+                        }
+                    }
+                    .into(),
+                ),
+                other => other,
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => Answer::No(error.to_string()),
+    };
+    Finding::new("programs", Need::Optional, "programs that read by splice(2) are told from others", answer)
+        .why("Redirected bytes are lost to splice(2), so without this no program gets any by default.")
+        .remedy("name what reads by recv(2) alone: --trust port:PORT, --trust cgroup:PATH, or --trust all")
 }
 
 /// Only the gate can tell how a socket is read.

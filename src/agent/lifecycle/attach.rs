@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lock::DirectoryLock;
 use super::record::Record;
 use super::{Instance, Steps};
-use crate::agent::acceleration::attach_cgroup;
+use crate::agent::acceleration::{Marked, attach_cgroup};
 use crate::agent::error::{Context, Error, Result};
 use crate::agent::load::Loaded;
 use crate::dataplane::{Config, DataPlane, MapRole};
@@ -22,8 +22,8 @@ pub struct Request<'a> {
     pub config: Config,
     /// To which cgroup.
     pub cgroup: &'a Cgroup,
-    /// Which cgroups inside it are to be left alone, where the policy lets them.
-    pub opted_out: &'a [Cgroup],
+    /// Which cgroups inside it are not like the others, where the policy lets them.
+    pub marked: Marked<'a>,
     /// What the record is to say of the flags.
     pub flags: &'a [String],
     /// The longest wait for readers that are behind, where connections must leave an older data plane.
@@ -107,11 +107,15 @@ impl Instance {
 
 impl Request<'_> {
     pub(super) fn record(&self) -> Result<Record> {
-        let mut opted_out = self.opted_out.iter().map(Cgroup::id).collect::<crate::syscall::Result<Vec<_>>>()?;
-        opted_out.sort_unstable();
+        let ids = |cgroups: &[Cgroup]| {
+            let mut ids = cgroups.iter().map(Cgroup::id).collect::<crate::syscall::Result<Vec<_>>>()?;
+            ids.sort_unstable();
+            crate::syscall::Result::Ok(ids)
+        };
+        let (opted_out, trusted) = (ids(self.marked.opted_out)?, ids(self.marked.trusted)?);
         let (layout, programs) = (self.plane.layout(), self.plane.fingerprint());
         let (version, flags) = (env!("CARGO_PKG_VERSION").to_owned(), self.flags.to_vec());
-        Ok(Record { version, layout, programs, cgroup: self.cgroup.path().to_owned(), opted_out, flags })
+        Ok(Record { version, layout, programs, cgroup: self.cgroup.path().to_owned(), opted_out, trusted, flags })
     }
 }
 
@@ -123,7 +127,8 @@ impl Generation {
             Some(config) => config.lookup(&[0; 4]).context("read the configuration")?,
             None => None,
         };
-        Ok((record.layout, record.programs, record.opted_out) == (wanted.layout, wanted.programs, wanted.opted_out)
+        Ok((record.layout, record.programs) == (wanted.layout, wanted.programs)
+            && (record.opted_out, record.trusted) == (wanted.opted_out, wanted.trusted)
             && config.is_some_and(|config| config == request.config.to_bytes()))
     }
 }

@@ -10,7 +10,7 @@ use crate::agent::acceleration::{Verdict, attach_cgroup, attach_verdict};
 use crate::agent::attachment;
 use crate::agent::drain::drain;
 use crate::agent::error::{Context, Result};
-use crate::agent::load::{Loaded, set_verdict};
+use crate::agent::load::{Loaded, RECEIVES, SPLICES, set_verdict};
 use crate::agent::problem::Problem;
 use crate::dataplane::{Config, MapRole};
 use crate::syscall::{Errno, Link, Map, Program, UpdateFlags, bpffs};
@@ -21,6 +21,8 @@ pub(super) const DISPATCHER: &str = "dispatcher";
 pub(super) const DRAIN: &str = "drain";
 /// The program of cgroups that opt out, and the beginning of the names of its links to them.
 pub(super) const OPT_OUT: &str = "opt_out";
+/// The same of cgroups that are trusted.
+pub(super) const TRUSTED: &str = "trusted";
 pub(super) const RECORD: &str = "record";
 /// The dispatcher's place on the sockhash; before Linux 6.10 there is no such link, and the map itself holds the
 /// dispatcher.
@@ -28,7 +30,16 @@ pub(super) const SK_MSG_LINK: &str = "sk_msg_link";
 
 /// What an upgrade replaces in place, in the order in which the new ones take their names: until the last has, the
 /// link's program is under its new name, so that the generation stays the live one.
-pub(super) const REPLACED: [&str; 4] = [DRAIN, RECORD, SK_MSG, SOCK_OPS];
+pub(super) const REPLACED: [&str; 8] =
+    [RECEIVES_LINK, SPLICES_LINK, RECEIVES, SPLICES, DRAIN, RECORD, SK_MSG, SOCK_OPS];
+/// The links of the programs that watch readers.
+pub(super) const RECEIVES_LINK: &str = "receives_link";
+pub(super) const SPLICES_LINK: &str = "splices_link";
+
+/// The link of one of them.
+pub(super) fn watching_link(program: &str) -> &'static str {
+    if program == RECEIVES { RECEIVES_LINK } else { SPLICES_LINK }
+}
 
 /// A directory of pins.
 #[derive(Clone, Debug)]
@@ -79,15 +90,16 @@ impl Instance {
 fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>) -> Result<()> {
     bpffs::create_directory(dir)?;
     steps("directory created");
-    for role in MapRole::ALL {
-        loaded.map(role).pin(&dir.join(role.name()))?;
+    for def in &request.plane.maps {
+        loaded.map(def.role).pin(&dir.join(def.role.name()))?;
     }
     steps("maps pinned");
     let programs =
         [(SOCK_OPS, Some(&loaded.sock_ops)), (SK_MSG, Some(&loaded.sk_msg)), (DISPATCHER, Some(&loaded.dispatcher))];
-    for (name, program) in
-        programs.into_iter().chain([(DRAIN, loaded.drain.as_ref()), (OPT_OUT, loaded.opt_out.as_ref())])
-    {
+    let optional = [(DRAIN, &loaded.drain), (OPT_OUT, &loaded.opt_out), (TRUSTED, &loaded.trusted)];
+    let optional = optional.map(|(name, program)| (name, program.as_ref()));
+    let watching = loaded.watching.iter().map(|watching| (watching.name, Some(&watching.program)));
+    for (name, program) in programs.into_iter().chain(optional).chain(watching) {
         if let Some(program) = program {
             program.pin(&dir.join(name))?;
         }
@@ -98,10 +110,12 @@ fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>)
         link.pin(&dir.join(SK_MSG_LINK))?;
     }
     steps("dispatcher attached");
-    for (program, cgroup) in
-        loaded.opt_out.iter().flat_map(|program| request.opted_out.iter().map(move |cgroup| (program, cgroup)))
-    {
-        attach_cgroup(program, cgroup)?.pin(&dir.join(format!("{OPT_OUT}_{}", cgroup.id()?)))?;
+    for watching in &loaded.watching {
+        watching.attach()?.pin(&dir.join(watching_link(watching.name)))?;
+        steps("readers watched");
+    }
+    for (name, program, cgroup) in request.marked.programs(loaded) {
+        attach_cgroup(program, cgroup)?.pin(&dir.join(format!("{name}_{}", cgroup.id()?)))?;
         steps("opted out");
     }
     Ok(())
@@ -132,8 +146,10 @@ impl Generation {
     /// The names of its links: on the sockhash, and on the cgroups that have opted out.
     pub(super) fn links(&self) -> Result<Vec<String>> {
         let mut names = bpffs::names(&self.dir)?;
-        names
-            .retain(|name| name == SK_MSG_LINK || name.strip_prefix(OPT_OUT).is_some_and(|rest| rest.starts_with('_')));
+        names.retain(|name| {
+            let marks = |program| name.strip_prefix(program).is_some_and(|rest: &str| rest.starts_with('_'));
+            name == SK_MSG_LINK || [OPT_OUT, TRUSTED, RECEIVES, SPLICES].into_iter().any(marks)
+        });
         Ok(names)
     }
 

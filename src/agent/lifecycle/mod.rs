@@ -24,6 +24,7 @@ mod generation;
 pub(super) mod inventory;
 mod lock;
 mod pins;
+mod readers;
 mod reconcile;
 mod record;
 mod status;
@@ -34,6 +35,7 @@ pub use detach::{Detached, Leftovers};
 pub use inventory::{Orphan, Orphans};
 pub use lock::OwnerLock;
 pub use pins::{Instance, Pins};
+pub use readers::ReaderAttendance;
 pub use record::Record;
 pub use status::{GenerationStatus, InstanceStatus, Object, State, Status};
 

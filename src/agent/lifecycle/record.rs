@@ -22,6 +22,8 @@ pub struct Record {
     pub cgroup: PathBuf,
     /// The numbers of the cgroups that have opted out, in order.
     pub opted_out: Vec<u64>,
+    /// The numbers of the cgroups whose readers are trusted by name, in order.
+    pub trusted: Vec<u64>,
     /// The flags it was asked for with, one a line; their meaning is the command line's.
     pub flags: Vec<String>,
 }
@@ -38,6 +40,9 @@ impl Record {
         );
         for cgroup in &self.opted_out {
             text += &format!("opted_out {cgroup}\n");
+        }
+        for cgroup in &self.trusted {
+            text += &format!("trusted {cgroup}\n");
         }
         for flag in &self.flags {
             text += &format!("flag {flag}\n");
@@ -71,6 +76,7 @@ impl Record {
                 Some(("programs", text)) => record.programs = number(text),
                 Some(("cgroup", text)) => record.cgroup = text.into(),
                 Some(("opted_out", text)) => record.opted_out.extend(text.parse::<u64>()),
+                Some(("trusted", text)) => record.trusted.extend(text.parse::<u64>()),
                 Some(("flag", text)) => record.flags.push(text.into()),
                 _ => {}
             }
@@ -85,7 +91,7 @@ mod tests {
 
     #[test]
     fn reads_what_it_knows_and_passes_over_the_rest() {
-        let text = b"version 0.1.0\nlayout ff\nfuture x y\nprograms 10\ncgroup /a b\nopted_out 7\nflag --tier=auto\nflag x\n\0\0";
+        let text = b"version 0.1.0\nlayout ff\nfuture x y\nprograms 10\ncgroup /a b\nopted_out 7\ntrusted 8\nflag --tier=auto\nflag x\n\0\0";
         let record = Record::parse(text);
         let expected = Record {
             version: "0.1.0".into(),
@@ -93,6 +99,7 @@ mod tests {
             programs: 16,
             cgroup: "/a b".into(),
             opted_out: vec![7],
+            trusted: vec![8],
             flags: vec!["--tier=auto".into(), "x".into()],
         };
         assert_eq!(record, expected);

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, present};
+use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, TRUSTED, present};
 use super::inventory::Inventory;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
 use crate::agent::attachment::OnCgroup;
 use crate::agent::drain::members;
 use crate::agent::error::Result;
+use crate::agent::load::{RECEIVES, SPLICES};
 use crate::agent::problem::{Neighbour, Problem};
+use crate::agent::readers::Readers;
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::cgroup::Cgroup;
 use crate::syscall::{Link, LinkInfo, Map, prog_query};
@@ -58,6 +60,8 @@ pub struct GenerationStatus {
     pub links: Vec<Object>,
     /// The counters that are not zero; none when another version counts otherwise.
     pub counters: Vec<(&'static str, u64)>,
+    /// What is known of the processes that read; none where they are not watched.
+    pub readers: Option<Readers>,
 }
 
 /// One cgroup.
@@ -265,12 +269,16 @@ impl Generation {
             maps: Vec::new(),
             links: Vec::new(),
             counters: Vec::new(),
+            readers: None,
         };
         let mut missing = |name: &str| problems.push(Problem::PinMissing(self.path(name)));
         let (mut found, mut capacity) = (None, u32::MAX);
-        for name in MapRole::ALL.map(MapRole::name).into_iter().chain([RECORD]) {
+        for name in MapRole::ALL.into_iter().chain(MapRole::WATCHING).map(MapRole::name).chain([RECORD]) {
             let Some(map) = self.map(name)? else {
-                missing(name);
+                // Not every data plane watches readers.
+                if !MapRole::WATCHING.iter().any(|role| role.name() == name) {
+                    missing(name);
+                }
                 continue;
             };
             status.maps.push(Object { name: name.into(), id: map.info()?.id });
@@ -283,16 +291,17 @@ impl Generation {
                     status.enabled =
                         map.lookup(&[0; 4])?.is_some_and(|value| value.iter().take(4).any(|byte| *byte != 0));
                 }
+                _ if name == MapRole::Readers.name() => status.readers = Some(Readers::read(&map)?),
                 _ if name == MapRole::Counters.name() => status.counters = counters(&map)?,
                 _ if name == MapRole::Programs.name() => found = program_in(&map)?,
                 _ => {}
             }
         }
-        for name in [SOCK_OPS, SK_MSG, DISPATCHER, DRAIN, OPT_OUT] {
+        for name in [SOCK_OPS, SK_MSG, DISPATCHER, DRAIN, OPT_OUT, TRUSTED, RECEIVES, SPLICES] {
             match self.program(name)? {
                 Some(program) => status.programs.push(Object { name: name.into(), id: program.info()?.id }),
-                // The sticky tier cannot drain, and not every policy lets cgroups opt out.
-                None if name == DRAIN || name == OPT_OUT => {}
+                // The sticky tier cannot drain, and not every policy marks cgroups or watches readers.
+                None if [DRAIN, OPT_OUT, TRUSTED, RECEIVES, SPLICES].contains(&name) => {}
                 None => missing(name),
             }
         }

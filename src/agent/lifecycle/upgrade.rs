@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::attach::{Outcome, Request};
-use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, pending};
+use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, pending, watching_link};
 use super::lock::DirectoryLock;
 use super::{Instance, Record, Steps};
 use crate::agent::Snapshot;
@@ -60,7 +60,7 @@ impl Instance {
     }
 
     /// The attached generation, for those who do not hold the lock.
-    fn live_generation(&self) -> Result<Option<Generation>> {
+    pub(super) fn live_generation(&self) -> Result<Option<Generation>> {
         // An upgrade renames pins meanwhile, which one look can miss but not several.
         for _ in 0..10 {
             let Some((_, info)) = self.attached_link()? else { return Ok(None) };
@@ -88,7 +88,7 @@ impl Instance {
             return Ok(Outcome::Already);
         }
         // Those that opt out are told by links of their generation.
-        let in_place = !request.plane.options.policy.opt_out;
+        let in_place = !request.plane.options.policy.opt_out && !request.plane.options.policy.trust.cgroups;
         if in_place && old.record()?.layout == request.plane.layout() {
             old.replace_programs(link, request, steps)?;
             return Ok(Outcome::Replaced);
@@ -119,9 +119,11 @@ impl Instance {
 
 impl Generation {
     fn replace_programs(&self, link: &Link, request: &Request<'_>, steps: Steps<'_>) -> Result<()> {
-        let maps: Vec<Map> = MapRole::ALL
-            .into_iter()
-            .map(|role| Map::from_pin(&self.path(role.name())))
+        let maps: Vec<Map> = request
+            .plane
+            .maps
+            .iter()
+            .map(|def| Map::from_pin(&self.path(def.role.name())))
             .collect::<crate::syscall::Result<_>>()?;
         let loaded = Loaded::into_maps(request.plane, maps)?;
         let new = |name: &str| self.path(&pending(name));
@@ -129,6 +131,11 @@ impl Generation {
         loaded.sk_msg.pin(&new(SK_MSG))?;
         if let Some(drain) = &loaded.drain {
             drain.pin(&new(DRAIN))?;
+        }
+        for watching in &loaded.watching {
+            watching.program.pin(&new(watching.name))?;
+            // For a moment both old and new see each receive, which counts for two.
+            watching.attach()?.pin(&new(watching_link(watching.name)))?;
         }
         request.record()?.write()?.pin(&new(RECORD))?;
         steps("new programs pinned");
@@ -138,7 +145,7 @@ impl Generation {
         steps("configured");
         link.update(loaded.sock_ops.as_fd(), None).context("replace the sock_ops program")?;
         steps("link updated");
-        for name in REPLACED.into_iter().filter(|name| *name != DRAIN || loaded.drain.is_some()) {
+        for name in REPLACED.into_iter().filter(|name| new(name).exists()) {
             bpffs::rename(&new(name), &self.path(name))?;
             steps("pin replaced");
         }

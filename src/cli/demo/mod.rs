@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::error::Error;
 use super::interrupt;
 use super::streams::{Streams, note};
-use crate::agent::{Acceleration, check};
-use crate::dataplane::Options;
+use crate::agent::{self, Acceleration, Marked, check};
+use crate::dataplane::{self, Options, Trust};
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::testbed::{self, Addresses, Hop, Launcher, Load, Pods, TemporaryCgroup};
 use settings::Settings;
@@ -38,9 +38,12 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
                 .into(),
         ));
     }
-    let options = settings.plane.noted_options()?;
-    let opted_out = settings.plane.opted_out()?;
-    let summary = measure(&settings, options, &opted_out).map_err(|error| Error::Failed(error.to_string()))?;
+    let mut options = settings.plane.noted_options()?;
+    // The demo's own processes read by recv(2) alone.
+    options.policy.trust = Trust::default();
+    let (opted_out, trusted) = (settings.plane.opted_out()?, settings.plane.trusted()?);
+    let marked = Marked { opted_out: &opted_out, trusted: &trusted };
+    let summary = measure(&settings, options, marked).map_err(|error| Error::Failed(error.to_string()))?;
     if settings.json {
         serde_json::to_writer_pretty(&mut *streams.out, &summary).map_err(std::io::Error::from)?;
         writeln!(streams.out)?;
@@ -74,7 +77,7 @@ enum DemoError {
 }
 
 /// Sets everything up, runs all rounds, and takes everything down again, also when it fails.
-fn measure(settings: &Settings, options: Options, opted_out: &[Cgroup]) -> Result<Summary, DemoError> {
+fn measure(settings: &Settings, options: Options, marked: Marked<'_>) -> Result<Summary, DemoError> {
     let interrupted = interrupt::catch()?;
     let mount = cgroup::find()?.ok_or(DemoError::NoCgroup2)?;
     let group = TemporaryCgroup::new(&mount, CGROUP_PREFIX)?;
@@ -88,7 +91,8 @@ fn measure(settings: &Settings, options: Options, opted_out: &[Cgroup]) -> Resul
     let target = Cgroup::open(&group.path().join("accelerated"))?;
     let pairing = options.pairing;
     let config = settings.plane.configure(check::configuration());
-    let acceleration = Acceleration::start_without(&target, opted_out, options, config)?;
+    let acceleration =
+        Acceleration::start_plane(&target, marked, &dataplane::build(options).map_err(agent::Error::from)?, config)?;
 
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {

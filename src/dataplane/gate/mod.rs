@@ -12,6 +12,7 @@ pub(in crate::dataplane) mod exits;
 mod fionread;
 mod memory;
 mod order;
+mod reader;
 mod roles;
 mod stream;
 
@@ -54,6 +55,7 @@ pub(in crate::dataplane) fn gated(
             a.or(R1, R2);
             a.and(R1, socket::UNENROLLING);
             a.guard(R1.differs(0), "an end that leaves defers", |a| deferral.note(a, Counter::PassUnenrolling));
+            reader::require(a, options, peer, deferral);
             a.comment("how many messages in a row?");
             a.ld(R1, peer, Head::SENT);
         });

@@ -3,9 +3,9 @@
 use crate::asm::Reg::{R1, R9};
 use crate::asm::{Asm, Ptr};
 use crate::dataplane::emit::set_flags;
-use crate::dataplane::gate::endpoints;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::roles::{PEER, uses_peer};
+use crate::dataplane::gate::{endpoints, reader};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{Options, Readers};
@@ -28,13 +28,13 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
         offsets.read(a, R1, PEER, offsets.copied_seq, stale);
         a.require(R1.w().equals(R9), order, "all our stack bytes are read");
         if options.readers == Readers::NonBlocking {
-            reader_is_outside(a, offsets, exits);
+            reader_is_outside(a, options, offsets, exits);
         }
     });
 }
 
 /// The call that read our last stack bytes is over; R9 is our write_seq. It is asked once for each write_seq.
-fn reader_is_outside(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
+fn reader_is_outside(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
     let [stale, busy] = [Counter::PassStale, Counter::PassBusy].map(|counter| exits.to(a, counter));
     let check = a.label("check_reader");
     a.block("quiet", |a, quiet| {
@@ -43,6 +43,7 @@ fn reader_is_outside(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
         a.ld(R1, OWN, Socket::LAST_SEQ);
         a.permit(R1.w().equals(R9), quiet, "and nothing has taken the stack since");
         a.bind(check);
+        reader::require_received(a, options, exits);
         a.comment("the call that read our last stack bytes must be over: inside it, later stack bytes would overtake");
         offsets.read(a, R1, PEER, offsets.lock_owned, stale);
         a.require(R1.w().equals(0), busy, "no thread is inside a call");

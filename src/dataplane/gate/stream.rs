@@ -10,7 +10,7 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::config::Value;
-use crate::dataplane::state::socket::{self, Head, OWN, Socket};
+use crate::dataplane::state::socket::{self, OWN, Socket};
 use crate::uapi::net;
 
 /// Not a stream that the stack would gather: the pair of one leaves. R1 is how many messages the peer has sent.
@@ -21,9 +21,9 @@ pub(in crate::dataplane) fn require_none(a: &mut Asm, offsets: &KernelOffsets, d
         a.block("no_stream", |a, single| {
             a.ld(R2, OWN, Socket::PEER_SENT);
             a.jump_if(R1.differs(R2), answered);
-            a.ld(R1, OWN, Head::RUN);
+            a.ld(R1, OWN, Socket::RUN);
             a.add(R1, 1);
-            a.st(OWN, Head::RUN, R1);
+            a.st(OWN, Socket::RUN, R1);
             config(a, R2, Value::STREAM_MESSAGES);
             a.jump_if(R1.at_most(R2), single);
             let own = Ptr::<TcpSock>::new(R9);
@@ -36,7 +36,7 @@ pub(in crate::dataplane) fn require_none(a: &mut Asm, offsets: &KernelOffsets, d
             a.goto(single);
             a.bind(answered);
             a.st(OWN, Socket::PEER_SENT, R1);
-            a.st(OWN, Head::RUN, 0);
+            a.st(OWN, Socket::RUN, 0);
         });
     });
 }

@@ -7,6 +7,8 @@ pub mod objects;
 mod offsets;
 pub(in crate::dataplane) mod probe;
 pub(in crate::dataplane) mod psock;
+mod trace;
 
 pub use casts::Casts;
 pub use offsets::{BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits};
+pub use trace::TraceOffsets;

@@ -6,6 +6,7 @@ use crate::dataplane::emit::{clear, map_delete, storage_get};
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{Options, Side, Tier};
+use crate::dataplane::policy::trust;
 use crate::dataplane::state::MapRole;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::uapi::helper::id as helper;
@@ -25,7 +26,9 @@ pub(in crate::dataplane) fn own_storage(a: &mut Asm, options: &Options, side: Si
         a.guard(R1.differs(0), "a socket that connects again leaves first", |a| {
             map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(options.pairing)));
         });
+        trust::keep_mark(a, options);
         clear(a, Socket::WORDS.items().take(socket::size(options.pairing) as usize / 8), OWN);
+        trust::begin(a, options, side);
         if let Tier::Gated(_) = options.tier {
             a.st(OWN, Socket::OWN_SK, SK.reg());
             a.st(OWN, Socket::OWN_STORAGE, OWN.reg());

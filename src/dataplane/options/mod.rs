@@ -3,6 +3,7 @@
 mod network;
 mod policy;
 mod port;
+mod trust;
 
 use std::fmt;
 
@@ -12,8 +13,10 @@ use crate::dataplane::kernel::KernelOffsets;
 pub use network::Network;
 pub use policy::{Direction, MAX_RULES, Policy};
 pub use port::PortRange;
+pub use trust::{Hooks, Trust, TrustBy, Watch};
 
 pub(in crate::dataplane) use policy::Side;
+pub(in crate::dataplane) use trust::{CONNECTION_RECEIVES, PROGRAM_RECEIVES, STREAM_BYTES};
 
 /// What the programs may see of the peer's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,19 @@ impl Options {
             Tier::Gated(offsets) if offsets.readers_can_be_woken => Some(offsets),
             _ => None,
         }
+    }
+
+    /// How readers are watched, where they have to earn their trust.
+    pub(in crate::dataplane) fn watch(&self) -> Option<&Watch> {
+        match (&self.tier, &self.policy.trust.by) {
+            (Tier::Gated(_), TrustBy::Watching(watch)) => Some(watch),
+            _ => None,
+        }
+    }
+
+    /// Whether only connections that are named are served.
+    pub(in crate::dataplane) fn by_name_only(&self) -> bool {
+        self.watch().is_none() && self.policy.trust.by != TrustBy::Default
     }
 
     /// Whether messages may be redirected after the soft switch, behind unread ones: where the drain cannot see a sender

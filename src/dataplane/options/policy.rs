@@ -1,6 +1,6 @@
 //! Which connections may be accelerated, as the user asks for it.
 
-use super::{Network, PortRange};
+use super::{Network, PortRange, Trust};
 
 /// Most entries of each list: the programs grow with their lists, and a jump reaches 32,767 instructions.
 pub const MAX_RULES: usize = 256;
@@ -21,6 +21,8 @@ pub struct Policy {
     pub direction: Direction,
     /// Whether cgroups inside the accelerated one can opt out, by [`crate::dataplane::DataPlane::opt_out`].
     pub opt_out: bool,
+    /// Which readers get redirected bytes.
+    pub trust: Trust,
 }
 
 /// Which way messages are redirected; the other way they take the stack, although both ends are in the sockhash.

@@ -1,4 +1,4 @@
-//! Which connections may be accelerated: by the server's port, by address, by direction, by cgroup.
+//! Which connections may be accelerated: by the server's port, by address, by direction, by cgroup, by who reads.
 //!
 //! Each end decides for itself when its connection is established, by what it sees; a connection is accelerated when
 //! both ends agree. An end that is left alone never enters the sockhash. What is not asked for costs nothing: no
@@ -7,6 +7,7 @@
 mod network;
 mod opt_out;
 mod port;
+pub(in crate::dataplane) mod trust;
 
 use crate::asm::Reg::{R1, R7, R8};
 use crate::asm::{Asm, Base, Label, Uses};
@@ -24,7 +25,8 @@ pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, ou
     let policy = &options.policy;
     let ports = port::boundaries(&policy.ports, &policy.excluded_ports);
     let by_network = !policy.networks.is_empty() || !policy.excluded_networks.is_empty();
-    if ports.is_none() && !by_network && !policy.opt_out {
+    let by_name = options.by_name_only();
+    if ports.is_none() && !by_network && !policy.opt_out && !by_name {
         return;
     }
     a.emitter("policy", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8]), |a| {
@@ -45,6 +47,9 @@ pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, ou
                 }
                 if policy.opt_out {
                     opt_out::require_unmarked(a, excluded);
+                }
+                if by_name {
+                    trust::require_named(a, options, side, excluded);
                 }
                 a.goto(admitted);
             });

@@ -2,6 +2,9 @@
 
 pub(in crate::dataplane) mod dispatcher;
 pub(in crate::dataplane) mod drain;
-pub(in crate::dataplane) mod opt_out;
+pub(in crate::dataplane) mod mark;
+mod process;
+pub(in crate::dataplane) mod receives;
 pub(in crate::dataplane) mod sk_msg;
 pub(in crate::dataplane) mod sock_ops;
+pub(in crate::dataplane) mod splices;

@@ -82,6 +82,8 @@ counters! {
     PassBackpressure = "pass_backpressure", "messages";
     /// To the stack: a stream of small messages, which the stack gathers; its pair leaves.
     PassStream = "pass_stream", "messages";
+    /// To the stack: the receiver's program is not (yet) trusted to read so much by recvmsg, or the last bytes were read in another way.
+    PassReader = "pass_reader", "messages";
     /// To the stack: the kernel grants sockets no more memory.
     PassPressure = "pass_pressure", "messages";
     /// To the stack: the peer was not in the sockhash.

@@ -2,7 +2,7 @@
 
 use crate::asm::MapRef;
 use crate::dataplane::options::{Options, Pairing};
-use crate::dataplane::state::{Config, Counter, keys, socket};
+use crate::dataplane::state::{Config, Counter, keys, reader, socket};
 
 /// What a map is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +21,23 @@ pub enum MapRole {
     Counters,
     /// One place for the sk_msg program, which the entry tail-calls.
     Programs,
+    /// The processes that read, each with what it is trusted with; see [`super::Reader`].
+    Readers,
+    /// Sockets that have been spliced from, by cookie.
+    Spliced,
+    /// How many sockets and processes have spliced, by which the programs know when to look.
+    Splices,
+    /// What is told of readers; see [`super::ReaderEvent`].
+    Events,
 }
 
 impl MapRole {
-    /// All roles, in the order of their [`MapRef`] numbers.
+    /// The roles that every data plane has, in the order of their [`MapRef`] numbers.
     pub const ALL: [Self; 7] =
         [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Pairs, Self::Config, Self::Counters, Self::Programs];
+
+    /// Those of data planes that watch readers, which come behind the others.
+    pub const WATCHING: [Self; 4] = [Self::Readers, Self::Spliced, Self::Splices, Self::Events];
 
     /// How the programs name this map.
     pub const fn map_ref(self) -> MapRef {
@@ -43,6 +54,10 @@ impl MapRole {
             Self::Config => "sidestep_config",
             Self::Counters => "sidestep_count",
             Self::Programs => "sidestep_progs",
+            Self::Readers => "sidestep_reader",
+            Self::Spliced => "sidestep_splcd",
+            Self::Splices => "sidestep_splice",
+            Self::Events => "sidestep_events",
         }
     }
 }
@@ -64,6 +79,8 @@ pub enum MapKind {
     PerCpuArray,
     /// `BPF_MAP_TYPE_PROG_ARRAY`, Linux 4.2.
     ProgArray,
+    /// `BPF_MAP_TYPE_RINGBUF`, Linux 5.8.
+    RingBuf,
 }
 
 /// One map to create.
@@ -103,12 +120,21 @@ const MAX_WAITING_BY_ADDRESS: u32 = 2_048;
 /// bucket costs 16 bytes (`struct bucket`, kernel/bpf/hashtab.c).
 const MAX_PAIRS: u32 = MAX_SOCKETS / 2;
 
-/// The maps in the order of [`MapRole::ALL`].
+/// Processes of which something is known. An LRU: one that is pushed out starts again.
+const MAX_READERS: u32 = 1_024;
+/// Spliced sockets that are remembered until their pair has left, which takes an acknowledgement. An LRU.
+const MAX_SPLICED: u32 = 4_096;
+/// Bytes for events, a page: 46 of them, read within microseconds. What finds no room is found by a look at the readers.
+const EVENTS_SIZE: u32 = 4_096;
+
+/// The maps in the order of [`MapRole::ALL`] and [`MapRole::WATCHING`].
 pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
     let pairing = options.pairing;
+    let watching = if options.watch().is_some() { &MapRole::WATCHING[..] } else { &[] };
     MapRole::ALL
-        .into_iter()
-        .map(|role| {
+        .iter()
+        .chain(watching)
+        .map(|&role| {
             let (kind, key_size, value_size, max_entries, flags) = match role {
                 // 8-byte values let user space read a member's cookie (`sock_hash_lookup_sys`).
                 MapRole::Sockets => (MapKind::SockHash, pairing.socket_key_size(), 8, MAX_SOCKETS, 0),
@@ -124,6 +150,12 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
                 MapRole::Counters => (MapKind::PerCpuArray, 4, Counter::VALUE_SIZE as u32, 1, 0),
                 MapRole::Programs => (MapKind::ProgArray, 4, 4, 1, 0),
+                MapRole::Readers => {
+                    (MapKind::LruHash, reader::KEY_SIZE as u32, reader::RECORD_SIZE as u32, MAX_READERS, 0)
+                }
+                MapRole::Spliced => (MapKind::LruHash, 8, 4, MAX_SPLICED, 0),
+                MapRole::Splices => (MapKind::Array, 4, reader::Splices::SIZE as u32, 1, 0),
+                MapRole::Events => (MapKind::RingBuf, 0, 0, EVENTS_SIZE, 0),
             };
             MapDef { role, kind, key_size, value_size, max_entries, flags }
         })

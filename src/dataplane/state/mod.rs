@@ -5,12 +5,14 @@ mod counters;
 pub(in crate::dataplane) mod keys;
 mod maps;
 pub(in crate::dataplane) mod peer;
+pub(in crate::dataplane) mod reader;
 pub(in crate::dataplane) mod record;
 pub(in crate::dataplane) mod socket;
 
 pub use config::Config;
 pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
+pub use reader::{LosingSocket, Reader, ReaderEvent, ReaderEventKind, ReaderState};
 
 pub(in crate::dataplane) use counters::Counters;
 pub(in crate::dataplane) use maps::all as all_maps;

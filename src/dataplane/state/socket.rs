@@ -16,14 +16,15 @@ layout! {
         FLAGS: u32 = 12;
         /// Messages this end has sent, whichever way they went; it wraps.
         SENT: u32 = 16;
-        /// Messages this end has sent in a row since the peer's last one.
-        RUN: u32 = 20;
+        /// How many bytes in a row this socket's reader is trusted with; 0 while nothing is known of it, [`NEVER`], or
+        /// [`ANY`]. Only the programs that see it receive, or mark it, write this.
+        READER: u32 = 20;
     }
 }
 
 layout! {
     /// One socket's own state. Without four-tuple pairing it ends behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 256 {
+    pub(in crate::dataplane) struct Socket: 288 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -52,14 +53,30 @@ layout! {
         KEEPALIVE_TIME: u32 = 96;
         /// TCP_RTO_MAX_MS as the application has set it, while we have our own.
         RTO_MAX: u32 = 100;
+        /// Messages this end has sent in a row since the peer's last one.
+        RUN: u32 = 104;
+        /// Their bytes; it wraps.
+        ROW: u32 = 108;
+        /// How often data has been received here.
+        RECEIVES: u32 = 112;
+        /// `copied_seq` after the last receive by recvmsg.
+        READ_SEQ: u32 = 116;
+        /// Bytes received in a row since this end last sent; it wraps.
+        READ_ROW: u32 = 120;
+        /// SENT at the last receive.
+        READ_SENT: u32 = 124;
+        /// How many splicing programs were known when this socket's reader was last looked up.
+        SPLICERS: u32 = 128;
+        /// How many spliced sockets were known when we last looked for our peer among them.
+        SPLICES: u32 = 132;
         /// The key of the pair's answer in the pairs map, which is another for each connection of a socket.
-        PAIR_KEY: PairKey = 104;
+        PAIR_KEY: PairKey = 136;
         /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 5] = 120;
+        RENDEZVOUS_KEY: [u64; 5] = 152;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 160;
+        OWN_KEY: FourTuple = 192;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 208;
+        PEER_KEY: FourTuple = 240;
     }
 }
 
@@ -133,7 +150,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 32]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 36]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.
@@ -171,6 +188,11 @@ pub(in crate::dataplane) const PAIRED: i32 = 2;
 pub(in crate::dataplane) const PLAIN: i32 = 3;
 /// [`Head::STATE`]: its cgroup has opted out.
 pub(in crate::dataplane) const OPTED_OUT: i32 = 4;
+
+/// [`Head::READER`]: reads in a way that redirected bytes do not support; the pair leaves.
+pub(in crate::dataplane) const NEVER: i32 = 1;
+/// [`Head::READER`]: trusted with any number of bytes. As unsigned the largest.
+pub(in crate::dataplane) const ANY: i32 = -1;
 
 /// [`Head::FLAGS`]: neither end may redirect any more.
 pub(in crate::dataplane) const UNENROLLING: i32 = 1 << 0;

@@ -1,0 +1,25 @@
+//! Looking after readers: which processes may earn the trust that redirected bytes need, and what becomes of one that
+//! splices all the same.
+//!
+//! The programs in the kernel count and decide. They report each process that begins to read
+//! ([`ReaderEvent`](crate::dataplane::ReaderEvent)); the agent admits it, unless its program is remembered as one that
+//! splices. Where no agent runs, no process is admitted, and so none earns trust: a trusted process that splices all the
+//! same needs an agent that resets its connection.
+
+use std::io::Write;
+
+mod destroy;
+mod look;
+mod memory;
+mod program;
+mod watcher;
+
+pub use look::{Readers, Splicer};
+pub use memory::SplicerMemory;
+pub use watcher::{ReaderWatcher, WatchedMaps};
+
+/// A line of the log.
+fn say(line: &str) {
+    // A line that cannot be written stops nothing.
+    let _ = writeln!(std::io::stderr(), "sidestep: {line}");
+}

@@ -1,0 +1,83 @@
+//! Which programs may be sent redirected bytes: those that receive by recvmsg.
+//!
+//! `tcp_splice_read` sees the stack's queue alone. To a program that reads by splice(2) redirected bytes are lost, and a
+//! FIN that comes behind them looks like the end of the stream. No socket option and no flag tells such a program before
+//! its first call.
+
+use std::path::PathBuf;
+
+use super::PortRange;
+use crate::dataplane::kernel::TraceOffsets;
+
+/// Which readers get redirected bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// How programs earn it.
+    pub by: TrustBy,
+    /// Ports of servers whose connections need not earn it, at neither end.
+    pub ports: Vec<PortRange>,
+    /// Whether cgroups inside the accelerated one can be named, by [`crate::dataplane::DataPlane::trusted`].
+    pub cgroups: bool,
+    /// Executables whose processes need not earn it: by path, or by file name alone. The agent's to know.
+    pub programs: Vec<PathBuf>,
+}
+
+/// How programs earn the trust that redirected bytes need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrustBy {
+    /// They have it from the start: a program that splices loses bytes.
+    #[default]
+    Default,
+    /// They are watched: see [`Watch`].
+    Watching(Watch),
+    /// They cannot: only connections to [`Trust::ports`] and those between sockets of trusted cgroups are served.
+    Name,
+}
+
+impl Trust {
+    /// How readers are watched, if they are.
+    pub fn watch(&self) -> Option<Watch> {
+        match self.by {
+            TrustBy::Watching(watch) => Some(watch),
+            TrustBy::Default | TrustBy::Name => None,
+        }
+    }
+}
+
+/// How a kernel lets us see programs receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// Where the programs look.
+    pub hooks: Hooks,
+    /// Where the fields lie that they read.
+    pub offsets: TraceOffsets,
+}
+
+/// Where the watching programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooks {
+    /// At the exit of `tcp_bpf_recvmsg`, which only sockets in a sockhash call, and at the entry of `tcp_splice_read`.
+    /// Others pay nothing.
+    Functions {
+        /// Which argument of `tcp_bpf_recvmsg` the flags are; Linux 5.19 and others have moved it.
+        flags: u8,
+        /// How many arguments it has: the result lies behind them.
+        arguments: u8,
+    },
+    /// Trace points: `sock_recv_length` (Linux 6.3), which each receive on the machine passes, and `sys_enter`, which each
+    /// system call does.
+    TracePoints,
+}
+
+/// Receives on a connection before its program's word counts there.
+///
+/// Proxies that splice receive a request or a handshake first: a CONNECT request, the three messages of SOCKS, the
+/// dozen of a PostgreSQL or MySQL login.
+pub(in crate::dataplane) const CONNECTION_RECEIVES: i32 = 16;
+
+/// Receives of a program, each on a connection that has had [`CONNECTION_RECEIVES`], after which it is trusted with as
+/// many bytes in a row as the most that it has received in a row meanwhile. Some milliseconds of a busy connection.
+pub(in crate::dataplane) const PROGRAM_RECEIVES: i32 = 64;
+
+/// A program that has received so many bytes in a row without splicing is trusted with any number.
+pub(in crate::dataplane) const STREAM_BYTES: i32 = 1 << 20;

@@ -1,0 +1,114 @@
+//! A program that is trusted, and then splices: it gets its bytes or an error, never a clean end before them.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::poll::PollFlags;
+
+use crate::drive::pattern;
+use crate::relay::{connect, free_port, listen, receive, send, splice, wait};
+use crate::role::{Killed, start};
+use crate::running::{Place, readers_are_seen, require_root};
+
+/// Round trips by which the reader earns its trust, each of so many bytes.
+const TRIPS: usize = 400;
+const BYTES: usize = 500;
+
+/// Role: reads by recv [`TRIPS`] times, and answers; then waits until something has come, and splices. Ends with 0 when it
+/// got all or an error. With `end`, it waits until the end has come as well.
+pub(crate) fn reader(port: u16, end: bool) {
+    let (stream, _) = listen(port).accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut space = [0; BYTES];
+    for _ in 0..TRIPS {
+        let mut len = 0;
+        while len < BYTES {
+            len += receive(&stream, &mut space[len..]).unwrap();
+        }
+        send(&stream, &space).unwrap();
+    }
+    wait(&stream, if end { PollFlags::from_bits_retain(libc::POLLRDHUP) } else { PollFlags::POLLIN }).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let (out, into) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
+    let mut got = Vec::new();
+    loop {
+        match splice(stream.as_fd(), into.as_fd(), 1 << 16) {
+            Ok(0) => break,
+            Ok(_) => {
+                let mut part = [0; 1 << 16];
+                let len = nix::unistd::read(&out, &mut part).unwrap();
+                got.extend_from_slice(&part[..len]);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => match wait(&stream, PollFlags::POLLIN) {
+                Err(error) if error.kind() == ErrorKind::TimedOut => panic!("{} bytes, then nothing", got.len()),
+                done => done.unwrap(),
+            },
+            Err(error) => {
+                println!("an error, as it should be: {error}");
+                return;
+            }
+        }
+    }
+    assert!(got == pattern(1, BYTES), "the end after {} of {BYTES} bytes", got.len());
+}
+
+fn late_splicer(test: &str, how: &str) {
+    if !require_root(test) || !readers_are_seen() {
+        return;
+    }
+    let place = Place::new();
+    let running = place.run(&[]);
+    let mut done = Vec::new();
+    for _ in 0..3 {
+        let port = free_port();
+        let mut late = Killed(start(place.cgroup(), &format!("late {port} {how}")));
+        // In the cgroup, too: this thread alone would do, but cgroups hold processes.
+        let feeder = start(place.cgroup(), &format!("feed {port} {how}"));
+        let mut feeder = Killed(feeder);
+        done.push(late.0.wait().unwrap().success());
+        let _ = feeder.0.wait();
+    }
+    let said = running.stop();
+    assert_eq!(done, [true; 3]);
+    assert!(said.counter("redirected_messages") > 100, "it was not trusted in the first place");
+    assert!(said.log.contains("reads with splice(2)"), "{}", said.log);
+    assert!(said.log.contains("the connection was reset"), "{}", said.log);
+    // The first was enough: the later ones were never trusted.
+    assert_eq!(said.log.matches("the connection was reset").count(), 1, "{}", said.log);
+}
+
+/// Role: the other end of [`reader`].
+pub(crate) fn feeder(port: u16, end: bool) {
+    let socket = connect(port);
+    std::thread::sleep(Duration::from_millis(100));
+    let mut space = [0; BYTES];
+    for _ in 0..TRIPS {
+        send(&socket, &pattern(0, BYTES)).unwrap();
+        let mut len = 0;
+        while len < BYTES {
+            len += receive(&socket, &mut space[len..]).unwrap();
+        }
+    }
+    send(&socket, &pattern(1, BYTES)).unwrap();
+    if end {
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+    } else {
+        std::thread::sleep(Duration::from_secs(2));
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+    }
+    // An error, or the reader's end.
+    let _ = receive(&socket, &mut space);
+}
+
+#[test]
+fn a_trusted_reader_that_splices_gets_an_error() {
+    late_splicer("a_trusted_reader_that_splices_gets_an_error", "open");
+}
+
+#[test]
+fn a_trusted_reader_that_splices_behind_the_end_gets_an_error() {
+    late_splicer("a_trusted_reader_that_splices_behind_the_end_gets_an_error", "end");
+}

@@ -1,0 +1,17 @@
+//! Programs that read by splice(2) between programs that do not: by default every byte arrives, and what reads by recvmsg
+//! alone is accelerated after its probation.
+//!
+//! `sidestep run` is the real one, without flags but for `--unpinned`. Needs root; the tests of other people's programs
+//! need these. What is missing is said, and fails in CI.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod drive;
+mod late;
+mod ordinary;
+mod others;
+mod own;
+mod proxy;
+mod relay;
+mod role;
+mod running;

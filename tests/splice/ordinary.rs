@@ -1,0 +1,75 @@
+//! Programs that read by recv: accelerated after their probation.
+
+use std::time::Duration;
+
+use crate::relay::free_port;
+use crate::role::{Killed, start};
+use crate::running::{Place, readers_are_seen, require_root};
+
+/// Messages that a process takes the stack with first: 16 receives of its connection and 64 that count, and some while
+/// the agent has not looked yet.
+const PROBATION: u64 = 16 + 64;
+
+#[test]
+fn an_ordinary_program_is_accelerated_after_its_probation() {
+    if !require_root("an_ordinary_program_is_accelerated_after_its_probation") || !readers_are_seen() {
+        return;
+    }
+    let place = Place::new();
+    let port = free_port();
+    let running = place.run(&[]);
+    let _echo = Killed(start(place.cgroup(), &format!("echo {port}")));
+    const TRIPS: u64 = 5_000;
+    assert!(start(place.cgroup(), &format!("pings {port} {TRIPS}")).wait().unwrap().success());
+    let said = running.stop();
+    let (redirected, passed) = (said.counter("redirected_messages"), said.counter("pass_reader"));
+    println!("{redirected} of {} messages redirected", 2 * TRIPS);
+    assert!(passed >= 2 * PROBATION - 2, "{passed} messages took the stack");
+    // Either way: until both processes were admitted and had received often enough.
+    assert!(redirected > 2 * TRIPS * 9 / 10, "only {redirected} of {} messages were redirected", 2 * TRIPS);
+}
+
+#[test]
+fn an_ordinary_proxy_moves_every_byte_past_the_stack() {
+    if !require_root("an_ordinary_proxy_moves_every_byte_past_the_stack") || !readers_are_seen() {
+        return;
+    }
+    let place = Place::new();
+    let [front, back] = [free_port(), free_port()];
+    let running = place.run(&[]);
+    let _echo = Killed(start(place.cgroup(), &format!("echo {back}")));
+    let _proxy = Killed(start(place.cgroup(), &format!("proxy {front} {back} receive")));
+    for _ in 0..3 {
+        assert!(start(place.cgroup(), &format!("drive {front}")).wait().unwrap().success());
+        assert!(start(place.cgroup(), &format!("pings {front} 500")).wait().unwrap().success());
+    }
+    let said = running.stop();
+    assert!(said.counter("redirected_messages") > 0);
+    assert!(!said.log.contains("splice"), "{}", said.log);
+}
+
+#[test]
+fn names_are_trusted_at_once() {
+    if !require_root("names_are_trusted_at_once") {
+        return;
+    }
+    let (port, other) = (free_port(), free_port());
+    let share = |flags: &dyn Fn(&Place) -> Vec<String>| {
+        let place = Place::new();
+        let flags = flags(&place);
+        let running = place.run(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+        let _echo = Killed(start(place.cgroup(), &format!("echo {port}")));
+        assert!(start(place.cgroup(), &format!("pings {port} 60")).wait().unwrap().success());
+        std::thread::sleep(Duration::from_millis(50));
+        running.stop().counter("redirected_messages")
+    };
+    let program = std::env::current_exe().unwrap().display().to_string();
+    assert!(share(&|_| vec!["--trust".into(), "all".into()]) >= 110);
+    assert!(share(&|_| vec!["--trust".into(), format!("port:{port}")]) >= 110);
+    assert!(share(&|place| vec!["--trust".into(), format!("cgroup:{}", place.cgroup().display())]) >= 110);
+    assert_eq!(share(&|_| vec!["--trust".into(), format!("port:{other}")]), 0);
+    if readers_are_seen() {
+        // From the 16th receive of a connection on.
+        assert!(share(&|_| vec!["--trust".into(), format!("program:{program}")]) >= 40);
+    }
+}

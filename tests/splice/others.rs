@@ -1,0 +1,143 @@
+//! Programs that others wrote: Go's io.Copy and CONNECT, HAProxy, systemd-socket-proxyd, Python.
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use crate::relay::{free_port, listen};
+use crate::role::{Killed, spawn, start};
+use crate::running::{Place, missing, readers_are_seen, require_root};
+
+/// Times that the client comes to one process.
+const RUNS: usize = 3;
+
+/// Where the programs' sources are.
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/splice/programs").join(name)
+}
+
+/// Whether `program` is installed. The guests of the kernel matrix have none of these.
+fn installed(test: &str, program: &str) -> bool {
+    if std::env::var_os("SIDESTEP_GUEST").is_some() {
+        println!("{test}: {program} is tested on the host alone");
+        return false;
+    }
+    let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap().status.success();
+    found || missing(test, &format!("{program} is not installed"))
+}
+
+/// Sends clients through the proxy that `proxy` starts between two ports; every byte must arrive, and the proxy be seen to
+/// splice.
+fn gets_every_byte(drive: &str, proxy: impl Fn(&Place, u16, u16) -> Child) {
+    let place = Place::new();
+    let running = place.run(&[]);
+    let [front, back] = [free_port(), free_port()];
+    let _echo = Killed(start(place.cgroup(), &format!("echo {back}")));
+    let _proxy = Killed(proxy(&place, front, back));
+    let done: Vec<bool> =
+        (0..RUNS).map(|_| start(place.cgroup(), &format!("{drive} {front}")).wait().unwrap().success()).collect();
+    let said = running.stop();
+    assert_eq!(done, [true; RUNS]);
+    if readers_are_seen() {
+        assert!(said.log.contains("reads with splice(2)"), "it does not splice, so this says nothing: {}", said.log);
+    }
+}
+
+fn go(test: &str, mode: &str) {
+    if !require_root(test) || !installed(test, "go") {
+        return;
+    }
+    let target = std::env::temp_dir().join(format!("sidestep-relay-{mode}-{}", std::process::id()));
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(&target).arg(source("relay.go")).env("CGO_ENABLED", "0");
+    assert!(build.status().unwrap().success());
+    let drive = if mode == "connect" { "drive-connect" } else { "drive" };
+    gets_every_byte(drive, |place, front, back| {
+        let mut command = Command::new(&target);
+        command.args([mode, &format!("127.0.0.1:{front}"), &format!("127.0.0.1:{back}")]);
+        spawn(place.cgroup(), command)
+    });
+    std::fs::remove_file(target).unwrap();
+}
+
+#[test]
+fn go_io_copy_gets_every_byte() {
+    go("go_io_copy_gets_every_byte", "copy");
+}
+
+#[test]
+fn go_connect_gets_every_byte() {
+    go("go_connect_gets_every_byte", "connect");
+}
+
+#[test]
+fn python_that_splices_gets_every_byte() {
+    let test = "python_that_splices_gets_every_byte";
+    if !require_root(test) || !installed(test, "python3") {
+        return;
+    }
+    let can = Command::new("python3").args(["-c", "import os; os.splice"]).output().unwrap().status.success();
+    if !can && !missing(test, "os.splice needs Python 3.10") {
+        return;
+    }
+    gets_every_byte("drive", |place, front, back| {
+        let mut command = Command::new("python3");
+        command.arg(source("relay.py")).args([front, back].map(|port| port.to_string()));
+        spawn(place.cgroup(), command)
+    });
+}
+
+fn haproxy(test: &str, options: &str) {
+    if !require_root(test) || !installed(test, "haproxy") {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("sidestep-{test}-{}.cfg", std::process::id()));
+    gets_every_byte("drive", |place, front, back| {
+        let config = format!(
+            "defaults\n mode tcp\n timeout client 1m\n timeout server 1m\n timeout connect 5s\n{options}\
+             listen relay\n bind 127.0.0.1:{front}\n server echo 127.0.0.1:{back}\n"
+        );
+        std::fs::File::create(&path).unwrap().write_all(config.as_bytes()).unwrap();
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&path);
+        spawn(place.cgroup(), command)
+    });
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn haproxy_splice_auto_gets_every_byte() {
+    haproxy("haproxy_splice_auto_gets_every_byte", " option splice-auto\n");
+}
+
+#[test]
+fn haproxy_splice_response_gets_every_byte() {
+    haproxy("haproxy_splice_response_gets_every_byte", " option splice-request\n option splice-response\n");
+}
+
+#[test]
+fn socket_proxyd_gets_every_byte() {
+    let test = "socket_proxyd_gets_every_byte";
+    let program = "/lib/systemd/systemd-socket-proxyd";
+    if !require_root(test) || !installed(test, program) {
+        return;
+    }
+    gets_every_byte("drive-whole", |place, front, back| {
+        let listener = listen(front);
+        let fd = listener.as_raw_fd();
+        let mut command = Command::new("sh");
+        // sd_listen_fds(3): descriptors from 3 on, for the process of this number.
+        command.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$1\"", program, &format!("127.0.0.1:{back}")]);
+        // SAFETY: system calls.
+        unsafe {
+            command.pre_exec(move || {
+                // A descriptor that is 3 already stays one that closes.
+                let kept = libc::dup2(fd, 3) == 3 && libc::fcntl(3, libc::F_SETFD, 0) == 0;
+                if kept { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            })
+        };
+        spawn(place.cgroup(), command)
+    });
+}

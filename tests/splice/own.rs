@@ -1,0 +1,78 @@
+//! A proxy of our own that splices, between a client and a server that do not.
+
+use crate::relay::free_port;
+use crate::role::{Killed, start};
+use crate::running::{Place, readers_are_seen, require_root};
+
+/// Times that the client comes, to a process that has spliced, or to a new one.
+const RUNS: usize = 3;
+
+/// Sends clients through a proxy; the exit status of each.
+fn clients(place: &Place, reading: &str, same_process: bool) -> Vec<bool> {
+    let [front, back] = [free_port(), free_port()];
+    let _echo = Killed(start(place.cgroup(), &format!("echo {back}")));
+    let proxy = || Killed(start(place.cgroup(), &format!("proxy {front} {back} {reading}")));
+    let mut now = proxy();
+    let mut all = Vec::new();
+    for _ in 0..RUNS {
+        all.push(start(place.cgroup(), &format!("drive {front}")).wait().unwrap().success());
+        if !same_process {
+            drop(now);
+            now = proxy();
+        }
+    }
+    all
+}
+
+fn every_byte_arrives(test: &str, reading: &str) {
+    if !require_root(test) {
+        return;
+    }
+    for same_process in [true, false] {
+        let place = Place::new();
+        let running = place.run(&[]);
+        let done = clients(&place, reading, same_process);
+        let said = running.stop();
+        assert_eq!(done, vec![true; RUNS], "{reading}, same process: {same_process}");
+        if readers_are_seen() {
+            assert!(said.log.contains("reads with splice(2)"), "sidestep has not seen the proxy splice");
+            assert!(place.remembered().contains("splice"), "nothing is remembered");
+        } else {
+            assert!(said.log.contains("nothing is accelerated"), "{}", said.log);
+            assert_eq!(said.counter("redirected_messages"), 0);
+        }
+    }
+}
+
+#[test]
+fn a_splicing_proxy_gets_every_byte() {
+    every_byte_arrives("a_splicing_proxy_gets_every_byte", "splice");
+}
+
+#[test]
+fn a_proxy_that_receives_a_request_first_gets_every_byte() {
+    every_byte_arrives("a_proxy_that_receives_a_request_first_gets_every_byte", "receive-first:1");
+}
+
+#[test]
+fn a_proxy_that_receives_all_small_messages_gets_every_byte() {
+    every_byte_arrives("a_proxy_that_receives_all_small_messages_gets_every_byte", "receive-first:10");
+}
+
+#[test]
+fn a_proxy_that_alternates_gets_every_byte() {
+    every_byte_arrives("a_proxy_that_alternates_gets_every_byte", "alternate");
+}
+
+/// What the tests above would see without the programs that watch readers.
+#[test]
+fn trusting_everybody_loses_bytes() {
+    if !require_root("trusting_everybody_loses_bytes") {
+        return;
+    }
+    let place = Place::new();
+    let running = place.run(&["--trust", "all"]);
+    let done = clients(&place, "splice", true);
+    running.stop();
+    assert!(done.contains(&false), "a splicing proxy lost nothing, so these tests show nothing");
+}
