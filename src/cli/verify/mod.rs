@@ -223,7 +223,7 @@ mod tests {
             assert!(line.starts_with("sock_ops (") && line.contains(" on 5.10: reject: "), "{line}");
             assert!(line.contains("four-tuple, ") || line.contains("sequence, sticky, "), "{line}");
             // The line of Rust that emitted the call.
-            assert!(line.contains("bpf_get_netns_cookie") && line.contains("four_tuple.rs:"), "{line}");
+            assert!(line.contains("bpf_get_netns_cookie") && line.contains("src/dataplane/pairing/"), "{line}");
             assert!(line.ends_with("; as it must: it needs bpf_get_netns_cookie, from Linux 5.15"), "{line}");
         }
     }
@@ -239,7 +239,7 @@ mod tests {
         assert!(ok, "{text}");
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let refused = json.as_array().unwrap().iter().find(|program| program["verdict"] == "reject").unwrap();
-        assert!(refused["origin"].as_str().unwrap().contains("four_tuple.rs:"), "{refused}");
+        assert!(refused["origin"].as_str().unwrap().contains("src/dataplane/pairing/"), "{refused}");
         assert!(refused["lacking"].as_str().unwrap().contains("5.15"), "{refused}");
         assert!(json[0]["stats"]["insns_processed"].as_u64().unwrap() > 100, "{}", json[0]);
         let (text, ok) = verify(&["--kernel", "5.10", "--explain"]);
