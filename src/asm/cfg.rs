@@ -196,7 +196,10 @@ mod tests {
         a.finish().unwrap()
     }
 
-    fn shape(program: &Program) -> Vec<(usize, usize, Vec<(usize, EdgeKind)>)> {
+    /// A block: its first slot, the slot behind it, and where it leads.
+    type Shape = (usize, usize, Vec<(usize, EdgeKind)>);
+
+    fn shape(program: &Program) -> Vec<Shape> {
         let cfg = Cfg::of(program);
         let edges = |block: &Block| block.edges.iter().map(|edge| (edge.to, edge.kind)).collect();
         cfg.blocks().iter().map(|block| (block.slots.start, block.slots.end, edges(block))).collect()
