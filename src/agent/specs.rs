@@ -91,13 +91,11 @@ mod tests {
     fn every_variant_is_accepted() {
         let offsets = TraceOffsets::resolve(|_| Ok::<_, ()>(0)).unwrap();
         let watch = Watch { hooks: Hooks::TracePoints, offsets };
-        let trusts = [TrustBy::Default, TrustBy::Watching(watch), TrustBy::Name].into_iter().flat_map(|by| {
-            [vec![], vec![PortRange { first: 80, last: 90 }]].map(|ports| Trust {
-                by,
-                ports,
-                cgroups: true,
-                programs: vec![],
-            })
+        let by = [TrustBy::Default, TrustBy::Watching(watch), TrustBy::Name];
+        let ports = [vec![], vec![PortRange { first: 80, last: 90 }]];
+        let trusts = by.into_iter().flat_map(|by| {
+            let of = |cgroups| ports.clone().map(|ports| Trust { by, ports, cgroups, programs: vec![] });
+            [of(false), of(true)].concat()
         });
         let all = Options::all(simulated_offsets().unwrap());
         let all = trusts.flat_map(|trust| {

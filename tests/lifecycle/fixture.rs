@@ -119,7 +119,7 @@ impl Fixture {
                 let mut programs = names(&generation.programs);
                 programs.retain(|name| name != "opt_out");
                 assert_eq!(programs, ["dispatcher", "drain", "sk_msg", "sock_ops"]);
-                assert_eq!(generation.maps.len(), 7, "six maps and the record: {status:?}");
+                assert_eq!(generation.maps.len(), 8, "seven maps and the record: {status:?}");
                 return objects(&status);
             }
             assert!(start.elapsed() < Duration::from_secs(10), "{:?}", status.problems);

@@ -69,7 +69,7 @@ fn flags_of_an_upgrade_that_a_restart_drops_are_named_three_times() {
     assert!(fixture.sidestep("upgrade", &["--cgroup", cgroup, "--exclude-port", "9"]).status.success());
     run.kill();
     let (_, said) = Run::pinned(&fixture).stop_with_errors();
-    assert!(said.contains("--exclude-port=9") && said.contains("are replaced by none"), "{said}");
+    assert!(said.contains("--exclude-port=9") && said.contains("are replaced by --trust=all"), "{said}");
 }
 
 #[test]

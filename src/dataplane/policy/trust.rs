@@ -59,7 +59,13 @@ pub(in crate::dataplane) fn require_named(a: &mut Asm, options: &Options, side: 
                 a.ld(R1, storage, Head::READER);
                 a.permit(R1.w().equals(socket::ANY), named, "its cgroup is trusted");
             }
-            a.goto(no);
+            if trust.ports.is_empty() && !trust.cgroups {
+                a.comment("nothing is named; before Linux 5.11 a program with code that is never reached is refused");
+                a.ld(R1, SOCK_OPS, SockOps::FAMILY);
+                a.require(R1.equals(0), no, "no connection has the family AF_UNSPEC");
+            } else {
+                a.goto(no);
+            }
         });
     });
 }
