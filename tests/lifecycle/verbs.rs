@@ -108,7 +108,7 @@ fn the_upgrade_command_keeps_the_flags_that_were_given() {
     assert!(!refused.status.success() && text.contains("sidestep attach"), "{text}");
     fixture.succeeds("attach", &["--readers", "any"]);
     let first = fixture.is_healthy();
-    assert_eq!(fixture.status().unwrap().flags, ["--readers=any"]);
+    assert_eq!(fixture.status().unwrap().flags, ["--readers=any", "--trust=all"]);
     assert!(fixture.succeeds("upgrade", &[]).starts_with("just this"));
     let refused = fixture.sidestep("attach", &["--cgroup", fixture.cgroup_path().to_str().unwrap()]);
     let text = String::from_utf8(refused.stderr).unwrap();

@@ -89,10 +89,12 @@ fn neighbour(program: ProgInfo, links: &[LinkInfo]) -> Neighbour {
     found
 }
 
-/// Opens each object of a kind. One that has gone meanwhile is skipped.
+/// Opens each object of a kind. One that has gone meanwhile is skipped, and so is a link that is not attached yet, of which
+/// the kernel says EAGAIN (`bpf_link_by_id`, kernel/bpf/syscall.c): another process is making it.
 fn all<T>(kind: Kind, open: impl Fn(u32) -> crate::syscall::Result<T>) -> crate::syscall::Result<Vec<T>> {
     let opened = id::ids(kind).map(|id| id.and_then(&open));
-    opened.filter(|object| !matches!(object, Err(error) if error.errno() == Some(Errno::ENOENT))).collect()
+    let absent = [Some(Errno::ENOENT), Some(Errno::EAGAIN)];
+    opened.filter(|object| !matches!(object, Err(error) if absent.contains(&error.errno()))).collect()
 }
 
 /// Sockets in a map whose owner has ended. The kernel has emptied the dispatcher's array with the owner's last descriptor,
