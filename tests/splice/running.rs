@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -15,6 +16,8 @@ use sidestep::testbed::TemporaryCgroup;
 pub(crate) struct Place {
     cgroup: TemporaryCgroup,
     state: PathBuf,
+    /// The tests take turns: what a reader does in some milliseconds decides, and others would take its processor.
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// Whether the test can run; says so when it cannot, and fails in CI.
@@ -37,10 +40,14 @@ pub(crate) fn readers_are_seen() -> bool {
 impl Place {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static TURN: Mutex<()> = Mutex::new(());
+        // A test that failed has left nothing that the next one could find.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let root = cgroup::find().unwrap().expect("cgroup2 is mounted");
-        let name = format!("sidestep-splice-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let state = std::env::temp_dir().join(&name);
-        Self { cgroup: TemporaryCgroup::new(&root, "sidestep-splice-").unwrap(), state }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let state = std::env::temp_dir().join(format!("sidestep-splice-{}-{number}", std::process::id()));
+        let cgroup = TemporaryCgroup::new(&root, &format!("sidestep-splice-{number}-")).unwrap();
+        Self { cgroup, state, _turn: turn }
     }
 
     pub(crate) fn cgroup(&self) -> &Path {
