@@ -62,7 +62,11 @@ impl Loaded {
         memlock::raise_if_needed()?;
         let maps = plane.maps.iter().map(create).collect::<Result<Vec<_>>>()?;
         let loaded = Self::into_maps(plane, maps)?;
-        loaded.configure(config)?;
+        // While a reader earns its trust, what it reads comes by the stack although its socket is in the sockhash. So where
+        // FIONREAD does not see such bytes, readers that may ask it (nginx) cannot stay there.
+        let watched = plane.receives.is_some();
+        let spare_askers = config.spare_askers || watched && config.redirect_unaccepted;
+        loaded.configure(Config { spare_askers, ..config })?;
         loaded.decide()?;
         Ok(loaded)
     }
