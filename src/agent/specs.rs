@@ -1,8 +1,8 @@
 //! The data plane as the verifier simulator takes it: what would be loaded, without a kernel to load it into.
 
 use crate::asm;
-use crate::dataplane::{DataPlane, KernelOffsets, MapKind};
-use crate::verifier_sim::kernel::offset_of;
+use crate::dataplane::{BufferLocks, DataPlane, EpollFields, KernelOffsets, MapKind, MemoryLimit};
+use crate::verifier_sim::kernel::{buffer_locks, offset_of};
 use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Origin, ProgType, ProgramSpec};
 
 /// The sock_ops and the sk_msg program, the latter's entry, and the one of cgroups that opt out if there is one, each
@@ -59,10 +59,37 @@ fn origin(program: &asm::Program, slot: usize) -> Option<Origin> {
     program.origin(slot).map(|at| Origin { file: at.file(), line: at.line() })
 }
 
-/// Offsets for the gated tier where there is no kernel to take them from: those of the simulated one. An error is the
-/// path of a field that it does not have.
+/// Offsets for the gated tier where there is no kernel to take them from: those of the simulated one, with its epoll
+/// instances, memory groups and locks of buffers. Direct loads are left out: they need the types of a kernel.
+///
+/// # Errors
+///
+/// The path of a field that the simulated kernel does not have.
 pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
-    KernelOffsets::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
+    let at = |structure, path| offset_of(structure, path).ok_or(path);
+    let (byte, shift) = buffer_locks();
+    let (base, entry) = (at("eppoll_entry", "base")?, at("eppoll_entry", "wait.entry")?);
+    Ok(KernelOffsets {
+        buffer_locks: Some(BufferLocks { byte, shift }),
+        epoll: Some(EpollFields {
+            queue: at("sock", "sk_wq")?,
+            list: at("socket_wq", "wait.head")?,
+            to_item: base.cast_signed() - entry.cast_signed(),
+            file: at("epitem", "ffd.file")?,
+            fd: at("epitem", "ffd.fd")?,
+            events: at("epitem", "event.events")?,
+            data: at("epitem", "event.data")?,
+        }),
+        memory_limit: Some(MemoryLimit {
+            granted: at("sock", "sk_forward_alloc")?,
+            group: at("sock", "sk_memcg")?,
+            counter: at("mem_cgroup", "memory")?,
+            usage: at("page_counter", "usage.counter")?,
+            most: at("page_counter", "max")?,
+            parent: at("page_counter", "parent")?,
+        }),
+        ..KernelOffsets::resolve(|field| at(field.structure, field.path))?
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use sidestep::dataplane::{
     self, Casts, Config, DataPlane, KernelOffsets, MapRole, OptionBits, Options, Pairing, Policy, Readers, Tier,
 };
 use sidestep::verifier_sim::interp::{Machine, Program};
-use sidestep::verifier_sim::kernel::{Address, Chunk, End, Failure, Socket, SocketId, World, btf_id};
+use sidestep::verifier_sim::kernel::{
+    Address, Buffers, Chunk, End, Failure, GroupId, Socket, SocketId, Waiter, World, btf_id,
+};
 use sidestep::verifier_sim::spec::MapType;
 
 /// Bounds so small that histories run into them.
@@ -25,6 +27,9 @@ pub(crate) const CONFIG: Config = Config {
     keepalive: 600,
     spare_armed: false,
 };
+
+/// The same on kernels where a reader that asks FIONREAD does not see redirected bytes.
+pub(crate) const SPARING: Config = Config { spare_askers: true, ..CONFIG };
 
 /// Few enough sockets in the sockhash for histories to fill it.
 const MEMBERS: u32 = 8;
@@ -81,6 +86,16 @@ pub(crate) fn gated(pairing: Pairing, means: Means) -> DataPlane {
 /// Bits of options that keep the sender's and the receiver's bytes on the stack.
 const OPTIONS: OptionBits = OptionBits { sender: 1 << 21, receiver: 1 << 2 | 1 << 11 };
 
+/// Pages that each memory group of a history may have, and how many a message must leave free, since others take
+/// theirs before it is charged (src/dataplane/gate/memory.rs).
+const GROUP_LIMIT: u64 = 10_000;
+const GROUP_RESERVE: i64 = 511;
+
+/// Memory that a redirected message pins beside its bytes, and that may be pinned where the application has not set the
+/// size of a buffer (src/dataplane/gate/backpressure.rs).
+const MESSAGE_MEMORY: u32 = 2048;
+const GROWING_BUFFERS: u32 = 160 << 10;
+
 /// One step of a history. Numbers choose among the sockets there are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
@@ -99,11 +114,42 @@ pub(crate) enum Op {
     NonBlocking(u8, bool),
     Options(u8, u64, i32),
     ShutdownRead(u8),
+    Watch(u8, Watchers),
+    Buffers(u8, Buffers),
+    /// The socket is charged to this group, if there is one of this number, and has been granted so many bytes.
+    Group(u8, u8, i16),
+    /// So many pages of a group are free.
+    FreePages(u8, u16),
+    Pressure(bool),
     Switch(bool),
     Evict,
     /// A record in the rendezvous map becomes another's, but for the first words that a program reads.
     Tear(u8, u8, u8),
     Cpu(bool),
+}
+
+/// The first two waiters of a socket, which the programs look at.
+pub(crate) type Watchers = [Option<Waiter>; 2];
+
+/// A registration that is edge-triggered or not, with data as programs have it: a descriptor (libevent), an address
+/// (nginx), an address with a tag (Go).
+fn waiter() -> impl Strategy<Value = Waiter> {
+    let data = prop_oneof![Just(7), Just(0x7f12_3456_7890), Just(0x5a00_7f12_3456_7890)];
+    prop_oneof![
+        1 => Just(Waiter::Poll),
+        9 => (prop::bool::weighted(0.7), data).prop_map(|(edge, data)| Waiter::Epoll { edge, data, fd: 7 }),
+    ]
+}
+
+fn watchers() -> impl Strategy<Value = Watchers> {
+    let second = prop::option::weighted(0.3, waiter());
+    (prop::option::weighted(0.9, waiter()), second).prop_map(|(first, second)| [first, second])
+}
+
+/// Sizes between the smallest that the kernel allows (include/net/sock.h) and large ones, set by the application or not.
+fn buffers() -> impl Strategy<Value = Buffers> {
+    let size = || prop_oneof![3 => 2304..16_384_u32, 1 => Just(1 << 20)];
+    (size(), size(), 0..4_u8).prop_map(|(send, receive, locks)| Buffers { send, receive, locks })
 }
 
 /// What a connection is like.
@@ -202,7 +248,12 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (socket.clone(), any::<bool>()).prop_map(|(socket, set)| Op::NonBlocking(socket, set)),
         2 => (socket.clone(), options(), prop_oneof![9 => Just(-1), 1 => Just(0)])
             .prop_map(|(socket, bits, peek_off)| Op::Options(socket, bits, peek_off)),
-        1 => socket.prop_map(Op::ShutdownRead),
+        1 => socket.clone().prop_map(Op::ShutdownRead),
+        6 => (socket.clone(), watchers()).prop_map(|(socket, watchers)| Op::Watch(socket, watchers)),
+        3 => (socket.clone(), buffers()).prop_map(|(socket, buffers)| Op::Buffers(socket, buffers)),
+        2 => (socket, 0..4_u8, any::<i16>()).prop_map(|(socket, group, granted)| Op::Group(socket, group, granted)),
+        2 => (0..3_u8, prop_oneof![500..530_u16, Just(9000)]).prop_map(|(group, free)| Op::FreePages(group, free)),
+        1 => prop::bool::weighted(0.3).prop_map(Op::Pressure),
         1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
         1 => Just(Op::Evict),
         3 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(from, to, kept)| Op::Tear(from, to, kept)),
@@ -216,7 +267,10 @@ pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     let many = (connect(), prop::collection::vec(prop_oneof![1 => connect(), 49 => op()], length / 2..length));
     let many = many.prop_map(|(first, ops)| [vec![first], ops].concat());
     let one = (connect(), prop::collection::vec(op(), length / 4..length / 2));
-    let one = one.prop_map(|(first, ops)| [vec![first, Op::Handshake(0), Op::Accept(0)], ops].concat());
+    let edge = Waiter::Epoll { edge: true, data: 7, fd: 7 };
+    let accepted =
+        [Op::Handshake(0), Op::Accept(0), Op::Watch(0, [Some(edge), None]), Op::Watch(1, [Some(edge), None])];
+    let one = one.prop_map(move |(first, ops)| [vec![first], accepted.to_vec(), ops].concat());
     prop_oneof![many, one]
 }
 
@@ -246,10 +300,14 @@ pub(crate) struct Simulation {
     bursts: BTreeMap<SocketId, (u32, u32)>,
     /// Whether the gate looks at both ends for each message, or once and remembers.
     looks_each_time: bool,
+    /// Memory groups, each below the one before it.
+    groups: [GroupId; 3],
     /// Whether a reader is told anew of stack bytes behind redirected ones.
     tells: bool,
     /// Directions whose two ends were as they must be when a message was sent.
     known: BTreeSet<(SocketId, SocketId)>,
+    /// Directions whose reader has been found not to ask FIONREAD.
+    harmless: BTreeSet<(SocketId, SocketId)>,
     /// Sockets whose callbacks somebody else has asked for.
     foreign: BTreeSet<SocketId>,
     /// Active ends whose passive one has no program: nobody claims them.
@@ -290,6 +348,32 @@ fn ends_fault(sender: &Socket, receiver: &Socket) -> Option<&'static str> {
     }
 }
 
+/// The waiters of a socket that are epoll items, among those that are looked at.
+fn registrations(socket: &Socket) -> impl Iterator<Item = (bool, u64, u32)> {
+    socket.waiters().iter().take(2).filter_map(|waiter| match *waiter {
+        Waiter::Epoll { edge, data, fd } => Some((edge, data, fd)),
+        Waiter::Poll => None,
+    })
+}
+
+/// Memory that redirected messages between two ends may pin: a part of their buffers.
+fn allowed(sender: &Socket, receiver: &Socket) -> u32 {
+    let (sender, receiver) = (sender.buffers(), receiver.buffers());
+    let part = (sender.send + receiver.receive) / 16 * 3;
+    let fixed = sender.locks & 1 != 0 || receiver.locks & 2 != 0;
+    if fixed { part } else { part.max(GROWING_BUFFERS) }
+}
+
+/// Whether the reader is notified once for each arrival.
+fn is_edge_triggered(socket: &Socket) -> bool {
+    registrations(socket).any(|(edge, ..)| edge)
+}
+
+/// Whether the reader may ask FIONREAD: it is edge-triggered, and has registered an address. `None` when nothing watches it.
+fn may_ask(socket: &Socket) -> Option<bool> {
+    registrations(socket).next().map(|(edge, data, fd)| edge && data >> 47 == 0 && data != u64::from(fd))
+}
+
 impl Simulation {
     pub(crate) fn new(plane: &DataPlane, insns: &Insns, bounds: Config) -> Self {
         let mut machine = Machine::new(2);
@@ -304,8 +388,13 @@ impl Simulation {
         let sock_ops = program(&plane.sock_ops, insns.sock_ops.clone(), &numbers);
         let sk_msg = program(&plane.sk_msg, insns.sk_msg.clone(), &numbers);
         machine.value(number(MapRole::Config), &[0; 4]).unwrap().copy_from_slice(&bounds.to_bytes());
+        let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
+        let root = world.add_group(None, GROUP_LIMIT);
+        let middle = world.add_group(Some(root), GROUP_LIMIT);
+        let groups = [root, middle, world.add_group(Some(middle), GROUP_LIMIT)];
         Self {
-            world: World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets)),
+            world,
+            groups,
             config: number(MapRole::Config),
             rendezvous: number(MapRole::Rendezvous),
             storage: number(MapRole::Storage),
@@ -317,6 +406,7 @@ impl Simulation {
             looks_each_time: matches!(plane.options.tier, Tier::Gated(KernelOffsets { casts: Some(_), .. })),
             tells: matches!(plane.options.tier, Tier::Gated(KernelOffsets { readers_can_be_woken: true, .. })),
             known: BTreeSet::new(),
+            harmless: BTreeSet::new(),
             foreign: BTreeSet::new(),
             unclaimed: BTreeSet::new(),
             disturbed: plane.options.pairing == Pairing::FourTuple,
@@ -479,10 +569,34 @@ impl Simulation {
         if target.rcvlowat() > 1 || target.shutdown_bits() & 1 != 0 {
             return broken("which wants several bytes at once, or none");
         }
+        if self.world.is_under_memory_pressure() {
+            return broken("while TCP is under memory pressure");
+        }
+        if self.world.pages_left(to, len).is_some_and(|pages| pages < GROUP_RESERVE) {
+            return broken("whose memory group has no room");
+        }
+        if self.bounds.spare_askers && may_ask(target) == Some(true) && !self.harmless.contains(&(from, to)) {
+            return broken("which may ask FIONREAD");
+        }
+        if messages > 0 && !is_edge_triggered(target) && self.pinned(from, len) > allowed(sender, target) {
+            return broken("whose redirected bytes pin more memory than the buffers allow");
+        }
         if messages > 0 && (messages >= self.bounds.max_messages as usize || bytes + len > self.bounds.max_bytes) {
             return broken("whose queue is full");
         }
         Ok(())
+    }
+
+    /// Memory that redirected messages pin when one more of `len` bytes is among them.
+    fn pinned(&self, from: SocketId, len: u32) -> u32 {
+        let (messages, bytes) = self.bursts.get(&from).copied().unwrap_or_default();
+        (messages + 1) * MESSAGE_MEMORY + bytes + len
+    }
+
+    /// Whether memory keeps a message off the receiver.
+    fn lacks_memory(&self, to: SocketId, len: u32) -> bool {
+        self.world.is_under_memory_pressure()
+            || self.world.pages_left(to, len).is_some_and(|pages| pages <= GROUP_RESERVE)
     }
 
     /// Whether a message of `from` that takes the stack now is behind redirected bytes for no good reason: a reader that is
@@ -502,6 +616,9 @@ impl Simulation {
             && receiver.rcvlowat() <= 1
             && receiver.shutdown_bits() & 1 == 0
             && ends_fault(sender, receiver).is_none()
+            && is_edge_triggered(receiver)
+            && !self.lacks_memory(to, len)
+            && !(self.bounds.spare_askers && may_ask(receiver) != Some(false))
             && burst < self.bounds.max_messages
             && burst_bytes + len <= self.bounds.max_bytes
     }
@@ -529,6 +646,14 @@ impl Simulation {
                 world.machine.cpu = second.into();
                 return Ok(());
             }
+            Op::FreePages(group, free) => {
+                world.set_free_pages(self.groups[usize::from(group)], free.into());
+                return Ok(());
+            }
+            Op::Pressure(is_high) => {
+                world.set_memory_pressure(is_high);
+                return Ok(());
+            }
             _ => {}
         }
         let (Op::Handshake(number)
@@ -544,7 +669,10 @@ impl Simulation {
         | Op::RcvLowAt(number, _)
         | Op::NonBlocking(number, _)
         | Op::Options(number, ..)
-        | Op::ShutdownRead(number)) = op
+        | Op::ShutdownRead(number)
+        | Op::Watch(number, _)
+        | Op::Buffers(number, _)
+        | Op::Group(number, ..)) = op
         else {
             return Ok(());
         };
@@ -560,6 +688,9 @@ impl Simulation {
                     && ends_fault(sender, peer).is_none()
                 {
                     self.known.insert((id, sender.peer()));
+                    if may_ask(peer) != Some(true) {
+                        self.harmless.insert((id, sender.peer()));
+                    }
                 }
                 let stranded = self.would_strand(id, len.into());
                 let world = &mut self.world;
@@ -590,6 +721,11 @@ impl Simulation {
             Op::NonBlocking(_, set) => world.set_nonblocking(id, set),
             Op::Options(_, options, peek_off) => world.set_options(id, options, peek_off),
             Op::ShutdownRead(_) => world.shutdown_read(id),
+            Op::Watch(_, watchers) => world.set_waiters(id, &watchers.into_iter().flatten().collect::<Vec<_>>()),
+            Op::Buffers(_, buffers) => world.set_buffers(id, buffers),
+            Op::Group(_, group, granted) => {
+                world.set_group(id, self.groups.get(usize::from(group)).copied(), granted.into());
+            }
             _ => {}
         }
         self.check_pairing(id)
@@ -623,7 +759,10 @@ impl Simulation {
                     self.world.probe(id)?;
                 }
                 self.wake(id)?;
-                if self.world.take_event(id) {
+                // Any other reader is notified for as long as there is something.
+                let notified = self.world.take_event(id);
+                let socket = self.world.socket(id);
+                if notified || socket.is_some_and(|socket| !is_edge_triggered(socket) && socket.has_unread()) {
                     looks.insert(id);
                 }
                 // Who is inside a call looks again after it.

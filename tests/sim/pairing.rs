@@ -7,7 +7,7 @@ use proptest::test_runner::{Config as Settings, RngAlgorithm, TestRng, TestRunne
 
 use sidestep::dataplane::Pairing;
 
-use super::history::{CONFIG, Insns, Means, Op, Simulation, gated, history};
+use super::history::{CONFIG, Insns, Means, Op, SPARING, Simulation, gated, history};
 
 /// The same histories in every run.
 pub(crate) fn histories(count: usize) -> Vec<Vec<Op>> {
@@ -20,15 +20,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_byte_arrives_in_order_by_sequence(ops in history(300), means in select(&Means::ALL)) {
+    fn every_byte_arrives_in_order_by_sequence(
+        ops in history(300),
+        means in select(&Means::ALL),
+        config in select(&[CONFIG, SPARING][..]),
+    ) {
         let plane = gated(Pairing::Sequence, means);
-        Simulation::new(&plane, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        Simulation::new(&plane, &Insns::of(&plane), config).run(&ops).unwrap();
     }
 
     #[test]
-    fn every_byte_arrives_in_order_by_four_tuple(ops in history(300), means in select(&Means::ALL)) {
+    fn every_byte_arrives_in_order_by_four_tuple(
+        ops in history(300),
+        means in select(&Means::ALL),
+        config in select(&[CONFIG, SPARING][..]),
+    ) {
         let plane = gated(Pairing::FourTuple, means);
-        Simulation::new(&plane, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        Simulation::new(&plane, &Insns::of(&plane), config).run(&ops).unwrap();
     }
 }
 

@@ -111,7 +111,7 @@ impl World {
     /// Shows programs the state of all sockets. Freed ones keep their last state until their memory is given out again.
     fn publish_all(&mut self) {
         for socket in self.sockets.all.values().filter(|socket| !socket.closed) {
-            socket.publish(&mut self.machine);
+            socket.publish(&mut self.machine, &self.memory);
         }
     }
 

@@ -12,13 +12,16 @@
 //!   only stack bytes wait;
 //! - while a thread holds a socket, segments and acknowledgements wait in its backlog, and are processed before it lets go;
 //! - a socket that leaves the map loses its unread redirected messages when the last reference on its psock goes;
+//! - sockets are watched by epoll instances, have buffers of a size, and belong to memory groups with limits;
 //! - memory of closed sockets, their storage and their psocks is given out again at the same addresses.
 //!
 //! Segments are neither lost nor reordered: TCP repairs that below everything modelled here.
 
 mod callback;
 mod environment;
+mod epoll;
 mod layout;
+mod memory;
 mod socket;
 mod transfer;
 
@@ -27,9 +30,12 @@ use std::collections::VecDeque;
 use super::interp::{Machine, Program, Trap};
 use callback::Contexts;
 use environment::Sockets;
+use memory::Memory;
 
-pub use layout::{btf_id, offset_of};
-pub use socket::{Address, Chunk, End, Socket, SocketId};
+pub use epoll::{MAX_WAITERS, Waiter};
+pub use layout::{btf_id, buffer_locks, offset_of};
+pub use memory::GroupId;
+pub use socket::{Address, Buffers, Chunk, End, Socket, SocketId};
 
 /// Something that must never happen with correct programs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,13 +68,15 @@ pub struct World {
     next: SocketId,
     now: u64,
     contexts: Contexts,
+    memory: Memory,
 }
 
 impl World {
     /// A kernel with both programs attached: `sk_msg` to the sockhash that is map number `members` of `machine`.
     pub fn new(mut machine: Machine, sock_ops: Program, sk_msg: Program, members: usize) -> Self {
         let contexts = Contexts::new(&mut machine);
-        Self { machine, sockets: Sockets::default(), sock_ops, sk_msg, members, next: 1, now: 0, contexts }
+        let memory = Memory::new(&mut machine);
+        Self { machine, sockets: Sockets::default(), sock_ops, sk_msg, members, next: 1, now: 0, contexts, memory }
     }
 
     /// A socket that was made and is not freed.
@@ -88,7 +96,8 @@ impl World {
     fn create(&mut self, end: End, peer_isn: u32, peer: SocketId, accepted: bool) -> SocketId {
         let id = self.next;
         self.next += 1;
-        let (visible, kernel, file_regions) = self.sockets.slabs.socket(&mut self.machine, id);
+        let (visible, kernel, file_regions, wait_list) = self.sockets.slabs.socket(&mut self.machine, id);
+        wait_list.publish(&mut self.machine, file_regions[1], &[]);
         let rcv_nxt = peer_isn.wrapping_add(1);
         let socket = Socket {
             end,
@@ -96,6 +105,11 @@ impl World {
             visible,
             kernel,
             file_regions,
+            wait_list,
+            waiters: Vec::new(),
+            buffers: Buffers::default(),
+            group: None,
+            granted: 0,
             established: accepted,
             accepted,
             closed: false,
@@ -174,6 +188,13 @@ impl World {
         if let Some(socket) = self.get(id) {
             socket.options = options;
             socket.peek_off = peek_off;
+        }
+    }
+
+    /// setsockopt(2) of SO_SNDBUF and SO_RCVBUF, or the kernel changes them.
+    pub fn set_buffers(&mut self, id: SocketId, buffers: Buffers) {
+        if let Some(socket) = self.get(id) {
+            socket.buffers = buffers;
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::layout;
+use super::epoll::{WaitList, Waiter};
+use super::layout::{self, put};
+use super::memory::{GroupId, Memory};
 use crate::verifier_sim::interp::{Access, Machine, RegionId, RegionKind};
 
 /// A socket's number: its cookie, never given twice.
@@ -64,6 +66,24 @@ pub struct End {
     pub nonblocking: bool,
 }
 
+/// Sizes of a socket's buffers, as the kernel counts them, and which of them the application has set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// `sk_sndbuf`.
+    pub send: u32,
+    /// `sk_rcvbuf`.
+    pub receive: u32,
+    /// `SOCK_SNDBUF_LOCK` (1) and `SOCK_RCVBUF_LOCK` (2), include/net/sock.h.
+    pub locks: u8,
+}
+
+impl Default for Buffers {
+    /// As `net.ipv4.tcp_wmem` and `net.ipv4.tcp_rmem` have them by default (net/ipv4/tcp.c).
+    fn default() -> Self {
+        Self { send: 16 << 10, receive: 128 << 10, locks: 0 }
+    }
+}
+
 /// Something that arrived while a thread held the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
@@ -108,6 +128,12 @@ pub struct Socket {
     pub(super) visible: RegionId,
     pub(super) kernel: RegionId,
     pub(super) file_regions: [RegionId; 2],
+    pub(super) wait_list: WaitList,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) buffers: Buffers,
+    /// The memory group it is charged to, and the bytes it has been granted.
+    pub(super) group: Option<GroupId>,
+    pub(super) granted: i32,
     pub(super) established: bool,
     pub(super) accepted: bool,
     pub(super) closed: bool,
@@ -171,6 +197,16 @@ impl Socket {
         self.end.nonblocking
     }
 
+    /// Those who wait for it.
+    pub fn waiters(&self) -> &[Waiter] {
+        &self.waiters
+    }
+
+    /// The sizes of its buffers.
+    pub fn buffers(&self) -> Buffers {
+        self.buffers
+    }
+
     /// SO_RCVLOWAT.
     pub fn rcvlowat(&self) -> u32 {
         self.rcvlowat
@@ -218,7 +254,7 @@ impl Socket {
     }
 
     /// Writes what programs may see of this socket into the machine's memory.
-    pub(super) fn publish(&self, machine: &mut Machine) {
+    pub(super) fn publish(&self, machine: &mut Machine, memory: &Memory) {
         let user_data = self.psock.as_ref().map_or(0, |psock| psock.region.address() | USER_DATA_FLAGS);
         let [socket, file] = self.file_regions;
         let sk = machine.memory.bytes_mut(self.kernel);
@@ -232,6 +268,16 @@ impl Socket {
         put(sk, layout::SK_FLAGS, &self.options.to_le_bytes());
         put(sk, layout::PEEK_OFF, &self.peek_off.to_le_bytes());
         put(sk, layout::SOCKET, &(if self.accepted { socket.address() } else { 0 }).to_le_bytes());
+        put(sk, layout::SNDBUF, &self.buffers.send.to_le_bytes());
+        put(sk, layout::RCVBUF, &self.buffers.receive.to_le_bytes());
+        put(sk, layout::USERLOCKS, &[self.buffers.locks << layout::USERLOCKS_SHIFT]);
+        put(sk, layout::PROT, &memory.proto().to_le_bytes());
+        put(sk, layout::FORWARD_ALLOC, &self.granted.to_le_bytes());
+        // Some kernels keep flags in the low bits.
+        let group = self.group.map_or(0, |group| memory.group(group) | u64::from(self.end.isn & 1));
+        put(sk, layout::MEMCG, &group.to_le_bytes());
+        let wait_queue = if self.accepted { self.wait_list.queue.address() } else { 0 };
+        put(sk, layout::WAIT_QUEUE, &wait_queue.to_le_bytes());
         put(sk, layout::USER_DATA, &user_data.to_le_bytes());
         put(machine.memory.bytes_mut(socket), layout::FILE, &file.address().to_le_bytes());
         let flags = if self.end.nonblocking { O_NONBLOCK } else { 0 };
@@ -247,21 +293,20 @@ impl Socket {
     }
 }
 
-fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
-    bytes[offset..offset + value.len()].copy_from_slice(value);
-}
+/// Memory of a socket: as programs see it, `struct tcp_sock`, `struct socket` and `struct file`, and its waiters.
+type SocketMemory = (RegionId, RegionId, [RegionId; 2], WaitList);
 
 /// Freed kernel objects, to be given out again at the same address: TCP sockets are SLAB_TYPESAFE_BY_RCU, so a stale
 /// address reads another socket's state, not an error.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slabs {
-    sockets: Vec<(RegionId, RegionId, [RegionId; 2])>,
+    sockets: Vec<SocketMemory>,
     psocks: Vec<RegionId>,
 }
 
 impl Slabs {
     /// Memory for socket `id`.
-    pub(super) fn socket(&mut self, machine: &mut Machine, id: SocketId) -> (RegionId, RegionId, [RegionId; 2]) {
+    pub(super) fn socket(&mut self, machine: &mut Machine, id: SocketId) -> SocketMemory {
         let kind = RegionKind::Socket(id);
         if let Some(old) = self.sockets.pop() {
             machine.memory.reuse(old.0, kind, vec![0; BPF_SOCK_SIZE]);
@@ -271,12 +316,12 @@ impl Slabs {
         let [kernel, socket, file] =
             [(); 3].map(|()| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
         machine.memory.set_shadow(visible, kernel);
-        (visible, kernel, [socket, file])
+        (visible, kernel, [socket, file], WaitList::new(machine))
     }
 
     /// The socket's memory may be given out again.
     pub(super) fn free_socket(&mut self, socket: &Socket) {
-        self.sockets.push((socket.visible, socket.kernel, socket.file_regions));
+        self.sockets.push((socket.visible, socket.kernel, socket.file_regions, socket.wait_list));
     }
 
     pub(super) fn psock(&mut self, machine: &mut Machine) -> Psock {
