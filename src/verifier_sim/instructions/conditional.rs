@@ -13,16 +13,10 @@ use crate::verifier_sim::state::{FP, State};
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::walk::Flow;
 use crate::verifier_sim::walk::env::Env;
+use crate::verifier_sim::walk::trail::Place;
 
 /// Registers and stack slots that one comparison can speak of (`LINKED_REGS_MAX`); the links of further ones are cut.
 const MAX_LINKED: usize = 6;
-
-/// Where a linked scalar is.
-#[derive(Clone, Copy)]
-enum Place {
-    Reg(usize, usize),
-    Slot(usize, usize),
-}
 
 impl Env<'_> {
     /// A conditional jump.
@@ -56,6 +50,8 @@ impl Env<'_> {
         };
         let target = crate::verifier_sim::program::jump_target(self.at, insn) as usize;
         let next = self.at + 1;
+        let on_stack = |reg: &Reg| reg.kind == Kind::Stack;
+        self.record_stack_operands(on_stack(&left), !immediate && on_stack(&right));
         let predicted = predict(cond, &left, &right, low);
         if predicted.is_some() {
             let operand = |reg: &Reg, number: u8| if reg.is_scalar() { 1 << number } else { 0 };
@@ -81,6 +77,7 @@ impl Env<'_> {
         if left.is_scalar() && left.id != 0 {
             self.collect_linked(left.id, &mut linked);
         }
+        self.record_linked(&linked);
         // Links may have been cut, also of the operands.
         let left = *self.reg(insn.dst);
         let right = if immediate { *right } else { *self.reg(insn.src) };
@@ -145,7 +142,7 @@ impl Env<'_> {
             }
         }
         for place in excess {
-            place.of(&mut self.cur).unlink();
+            reg_at(place, &mut self.cur).unlink();
         }
     }
 
@@ -209,12 +206,10 @@ fn mark_not_null(reg: &mut Reg, maps: &[Map<'_>]) {
     }
 }
 
-impl Place {
-    fn of(self, state: &mut State) -> &mut Reg {
-        match self {
-            Self::Reg(frame, index) => &mut state.frame_mut(frame).regs[index],
-            Self::Slot(frame, index) => &mut state.frame_mut(frame).slot_mut(index).reg,
-        }
+fn reg_at(place: Place, state: &mut State) -> &mut Reg {
+    match place {
+        Place::Reg(frame, index) => &mut state.frame_mut(frame).regs[index],
+        Place::Slot(frame, index) => &mut state.frame_mut(frame).slot_mut(index).reg,
     }
 }
 
@@ -236,7 +231,7 @@ fn sync_linked(state: &mut State, known: usize, linked: &[Place], kernel: Kernel
         if matches!(*place, Place::Reg(frame, index) if (frame, index) == (depth, known)) {
             continue;
         }
-        let reg = *place.of(state);
+        let reg = *reg_at(*place, state);
         if !reg.is_scalar() || reg.id & !ADD_CONST != source.id & !ADD_CONST {
             continue;
         }
@@ -258,7 +253,7 @@ fn sync_linked(state: &mut State, known: usize, linked: &[Place], kernel: Kernel
         } else {
             source
         };
-        *place.of(state) = updated;
+        *reg_at(*place, state) = updated;
     }
 }
 
