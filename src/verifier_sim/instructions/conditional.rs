@@ -84,8 +84,8 @@ impl Env<'_> {
         let same = !immediate && insn.src == insn.dst;
         let (mut jumped, mut fell) = ((left, right), (left, right));
         if left.is_scalar() && right.is_scalar() {
-            refine_pair(cond.negated(), &mut fell, low, same);
-            refine_pair(cond, &mut jumped, low, same);
+            refine_pair(cond.negated(), &mut fell, low, same, self.kernel);
+            refine_pair(cond, &mut jumped, low, same, self.kernel);
             for reg in [&mut jumped.0, &mut jumped.1, &mut fell.0, &mut fell.1] {
                 self.settle(reg, "branch")?;
             }
@@ -132,7 +132,11 @@ impl Env<'_> {
         let member = |reg: &Reg| reg.is_scalar() && reg.id & !ADD_CONST == id;
         let mut excess = Vec::new();
         for (number, frame) in self.cur.frames.iter().enumerate().rev() {
-            let regs = (0..FP).filter(|index| member(&frame.regs[*index])).map(|index| Place::Reg(number, index));
+            let at = self.cur.frames.get(number + 1).map_or(self.at, |callee| callee.callsite);
+            // Linux 6.18 leaves out what nothing reads any more.
+            let live = if self.kernel >= Kernel::V6_18 { self.aux[at].live } else { u16::MAX };
+            let regs = (0..FP).filter(|index| live & 1 << index != 0 && member(&frame.regs[*index]));
+            let regs = regs.map(|index| Place::Reg(number, index));
             let spills = frame.stack.iter().enumerate();
             let slots = spills
                 .filter(|(_, slot)| slot.is_spill() && member(&slot.reg))
@@ -213,12 +217,17 @@ fn reg_at(place: Place, state: &mut State) -> &mut Reg {
     }
 }
 
-/// Refines two operands; when they are the same register there is nothing to learn from each other.
-fn refine_pair(cond: Cond, pair: &mut (Reg, Reg), low: bool, same: bool) {
-    if same {
+/// Refines two operands. When they are the same register, the kernel takes what each learns from the other for true of it,
+/// although the condition cannot hold (Linux 6.8 to 6.18; earlier ones learn nothing from a register of any value).
+fn refine_pair(cond: Cond, pair: &mut (Reg, Reg), low: bool, same: bool, kernel: Kernel) {
+    if same && kernel < Kernel::V6_12 {
         return;
     }
     condition::refine(cond, &mut pair.0.val, &mut pair.1.val, low);
+    if same {
+        pair.0.val.intersect_ranges(&pair.1.val);
+        pair.1.val = pair.0.val;
+    }
     pair.0.val.sync();
     pair.1.val.sync();
 }

@@ -4,8 +4,10 @@
 //! a number decides (a comparison whose outcome is known, an offset of a pointer, a size), the path is walked back to
 //! where the number comes from, and every checkpoint on the way notes the registers and stack slots that hold its origin.
 
-use crate::asm::Insn;
+use std::fmt;
+
 use crate::asm::opcode as op;
+use crate::asm::{Disasm, Insn};
 use crate::verifier_sim::state::{FP, MAX_FRAMES, State};
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::trail::{Place, Visited};
@@ -27,6 +29,16 @@ impl Mask {
 
     fn is_empty(self) -> bool {
         self.regs == 0 && self.slots == 0
+    }
+}
+
+impl fmt::Display for Mask {
+    /// As the kernel's log has it: `regs=r1,r2 stack=-8,-16`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let regs = (0..16).filter(|reg| self.regs & 1 << reg != 0).map(|reg| format!("r{reg}"));
+        let slots = (0..64).filter(|slot| self.slots & 1 << slot != 0).map(|slot| format!("-{}", (slot + 1) * 8));
+        let (regs, slots) = (regs.collect::<Vec<_>>().join(","), slots.collect::<Vec<_>>().join(","));
+        write!(out, "regs={regs} stack={slots}")
     }
 }
 
@@ -110,9 +122,9 @@ impl Wanted {
             }
             op::LDX => return self.pass_load(insn.dst, visited),
             op::STX if insn.code & op::MODE_MASK == op::ATOMIC => match insn.imm {
-                op::CMPXCHG => return self.pass_load(0, visited),
                 op::LOAD_ACQ => return self.pass_load(insn.dst, visited),
-                imm if imm != op::STORE_REL && imm & op::FETCH != 0 => return self.pass_load(insn.src, visited),
+                op::CMPXCHG => self.pass_fetch(0, visited),
+                imm if imm != op::STORE_REL && imm & op::FETCH != 0 => self.pass_fetch(insn.src, visited),
                 _ => return self.pass_store(insn, visited),
             },
             op::STX | op::ST => return self.pass_store(insn, visited),
@@ -162,6 +174,14 @@ impl Wanted {
             }
         }
         Ok(())
+    }
+
+    /// The register now holds what was in the slot. Linux 6.18 follows the register further, as if it had not changed;
+    /// here both count, so that nothing is missing.
+    fn pass_fetch(&mut self, fetched: u8, visited: Visited) {
+        if let Some((frame, slot)) = visited.stack_slot().filter(|_| self.has(fetched)) {
+            self.masks[frame].slots |= 1 << slot;
+        }
     }
 
     fn pass_store(&mut self, insn: &Insn, visited: Visited) -> Result<(), Lost> {
@@ -224,6 +244,24 @@ impl Env<'_> {
         self.backtrack(wanted, self.trail.len());
     }
 
+    /// The line of the log for an instruction that is looked at (`backtrack_insn`).
+    fn log_origin(&mut self, wanted: &Wanted, at: usize) {
+        if self.log.is_some() {
+            let mask = wanted.masks[wanted.frame];
+            let text = Disasm::at(self.insns, at).map(|insn| insn.to_string()).unwrap_or_default();
+            self.log_remark(&format!("mark_precise: frame{}: {mask} before {at}: {text}", wanted.frame));
+        }
+    }
+
+    /// The lines of the log for a checkpoint that is passed: what had not decided anything before.
+    fn log_checkpoint(&mut self, wanted: &Wanted) {
+        if self.log.is_some() {
+            for frame in (0..=wanted.frame).rev() {
+                self.log_remark(&format!("mark_precise: frame{frame}: parent state {}:", wanted.masks[frame]));
+            }
+        }
+    }
+
     /// Walks back from the first `end` instructions of the path to where all that is wanted comes from.
     fn backtrack(&mut self, mut wanted: Wanted, mut end: usize) {
         let mut next = self.cur.parent;
@@ -233,6 +271,7 @@ impl Env<'_> {
                 end -= 1;
                 let visited = self.trail.at(end);
                 let insn = self.insns[visited.insn as usize];
+                self.log_origin(&wanted, visited.insn as usize);
                 if wanted.pass(&insn, visited, self.trail.linked(end)).is_err() {
                     self.explored.mark_all_precise(self.cur.parent);
                     return;
@@ -248,6 +287,7 @@ impl Env<'_> {
             };
             let masks = &mut wanted.masks[..=wanted.frame];
             next = self.explored.mark_precise(number, masks);
+            self.log_checkpoint(&wanted);
         }
     }
 }

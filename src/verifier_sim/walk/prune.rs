@@ -282,6 +282,11 @@ impl Env<'_> {
             if how == Likeness::Same && index >= cur.stack.len() {
                 return false;
             }
+            // The kernel takes a slot that the current path has not reached for another one, whatever may be read there.
+            let read = |byte: &Byte| *byte != Byte::Invalid && (*byte != Byte::Misc || !uninit);
+            if live & 1 << index != 0 && index >= cur.stack.len() && slot.bytes.iter().any(read) {
+                return false;
+            }
             live & 1 << index == 0 || slots_alike(slot, cur.slot(index), precise & 1 << index != 0, uninit, ids, how)
         })
     }
