@@ -69,14 +69,24 @@ impl Means {
     }
 }
 
-/// The programs of the gated tier.
+/// The programs of the gated tier, with all that the simulated kernel has.
 pub(crate) fn gated(pairing: Pairing, means: Means) -> DataPlane {
+    gated_with(pairing, means, simulated_offsets().unwrap())
+}
+
+/// The same where nothing is known of epoll instances, memory groups and who has set the size of a buffer.
+pub(crate) fn gated_without_fields(pairing: Pairing, means: Means) -> DataPlane {
+    let known = simulated_offsets().unwrap();
+    gated_with(pairing, means, KernelOffsets { epoll: None, memory_limit: None, buffer_locks: None, ..known })
+}
+
+fn gated_with(pairing: Pairing, means: Means, known: KernelOffsets) -> DataPlane {
     let offsets = KernelOffsets {
         casts: (means == Means::Loads).then(|| Casts::resolve(btf_id).unwrap()),
         options: OPTIONS,
         iterators_have_storage: true,
         readers_can_be_woken: means != Means::Calls,
-        ..simulated_offsets().unwrap()
+        ..known
     };
     let tier = Tier::Gated(offsets);
     let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
@@ -300,6 +310,8 @@ pub(crate) struct Simulation {
     bursts: BTreeMap<SocketId, (u32, u32)>,
     /// Whether the gate looks at both ends for each message, or once and remembers.
     looks_each_time: bool,
+    /// Whether the programs know of epoll instances, memory groups and the locks of buffers.
+    knows_fields: bool,
     /// Memory groups, each below the one before it.
     groups: [GroupId; 3],
     /// Whether a reader is told anew of stack bytes behind redirected ones.
@@ -395,6 +407,7 @@ impl Simulation {
         Self {
             world,
             groups,
+            knows_fields: matches!(plane.options.tier, Tier::Gated(KernelOffsets { epoll: Some(_), .. })),
             config: number(MapRole::Config),
             rendezvous: number(MapRole::Rendezvous),
             storage: number(MapRole::Storage),
@@ -572,13 +585,21 @@ impl Simulation {
         if self.world.is_under_memory_pressure() {
             return broken("while TCP is under memory pressure");
         }
-        if self.world.pages_left(to, len).is_some_and(|pages| pages < GROUP_RESERVE) {
+        if self.knows_fields && self.world.pages_left(to, len).is_some_and(|pages| pages < GROUP_RESERVE) {
             return broken("whose memory group has no room");
         }
-        if self.bounds.spare_askers && may_ask(target) == Some(true) && !self.harmless.contains(&(from, to)) {
+        if self.knows_fields
+            && self.bounds.spare_askers
+            && may_ask(target) == Some(true)
+            && !self.harmless.contains(&(from, to))
+        {
             return broken("which may ask FIONREAD");
         }
-        if messages > 0 && !is_edge_triggered(target) && self.pinned(from, len) > allowed(sender, target) {
+        if messages > 0
+            && self.knows_fields
+            && !is_edge_triggered(target)
+            && self.pinned(from, len) > allowed(sender, target)
+        {
             return broken("whose redirected bytes pin more memory than the buffers allow");
         }
         if messages > 0 && (messages >= self.bounds.max_messages as usize || bytes + len > self.bounds.max_bytes) {
@@ -593,10 +614,15 @@ impl Simulation {
         (messages + 1) * MESSAGE_MEMORY + bytes + len
     }
 
+    /// Whether the programs take the reader for one that is notified once for each arrival: where they cannot tell, any.
+    fn is_notified_once(&self, reader: &Socket) -> bool {
+        !self.knows_fields || is_edge_triggered(reader)
+    }
+
     /// Whether memory keeps a message off the receiver.
     fn lacks_memory(&self, to: SocketId, len: u32) -> bool {
         self.world.is_under_memory_pressure()
-            || self.world.pages_left(to, len).is_some_and(|pages| pages <= GROUP_RESERVE)
+            || self.knows_fields && self.world.pages_left(to, len).is_some_and(|pages| pages <= GROUP_RESERVE)
     }
 
     /// Whether a message of `from` that takes the stack now is behind redirected bytes for no good reason: a reader that is
@@ -616,9 +642,9 @@ impl Simulation {
             && receiver.rcvlowat() <= 1
             && receiver.shutdown_bits() & 1 == 0
             && ends_fault(sender, receiver).is_none()
-            && is_edge_triggered(receiver)
+            && self.is_notified_once(receiver)
             && !self.lacks_memory(to, len)
-            && !(self.bounds.spare_askers && may_ask(receiver) != Some(false))
+            && !(self.knows_fields && self.bounds.spare_askers && may_ask(receiver) != Some(false))
             && burst < self.bounds.max_messages
             && burst_bytes + len <= self.bounds.max_bytes
     }
@@ -762,7 +788,7 @@ impl Simulation {
                 // Any other reader is notified for as long as there is something.
                 let notified = self.world.take_event(id);
                 let socket = self.world.socket(id);
-                if notified || socket.is_some_and(|socket| !is_edge_triggered(socket) && socket.has_unread()) {
+                if notified || socket.is_some_and(|socket| !self.is_notified_once(socket) && socket.has_unread()) {
                     looks.insert(id);
                 }
                 // Who is inside a call looks again after it.

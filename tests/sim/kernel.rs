@@ -91,7 +91,9 @@ fn create(map: &spec::MapSpec) -> Map {
     let kind = map.map_type;
     let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
         .flags(MapFlags::from_bits_retain(map.map_flags));
-    let created = if map.map_type == spec::MapType::SK_STORAGE {
+    use spec::MapType as Kind;
+    let stores = [Kind::CGRP_STORAGE, Kind::INODE_STORAGE, Kind::SK_STORAGE, Kind::TASK_STORAGE];
+    let created = if stores.contains(&map.map_type) {
         let types = StorageBtf::load(map.value_size).unwrap();
         Map::create(&request.btf(types.for_map())).unwrap()
     } else if map.special.is_empty() {

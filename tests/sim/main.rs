@@ -11,6 +11,7 @@ mod hostile;
 mod isa;
 mod kernel;
 mod large;
+mod map_use;
 mod mutants;
 mod mutate;
 mod pairing;
