@@ -1,7 +1,7 @@
 //! The data plane as the verifier simulator takes it: what would be loaded, without a kernel to load it into.
 
-use crate::asm;
-use crate::dataplane::{BufferLocks, DataPlane, EpollFields, KernelOffsets, MapKind, MemoryLimit};
+use crate::asm::{self, Field};
+use crate::dataplane::{BufferLocks, DataPlane, EpollFields, KernelField, KernelOffsets, MapKind, MemoryLimit};
 use crate::verifier_sim::kernel::{buffer_locks, offset_of};
 use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Origin, ProgType, ProgramSpec};
 
@@ -66,29 +66,13 @@ fn origin(program: &asm::Program, slot: usize) -> Option<Origin> {
 ///
 /// The path of a field that the simulated kernel does not have.
 pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
-    let at = |structure, path| offset_of(structure, path).ok_or(path);
+    let at = |field: &KernelField| offset_of(field.structure, field.path).ok_or(field.path);
     let (byte, shift) = buffer_locks();
-    let (base, entry) = (at("eppoll_entry", "base")?, at("eppoll_entry", "wait.entry")?);
     Ok(KernelOffsets {
-        buffer_locks: Some(BufferLocks { byte, shift }),
-        epoll: Some(EpollFields {
-            queue: at("sock", "sk_wq")?,
-            list: at("socket_wq", "wait.head")?,
-            to_item: base.cast_signed() - entry.cast_signed(),
-            file: at("epitem", "ffd.file")?,
-            fd: at("epitem", "ffd.fd")?,
-            events: at("epitem", "event.events")?,
-            data: at("epitem", "event.data")?,
-        }),
-        memory_limit: Some(MemoryLimit {
-            granted: at("sock", "sk_forward_alloc")?,
-            group: at("sock", "sk_memcg")?,
-            counter: at("mem_cgroup", "memory")?,
-            usage: at("page_counter", "usage.counter")?,
-            most: at("page_counter", "max")?,
-            parent: at("page_counter", "parent")?,
-        }),
-        ..KernelOffsets::resolve(|field| at(field.structure, field.path))?
+        buffer_locks: Some(BufferLocks { byte: Field::new(byte.into()), shift }),
+        epoll: Some(EpollFields::resolve(at)?),
+        memory_limit: Some(MemoryLimit::resolve(true, at)?),
+        ..KernelOffsets::resolve(at)?
     })
 }
 

@@ -14,7 +14,7 @@ use crate::rules::kernel_types;
 /// `BPF_F_NO_PREALLOC`, which some types demand.
 const NO_PREALLOC: u32 = 1;
 
-/// A map of each type that this kernel creates for anybody, but maps of maps, arenas and struct_ops.
+/// A map of each type that root can create here, except maps of maps, arenas and struct_ops.
 fn maps() -> Vec<MapSpec> {
     let map = |map_type, key_size, value_size, max_entries, map_flags| MapSpec {
         map_type,
