@@ -114,7 +114,7 @@ impl Wanted {
                 if operation == op::MOV {
                     *self.regs() &= !dst;
                 }
-                // The frame pointer is no scalar.
+                // The frame pointer is not a scalar.
                 if register && usize::from(insn.src) != FP && !matches!(operation, op::END | op::NEG) {
                     *self.regs() |= src;
                 }
