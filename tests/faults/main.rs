@@ -18,6 +18,7 @@ mod killed;
 mod link;
 mod memory;
 mod memory_max;
+mod neighbours;
 mod pressure;
 mod run;
 #[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]

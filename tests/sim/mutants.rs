@@ -24,6 +24,10 @@ const CHOICES: &[&str] = &[
     "request",
     "packet",
     "state",
+    // Another tool's flags, which the simulated kernel has not.
+    "recover",
+    "recovered",
+    "unpaired",
     "waiting",
     "else",
     "end_if",
@@ -68,6 +72,12 @@ const EQUIVALENT: &[Equivalent] = &[
         "sk_msg/the message has a socket",
         "a message has a socket, which the verifier knows (sk_msg_is_valid_access)",
     ),
+    // Another tool's map and program are not simulated: each socket is in one map, and the list of maps says so.
+    ("", "references/the second reference may be a map's", "the list of maps decides"),
+    ("", "references/no reference came or went meanwhile", "nothing happens between two instructions"),
+    ("", "callbacks/the sender has our callbacks", "no other program changes its flags"),
+    ("", "callbacks/the receiver has our callbacks", "no other program changes its flags"),
+    ("", "foreign/it is paired", "no other program asks for that callback"),
     // Backed up by another check.
     (
         "",

@@ -11,7 +11,7 @@ use crate::dataplane::gate::fionread;
 use crate::dataplane::gate::roles::{PEER, uses_peer};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::{File, Socket as FileSocket, TcpSock, Word};
-use crate::dataplane::membership::keepalive;
+use crate::dataplane::membership::{callbacks, keepalive};
 use crate::dataplane::options::{Options, Readers};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::config::Value;
@@ -36,6 +36,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
             }
             a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
             offsets.open(a, OWN_SK);
+            require_callbacks(a, options, offsets, exits);
             require_options(a, offsets, OWN_SK, offsets.options.sender, leave, stale);
             require_options(a, offsets, PEER, offsets.options.receiver, leave, stale);
             a.comment("SO_PEEK_OFF: -1 unless the receiver has asked for it");
@@ -75,6 +76,20 @@ fn probes_are_ours(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
             keepalive::require_ours(a, offsets, peer, PEER, "peer_not_probed", [state, stale]);
             a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
             offsets.open(a, OWN_SK);
+        }
+    });
+}
+
+/// Without our callbacks a pair could not leave, and a reader could not be told again: another sock_ops program has set
+/// flags without ours.
+fn require_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
+    let [stale, lost] = [Counter::PassStale, Counter::PassCallbacks].map(|counter| exits.to(a, counter));
+    let ours = callbacks::ours(options);
+    a.emitter("callbacks", uses_peer().reads(OWN_SK.reg()), |a| {
+        for (sk, name) in [(OWN_SK, "the sender has our callbacks"), (PEER, "the receiver has our callbacks")] {
+            offsets.read(a, R1, sk, offsets.callback_flags, stale);
+            a.and(R1, ours);
+            a.require(R1.equals(ours), lost, name);
         }
     });
 }

@@ -76,6 +76,8 @@ counters! {
     PassUnaccepted = "pass_unaccepted", "messages";
     /// To the stack: an end has set a socket option that has no effect on redirected bytes.
     PassOption = "pass_option", "messages";
+    /// To the stack: another sock_ops program has replaced the callback flags of an end.
+    PassCallbacks = "pass_callbacks", "messages";
     /// To the stack: an end is in blocking mode.
     PassBlocking = "pass_blocking", "messages";
     /// To the stack: too much waits unread at the receiver.

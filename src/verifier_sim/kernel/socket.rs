@@ -236,6 +236,7 @@ impl Socket {
         // TCP_NODELAY on one socket of two, by a number that is drawn for each.
         put(sk, layout::NONAGLE, &[self.end.isn as u8 & 1]);
         put(sk, layout::LOCK_OWNED, &u32::from(self.owned).to_le_bytes());
+        put(sk, layout::CALLBACK_FLAGS, &[self.cb_flags as u8]);
         put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
         put(sk, layout::SK_FLAGS, &self.options.to_le_bytes());
@@ -252,6 +253,9 @@ impl Socket {
             let bytes = machine.memory.bytes_mut(psock.region);
             put(bytes, layout::INGRESS_MSG, &next.to_le_bytes());
             put(bytes, layout::REFCNT, &psock.refs.to_le_bytes());
+            let [maps, entry] = [layout::MAPS, layout::MAPS_ENTRY].map(|at| psock.region.address() + at as u64);
+            put(bytes, layout::MAPS, &entry.to_le_bytes());
+            put(bytes, layout::MAPS_ENTRY, &maps.to_le_bytes());
         }
     }
 }
