@@ -25,8 +25,11 @@ Made from the code by `UPDATE=1 cargo test --test docs`. `sidestep completions S
 (SIGKILL) has the shell's status, 137.
 ";
 
-/// Each command with `--json`: the file of the outermost object, and its structures in the order of the page.
-const JSON: [(&str, &str, &[(&str, &str)]); 7] = [
+/// A structure: its file, and its name.
+type Part = (&'static str, &'static str);
+
+/// Each command with `--json`: what it prints, and the structures of that in the order of the page.
+const JSON: [(&str, &str, &[Part]); 7] = [
     ("check", "one object", &[("src/agent/check/finding.rs", "Report"), ("src/agent/check/finding.rs", "Finding")]),
     (
         "status",
