@@ -41,6 +41,7 @@ pub use state::{Config, Counter, MapDef, MapKind, MapRole};
 
 /// The assembled programs and the maps they name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct DataPlane {
     /// What was assembled.
     pub options: Options,
