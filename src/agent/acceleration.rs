@@ -59,6 +59,7 @@ impl<'a> Marked<'a> {
 
 /// What [`Acceleration::stop`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Detached {
     /// Sockets still in the sockhash because they hold unread redirected bytes. They pass everything to the stack,
     /// and the last program and maps go when they have closed.

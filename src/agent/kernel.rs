@@ -17,6 +17,7 @@ use crate::uapi::{AttachType, ProgType};
 
 /// Which tier to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TierChoice {
     /// Gated where possible, sticky elsewhere.
     #[default]

@@ -20,6 +20,7 @@ pub(super) const SPLICES: &str = "splices";
 
 /// The loaded maps and programs. Dropping it frees them, unless something is attached or pinned.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Loaded {
     pub(super) maps: Vec<Map>,
     /// The sock_ops program.
@@ -40,6 +41,7 @@ pub struct Loaded {
 
 /// A program that watches readers.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Watching {
     /// Its name, under which it is pinned.
     pub name: &'static str,

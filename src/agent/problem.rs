@@ -166,6 +166,7 @@ impl Serialize for Problem {
 
 /// A program of another tool that uses the hooks that sidestep uses.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Neighbour {
     /// The kernel's number of the program.
     pub program: u32,

@@ -12,6 +12,7 @@ use super::{Check, Disasm, Insn, Program, disassemble};
 
 /// A basic block.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Block {
     /// Its slots.
     pub slots: Range<usize>,
@@ -23,6 +24,7 @@ pub struct Block {
 
 /// A way from the end of a block to the start of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Edge {
     /// The first slot of the block that it leads to.
     pub to: usize,
@@ -34,6 +36,7 @@ pub struct Edge {
 
 /// When an edge is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EdgeKind {
     /// Always: a `goto`, or the next instruction is the first of a block.
     Always,

@@ -9,6 +9,7 @@ type Place = &'static Location<'static>;
 
 /// An error of the assembler. Each names the Rust line to mend where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A label was used and never bound.
     #[error("{used}: label `{name}` (made at {made}) is used but never bound; call bind() on it where it should point")]
@@ -153,6 +154,7 @@ pub enum Error {
 
 /// How an emitter does not keep its register contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Breach {
     /// It writes what it has not declared.
     #[error("writes r{}, which it does not declare; add it to writes() or use another register", .0.number())]

@@ -7,6 +7,7 @@ use crate::{agent, syscall, testbed};
 
 /// A failure of the benchmark.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The data plane could not be started, read or stopped.
     #[error(transparent)]

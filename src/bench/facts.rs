@@ -18,6 +18,7 @@ use crate::syscall::ProgInfo;
 
 /// One program.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ProgramFacts {
     /// Its name in the kernel.
     pub name: String,
@@ -49,6 +50,7 @@ impl ProgramFacts {
 
 /// Facts of a data plane.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct PlaneFacts {
     /// Its pairing.
     pub pairing: &'static str,
@@ -99,6 +101,7 @@ fn memlock(fd: i32) -> Result<u64> {
 
 /// An agent as a process of its own.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
 pub struct AgentFacts {
     /// Milliseconds from starting the process to its word that it has attached.
     pub start_ms: f64,

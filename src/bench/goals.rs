@@ -7,6 +7,7 @@ use super::results::{Report, Row, VariantResult};
 
 /// A limit that a figure must not exceed.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Goal {
     /// What is limited.
     pub what: String,
@@ -21,6 +22,7 @@ pub struct Goal {
 /// How a goal and its figure relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Verdict {
     /// The median is within the limit.
     Met,

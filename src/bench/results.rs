@@ -13,6 +13,7 @@ use crate::dataplane::Tier;
 
 /// All results of a run.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// Where and how.
     pub conditions: Conditions,
@@ -26,6 +27,7 @@ pub struct Report {
 
 /// The conditions of a run.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Conditions {
     /// Kernel release.
     pub kernel: String,
@@ -70,6 +72,7 @@ fn load_average(text: &str) -> Option<f64> {
 
 /// One round of one variant.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Sample {
     /// How the bytes travelled.
     pub variant: Variant,
@@ -87,6 +90,7 @@ pub struct Sample {
 
 /// One variant of a cell.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct VariantResult {
     /// How the bytes travelled.
     pub variant: Variant,
@@ -106,6 +110,7 @@ pub struct VariantResult {
 
 /// A cell's results.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Row {
     /// What was measured.
     pub cell: Cell,

@@ -20,6 +20,7 @@ pub struct Btf {
 
 /// The head of a type.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Head {
     /// What kind of type it is.
     pub kind: Kind,
@@ -35,6 +36,7 @@ pub struct Head {
 
 /// One member of a struct or union.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Member<'a> {
     /// Its name; empty for anonymous structs and unions.
     pub name: &'a [u8],
@@ -50,6 +52,7 @@ pub struct Member<'a> {
 
 /// What an array is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Array {
     /// The type of the elements.
     pub element: u32,

@@ -47,6 +47,7 @@ pub use state::{
 
 /// The assembled programs and the maps they name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct DataPlane {
     /// What was assembled.
     pub options: Options,

@@ -6,6 +6,7 @@ use crate::sockets::{Connection, Record, TcpState};
 
 /// One condition and its present value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Condition {
     /// A word for machines that never changes.
     pub code: &'static str,

@@ -11,6 +11,7 @@ pub struct Observer {
 
 /// What one look saw.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Observed {
     /// The sockets, joined to connections.
     pub connections: Connections,

@@ -8,6 +8,7 @@ use crate::sockets::Record;
 
 /// One end of a connection, as an operator names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct End {
     /// The process that has the socket open.
     pub pid: u32,

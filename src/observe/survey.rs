@@ -12,6 +12,7 @@ use crate::sockets::{Connection, Record};
 
 /// What was seen between two looks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Survey {
     /// Seconds between the looks.
     pub seconds: f64,
@@ -25,6 +26,7 @@ pub struct Survey {
 
 /// All connections between two programs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Group {
     /// The program that connects.
     pub client: String,
@@ -48,6 +50,7 @@ pub struct Group {
 
 /// A condition that does not hold for some connections of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Why {
     /// The condition.
     pub condition: Condition,

@@ -11,6 +11,7 @@ use super::record::{Record, TcpState};
 
 /// A connection of which both ends are on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connection {
     /// The end that called connect(2).
     pub client: Record,
@@ -20,6 +21,7 @@ pub struct Connection {
 
 /// What a scan found, joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connections {
     /// Both ends are here.
     pub local: Vec<Connection>,

@@ -45,6 +45,7 @@ layout! {
 
 /// One TCP socket that a process has open. A socket that several processes have open is there once for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record {
     /// Tells sockets apart during one scan; an address in the kernel, never to be shown.
     pub(super) sk: u64,

@@ -9,6 +9,7 @@ use super::sysctl;
 /// The capabilities that matter here, with their bit in `include/uapi/linux/capability.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Capability {
     /// Network configuration: loading sk_msg and sock_ops programs, attaching them.
     NetAdmin = 12,

@@ -13,6 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure of the system call layer. Its text is one sentence with a remedy where one is known (a program's load
 /// failure adds the end of the verifier's log).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The kernel refused a call.
     #[error("cannot {operation} {object}: {errno}{}", Remedy(remedy(*operation, *errno)))]
@@ -99,6 +100,7 @@ impl Error {
 /// What bpf(2) and its relatives were asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the text of each is in its Display")]
+#[non_exhaustive]
 pub enum Operation {
     MapCreate,
     MapLookup,

@@ -10,6 +10,7 @@ use super::sys::{self, Command};
 
 /// A kind of kernel object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Programs.
     Prog,

@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mount {
     /// The part of the file system that is mounted; `/` is all of it.
     pub root: PathBuf,

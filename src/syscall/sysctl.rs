@@ -26,6 +26,7 @@ pub fn number(name: &str) -> Result<Option<i64>> {
 
 /// How much lockdown(7) restricts even root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lockdown {
     /// Not at all.
     None,

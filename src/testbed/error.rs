@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// A failure of the testbed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A namespace could not be made.
     #[error("cannot make a network namespace: {0}; run as root (CAP_SYS_ADMIN), on a kernel with CONFIG_NET_NS")]

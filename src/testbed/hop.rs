@@ -59,6 +59,7 @@ pub struct Load {
 
 /// What a hop has cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Measurement {
     /// Latencies of requests.
     pub latency: Latency,

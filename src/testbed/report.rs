@@ -10,6 +10,7 @@ use super::watched::Watched;
 
 /// What one side of a process has sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Traffic {
     /// Sockets.
     pub connections: u64,
@@ -46,6 +47,7 @@ impl AddAssign for Traffic {
 
 /// Request latencies of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Latency {
     /// Requests measured.
     pub requests: u64,
@@ -72,6 +74,7 @@ impl Latency {
 
 /// All a process has to say at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
     /// Towards the program that connected to it.
     pub downstream: Traffic,

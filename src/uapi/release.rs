@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// The kernel releases whose rules the tables state. They are ordered: a newer one is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Kernel {
     /// Linux 5.10.
     V5_10,

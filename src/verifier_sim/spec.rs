@@ -86,6 +86,7 @@ pub struct SpecialField {
 
 /// Who loads the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Privilege {
     /// CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root.
     #[default]
@@ -113,6 +114,7 @@ pub struct Options {
 
 /// How much of the kernel's log is produced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum LogLevel {
     /// None: only the verdict.
     #[default]

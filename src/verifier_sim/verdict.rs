@@ -6,6 +6,7 @@ use super::spec::Origin;
 
 /// The answer for one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The kernel would load it.
     Accept(Stats),
@@ -53,6 +54,7 @@ impl Verdict {
 
 /// How much work an accepted program was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Instructions walked over all paths; the kernel gives up at 1,000,000.
     pub insns_processed: u64,
@@ -66,6 +68,7 @@ pub struct Stats {
 
 /// Why a program is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rejection {
     /// The instruction at which the rule was broken; `None` when the program as a whole breaks it.
     pub insn: Option<usize>,
@@ -94,6 +97,7 @@ impl fmt::Display for Rejection {
 
 /// Something whose rules are not simulated.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unsupported {
     /// The instruction that needs it; `None` when it is a property of the whole program.
     pub insn: Option<usize>,

@@ -131,6 +131,7 @@ proptest! {
             Some(Breach::Writes(reg)) => prop_assert!(undeclared[0].contains(reg)),
             Some(Breach::Reads(reg)) => prop_assert!(undeclared[1].contains(reg)),
             Some(Breach::Gives(reg)) => prop_assert!(undeclared[2].contains(reg)),
+            Some(other) => prop_assert!(false, "a breach that this test does not know: {other:?}"),
         }
     }
 }

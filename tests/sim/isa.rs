@@ -385,7 +385,7 @@ fn the_cases_cover_every_opcode_and_nothing_else_is_one() {
 
     for code in (0..=u8::MAX).filter(|code| !valid_opcodes().contains(code)) {
         let (result, _) = execute(vec![i(0xb7, 0, 0, 0, 0), i(code, 0, 1, 0, 0), EXIT], 0);
-        let Err(Trap { pc: 1, fault: Fault::BadInstruction { .. } }) = result else {
+        let Err(Trap { pc: 1, fault: Fault::BadInstruction { .. }, .. }) = result else {
             panic!("opcode {code:#04x}: {result:?}");
         };
     }

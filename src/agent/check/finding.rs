@@ -9,6 +9,7 @@ use crate::syscall::{self, Errno};
 /// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "answer", content = "detail", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Answer {
     /// Yes; the detail may be empty.
     Yes(String),
@@ -32,6 +33,7 @@ impl Answer {
 /// How much depends on a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Need {
     /// Nothing works without.
     Required,
@@ -41,6 +43,7 @@ pub enum Need {
 
 /// One question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// The group of questions it belongs to.
     pub family: &'static str,
@@ -77,6 +80,7 @@ impl Finding {
 
 /// All findings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// Whether everything required has been answered with yes.
     pub ok: bool,

@@ -32,6 +32,7 @@ pub struct Request<'a> {
 
 /// What a change has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It is attached now, and was not before.
     Attached,

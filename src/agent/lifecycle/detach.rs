@@ -10,6 +10,7 @@ use crate::syscall::{Errno, Link, bpffs};
 
 /// What to do about sockets that hold unread bytes when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Leftovers {
     /// Keep the pins of their generation, so that a later detach takes them out.
     Keep,
@@ -19,6 +20,7 @@ pub enum Leftovers {
 
 /// What a detach has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Detached {
     /// Whether there was anything.
     pub found: bool,

@@ -100,6 +100,7 @@ fn all<T>(kind: Kind, open: impl Fn(u32) -> crate::syscall::Result<T>) -> crate:
 /// Sockets in a map whose owner has ended. The kernel has emptied the dispatcher's array with the owner's last descriptor,
 /// so they use the stack; only their place in the map distinguishes them from plain TCP. They leave as they close.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Orphan {
     /// The kernel's number of the sockhash.
     pub sockhash: u32,
@@ -109,6 +110,7 @@ pub struct Orphan {
 
 /// The maps without an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Orphans {
     /// All there are.
     Found(Vec<Orphan>),

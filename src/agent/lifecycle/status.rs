@@ -22,6 +22,7 @@ use crate::uapi::AttachType;
 
 /// A program, map or link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Object {
     /// Its pin.
     pub name: String,
@@ -32,6 +33,7 @@ pub struct Object {
 /// Whether an instance works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum State {
     /// New connections are enrolled.
     Attached,
@@ -43,6 +45,7 @@ pub enum State {
 
 /// One set of maps and programs.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct GenerationStatus {
     /// Its directory.
     pub name: String,
@@ -66,6 +69,7 @@ pub struct GenerationStatus {
 
 /// One cgroup.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct InstanceStatus {
     /// Where the cgroup was when it was attached.
     pub cgroup: PathBuf,
@@ -93,6 +97,7 @@ pub struct InstanceStatus {
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Status {
     /// The version that looked.
     pub version: &'static str,

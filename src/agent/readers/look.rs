@@ -21,6 +21,7 @@ pub struct Readers {
 
 /// A process that splices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Splicer {
     /// Its number.
     pub process: u32,

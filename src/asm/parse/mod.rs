@@ -13,6 +13,7 @@ use cursor::Cursor;
 /// Why a text is not a program, and where. Lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {problem}; write it as the disassembler does, for example {example}")]
+#[non_exhaustive]
 pub struct ParseError {
     /// Line, from 1.
     pub line: usize,

@@ -21,6 +21,7 @@ pub(in crate::dataplane) use trust::{CONNECTION_RECEIVES, PROGRAM_RECEIVES, STRE
 /// What the programs may see of the peer's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a program has one of it, and it is to be Copy")]
+#[non_exhaustive]
 pub enum Tier {
     /// Peer state is read with fault-safe loads (`bpf_probe_read_kernel`, Linux 5.8, or [`Casts`](crate::dataplane::Casts); CAP_PERFMON, not
     /// under lockdown=confidentiality) at offsets from the kernel's BTF: redirect and stack may alternate on one
@@ -42,6 +43,7 @@ impl Tier {
 
 /// Which sockets may be accelerated, by how they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Readers {
     /// Only pairs whose two files are O_NONBLOCK. A blocking `recv` on a socket in a sockhash returns EAGAIN after a
     /// SA_RESTART signal, SIGSTOP or its own shutdown (`tcp_bpf_recvmsg`), and MSG_WAITALL comes back short.
@@ -138,6 +140,7 @@ impl fmt::Display for Options {
 
 /// How the two ends of a connection find each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Pairing {
     /// By the two initial sequence numbers, which NAT, REDIRECT, namespaces and address families leave alone.
     /// Sockhash keys are socket cookies.

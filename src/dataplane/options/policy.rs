@@ -27,6 +27,7 @@ pub struct Policy {
 
 /// Which way messages are redirected; the other way they take the stack, although both ends are in the sockhash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Direction {
     /// Both ways.
     #[default]

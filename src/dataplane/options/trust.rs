@@ -11,6 +11,7 @@ use crate::dataplane::kernel::TraceOffsets;
 
 /// Which readers get redirected bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trust {
     /// How programs earn it.
     pub by: TrustBy,
@@ -24,6 +25,7 @@ pub struct Trust {
 
 /// How programs earn the trust that redirected bytes need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TrustBy {
     /// They have it from the start: a program that splices loses bytes.
     #[default]
@@ -55,6 +57,7 @@ pub struct Watch {
 
 /// Where the watching programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Hooks {
     /// At the exit of `tcp_bpf_recvmsg`, which only sockets in a sockhash call, and at the entry of `tcp_splice_read`.
     /// Others pay nothing.

@@ -7,6 +7,7 @@ macro_rules! counters {
         /// A counter; its discriminant is its place in the per-CPU array's single value.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum Counter { $( #[doc = $doc] $variant, )* }
 
         impl Counter {

@@ -6,6 +6,7 @@ use crate::dataplane::state::{Config, Counter, keys, reader, socket};
 
 /// What a map is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MapRole {
     /// The sockets whose messages the sk_msg program sees.
     Sockets,
@@ -64,6 +65,7 @@ impl MapRole {
 
 /// Map types the data plane needs (`enum bpf_map_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MapKind {
     /// `BPF_MAP_TYPE_SOCKHASH`, Linux 4.18.
     SockHash,
@@ -85,6 +87,7 @@ pub enum MapKind {
 
 /// One map to create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapDef {
     /// What it is for.
     pub role: MapRole,

@@ -72,6 +72,7 @@ layout! {
 
 /// Where a process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReaderState {
     /// The agent has not said yet whether its program is known to splice.
     New,
@@ -83,6 +84,7 @@ pub enum ReaderState {
 
 /// One process that reads, as the map has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reader {
     /// Its number in the initial namespace.
     pub process: u32,
@@ -145,6 +147,7 @@ impl Reader {
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReaderEventKind {
     /// A process reads for the first time.
     Appeared,
@@ -156,6 +159,7 @@ pub enum ReaderEventKind {
 
 /// A socket, as sock_diag(7) wants it named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LosingSocket {
     /// Its number.
     pub cookie: u64,
@@ -171,6 +175,7 @@ pub struct LosingSocket {
 
 /// What the programs tell of a process that reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReaderEvent {
     /// What happened.
     pub kind: ReaderEventKind,

@@ -24,6 +24,7 @@ const BPF_LINK_TYPE_SOCKMAP: u32 = 14;
 
 /// Facts of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LinkInfo {
     /// The kernel's number for it.
     pub id: u32,
@@ -35,6 +36,7 @@ pub struct LinkInfo {
 
 /// What a link is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LinkDetail {
     /// A cgroup; the id is 0 when the cgroup is gone or the link was detached.
     Cgroup {

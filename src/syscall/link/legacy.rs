@@ -15,6 +15,7 @@ const BPF_F_ALLOW_OVERRIDE: u32 = 1 << 0;
 
 /// Who is attached to a target itself (not to its parents).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attachments {
     /// The programs, in the order they run.
     pub ids: Vec<u32>,

@@ -32,6 +32,7 @@ const _: () = assert!(size_of::<Raw>() == 80);
 
 /// Facts of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapInfo {
     /// The kernel's number for it; never used twice until it wraps.
     pub id: u32,

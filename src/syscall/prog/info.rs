@@ -55,6 +55,7 @@ const _: () = assert!(size_of::<Raw>() == 224);
 
 /// Facts of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProgInfo {
     /// The kernel's number for it; never used twice until it wraps.
     pub id: u32,

@@ -2,6 +2,7 @@
 
 /// One argument (`enum bpf_arg_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Arg {
     /// Any initialised register.
     Anything,
@@ -71,6 +72,7 @@ pub enum Arg {
 
 /// What a helper returns (`enum bpf_return_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ret {
     /// A number.
     Int,
@@ -99,6 +101,7 @@ pub enum Ret {
 /// What a dynptr describes (`enum bpf_dynptr_type`), as far as helpers of our types make them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum DynptrKind {
     /// A map's value.
     Local = 1,
@@ -109,6 +112,7 @@ pub enum DynptrKind {
 /// The kernel structures that helpers return pointers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Object {
     /// `struct tcp_sock`.
     TcpSock,

@@ -2,6 +2,7 @@
 
 /// What is wrong with an object file, or with one program in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ElfError {
     /// The file does not begin as ELF files do.
     #[error("the file is no ELF object: it does not begin with 7f 45 4c 46")]

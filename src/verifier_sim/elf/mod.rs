@@ -21,6 +21,7 @@ const MAX_SLOTS_IN_ALL: usize = 4_000_000;
 
 /// One program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ElfProgram {
     /// The section it is in.
     pub section: String,

@@ -5,6 +5,7 @@ use super::memory::RegionKind;
 /// A run that ended early: where, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("instruction {pc}: {fault}")]
+#[non_exhaustive]
 pub struct Trap {
     /// Slot number of the instruction that faulted.
     pub pc: usize,
@@ -14,6 +15,7 @@ pub struct Trap {
 
 /// The reason of a [`Trap`]. On a real kernel each of these is a crash, so the verifier must rule all of them out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
     /// The opcode, its source, offset or immediate name no operation.
     #[error("opcode {code:#04x} with source {src}, offset {off} and immediate {imm} is no instruction")]

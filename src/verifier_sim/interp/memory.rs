@@ -30,6 +30,7 @@ impl RegionId {
 
 /// What a region stands for; for messages, and to find the object behind an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RegionKind {
     /// One function's stack frame.
     Stack,

@@ -32,6 +32,7 @@ impl Default for Limits {
 
 /// A finished run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outcome {
     /// The program's return value.
     pub r0: u64,

@@ -34,6 +34,7 @@ pub use socket::{Address, Chunk, End, Socket, SocketId};
 
 /// Something that must never happen with correct programs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Failure {
     /// A program faulted.
     #[error("the {0} program faulted at {1}")]
