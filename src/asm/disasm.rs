@@ -260,7 +260,7 @@ fn alu_sign(operation: u8, signed: bool) -> &'static str {
 
 fn cond_sign(operation: u8) -> &'static str {
     match operation {
-        // Only with class JMP and a register operand, which is no instruction (yet).
+        // Only with class JMP and a register operand, which is not an instruction (yet).
         op::JA => "jmp",
         op::JEQ => "==",
         op::JGT => ">",

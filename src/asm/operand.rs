@@ -61,16 +61,6 @@ impl Size {
         }
     }
 
-    /// The size that an opcode of a load or store class carries.
-    pub const fn from_code(code: u8) -> Self {
-        match code & op::SIZE_MASK {
-            op::B => Self::B,
-            op::H => Self::H,
-            op::DW => Self::DW,
-            _ => Self::W,
-        }
-    }
-
     /// Width in bytes.
     pub const fn bytes(self) -> usize {
         match self {

@@ -29,11 +29,6 @@ impl Estimate {
         };
         Some(Self { median, low: values[rank - 1], high: values[count - rank] })
     }
-
-    /// The estimate of a multiple.
-    pub fn scaled(self, factor: f64) -> Self {
-        Self { median: self.median * factor, low: self.low * factor, high: self.high * factor }
-    }
 }
 
 /// The k of [`Estimate::of`]; 0 when even the extremes do not make 95 %.
@@ -71,6 +66,5 @@ mod tests {
         assert_eq!(Estimate::of([4.0, 2.0]), Some(Estimate { median: 3.0, low: 2.0, high: 4.0 }));
         assert_eq!(Estimate::of([]), None);
         assert_eq!(Estimate::of([f64::NAN]), None);
-        assert_eq!(estimate.scaled(2.0).high, 32.0);
     }
 }

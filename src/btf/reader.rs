@@ -200,11 +200,6 @@ impl Btf {
         (head.kind == Kind::Array).then_some(Array { element: element?, count: count? })
     }
 
-    /// The type that a tag is on; `None` for other kinds. (`DECL_TAG` refers to a type like a pointer does.)
-    pub fn tagged(&self, head: Head) -> Option<u32> {
-        (head.kind == Kind::DeclTag).then_some(head.size_or_type)
-    }
-
     /// The members of a struct or union.
     pub fn members(&self, head: Head) -> impl DoubleEndedIterator<Item = Member<'_>> + ExactSizeIterator {
         let count = if matches!(head.kind, Kind::Struct | Kind::Union) { head.parts } else { 0 };

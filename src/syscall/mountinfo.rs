@@ -88,7 +88,7 @@ garbage
     }
 
     #[test]
-    fn a_backslash_that_is_no_escape_stays() {
+    fn a_backslash_without_an_escape_stays() {
         assert_eq!(path(b"/a\\9\\04\\"), Path::new("/a\\9\\04\\"));
     }
 }

@@ -26,7 +26,6 @@ pub(super) enum Command {
     ProgQuery = 16,
     BtfLoad = 18,
     BtfGetFdById = 19,
-    MapLookupAndDeleteElem = 21,
     MapFreeze = 22,
     BtfGetNextId = 23,
     LinkCreate = 28,

@@ -1,4 +1,4 @@
-//! What the policy leaves alone never enters the sockhash, and the rest is accelerated as ever.
+//! What the policy leaves alone never enters the sockhash, and the rest is accelerated as without it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -195,9 +195,9 @@ fn a_member_that_connects_again_to_an_excluded_port_leaves() {
     assert_eq!(talk(&client, &old_peer), (0, 0));
     assert_eq!(acceleration.members().unwrap(), 2);
 
-    let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
+    let no_peer = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
     // SAFETY: the address is that of a live `sockaddr` of the given length.
-    let result = unsafe { libc::connect(client.as_raw_fd(), &nobody, size_of_val(&nobody) as u32) };
+    let result = unsafe { libc::connect(client.as_raw_fd(), &no_peer, size_of_val(&no_peer) as u32) };
     assert_eq!(result, 0, "connect(AF_UNSPEC)");
     // EINPROGRESS; established when writable.
     let _ = nix::sys::socket::connect(client.as_raw_fd(), &nix::sys::socket::SockaddrStorage::from(unwanted_at));

@@ -42,7 +42,7 @@ impl Drop for Clock {
 }
 
 #[test]
-fn a_wall_clock_that_jumps_by_days_disturbs_nobody() {
+fn a_wall_clock_that_jumps_by_days_disturbs_nothing() {
     if !guest::is_ours("a wall clock that jumps") {
         return;
     }

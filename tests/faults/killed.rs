@@ -119,7 +119,7 @@ fn a_killed_writer_ends_the_stream_after_its_last_byte() {
 }
 
 #[test]
-fn a_killed_reader_is_an_error_for_its_writer_and_for_nobody_else() {
+fn a_killed_reader_is_an_error_for_its_writer_alone() {
     let scope = Scope::new();
     for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);

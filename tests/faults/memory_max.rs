@@ -51,8 +51,8 @@ fn redirected(acceleration: &Acceleration, met: u64) {
     assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
 }
 
-/// Memory stays charged to the group in which a socket was made, and in a group without a process there is nobody to
-/// kill: the kernel refuses.
+/// Memory stays charged to the group in which a socket was made, and in a group without a process there is no
+/// process to kill: the kernel refuses.
 #[test]
 #[ignore = "it fails at times: a group that fills up while a sender waits for its receiver's lock; see docs/explanation/failure-modes.md"]
 fn sockets_of_a_group_without_memory_wait_and_lose_nothing() {

@@ -101,7 +101,7 @@ fn another_program_on_the_cgroup_does_no_harm() {
 }
 
 #[test]
-fn a_link_detached_by_somebody_else_is_reported_and_loses_nothing() {
+fn a_link_that_another_program_detaches_is_reported_and_loses_nothing() {
     let scope = Scope::new();
     let listener = listen(ANY_PORT).unwrap();
     for sock_ops in [true, false] {
@@ -126,7 +126,7 @@ fn a_link_detached_by_somebody_else_is_reported_and_loses_nothing() {
 }
 
 #[test]
-fn a_verdict_replaced_by_somebody_else_is_reported_and_loses_nothing() {
+fn a_verdict_that_another_program_replaces_is_reported_and_loses_nothing() {
     let scope = Scope::new();
     let listener = listen(ANY_PORT).unwrap();
     let acceleration = scope.accelerate(Pairing::Sequence);

@@ -31,7 +31,7 @@ fn the_hierarchy_is_found_and_takes_groups() {
 }
 
 #[test]
-fn a_folder_that_is_no_cgroup_is_refused_with_the_right_place() {
+fn a_directory_that_is_not_a_cgroup_is_refused_with_the_right_place() {
     let error = Cgroup::open(Path::new("/tmp")).unwrap_err().to_string();
     assert!(error.contains("/tmp is not a cgroup2 directory"), "{error}");
     let error = Cgroup::open(Path::new("/no/such/group")).unwrap_err().to_string();

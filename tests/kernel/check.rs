@@ -66,8 +66,8 @@ fn without_privileges_it_says_which_are_missing_and_does_not_guess() {
 }
 
 #[test]
-fn it_names_who_is_attached_and_what_is_no_cgroup() {
-    if !require_root("it_names_who_is_attached_and_what_is_no_cgroup") {
+fn it_names_what_is_attached_and_what_is_not_a_cgroup() {
+    if !require_root("it_names_what_is_attached_and_what_is_not_a_cgroup") {
         return;
     }
     let group = TestCgroup::new();

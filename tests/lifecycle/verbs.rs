@@ -173,7 +173,7 @@ fn of_several_that_attach_at_once_one_does() {
 }
 
 #[test]
-fn what_nobody_has_read_is_waited_for_and_never_lost() {
+fn bytes_that_are_unread_are_waited_for_and_never_lost() {
     let fixture = Fixture::new();
     for leftovers in [Leftovers::Keep, Leftovers::Abandon] {
         ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| {});

@@ -12,17 +12,17 @@ start_app() {
     await server-app "$server" $app_port
 }
 
-# `/` is an answer of one segment, `/files/NAME` what lies in the mesh's folder `files`; what is posted to `/upload` is
+# `/` is an answer of one segment, `/files/NAME` what lies in the mesh's directory `files`; what is posted to `/upload` is
 # kept in a file, and the answer is its path.
 nginx_app() {
-    local folder=$state/app temporary='' each
-    for each in proxy fastcgi uwsgi scgi; do temporary+="${each}_temp_path $folder/$each; "; done
+    local directory=$state/app temporary='' each
+    for each in proxy fastcgi uwsgi scgi; do temporary+="${each}_temp_path $directory/$each; "; done
     cat <<CONF
-daemon off; worker_processes 1; pid $folder/nginx.pid; error_log stderr warn;
+daemon off; worker_processes 1; pid $directory/nginx.pid; error_log stderr warn;
 events { worker_connections 4096; }
 http {
     access_log off; sendfile on; keepalive_timeout 1h; keepalive_requests 1000000000; client_max_body_size 0;
-    client_body_temp_path $folder/body; $temporary
+    client_body_temp_path $directory/body; $temporary
     server {
         listen $(at "$any" $app_port) backlog=4096;
         location = / { return 200 "a static body of about a hundred bytes, which is small enough for a single segment of TCP\n"; }

@@ -64,7 +64,7 @@ fn no_request_fails_while_sidestep_comes_and_goes() {
 /// What a command of the binary says, with its pins in the mesh's own bpf file system.
 fn sidestep(mesh: &Mesh, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
-    let output = command.args(arguments).arg("--bpffs").arg(mesh.folder().join("bpffs")).output().unwrap();
+    let output = command.args(arguments).arg("--bpffs").arg(mesh.directory().join("bpffs")).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
     said

@@ -18,7 +18,7 @@ const STALL: Duration = Duration::from_secs(20);
 pub(crate) enum Protocol {
     /// A GET of a small body.
     Http,
-    /// SET and GET in turns, of a value that nobody else has.
+    /// SET and GET in turns, of a value that no other client has.
     Redis,
 }
 

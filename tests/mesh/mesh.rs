@@ -87,7 +87,7 @@ impl Pod {
     }
 }
 
-/// The folder of the scripts.
+/// The directory of the scripts.
 pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mesh")
 }
@@ -127,7 +127,7 @@ impl Mesh {
     }
 
     /// Where its processes keep their files.
-    pub(crate) fn folder(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         Path::new("/run/sidestep-mesh").join(&self.name)
     }
 
@@ -186,7 +186,7 @@ impl Mesh {
     pub(crate) fn logs(&self) -> String {
         ["client-sidecar", "server-sidecar", "server-app"]
             .map(|name| {
-                let log = std::fs::read_to_string(self.folder().join(format!("{name}.log"))).unwrap_or_default();
+                let log = std::fs::read_to_string(self.directory().join(format!("{name}.log"))).unwrap_or_default();
                 let end: Vec<_> = log.lines().rev().take(20).collect();
                 format!("{name} said: {}\n", end.into_iter().rev().collect::<Vec<_>>().join("\n"))
             })
@@ -230,7 +230,7 @@ impl Drop for Away {
     }
 }
 
-/// Only one process, and one test in it, may use a name at a time: whoever holds what this returns.
+/// Only one process, and one test in it, may use a name at a time: the one that holds what this returns.
 pub(crate) fn wait_for_turn(name: &str) -> std::io::Result<UnixListener> {
     let address = UnixAddr::from_abstract_name(format!("sidestep-mesh-{name}"))?;
     let deadline = Instant::now() + Duration::from_secs(300);

@@ -2,7 +2,7 @@
 #
 # A mesh leaves no process whose end could be missed: all are in its cgroup before they start, so that the cgroup is the
 # list of what has to be killed, also when `up` itself was killed half-way.
-# shellcheck shell=bash disable=SC2034  # names used by whoever sources this
+# shellcheck shell=bash disable=SC2034  # names used by the scripts that source this
 
 fail() { echo "${0##*/}: $*" >&2; exit 1; }
 
@@ -38,7 +38,7 @@ all_meshes() {
 
 # Ends a mesh, whatever there is of it.
 end_mesh() {
-    local pid try ancestors=' ' folder
+    local pid try ancestors=' ' directory
     # A shell that has entered the mesh's cgroup to run a client and now calls `down` should survive that.
     for ((pid = $$; pid > 1; pid = $(awk '/^PPid:/ {print $2}' "/proc/$pid/status"))); do ancestors+="$pid "; done
     for ((try = 0; try < 250; try++)); do
@@ -47,7 +47,7 @@ end_mesh() {
         for pid in $(cat "$group"/cgroup.procs "$group"/*/cgroup.procs 2>/dev/null); do
             if [[ $ancestors == *" $pid "* ]]; then echo "$pid" >"$cgroup2/cgroup.procs"; elif ((pid > 1)); then kill -9 "$pid" 2>/dev/null || true; fi
         done
-        for folder in "$group"/*/ "$group"; do [[ -d $folder ]] && rmdir "$folder" 2>/dev/null; done || true
+        for directory in "$group"/*/ "$group"; do [[ -d $directory ]] && rmdir "$directory" 2>/dev/null; done || true
         [[ -d $group ]] && sleep 0.02
     done
     [[ ! -d $group ]] || fail "the cgroup $group still has processes: $(cat "$group"/cgroup.procs "$group"/*/cgroup.procs | tr '\n' ' ')"
@@ -74,12 +74,12 @@ in_pod() {
     ) </dev/null >>"$state/$below.log" 2>&1
 }
 
-# await GROUP NETNS PORT waits until somebody listens, or somebody has died. It looks and does not connect: a sidecar that
-# is called by its own address calls itself, for ever.
+# await GROUP NETNS PORT waits until a process of the group listens, or has died. It looks and does not connect: a sidecar that
+# is called by its own address calls itself, forever.
 await() {
     local try
     for ((try = 0; try < 1000; try++)); do
-        # ss cannot fail to say so: an empty answer is no listener.
+        # ss cannot fail to say so: an empty answer means that there is no listener.
         [[ -z $(ip netns exec "$2" ss -ltnH "sport = :$3") ]] || return 0
         ((try < 5)) || [[ -n $(cat "$group/$1/cgroup.procs") ]] || break
         sleep 0.02

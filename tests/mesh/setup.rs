@@ -36,7 +36,7 @@ fn down() {
 fn nothing_is_left_wherever_up_was_killed() {
     // Holds the name, so that no other test comes between.
     let Some(mesh) = up(Kind::Mtls, &[]) else { return };
-    // Cgroup, folder, three namespaces, and the shared memory of two Envoys.
+    // Cgroup, directory, three namespaces, and the shared memory of two Envoys.
     assert_eq!(left().len(), 7, "{:?}", left());
     down();
     down();

@@ -144,7 +144,7 @@ fn a_hundred_megabytes_arrive_whole_in_both_directions() {
     let block = block();
     for kind in [Kind::Tcp, Kind::Http] {
         let Some(mesh) = up(kind, &[]) else { return };
-        let mut big = File::create(mesh.folder().join("files/big")).unwrap();
+        let mut big = File::create(mesh.directory().join("files/big")).unwrap();
         for at in (0..LENGTH).step_by(block.len()) {
             big.write_all(&block[..block.len().min(LENGTH - at)]).unwrap();
         }

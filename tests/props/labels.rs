@@ -163,7 +163,7 @@ fn walk(steps: &[Step], bound: &[usize], insns: &[Insn]) -> Result<(), String> {
         let (code, slots) = match step {
             Step::Fill(_) => (0xb7, 1),
             Step::Wide | Step::Func(_) => (0x18, 2),
-            // Both go round for ever.
+            // Both go round forever.
             Step::Goto(_) => continue,
             Step::MayGoto(_) => (0xe5, 1),
             Step::Less(_) => (0xa5, 1),

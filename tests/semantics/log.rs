@@ -21,7 +21,7 @@ impl Log {
     /// One line.
     pub(crate) fn say(self, what: impl Display) {
         let line = format!("{what}\n");
-        // A line is shorter than PIPE_BUF, so it goes whole; without a reader there is nobody to tell.
+        // A line is shorter than PIPE_BUF, so it goes whole; without a reader it may be lost.
         let _ = sys::write(self.0, line.as_bytes());
     }
 

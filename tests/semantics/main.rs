@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         eprintln!("semantics: {fault}");
     }
     println!("semantics: {} cases in {} columns, {} faults", chosen.len(), column::Column::ALL.len(), faults.len());
-    // The words of libtest, since whoever adds up the results of all test binaries looks for them.
+    // The words of libtest, since the scripts that add up the results of all test binaries look for them.
     let verdict = if faults.is_empty() { "ok" } else { "FAILED" };
     let passed = chosen.len().saturating_sub(faults.len());
     println!("test result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; 0 filtered out", faults.len());

@@ -128,7 +128,7 @@ const OLDER: &[(&str, Release, &str)] = &[
     (
         "MSG_ZEROCOPY and its notification",
         Release(6, 1, 0),
-        "what a socket in a sockhash sends is copied, and nobody is notified; opt out programs that wait for it",
+        "what a socket in a sockhash sends is copied, and no program is notified; opt out programs that wait for it",
     ),
 ];
 

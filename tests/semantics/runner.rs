@@ -69,7 +69,7 @@ pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<
     let mut values = vec![vec![Value::default(); Column::ALL.len()]; cases.len()];
     let every = (0..cases.len()).flat_map(|case| (0..Column::ALL.len()).map(move |column| (case, column)));
     let mut jobs: Vec<_> = every.collect();
-    // Those that hang go first, beside all others, since nobody shall wait for them alone.
+    // Those that hang go first, beside all others, since no run should wait for them alone.
     jobs.sort_by_key(|(case, _)| !notes::HANGS.contains(&cases[*case].name));
     let mut jobs = VecDeque::from(jobs);
     let mut running: Vec<Running> = Vec::new();

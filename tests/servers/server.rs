@@ -1,4 +1,4 @@
-//! Servers from the distribution, with configurations of our own in a folder of our own.
+//! Servers from the distribution, with configurations of our own in a directory of our own.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,14 +29,14 @@ pub(crate) fn installed(names: &[&str]) -> bool {
 fn path(name: &str) -> Option<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
         .iter()
-        .map(|folder| Path::new(folder).join(name))
+        .map(|directory| Path::new(directory).join(name))
         .find(|path| path.exists())
 }
 
 /// A running server; ends with this value.
 pub(crate) struct Server {
     process: Child,
-    folder: PathBuf,
+    directory: PathBuf,
     pub(crate) port: u16,
 }
 
@@ -48,10 +48,10 @@ impl Server {
 
     /// The same on a port that has been chosen.
     pub(crate) fn nginx_on(port: u16) -> Self {
-        let folder = folder("nginx");
-        let root = folder.display();
+        let directory = directory("nginx");
+        let root = directory.display();
         for exchange in EXCHANGES {
-            fs::write(folder.join(exchange.response.to_string()), content(exchange.response)).unwrap();
+            fs::write(directory.join(exchange.response.to_string()), content(exchange.response)).unwrap();
         }
         // The same file twice: a POST goes to a second location by proxy, so that nginx has to read its body.
         let files = free_port();
@@ -66,11 +66,11 @@ impl Server {
              proxy_pass http://127.0.0.1:{files}; }} }}\n\
              server {{ listen 127.0.0.1:{files}; root {root}; large_client_header_buffers 4 16k; }} }}\n"
         );
-        let config = folder.join("nginx.conf");
+        let config = directory.join("nginx.conf");
         fs::write(&config, text).unwrap();
         let mut command = Command::new(path("nginx").unwrap());
-        command.arg("-p").arg(&folder).arg("-e").arg("stderr").arg("-c").arg(&config);
-        Self::start(command, folder, port)
+        command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&config);
+        Self::start(command, directory, port)
     }
 
     /// Passes everything on to `upstream`.
@@ -85,23 +85,23 @@ impl Server {
     }
 
     fn haproxy_with(port: u16, upstream: u16, options: &str) -> Self {
-        let folder = folder("haproxy");
+        let directory = directory("haproxy");
         let text = format!(
             "global\n  maxconn 256\n  tune.bufsize 32768\n  stats socket {root}/control level admin\n\
              defaults\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
              listen test\n  bind 127.0.0.1:{port}\n  {options}\n  server one 127.0.0.1:{upstream}\n",
-            root = folder.display()
+            root = directory.display()
         );
-        let config = folder.join("haproxy.cfg");
+        let config = directory.join("haproxy.cfg");
         fs::write(&config, text).unwrap();
         let mut command = Command::new(path("haproxy").unwrap());
         command.arg("-db").arg("-q").arg("-f").arg(&config);
-        Self::start(command, folder, port)
+        Self::start(command, directory, port)
     }
 
     /// HAProxy's own count of the bytes it has spliced.
     pub(crate) fn spliced(&self) -> u64 {
-        let mut control = UnixStream::connect(self.folder.join("control")).unwrap();
+        let mut control = UnixStream::connect(self.directory.join("control")).unwrap();
         control.write_all(b"show info\n").unwrap();
         let mut text = String::new();
         control.read_to_string(&mut text).unwrap();
@@ -111,9 +111,9 @@ impl Server {
         count.unwrap_or_else(|| panic!("no count of spliced bytes in {text}"))
     }
 
-    fn start(mut command: Command, folder: PathBuf, port: u16) -> Self {
+    fn start(mut command: Command, directory: PathBuf, port: u16) -> Self {
         let process = command.stdin(Stdio::null()).spawn().unwrap();
-        let mut server = Self { process, folder, port };
+        let mut server = Self { process, directory, port };
         for _ in 0..500 {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
                 return server;
@@ -130,17 +130,17 @@ impl Drop for Server {
         // SIGTERM ends both at once, with their files; a process that is gone already is fine.
         let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
         let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("sidestep-servers-{}-{name}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    folder
+fn directory(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("sidestep-servers-{}-{name}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    directory
 }
 
-/// A port nobody listens on now.
+/// A port on which no process listens now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

@@ -3,7 +3,7 @@
 //! A fixture is a program as the disassembler writes it, below comments of the form `; key: value`:
 //!
 //! - `type`: sk_msg or sock_ops;
-//! - `accepted on`, `refused on`: the kernels that do, without those whose verdict nobody has asked for;
+//! - `accepted on`, `refused on`: the kernels that do, without those that have not been asked;
 //! - `rule`: a part of the newest kernel's reason to refuse it.
 //!
 //! The maps are those of `random::maps`, by their number in `map[fd:0]`. Other comments say what it is about.
@@ -50,8 +50,8 @@ fn parse(name: &str, text: &str) -> Fixture {
 }
 
 fn fixtures() -> Vec<Fixture> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/verifier");
-    let mut files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/verifier");
+    let mut files: Vec<_> = directory.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let read =
         |path: &Path| parse(&path.file_name().unwrap().to_string_lossy(), &std::fs::read_to_string(path).unwrap());

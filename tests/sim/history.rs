@@ -29,7 +29,7 @@ pub(crate) const CONFIG: Config = Config {
 /// Few enough sockets in the sockhash for histories to fill it.
 const MEMBERS: u32 = 8;
 
-/// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_STATE_CB_FLAG`, of somebody else.
+/// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_STATE_CB_FLAG`, of another program.
 const FOREIGN: u32 = 1 << 3 | 1 << 2;
 
 const LOOPBACK: u32 = 0x7f00_0001;
@@ -42,7 +42,7 @@ const STORAGE_PEER: usize = 24;
 const PAIRED: u8 = 2;
 const LEAVING: u8 = 1;
 
-/// What the programs of the gated tier can do: they read kernel memory by helper calls, tell readers anew as well
+/// What the programs of the gated tier can do: they read kernel memory by helper calls, wake readers as well
 /// (Linux 6.1), or read it by direct loads, too (6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Means {
@@ -118,7 +118,7 @@ pub(crate) struct Connect {
     second_group: bool,
     /// One of three services, which differ in address or port.
     service: u8,
-    /// Whether somebody else has asked for the callbacks that we use.
+    /// Whether another program has asked for the callbacks that we use.
     foreign_callbacks: bool,
     /// Few ports, so that addresses are used again.
     client_port: u8,
@@ -259,13 +259,13 @@ pub(crate) struct Simulation {
     bursts: BTreeMap<SocketId, (u32, u32)>,
     /// Whether the gate looks at both ends for each message, or once and remembers.
     looks_each_time: bool,
-    /// Whether a reader is told anew of stack bytes behind redirected ones.
+    /// Whether a reader is woken again for stack bytes behind redirected ones.
     tells: bool,
     /// Directions whose two ends were as they must be when a message was sent.
     known: BTreeSet<(SocketId, SocketId)>,
-    /// Sockets whose callbacks somebody else has asked for.
+    /// Sockets whose callbacks another program has asked for.
     foreign: BTreeSet<SocketId>,
-    /// Active ends whose passive one has no program, or gets no proof: nobody claims them.
+    /// Active ends whose passive one has no program, or gets no proof: no end claims them.
     unclaimed: BTreeSet<SocketId>,
     /// Whether a record may be missing from the rendezvous map: taken out, damaged, or with four-tuple pairing
     /// overwritten by another connection of the same client address.
@@ -496,7 +496,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Whoever believes to know its peer is right.
+    /// A socket that has a peer in its storage has the right one.
     fn check_pairing(&self, id: SocketId) -> Result<(), Broken> {
         let storage = self.world.machine.map(self.storage).and_then(|map| map.storage(id));
         let (Some(region), Some(socket)) = (storage, self.world.socket(id)) else { return Ok(()) };
@@ -509,7 +509,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A message has just got the verdict "redirect": nobody may be able to tell.
+    /// A message has just got the verdict "redirect": no application may be able to notice.
     fn check_redirect(&mut self, from: SocketId, to: SocketId, len: u32) -> Result<(), Broken> {
         let (sender, target) = (self.world.socket(from).unwrap(), self.world.socket(to).unwrap());
         let broken = |what: &str| Err(Broken(format!("socket {from} redirects to {to}, {what}")));
@@ -668,7 +668,7 @@ impl Simulation {
     }
 
     /// Lets everything arrive, while each application looks once and then waits until it is told again, as those do that
-    /// are edge-triggered and stop at a short read: nobody may wait for ever.
+    /// are edge-triggered and stop at a short read: no application may wait forever.
     fn wait_for_events(&mut self) -> Result<(), Broken> {
         let mut looks: BTreeSet<SocketId> = self.world.socket_ids().into_iter().collect();
         for _ in 0..200 {
@@ -735,7 +735,7 @@ impl Simulation {
         }
         for id in &self.foreign {
             if self.world.socket(*id).is_some_and(|socket| socket.cb_flags() & FOREIGN != FOREIGN) {
-                return Err(Broken(format!("socket {id} has lost the callbacks of somebody else")));
+                return Err(Broken(format!("socket {id} has lost the callbacks of another program")));
             }
         }
         for id in self.unclaimed.iter().filter(|_| !self.disturbed) {
@@ -743,7 +743,7 @@ impl Simulation {
             let acknowledged =
                 socket.sent() > 0 && self.world.socket(socket.peer()).is_some_and(|peer| !peer.is_closed());
             if acknowledged && socket.is_member() {
-                return Err(Broken(format!("socket {id} stays in the sockhash though nobody has claimed it")));
+                return Err(Broken(format!("socket {id} stays in the sockhash though no end has claimed it")));
             }
         }
         for key in self.world.machine.map(self.pairs).unwrap().keys() {

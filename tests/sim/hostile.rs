@@ -74,7 +74,7 @@ fn programs() -> Vec<Vec<u8>> {
             load_mark(2) + &slot(op::JMP | op::JGT | op::K, 2, 0, 0, 5).repeat(MANY) + &mov(0, 0) + &exit(),
         ),
         plain("an endless loop", mov(0, 0) + &slot(op::JMP | op::JA, 0, 0, -1, 0) + &exit()),
-        plain("a loop for ever", endless + &slot(op::JMP | op::JLT | op::K, 0, 0, -2, i32::MAX) + &exit()),
+        plain("a loop forever", endless + &slot(op::JMP | op::JLT | op::K, 0, 0, -2, i32::MAX) + &exit()),
         plain("forks", mov(7, 0) + &(0..2000).map(fork).collect::<String>() + &mov(0, 0) + &exit()),
         plain("blocks in reverse", reversed),
         plain("a tree of calls", function.repeat(7) + &mov(0, 0) + &exit()),

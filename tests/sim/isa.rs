@@ -434,7 +434,7 @@ fn whatever_a_verifier_must_rule_out_is_a_fault() {
         (
             "second half of a wide load",
             vec![i(0x05, 0, 0, 1, 0), i(0x18, 0, 0, 0, 0), i(0, 0, 0, 0, 0), EXIT],
-            "is no instruction",
+            "is not an instruction",
         ),
         ("endless loop", vec![i(0x05, 0, 0, -1, 0)], "still running after 1000"),
         ("endless recursion", recursion, "deeper than 8 frames"),
@@ -444,8 +444,8 @@ fn whatever_a_verifier_must_rule_out_is_a_fault() {
         ("behind the input", vec![i(0x61, 0, 1, 13, 0), EXIT], "4 bytes at offset 13 of the input memory of 16"),
         ("frame of a function that returned", stack_pointer_leaks, "stack frame after it was freed"),
         ("unaligned atomic", vec![i(0xdb, 1, 1, 1, 0), EXIT], "unaligned"),
-        ("map of nobody", vec![i(0x18, 1, 1, 0, 4), i(0, 0, 0, 0, 0), EXIT], "no map number 4"),
-        ("helper of nobody", vec![i(0x85, 0, 0, 0, 999), EXIT], "no helper with id 999"),
+        ("map without a number", vec![i(0x18, 1, 1, 0, 4), i(0, 0, 0, 0, 0), EXIT], "no map number 4"),
+        ("helper without a number", vec![i(0x85, 0, 0, 0, 999), EXIT], "no helper with id 999"),
     ] {
         let error = execute(insns, 0).0.unwrap_err().to_string();
         assert!(error.contains(want), "{what}: {error}");

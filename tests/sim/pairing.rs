@@ -50,7 +50,7 @@ fn histories_do_redirect_and_all_means_decide_much_alike() {
         });
         let [calls, telling, loads] = redirected;
         assert!(calls > 5_000, "{pairing:?}: {redirected:?} bytes");
-        // Where readers are told anew, pairs leave that have bytes of the stack behind redirected ones.
+        // Where readers are woken again, pairs leave that have bytes of the stack behind redirected ones.
         assert!(loads <= calls && loads * 20 > calls * 19, "{pairing:?}: {redirected:?} bytes");
         assert_eq!(telling, loads, "{pairing:?}: {redirected:?} bytes");
     }

@@ -159,7 +159,7 @@ fn formats_are_read_before_they_are_used() {
 }
 
 #[test]
-fn calls_of_what_is_no_kernel_function_are_refused() {
+fn calls_of_other_things_than_kernel_functions_are_refused() {
     let call = |imm: i32, off: i16| format!(".slot 8520{:04x}{:08x}\n{DONE}", off.swap_bytes(), imm.swap_bytes());
     let cases = [
         (call(1, 0), Err("is not a function")),
@@ -170,7 +170,7 @@ fn calls_of_what_is_no_kernel_function_are_refused() {
         (lines(&["r0 = 1", "if r0 == 0x1 goto pc+1", &call(0, 0).replace(DONE, "r0 = 0"), "exit"]), Ok(())),
     ];
     let cases: Vec<_> = cases.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
-    check("calls_of_what_is_no_kernel_function_are_refused", &cases);
+    check("calls_of_other_things_than_kernel_functions_are_refused", &cases);
 }
 
 #[test]

@@ -114,12 +114,8 @@ impl Asm {
         Self::with_features(Features::all())
     }
 
-    /// An assembler for a compiler's ISA version.
-    pub fn with_isa(isa: super::Isa) -> Self {
-        Self::with_features(isa.into())
-    }
-
-    /// An assembler that may use these parts of the instruction set, for example [`Features::LINUX_5_10`].
+    /// An assembler that may use these parts of the instruction set: [`Features::LINUX_5_10`], or those of a compiler's
+    /// ISA version ([`Isa`](super::Isa) converts into them).
     pub fn with_features(features: Features) -> Self {
         /// Tells labels of different assemblers apart.
         static NEXT: AtomicU32 = AtomicU32::new(0);

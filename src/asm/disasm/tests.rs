@@ -59,7 +59,7 @@ fn wide_loads_say_what_they_refer_to() {
     }
 }
 
-/// What is no instruction reads as in the kernel's printer, and its slot keeps its bits.
+/// What is not an instruction reads as in the kernel's printer, and its slot keeps its bits.
 #[test]
 fn nonsense_is_named_and_kept() {
     for (code, imm, expected) in [

@@ -123,7 +123,7 @@ impl Map {
     /// when its values have 8 bytes.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.refuse_per_cpu("lookup_percpu")?;
-        self.fetch(Command::MapLookupElem, key, self.value_size)
+        self.fetch(key, self.value_size)
     }
 
     /// The values of `key`, one for each possible CPU.
@@ -132,14 +132,8 @@ impl Map {
             return Err(Error::Invalid(format!("{} has one value for all CPUs; use lookup", self.describe())));
         }
         let stride = percpu::stride(self.value_size);
-        let all = self.fetch(Command::MapLookupElem, key, stride * possible_cpus()?)?;
+        let all = self.fetch(key, stride * possible_cpus()?)?;
         Ok(all.map(|all| all.chunks_exact(stride).map(|slot| slot[..self.value_size].to_vec()).collect()))
-    }
-
-    /// Takes an entry out and gives its value: hash maps (5.14), queues and stacks.
-    pub fn lookup_and_delete(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.refuse_per_cpu("lookup_percpu and delete")?;
-        self.fetch(Command::MapLookupAndDeleteElem, key, self.value_size)
     }
 
     /// Writes the value of `key`.
@@ -206,7 +200,7 @@ impl Map {
         attr::MapElem { map_fd: self.fd.as_raw_fd() as u32, ..attr::MapElem::default() }
     }
 
-    fn fetch(&self, command: Command, key: &[u8], value_len: usize) -> Result<Option<Vec<u8>>> {
+    fn fetch(&self, key: &[u8], value_len: usize) -> Result<Option<Vec<u8>>> {
         self.check_len("key", key.len(), self.key_size)?;
         if self.map_type.name().is_none() {
             // Without knowing the type we cannot know how much the kernel would write.
@@ -218,7 +212,7 @@ impl Map {
         attr.value = sys::address_mut(&mut value);
         // SAFETY: `key` has the map's key size and `value` room for what the kernel copies out: the value size, for
         // per-CPU maps rounded up to 8 for each possible CPU (bpf_map_value_size). Both live through the call.
-        match unsafe { sys::bpf(command, &mut attr) } {
+        match unsafe { sys::bpf(Command::MapLookupElem, &mut attr) } {
             Ok(_) => Ok(Some(value)),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(Error::call(Operation::MapLookup, self.describe(), errno)),

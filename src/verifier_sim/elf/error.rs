@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum ElfError {
     /// The file does not begin as ELF files do.
-    #[error("the file is no ELF object: it does not begin with 7f 45 4c 46")]
+    #[error("the file is not an ELF object: it does not begin with 7f 45 4c 46")]
     NotElf,
     /// A 32-bit object.
     #[error("the object is not a 64-bit one; compile it with clang -target bpf")]
@@ -26,7 +26,7 @@ pub enum ElfError {
     #[error("the object holds no program: it has no executable section with instructions")]
     NoPrograms,
     /// Instructions do not fill whole slots.
-    #[error("section {section:?} is {size} bytes long, which is no multiple of the 8 bytes of an instruction")]
+    #[error("section {section:?} is {size} bytes long, which is not a multiple of the 8 bytes of an instruction")]
     SectionSize {
         /// Name of the section.
         section: String,

@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn conversions_are_those_that_programs_may_use() {
-        for good in [
+        for text in [
             "",
             "text\n",
             "100%%",
@@ -90,8 +90,8 @@ mod tests {
             "%c%c",
             "%pIzz",
         ] {
-            let valid = is_valid(good.as_bytes(), 9);
-            assert_eq!(valid, good != "%pIzz", "{good}");
+            let valid = is_valid(text.as_bytes(), 9);
+            assert_eq!(valid, text != "%pIzz", "{text}");
         }
         for bad in ["%", "%f", "%sx", "%pz", "%pk", "%llld", "%h", "\u{1}", "%5", "%ppp"] {
             assert!(!is_valid(bad.as_bytes(), 9), "{bad}");

@@ -149,7 +149,7 @@ impl Env<'_> {
         }
     }
 
-    /// A loop that the kernel cuts off after some time: both ways are possible, but not for ever.
+    /// A loop that the kernel cuts off after some time: both ways are possible, but not forever.
     fn may_goto(&mut self, insn: &Insn) -> Step<Flow> {
         if insn.code != op::JMP | op::JCOND || insn.src != 0 || insn.dst != 0 || insn.imm != 0 {
             reject!("invalid may_goto off {} imm {}", insn.off, insn.imm);

@@ -159,7 +159,7 @@ impl Env<'_> {
             aligned: true,
             sign: false,
         };
-        // The result is unknown from here on, even if it is the base itself, which then is no pointer any more.
+        // The result is unknown from here on, even if it is the base itself, which then is a number.
         if let Some(fetched) = fetched {
             *self.reg_mut(fetched) = Reg::UNKNOWN;
         }

@@ -18,7 +18,7 @@ pub struct Trap {
 #[non_exhaustive]
 pub enum Fault {
     /// The opcode, its source, offset or immediate name no operation.
-    #[error("opcode {code:#04x} with source {src}, offset {off} and immediate {imm} is no instruction")]
+    #[error("opcode {code:#04x} with source {src}, offset {off} and immediate {imm} is not an instruction")]
     BadInstruction {
         /// The opcode byte.
         code: u8,
@@ -73,7 +73,7 @@ pub enum Fault {
         /// Where the store starts.
         offset: i64,
     },
-    /// An atomic operation on an address that is no multiple of its size.
+    /// An atomic operation on an address that is not a multiple of its size.
     #[error("atomic operation of {size} bytes at the unaligned address {address:#x}")]
     Unaligned {
         /// The address.

@@ -40,7 +40,7 @@ pub enum RegionKind {
     MapValue,
     /// A map itself: it has an address but no bytes a program can reach.
     Map(usize),
-    /// Memory handed to the program by whoever started it.
+    /// Memory handed to the program by its caller.
     Input,
     /// A socket as programs see it (struct bpf_sock), with a number of the owner's choice.
     Socket(u64),

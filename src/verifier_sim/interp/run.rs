@@ -61,7 +61,7 @@ struct Cpu<'a> {
     /// Bit n: rn was written.
     written: u16,
     /// Bit n: rn holds a pointer made by `bpf_rdonly_cast`, or found through one: loads through it yield 0 where there
-    /// is no memory (the kernel makes them `BPF_PROBE_MEM`, `convert_ctx_accesses` of kernel/bpf/verifier.c).
+    /// is not any memory (the kernel makes them `BPF_PROBE_MEM`, `convert_ctx_accesses` of kernel/bpf/verifier.c).
     cast: u16,
     callers: Vec<Caller>,
     may_goto_left: u32,

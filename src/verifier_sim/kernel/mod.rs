@@ -1,7 +1,7 @@
 //! A simulated kernel: TCP sockets, namespaces, NAT and both receive queues, with real programs attached.
 //!
 //! A [`World`] runs a sock_ops and an sk_msg program in the interpreter wherever a kernel would. Nothing happens by
-//! itself: whoever drives the world says when a segment or an acknowledgement arrives and when a thread inside a system call
+//! itself: the caller says when a segment or an acknowledgement arrives and when a thread inside a system call
 //! goes on. So every interleaving that a real kernel can show is a sequence of calls, and can be replayed.
 //!
 //! What is modelled, after net/ipv4/tcp_bpf.c, net/core/skmsg.c and net/core/sock_map.c:
@@ -277,7 +277,7 @@ impl World {
         }
     }
 
-    /// Frees the sockets that nobody refers to any more.
+    /// Frees the sockets to which nothing refers any longer.
     fn free_closed(&mut self) {
         let carried_to: Vec<_> = self.sockets.all.values().filter_map(Socket::redirecting_to).collect();
         let free: Vec<_> = self

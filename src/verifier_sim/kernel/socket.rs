@@ -160,7 +160,7 @@ impl Socket {
         self.peer
     }
 
-    /// The callbacks that somebody has asked for.
+    /// The callbacks that a program has asked for.
     pub fn cb_flags(&self) -> u32 {
         self.cb_flags
     }

@@ -1,4 +1,4 @@
-//! What recv(2) and its kin give, call by call.
+//! What recv(2) and the calls like it give, call by call.
 
 use super::{Case, case, case_for};
 use crate::feature::Feature;

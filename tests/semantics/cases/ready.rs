@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
 const ALL: i16 = libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDHUP;
 
 fn epoll_names(outcome: Outcome<u32>) -> String {
-    // The bits are poll's; EPOLLET and its kin are never returned.
+    // The bits are poll's; EPOLLET and flags like it are never returned.
     events(outcome.map(|bits| bits as i16))
 }
 

@@ -64,7 +64,7 @@ fn stopped(log: Log, modes: Modes, served: bool) {
     std::thread::sleep(Duration::from_millis(100));
     sys::kill(reader, libc::SIGCONT);
     settle();
-    // The reader's line comes first, whoever is faster.
+    // The reader's line comes first, whichever process is faster.
     let sent = client.send(&data, 0);
     sys::wait(reader, 0);
     log.call("send", sent);

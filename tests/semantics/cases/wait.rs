@@ -103,7 +103,7 @@ fn cleared_then_all(log: Log, modes: Modes) {
 fn two_readers(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     if modes.server_nonblocking {
-        return log.say("nobody blocks");
+        return log.say("no thread blocks");
     }
     let read = move || server.recv(1, 0).map(|bytes| bytes.len());
     let readers = [start(read), start(read)];

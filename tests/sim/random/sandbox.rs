@@ -272,7 +272,7 @@ fn effects(helper: i32) -> Option<&'static [Effect]> {
         53 | 70 | 71 => &[Context(1), Map(2), Read(3, Key(2))],
         87 => &[Map(1), Read(2, Value(1))],
         88 | 89 => &[Map(1), Write(2, Value(1))],
-        // The word of a lock, which nobody else writes.
+        // The word of a lock, which no other program writes.
         93 | 94 => &[Read(1, Bytes(4))],
         96 => &[Read(1, Bytes(SOCK as u64))],
         105 | 106 => &[Read(1, Argument(2)), Write(4, Bytes(8))],

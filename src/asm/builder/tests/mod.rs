@@ -268,8 +268,8 @@ fn linux_5_10_has_what_its_programs_use() {
 
 #[test]
 fn isa_versions_grow() {
-    let with = |isa, emit: fn(&mut Asm)| {
-        let mut a = Asm::with_isa(isa);
+    let with = |isa: Isa, emit: fn(&mut Asm)| {
+        let mut a = Asm::with_features(isa.into());
         let out = a.here("out");
         let _ = out;
         emit(&mut a);
