@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         return Ok(ExitCode::SUCCESS);
     }
     // An interruption ends the current wait, and everything is undone on the way out.
-    let interrupted = interrupt::catch().map_err(|error| Error::Failed(format!("cannot catch signals: {error}")))?;
+    let interrupted = interrupt::catch()?;
     let host = Host { program: "/proc/self/exe".into(), interrupted };
     let report = bench::run(&plan, &host, &mut |line| note(format_args!("{line}")))
         .map_err(|error| Error::Failed(error.to_string()))?;

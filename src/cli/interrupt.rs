@@ -1,9 +1,10 @@
 //! Signals that ask a command to end: noted here, acted on where it is safe.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use super::error::Error;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -12,11 +13,12 @@ extern "C" fn note(_signal: libc::c_int) {
 }
 
 /// From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT only set the flag that is returned. System calls that wait end with EINTR.
-pub(super) fn catch() -> io::Result<&'static AtomicBool> {
+pub(super) fn catch() -> Result<&'static AtomicBool, Error> {
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         // SAFETY: the handler does nothing but store to an atomic, which is safe at any point of the program.
-        unsafe { sigaction(signal, &action) }?;
+        unsafe { sigaction(signal, &action) }
+            .map_err(|error| Error::Failed(format!("cannot catch signals: {error}")))?;
     }
     Ok(&INTERRUPTED)
 }

@@ -8,6 +8,7 @@ mod summary;
 mod table;
 
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::error::Error;
@@ -38,12 +39,14 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
                 .into(),
         ));
     }
+    // Before the first BPF program, those by which the kernel is probed included.
+    let interrupted = interrupt::catch()?;
     let mut options = settings.plane.noted_options()?;
     // The demo's own processes read by recv(2) alone.
     options.policy.trust = Trust::default();
     let (opted_out, trusted) = (settings.plane.opted_out()?, settings.plane.trusted()?);
     let marked = Marked { opted_out: &opted_out, trusted: &trusted };
-    let summary = measure(&settings, options, marked).map_err(|error| Error::Failed(error.to_string()))?;
+    let summary = measure(&settings, options, marked, interrupted).map_err(|error| Error::Failed(error.to_string()))?;
     if settings.json {
         serde_json::to_writer_pretty(&mut *streams.out, &summary).map_err(std::io::Error::from)?;
         writeln!(streams.out)?;
@@ -68,8 +71,6 @@ enum DemoError {
     Agent(#[from] crate::agent::Error),
     #[error(transparent)]
     Syscall(#[from] crate::syscall::Error),
-    #[error("cannot catch signals: {0}")]
-    Signals(#[from] std::io::Error),
     #[error("no cgroup2 hierarchy is mounted; mount one with `mount -t cgroup2 none /sys/fs/cgroup`")]
     NoCgroup2,
     #[error("{0} sockets are still in the sockhash after the demo; their processes should have ended")]
@@ -77,8 +78,12 @@ enum DemoError {
 }
 
 /// Sets everything up, runs all rounds, and takes everything down again, also when it fails.
-fn measure(settings: &Settings, options: Options, marked: Marked<'_>) -> Result<Summary, DemoError> {
-    let interrupted = interrupt::catch()?;
+fn measure(
+    settings: &Settings,
+    options: Options,
+    marked: Marked<'_>,
+    interrupted: &'static AtomicBool,
+) -> Result<Summary, DemoError> {
     let mount = cgroup::find()?.ok_or(DemoError::NoCgroup2)?;
     let group = TemporaryCgroup::new(&mount, CGROUP_PREFIX)?;
     let launcher = |name| -> Result<Launcher, testbed::Error> {
