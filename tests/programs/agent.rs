@@ -17,8 +17,10 @@ pub(crate) struct Sidestep {
 }
 
 impl Sidestep {
-    pub(crate) fn start(cgroup: &Path) -> Result<Self, String> {
+    /// Starts it. It remembers the programs that splice in `state`, and knows none at first.
+    pub(crate) fn start(cgroup: &Path, state: &Path) -> Result<Self, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+        command.env("STATE_DIRECTORY", state);
         command.args(["run", "--cgroup"]).arg(cgroup).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = command.spawn().map_err(text)?;
         let output = BufReader::new(process.stdout.take().ok_or("no output")?);

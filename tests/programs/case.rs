@@ -12,8 +12,6 @@ pub(crate) enum Set {
     Short,
     /// Only with all the others.
     Long,
-    /// Only with all the others: a program that reads by splice(2).
-    Splicing,
 }
 
 /// A case.

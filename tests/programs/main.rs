@@ -16,6 +16,7 @@ mod scope;
 mod tools;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use case::{Case, Row, Set};
 
@@ -36,8 +37,9 @@ fn run(cases: impl Iterator<Item = Case>) -> Vec<Row> {
     let only = std::env::var("PROGRAMS_ONLY").ok();
     let mut rows = Vec::new();
     for case in cases.filter(|case| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == case.name))) {
+        let started = Instant::now();
         let row = case.run();
-        println!("{row}");
+        println!("{row} ({:.1} s)", started.elapsed().as_secs_f64());
         rows.push(row);
     }
     let bad: Vec<_> = rows.iter().filter(|row| row.is_failure()).map(|row| row.name).collect();
@@ -47,12 +49,6 @@ fn run(cases: impl Iterator<Item = Case>) -> Vec<Row> {
 
 #[test]
 fn short() {
-    for case in cases::all().filter(|case| case.set == Set::Splicing) {
-        println!(
-            "{}: NOT TESTED here: it reads by splice(2); run `tests/programs/run --only {}`",
-            case.name, case.name
-        );
-    }
     run(cases::all().filter(|case| case.set == Set::Short));
 }
 

@@ -41,6 +41,10 @@ pub(crate) struct Measured {
     pub(crate) redirected: u64,
     /// Payload that the namespace's stack has received.
     pub(crate) by_stack: u64,
+    /// Messages past the stack.
+    pub(crate) messages: u64,
+    /// Programs that have read with splice(2).
+    pub(crate) splicers: Vec<String>,
     /// Why messages took the stack, or sockets never entered the sockhash; the most frequent first.
     pub(crate) reasons: Vec<(Counter, u64)>,
     /// What `sidestep run` says of the share.
@@ -52,13 +56,22 @@ impl Measured {
     pub(crate) fn share(&self) -> f64 {
         self.redirected as f64 / (self.redirected + self.by_stack).max(1) as f64
     }
+
+    /// The same of the messages that sockets in the sockhash have sent; none when these have sent none.
+    pub(crate) fn share_of_messages(&self) -> Option<f64> {
+        let passed = self.reasons.iter().filter(|(counter, _)| counter.unit() == "messages").map(|(_, count)| count);
+        let all = self.messages + passed.sum::<u64>();
+        (all > 0).then(|| self.messages as f64 / all as f64)
+    }
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { redirected, by_stack, reasons, .. } = self;
-        write!(f, "{:.1} % past the stack: {redirected} bytes, {by_stack} by it", self.share() * 100.0)?;
-        reasons.iter().try_for_each(|(counter, value)| write!(f, ", {} {value}", counter.name()))
+        let Self { redirected, by_stack, messages, reasons, .. } = self;
+        write!(f, "{:.1} % past the stack: {redirected} bytes", self.share() * 100.0)?;
+        write!(f, " in {messages} messages, {by_stack} by it")?;
+        reasons.iter().try_for_each(|(counter, value)| write!(f, ", {} {value}", counter.name()))?;
+        self.splicers.iter().try_for_each(|program| write!(f, "; {program} splices"))
     }
 }
 
@@ -91,7 +104,7 @@ impl Scope {
     /// With sidestep on the cgroup, with no other flag.
     pub(crate) fn accelerated(name: &str) -> Result<Self, String> {
         let mut scope = Self::plain(name)?;
-        scope.sidestep = Some(Sidestep::start(scope.cgroup.path())?);
+        scope.sidestep = Some(Sidestep::start(scope.cgroup.path(), &scope.state())?);
         Ok(scope)
     }
 
@@ -108,7 +121,28 @@ impl Scope {
         let of = |wanted| counters.iter().find(|(counter, _)| *counter == wanted).map_or(0, |(_, value)| *value);
         let mut reasons: Vec<_> = counters.iter().filter(|(counter, _)| is_reason(*counter)).copied().collect();
         reasons.sort_by_key(|(_, value)| std::cmp::Reverse(*value));
-        Ok((outcome, Measured { redirected: of(Counter::RedirectedBytes), by_stack, reasons, line }))
+        let measured = Measured {
+            redirected: of(Counter::RedirectedBytes),
+            by_stack,
+            messages: of(Counter::RedirectedMessages),
+            splicers: self.splicers(),
+            reasons,
+            line,
+        };
+        Ok((outcome, measured))
+    }
+
+    /// Where sidestep remembers the programs that splice.
+    fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// The programs that it has seen splice, by their file names.
+    fn splicers(&self) -> Vec<String> {
+        // Without the file, none has.
+        let known = fs::read_to_string(self.state().join("splicers")).unwrap_or_default();
+        let name = |line: &str| Some(line.split(' ').next()?.rsplit('/').next()?.to_owned());
+        known.lines().filter_map(name).collect()
     }
 
     /// A file in the scope's directory.

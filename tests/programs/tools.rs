@@ -28,3 +28,14 @@ fn pypi(name: &str) -> Option<PathBuf> {
 pub(crate) fn source(name: &str) -> String {
     format!("{}/tests/programs/sources/{name}", env!("CARGO_MANIFEST_DIR"))
 }
+
+/// Where something that is built for the cases is kept.
+pub(crate) fn built(name: &str) -> String {
+    format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// Whether the first file was written after the second one.
+pub(crate) fn is_newer(built: &str, source: &str) -> bool {
+    let written = |path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    matches!((written(built), written(source)), (Ok(built), Ok(source)) if built > source)
+}

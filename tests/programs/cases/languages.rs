@@ -73,10 +73,13 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-/// Compiles the Go programs; the path of the binary. The compiler's cache is below the scope's home.
+/// Compiles the Go programs, once for all cases and runs; the path of the binary.
 pub(super) fn go(scope: &Scope) -> Result<String, String> {
-    let binary = scope.path("programs");
-    scope.run(&["go", "build", "-o", &binary, &tools::source("programs.go")])?;
+    let (binary, source) = (tools::built("go-programs"), tools::source("programs.go"));
+    if !tools::is_newer(&binary, &source) {
+        let cache = format!("GOCACHE={}", tools::built("go-cache"));
+        scope.run(&["env", &cache, "go", "build", "-o", &binary, &source])?;
+    }
     Ok(binary)
 }
 

@@ -1,9 +1,10 @@
-//! Proxies between a client and a server. Those that read by splice(2) are a set of their own.
+//! Proxies between a client and a server. Most of them read with splice(2).
 
 use super::languages::go;
 use super::{curl, python_client, python_server};
 use crate::case::{Case, Set};
 use crate::scope::Scope;
+use crate::tools;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -21,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
         name: "haproxy-splice-auto",
         programs: "Python, HAProxy with `option splice-auto`, Python asyncio",
         needs: &["haproxy", "python3"],
-        set: Set::Splicing,
+        set: Set::Short,
         work: |scope| {
             haproxy(scope, "mode tcp\n  option splice-auto")?;
             through(scope)
@@ -31,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
         name: "haproxy-splice-response",
         programs: "curl, HAProxy with `option splice-response`, Python http.server",
         needs: &["haproxy", "curl", "python3"],
-        set: Set::Splicing,
+        set: Set::Short,
         work: |scope| {
             haproxy(scope, "mode http\n  option splice-response")?;
             python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
@@ -42,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
         name: "go-io.Copy",
         programs: "Python, a Go proxy with io.Copy, Python asyncio",
         needs: &["go", "python3"],
-        set: Set::Splicing,
+        set: Set::Short,
         work: |scope| {
             let binary = go(scope)?;
             scope.serve(&[&binary, "proxy", "127.0.0.1:8000", "127.0.0.1:8001"], 8000)?;
@@ -53,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         name: "go-CONNECT",
         programs: "curl, a Go CONNECT proxy, Go net/http",
         needs: &["go", "curl"],
-        set: Set::Splicing,
+        set: Set::Short,
         work: |scope| {
             let binary = go(scope)?;
             scope.serve(&[&binary, "connect", "127.0.0.1:8000"], 8000)?;
@@ -65,9 +66,9 @@ pub(super) const CASES: &[Case] = &[
         name: "systemd-socket-proxyd",
         programs: "Python, systemd-socket-proxyd, Python asyncio",
         needs: &["systemd-socket-proxyd", "systemd-socket-activate", "python3"],
-        set: Set::Splicing,
+        set: Set::Short,
         work: |scope| {
-            let proxy = crate::tools::find("systemd-socket-proxyd").ok_or("no systemd-socket-proxyd")?;
+            let proxy = tools::find("systemd-socket-proxyd").ok_or("no systemd-socket-proxyd")?;
             let proxy = proxy.display().to_string();
             scope.serve(&["systemd-socket-activate", "-l", "127.0.0.1:8000", &proxy, "127.0.0.1:8001"], 8000)?;
             python_server(scope, &["asyncio-server", "8001"], 8001)?;
@@ -79,9 +80,9 @@ pub(super) const CASES: &[Case] = &[
         name: "python-splice",
         programs: "Python, a proxy with splice(2), Python asyncio",
         needs: &["python3"],
-        set: Set::Splicing,
+        set: Set::Short,
         work: |scope| {
-            python_server(scope, &["splice-proxy", "8000", "8001"], 8000)?;
+            scope.serve(&["python3", &tools::source("splice_proxy.py"), "8000", "8001"], 8000)?;
             through(scope)
         },
     },
