@@ -36,7 +36,7 @@ pub fn disassemble(insns: &[Insn]) -> impl Iterator<Item = (usize, Disasm)> {
 /// Writes a program, one instruction a line with its slot, so that the parser reads back exactly these slots.
 ///
 /// An instruction that the kernel's words do not determine (an unknown opcode, or a field set that the operation ignores)
-/// is written as a `.slot` of 16 hex digits, the little-endian encoding.
+/// is written as a `.slot` of 16 hex digits, the little-endian encoding, with the kernel's words as a comment.
 pub fn write_text(insns: &[Insn], out: &mut dyn Write) -> io::Result<()> {
     for (slot, disasm) in disassemble(insns) {
         let text = disasm.to_string();
@@ -49,7 +49,7 @@ pub fn write_text(insns: &[Insn], out: &mut dyn Write) -> io::Result<()> {
             for byte in insn.encode::<byteorder::LittleEndian>() {
                 write!(out, "{byte:02x}")?;
             }
-            writeln!(out)?;
+            if index == 0 { writeln!(out, " ; {text}")? } else { writeln!(out)? }
         }
     }
     Ok(())

@@ -137,8 +137,8 @@ fn refusal(env: &Env<'_>, program: &ProgramSpec, stop: Stop) -> Verdict {
         }
     };
     let registers = named.into_iter().map(|number| (number, env.describe(env.reg(number)))).collect();
-    let last = env.trail.split_last().map_or(&[][..], |(_, before)| before);
-    let path = last[last.len().saturating_sub(PATH_SLICE)..].iter().map(|at| *at as usize).collect();
+    let before = env.trail.len().saturating_sub(1);
+    let path = env.trail.insns().take(before).skip(before.saturating_sub(PATH_SLICE)).collect();
     let origin = insn.and_then(|at| program.origins.get(at).copied().flatten());
     Verdict::Reject(Box::new(Rejection { insn, rule, registers, path, origin }))
 }

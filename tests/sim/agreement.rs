@@ -19,7 +19,7 @@ use crate::strategies::programs;
 /// The longest that any program of the generator may take, also on a busy machine without optimisation.
 const LONGEST: Duration = Duration::from_secs(20);
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options { cpus: possible_cpus().map_or(0, |cpus| cpus as u32), ..Options::default() }
 }
 

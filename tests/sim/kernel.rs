@@ -11,6 +11,9 @@ use sidestep::syscall::{BtfObject, Map, MapBtf, MapFlags, MapSpec, ProgSpec, Pro
 use sidestep::uapi::ProgType;
 use sidestep::verifier_sim::spec;
 
+/// `BPF_LOG_STATS` (include/linux/bpf_verifier.h): the log is the statistics alone.
+const STATISTICS: u32 = 4;
+
 /// Whether this machine can be asked. Without root it says loudly that nothing was compared and returns `false`; where
 /// `CI` is set that is a failure, since CI runs as root. The same for a kernel other than 6.18, whose rules the tests
 /// state, but that is nobody's mistake.
@@ -45,6 +48,21 @@ impl Oracle {
 
     /// Whether the kernel accepts the program, and its log if not.
     pub(crate) fn verdict(&self, program: &spec::ProgramSpec) -> Result<(), String> {
+        self.load(program, |request| Program::load(request).map(drop))
+    }
+
+    /// How many instructions the kernel walks to accept the program, or its log.
+    pub(crate) fn processed(&self, program: &spec::ProgramSpec) -> Result<u64, String> {
+        let log = self.load(program, |request| Program::load_with_log(request, STATISTICS).map(|(_, log)| log))?;
+        let number = log.split("processed ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        Ok(number.unwrap_or_else(|| panic!("a log without statistics: {log}")))
+    }
+
+    fn load<T>(
+        &self,
+        program: &spec::ProgramSpec,
+        load: impl Fn(&ProgSpec<'_>) -> sidestep::syscall::Result<T>,
+    ) -> Result<T, String> {
         let mut insns = program.insns.clone();
         for insn in &mut insns {
             if insn.code == op::LD | op::IMM | op::DW && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE) {
@@ -61,10 +79,7 @@ impl Oracle {
         let bytes = encode(&insns);
         let mut request = ProgSpec::new("sim", prog_type, &bytes);
         request.flags = program.prog_flags;
-        match Program::load(&request) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.log().map_or_else(|| error.to_string(), str::to_owned)),
-        }
+        load(&request).map_err(|error| error.log().map_or_else(|| error.to_string(), str::to_owned))
     }
 }
 
@@ -76,7 +91,9 @@ fn create(map: &spec::MapSpec) -> Map {
     let kind = map.map_type;
     let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
         .flags(MapFlags::from_bits_retain(map.map_flags));
-    let created = if map.map_type == spec::MapType::SK_STORAGE {
+    use spec::MapType as Kind;
+    let stores = [Kind::CGRP_STORAGE, Kind::INODE_STORAGE, Kind::SK_STORAGE, Kind::TASK_STORAGE];
+    let created = if stores.contains(&map.map_type) {
         let types = StorageBtf::load(map.value_size).unwrap();
         Map::create(&request.btf(types.for_map())).unwrap()
     } else if map.special.is_empty() {

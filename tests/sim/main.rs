@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod agreement;
+mod counts;
 mod elf;
 mod fixtures;
 mod history;
 mod hostile;
 mod isa;
 mod kernel;
+mod large;
+mod map_use;
 mod mutants;
 mod mutate;
 mod pairing;

@@ -52,7 +52,7 @@ fn program(prog_type: ProgType, text: &str) -> ProgramSpec {
 type Expected = Result<(), &'static str>;
 
 /// The running kernel's types. Without them it says loudly that nothing was compared.
-fn kernel_types(test: &str) -> Option<&'static KernelTypes> {
+pub(crate) fn kernel_types(test: &str) -> Option<&'static KernelTypes> {
     match std::fs::read("/sys/kernel/btf/vmlinux") {
         Ok(data) => Some(Box::leak(Box::new(KernelTypes::parse(data).unwrap()))),
         Err(error) => {

@@ -87,9 +87,11 @@ fn nonsense_is_named_and_kept() {
 fn fields_that_the_words_leave_out_keep_their_bits() {
     let exit = Insn { code: 0x95, imm: 7, ..Insn::default() };
     assert_eq!(disassemble(&[exit]).next().unwrap().1.to_string(), "(95) exit");
-    assert_eq!(text(&[exit]), "0: .slot 9500000007000000\n");
+    assert_eq!(text(&[exit]), "0: .slot 9500000007000000 ; (95) exit\n");
+    let negation = Insn { code: 0x87, imm: 5, ..Insn::default() };
+    assert_eq!(text(&[negation]), "0: .slot 8700000005000000 ; (87) r0 = -r0\n");
     let wide = [Insn { code: 0x18, ..Insn::default() }, Insn { dst: 3, ..Insn::default() }];
-    assert_eq!(text(&wide), "0: .slot 1800000000000000\n1: .slot 0003000000000000\n");
+    assert_eq!(text(&wide), "0: .slot 1800000000000000 ; (18) r0 = 0x0\n1: .slot 0003000000000000\n");
     assert_eq!(parse_program(&text(&wide)).unwrap(), wide);
 }
 

@@ -20,6 +20,17 @@ use crate::verifier_sim::{verify, verify_with_log};
 const PRIVILEGES: [(&str, Privilege); 3] =
     [("full", Privilege::Full), ("no-perfmon", Privilege::NoPerfmon), ("none", Privilege::None)];
 
+const FORMATS: [(&str, Format); 3] = [("text", Format::Text), ("json", Format::Json), ("github", Format::Github)];
+
+/// How verdicts are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Format {
+    #[default]
+    Text,
+    Json,
+    Github,
+}
+
 /// Say whether the kernel would load a program, and why not
 ///
 /// A FILE is an ELF object (clang -target bpf -c) or raw little-endian instructions, which need --type. Without a FILE,
@@ -53,11 +64,15 @@ pub(super) struct Args {
     /// Also print the whole log, as the kernel's verifier writes it
     #[arg(long)]
     log: bool,
-    /// Print one JSON array with an object for each program
-    #[arg(long)]
+    /// How to print verdicts: a line for each program, one JSON array, or a workflow command of GitHub Actions for each
+    /// program that is not accepted
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = one_of(FORMATS))]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Judge one JSON record a line from standard input, and answer one line each
-    #[arg(long, conflicts_with_all = ["files", "json", "log", "explain", "prog_type"])]
+    #[arg(long, conflicts_with_all = ["files", "format", "json", "log", "explain", "prog_type"])]
     json_lines: bool,
 }
 
@@ -73,7 +88,7 @@ struct Request {
     files: Vec<PathBuf>,
     explain: bool,
     log: bool,
-    json: bool,
+    format: Format,
 }
 
 /// Runs the command.
@@ -100,8 +115,9 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     if args.files.is_empty() && args.prog_type.is_some() {
         return Err(Error::Usage("--type goes with a FILE, and there is none".into()));
     }
-    let Args { kernel, prog_type, files, explain, log, json, .. } = args;
-    judge_all(&Request { options, kernel, prog_type, files, explain, log, json }, streams.out)
+    let Args { kernel, prog_type, files, explain, log, json, format, .. } = args;
+    let format = if json { Format::Json } else { format };
+    judge_all(&Request { options, kernel, prog_type, files, explain, log, format }, streams.out)
 }
 
 fn prog_type(name: &str) -> Result<ProgType, String> {
@@ -128,20 +144,21 @@ fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode
             judged.push(judge(candidate, Options { kernel, types, ..request.options }, request.log));
         }
     }
-    if request.json {
-        let all: Vec<_> = judged.iter().map(Judged::to_json).collect();
-        serde_json::to_writer_pretty(&mut *out, &all).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        for program in &judged {
-            program.write_text(out, request.explain)?;
+    match request.format {
+        Format::Json => {
+            let all: Vec<_> = judged.iter().map(Judged::to_json).collect();
+            serde_json::to_writer_pretty(&mut *out, &all).map_err(std::io::Error::from)?;
+            writeln!(out)?;
         }
+        Format::Text => judged.iter().try_for_each(|program| program.write_text(out, request.explain))?,
+        Format::Github => judged.iter().try_for_each(|program| program.write_github(out))?,
     }
     Ok(if judged.iter().all(Judged::as_wanted) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn judge(candidate: &Candidate, options: Options, log: bool) -> Judged<'_> {
     let mut judged = Judged {
+        file: candidate.file.as_deref(),
         name: &candidate.name,
         kernel: options.kernel,
         spec: candidate.spec.as_ref().map_err(String::as_str),
@@ -209,6 +226,17 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((json[0]["prog_type"].as_str(), json[0]["kernel"].as_str()), (Some("sk_msg"), Some("6.18")));
         assert_ne!(json[0]["verdict"], "accept");
+    }
+
+    #[test]
+    fn a_workflow_command_says_where_and_why() {
+        let file = Scratch::new("annotated", &[0x95, 0, 0, 0, 0, 0, 0, 0]);
+        let (text, ok) = verify(&["--type", "sk_msg", "--format", "github", file.path()]);
+        assert!(!ok && text.lines().count() == 1, "{text}");
+        assert!(text.starts_with(&format!("::error file={},title=", file.path())), "{text}");
+        assert!(text.contains(" on Linux 6.18::") && text.contains("R0 !read_ok"), "{text}");
+        let (text, ok) = verify(&["--format", "github", "--kernel", "6.18"]);
+        assert!(ok && text.is_empty(), "{text}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Verdicts as text and as JSON.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -10,6 +11,8 @@ use crate::verifier_sim::verdict::{Rejection, Verdict};
 
 /// One judged program.
 pub(super) struct Judged<'a> {
+    /// The file that it came from, if it is not one of our own.
+    pub(super) file: Option<&'a Path>,
     pub(super) name: &'a str,
     pub(super) kernel: Kernel,
     /// The program, or why there is none.
@@ -73,6 +76,28 @@ impl Judged<'_> {
         }
     }
 
+    /// A workflow command of GitHub Actions for what is not as wanted, which then stands beside the source:
+    /// `::error file=F,line=N,title=T::MESSAGE`.
+    pub(super) fn write_github(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.as_wanted() {
+            return Ok(());
+        }
+        let (level, reason) = match (&self.verdict, self.spec) {
+            (Some(Verdict::Unsupported(unsupported)), _) => ("warning", format!("not judged: {unsupported}")),
+            (Some(Verdict::Reject(rejection)), _) => ("error", rejection.to_string()),
+            (Some(Verdict::Accept(_)), _) => ("error", "accepted, although the kernel must refuse it".to_owned()),
+            (None, reason) => ("error", format!("no program: {}", reason.err().unwrap_or("not read"))),
+        };
+        let origin = self.verdict.as_ref().and_then(Verdict::rejection).and_then(|rejection| rejection.origin);
+        let place = match (origin, self.file) {
+            (Some(origin), _) => format!("file={},line={},", escaped(origin.file, true), origin.line),
+            (None, Some(file)) => format!("file={},", escaped(&file.to_string_lossy(), true)),
+            (None, None) => String::new(),
+        };
+        let title = escaped(&format!("{} on Linux {}", self.name, self.kernel), true);
+        writeln!(out, "::{level} {place}title={title}::{}", escaped(&reason, false))
+    }
+
     fn explain(&self, out: &mut dyn Write, rejection: &Rejection) -> io::Result<()> {
         if !rejection.path.is_empty() {
             writeln!(out, "  the path that led there:")?;
@@ -133,6 +158,12 @@ impl Judged<'_> {
         }
         json
     }
+}
+
+/// Text as the value of a workflow command, or with `property` of one of its properties (actions/toolkit, command.ts).
+fn escaped(text: &str, property: bool) -> String {
+    let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    if property { text.replace(':', "%3A").replace(',', "%2C") } else { text }
 }
 
 /// The JSON form of a verdict. `verdict` is accept, reject, unsupported, or error when there was no program to judge.

@@ -1,6 +1,6 @@
 //! The programs to judge: from an ELF object, from a file of raw instructions, or our own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use byteorder::LittleEndian;
 
@@ -14,6 +14,8 @@ use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
 
 /// A program, or why there is none to judge.
 pub(super) struct Candidate {
+    /// The file that it came from, if it is not one of our own.
+    pub(super) file: Option<PathBuf>,
     /// Its name, and the section it came from.
     pub(super) name: String,
     /// The program.
@@ -36,7 +38,7 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
             let by_namespace = plane.options.pairing == Pairing::FourTuple || plane.options.tier == Tier::Sticky;
             let needs = (by_namespace && spec.prog_type == ProgType::SOCK_OPS)
                 .then_some((Kernel::V6_1, "needs bpf_get_netns_cookie, from Linux 5.15"));
-            candidates.push(Candidate { name: format!("{} ({name})", spec.name), spec: Ok(spec), needs });
+            candidates.push(Candidate { file: None, name: format!("{} ({name})", spec.name), spec: Ok(spec), needs });
         }
     }
     Ok(candidates)
@@ -47,7 +49,7 @@ pub(super) fn read_file(file: &Path, prog_type: Option<ProgType>) -> Result<Vec<
     let failed = |what: String| Error::Failed(format!("cannot verify {}: {what}", file.display()));
     let data = bounded::read(file).map_err(|error| failed(error.to_string()))?;
     if data.starts_with(b"\x7fELF") {
-        return from_elf(&data, prog_type).map_err(|error| failed(error.to_string()));
+        return from_elf(file, &data, prog_type).map_err(|error| failed(error.to_string()));
     }
     let Some(prog_type) = prog_type else {
         return Err(failed(
@@ -58,14 +60,15 @@ pub(super) fn read_file(file: &Path, prog_type: Option<ProgType>) -> Result<Vec<
     let insns = asm::decode_program::<LittleEndian>(&data).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let spec = ProgramSpec { name: name.clone(), prog_type, insns, ..ProgramSpec::default() };
-    Ok(vec![Candidate { name, spec: Ok(spec), needs: None }])
+    Ok(vec![Candidate { file: Some(file.to_owned()), name, spec: Ok(spec), needs: None }])
 }
 
-fn from_elf(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<Candidate>, elf::ElfError> {
+fn from_elf(file: &Path, data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<Candidate>, elf::ElfError> {
     let programs = elf::read(data, prog_type)?;
     Ok(programs
         .into_iter()
         .map(|program| Candidate {
+            file: Some(file.to_owned()),
             name: format!("{} (section {})", program.name, program.section),
             spec: program.spec.map_err(|error| error.to_string()),
             needs: None,

@@ -76,7 +76,9 @@ impl Env<'_> {
             arg = self.resolve_value(arg, call)?;
         }
         let absent = reg.is_null() && arg.nullable();
-        if !absent {
+        if absent {
+            self.mark_precise(1 << number);
+        } else {
             self.check_arg_type(number, arg, &reg)?;
             self.check_arg_offset(number, arg, &reg)?;
         }
@@ -254,6 +256,7 @@ impl Env<'_> {
             Arg::AllocSize => {
                 let Some(size) = reg.val.value(false) else { reject!("R{number} is not a known constant'") };
                 call.alloc_size = size as u32;
+                self.mark_precise(1 << number);
                 Ok(())
             }
             Arg::Dynptr => self.use_dynptr(index, None, call),
@@ -273,7 +276,7 @@ impl Env<'_> {
     }
 
     /// The key, if the verifier knows it: a number saved on the stack, or zeros (`get_constant_map_key`).
-    fn constant_key(&self, reg: &Reg, size: u32, map: u32) -> Option<u64> {
+    fn constant_key(&mut self, reg: &Reg, size: u32, map: u32) -> Option<u64> {
         let known = reg.kind == Kind::Stack && reg.val.bits.is_known();
         if self.kernel < Kernel::V6_18 || !known || !self.map(map).lookup_by_index() {
             return None;
@@ -291,7 +294,11 @@ impl Env<'_> {
         if !slot.is_scalar_spill() || run(crate::verifier_sim::state::stack::Byte::Spill) != size as usize {
             return None;
         }
-        slot.reg.val.value(false)
+        let key = slot.reg.val.value(false);
+        if key.is_some() {
+            self.mark_slot_precise(reg.arg as usize, index);
+        }
+        key
     }
 
     fn check_spin_lock(&mut self, number: u8, reg: &Reg, lock: bool) -> Step {

@@ -131,6 +131,9 @@ impl Env<'_> {
         if helper == id::GET_LOCAL_STORAGE && !self.reg(2).is_null() {
             reject!("get_local_storage() doesn't support non-zero flags");
         }
+        if helper == id::GET_LOCAL_STORAGE {
+            self.mark_precise(1 << 2);
+        }
         if helper == id::SNPRINTF {
             // The known bits of the size count, even when it is not constant.
             let size = self.reg(5).val.bits.value;
@@ -140,6 +143,12 @@ impl Env<'_> {
         }
         if helper == id::DYNPTR_FROM_MEM && self.reg(1).kind != Kind::MapValue {
             reject!("Unsupported reg type {} for bpf_dynptr_from_mem data", self.reg(1).type_name());
+        }
+        let key = self.reg(3).val.value(false);
+        if let (id::TAIL_CALL, Some(key), Some(map)) = (helper, key.filter(|_| self.reg(3).is_scalar()), call.map)
+            && key < u64::from(self.map(map).spec.max_entries)
+        {
+            self.mark_precise(1 << 3);
         }
         let result = self.result(proto.ret, &call)?;
         let regs = &mut self.cur.top_mut().regs;

@@ -88,6 +88,8 @@ impl Env<'_> {
         }
         // How much is filled is only known for a constant size.
         let fills = how.fills && size.val.bits.is_known();
-        self.check_helper_memory(number - 1, size.val.umax as u32, Use { fills, ..how }, call)
+        self.check_helper_memory(number - 1, size.val.umax as u32, Use { fills, ..how }, call)?;
+        self.mark_precise(1 << number);
+        Ok(())
     }
 }

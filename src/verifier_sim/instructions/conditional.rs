@@ -13,16 +13,10 @@ use crate::verifier_sim::state::{FP, State};
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::walk::Flow;
 use crate::verifier_sim::walk::env::Env;
+use crate::verifier_sim::walk::trail::Place;
 
 /// Registers and stack slots that one comparison can speak of (`LINKED_REGS_MAX`); the links of further ones are cut.
 const MAX_LINKED: usize = 6;
-
-/// Where a linked scalar is.
-#[derive(Clone, Copy)]
-enum Place {
-    Reg(usize, usize),
-    Slot(usize, usize),
-}
 
 impl Env<'_> {
     /// A conditional jump.
@@ -56,6 +50,8 @@ impl Env<'_> {
         };
         let target = crate::verifier_sim::program::jump_target(self.at, insn) as usize;
         let next = self.at + 1;
+        let on_stack = |reg: &Reg| reg.kind == Kind::Stack;
+        self.record_stack_operands(on_stack(&left), !immediate && on_stack(&right));
         let predicted = predict(cond, &left, &right, low);
         if predicted.is_some() {
             let operand = |reg: &Reg, number: u8| if reg.is_scalar() { 1 << number } else { 0 };
@@ -81,14 +77,15 @@ impl Env<'_> {
         if left.is_scalar() && left.id != 0 {
             self.collect_linked(left.id, &mut linked);
         }
+        self.record_linked(&linked);
         // Links may have been cut, also of the operands.
         let left = *self.reg(insn.dst);
         let right = if immediate { *right } else { *self.reg(insn.src) };
         let same = !immediate && insn.src == insn.dst;
         let (mut jumped, mut fell) = ((left, right), (left, right));
         if left.is_scalar() && right.is_scalar() {
-            refine_pair(cond.negated(), &mut fell, low, same);
-            refine_pair(cond, &mut jumped, low, same);
+            refine_pair(cond.negated(), &mut fell, low, same, self.kernel);
+            refine_pair(cond, &mut jumped, low, same, self.kernel);
             for reg in [&mut jumped.0, &mut jumped.1, &mut fell.0, &mut fell.1] {
                 self.settle(reg, "branch")?;
             }
@@ -135,7 +132,11 @@ impl Env<'_> {
         let member = |reg: &Reg| reg.is_scalar() && reg.id & !ADD_CONST == id;
         let mut excess = Vec::new();
         for (number, frame) in self.cur.frames.iter().enumerate().rev() {
-            let regs = (0..FP).filter(|index| member(&frame.regs[*index])).map(|index| Place::Reg(number, index));
+            let at = self.cur.frames.get(number + 1).map_or(self.at, |callee| callee.callsite);
+            // Linux 6.18 leaves out what nothing reads any more.
+            let live = if self.kernel >= Kernel::V6_18 { self.aux[at].live } else { u16::MAX };
+            let regs = (0..FP).filter(|index| live & 1 << index != 0 && member(&frame.regs[*index]));
+            let regs = regs.map(|index| Place::Reg(number, index));
             let spills = frame.stack.iter().enumerate();
             let slots = spills
                 .filter(|(_, slot)| slot.is_spill() && member(&slot.reg))
@@ -145,7 +146,7 @@ impl Env<'_> {
             }
         }
         for place in excess {
-            place.of(&mut self.cur).unlink();
+            reg_at(place, &mut self.cur).unlink();
         }
     }
 
@@ -209,21 +210,24 @@ fn mark_not_null(reg: &mut Reg, maps: &[Map<'_>]) {
     }
 }
 
-impl Place {
-    fn of(self, state: &mut State) -> &mut Reg {
-        match self {
-            Self::Reg(frame, index) => &mut state.frame_mut(frame).regs[index],
-            Self::Slot(frame, index) => &mut state.frame_mut(frame).slot_mut(index).reg,
-        }
+fn reg_at(place: Place, state: &mut State) -> &mut Reg {
+    match place {
+        Place::Reg(frame, index) => &mut state.frame_mut(frame).regs[index],
+        Place::Slot(frame, index) => &mut state.frame_mut(frame).slot_mut(index).reg,
     }
 }
 
-/// Refines two operands; when they are the same register there is nothing to learn from each other.
-fn refine_pair(cond: Cond, pair: &mut (Reg, Reg), low: bool, same: bool) {
-    if same {
+/// Refines two operands. When they are the same register, the kernel takes what each learns from the other for true of it,
+/// although the condition cannot hold (Linux 6.8 to 6.18; earlier ones learn nothing from a register of any value).
+fn refine_pair(cond: Cond, pair: &mut (Reg, Reg), low: bool, same: bool, kernel: Kernel) {
+    if same && kernel < Kernel::V6_12 {
         return;
     }
     condition::refine(cond, &mut pair.0.val, &mut pair.1.val, low);
+    if same {
+        pair.0.val.intersect_ranges(&pair.1.val);
+        pair.1.val = pair.0.val;
+    }
     pair.0.val.sync();
     pair.1.val.sync();
 }
@@ -236,7 +240,7 @@ fn sync_linked(state: &mut State, known: usize, linked: &[Place], kernel: Kernel
         if matches!(*place, Place::Reg(frame, index) if (frame, index) == (depth, known)) {
             continue;
         }
-        let reg = *place.of(state);
+        let reg = *reg_at(*place, state);
         if !reg.is_scalar() || reg.id & !ADD_CONST != source.id & !ADD_CONST {
             continue;
         }
@@ -258,7 +262,7 @@ fn sync_linked(state: &mut State, known: usize, linked: &[Place], kernel: Kernel
         } else {
             source
         };
-        *place.of(state) = updated;
+        *reg_at(*place, state) = updated;
     }
 }
 

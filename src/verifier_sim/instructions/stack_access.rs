@@ -156,10 +156,12 @@ impl Env<'_> {
                     saved.id = 0;
                 }
                 self.cur.frame_mut(frame).slot_mut(index).save(&saved, size);
+                self.record_stack_access(frame, index);
             }
             Stored::Imm(imm) if whole => {
                 let value = Reg::known(i64::from(*imm) as u64);
                 self.cur.frame_mut(frame).slot_mut(index).save(&value, size);
+                self.record_stack_access(frame, index);
             }
             Stored::Reg(_, reg) if !reg.is_scalar() => {
                 if size != SLOT_SIZE {
@@ -169,6 +171,7 @@ impl Env<'_> {
                     reject!("cannot spill pointers to stack into stack frame of the caller");
                 }
                 self.cur.frame_mut(frame).slot_mut(index).save(reg, size);
+                self.record_stack_access(frame, index);
             }
             _ => {
                 let zero = match stored {
@@ -176,6 +179,9 @@ impl Env<'_> {
                     Stored::Imm(imm) => *imm == 0,
                     Stored::Unknown => false,
                 };
+                if let (true, Stored::Reg(number, _)) = (zero, stored) {
+                    self.mark_precise(1 << number);
+                }
                 let slot = self.cur.frame_mut(frame).slot_mut(index);
                 slot.scrub();
                 for at in 0..size {
@@ -200,6 +206,7 @@ impl Env<'_> {
         for off in min..max {
             self.overwrite_dynptr(frame, locate(off).0)?;
         }
+        let mut zero_kept = false;
         for off in min..max {
             let (index, byte) = locate(off);
             let slot = self.cur.frame_mut(frame).slot_mut(index);
@@ -208,26 +215,32 @@ impl Env<'_> {
                 reject!("spilled ptr in range of var-offset stack write; insn {}, ptr off: {off}", self.at);
             }
             if zero && was == Byte::Spill && slot.is_scalar_spill() && slot.reg.val.bits.is(0) {
+                zero_kept = true;
                 continue;
             }
             slot.scrub();
             if was == Byte::Invalid && !uninit {
                 reject!("uninit stack in range of var-offset write prohibited for !root; insn {}, off: {off}", self.at);
             }
+            zero_kept |= zero && was == Byte::Zero;
             slot.bytes[byte] = if zero && was == Byte::Zero { Byte::Zero } else { Byte::Misc };
+        }
+        if let (true, Stored::Reg(number, _)) = (zero_kept, stored) {
+            self.mark_precise(1 << number);
         }
         Ok(())
     }
 
-    fn read_stack_fixed(&self, frame: usize, off: i64, size: usize, into_reg: bool) -> Step<Reg> {
+    fn read_stack_fixed(&mut self, frame: usize, off: i64, size: usize, into_reg: bool) -> Step<Reg> {
         let (index, byte) = locate(off);
-        let slot = self.cur.frames[frame].slot(index);
+        let slot = &self.cur.frames[frame].slot(index).clone();
         if slot.is_spill() {
             let saved = slot.bytes.iter().rev().take_while(|byte| **byte == Byte::Spill).count();
             if size == SLOT_SIZE && saved == SLOT_SIZE {
                 if !into_reg && !self.may_leak_pointers() && !slot.reg.is_scalar() {
                     reject!("leaking pointer from stack off {off}");
                 }
+                self.record_stack_access(frame, index);
                 return Ok(slot.reg);
             }
             if !slot.reg.is_scalar() {
@@ -241,12 +254,17 @@ impl Env<'_> {
                 if reg.val.width() as usize > size * 8 {
                     reg.unlink();
                 }
+                self.record_stack_access(frame, index);
                 return Ok(reg);
             }
             self.check_initialised(slot, off, byte, size)?;
             let kinds = || slot.bytes[byte + 1 - size..=byte].iter();
             let all = |wanted: Byte| kinds().all(|kind| *kind == wanted);
-            let zero = (all(Byte::Spill) && slot.reg.val.bits.is(0)) || all(Byte::Zero);
+            let saved_zero = all(Byte::Spill) && slot.reg.val.bits.is(0);
+            if saved_zero {
+                self.record_stack_access(frame, index);
+            }
+            let zero = saved_zero || all(Byte::Zero);
             return Ok(if zero { Reg::known(0) } else { Reg::UNKNOWN });
         }
         self.check_initialised(slot, off, byte, size)?;

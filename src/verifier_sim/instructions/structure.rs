@@ -145,6 +145,7 @@ impl Env<'_> {
             reject!("R2 must be a known constant");
         }
         let id = wanted.val.bits.value;
+        self.mark_precise(1 << 2);
         let result = match u32::try_from(id) {
             Ok(id) if types.is_struct(id) => {
                 Reg { flags: Flags::UNTRUSTED, ..Reg::pointer(Kind::BtfId, structure_number(types, id)) }

@@ -360,6 +360,14 @@ impl Bounds {
         64 - self.umax.leading_zeros()
     }
 
+    /// Narrows every range to what is also in that of `other`.
+    pub(in crate::verifier_sim) fn intersect_ranges(&mut self, other: &Self) {
+        (self.umin, self.umax) = (self.umin.max(other.umin), self.umax.min(other.umax));
+        (self.smin, self.smax) = (self.smin.max(other.smin), self.smax.min(other.smax));
+        (self.umin32, self.umax32) = (self.umin32.max(other.umin32), self.umax32.min(other.umax32));
+        (self.smin32, self.smax32) = (self.smin32.max(other.smin32), self.smax32.min(other.smax32));
+    }
+
     /// Whether every range of `other` lies within that of `self`.
     pub(in crate::verifier_sim) fn ranges_contain(&self, other: &Self) -> bool {
         self.umin <= other.umin

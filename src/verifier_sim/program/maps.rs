@@ -119,7 +119,9 @@ impl Map<'_> {
 
     /// Whether programs may write values.
     pub(in crate::verifier_sim) fn can_write(&self) -> bool {
-        self.spec.map_flags & RDONLY_PROG == 0
+        // A lookup in a map of devices points to the kernel's own number of the device (`dev_map_alloc_check`).
+        let of_devices = matches!(self.kind(), MapType::DEVMAP | MapType::DEVMAP_HASH);
+        self.spec.map_flags & RDONLY_PROG == 0 && !of_devices
     }
 
     /// Whether programs may not write and user space no longer can (`bpf_map_is_rdonly`).

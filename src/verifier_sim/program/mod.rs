@@ -32,6 +32,8 @@ pub(in crate::verifier_sim) struct Aux {
     pub(in crate::verifier_sim) map: Option<u32>,
     /// Paths are compared with earlier ones before this instruction.
     pub(in crate::verifier_sim) prune_point: bool,
+    /// The kernel's history of a path has an entry for this instruction.
+    pub(in crate::verifier_sim) jump_point: bool,
     /// A checkpoint is always made here.
     pub(in crate::verifier_sim) force_checkpoint: bool,
     /// Registers that may be read before they are written again, as bits.
@@ -353,15 +355,16 @@ pub(in crate::verifier_sim) fn check_cfg(insns: &[Insn], aux: &mut [Aux]) -> Ste
 
 fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize) {
     let insn = &insns[at];
-    let mut mark = |at: i64| {
+    let mut point = |at: i64, jump: bool| {
         if let Some(aux) = usize::try_from(at).ok().and_then(|at| aux.get_mut(at)) {
             aux.prune_point = true;
+            aux.jump_point |= jump;
         }
     };
     if is_subprog_address(insn) {
-        mark(at as i64);
-        mark(at as i64 + 2);
-        mark(at as i64 + i64::from(insn.imm) + 1);
+        point(at as i64, false);
+        point(at as i64 + 2, true);
+        point(at as i64 + i64::from(insn.imm) + 1, true);
         return;
     }
     if !matches!(insn.code & op::CLASS_MASK, op::JMP | op::JMP32) {
@@ -370,16 +373,16 @@ fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize) {
     match insn.code & op::OP_MASK {
         op::EXIT => {}
         op::CALL => {
-            mark(at as i64 + 1);
+            point(at as i64 + 1, true);
             if insn.src == op::PSEUDO_CALL {
-                mark(at as i64);
-                mark(at as i64 + i64::from(insn.imm) + 1);
+                point(at as i64, false);
+                point(at as i64 + i64::from(insn.imm) + 1, true);
             }
         }
-        op::JA => mark(jump_target(at, insn)),
+        op::JA => point(jump_target(at, insn), true),
         _ => {
-            mark(at as i64);
-            mark(jump_target(at, insn));
+            point(at as i64, false);
+            point(jump_target(at, insn), true);
             if is_may_goto(insn) {
                 aux[at].force_checkpoint = true;
             }

@@ -80,6 +80,8 @@ pub(in crate::verifier_sim) struct State {
     pub(in crate::verifier_sim) lock: Option<Lock>,
     /// How often the path went through a may_goto.
     pub(in crate::verifier_sim) may_goto_depth: u32,
+    /// Entries that the kernel's history of the path has since the last checkpoint.
+    pub(in crate::verifier_sim) history: u32,
     /// The checkpoint that this path last passed.
     pub(in crate::verifier_sim) parent: Option<u32>,
 }
@@ -89,7 +91,7 @@ impl State {
     pub(in crate::verifier_sim) fn entry() -> Self {
         let mut frame = Frame::new(0, 0, 0);
         frame.regs[1] = Reg::pointer(Kind::Ctx, 0);
-        Self { frames: vec![Rc::new(frame)], refs: Vec::new(), lock: None, may_goto_depth: 0, parent: None }
+        Self { frames: vec![Rc::new(frame)], refs: Vec::new(), lock: None, may_goto_depth: 0, history: 0, parent: None }
     }
 
     /// Number of the current frame.

@@ -11,6 +11,7 @@ use crate::verifier_sim::state::{FP, REGS, State};
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::types::KernelTypes;
 use crate::verifier_sim::walk::prune::Explored;
+use crate::verifier_sim::walk::trail::Trail;
 
 /// A branch that is still to be walked.
 pub(in crate::verifier_sim) struct Pending {
@@ -68,7 +69,7 @@ pub(in crate::verifier_sim) struct Env<'a> {
     /// The current instruction.
     pub(in crate::verifier_sim) at: usize,
     /// The instructions of the current path, in order.
-    pub(in crate::verifier_sim) trail: Vec<u32>,
+    pub(in crate::verifier_sim) trail: Trail,
     pub(in crate::verifier_sim) pending: Vec<Pending>,
     pub(in crate::verifier_sim) explored: Explored,
     pub(in crate::verifier_sim) stack_reads: StackLiveness,
@@ -103,9 +104,9 @@ impl<'a> Env<'a> {
             types: options.types,
             cur: State::entry(),
             at: 0,
-            trail: Vec::new(),
+            trail: Trail::default(),
             pending: Vec::new(),
-            explored: Explored::default(),
+            explored: Explored::new(insns.len()),
             stack_reads: StackLiveness::new(insns),
             work: Work::default(),
             next_id: 0,

@@ -14,6 +14,8 @@ pub(in crate::verifier_sim) struct Log {
     text: String,
     /// The instruction that is being walked, with the frame before it and that frame's number.
     pending: Option<(String, Frame, usize)>,
+    /// The branch that has just been taken up: from where to where.
+    branch: Option<(usize, usize)>,
 }
 
 /// Characters that a log may have.
@@ -40,8 +42,10 @@ impl Log {
 impl Env<'_> {
     /// The current instruction is about to be walked.
     pub(in crate::verifier_sim) fn log_insn(&mut self) {
-        if self.log.is_none() {
-            return;
+        let Some(log) = &mut self.log else { return };
+        if let Some((from, to)) = log.branch.take() {
+            let line = format!("\nfrom {from} to {to}:{}", self.describe_frame(|_, _| true, |_, _| true));
+            self.log_line(&line);
         }
         let text = Disasm::at(self.insns, self.at).map(|insn| insn.to_string()).unwrap_or_default();
         let line = format!("{}: {text}", self.at);
@@ -58,7 +62,12 @@ impl Env<'_> {
             true => self.describe_frame(|reg, now| before.regs[reg] != *now, |slot, now| before.slot(slot) != now),
             false => self.describe_frame(|_, _| true, |_, _| true),
         };
-        let line = if changed.is_empty() { line } else { format!("{line:<37} ;{changed}") };
+        let line = match (changed.is_empty(), line.ends_with(':')) {
+            (true, _) => line,
+            // The instruction itself stands further up.
+            (false, true) => format!("{line}{changed}"),
+            (false, false) => format!("{line:<37} ;{changed}"),
+        };
         self.log_line(&line);
     }
 
@@ -81,15 +90,33 @@ impl Env<'_> {
 
     /// The current path is cut short.
     pub(in crate::verifier_sim) fn log_safe(&mut self) {
-        let line = format!("{}: safe", self.at);
-        self.log_line(&line);
+        if let Some(log) = &mut self.log {
+            let line = match log.branch.take() {
+                Some((from, to)) => format!("\nfrom {from} to {to}: safe"),
+                None => format!("{}: safe", self.at),
+            };
+            log.line(&line);
+        }
     }
 
     /// Another branch is taken up.
     pub(in crate::verifier_sim) fn log_branch(&mut self, from: usize, to: usize) {
-        if self.log.is_some() {
-            let line = format!("\nfrom {from} to {to}:{}", self.describe_frame(|_, _| true, |_, _| true));
-            self.log_line(&line);
+        if let Some(log) = &mut self.log {
+            log.branch = Some((from, to));
+        }
+    }
+
+    /// A line that comes between the instruction and its outcome.
+    pub(in crate::verifier_sim) fn log_remark(&mut self, line: &str) {
+        let at = self.at;
+        if let Some(log) = &mut self.log {
+            if let Some((insn, before, depth)) = log.pending.take() {
+                if !insn.ends_with(':') {
+                    log.line(&insn);
+                }
+                log.pending = Some((format!("{at}:"), before, depth));
+            }
+            log.line(line);
         }
     }
 

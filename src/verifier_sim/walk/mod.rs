@@ -2,7 +2,9 @@
 
 pub(super) mod env;
 pub(super) mod log;
+pub(super) mod precision;
 pub(super) mod prune;
+pub(super) mod trail;
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
@@ -36,8 +38,7 @@ impl Env<'_> {
                 self.log_safe();
                 Flow::End
             } else {
-                self.trail.push(self.at as u32);
-                self.aux[self.at].seen = true;
+                self.enter_insn();
                 self.log_insn();
                 let flow = self.step()?;
                 self.log_state();
@@ -148,6 +149,8 @@ impl Env<'_> {
             if !result.is_scalar() {
                 reject!("At program exit the register R0 is not a known value ({})", result.type_name());
             }
+            self.mark_precise(1);
+            let result = self.reg(0);
             // Linux before 6.8 compared the known bits, later ones the signed range.
             let value = &result.val;
             let fits = if self.kernel >= Kernel::V6_12 {

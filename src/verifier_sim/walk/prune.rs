@@ -1,10 +1,7 @@
 //! Cutting paths short whose state an earlier path already covered (`is_state_visited`, `states_equal`).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::asm::Insn;
-use crate::asm::opcode as op;
 use crate::verifier_sim::program::is_may_goto;
 use crate::verifier_sim::spec::Kernel;
 use crate::verifier_sim::state::reg::{ADD_CONST, Kind, Reg};
@@ -12,6 +9,7 @@ use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, Slot};
 use crate::verifier_sim::state::{Frame, REGS, State};
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::walk::env::Env;
+use crate::verifier_sim::walk::precision::{Mask, scalars_of};
 
 /// What a look at the earlier states of an instruction gave.
 pub(in crate::verifier_sim) enum Visit {
@@ -31,21 +29,68 @@ struct Checkpoint {
     hits: u32,
     misses: u32,
     parent: Option<u32>,
+    /// The instruction before which it was made.
+    insn: usize,
     /// How much of the trail led here.
     trail: usize,
-    /// Registers of the current function whose numbers have decided something since, as bits.
-    precise: u16,
+    /// Of each frame, what holds a scalar.
+    scalars: Vec<Mask>,
+    /// Of each frame, the scalars that have decided something since.
+    precise: Vec<Mask>,
 }
 
 /// All kept states.
 #[derive(Default)]
 pub(in crate::verifier_sim) struct Explored {
     checkpoints: Vec<Checkpoint>,
-    /// By instruction, the newest last.
-    at: HashMap<usize, Vec<u32>>,
+    /// By instruction and call, the newest last. As many lists as instructions, so that some share one (`explored_state`).
+    lists: Vec<Vec<u32>>,
 }
 
 impl Explored {
+    /// None yet, for a program of this length.
+    pub(in crate::verifier_sim) fn new(insns: usize) -> Self {
+        Self { checkpoints: Vec::new(), lists: vec![Vec::new(); insns] }
+    }
+
+    /// How much of the trail led to the checkpoint.
+    pub(in crate::verifier_sim) fn trail(&self, number: u32) -> usize {
+        self.checkpoints[number as usize].trail
+    }
+
+    /// What holds a scalar in the checkpoint's frames, and which of them have decided something.
+    pub(in crate::verifier_sim) fn masks(&self, number: u32) -> (&[Mask], &[Mask]) {
+        let checkpoint = &self.checkpoints[number as usize];
+        (&checkpoint.scalars, &checkpoint.precise)
+    }
+
+    /// The scalars among `wanted` decide; leaves there those of which that was not known yet. Returns the checkpoint before.
+    pub(in crate::verifier_sim) fn mark_precise(&mut self, number: u32, wanted: &mut [Mask]) -> Option<u32> {
+        let checkpoint = &mut self.checkpoints[number as usize];
+        for (wanted, (scalars, precise)) in
+            wanted.iter_mut().zip(checkpoint.scalars.iter().zip(&mut checkpoint.precise))
+        {
+            wanted.regs &= scalars.regs & !precise.regs;
+            wanted.slots &= scalars.slots & !precise.slots;
+            precise.regs |= wanted.regs;
+            precise.slots |= wanted.slots;
+        }
+        checkpoint.parent
+    }
+
+    /// All scalars count in the checkpoint and in those before it.
+    pub(in crate::verifier_sim) fn mark_all_precise(&mut self, number: Option<u32>) {
+        let mut next = number;
+        while let Some(number) = next {
+            let checkpoint = &mut self.checkpoints[number as usize];
+            if checkpoint.precise.iter().all(|mask| *mask == Mask::ALL) {
+                return;
+            }
+            checkpoint.precise.fill(Mask::ALL);
+            next = checkpoint.parent;
+        }
+    }
+
     /// One more path leads on from this checkpoint.
     pub(in crate::verifier_sim) fn add_branch(&mut self, checkpoint: u32) {
         self.checkpoints[checkpoint as usize].branches += 1;
@@ -68,23 +113,37 @@ impl Explored {
 
     fn add(&mut self, insn: usize, state: State, trail: usize) -> u32 {
         let index = self.checkpoints.len() as u32;
-        let parent = state.parent;
+        let list = self.list(insn, &state);
+        let (parent, scalars) = (state.parent, scalars_of(&state));
+        let precise = vec![Mask::default(); scalars.len()];
         let state = Some(Box::new(state));
-        self.checkpoints.push(Checkpoint { state, branches: 1, hits: 0, misses: 0, parent, trail, precise: 0 });
-        self.at.entry(insn).or_default().push(index);
+        let counts = Checkpoint { state, branches: 1, hits: 0, misses: 0, parent, insn, trail, scalars, precise };
+        self.checkpoints.push(counts);
+        self.lists[list].push(index);
         index
+    }
+
+    /// Number of the list that has the checkpoints of `insn` in functions called from the same place.
+    fn list(&self, insn: usize, state: &State) -> usize {
+        // `BPF_MAIN_FUNC`: where the main program was called from.
+        let callsite = if state.depth() == 0 { u32::MAX } else { state.top().callsite as u32 };
+        (insn as u32 ^ callsite) as usize % self.lists.len()
     }
 }
 
 /// How alike two states must be (`enum exact_level`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Likeness {
-    /// The old one covers the new one.
+    /// The old one covers the new one, as far as it matters to what comes after.
     Covers,
+    /// The old one covers the new one in everything.
+    CoversAll,
     /// They are the same up to the choice of ids.
     Same,
 }
 
+/// Entries of a path's history after which a checkpoint is always made.
+const MAX_HISTORY: u32 = 40;
 /// A checkpoint that covers nothing is given up after so many looks, plus so many for each time it did.
 const PATIENCE: u32 = 3;
 /// The same for checkpoints of loops that the kernel cuts off.
@@ -94,20 +153,24 @@ impl Env<'_> {
     /// Looks at the states that earlier paths had at the current instruction, and keeps this one if it is worth it.
     pub(in crate::verifier_sim) fn visit(&mut self) -> Step<Visit> {
         let at = self.at;
-        let forced = self.checkpoint_always || self.aux[at].force_checkpoint;
+        let forced = self.checkpoint_always || self.aux[at].force_checkpoint || self.cur.history > MAX_HISTORY;
         let jumps = self.work.jumps - self.work.jumps_at_checkpoint;
         let insns = self.work.insns - self.work.insns_at_checkpoint;
         let mut keep = forced || (jumps >= 2 && insns >= 8);
-        let mut list = self.explored.at.remove(&at).unwrap_or_default();
-        let mut covered = false;
+        let own_list = self.explored.list(at, &self.cur);
+        let mut list = std::mem::take(&mut self.explored.lists[own_list]);
+        let mut covered = None;
         let mut index = list.len();
         while index > 0 {
             index -= 1;
             let number = list[index];
+            if self.explored.checkpoints[number as usize].insn != at {
+                continue;
+            }
             let looping = self.explored.checkpoints[number as usize].branches > 0;
             if self.covers(number, looping)? {
                 self.explored.checkpoints[number as usize].hits += 1;
-                covered = true;
+                covered = Some(number);
                 break;
             }
             // The first rounds of a loop are not worth a checkpoint.
@@ -122,13 +185,15 @@ impl Env<'_> {
                 list.remove(index);
             }
         }
-        self.explored.at.insert(at, list);
-        if covered {
+        self.explored.lists[own_list] = list;
+        if let Some(number) = covered {
+            self.propagate_precision(number);
             return Ok(Visit::Covered);
         }
         if keep {
             self.work.jumps_at_checkpoint = self.work.jumps;
             self.work.insns_at_checkpoint = self.work.insns;
+            self.cur.history = 0;
             let number = self.explored.add(at, self.cur.clone(), self.trail.len());
             self.cur.parent = Some(number);
         }
@@ -137,13 +202,17 @@ impl Env<'_> {
 
     /// Whether checkpoint `number` covers the current state.
     fn covers(&self, number: u32, looping: bool) -> Step<bool> {
-        let Some(old) = self.explored.checkpoints[number as usize].state.as_deref() else { return Ok(false) };
+        let checkpoint = &self.explored.checkpoints[number as usize];
+        let Some(old) = checkpoint.state.as_deref() else { return Ok(false) };
+        let precise = &checkpoint.precise;
         if !looping {
-            return Ok(self.alike(old, Likeness::Covers));
+            // In a loop that the kernel cuts off, not all that decides has been seen when a part of it is finished.
+            let how = if self.has_may_goto { Likeness::CoversAll } else { Likeness::Covers };
+            return Ok(self.alike(old, precise, how));
         }
         let cur = &self.cur;
         let cut_off = is_may_goto(&self.insns[self.at]);
-        if cut_off && old.may_goto_depth != cur.may_goto_depth && self.alike(old, Likeness::Covers) {
+        if cut_off && old.may_goto_depth != cur.may_goto_depth && self.alike(old, precise, Likeness::CoversAll) {
             return Ok(true);
         }
         let maybe = old.depth() == cur.depth()
@@ -151,14 +220,14 @@ impl Env<'_> {
                 let (old, cur) = (&old.top().regs[reg], &cur.top().regs[reg]);
                 old.same_but_ids(cur) && (old.id, old.ref_id) == (cur.id, cur.ref_id)
             });
-        if maybe && old.may_goto_depth == cur.may_goto_depth && self.alike(old, Likeness::Same) {
+        if maybe && old.may_goto_depth == cur.may_goto_depth && self.alike(old, precise, Likeness::Same) {
             reject!("infinite loop detected at insn {}", self.at);
         }
         Ok(false)
     }
 
     /// Compares `old` with the current state.
-    fn alike(&self, old: &State, how: Likeness) -> bool {
+    fn alike(&self, old: &State, precise: &[Mask], how: Likeness) -> bool {
         let cur = &self.cur;
         if old.frames.len() != cur.frames.len() || old.refs.len() != cur.refs.len() {
             return false;
@@ -175,27 +244,50 @@ impl Env<'_> {
         (0..old.frames.len()).all(|number| {
             let (a, b) = (&old.frames[number], &cur.frames[number]);
             let at = cur.frames.get(number + 1).map_or(self.at, |callee| callee.callsite);
-            a.callsite == b.callsite && self.frames_alike(a, b, at, &mut ids, how)
+            let precise = if how == Likeness::Covers { precise[number] } else { Mask::ALL };
+            a.callsite == b.callsite && self.frames_alike((a, precise), b, at, &mut ids, how)
         })
     }
 
-    fn frames_alike(&self, old: &Rc<Frame>, cur: &Rc<Frame>, at: usize, ids: &mut Ids, how: Likeness) -> bool {
+    fn frames_alike(
+        &self,
+        (old, precise): (&Rc<Frame>, Mask),
+        cur: &Rc<Frame>,
+        at: usize,
+        ids: &mut Ids,
+        how: Likeness,
+    ) -> bool {
         let live = self.aux[at].live;
-        let live = if self.kernel >= Kernel::V6_18 || how == Likeness::Covers { live } else { u16::MAX };
-        let regs = (0..REGS).all(|reg| live & (1 << reg) == 0 || regs_alike(&old.regs[reg], &cur.regs[reg], ids, how));
+        let live = if self.kernel >= Kernel::V6_18 || how != Likeness::Same { live } else { u16::MAX };
+        let alike = |reg: usize, ids: &mut Ids| {
+            regs_alike(&old.regs[reg], &cur.regs[reg], precise.regs & 1 << reg != 0, ids, how)
+        };
+        let regs = (0..REGS).all(|reg| live & (1 << reg) == 0 || alike(reg, ids));
         // Only of a state whose every continuation was walked it is known what they read.
-        let complete = how == Likeness::Covers && !self.has_may_goto;
+        let complete = how == Likeness::Covers;
         let slots = if complete { self.stack_reads.at(at) } else { u64::MAX };
-        regs && self.stacks_alike(old, cur, slots, ids, how)
+        regs && self.stacks_alike((old, precise.slots), cur, slots, ids, how)
     }
 
-    fn stacks_alike(&self, old: &Frame, cur: &Frame, live: u64, ids: &mut Ids, how: Likeness) -> bool {
+    fn stacks_alike(
+        &self,
+        (old, precise): (&Frame, u64),
+        cur: &Frame,
+        live: u64,
+        ids: &mut Ids,
+        how: Likeness,
+    ) -> bool {
         let uninit = self.may_read_uninit_stack();
         old.stack.iter().enumerate().all(|(index, slot)| {
             if how == Likeness::Same && index >= cur.stack.len() {
                 return false;
             }
-            live & 1 << index == 0 || slots_alike(slot, cur.slot(index), uninit, ids, how)
+            // The kernel takes a slot that the current path has not reached for another one, whatever may be read there.
+            let read = |byte: &Byte| *byte != Byte::Invalid && (*byte != Byte::Misc || !uninit);
+            if live & 1 << index != 0 && index >= cur.stack.len() && slot.bytes.iter().any(read) {
+                return false;
+            }
+            live & 1 << index == 0 || slots_alike(slot, cur.slot(index), precise & 1 << index != 0, uninit, ids, how)
         })
     }
 }
@@ -244,8 +336,8 @@ impl Ids {
     }
 }
 
-/// `regsafe`, where every number counts.
-fn regs_alike(old: &Reg, cur: &Reg, ids: &mut Ids, how: Likeness) -> bool {
+/// `regsafe`; `precise` says whether the number in `old` has decided something.
+fn regs_alike(old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids, how: Likeness) -> bool {
     let exact = |ids: &mut Ids| old.same_but_ids(cur) && ids.same(old.id, cur.id) && ids.same(old.ref_id, cur.ref_id);
     if how == Likeness::Same {
         return exact(ids);
@@ -258,6 +350,7 @@ fn regs_alike(old: &Reg, cur: &Reg, ids: &mut Ids, how: Likeness) -> bool {
     }
     let within = || old.val.ranges_contain(&cur.val) && old.val.bits.contains(cur.val.bits);
     match old.kind {
+        Kind::Scalar if !precise => true,
         Kind::Scalar => {
             let (far_old, far_cur) = (old.id & ADD_CONST, cur.id & ADD_CONST);
             if old.id != 0 && (far_old != far_cur || (far_old != 0 && old.off != cur.off)) {
@@ -290,13 +383,13 @@ fn as_scalar(slot: &Slot, uninit: bool) -> Option<Reg> {
 }
 
 /// `stacksafe` for one slot.
-fn slots_alike(old: &Slot, cur: &Slot, uninit: bool, ids: &mut Ids, how: Likeness) -> bool {
+fn slots_alike(old: &Slot, cur: &Slot, precise: bool, uninit: bool, ids: &mut Ids, how: Likeness) -> bool {
     if old.bytes[0] == Byte::Dynptr {
         let (a, b) = (&old.reg, &cur.reg);
         return old.bytes == cur.bytes && old.same_dynptr_half(cur) && ids.same(a.ref_id, b.ref_id);
     }
     if how == Likeness::Same {
-        return old.bytes == cur.bytes && (!old.is_spill() || regs_alike(&old.reg, &cur.reg, ids, how));
+        return old.bytes == cur.bytes && (!old.is_spill() || regs_alike(&old.reg, &cur.reg, precise, ids, how));
     }
     // Slots of which nothing can be read cover everything.
     let unread = |byte: &Byte| *byte == Byte::Invalid || (*byte == Byte::Misc && uninit);
@@ -304,13 +397,13 @@ fn slots_alike(old: &Slot, cur: &Slot, uninit: bool, ids: &mut Ids, how: Likenes
         return true;
     }
     if let (Some(old), Some(cur)) = (as_scalar(old, uninit), as_scalar(cur, uninit)) {
-        return regs_alike(&old, &cur, ids, how);
+        return regs_alike(&old, &cur, precise, ids, how);
     }
     let bytes = (0..SLOT_SIZE).all(|index| {
         let (a, b) = (old.bytes[index], cur.bytes[index]);
         a == b || unread(&a) || (a == Byte::Misc && b == Byte::Zero)
     });
-    bytes && (!old.is_spill() || regs_alike(&old.reg, &cur.reg, ids, how))
+    bytes && (!old.is_spill() || regs_alike(&old.reg, &cur.reg, precise, ids, how))
 }
 
 impl Env<'_> {
@@ -320,90 +413,40 @@ impl Env<'_> {
         state.may_goto_depth += 1;
         // What changed since the last time round will go on changing: widen it, so that the rounds come to an end.
         if let Some((previous, precise)) = self.previous_round() {
-            widen(&previous, &mut state, precise);
+            widen(&previous, &mut state, &precise);
         }
         self.push_state(state, next)
     }
 
-    /// The numbers in `regs` decide what happens at the current instruction, so in loops that the kernel cuts off they must
-    /// not be forgotten: finds out which registers of earlier checkpoints they come from (`mark_chain_precision`). What
-    /// came through the stack or another function is not followed.
-    pub(in crate::verifier_sim) fn mark_precise(&mut self, regs: u16) {
-        if !self.has_may_goto {
-            return;
-        }
-        let mut wanted = regs;
-        let mut at = self.trail.len().saturating_sub(1);
-        let mut next = self.cur.parent;
-        while let Some(number) = next {
-            let begin = self.explored.checkpoints[number as usize].trail;
-            while at > begin {
-                at -= 1;
-                wanted = origins(&self.insns[self.trail[at] as usize], wanted);
-            }
-            let checkpoint = &mut self.explored.checkpoints[number as usize];
-            wanted &= !checkpoint.precise;
-            if wanted == 0 {
-                return;
-            }
-            checkpoint.precise |= wanted;
-            next = checkpoint.parent;
-        }
-    }
-
     /// The state of the unfinished round before this one, at the same instruction with the same callers, and the registers
     /// whose numbers have decided something since.
-    fn previous_round(&self) -> Option<(State, u16)> {
-        let list = self.explored.at.get(&self.at)?;
+    fn previous_round(&self) -> Option<(State, Vec<Mask>)> {
+        let list = &self.explored.lists[self.explored.list(self.at, &self.cur)];
         let own = self.cur.parent;
         list.iter().rev().filter(|number| Some(**number) != own).find_map(|number| {
             let checkpoint = &self.explored.checkpoints[*number as usize];
-            let state = checkpoint.state.as_deref().filter(|_| checkpoint.branches > 0)?;
+            let state =
+                checkpoint.state.as_deref().filter(|_| checkpoint.branches > 0 && checkpoint.insn == self.at)?;
             let callers = state.frames.len() == self.cur.frames.len()
                 && state.frames.iter().zip(&self.cur.frames).all(|(a, b)| a.callsite == b.callsite);
-            callers.then(|| (state.clone(), checkpoint.precise))
+            callers.then(|| (state.clone(), checkpoint.precise.clone()))
         })
     }
 }
 
-/// The registers from which the numbers in `regs` come when `insn` has been executed (`backtrack_insn`).
-fn origins(insn: &Insn, regs: u16) -> u16 {
-    let bit = |reg: u8| 1u16.checked_shl(reg.into()).unwrap_or(0);
-    let (dst, src) = (bit(insn.dst), bit(insn.src));
-    let register = insn.code & op::X != 0;
-    match insn.code & op::CLASS_MASK {
-        op::ALU | op::ALU64 if regs & dst == 0 => regs,
-        op::ALU | op::ALU64 if insn.code & op::OP_MASK == op::MOV => regs & !dst | if register { src } else { 0 },
-        op::ALU | op::ALU64 if insn.code & op::OP_MASK != op::END && register => regs | src,
-        op::ALU | op::ALU64 | op::ST => regs,
-        op::STX if insn.code & op::MODE_MASK == op::ATOMIC => 0,
-        op::STX => regs,
-        op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
-            op::JA | op::JCOND => regs,
-            // r0 to r5 are new after a helper. Other functions are not followed.
-            op::CALL if insn.src == 0 => regs & !0x3f,
-            op::CALL | op::EXIT => 0,
-            _ if register && regs & (dst | src) != 0 => regs | dst | src,
-            _ => regs,
-        },
-        _ => regs & !dst,
-    }
-}
-
 /// Forgets the numbers in which `state` differs from `old`, but not those in `precise` (`widen_imprecise_scalars`).
-fn widen(old: &State, state: &mut State, precise: u16) {
+fn widen(old: &State, state: &mut State, precise: &[Mask]) {
     let changed = |old: &Reg, cur: &Reg| old.is_scalar() && cur.is_scalar() && old.val != cur.val;
-    let top = old.depth();
     for (number, old) in old.frames.iter().enumerate() {
-        let kept = if number == top { precise } else { 0 };
+        let kept = precise[number];
         for reg in 0..REGS {
-            if kept & (1 << reg) == 0 && changed(&old.regs[reg], &state.frames[number].regs[reg]) {
+            if kept.regs & 1 << reg == 0 && changed(&old.regs[reg], &state.frames[number].regs[reg]) {
                 state.frame_mut(number).regs[reg] = Reg::UNKNOWN;
             }
         }
         for (index, old) in old.stack.iter().enumerate() {
             let slot = *state.frames[number].slot(index);
-            if old.is_spill() && slot.is_spill() && changed(&old.reg, &slot.reg) {
+            if kept.slots & 1 << index == 0 && old.is_spill() && slot.is_spill() && changed(&old.reg, &slot.reg) {
                 state.frame_mut(number).slot_mut(index).reg = Reg::UNKNOWN;
             }
         }

@@ -1,0 +1,293 @@
+//! Which numbers have decided something (`mark_chain_precision`, `backtrack_insn`, `propagate_precision`).
+//!
+//! A scalar whose value never mattered after a checkpoint need not be alike in a state that the checkpoint covers. So when
+//! a number decides (a comparison whose outcome is known, an offset of a pointer, a size), the path is walked back to
+//! where the number comes from, and every checkpoint on the way notes the registers and stack slots that hold its origin.
+
+use std::fmt;
+
+use crate::asm::opcode as op;
+use crate::asm::{Disasm, Insn};
+use crate::verifier_sim::state::{FP, MAX_FRAMES, State};
+use crate::verifier_sim::walk::env::Env;
+use crate::verifier_sim::walk::trail::{Place, Visited};
+
+/// r1 to r5.
+const ARGUMENTS: u16 = 0x3e;
+/// r0 to r9: all that can hold a scalar.
+const SCALARS: u16 = 0x3ff;
+
+/// Registers and stack slots of one frame, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::verifier_sim) struct Mask {
+    pub(in crate::verifier_sim) regs: u16,
+    pub(in crate::verifier_sim) slots: u64,
+}
+
+impl Mask {
+    pub(in crate::verifier_sim) const ALL: Self = Self { regs: SCALARS, slots: u64::MAX };
+
+    fn is_empty(self) -> bool {
+        self.regs == 0 && self.slots == 0
+    }
+}
+
+impl fmt::Display for Mask {
+    /// As the kernel's log has it: `regs=r1,r2 stack=-8,-16`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let regs = (0..16).filter(|reg| self.regs & 1 << reg != 0).map(|reg| format!("r{reg}"));
+        let slots = (0..64).filter(|slot| self.slots & 1 << slot != 0).map(|slot| format!("-{}", (slot + 1) * 8));
+        let (regs, slots) = (regs.collect::<Vec<_>>().join(","), slots.collect::<Vec<_>>().join(","));
+        write!(out, "regs={regs} stack={slots}")
+    }
+}
+
+/// The registers and slots of each frame of `state` that hold scalars.
+pub(in crate::verifier_sim) fn scalars_of(state: &State) -> Vec<Mask> {
+    let of = |frame: &std::rc::Rc<crate::verifier_sim::state::Frame>| {
+        let regs = (0..FP).filter(|reg| frame.regs[*reg].is_scalar()).fold(0, |mask, reg| mask | 1 << reg);
+        let slots = frame.stack.iter().enumerate().filter(|(_, slot)| slot.is_scalar_spill());
+        Mask { regs, slots: slots.fold(0, |mask, (slot, _)| mask | 1 << slot) }
+    };
+    state.frames.iter().map(of).collect()
+}
+
+/// The origin that is looked for (`struct backtrack_state`).
+#[derive(Clone, Debug)]
+struct Wanted {
+    /// The frame of the instruction that is looked at.
+    frame: usize,
+    masks: [Mask; MAX_FRAMES],
+}
+
+/// What decided cannot be followed: every scalar has to count.
+struct Lost;
+
+impl Wanted {
+    fn new(frame: usize) -> Self {
+        Self { frame, masks: [Mask::default(); MAX_FRAMES] }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.masks[..=self.frame].iter().all(|mask| mask.is_empty())
+    }
+
+    fn regs(&mut self) -> &mut u16 {
+        &mut self.masks[self.frame].regs
+    }
+
+    fn has(&self, reg: u8) -> bool {
+        self.masks[self.frame].regs & bit(reg) != 0
+    }
+
+    fn contains(&self, place: Place) -> bool {
+        match place {
+            Place::Reg(frame, reg) => self.masks[frame].regs & 1 << reg != 0,
+            Place::Slot(frame, slot) => self.masks[frame].slots & 1 << slot != 0,
+        }
+    }
+
+    /// One of several linked scalars decides: then all of them do.
+    fn add_linked(&mut self, places: &[Place]) {
+        if !places.iter().any(|place| self.contains(*place)) {
+            return;
+        }
+        for place in places {
+            match *place {
+                Place::Reg(frame, reg) => self.masks[frame].regs |= 1 << reg,
+                Place::Slot(frame, slot) => self.masks[frame].slots |= 1 << slot,
+            }
+        }
+    }
+
+    /// What was wanted after `insn` is now wanted before it.
+    fn pass(&mut self, insn: &Insn, visited: Visited, linked: &[Place]) -> Result<(), Lost> {
+        self.add_linked(linked);
+        let (dst, src) = (bit(insn.dst), bit(insn.src));
+        let register = insn.code & op::X != 0;
+        match insn.code & op::CLASS_MASK {
+            op::ALU | op::ALU64 => {
+                if !self.has(insn.dst) {
+                    return Ok(());
+                }
+                let operation = insn.code & op::OP_MASK;
+                if operation == op::MOV {
+                    *self.regs() &= !dst;
+                }
+                // The frame pointer is not a scalar.
+                if register && usize::from(insn.src) != FP && !matches!(operation, op::END | op::NEG) {
+                    *self.regs() |= src;
+                }
+                return Ok(());
+            }
+            op::LDX => return self.pass_load(insn.dst, visited),
+            op::STX if insn.code & op::MODE_MASK == op::ATOMIC => match insn.imm {
+                op::LOAD_ACQ => return self.pass_load(insn.dst, visited),
+                op::CMPXCHG => self.pass_fetch(0, visited),
+                imm if imm != op::STORE_REL && imm & op::FETCH != 0 => self.pass_fetch(insn.src, visited),
+                _ => return self.pass_store(insn, visited),
+            },
+            op::STX | op::ST => return self.pass_store(insn, visited),
+            op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
+                op::CALL if insn.src == op::PSEUDO_CALL => return self.pass_entry(),
+                op::CALL => {
+                    *self.regs() &= !bit(0);
+                    if *self.regs() & ARGUMENTS != 0 {
+                        return Err(Lost);
+                    }
+                }
+                op::EXIT => {
+                    // Backwards into the function that returned: its r0 is the caller's.
+                    let result = *self.regs() & bit(0);
+                    *self.regs() &= !bit(0);
+                    if *self.regs() & ARGUMENTS != 0 || self.frame + 1 >= MAX_FRAMES {
+                        return Err(Lost);
+                    }
+                    self.frame += 1;
+                    *self.regs() |= result;
+                    return Ok(());
+                }
+                op::JA | op::JCOND => {}
+                _ if register => {
+                    if *self.regs() & (dst | src) == 0 {
+                        return Ok(());
+                    }
+                    let (left, right) = visited.operands_on_stack();
+                    *self.regs() |= if left { 0 } else { dst } | if right { 0 } else { src };
+                }
+                _ => {}
+            },
+            _ => {
+                *self.regs() &= !dst;
+                return Ok(());
+            }
+        }
+        self.add_linked(linked);
+        Ok(())
+    }
+
+    fn pass_load(&mut self, loaded: u8, visited: Visited) -> Result<(), Lost> {
+        if self.has(loaded) {
+            *self.regs() &= !bit(loaded);
+            if let Some((frame, slot)) = visited.stack_slot() {
+                self.masks[frame].slots |= 1 << slot;
+            }
+        }
+        Ok(())
+    }
+
+    /// The register now holds what was in the slot. Linux 6.18 follows the register further, as if it had not changed;
+    /// here both count, so that nothing is missing.
+    fn pass_fetch(&mut self, fetched: u8, visited: Visited) {
+        if let Some((frame, slot)) = visited.stack_slot().filter(|_| self.has(fetched)) {
+            self.masks[frame].slots |= 1 << slot;
+        }
+    }
+
+    fn pass_store(&mut self, insn: &Insn, visited: Visited) -> Result<(), Lost> {
+        if self.has(insn.dst) {
+            // A pointer that was subtracted from another.
+            return Err(Lost);
+        }
+        let Some((frame, slot)) = visited.stack_slot() else { return Ok(()) };
+        if self.masks[frame].slots & 1 << slot != 0 {
+            self.masks[frame].slots &= !(1 << slot);
+            if insn.code & op::CLASS_MASK == op::STX {
+                *self.regs() |= bit(insn.src);
+            }
+        }
+        Ok(())
+    }
+
+    /// Backwards out of a function: its arguments are the caller's.
+    fn pass_entry(&mut self) -> Result<(), Lost> {
+        let mask = self.masks[self.frame];
+        if mask.regs & !ARGUMENTS != 0 || mask.slots != 0 || self.frame == 0 {
+            return Err(Lost);
+        }
+        self.masks[self.frame] = Mask::default();
+        self.frame -= 1;
+        *self.regs() |= mask.regs;
+        Ok(())
+    }
+}
+
+fn bit(reg: u8) -> u16 {
+    1u16.checked_shl(reg.into()).unwrap_or(0)
+}
+
+impl Env<'_> {
+    /// The numbers in the registers `regs` (as bits) decide what the current instruction does.
+    pub(in crate::verifier_sim) fn mark_precise(&mut self, regs: u16) {
+        if regs != 0 {
+            let mut wanted = Wanted::new(self.cur.depth());
+            *wanted.regs() = regs;
+            self.backtrack(wanted, self.trail.len().saturating_sub(1));
+        }
+    }
+
+    /// The number in a stack slot decides what the current instruction does.
+    pub(in crate::verifier_sim) fn mark_slot_precise(&mut self, frame: usize, slot: usize) {
+        let mut wanted = Wanted::new(self.cur.depth());
+        wanted.masks[frame].slots = 1 << slot;
+        self.backtrack(wanted, self.trail.len().saturating_sub(1));
+    }
+
+    /// The current path ends at a state that checkpoint `number` covers: what decided behind the checkpoint decides here.
+    pub(in crate::verifier_sim) fn propagate_precision(&mut self, number: u32) {
+        let mut wanted = Wanted::new(self.cur.depth());
+        let (scalars, precise) = self.explored.masks(number);
+        for (frame, (scalars, precise)) in scalars.iter().zip(precise).enumerate() {
+            let (regs, slots) = (scalars.regs & precise.regs, scalars.slots & precise.slots);
+            wanted.masks[frame] = Mask { regs, slots };
+        }
+        self.backtrack(wanted, self.trail.len());
+    }
+
+    /// The line of the log for an instruction that is looked at (`backtrack_insn`).
+    fn log_origin(&mut self, wanted: &Wanted, at: usize) {
+        if self.log.is_some() {
+            let mask = wanted.masks[wanted.frame];
+            let text = Disasm::at(self.insns, at).map(|insn| insn.to_string()).unwrap_or_default();
+            self.log_remark(&format!("mark_precise: frame{}: {mask} before {at}: {text}", wanted.frame));
+        }
+    }
+
+    /// The lines of the log for a checkpoint that is passed: what had not decided anything before.
+    fn log_checkpoint(&mut self, wanted: &Wanted) {
+        if self.log.is_some() {
+            for frame in (0..=wanted.frame).rev() {
+                self.log_remark(&format!("mark_precise: frame{frame}: parent state {}:", wanted.masks[frame]));
+            }
+        }
+    }
+
+    /// Walks back from the first `end` instructions of the path to where all that is wanted comes from.
+    fn backtrack(&mut self, mut wanted: Wanted, mut end: usize) {
+        let mut next = self.cur.parent;
+        while !wanted.is_empty() {
+            let begin = next.map_or(0, |number| self.explored.trail(number));
+            while end > begin {
+                end -= 1;
+                let visited = self.trail.at(end);
+                let insn = self.insns[visited.insn as usize];
+                self.log_origin(&wanted, visited.insn as usize);
+                if wanted.pass(&insn, visited, self.trail.linked(end)).is_err() {
+                    self.explored.mark_all_precise(self.cur.parent);
+                    return;
+                }
+                if wanted.is_empty() {
+                    return;
+                }
+            }
+            let Some(number) = next else {
+                // Written in a way that was not followed, as through a pointer to the stack of unknown offset.
+                self.explored.mark_all_precise(self.cur.parent);
+                return;
+            };
+            let masks = &mut wanted.masks[..=wanted.frame];
+            next = self.explored.mark_precise(number, masks);
+            self.log_checkpoint(&wanted);
+        }
+    }
+}
