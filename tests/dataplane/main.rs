@@ -6,13 +6,14 @@
 mod bounds;
 mod debug_info;
 mod detach;
-#[path = "../kernel/feature.rs"]
-mod feature;
 mod fingerprints;
 mod hops;
 mod isolation;
-mod link;
 mod policy;
-mod scope;
 mod storm;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
 mod variants;
+
+use support::{link, scope};

@@ -11,7 +11,8 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{StackBytes, connect, listen};
 
 use crate::link::{accepted, expect, pair, pattern, send, wait};
-use crate::scope::{Scope, describe, enter, pairings, tiers};
+use crate::scope::{Scope, describe, pairings, tiers};
+use crate::support::cgroup::enter;
 
 /// A listener on any port of `address`.
 fn listener(address: impl Into<std::net::IpAddr>) -> TcpListener {
@@ -124,41 +125,28 @@ fn one_direction_takes_the_stack() {
     }
 }
 
-/// A cgroup below the accelerated one, with one below itself; removed when it goes.
-struct Pod([PathBuf; 2]);
-
-impl Pod {
-    fn new(scope: &Scope) -> Self {
-        let pod = scope.path().join("pod");
-        let paths = [pod.clone(), pod.join("container")];
-        for path in &paths {
-            Cgroup::create(path).unwrap();
-        }
-        Self(paths)
+/// A cgroup below the accelerated one, and one below that; they go with the scope.
+fn pod(scope: &Scope) -> [PathBuf; 2] {
+    let pod = scope.path().join("pod");
+    let paths = [pod.clone(), pod.join("container")];
+    for path in &paths {
+        Cgroup::create(path).unwrap();
     }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        for path in self.0.iter().rev() {
-            // What is left is the scope's to report.
-            let _ = std::fs::remove_dir(path);
-        }
-    }
+    paths
 }
 
 #[test]
 fn a_pod_opts_out_with_all_below_it() {
     let scope = Scope::new();
-    let pod = Pod::new(&scope);
+    let pod = pod(&scope);
     let policy = Policy { opt_out: true, ..Policy::default() };
-    let opted_out = [Cgroup::open(&pod.0[0]).unwrap()];
+    let opted_out = [Cgroup::open(&pod[0]).unwrap()];
     for pairing in pairings() {
         let acceleration = scope.accelerate_by(policy.clone(), pairing, TierChoice::Gated, &opted_out);
         let outside = listener(Ipv4Addr::LOCALHOST);
         let outside_at = outside.local_addr().unwrap();
         assert_accelerated(&acceleration, &outside, outside_at, "outside");
-        for path in &pod.0 {
+        for path in &pod {
             let what = path.display().to_string();
             enter(path);
             let inside = listener(Ipv4Addr::LOCALHOST);

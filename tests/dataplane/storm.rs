@@ -20,6 +20,7 @@ use sidestep::testbed::{NetNs, accept, connect, listen};
 
 use crate::link::{Finish, pattern, wait};
 use crate::scope::{Scope, describe, pairings};
+use crate::support::machine::scale;
 
 /// All storms together, as many as were asked for; fewer where the machine is emulated.
 const CONNECTIONS: usize = 50_000;
@@ -38,8 +39,7 @@ enum Weather {
 }
 
 fn connections() -> usize {
-    let scale = std::env::var("SIDESTEP_TEST_SCALE").ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(1.0);
-    (CONNECTIONS as f64 * scale) as usize
+    (CONNECTIONS as f64 * scale()) as usize
 }
 
 #[test]

@@ -8,10 +8,11 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 use sidestep::testbed::{StackBytes, listen};
 
-use crate::guest;
 use crate::link::{ANY_PORT, Finish, back_and_forth, pattern};
-use crate::run::{Running, accelerated_pair};
+use crate::machine;
+use crate::run::{accelerated_pair, start};
 use crate::scope::Scope;
+use crate::support::agent::Said;
 
 const DAY: i64 = 86_400;
 /// Where the clock goes, in days from where it was; the last is years, as from a machine without a battery.
@@ -43,11 +44,11 @@ impl Drop for Clock {
 
 #[test]
 fn a_wall_clock_that_jumps_by_days_disturbs_nothing() {
-    if !guest::is_ours("a wall clock that jumps") {
+    if !machine::is_ours("a wall clock that jumps") {
         return;
     }
     let scope = Scope::new();
-    let running = Running::start(&scope, || Ok(()));
+    let running = start(&scope, || Ok(()));
     let listener = listen(ANY_PORT).unwrap();
     let pairs = [100, 4_000, 100_000].map(|length| (accelerated_pair(&listener), pattern(length as u64, length)));
     let before: u64 = pairs.iter().map(|((client, _), _)| StackBytes::of(client).unwrap().sent).sum();
@@ -85,7 +86,7 @@ fn a_wall_clock_that_jumps_by_days_disturbs_nothing() {
     eprintln!("{sent} bytes each way in {rounds:?} rounds, {stack} of them by the stack");
     assert!(stack < sent / 2, "the streams were no longer accelerated");
     let start = Instant::now();
-    let (out, err) = running.stop();
+    let Said { out, err } = running.stop();
     assert!(start.elapsed() < Duration::from_secs(10), "detaching took {:?}", start.elapsed());
     assert!(out.contains("nothing is left in the kernel") && err.is_empty(), "{out}\n{err}");
     for ((client, server), bytes) in &pairs {

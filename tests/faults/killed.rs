@@ -15,6 +15,7 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, expect, pair, pattern, send, wait};
 use crate::scope::{Scope, describe, pairings};
+use crate::support::wait::wait_until;
 
 /// Runs `work` in a child of its own, with this process's descriptors. Killed with the value.
 struct Forked(Pid);
@@ -65,7 +66,7 @@ fn a_killed_writer_ends_the_stream_after_its_last_byte() {
     let scope = Scope::new();
     // In an emulator plain TCP, too, takes up to 9 s for a megabyte of such small segments: they overflow the receiver's
     // buffer before it runs, and each loss waits for a timer.
-    let enough = if std::env::var_os("SIDESTEP_TEST_SCALE").is_some() { 300_000 } else { 2_000_000 };
+    let enough = if crate::support::machine::is_emulated() { 300_000 } else { 2_000_000 };
     for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         let listener = listen(ANY_PORT).unwrap();
@@ -149,11 +150,7 @@ fn a_killed_reader_is_an_error_for_its_writer_alone() {
                 expect(to, &bytes);
             }
         }
-        let start = Instant::now();
-        while acceleration.members().unwrap() != 2 {
-            assert!(start.elapsed() < Duration::from_secs(10), "{} members", acceleration.members().unwrap());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_until("only the bystanders are members", || acceleration.members().unwrap() == 2);
     }
 }
 

@@ -8,24 +8,20 @@
 mod askers;
 mod clock;
 mod edge;
-#[path = "../kernel/feature.rs"]
-mod feature;
 mod full;
-mod guest;
 mod killed;
-#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
-#[path = "../dataplane/link.rs"]
-mod link;
 mod memory;
 mod memory_max;
 mod pressure;
 mod run;
-#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
-#[path = "../dataplane/scope.rs"]
-mod scope;
 mod small_group;
 mod soak;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
 mod taken;
 mod tcp_mem;
 mod tracking;
 mod unmounted;
+
+use support::{feature, link, machine, scope};

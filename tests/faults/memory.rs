@@ -53,7 +53,7 @@ struct Pinned {
 #[test]
 fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
     let scope = Scope::new();
-    let emulated = std::env::var_os("SIDESTEP_TEST_SCALE").is_some();
+    let emulated = crate::support::machine::is_emulated();
     for (way, sizes) in [
         (Way::Loopback, &[1, 64, 1 << 10, 16 << 10, 64 << 10][..]),
         // Millions of single bytes are too many packets for a test.

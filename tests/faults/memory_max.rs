@@ -13,8 +13,9 @@ use sidestep::testbed::{connect, listen};
 
 use crate::link::{ANY_PORT, accepted, pattern, send, wait};
 use crate::pressure::{eight_pairs, streams, streams_between, write_all};
-use crate::scope::{self, Scope, describe};
-use crate::small_group::{Small, told};
+use crate::scope::{Scope, describe};
+use crate::small_group::{Small, argument};
+use crate::support::cgroup;
 
 /// Bytes for a process with eight streams, which hold 16 MB and have as much under way. With 32 MiB plain TCP is killed
 /// at times (5.10 and 6.18): a send(2) that the kernel has no memory for is answered by the OOM killer.
@@ -30,7 +31,7 @@ const SENT: usize = 500_000;
 #[test]
 #[ignore = "another test runs it in a small cgroup"]
 fn streams_inside() {
-    streams(&told());
+    streams(&argument());
 }
 
 #[test]
@@ -61,9 +62,9 @@ fn sockets_of_a_group_without_memory_wait_and_lose_nothing() {
     let pairs = || {
         // Without a limit, since this process would be the one to be killed.
         small.limit(usize::MAX);
-        scope::enter(&small.limited);
+        cgroup::enter(&small.limited);
         let pairs = eight_pairs();
-        scope::enter(&small.free);
+        cgroup::enter(&small.free);
         small.limit(SOCKETS);
         pairs
     };
@@ -91,8 +92,8 @@ impl Drop for TellOnPanic<'_> {
 #[test]
 #[ignore = "another test runs it in a small cgroup"]
 fn receiver_inside() {
-    let told = told();
-    let (group, to) = told.split_once(' ').unwrap();
+    let argument = argument();
+    let (group, to) = argument.split_once(' ').unwrap();
     let to: SocketAddr = to.parse().unwrap();
     let current = Path::new(group).join("memory.current");
     let streams: Vec<_> = (0..8).map(|_| connect(to, None).unwrap()).collect();
@@ -133,7 +134,7 @@ fn a_receiver_in_a_full_group_is_not_killed_for_what_it_is_sent() {
     let scope = Scope::new();
     let Some(small) = Small::new(&scope) else { return };
     small.limit(RECEIVER);
-    scope::enter(&small.free);
+    cgroup::enter(&small.free);
     receives("plain", &small);
     let met = small.event("max ");
     let acceleration = small.accelerate();
@@ -143,8 +144,8 @@ fn a_receiver_in_a_full_group_is_not_killed_for_what_it_is_sent() {
 
 fn receives(what: &str, small: &Small<'_>) {
     let listener = listen(ANY_PORT).unwrap();
-    let told = format!("{} {}", small.limited.display(), listener.local_addr().unwrap());
-    let inside = small.start("memory_max::receiver_inside", &told);
+    let argument = format!("{} {}", small.limited.display(), listener.local_addr().unwrap());
+    let inside = small.start("memory_max::receiver_inside", &argument);
     std::thread::scope(|threads| {
         for size in [100, 1_000, 16_384, 65_536].repeat(2) {
             let stream = accepted(&listener);

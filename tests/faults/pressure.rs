@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidestep::dataplane::{Counter, Pairing};
-use sidestep::testbed::listen;
+use sidestep::testbed::{TemporaryCgroup, listen};
 
 use crate::link::{ANY_PORT, pair, pattern};
 use crate::scope::{Scope, describe};
+use crate::support::cgroup::temporary;
+use crate::support::wait::scaled;
 
 /// What all TCP sockets of the group may hold, in bytes.
 const LIMIT: usize = 4 << 20;
 
 /// A memory cgroup (version 1) with a limit on TCP's memory, with this process in it.
 struct Limited {
-    path: PathBuf,
+    group: TemporaryCgroup,
     home: PathBuf,
 }
 
@@ -35,17 +37,15 @@ impl Limited {
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let own = own.lines().find_map(|line| line.split_once(":memory:/")).unwrap().1.to_owned();
         let home = root.join(own);
-        let path = home.join(format!("sidestep-test-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        let limited = Self { path, home };
-        std::fs::write(limited.path.join("memory.kmem.tcp.limit_in_bytes"), LIMIT.to_string()).unwrap();
-        enter(&limited.path);
+        let limited = Self { group: temporary(&home), home };
+        std::fs::write(limited.group.path().join("memory.kmem.tcp.limit_in_bytes"), LIMIT.to_string()).unwrap();
+        enter(limited.group.path());
         Some(limited)
     }
 
     /// Whether sockets have used all since this was last asked. What is sent may go over the limit by a little.
     fn was_reached(&self) -> bool {
-        let most = self.path.join("memory.kmem.tcp.max_usage_in_bytes");
+        let most = self.group.path().join("memory.kmem.tcp.max_usage_in_bytes");
         let used: usize = std::fs::read_to_string(&most).unwrap().trim().parse().unwrap();
         std::fs::write(&most, "0").unwrap();
         used >= LIMIT
@@ -54,13 +54,8 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
+        // Before the group goes, and with it all that is in it.
         enter(&self.home);
-        for _ in 0..100 {
-            if std::fs::remove_dir(&self.path).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 }
 
@@ -122,7 +117,7 @@ pub(crate) fn write_all(what: &str, mut socket: &TcpStream, bytes: &[u8], size: 
     let start = Instant::now();
     let mut at = 0;
     while at < bytes.len() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}: the writer hangs after {at} bytes");
+        assert!(start.elapsed() < scaled(Duration::from_secs(30)), "{what}: the writer hangs after {at} bytes");
         match socket.write(&bytes[at..(at + size).min(bytes.len())]) {
             Ok(written) => at += written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, PollFlags::POLLOUT),
@@ -136,7 +131,7 @@ fn read_all(what: &str, mut socket: &TcpStream, expected: &[u8]) {
     let mut buffer = vec![0; 65_536];
     let mut at = 0;
     while at < expected.len() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}: the reader hangs after {at} bytes");
+        assert!(start.elapsed() < scaled(Duration::from_secs(30)), "{what}: the reader hangs after {at} bytes");
         match socket.read(&mut buffer) {
             Ok(0) => panic!("{what}: the end came after {at} bytes"),
             Ok(read) => {

@@ -7,8 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::listen;
 
-use crate::guest::{self, Setting};
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
+use crate::machine::{self, Setting};
 use crate::pressure::streams;
 use crate::scope::{Scope, describe};
 
@@ -20,7 +20,7 @@ const PRESSURE: u64 = 1024;
 
 #[test]
 fn streams_go_on_when_all_of_tcp_has_too_little_memory() {
-    if !guest::is_ours("a small net.ipv4.tcp_mem") {
+    if !machine::is_ours("a small net.ipv4.tcp_mem") {
         return;
     }
     let scope = Scope::new();
@@ -35,7 +35,7 @@ fn streams_go_on_when_all_of_tcp_has_too_little_memory() {
 
 #[test]
 fn messages_take_the_stack_while_others_hold_its_memory() {
-    if !guest::is_ours("a small net.ipv4.tcp_mem") {
+    if !machine::is_ours("a small net.ipv4.tcp_mem") {
         return;
     }
     let scope = Scope::new();

@@ -2,41 +2,25 @@
 //! take the stack, it is reported, and nothing of it stays.
 
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::mount::{MntFlags, umount2};
 use sidestep::agent::lifecycle::{Orphan, Orphans, Pins, Status};
-use sidestep::syscall::{bpffs, id};
+use sidestep::syscall::id;
 use sidestep::testbed::{StackBytes, listen};
 
 use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
 use crate::scope::Scope;
+use crate::support::bpffs::TestBpffs;
+use crate::support::wait::{wait_for, wait_until};
 
-/// A bpf file system in a place of its own.
-struct Mounted(PathBuf);
+/// Commands with a bpf file system of their own.
+struct Mounted(TestBpffs);
 
 impl Mounted {
-    fn new() -> Self {
-        let mounted = Self(std::env::temp_dir().join(format!("sidestep-faults-{}", std::process::id())));
-        std::fs::create_dir(&mounted.0).unwrap();
-        mounted.mount();
-        mounted
-    }
-
-    fn mount(&self) {
-        bpffs::mount_at(&self.0).unwrap();
-    }
-
-    /// Not detached lazily: no process may hold it.
-    fn unmount(&self) {
-        umount2(&self.0, MntFlags::empty()).unwrap();
-    }
-
     fn sidestep(&self, command: &str, flags: &[&str]) -> (Output, String) {
         let mut all = Command::new(env!("CARGO_BIN_EXE_sidestep"));
-        let output = all.args([command, "--bpffs"]).arg(&self.0).args(flags).output().unwrap();
+        let output = all.args([command, "--bpffs"]).arg(self.0.path()).args(flags).output().unwrap();
         let text = [&output.stdout[..], &output.stderr].concat();
         (output, String::from_utf8(text).unwrap())
     }
@@ -49,7 +33,7 @@ impl Mounted {
 
     /// The kernel's numbers of what is pinned.
     fn objects(&self) -> Vec<(id::Kind, u32)> {
-        let status = Status::read(Some(&Pins::find(Some(&self.0), false).unwrap())).unwrap();
+        let status = Status::read(Some(&Pins::find(Some(self.0.path()), false).unwrap())).unwrap();
         assert_eq!(status.instances.len(), 1, "{status:?}");
         let instance = &status.instances[0];
         let mut found: Vec<_> = instance.link.iter().map(|link| (id::Kind::Link, *link)).collect();
@@ -62,46 +46,28 @@ impl Mounted {
     }
 }
 
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // After a failure something may still be pinned in it; it goes with the pins.
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 /// Waits until the kernel has none of them: it frees psocks, and with them programs, from a work queue.
 fn all_gone(objects: &[(id::Kind, u32)]) {
-    let start = Instant::now();
-    loop {
-        let left: Vec<_> =
-            objects.iter().filter(|(kind, number)| id::ids(*kind).any(|id| id.is_ok_and(|id| id == *number))).collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "still in the kernel: {left:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for(|| {
+        let alive = |(kind, number): &&_| id::ids(*kind).any(|id| id.is_ok_and(|id| id == *number));
+        let left: Vec<_> = objects.iter().filter(alive).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("still in the kernel: {left:?}")) }
+    });
 }
 
 /// Exchanges until a message takes the stack: the kernel lets go of pins after a grace period.
 fn takes_the_stack(client: &TcpStream, server: &TcpStream, bytes: &[u8]) {
-    let start = Instant::now();
-    loop {
+    wait_until("messages take the stack again", || {
         let before = StackBytes::of(client).unwrap().sent;
         back_and_forth(client, server, bytes, 1);
-        if StackBytes::of(client).unwrap().sent == before + bytes.len() as u64 {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "messages still skip the stack");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        StackBytes::of(client).unwrap().sent == before + bytes.len() as u64
+    });
 }
 
 #[test]
 fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
     let scope = Scope::new();
-    let mounted = Mounted::new();
+    let mounted = Mounted(TestBpffs::new());
     let cgroup = scope.path();
     let cgroup = ["--trust", "all", "--cgroup", cgroup.to_str().unwrap()];
     let listener = listen(ANY_PORT).unwrap();
@@ -116,7 +82,7 @@ fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
         assert!(stack <= bytes.len() as u64, "{stack} bytes took the stack: the connection is not accelerated");
         // Redirected bytes that are not read yet.
         old.iter().for_each(|(client, _)| send(client, &bytes));
-        mounted.unmount();
+        mounted.0.unmount();
         old.iter().for_each(|(_, server)| expect(server, &bytes));
         old.iter().for_each(|(client, server)| takes_the_stack(client, server, &bytes));
         let new: Vec<_> = (0..4).map(|_| pair(&listener, to)).collect();
@@ -128,7 +94,7 @@ fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
         let (output, text) = mounted.sidestep("status", &[]);
         eprintln!("{text}");
         assert!(!output.status.success() && text.contains("bpf file system"), "{text}");
-        mounted.mount();
+        mounted.0.mount();
         let (output, text) = mounted.sidestep("status", &[]);
         eprintln!("{text}");
         let Orphans::Found(mut orphans) = Orphan::find().unwrap() else { panic!("root may walk") };

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddrV4;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::{set_dumpable, set_pdeathsig};
@@ -13,13 +13,14 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::repair::Numbers;
 use crate::role::{Forgery, MARK, ROLE};
+use crate::support::child::ChildGuard;
 
 /// The user without rights, on every distribution.
 const UID: u32 = 65534;
 
 /// A running attacker. It ends with its handle.
 pub(crate) struct Attacker {
-    child: Child,
+    child: ChildGuard,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
@@ -31,7 +32,7 @@ impl Attacker {
         command.args(["--exact", "role::attacks_as_it_is_told", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
         // SAFETY: `drop_privileges` makes system calls only.
-        let mut child = unsafe { command.pre_exec(drop_privileges) }.spawn().unwrap();
+        let mut child = ChildGuard::spawn(unsafe { command.pre_exec(drop_privileges) });
         let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         let mut attacker = Self { child, stdin, stdout };
         assert_eq!(attacker.answer(), "ready");
@@ -70,13 +71,6 @@ impl Attacker {
                 return answer.to_owned();
             }
         }
-    }
-}
-
-impl Drop for Attacker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

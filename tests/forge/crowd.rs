@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 9_500;
 const FEWER: usize = 5_000;
 
 fn connections() -> usize {
-    if std::env::var_os("SIDESTEP_TEST_SCALE").is_some() { FEWER } else { CONNECTIONS }
+    if crate::support::machine::is_emulated() { FEWER } else { CONNECTIONS }
 }
 
 /// Lets this process, and those that it starts, have so many connections with both ends.

@@ -6,15 +6,12 @@
 
 mod attacker;
 mod crowd;
-#[path = "../kernel/feature.rs"]
-mod feature;
 mod forged;
-#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
-#[path = "../dataplane/link.rs"]
-mod link;
 mod packet;
 mod repair;
 mod role;
-#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
-#[path = "../dataplane/scope.rs"]
-mod scope;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::{link, scope};

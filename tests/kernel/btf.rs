@@ -11,7 +11,10 @@ fn the_kernels_structs_have_the_fields_that_the_programs_read() {
     let btf = match vmlinux() {
         Ok(btf) => btf,
         Err(error) => {
-            crate::support::missing("the_kernels_structs_have_the_fields_that_the_programs_read", &error.to_string());
+            crate::support::machine::missing(
+                "the_kernels_structs_have_the_fields_that_the_programs_read",
+                &error.to_string(),
+            );
             return;
         }
     };
@@ -37,7 +40,7 @@ fn the_kernels_structs_have_the_fields_that_the_programs_read() {
 fn reading_it_takes_milliseconds() {
     let start = Instant::now();
     let Ok(btf) = vmlinux() else {
-        crate::support::missing("reading_it_takes_milliseconds", "there is no vmlinux BTF");
+        crate::support::machine::missing("reading_it_takes_milliseconds", "there is no vmlinux BTF");
         return;
     };
     let parsed = start.elapsed();
@@ -53,7 +56,7 @@ fn reading_it_takes_milliseconds() {
 
 #[test]
 fn the_kernel_takes_what_the_builder_makes() {
-    if !crate::support::require_root("the_kernel_takes_what_the_builder_makes") {
+    if !crate::support::machine::require_root("the_kernel_takes_what_the_builder_makes") {
         return;
     }
     let mut builder = <BtfBuilder>::new();

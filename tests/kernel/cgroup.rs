@@ -9,7 +9,8 @@ use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::syscall::netns::{Netns, cookie_of_socket};
 
 use crate::feature::Feature;
-use crate::support::{TestCgroup, require_root};
+use crate::support::cgroup::TestCgroup;
+use crate::support::machine::require_root;
 
 #[test]
 fn the_hierarchy_is_found_and_takes_groups() {

@@ -2,19 +2,19 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use sidestep::agent::check::{self, Answer, Finding, Need, Report};
 use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::syscall::{id, prog_attach, prog_detach};
 
-use crate::support::{TestCgroup, require_root, trivial};
+use crate::program::trivial;
+use crate::support::cgroup::TestCgroup;
+use crate::support::machine::{Turn, require_root};
 use sidestep::uapi::{AttachType, ProgType};
 
 /// One check at a time: its cgroup is named for the process, and a test looks whether it is gone.
 fn check(cgroup: Option<&Path>) -> Report {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::take();
     check::check(cgroup)
 }
 

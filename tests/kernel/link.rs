@@ -10,7 +10,9 @@ use sidestep::syscall::{
 };
 
 use crate::feature::Feature;
-use crate::support::{TestCgroup, bytes, call, exit, mov, mov_reg, require_root, trivial};
+use crate::program::{bytes, call, exit, mov, mov_reg, trivial};
+use crate::support::cgroup::TestCgroup;
+use crate::support::machine::require_root;
 use sidestep::uapi::{AttachType, MapType, ProgType};
 
 const SOCK_OPS: AttachType = AttachType::CGROUP_SOCK_OPS;

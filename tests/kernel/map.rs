@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sidestep::syscall::btf::StorageBtf;
 use sidestep::syscall::{Errno, Map, MapFlags, MapSpec, UpdateFlags, id, possible_cpus};
 
-use crate::support::require_root;
+use crate::support::machine::require_root;
 use sidestep::uapi::MapType;
 
 fn key(number: u32) -> [u8; 4] {

@@ -4,7 +4,10 @@ use std::os::fd::AsFd;
 
 use sidestep::syscall::{Errno, Link, LinkTarget, Map, MapSpec, Program, UpdateFlags, bpffs, prog_query};
 
-use crate::support::{TestBpffs, TestCgroup, require_root, trivial};
+use crate::program::trivial;
+use crate::support::bpffs::TestBpffs;
+use crate::support::cgroup::TestCgroup;
+use crate::support::machine::require_root;
 use sidestep::uapi::{AttachType, MapType, ProgType};
 
 #[test]

@@ -6,7 +6,8 @@ use sidestep::asm::{Asm, Cond, Features, Insn, Reg, Size, opcode};
 use sidestep::btf::{BtfBuilder, Linkage};
 use sidestep::syscall::{BtfObject, DebugInfo, Errno, Map, MapSpec, ProgSpec, Program, RunTimeStats, id};
 
-use crate::support::{bytes, call, exit, load_map, mov, require_root, returns, trivial};
+use crate::program::{bytes, call, exit, load_map, mov, returns, trivial};
+use crate::support::machine::require_root;
 use sidestep::uapi::{AttachType, MapType, ProgType};
 
 #[test]

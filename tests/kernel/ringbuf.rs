@@ -8,7 +8,8 @@ use std::time::Duration;
 use sidestep::asm::{Insn, opcode};
 use sidestep::syscall::{Map, MapSpec, ProgSpec, Program, RingBuffer, UpdateFlags, prog_attach};
 
-use crate::support::{bytes, call, exit, load_map, mov, mov_reg, require_root};
+use crate::program::{bytes, call, exit, load_map, mov, mov_reg};
+use crate::support::machine::require_root;
 use sidestep::uapi::{AttachType, MapType, ProgType};
 
 /// The size of a message, `struct sk_msg_md` field `size` at offset 68.

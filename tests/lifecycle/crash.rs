@@ -6,9 +6,10 @@ use sidestep::agent::lifecycle::{Leftovers, Pins};
 use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::{DRAIN, Fixture, Version, ensure, objects};
-use crate::streams::{Streams, scale};
+use crate::streams::Streams;
+use crate::support::machine::scale;
 
-/// What the child is told by: nothing but this test reads it.
+/// The variable with the order for the child; nothing but this test reads it.
 const ORDER: &str = "SIDESTEP_LIFECYCLE_CRASH";
 
 /// A change that is cut short.

@@ -1,23 +1,21 @@
 //! A cgroup and a bpf file system of a test's own, and everything that was ever seen in them.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::mount::{MntFlags, umount2};
 use sidestep::agent::lifecycle::{Instance, InstanceStatus, Outcome, Pins, Request, Status, Steps};
 use sidestep::agent::{Marked, TierChoice, choose_tier};
 use sidestep::dataplane::{Config, DataPlane, Options, Pairing, Policy, PortRange, Readers, build};
-use sidestep::syscall::cgroup::{self, Cgroup};
-use sidestep::syscall::{bpffs, id};
+use sidestep::syscall::cgroup::Cgroup;
+use sidestep::syscall::id;
 
-use crate::streams::PATIENCE;
-
-/// Sockets belong to the cgroup their process is in when they are made, so tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
+use crate::streams::TIMEOUT;
+use crate::support::bpffs::TestBpffs;
+use crate::support::cgroup::{Home, TestCgroup, enter};
+use crate::support::machine::Turn;
+use crate::support::wait::{wait_for, wait_within};
 
 /// Drains in these tests end at once, or the test is about those that do not.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
@@ -26,48 +24,43 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 pub(crate) type Ids = BTreeSet<(&'static str, u32)>;
 
 pub(crate) struct Fixture {
-    cgroup: PathBuf,
-    home: PathBuf,
-    bpffs: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    // Dropped in this order: the process leaves before its group goes.
+    home: Home,
+    cgroup: TestCgroup,
+    bpffs: TestBpffs,
+    _turn: Turn,
 }
 
 impl Fixture {
     /// Waits for its turn; panics without root, since nothing here can be tested without.
     pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "NOT TESTED: the lifecycle needs root");
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = cgroup::find().unwrap().expect("cgroup2 is mounted nowhere");
-        let name = format!("sidestep-lifecycle-{}", std::process::id());
-        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let home = root.join(text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap());
-        let fixture = Self { cgroup: root.join(&name), home, bpffs: std::env::temp_dir().join(&name), _turn: turn };
-        std::fs::create_dir(&fixture.bpffs).unwrap();
-        bpffs::mount_at(&fixture.bpffs).unwrap();
-        Cgroup::create(&fixture.cgroup).unwrap().enter(std::process::id()).unwrap();
+        let turn = Turn::take();
+        let fixture = Self { home: Home::new(), cgroup: TestCgroup::new(), bpffs: TestBpffs::new(), _turn: turn };
+        enter(fixture.cgroup.path());
         fixture
     }
 
     pub(crate) fn cgroup(&self) -> Cgroup {
-        Cgroup::open(&self.cgroup).unwrap()
+        Cgroup::open(self.cgroup.path()).unwrap()
     }
 
     pub(crate) fn cgroup_path(&self) -> &Path {
-        &self.cgroup
+        self.cgroup.path()
     }
 
     /// Leaves the cgroup and removes it, as a runtime does when a pod ends.
     pub(crate) fn remove_cgroup(&self) {
-        Cgroup::open(&self.home).unwrap().enter(std::process::id()).unwrap();
+        self.home.enter();
         self.cgroup().remove().unwrap();
     }
 
     pub(crate) fn bpffs(&self) -> &Path {
-        &self.bpffs
+        self.bpffs.path()
     }
 
     pub(crate) fn pins(&self) -> Pins {
-        Pins::find(Some(&self.bpffs), false).unwrap()
+        Pins::find(Some(self.bpffs()), false).unwrap()
     }
 
     pub(crate) fn instance(&self) -> Instance {
@@ -78,7 +71,7 @@ impl Fixture {
     pub(crate) fn sidestep(&self, command: &str, flags: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_sidestep"))
             .args([command, "--bpffs"])
-            .arg(&self.bpffs)
+            .arg(self.bpffs())
             .args(flags)
             .output()
             .unwrap()
@@ -89,7 +82,8 @@ impl Fixture {
         // These tests are about other things than how programs read; `upgrade` without flags takes the recorded ones.
         let trust: &[&str] = if command == "attach" || !flags.is_empty() { &["--trust=all"] } else { &[] };
         let trust = if command == "detach" || command == "status" { &[] } else { trust };
-        let output = self.sidestep(command, &[&["--cgroup", self.cgroup.to_str().unwrap()], flags, trust].concat());
+        let output =
+            self.sidestep(command, &[&["--cgroup", self.cgroup_path().to_str().unwrap()], flags, trust].concat());
         assert!(output.status.success(), "{command} {flags:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -104,8 +98,7 @@ impl Fixture {
     /// Waits until the status has nothing to complain of: what was replaced is freed after a grace period. Returns the
     /// objects, after checking that they are those that an attached instance has.
     pub(crate) fn is_healthy(&self) -> Ids {
-        let start = Instant::now();
-        loop {
+        wait_for(|| {
             let status = self.status().expect("nothing is pinned");
             if status.problems.is_empty() {
                 assert_eq!(status.generations.len(), 1, "{status:?}");
@@ -120,32 +113,26 @@ impl Fixture {
                 programs.retain(|name| name != "opt_out");
                 assert_eq!(programs, ["dispatcher", "drain", "sk_msg", "sock_ops"]);
                 assert_eq!(generation.maps.len(), 8, "seven maps and the record: {status:?}");
-                return objects(&status);
+                return Ok(objects(&status));
             }
-            assert!(start.elapsed() < Duration::from_secs(10), "{:?}", status.problems);
-            sleep(Duration::from_millis(20));
-        }
+            Err(format!("{:?}", status.problems))
+        })
     }
 
     /// Nothing is pinned, and of what was `seen` the kernel has nothing any more.
     pub(crate) fn is_gone(&self, seen: &Ids) {
         assert!(self.status().is_none(), "{:?}", self.status());
-        assert!(!self.bpffs.join("sidestep").exists(), "directories are left");
+        assert!(!self.bpffs().join("sidestep").exists(), "directories are left");
         all_gone(seen);
     }
 }
 
 /// Waits until the kernel has none of these objects: it frees psocks, and with them programs, from a work queue.
 pub(crate) fn all_gone(seen: &Ids) {
-    let start = Instant::now();
-    loop {
+    wait_within(TIMEOUT, || {
         let left: Ids = alive().intersection(seen).copied().collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "still in the kernel: {left:?}");
-        sleep(Duration::from_millis(20));
-    }
+        if left.is_empty() { Ok(()) } else { Err(format!("still in the kernel: {left:?}")) }
+    });
 }
 
 /// The numbers of every program, map and link there is.
@@ -163,22 +150,6 @@ pub(crate) fn objects(status: &InstanceStatus) -> Ids {
         ids.extend(generation.links.iter().map(|object| ("link", object.id)));
     }
     ids
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        // Of a test that has failed something may be attached; it goes with the pins.
-        let _ = umount2(&self.bpffs, MntFlags::MNT_DETACH);
-        let _ = std::fs::remove_dir(&self.bpffs);
-        Cgroup::open(&self.home).unwrap().enter(std::process::id()).unwrap();
-        for _ in 0..100 {
-            // A child that is being killed may still be in it for a moment.
-            if std::fs::remove_dir(&self.cgroup).is_ok() || !self.cgroup.exists() {
-                break;
-            }
-            sleep(Duration::from_millis(20));
-        }
-    }
 }
 
 /// The gated data plane of this kernel.

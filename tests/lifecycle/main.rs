@@ -9,4 +9,7 @@ mod operations;
 mod owner;
 mod pins;
 mod streams;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
 mod verbs;

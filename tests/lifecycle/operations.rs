@@ -13,7 +13,7 @@ use sidestep::syscall::{Link, LinkTarget, ProgSpec, Program};
 use sidestep::uapi::{AttachType, ProgType};
 
 use crate::fixture::{DRAIN, Fixture, plane};
-use crate::owner::Run;
+use crate::owner::pinned;
 use crate::streams::{listener, pair};
 
 fn is_healthy(fixture: &Fixture) {
@@ -57,18 +57,18 @@ fn a_cgroup_whose_recorded_path_does_not_exist_here_is_not_called_removed() {
 #[test]
 fn flags_of_an_upgrade_that_a_restart_drops_are_named_three_times() {
     let fixture = Fixture::new();
-    let run = Run::pinned(&fixture);
+    let run = pinned(&fixture);
     let cgroup = fixture.cgroup_path().to_str().unwrap();
     let upgrade = fixture.sidestep("upgrade", &["--cgroup", cgroup, "--exclude-port", "9"]);
     let said = String::from_utf8(upgrade.stderr).unwrap();
     assert!(upgrade.status.success() && said.contains("--exclude-port=9") && said.contains("sidestep run"), "{said}");
-    let (_, said) = run.stop_with_errors();
+    let said = run.stop().err;
     assert!(said.contains("--exclude-port=9") && said.contains("end with this command"), "{said}");
 
-    let run = Run::pinned(&fixture);
+    let run = pinned(&fixture);
     assert!(fixture.sidestep("upgrade", &["--cgroup", cgroup, "--exclude-port", "9"]).status.success());
     run.kill();
-    let (_, said) = Run::pinned(&fixture).stop_with_errors();
+    let said = pinned(&fixture).stop().err;
     assert!(said.contains("--exclude-port=9") && said.contains("are replaced by --trust=all"), "{said}");
 }
 

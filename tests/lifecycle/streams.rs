@@ -2,22 +2,19 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use sidestep::testbed::{StackBytes, accept, connect, listen};
 
-/// How long anything may take before it counts as hung.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+use crate::support::link::{pattern, wait};
+use crate::support::machine::scale;
 
-/// Of what long tests do, the part that `SIDESTEP_TEST_SCALE` leaves, for slow machines: 1 is all of it.
-pub(crate) fn scale() -> f64 {
-    std::env::var("SIDESTEP_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0)
-}
+/// How long anything may take before it counts as hung.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Period of the content: a prime, so that a shift by any power of two shows.
 const PERIOD: usize = 65_521;
@@ -27,15 +24,7 @@ const SIZES: [usize; 6] = [64, 900, 4096, 7, 16_384, 1500];
 
 /// One period and one write more, so that each write is one piece.
 fn content() -> Vec<u8> {
-    // Steele and others, "Fast splittable pseudorandom number generators": the SplitMix64 constants.
-    let mut state = 7_u64;
-    let mut word = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    };
-    let mut bytes: Vec<u8> = (0..PERIOD.div_ceil(8)).flat_map(|_| word().to_le_bytes()).take(PERIOD).collect();
+    let mut bytes = pattern(7, PERIOD);
     bytes.extend_from_within(..16_384);
     bytes
 }
@@ -58,12 +47,7 @@ pub(crate) fn listener() -> TcpListener {
     listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).unwrap()
 }
 
-fn wait(socket: impl AsFd, events: PollFlags) {
-    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
-    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], timeout), Ok(1), "hung: {events:?} did not come");
-}
-
-/// Connections that carry data until they are told to end.
+/// Connections that carry data until they are asked to end.
 pub(crate) struct Streams {
     stop: Arc<AtomicBool>,
     carried: Arc<AtomicU64>,
@@ -93,7 +77,7 @@ impl Streams {
         let bytes = if scale() < 1.0 { bytes / 16 } else { bytes };
         let (goal, start) = (self.carried.load(Ordering::Relaxed) + bytes, Instant::now());
         while self.carried.load(Ordering::Relaxed) < goal {
-            assert!(start.elapsed() < PATIENCE, "hung: the streams carry nothing any more");
+            assert!(start.elapsed() < TIMEOUT, "hung: the streams carry nothing any more");
             assert!(!self.reader.is_finished(), "a stream has failed");
             sleep(Duration::from_millis(2));
         }
@@ -109,7 +93,7 @@ impl Streams {
     }
 }
 
-/// Writes in turn to each client until told to stop; returns how many bytes each has sent.
+/// Writes in turn to each client until asked to stop; returns how many bytes each has sent.
 fn write_all(clients: &[TcpStream], stop: &AtomicBool) -> Vec<u64> {
     let content = content();
     let mut sent = vec![0_u64; clients.len()];
@@ -158,7 +142,7 @@ fn read_all(servers: &[TcpStream], carried: &AtomicU64) -> Vec<u64> {
         if progress > 0 {
             last = Instant::now();
         } else {
-            assert!(last.elapsed() < PATIENCE, "hung: {} streams do not end", open.len());
+            assert!(last.elapsed() < TIMEOUT, "hung: {} streams do not end", open.len());
             sleep(Duration::from_micros(300));
         }
     }

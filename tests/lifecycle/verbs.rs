@@ -1,7 +1,7 @@
 //! The commands, under traffic.
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sidestep::agent::lifecycle::{Leftovers, Outcome, Request, State};
 use sidestep::agent::{Marked, Problem};
@@ -9,7 +9,8 @@ use sidestep::dataplane::{Config, Counter, Policy};
 use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::{DRAIN, Fixture, Version, all_gone, ensure, objects, plane};
-use crate::streams::{PATIENCE, Probe, Streams, listener, pair};
+use crate::streams::{Probe, Streams, listener, pair};
+use crate::support::wait::wait_until;
 
 /// As many connections as the lifecycle promises not to touch.
 const CONNECTIONS: usize = 64;
@@ -224,11 +225,7 @@ fn a_removed_cgroup_is_named_and_cleared_away() {
     let seen = fixture.is_healthy();
     fixture.remove_cgroup();
     // The kernel detaches from a work queue.
-    let start = Instant::now();
-    while fixture.status().unwrap().link.is_some() {
-        assert!(start.elapsed() < PATIENCE, "the kernel keeps the link to a removed cgroup");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the kernel lets go of the link to a removed cgroup", || fixture.status().unwrap().link.is_none());
     let status = fixture.status().unwrap();
     assert_eq!(status.state, State::CgroupGone);
     assert!(status.problems.contains(&Problem::CgroupRemoved), "{:?}", status.problems);

@@ -7,16 +7,18 @@
 
 mod cases;
 mod column;
-#[allow(dead_code, reason = "shared with the tests of the kernel, which use all of it")]
-#[path = "../kernel/feature.rs"]
-mod feature;
 mod log;
 mod matrix;
 mod notes;
 mod runner;
 mod socket;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
 mod sys;
 mod uring;
+
+use support::feature;
 
 use std::process::ExitCode;
 
@@ -27,7 +29,7 @@ fn slots() -> usize {
 
 /// Is this machine an emulated one, where everything takes longer?
 fn emulated() -> bool {
-    std::env::var_os("SIDESTEP_TEST_SCALE").is_some()
+    crate::support::machine::is_emulated()
 }
 
 /// A socket whose packets are stamped. The kernel turns stamping on and off by patching code that every packet runs

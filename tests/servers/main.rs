@@ -5,15 +5,20 @@
 
 mod client;
 mod server;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::time::Duration;
 
 use sidestep::agent::{Acceleration, Snapshot, TierChoice, check, choose_tier};
 use sidestep::dataplane::{Counter, Options, Pairing, Policy, PortRange, Readers};
-use sidestep::syscall::cgroup::{self, Cgroup};
 
 use client::Exchange;
-use server::{Server, free_port, installed};
+use server::{Server, installed};
+use support::cgroup::{Home, TestCgroup};
+use support::link::free_port;
+use support::machine::Turn;
 
 /// What every server is asked, one after the other on one connection: bytes of request header and body, and of the
 /// response. Headers above 1 KiB do not fit nginx's first buffer, bodies above 16 KiB not its second.
@@ -27,19 +32,17 @@ const EXCHANGES: [Exchange; 6] = [
 ];
 
 /// Runs `work` with this process in a cgroup of its own, and sidestep on it; the counters afterwards.
-fn accelerated(name: &str, policy: Policy, work: impl FnOnce()) -> Snapshot {
-    let root = cgroup::find().unwrap().expect("cgroup2 is mounted");
-    let home = Cgroup::open(&root).unwrap();
-    let group = Cgroup::create(&root.join(format!("sidestep-{name}-{}", std::process::id()))).unwrap();
+fn accelerated(policy: Policy, work: impl FnOnce()) -> Snapshot {
+    let _turn = Turn::take();
+    let (group, home) = (TestCgroup::new(), Home::new());
     let (tier, _) = choose_tier(TierChoice::Auto).unwrap();
     let options = Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy };
     let acceleration = Acceleration::start(&group, options, check::configuration()).unwrap();
     group.enter(0).unwrap();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    home.enter(0).unwrap();
+    home.enter();
     let counters = acceleration.snapshot().unwrap();
     acceleration.stop(Duration::from_secs(2)).unwrap();
-    group.remove().unwrap();
     if let Err(panic) = outcome {
         for (counter, value) in counters.iter().filter(|(_, value)| *value > 0) {
             eprintln!("{}: {value}", counter.name());
@@ -64,13 +67,13 @@ fn servers_answer_every_byte() {
     if !installed(&["nginx", "haproxy"]) {
         return;
     }
-    report("nginx", &accelerated("nginx", Policy::default(), nginx_alone));
-    report("haproxy", &accelerated("haproxy", Policy::default(), behind_haproxy));
+    report("nginx", &accelerated(Policy::default(), nginx_alone));
+    report("haproxy", &accelerated(Policy::default(), behind_haproxy));
     // What nginx asks of itself behind them is accelerated.
     let ports = [free_port(), free_port()];
     let excluded_ports = ports.map(|port| PortRange { first: port, last: port }).to_vec();
     let policy = Policy { excluded_ports, ..Policy::default() };
-    let counters = accelerated("splice", policy, || behind_splicing_haproxy(ports));
+    let counters = accelerated(policy, || behind_splicing_haproxy(ports));
     // Unless it is left alone altogether, since it asks FIONREAD.
     if !check::configuration().spare_askers {
         report("splicing haproxy", &counters);

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use std::process::{Command, Stdio};
 
 use crate::EXCHANGES;
 use crate::client::content;
+use crate::support::child::ChildGuard;
+use crate::support::link::free_port;
+use crate::support::machine::unique;
+use crate::support::wait::wait_until;
 
 /// Are they all here? Says loudly which is not, and fails where nothing may be left out.
 pub(crate) fn installed(names: &[&str]) -> bool {
@@ -21,9 +20,10 @@ pub(crate) fn installed(names: &[&str]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    eprintln!("servers: NOT RUN: {missing:?} not found; install them with `apt-get install nginx-light haproxy`");
-    assert!(std::env::var_os("CI").is_none(), "{missing:?} must be there in CI");
-    false
+    crate::support::machine::missing(
+        "servers",
+        &format!("{missing:?} not found; install them with `apt-get install nginx-light haproxy`"),
+    )
 }
 
 fn path(name: &str) -> Option<PathBuf> {
@@ -35,7 +35,7 @@ fn path(name: &str) -> Option<PathBuf> {
 
 /// A running server; ends with this value.
 pub(crate) struct Server {
-    process: Child,
+    _process: ChildGuard,
     directory: PathBuf,
     pub(crate) port: u16,
 }
@@ -112,35 +112,24 @@ impl Server {
     }
 
     fn start(mut command: Command, directory: PathBuf, port: u16) -> Self {
-        let process = command.stdin(Stdio::null()).spawn().unwrap();
-        let mut server = Self { process, directory, port };
-        for _ in 0..500 {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return server;
-            }
-            assert!(server.process.try_wait().unwrap().is_none(), "the server has ended; its words are above");
-            sleep(Duration::from_millis(10));
-        }
-        panic!("the server does not listen on {port}");
+        let mut process = ChildGuard::spawn(command.stdin(Stdio::null()));
+        wait_until("the server listens", || {
+            assert!(process.try_wait().unwrap().is_none(), "the server has ended; its words are above");
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        });
+        Self { _process: process, directory, port }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGTERM ends both at once, with their files; a process that is gone already is fine.
-        let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.process.wait();
+        // The process, which is killed after this, keeps no file that it needs.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
 fn directory(name: &str) -> PathBuf {
-    let directory = std::env::temp_dir().join(format!("sidestep-servers-{}-{name}", std::process::id()));
+    let directory = std::env::temp_dir().join(unique(&format!("sidestep-servers-{name}")));
     fs::create_dir_all(&directory).unwrap();
     directory
-}
-
-/// A port on which no process listens now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

@@ -8,9 +8,11 @@ use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 
 use crate::drive::pattern;
-use crate::relay::{connect, free_port, listen, receive, send, splice, wait};
-use crate::role::{Killed, start};
-use crate::running::{Place, readers_are_seen, require_root};
+use crate::relay::{connect, listen, receive, send, splice, wait};
+use crate::role::start;
+use crate::running::{Place, readers_are_seen};
+use crate::support::link::free_port;
+use crate::support::machine::require_root;
 
 /// Round trips by which the reader earns its trust, each of so many bytes.
 const TRIPS: usize = 400;
@@ -64,20 +66,19 @@ fn late_splicer(test: &str, how: &str) {
     let mut done = Vec::new();
     for _ in 0..3 {
         let port = free_port();
-        let mut late = Killed(start(place.cgroup(), &format!("late {port} {how}")));
+        let mut late = start(place.cgroup(), &format!("late {port} {how}"));
         // In the cgroup, too: this thread alone would do, but cgroups hold processes.
-        let feeder = start(place.cgroup(), &format!("feed {port} {how}"));
-        let mut feeder = Killed(feeder);
-        done.push(late.0.wait().unwrap().success());
-        let _ = feeder.0.wait();
+        let mut feeder = start(place.cgroup(), &format!("feed {port} {how}"));
+        done.push(late.wait().unwrap().success());
+        let _ = feeder.wait();
     }
     let said = running.stop();
     assert_eq!(done, [true; 3]);
     assert!(said.counter("redirected_messages") > 100, "it was not trusted in the first place");
-    assert!(said.log.contains("reads with splice(2)"), "{}", said.log);
-    assert!(said.log.contains("the connection was reset"), "{}", said.log);
+    assert!(said.err.contains("reads with splice(2)"), "{}", said.err);
+    assert!(said.err.contains("the connection was reset"), "{}", said.err);
     // The first was enough: the later ones were never trusted.
-    assert_eq!(said.log.matches("the connection was reset").count(), 1, "{}", said.log);
+    assert_eq!(said.err.matches("the connection was reset").count(), 1, "{}", said.err);
 }
 
 /// Role: the other end of [`reader`].

@@ -15,3 +15,6 @@ mod proxy;
 mod relay;
 mod role;
 mod running;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;

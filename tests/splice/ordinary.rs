@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::relay::free_port;
-use crate::role::{Killed, start};
-use crate::running::{Place, readers_are_seen, require_root};
+use crate::role::start;
+use crate::running::{Place, readers_are_seen};
+use crate::support::link::free_port;
+use crate::support::machine::require_root;
 
 /// Messages that a process takes the stack with first: 16 receives of its connection and 64 that count, and some while
 /// the agent has not looked yet.
@@ -18,7 +19,7 @@ fn an_ordinary_program_is_accelerated_after_its_probation() {
     let place = Place::new();
     let port = free_port();
     let running = place.run(&[]);
-    let _echo = Killed(start(place.cgroup(), &format!("echo {port}")));
+    let _echo = start(place.cgroup(), &format!("echo {port}"));
     const TRIPS: u64 = 5_000;
     assert!(start(place.cgroup(), &format!("pings {port} {TRIPS}")).wait().unwrap().success());
     let said = running.stop();
@@ -37,15 +38,15 @@ fn an_ordinary_proxy_moves_every_byte_past_the_stack() {
     let place = Place::new();
     let [front, back] = [free_port(), free_port()];
     let running = place.run(&[]);
-    let _echo = Killed(start(place.cgroup(), &format!("echo {back}")));
-    let _proxy = Killed(start(place.cgroup(), &format!("proxy {front} {back} receive")));
+    let _echo = start(place.cgroup(), &format!("echo {back}"));
+    let _proxy = start(place.cgroup(), &format!("proxy {front} {back} receive"));
     for _ in 0..3 {
         assert!(start(place.cgroup(), &format!("drive {front}")).wait().unwrap().success());
         assert!(start(place.cgroup(), &format!("pings {front} 500")).wait().unwrap().success());
     }
     let said = running.stop();
     assert!(said.counter("redirected_messages") > 0);
-    assert!(!said.log.contains("splice"), "{}", said.log);
+    assert!(!said.err.contains("splice"), "{}", said.err);
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn names_are_trusted_at_once() {
         let place = Place::new();
         let flags = flags(&place);
         let running = place.run(&flags.iter().map(String::as_str).collect::<Vec<_>>());
-        let _echo = Killed(start(place.cgroup(), &format!("echo {port}")));
+        let _echo = start(place.cgroup(), &format!("echo {port}"));
         assert!(start(place.cgroup(), &format!("pings {port} 60")).wait().unwrap().success());
         std::thread::sleep(Duration::from_millis(50));
         running.stop().counter("redirected_messages")

@@ -4,11 +4,14 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 
-use crate::relay::{free_port, listen};
-use crate::role::{Killed, spawn, start};
-use crate::running::{Place, missing, readers_are_seen, require_root};
+use crate::relay::listen;
+use crate::role::start;
+use crate::running::{Place, readers_are_seen};
+use crate::support::child::ChildGuard;
+use crate::support::link::free_port;
+use crate::support::machine::{missing, require_root};
 
 /// Times that the client comes to one process.
 const RUNS: usize = 3;
@@ -20,7 +23,7 @@ fn source(name: &str) -> PathBuf {
 
 /// Whether `program` is installed. The guests of the kernel matrix have none of these.
 fn installed(test: &str, program: &str) -> bool {
-    if std::env::var_os("SIDESTEP_GUEST").is_some() {
+    if crate::support::machine::is_guest() {
         println!("{test}: {program} is tested on the host alone");
         return false;
     }
@@ -30,18 +33,18 @@ fn installed(test: &str, program: &str) -> bool {
 
 /// Sends clients through the proxy that `proxy` starts between two ports; every byte must arrive, and the proxy be seen to
 /// splice.
-fn gets_every_byte(drive: &str, proxy: impl Fn(&Place, u16, u16) -> Child) {
+fn gets_every_byte(drive: &str, proxy: impl Fn(&Place, u16, u16) -> ChildGuard) {
     let place = Place::new();
     let running = place.run(&[]);
     let [front, back] = [free_port(), free_port()];
-    let _echo = Killed(start(place.cgroup(), &format!("echo {back}")));
-    let _proxy = Killed(proxy(&place, front, back));
+    let _echo = start(place.cgroup(), &format!("echo {back}"));
+    let _proxy = proxy(&place, front, back);
     let done: Vec<bool> =
         (0..RUNS).map(|_| start(place.cgroup(), &format!("{drive} {front}")).wait().unwrap().success()).collect();
     let said = running.stop();
     assert_eq!(done, [true; RUNS]);
     if readers_are_seen() {
-        assert!(said.log.contains("reads with splice(2)"), "it does not splice, so this says nothing: {}", said.log);
+        assert!(said.err.contains("reads with splice(2)"), "it does not splice, so this says nothing: {}", said.err);
     }
 }
 
@@ -57,7 +60,7 @@ fn go(test: &str, mode: &str) {
     gets_every_byte(drive, |place, front, back| {
         let mut command = Command::new(&target);
         command.args([mode, &format!("127.0.0.1:{front}"), &format!("127.0.0.1:{back}")]);
-        spawn(place.cgroup(), command)
+        ChildGuard::spawn_in(place.cgroup(), &mut command)
     });
     std::fs::remove_file(target).unwrap();
 }
@@ -85,7 +88,7 @@ fn python_that_splices_gets_every_byte() {
     gets_every_byte("drive", |place, front, back| {
         let mut command = Command::new("python3");
         command.arg(source("relay.py")).args([front, back].map(|port| port.to_string()));
-        spawn(place.cgroup(), command)
+        ChildGuard::spawn_in(place.cgroup(), &mut command)
     });
 }
 
@@ -102,7 +105,7 @@ fn haproxy(test: &str, options: &str) {
         std::fs::File::create(&path).unwrap().write_all(config.as_bytes()).unwrap();
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(&path);
-        spawn(place.cgroup(), command)
+        ChildGuard::spawn_in(place.cgroup(), &mut command)
     });
     std::fs::remove_file(path).unwrap();
 }
@@ -138,6 +141,6 @@ fn socket_proxyd_gets_every_byte() {
                 if kept { Ok(()) } else { Err(std::io::Error::last_os_error()) }
             })
         };
-        spawn(place.cgroup(), command)
+        ChildGuard::spawn_in(place.cgroup(), &mut command)
     });
 }

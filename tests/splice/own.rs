@@ -1,8 +1,9 @@
 //! A proxy of our own that splices, between a client and a server that do not.
 
-use crate::relay::free_port;
-use crate::role::{Killed, start};
-use crate::running::{Place, readers_are_seen, require_root};
+use crate::role::start;
+use crate::running::{Place, readers_are_seen};
+use crate::support::link::free_port;
+use crate::support::machine::require_root;
 
 /// Times that the client comes, to a process that has spliced, or to a new one.
 const RUNS: usize = 3;
@@ -10,8 +11,8 @@ const RUNS: usize = 3;
 /// Sends clients through a proxy; the exit status of each.
 fn clients(place: &Place, reading: &str, same_process: bool) -> Vec<bool> {
     let [front, back] = [free_port(), free_port()];
-    let _echo = Killed(start(place.cgroup(), &format!("echo {back}")));
-    let proxy = || Killed(start(place.cgroup(), &format!("proxy {front} {back} {reading}")));
+    let _echo = start(place.cgroup(), &format!("echo {back}"));
+    let proxy = || start(place.cgroup(), &format!("proxy {front} {back} {reading}"));
     let mut now = proxy();
     let mut all = Vec::new();
     for _ in 0..RUNS {
@@ -35,10 +36,10 @@ fn every_byte_arrives(test: &str, reading: &str) {
         let said = running.stop();
         assert_eq!(done, vec![true; RUNS], "{reading}, same process: {same_process}");
         if readers_are_seen() {
-            assert!(said.log.contains("reads with splice(2)"), "sidestep has not seen the proxy splice");
+            assert!(said.err.contains("reads with splice(2)"), "sidestep has not seen the proxy splice");
             assert!(place.remembered().contains("splice"), "nothing is remembered");
         } else {
-            assert!(said.log.contains("nothing is accelerated"), "{}", said.log);
+            assert!(said.err.contains("nothing is accelerated"), "{}", said.err);
             assert_eq!(said.counter("redirected_messages"), 0);
         }
     }
@@ -73,8 +74,8 @@ fn trusting_everybody_loses_bytes() {
     let place = Place::new();
     let running = place.run(&["--trust", "all"]);
     let [front, back] = [free_port(), free_port()];
-    let _echo = Killed(start(place.cgroup(), &format!("echo {back}")));
-    let _proxy = Killed(start(place.cgroup(), &format!("proxy {front} {back} splice")));
+    let _echo = start(place.cgroup(), &format!("echo {back}"));
+    let _proxy = start(place.cgroup(), &format!("proxy {front} {back} splice"));
     // A client that gets no answer waits for [`crate::relay::PATIENCE`], so the first that fails is the last.
     let lost = (0..RUNS).any(|_| !start(place.cgroup(), &format!("drive {front}")).wait().unwrap().success());
     running.stop();

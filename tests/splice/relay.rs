@@ -3,18 +3,16 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Longest silence before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::wait::timeout;
 
 /// Waits until `socket` is ready for what `events` says, or an error.
 pub(crate) fn wait(socket: &TcpStream, events: PollFlags) -> io::Result<()> {
-    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
-    match poll(&mut [PollFd::new(socket.as_fd(), events)], timeout)? {
+    let limit = PollTimeout::try_from(timeout()).unwrap();
+    match poll(&mut [PollFd::new(socket.as_fd(), events)], limit)? {
         0 => Err(io::Error::new(ErrorKind::TimedOut, "nothing comes any more")),
         _ => Ok(()),
     }
@@ -65,7 +63,7 @@ pub(crate) fn listen(port: u16) -> TcpListener {
 /// A connection to a port, non-blocking from the start, as soon as there is a listener.
 pub(crate) fn connect(port: u16) -> TcpStream {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + timeout();
     loop {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let stream = TcpStream::from(socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap());
@@ -79,19 +77,6 @@ pub(crate) fn connect(port: u16) -> TcpStream {
         }
         assert!(std::time::Instant::now() < deadline, "no process listens on port {port}");
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A free port, below those that the kernel gives to sockets that connect (`ip_local_port_range`, 32,768 and up): a client
-/// that comes before its server could be given just this port, and would then be connected to itself.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 10_000 + (std::process::id() % 200) as u16 * 100;
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 

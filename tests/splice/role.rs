@@ -1,39 +1,20 @@
 //! Other processes: this binary again, with a role in its environment.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::support::child::ChildGuard;
 use crate::{drive, late, proxy, relay};
 
 const ROLE: &str = "SIDESTEP_SPLICE_ROLE";
 
 /// Starts this binary in `cgroup` with a role and its arguments.
-pub(crate) fn start(cgroup: &Path, role: &str) -> Child {
+pub(crate) fn start(cgroup: &Path, role: &str) -> ChildGuard {
     let mut command = Command::new(std::env::current_exe().unwrap());
     // The first argument, which does not name a test, tells the programs apart for sidestep.
     command.arg(role.split(' ').next().unwrap());
     command.args(["role::play", "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role);
-    command.stdout(Stdio::null());
-    spawn(cgroup, command)
-}
-
-/// Starts `command` in `cgroup`.
-pub(crate) fn spawn(cgroup: &Path, mut command: Command) -> Child {
-    use std::os::unix::process::CommandExt;
-    let procs = cgroup.join("cgroup.procs");
-    // SAFETY: writes a file; nothing is allocated but by the standard library's open, as in the tests' other children.
-    let command = unsafe { command.pre_exec(move || std::fs::write(&procs, "0")) };
-    command.stdin(Stdio::null()).spawn().unwrap()
-}
-
-/// A child that is killed when the test goes on without it.
-pub(crate) struct Killed(pub(crate) Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    ChildGuard::spawn_in(cgroup, command.stdin(Stdio::null()).stdout(Stdio::null()))
 }
 
 /// Not a test: what a child does.

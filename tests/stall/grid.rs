@@ -132,7 +132,7 @@ fn all_hold(pauses: &[u64], probes: Option<u32>) {
     if !Feature::SocketOptions.required("readers that pause") {
         return;
     }
-    let small = std::env::var_os("SIDESTEP_TEST_SCALE").is_some();
+    let small = crate::support::machine::is_emulated();
     let scope = Scope::new();
     let charged = redirected_bytes_are_charged(&scope);
     let wrong: Vec<_> =

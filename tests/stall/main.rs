@@ -7,16 +7,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod cell;
-#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
-#[path = "../kernel/feature.rs"]
-mod feature;
 mod grid;
-#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
-#[path = "../dataplane/link.rs"]
-mod link;
 mod memory;
 mod reader;
-#[allow(dead_code, reason = "shared with the tests of the data plane, which use all of it")]
-#[path = "../dataplane/scope.rs"]
-mod scope;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
 mod tracking;
+
+use support::{feature, link, scope};

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,12 +12,7 @@ use sidestep::syscall::cgroup;
 use sidestep::syscall::id::{self, Kind};
 
 use crate::feature::Feature;
-
-/// Demos remove what others left, so one at a time looks for leftovers.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
+use crate::support::machine::Turn;
 
 fn demo(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
@@ -141,7 +135,8 @@ fn end_after(delay: Duration, awaited: fn(&Traces) -> bool, signal: Signal) -> (
 
 #[test]
 fn every_hop_is_accelerated_in_both_families_and_pairings() {
-    let _alone = alone();
+    // Demos remove what others left, so one at a time looks for leftovers.
+    let _turn = Turn::take();
     let mut pairings = vec![&["--pairing", "sequence"][..]];
     if Feature::NetnsCookieHelper.required("the demo with four-tuple pairing") {
         pairings.push(&["--pairing", "four-tuple"]);
@@ -169,7 +164,8 @@ fn every_hop_is_accelerated_in_both_families_and_pairings() {
 
 #[test]
 fn nothing_outlives_a_killed_demo_but_a_cgroup_that_the_next_removes() {
-    let _alone = alone();
+    // Demos remove what others left, so one at a time looks for leftovers.
+    let _turn = Turn::take();
     let mut seen = Traces::default();
     let at_once: fn(&Traces) -> bool = |_| true;
     let moments = [0, 3, 10, 30, 60, 100, 200, 400, 800].map(|delay| (delay, at_once));
@@ -193,7 +189,8 @@ fn nothing_outlives_a_killed_demo_but_a_cgroup_that_the_next_removes() {
 
 #[test]
 fn an_interrupted_demo_cleans_up_and_says_so() {
-    let _alone = alone();
+    // Demos remove what others left, so one at a time looks for leftovers.
+    let _turn = Turn::take();
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let (pid, traces, output) = end_after(Duration::from_millis(500), |traces| !traces.bpf.is_empty(), signal);
         assert!(!traces.bpf.is_empty());

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod demo;
-#[path = "../kernel/feature.rs"]
-mod feature;
 mod hops;
 mod poorer_kernel;
 mod redirect;
 mod refusal;
 mod sidecar;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::feature;
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;

@@ -11,6 +11,8 @@ use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::syscall::{ProgSpec, Program, prog_detach};
 
 use crate::poorer_kernel::{self, Lacks};
+use crate::support::cgroup::TestCgroup;
+use crate::support::machine::Turn;
 use sidestep::uapi::{AttachType, ProgType};
 
 fn sidestep(args: &[&str]) -> Command {
@@ -31,28 +33,8 @@ fn sentence(output: &Output, status: i32) -> String {
     lines[0].strip_prefix("sidestep: ").unwrap_or_else(|| panic!("{text}")).trim_end().to_owned()
 }
 
-/// A cgroup that goes with this value.
-struct Group(Option<Cgroup>);
-
-impl Group {
-    fn new(name: &str) -> Self {
-        let path = cgroup::find().unwrap().unwrap().join(format!("sidestep-test-{name}-{}", std::process::id()));
-        Self(Some(Cgroup::create(&path).unwrap()))
-    }
-
-    fn get(&self) -> &Cgroup {
-        self.0.as_ref().unwrap()
-    }
-
-    fn path(&self) -> &str {
-        self.get().path().to_str().unwrap()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.0.take().unwrap().remove().unwrap();
-    }
+fn path(group: &TestCgroup) -> &str {
+    group.path().to_str().unwrap()
 }
 
 fn leftovers(prefix: &str) -> Vec<PathBuf> {
@@ -63,11 +45,11 @@ fn leftovers(prefix: &str) -> Vec<PathBuf> {
 
 #[test]
 fn without_sockhash_each_command_says_what_the_kernel_lacks() {
-    let _alone = crate::demo::alone();
-    let group = Group::new("poorer");
+    let _turn = Turn::take();
+    let group = TestCgroup::new();
     for errno in [libc::EINVAL, libc::EPERM, libc::ENOSYS] {
         let lacks = Lacks::Sockhash(errno);
-        for args in [&["run", "--cgroup", group.path()][..], &["demo", "--rounds", "1", "--requests", "10"]] {
+        for args in [&["run", "--cgroup", path(&group)][..], &["demo", "--rounds", "1", "--requests", "10"]] {
             let text = sentence(&poorer_kernel::output(&mut sidestep(args), lacks), 1);
             assert!(text.contains("sockhash"), "{args:?} {errno}: {text}");
             let remedy = match errno {
@@ -91,10 +73,10 @@ fn without_sockhash_each_command_says_what_the_kernel_lacks() {
 
 #[test]
 fn without_bpf_at_all_each_command_says_so() {
-    let _alone = crate::demo::alone();
-    let group = Group::new("without");
+    let _turn = Turn::take();
+    let group = TestCgroup::new();
     let lacks = Lacks::Bpf(libc::ENOSYS);
-    for args in [&["run", "--cgroup", group.path()][..], &["demo", "--rounds", "1", "--requests", "10"]] {
+    for args in [&["run", "--cgroup", path(&group)][..], &["demo", "--rounds", "1", "--requests", "10"]] {
         let text = sentence(&poorer_kernel::output(&mut sidestep(args), lacks), 1);
         assert!(text.contains("CONFIG_BPF_SYSCALL") && text.contains("seccomp"), "{args:?}: {text}");
     }
@@ -131,13 +113,13 @@ fn a_missing_cgroup_is_named_with_where_cgroups_are() {
 
 #[test]
 fn another_user_is_told_who_may() {
-    let group = Group::new("foreign");
+    let group = TestCgroup::new();
     // The binary may lie where only root gets at it, so another user runs a copy.
     let copy = std::env::temp_dir().join(format!("sidestep-test-refusal-{}", std::process::id()));
     fs::copy(env!("CARGO_BIN_EXE_sidestep"), &copy).unwrap();
     fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let as_other = |args: &[&str]| Command::new(&copy).args(args).uid(1000).gid(1000).output();
-    let outputs = [as_other(&["run", "--cgroup", group.path()]), as_other(&["demo"]), as_other(&["check"])];
+    let outputs = [as_other(&["run", "--cgroup", path(&group)]), as_other(&["demo"]), as_other(&["check"])];
     fs::remove_file(&copy).unwrap();
     let [run, demo, check] = outputs.map(Result::unwrap);
     for output in [run, demo] {
@@ -160,20 +142,20 @@ fn attach_alone(group: &Cgroup, program: &Program) {
 
 #[test]
 fn a_busy_cgroup_is_named_with_who_holds_it() {
-    let group = Group::new("busy");
-    let below = Path::new(group.path()).join("below");
+    let group = TestCgroup::new();
+    let below = Path::new(path(&group)).join("below");
     fs::create_dir(&below).unwrap();
     let mut asm = Asm::new();
     asm.mov(Reg::R0, 1);
     asm.exit();
     let insns = asm.finish().unwrap().encode_native(|_| None).unwrap();
     let holder = Program::load(&ProgSpec::new("holder", ProgType::SOCK_OPS, &insns)).unwrap();
-    attach_alone(group.get(), &holder);
-    let outputs = [group.path(), below.to_str().unwrap()].map(|path| {
+    attach_alone(&group, &holder);
+    let outputs = [path(&group), below.to_str().unwrap()].map(|path| {
         let run = sidestep(&["run", "--cgroup", path]).output().unwrap();
         (run, sidestep(&["check", "--cgroup", path]).output().unwrap())
     });
-    prog_detach(group.get().as_fd(), holder.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
+    prog_detach(group.as_fd(), holder.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
     fs::remove_dir(&below).unwrap();
     let id = holder.info().unwrap().id.to_string();
     for (index, (run, check)) in outputs.iter().enumerate() {

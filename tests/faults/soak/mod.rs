@@ -15,6 +15,7 @@ use sidestep::dataplane::{Counter, MapRole};
 use sidestep::testbed::{NetNs, listen};
 
 use crate::link::Finish;
+use crate::machine;
 use crate::scope::{Scope, describe, pairings};
 use plan::{Kind, Place, Plan};
 use residue::Residue;
@@ -33,8 +34,7 @@ fn connections() -> usize {
     if let Some(count) = std::env::var("SIDESTEP_SOAK").ok().and_then(|text| text.parse().ok()) {
         return count;
     }
-    let scale = std::env::var("SIDESTEP_TEST_SCALE").ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(1.0);
-    (CONNECTIONS as f64 * scale) as usize
+    (CONNECTIONS as f64 * machine::scale()) as usize
 }
 
 /// The listeners of each place, in both families.

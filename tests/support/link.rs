@@ -3,22 +3,33 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidestep::testbed::{accept, connect};
 
+use super::wait::timeout;
+
 /// A port that the kernel chooses.
 pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// How long anything may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A free port, below those that the kernel gives to sockets that connect (`ip_local_port_range`, 32,768 and up): a client
+/// that comes before its server could be given just this port, and would then be connected to itself.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 200) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// Waits for `events`; panics when they do not come.
 pub(crate) fn wait(socket: impl AsFd, events: PollFlags) {
-    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
-    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], timeout), Ok(1), "hung: {events:?} did not come");
+    let limit = PollTimeout::try_from(timeout()).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], limit), Ok(1), "hung: {events:?} did not come");
 }
 
 /// Writes all of it.

@@ -1,16 +1,14 @@
 //! A cgroup for one test at a time, with this process in it.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
 
 use sidestep::agent::{Acceleration, Marked, Snapshot, TierChoice, choose_tier};
 use sidestep::dataplane::{Config, Counter, DataPlane, Options, Pairing, Policy, Readers, build};
-use sidestep::syscall::cgroup::{self, Cgroup};
+use sidestep::syscall::cgroup::Cgroup;
 
-use crate::feature::Feature;
-
-/// Sockets belong to the cgroup their process is in when they are made, so tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
+use super::cgroup::{Home, TestCgroup, enter};
+use super::feature::Feature;
+use super::machine::Turn;
 
 /// The pairings that this kernel must have, for tests that hold for each.
 pub(crate) fn pairings() -> Vec<Pairing> {
@@ -25,26 +23,23 @@ pub(crate) fn tiers() -> Vec<TierChoice> {
     [TierChoice::Gated].into_iter().chain(sticky.then_some(TierChoice::Sticky)).collect()
 }
 
-/// Two cgroups, `outer` and `outer/inner`. The process starts in the inner one, to which programs are attached.
+/// Two cgroups, one in the other. The process starts in the inner one, to which programs are attached.
 pub(crate) struct Scope {
-    outer: PathBuf,
+    // Dropped in this order: the process leaves before its group goes.
+    _home: Home,
+    outer: TestCgroup,
     inner: PathBuf,
-    home: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Scope {
     /// Waits for its turn; panics without root, since nothing here can be tested without.
     pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "NOT TESTED: the data plane needs root");
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = cgroup::find().unwrap().expect("cgroup2 is mounted nowhere");
-        let outer = root.join(format!("sidestep-test-{}", std::process::id()));
-        let inner = outer.join("inner");
-        let home = own_cgroup(&root);
-        Cgroup::create(&outer).unwrap();
-        let scope = Self { outer, inner, home, _turn: turn };
-        Cgroup::create(&scope.inner).unwrap();
+        let turn = Turn::take();
+        let (home, outer) = (Home::new(), TestCgroup::new());
+        let inner = outer.child("inner");
+        let scope = Self { _home: home, outer, inner, _turn: turn };
         scope.enter();
         scope
     }
@@ -56,7 +51,7 @@ impl Scope {
 
     /// Sockets made from now on are out of scope.
     pub(crate) fn leave(&self) {
-        enter(&self.outer);
+        enter(self.outer.path());
     }
 
     /// Where the programs are attached.
@@ -97,31 +92,6 @@ impl Scope {
         let cgroup = Cgroup::open(&self.inner).unwrap();
         Acceleration::start_without(&cgroup, opted_out, options, Config::default()).unwrap()
     }
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        enter(&self.home);
-        for path in [&self.inner, &self.outer] {
-            // A child that is being killed may still be in it for a moment.
-            for _ in 0..100 {
-                if std::fs::remove_dir(path).is_ok() || !path.exists() {
-                    break;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-        }
-    }
-}
-
-pub(crate) fn enter(path: &Path) {
-    Cgroup::open(path).unwrap().enter(std::process::id()).unwrap();
-}
-
-fn own_cgroup(root: &Path) -> PathBuf {
-    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
-    root.join(path)
 }
 
 /// The counters that are not zero, for messages.

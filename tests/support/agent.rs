@@ -1,0 +1,90 @@
+//! `sidestep run` in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::process::{ChildStdout, Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use super::child::{ChildGuard, read};
+
+/// It runs and has attached.
+pub(crate) struct Agent {
+    child: ChildGuard,
+    lines: BufReader<ChildStdout>,
+    /// Its output until it had attached.
+    pub(crate) said: String,
+}
+
+/// Everything that it has written.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// The command, without flags. Its streams are pipes.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+    command.arg("run").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Agent {
+    /// Starts [`command`] with its flags, and waits until it says that it has attached.
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = ChildGuard::spawn(command);
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("interrupt to stop") {
+            if lines.read_line(&mut said).unwrap() == 0 {
+                panic!("sidestep run has ended: {said}{:?}", child.end());
+            }
+        }
+        Self { child, lines, said }
+    }
+
+    /// Its process ID.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// Asks it to stop, which must succeed.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Said {
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// [`Agent::stop`] by another signal.
+    #[track_caller]
+    pub(crate) fn stop_by(self, signal: Signal) -> Said {
+        self.child.signal(signal);
+        let out = read(self.lines);
+        let ended = self.child.end();
+        let out = self.said + &out.join().unwrap();
+        println!("{out}{}", ended.err);
+        assert!(ended.status.success(), "{signal}: {}", ended.status);
+        Said { out, err: ended.err }
+    }
+
+    /// Closes the pipe to which it writes; its exit status.
+    #[track_caller]
+    pub(crate) fn close_output(self) -> Option<i32> {
+        drop(OwnedFd::from(self.lines.into_inner()));
+        self.child.end().status.code()
+    }
+}
+
+impl Said {
+    /// The last value of a counter; 0 when it was not printed.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let words: Vec<_> = self.out.split_whitespace().collect();
+        words.windows(2).rev().find(|pair| pair[0] == name).map_or(0, |pair| pair[1].parse().unwrap())
+    }
+}
