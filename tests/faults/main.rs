@@ -5,13 +5,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod accepted;
 mod askers;
 mod clock;
 mod edge;
 mod full;
 mod killed;
+mod ktls;
 mod memory;
 mod memory_max;
+mod neighbours;
 mod pressure;
 mod run;
 mod small_group;

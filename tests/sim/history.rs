@@ -30,7 +30,11 @@ pub(crate) const CONFIG: Config = Config {
 const MEMBERS: u32 = 8;
 
 /// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_STATE_CB_FLAG`, of another program.
-const FOREIGN: u32 = 1 << 3 | 1 << 2;
+const FOREIGN: u32 = RTT_FLAG | 1 << 2;
+
+/// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`, include/uapi/linux/bpf.h.
+const RTT_FLAG: u32 = 1 << 3;
+const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
 
 const LOOPBACK: u32 = 0x7f00_0001;
 
@@ -98,6 +102,12 @@ pub(crate) enum Op {
     RcvLowAt(u8, u8),
     NonBlocking(u8, bool),
     Options(u8, u64, i32),
+    /// kTLS, or another upper-layer protocol.
+    Protocol(u8),
+    /// Another sock_ops program sets these callback flags, and no others.
+    OtherCallbacks(u8, u8),
+    /// Another tool enters the socket into a map of its own.
+    OtherMap(u8),
     ShutdownRead(u8),
     Switch(bool),
     Evict,
@@ -213,6 +223,9 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (socket.clone(), any::<bool>()).prop_map(|(socket, set)| Op::NonBlocking(socket, set)),
         2 => (socket.clone(), options(), prop_oneof![9 => Just(-1), 1 => Just(0)])
             .prop_map(|(socket, bits, peek_off)| Op::Options(socket, bits, peek_off)),
+        1 => socket.clone().prop_map(Op::Protocol),
+        1 => (socket.clone(), 0..128_u8).prop_map(|(socket, flags)| Op::OtherCallbacks(socket, flags)),
+        2 => socket.clone().prop_map(Op::OtherMap),
         1 => socket.prop_map(Op::ShutdownRead),
         1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
         1 => Just(Op::Evict),
@@ -265,6 +278,12 @@ pub(crate) struct Simulation {
     known: BTreeSet<(SocketId, SocketId)>,
     /// Sockets whose callbacks another program has asked for.
     foreign: BTreeSet<SocketId>,
+    /// The callback flags that the programs need.
+    callbacks: u32,
+    /// Sockets whose callbacks another program has replaced.
+    replaced: BTreeSet<SocketId>,
+    /// Sockets that another tool has in a map of its own.
+    elsewhere: BTreeSet<SocketId>,
     /// Active ends whose passive one has no program, or gets no proof: no end claims them.
     unclaimed: BTreeSet<SocketId>,
     /// Whether a record may be missing from the rendezvous map: taken out, damaged, or with four-tuple pairing
@@ -337,6 +356,12 @@ impl Simulation {
             tells: matches!(plane.options.tier, Tier::Gated(KernelOffsets { readers_can_be_woken: true, .. })),
             known: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            callbacks: match plane.options.tier {
+                Tier::Gated(KernelOffsets { readers_can_be_woken: true, .. }) => RTT_FLAG | WRITE_HDR_OPT_FLAG,
+                _ => RTT_FLAG,
+            },
+            replaced: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
             unclaimed: BTreeSet::new(),
             disturbed: plane.options.pairing == Pairing::FourTuple,
             redirected: 0,
@@ -527,6 +552,12 @@ impl Simulation {
         if to != sender.peer() || target.is_closed() {
             return broken("which is not its peer");
         }
+        if sender.has_protocol() || target.has_protocol() {
+            return broken("past a protocol above TCP");
+        }
+        if [sender, target].iter().any(|end| end.cb_flags() & self.callbacks != self.callbacks) && messages == 0 {
+            return broken("without our callbacks at both ends");
+        }
         if let Some(fault) = ends_fault(sender, target)
             && (self.looks_each_time || !self.known.contains(&(from, to)))
         {
@@ -558,6 +589,8 @@ impl Simulation {
             && receiver.rcvlowat() <= 1
             && receiver.shutdown_bits() & 1 == 0
             && ends_fault(sender, receiver).is_none()
+            && !sender.has_protocol()
+            && !receiver.has_protocol()
             && burst < self.bounds.max_messages
             && burst_bytes + len <= self.bounds.max_bytes
     }
@@ -601,6 +634,9 @@ impl Simulation {
         | Op::RcvLowAt(number, _)
         | Op::NonBlocking(number, _)
         | Op::Options(number, ..)
+        | Op::Protocol(number)
+        | Op::OtherCallbacks(number, _)
+        | Op::OtherMap(number)
         | Op::ShutdownRead(number)) = op
         else {
             return Ok(());
@@ -648,6 +684,16 @@ impl Simulation {
             // the programs know nothing.
             Op::NonBlocking(_, set) if !(set && world.is_reading(id)) => world.set_nonblocking(id, set),
             Op::Options(_, options, peek_off) => world.set_options(id, options, peek_off),
+            Op::Protocol(_) => world.set_protocol(id),
+            Op::OtherCallbacks(_, flags) => {
+                world.replace_callbacks(id, flags.into());
+                self.foreign.remove(&id);
+                self.replaced.insert(id);
+            }
+            Op::OtherMap(_) => {
+                world.enter_other_map(id);
+                self.elsewhere.insert(id);
+            }
             Op::ShutdownRead(_) => world.shutdown_read(id),
             _ => {}
         }
@@ -695,7 +741,8 @@ impl Simulation {
         }
         for id in self.world.socket_ids() {
             let waits = self.world.socket(id).is_some_and(|socket| !socket.is_closed() && socket.has_unread());
-            if waits && !self.world.is_reading(id) {
+            // Without our callbacks nothing wakes a reader when a queue has become full.
+            if waits && !self.world.is_reading(id) && !self.replaced.contains(&id) {
                 return Err(Broken(format!("socket {id} is not told of what it has not read")));
             }
         }
@@ -742,14 +789,16 @@ impl Simulation {
             let Some(socket) = self.world.socket(*id) else { continue };
             let acknowledged =
                 socket.sent() > 0 && self.world.socket(socket.peer()).is_some_and(|peer| !peer.is_closed());
-            if acknowledged && socket.is_member() {
+            if acknowledged && socket.is_member() && !self.elsewhere.contains(id) && !self.replaced.contains(id) {
                 return Err(Broken(format!("socket {id} stays in the sockhash though no end has claimed it")));
             }
         }
         for key in self.world.machine.map(self.pairs).unwrap().keys() {
             let client = u64::from_le_bytes(key[..8].try_into().unwrap());
             let lives = |id: &SocketId| self.world.socket(*id).is_some_and(|socket| socket.peer() == client);
-            if !self.world.socket_ids().iter().any(lives) {
+            // Without the callback of its close an answer stays: another program has taken it from the end that gave it.
+            let unheard = |id: &SocketId| self.expected.get(id).is_some_and(|(peer, _)| *peer == client);
+            if !self.world.socket_ids().iter().any(lives) && !self.replaced.iter().any(unheard) {
                 return Err(Broken(format!("an answer to socket {client} has outlived the socket that gave it")));
             }
         }

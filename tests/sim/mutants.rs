@@ -24,6 +24,10 @@ const CHOICES: &[&str] = &[
     "request",
     "packet",
     "state",
+    // Another tool's flags.
+    "recover",
+    "recovered",
+    "unpaired",
     "waiting",
     "else",
     "end_if",
@@ -68,6 +72,12 @@ const EQUIVALENT: &[Equivalent] = &[
         "sk_msg/the message has a socket",
         "a message has a socket, which the verifier knows (sk_msg_is_valid_access)",
     ),
+    ("", "references/the second reference may be a map's", "the last look at the references asks the same"),
+    ("", "references/no reference came or went meanwhile", "nothing happens between two instructions"),
+    ("", "foreign/it is paired", "the simulated kernel has no such callbacks"),
+    // A pair that leaves a few messages sooner or later: the tests of faults count them.
+    ("", "readers/it has not sent yet", "a pair that leaves a little later"),
+    ("", "readers/and may set O_NONBLOCK before it does", "a pair that leaves a little sooner"),
     // Backed up by another check.
     (
         "",
@@ -132,8 +142,10 @@ const EQUIVALENT: &[Equivalent] = &[
     ("loads", "order/and nothing has taken the stack since", "for both reasons above"),
     ("", "unenroll/the pair is to leave", "a program that runs meanwhile would redirect; here none does"),
     ("sequence", "active/switch/it is on", "the switch goes off between SYN and answer, one step here"),
-    ("", "in_flight/this call is alone", "a second thread that sends on the socket; here there is one"),
-    ("calls", "unenroll/own/no sender is underway", "without the callbacks of packets it hardly happens"),
+    ("", "own/references/it is in two maps", "a second thread that sends on the socket; here there is one"),
+    ("", "in_flight/references/it is in two maps", "a second thread that sends on the socket; here there is one"),
+    ("", "in_flight/references/no thread is underway", "a pair that leaves a little later"),
+    ("calls", "own/references/no thread is underway", "without the callbacks of packets it hardly happens"),
     ("calls", "unenroll/own/our last message was alone", "without the callbacks of packets it hardly happens"),
     // Who looks once too often, or leaves a little sooner or later, does no harm.
     ("", "in_flight/the pair is to leave", "a pair that does not leave may know it as well"),

@@ -40,8 +40,8 @@ fn histories_do_redirect_and_all_means_decide_much_alike() {
             let insns = Insns::of(&plane);
             let mut redirected = 0;
             for mut ops in histories(100) {
-                // What is looked at once by calls and each time by loads.
-                ops.retain(|op| !matches!(op, Op::NonBlocking(..) | Op::Options(..)));
+                // What is looked at once by calls and each time by loads, and what not all means need.
+                ops.retain(|op| !matches!(op, Op::NonBlocking(..) | Op::Options(..) | Op::OtherCallbacks(..)));
                 let mut simulation = Simulation::new(&plane, &insns, CONFIG);
                 simulation.run(&ops).unwrap();
                 redirected += simulation.redirected;

@@ -27,11 +27,13 @@ pub(crate) enum Feature {
     TcpPeekOffset,
     /// `IORING_OP_SEND_ZC`.
     UringZeroCopySend,
+    /// kTLS.
+    KernelTls,
 }
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 11] = [
+const ALL: [Feature; 12] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
@@ -43,6 +45,7 @@ const ALL: [Feature; 11] = [
     Feature::Mptcp,
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
+    Feature::KernelTls,
 ];
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
@@ -59,6 +62,8 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::Mptcp, Release(6, 1, 0)),
     (Feature::TcpPeekOffset, Release(6, 9, 0)),
     (Feature::UringZeroCopySend, Release(6, 0, 0)),
+    // Linux has it from 4.13, but Debian's 5.10 for clouds is built without.
+    (Feature::KernelTls, Release(6, 1, 0)),
 ];
 
 impl Feature {

@@ -6,17 +6,22 @@
 use crate::asm::Reg::{R1, R3, R9};
 use crate::asm::{Asm, Label, Ptr, Uses};
 use crate::dataplane::emit::{config, set_flags};
+use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::fionread;
 use crate::dataplane::gate::roles::{PEER, uses_peer};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::{File, Socket as FileSocket, TcpSock, Word};
-use crate::dataplane::membership::keepalive;
+use crate::dataplane::membership::{callbacks, keepalive};
 use crate::dataplane::options::{Options, Readers};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::config::Value;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::uapi::net;
+
+/// Messages after which a receiver that has not sent, and still blocks, is taken at its word: a client's greeting and what
+/// it may send behind it until a server that has accepted it has run again.
+const FIRST_MESSAGES: i32 = 8;
 
 /// Our own socket, while both ends are looked at; opened.
 const OWN_SK: Ptr<TcpSock> = Ptr::new(R9);
@@ -24,18 +29,26 @@ const OWN_SK: Ptr<TcpSock> = Ptr::new(R9);
 /// Goes on when both ends are as they must be.
 ///
 /// Where a look costs a helper call, it is taken until the first message is redirected, and then no more.
-pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
+pub(in crate::dataplane) fn require(
+    a: &mut Asm,
+    options: &Options,
+    offsets: &KernelOffsets,
+    deferral: Deferral,
+    exits: &mut Exits,
+) {
     let [stale, pass_option] = [Counter::PassStale, Counter::PassOption].map(|counter| exits.to(a, counter));
     let [leave, plain] = ["leave_for_option", "plain_options"].map(|name| a.label(name));
     let once = offsets.casts.is_none();
     a.emitter("endpoints", uses_peer(), |a| {
         a.block("ends_known", |a, known| {
+            a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
+            offsets.open(a, OWN_SK);
+            require_tcp_alone(a, offsets, leave, stale);
+            look_for_callbacks(a, options, offsets, deferral, stale);
             if once {
                 a.ld(R1, OWN, Head::FLAGS);
                 a.permit(R1.any_of(socket::ENDS_OK), known, "they have been looked at");
             }
-            a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
-            offsets.open(a, OWN_SK);
             require_options(a, offsets, OWN_SK, offsets.options.sender, leave, stale);
             require_options(a, offsets, PEER, offsets.options.receiver, leave, stale);
             a.comment("SO_PEEK_OFF: -1 unless the receiver has asked for it");
@@ -79,16 +92,51 @@ fn probes_are_ours(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
     });
 }
 
+/// Goes on when neither end has an upper-layer protocol (TCP_ULP), else to `leave`. kTLS makes records of what a sender hands
+/// over, and a receiver expects records: redirected bytes pass both by, unencrypted and unverified.
+fn require_tcp_alone(a: &mut Asm, offsets: &KernelOffsets, leave: Label, stale: Label) {
+    a.emitter("protocol", Uses::scratch().reads([OWN_SK.reg(), PEER.reg()]), |a| {
+        for (sk, name) in
+            [(OWN_SK, "the sender has no upper-layer protocol"), (PEER, "the receiver has no upper-layer protocol")]
+        {
+            offsets.read(a, R1, sk, offsets.ulp_ops, stale);
+            a.require(R1.equals(0), leave, name);
+        }
+    });
+}
+
+/// Without our callbacks a pair could not leave, and a reader could not be woken: when another sock_ops program has set flags
+/// without ours, messages take the stack.
+fn look_for_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, deferral: Deferral, stale: Label) {
+    let ours = callbacks::ours(options);
+    a.emitter("callbacks", uses_peer().reads(OWN_SK.reg()), |a| {
+        for (sk, name) in [(OWN_SK, "a sender without our callbacks defers"), (PEER, "so does a receiver without them")]
+        {
+            offsets.read(a, R1, sk, offsets.callback_flags, stale);
+            a.and(R1, ours);
+            a.guard(R1.differs(ours), name, |a| deferral.note(a, Counter::PassCallbacks));
+        }
+    });
+}
+
 /// Both files must be O_NONBLOCK.
+///
+/// A program may accept first and set O_NONBLOCK then (PostgreSQL, Java NIO, asyncio). So a receiver that has not sent yet gets
+/// its first messages by the stack, and the pair is kept meanwhile.
 fn readers(a: &mut Asm, offsets: &KernelOffsets, unaccepted_too: Label, exits: &mut Exits) {
     let [stale, unaccepted, pass_blocking] =
         [Counter::PassStale, Counter::PassUnaccepted, Counter::PassBlocking].map(|counter| exits.to(a, counter));
-    let [blocking, no_file] = ["reader_blocks", "not_accepted"].map(|name| a.label(name));
+    let [blocking, yet, no_file] = ["reader_blocks", "reader_blocks_yet", "not_accepted"].map(|name| a.label(name));
     a.emitter("readers", uses_peer().reads(OWN_SK.reg()), |a| {
         a.block("both_nonblocking", |a, both| {
             file_is_nonblocking(a, offsets, OWN_SK, "sender", NoFile::Refuses(stale), blocking, stale);
-            file_is_nonblocking(a, offsets, PEER, "receiver", NoFile::Refuses(no_file), blocking, stale);
+            file_is_nonblocking(a, offsets, PEER, "receiver", NoFile::Refuses(no_file), yet, stale);
             a.goto(both);
+            a.bind(yet);
+            a.ld(R1, OWN, Socket::PEER_SENT);
+            a.require(R1.equals(0), blocking, "it has not sent yet");
+            a.ld(R1, OWN, Head::SENT);
+            a.permit(R1.at_most(FIRST_MESSAGES), pass_blocking, "and may set O_NONBLOCK before it does");
             a.bind(blocking);
             set_flags(a, socket::UNENROLLING);
             a.goto(pass_blocking);

@@ -63,7 +63,7 @@ pub(in crate::dataplane) fn gated(
 
         a.ld(PEER.reg(), OWN, Socket::PEER_SK);
         offsets.open(a, PEER);
-        endpoints::require(a, options, offsets, exits);
+        endpoints::require(a, options, offsets, deferral, exits);
         order::require(a, options, offsets, exits);
         receiver_is_plain(a, offsets, deferral, exits);
         memory::require(a, offsets, exits);

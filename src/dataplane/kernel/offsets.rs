@@ -229,8 +229,14 @@ kernel_offsets! {
     rcv_isn: "tcp_request_sock"."rcv_isn", Request, u32;
     /// The server's initial sequence number.
     snt_isn: "tcp_request_sock"."snt_isn", Request, u32;
-    /// One for the map, one more for each thread inside a system call on the socket.
+    /// One for each map, one more for each thread inside a system call on the socket.
     psock_refcnt: "sk_psock"."refcnt.refs.counter", Psock, u32;
+    /// List of the maps that the socket is in.
+    psock_maps: "sk_psock"."link", Psock, ListHead;
+    /// The callbacks that sock_ops programs have asked for.
+    callback_flags: "tcp_sock"."bpf_sock_ops_cb_flags", TcpSock, u8;
+    /// What TCP_ULP has set: null, or an upper-layer protocol such as kTLS.
+    ulp_ops: "inet_connection_sock"."icsk_ulp_ops", TcpSock, u64;
     /// SO_SNDBUF, doubled, as the kernel counts.
     sndbuf: "sock"."sk_sndbuf", Sock, u32;
     /// SO_RCVBUF, doubled.

@@ -28,6 +28,48 @@ pub(in crate::dataplane) fn psock(
     psock
 }
 
+/// Goes on when no thread is between its verdict and a queue at `psock`, else to `underway`. Such a thread holds a reference
+/// (`tcp_bpf_sendmsg`); so does each socket map that the socket is in, and each of the `own` system calls that this
+/// program runs in. Another tool's map may be a second one: then its reference is told from a thread's by the list of
+/// maps. Loses `walker` (R6 to R9), which may be the psock's register.
+#[track_caller]
+pub(in crate::dataplane) fn require_alone(
+    a: &mut Asm,
+    offsets: &KernelOffsets,
+    psock: Ptr<Psock>,
+    walker: Reg,
+    own: i32,
+    underway: Label,
+) {
+    a.emitter("references", Uses::scratch().reads(psock.reg()).writes(walker), |a| {
+        a.block("alone", |a, alone| {
+            offsets.read(a, R1, psock, offsets.psock_refcnt, underway);
+            a.permit(R1.equals(own + 1), alone, "no thread is underway");
+            a.require(R1.equals(own + 2), underway, "the second reference may be a map's");
+            a.frame(|a| {
+                let maps = a.slot::<u64>("list of maps");
+                if walker != psock.reg() {
+                    a.mov(walker, psock.reg());
+                }
+                a.add(walker, offsets.psock_maps.offset());
+                a.set(maps, walker);
+                a.comment("the third step is back at the head when there are two entries (sock_map_link, net/core/sock_map.c)");
+                for _ in 0..3 {
+                    offsets.follow(a, Ptr::<ListHead>::new(walker), ListHead::NEXT, underway);
+                }
+                a.get(R1, maps);
+                a.require(walker.equals(R1), underway, "it is in two maps");
+                a.get(walker, maps);
+                a.add(walker, -offsets.psock_maps.offset());
+                let again = Ptr::<Psock>::new(walker);
+                offsets.open(a, again);
+                offsets.read(a, R1, again, offsets.psock_refcnt, underway);
+                a.require(R1.equals(own + 2), underway, "no reference came or went meanwhile");
+            });
+        });
+    });
+}
+
 /// R1 = the first entry of the queue of redirected messages of `psock`, whose register becomes the list's head: the queue is
 /// empty when they are equal.
 #[track_caller]

@@ -60,6 +60,19 @@ pub(in crate::dataplane) fn drop_state(a: &mut Asm) {
     });
 }
 
-fn ours(options: &Options) -> i32 {
+/// In a callback: asks again for ours where another program has set flags without them.
+pub(in crate::dataplane) fn recover(a: &mut Asm, options: &Options) {
+    a.emitter("recover_callbacks", uses(), |a| {
+        a.block("recovered", |a, intact| {
+            a.ld(R1, SOCK_OPS, SockOps::CB_FLAGS);
+            a.and(R1, ours(options));
+            a.jump_if(R1.equals(ours(options)), intact);
+            want(a, options, Side::Active);
+        });
+    });
+}
+
+/// The flags of the callbacks that a socket in the sockhash has.
+pub(in crate::dataplane) fn ours(options: &Options) -> i32 {
     sock_ops::RTT_FLAG | if options.wakes_readers().is_some() { sock_ops::WRITE_HDR_OPT_FLAG } else { 0 }
 }

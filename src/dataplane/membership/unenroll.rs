@@ -6,7 +6,7 @@
 //! 1. one end sets [`socket::UNENROLLING`] in its own storage; from then on both redirect only into a queue that is not
 //!    empty (`gate::deferral`);
 //! 2. then no message may still be between verdict and queue: `tcp_bpf_sendmsg` holds a reference on its socket's psock
-//!    all the way, so the peer's count must be 1. So must ours, or our last message took the stack and found no other
+//!    all the way, so the peer's count must be 1 (2 where another tool's map has the socket, too). So must ours, or our last message took the stack and found no other
 //!    underway ([`socket::NONE_IN_FLIGHT`]): in a stream, callbacks come from within its own sendmsg;
 //! 3. both queues must be empty;
 //! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`Head::SENT`] is
@@ -21,7 +21,7 @@ use crate::dataplane::emit::{count, map_delete, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::kernel::objects::TcpSock;
-use crate::dataplane::kernel::psock::{psock, queue};
+use crate::dataplane::kernel::psock::{psock, queue, require_alone};
 use crate::dataplane::membership::callbacks;
 use crate::dataplane::options::Options;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
@@ -98,14 +98,13 @@ pub(in crate::dataplane) fn paired(
 
 /// The peer, if it is in the sockhash at all, has no message between verdict and queue, and has read its own queue.
 fn peer_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
-    a.emitter("peer", Uses::scratch().reads(OWN.reg()).writes(R8), |a| {
+    a.emitter("peer", Uses::scratch().reads(OWN.reg()).writes([R8, R9]), |a| {
         a.block("peer_gone", |a, gone| {
             let sk = Ptr::<TcpSock>::new(R8);
             a.ld(sk.reg(), OWN, Socket::PEER_SK);
             offsets.open(a, sk);
             let psock = psock(a, offsets, R8, sk, gone, stay);
-            offsets.read(a, R1, psock, offsets.psock_refcnt, stay);
-            a.require(R1.equals(1), stay, "no sender is underway");
+            require_alone(a, offsets, psock, R9, 0, stay);
             let head = queue(a, offsets, psock, stay);
             a.require(R1.equals(head.reg()), stay, "its queue is empty");
         });
@@ -119,9 +118,11 @@ fn own_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
         a.ld(sk.reg(), OWN, Socket::OWN_SK);
         offsets.open(a, sk);
         let psock = psock(a, offsets, R8, sk, stay, stay);
-        offsets.read(a, R1, psock, offsets.psock_refcnt, stay);
         a.block("none_underway", |a, alone| {
-            a.permit(R1.equals(1), alone, "no sender is underway");
+            let underway = a.label("own_underway");
+            require_alone(a, offsets, psock, R9, 0, underway);
+            a.goto(alone);
+            a.bind(underway);
             a.ld(R1, OWN, Head::FLAGS);
             a.and(R1, socket::NONE_IN_FLIGHT);
             a.require(R1.differs(0), stay, "our last message was alone");
@@ -142,9 +143,7 @@ pub(in crate::dataplane) fn note_none_in_flight(a: &mut Asm, offsets: &KernelOff
             a.ld(sk.reg(), OWN, Socket::OWN_SK);
             offsets.open(a, sk);
             let psock = psock(a, offsets, R8, sk, done, done);
-            a.comment("one reference for the map, one for this call");
-            offsets.read(a, R1, psock, offsets.psock_refcnt, done);
-            a.require(R1.equals(2), done, "this call is alone");
+            require_alone(a, offsets, psock, R8, 1, done);
             set_flags(a, socket::NONE_IN_FLIGHT);
         });
     });

@@ -11,7 +11,7 @@ use crate::dataplane::emit::{config, copy_words, count, storage_get};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{ITER_SOCKMAP, IterSockmap, Key};
 use crate::dataplane::kernel::objects::TcpSock;
-use crate::dataplane::kernel::psock::{psock, queue};
+use crate::dataplane::kernel::psock::{psock, queue, require_alone};
 use crate::dataplane::options::Options;
 use crate::dataplane::state::config::Value;
 use crate::dataplane::state::socket::{self, FourTuple, Head, Socket};
@@ -106,8 +106,7 @@ fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, p
             a.ld(sk.reg(), own, Socket::PEER_SK);
             offsets.open(a, sk);
             let psock = psock(a, offsets, R6, sk, quiet, waiting);
-            offsets.read(a, R1, psock, offsets.psock_refcnt, waiting);
-            a.require(R1.equals(1), waiting, "no sender is underway");
+            require_alone(a, offsets, psock, R9, 0, waiting);
         });
     });
 }

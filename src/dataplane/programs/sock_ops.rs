@@ -57,7 +57,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let [active, passive, request, rtt] = ["active", "passive", "request", "rtt"].map(|name| a.label(name));
-    let [packet, state] = ["packet", "state"].map(|name| a.label(name));
+    let [packet, state, recover] = ["packet", "state", "recover"].map(|name| a.label(name));
     let [out, no_storage, refused, plain] = ["out", "no_storage", "refused", "plain"].map(|name| a.label(name));
     let ends = Ends { out, no_storage, refused, plain };
     a.mov(R6, R1);
@@ -72,6 +72,9 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     if options.wakes_readers().is_some() {
         a.jump_if(R1.equals(sock_ops::HDR_OPT_LEN), packet);
     }
+    for foreign in [sock_ops::RTO, sock_ops::RETRANS] {
+        a.jump_if(R1.equals(foreign), recover);
+    }
     a.bind(out);
     a.mov(R0, 1);
     a.exit();
@@ -83,6 +86,8 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     active_established(a, options, ends);
     a.bind(passive);
     passive_established(a, options, ends);
+    a.bind(recover);
+    foreign_callback(a, options, out);
     a.bind(rtt);
     rtt_measured(a, options, packet, out);
     a.bind(state);
@@ -267,6 +272,16 @@ fn record_lookup(a: &mut Asm, key: Slot<RecordKey>, none: Label) {
     a.require(R0.differs(0), none, "there is a record");
 }
 
+/// A callback that another program has asked for: it may have set flags without ours.
+fn foreign_callback(a: &mut Asm, options: &Options, out: Label) {
+    a.emitter("foreign", uses(), |a| {
+        known_storage(a, out);
+        a.require(R1.equals(socket::PAIRED), out, "it is paired");
+        callbacks::recover(a, options);
+        a.goto(out);
+    });
+}
+
 /// A round-trip time was measured: bytes of ours have been acknowledged on the stack, so our peer's callback, if it
 /// is on this node, is over. Or, at `packet`, we are sending one, which says nothing of who is still waiting.
 fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
@@ -274,6 +289,11 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
     a.emitter("rtt", uses(), |a| {
         known_storage(a, out);
         a.jump_if(R1.equals(socket::WAITING), waiting);
+        a.block("unpaired", |a, unpaired| {
+            a.jump_if(R1.differs(socket::PAIRED), unpaired);
+            callbacks::recover(a, options);
+            a.mov(R1, socket::PAIRED);
+        });
         if let Some(offsets) = options.wakes_readers() {
             a.block("known", |a, known| {
                 a.goto(known);

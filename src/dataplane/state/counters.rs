@@ -75,8 +75,10 @@ counters! {
     PassState = "pass_state", "messages";
     /// To the stack: the receiver is not accepted yet, or how it reads is not known yet.
     PassUnaccepted = "pass_unaccepted", "messages";
-    /// To the stack: an end has set a socket option that has no effect on redirected bytes.
+    /// To the stack: an end has set a socket option that has no effect on redirected bytes, or an upper-layer protocol (kTLS).
     PassOption = "pass_option", "messages";
+    /// To the stack: another sock_ops program has replaced the callback flags of an end.
+    PassCallbacks = "pass_callbacks", "messages";
     /// To the stack: an end is in blocking mode.
     PassBlocking = "pass_blocking", "messages";
     /// To the stack: too much waits unread at the receiver.

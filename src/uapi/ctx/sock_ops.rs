@@ -66,6 +66,10 @@ pub const RWND_INIT: i32 = 2;
 pub const ACTIVE_ESTABLISHED: i32 = 4;
 /// `BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB`.
 pub const PASSIVE_ESTABLISHED: i32 = 5;
+/// `BPF_SOCK_OPS_RTO_CB`: only for sockets whose flags ask for it, as the next two.
+pub const RTO: i32 = 8;
+/// `BPF_SOCK_OPS_RETRANS_CB`.
+pub const RETRANS: i32 = 9;
 /// `BPF_SOCK_OPS_STATE_CB`: the second argument is the new state.
 pub const STATE_CHANGED: i32 = 10;
 /// `BPF_SOCK_OPS_RTT_CB`.

@@ -1,6 +1,6 @@
 //! Where the simulated kernel keeps the fields programs read through fault-safe loads.
 //!
-//! The numbers are nobody's: a program that works here and on a real kernel has taken its offsets from the layout.
+//! The numbers are those of no kernel: a program that works here and on a real kernel has taken its offsets from the layout.
 
 /// Bytes of each structure.
 pub(super) const STRUCT_SIZE: usize = 1024;
@@ -19,6 +19,11 @@ pub(super) const FILE: usize = 0x018;
 pub(super) const F_FLAGS: usize = 0x044;
 pub(super) const INGRESS_MSG: usize = 0x130;
 pub(super) const REFCNT: usize = 0x1ac;
+pub(super) const MAPS: usize = 0x1e0;
+/// The list's entries, which really lie in memory of their own.
+pub(super) const MAPS_ENTRIES: [usize; 2] = [0x200, 0x220];
+pub(super) const CALLBACK_FLAGS: usize = 0x2eb;
+pub(super) const ULP_OPS: usize = 0x308;
 pub(super) const OPS_SK: usize = 0x008;
 pub(super) const RCV_ISN: usize = 0x11c;
 pub(super) const SNT_ISN: usize = 0x120;
@@ -52,6 +57,9 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("file", "f_flags") => F_FLAGS,
         ("sk_psock", "ingress_msg") => INGRESS_MSG,
         ("sk_psock", "refcnt.refs.counter") => REFCNT,
+        ("sk_psock", "link") => MAPS,
+        ("tcp_sock", "bpf_sock_ops_cb_flags") => CALLBACK_FLAGS,
+        ("inet_connection_sock", "icsk_ulp_ops") => ULP_OPS,
         ("bpf_sock_ops_kern", "sk") => OPS_SK,
         ("tcp_request_sock", "rcv_isn") => RCV_ISN,
         ("tcp_request_sock", "snt_isn") => SNT_ISN,

@@ -125,6 +125,7 @@ impl World {
             shutdown: 0,
             options: 0,
             peek_off: -1,
+            protocol: false,
             owned: false,
             sent: 0,
             wire: VecDeque::new(),
@@ -234,6 +235,28 @@ impl World {
         if let Some(socket) = self.get(id) {
             socket.options = options;
             socket.peek_off = peek_off;
+        }
+    }
+
+    /// setsockopt(2) of TCP_ULP.
+    pub fn set_protocol(&mut self, id: SocketId) {
+        if let Some(socket) = self.get(id) {
+            socket.protocol = true;
+        }
+    }
+
+    /// Another sock_ops program sets these callback flags, and no others.
+    pub fn replace_callbacks(&mut self, id: SocketId, flags: u32) {
+        if let Some(socket) = self.get(id) {
+            socket.cb_flags = flags;
+        }
+    }
+
+    /// Another tool enters a member into a socket map of its own.
+    pub fn enter_other_map(&mut self, id: SocketId) {
+        if let Some(psock) = self.get(id).and_then(|socket| socket.psock.as_mut()).filter(|psock| !psock.in_other_map) {
+            psock.in_other_map = true;
+            psock.refs += 1;
         }
     }
 

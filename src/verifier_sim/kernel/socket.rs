@@ -78,6 +78,8 @@ pub(super) enum Packet {
 pub(super) struct Psock {
     pub(super) region: RegionId,
     pub(super) refs: u32,
+    /// Whether another tool has the socket in a map of its own, which has one of the references.
+    pub(super) in_other_map: bool,
     /// Redirected messages not yet read (`ingress_msg`).
     pub(super) queue: VecDeque<Chunk>,
 }
@@ -123,6 +125,8 @@ pub struct Socket {
     pub(super) shutdown: u8,
     pub(super) options: u64,
     pub(super) peek_off: i32,
+    /// Whether TCP_ULP has set an upper-layer protocol.
+    pub(super) protocol: bool,
     pub(super) owned: bool,
     /// Bytes taken from the application.
     pub(super) sent: u32,
@@ -200,6 +204,11 @@ impl Socket {
         self.peek_off
     }
 
+    /// Whether it has an upper-layer protocol.
+    pub fn has_protocol(&self) -> bool {
+        self.protocol
+    }
+
     /// Whether it is a member of a socket map.
     pub fn is_member(&self) -> bool {
         self.psock.is_some()
@@ -236,6 +245,8 @@ impl Socket {
         // TCP_NODELAY on one socket of two, by a number that is drawn for each.
         put(sk, layout::NONAGLE, &[self.end.isn as u8 & 1]);
         put(sk, layout::LOCK_OWNED, &u32::from(self.owned).to_le_bytes());
+        put(sk, layout::CALLBACK_FLAGS, &[self.cb_flags as u8]);
+        put(sk, layout::ULP_OPS, &u64::from(self.protocol).to_le_bytes());
         put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
         put(sk, layout::SK_FLAGS, &self.options.to_le_bytes());
@@ -252,6 +263,13 @@ impl Socket {
             let bytes = machine.memory.bytes_mut(psock.region);
             put(bytes, layout::INGRESS_MSG, &next.to_le_bytes());
             put(bytes, layout::REFCNT, &psock.refs.to_le_bytes());
+            let [first, second] = layout::MAPS_ENTRIES;
+            let list: &[usize] =
+                if psock.in_other_map { &[layout::MAPS, first, second] } else { &[layout::MAPS, first] };
+            for (index, entry) in list.iter().enumerate() {
+                let next = psock.region.address() + list[(index + 1) % list.len()] as u64;
+                put(bytes, *entry, &next.to_le_bytes());
+            }
         }
     }
 }
@@ -293,7 +311,7 @@ impl Slabs {
             .psocks
             .pop()
             .unwrap_or_else(|| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
-        Psock { region, refs: 0, queue: VecDeque::new() }
+        Psock { region, refs: 0, in_other_map: false, queue: VecDeque::new() }
     }
 
     pub(super) fn free_psock(&mut self, psock: &Psock) {
