@@ -221,11 +221,10 @@ fn buffer_locks(btf: &Btf) -> Result<Option<BufferLocks>> {
         Ok(byte) if field.bits >= 2 && shift + 2 <= 8 => {
             Ok(Some(BufferLocks { byte: Field::new(byte.into()), shift: shift as u8 }))
         }
-        _ => Err(unexpected(
-            "sock.sk_userlocks",
-            &format!("at bit {} and {} bits long", field.bit_offset, field.bits),
-            "2 bits or more in one byte",
-        )),
+        _ => Err(unexpected(format!(
+            "sock.sk_userlocks is at bit {} and {} bits long, where 2 bits or more in one byte were expected",
+            field.bit_offset, field.bits
+        ))),
     }
 }
 
@@ -285,22 +284,13 @@ fn field_offset(btf: &Btf, wanted: &KernelField) -> Result<u16> {
 
 /// The offset of a field that is as long as our programs take it to be: another would be read wrongly.
 fn expected(wanted: &KernelField, field: btf::Field) -> Result<u16> {
-    let fits = wanted.size == 0 || field.size() == u32::from(wanted.size);
-    // A bit field must be the low bits of its byte.
-    match u16::try_from(field.offset()) {
-        Ok(offset) if fits && field.bit_offset.is_multiple_of(8) => Ok(offset),
-        _ => Err(unexpected(
-            &format!("{}.{}", wanted.structure, wanted.path),
-            &format!("at bit {} and {} bytes long", field.bit_offset, field.size()),
-            &format!("{} bytes within the first 65536", wanted.size),
-        )),
-    }
+    wanted.offset(field.bit_offset, field.size()).map_err(unexpected)
 }
 
-fn unexpected(field: &str, found: &str, wanted: &str) -> Error {
+fn unexpected(why: String) -> Error {
     Error::Unsupported {
         what: "the gate does not know this kernel",
-        why: format!("{field} is {found}, where {wanted} were expected"),
+        why,
         remedy: "use --tier sticky and report the kernel version",
     }
 }
@@ -332,6 +322,6 @@ mod tests {
         };
         assert!(resolve(|| Ok(16)).unwrap().is_some());
         assert!(resolve(|| Err(None)).unwrap().is_none());
-        assert!(resolve(|| Err(Some(unexpected("epitem.ffd.fd", "8 bytes long", "4 bytes")))).is_err());
+        assert!(resolve(|| Err(Some(unexpected("epitem.ffd.fd has 8 bytes".into())))).is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::syscall::btf::StorageBtf;
 use crate::syscall::{
     Link, LinkTarget, LoadedDebugInfo, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock,
 };
-use crate::uapi::{AttachType, MapType, ProgType};
+use crate::uapi::{AttachType, ProgType};
 
 /// Names of the programs that watch readers.
 pub(super) const RECEIVES: &str = "receives";
@@ -173,17 +173,7 @@ pub(super) fn set_verdict(verdict: &Map, sk_msg: &Program) -> Result<()> {
 }
 
 pub(super) fn create(def: &MapDef) -> Result<Map> {
-    let map_type = match def.kind {
-        MapKind::SockHash => MapType::SOCKHASH,
-        MapKind::SkStorage => MapType::SK_STORAGE,
-        MapKind::LruHash => MapType::LRU_HASH,
-        MapKind::Hash => MapType::HASH,
-        MapKind::Array => MapType::ARRAY,
-        MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
-        MapKind::ProgArray => MapType::PROG_ARRAY,
-        MapKind::RingBuf => MapType::RINGBUF,
-    };
-    let spec = MapSpec::new(def.role.name(), map_type, def.key_size, def.value_size, def.max_entries)
+    let spec = MapSpec::new(def.role.name(), def.kind.map_type(), def.key_size, def.value_size, def.max_entries)
         .flags(MapFlags::from_bits_retain(def.flags));
     if def.kind == MapKind::SkStorage {
         let btf = StorageBtf::load(def.value_size)?;

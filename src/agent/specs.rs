@@ -1,9 +1,9 @@
 //! The data plane as the verifier simulator takes it: what would be loaded, without a kernel to load it into.
 
 use crate::asm;
-use crate::dataplane::{DataPlane, KernelOffsets, MapKind};
+use crate::dataplane::{DataPlane, KernelOffsets};
 use crate::verifier_sim::kernel::offset_of;
-use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Origin, ProgType, ProgramSpec};
+use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec};
 
 /// The sock_ops and the sk_msg program, its dispatcher, and the one of cgroups that opt out if there is one, each
 /// with all maps; every slot knows the line of Rust that emitted it.
@@ -21,34 +21,14 @@ pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> 
             ..ProgramSpec::default()
         })
     };
-    let always = [
-        ("sock_ops", ProgType::SOCK_OPS, &plane.sock_ops),
-        ("sk_msg", ProgType::SK_MSG, &plane.sk_msg),
-        ("dispatcher", ProgType::SK_MSG, &plane.dispatcher),
-    ];
-    let opt_out = plane.opt_out.as_ref().map(|program| ("opt_out", ProgType::SOCK_OPS, program));
-    let trusted = plane.trusted.as_ref().map(|program| ("trusted", ProgType::SOCK_OPS, program));
-    always
-        .into_iter()
-        .chain(opt_out)
-        .chain(trusted)
-        .map(|(name, prog_type, program)| spec(name, prog_type, program))
-        .collect()
+    let simulated = plane.programs().filter(|(_, prog_type, _)| *prog_type != ProgType::TRACING);
+    simulated.map(|(name, prog_type, program)| spec(name, prog_type, program)).collect()
 }
 
 /// The maps, in the order of their [`asm::MapRef`] numbers.
 pub fn map_specs(plane: &DataPlane) -> Vec<MapSpec> {
     let spec = |map: &crate::dataplane::MapDef| MapSpec {
-        map_type: match map.kind {
-            MapKind::SockHash => MapType::SOCKHASH,
-            MapKind::SkStorage => MapType::SK_STORAGE,
-            MapKind::LruHash => MapType::LRU_HASH,
-            MapKind::Hash => MapType::HASH,
-            MapKind::Array => MapType::ARRAY,
-            MapKind::PerCpuArray => MapType::PERCPU_ARRAY,
-            MapKind::ProgArray => MapType::PROG_ARRAY,
-            MapKind::RingBuf => MapType::RINGBUF,
-        },
+        map_type: map.kind.map_type(),
         key_size: map.key_size,
         value_size: map.value_size,
         max_entries: map.max_entries,

@@ -15,7 +15,7 @@ use crate::dataplane::{self, MapRole};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The programs to print; without a name, all that are loaded with these flags
-    #[arg(value_name = "PROGRAM", value_parser = ["sock_ops", "opt_out", "dispatcher", "sk_msg", "drain"])]
+    #[arg(value_name = "PROGRAM", value_parser = ["sock_ops", "sk_msg", "dispatcher", "drain", "opt_out", "trusted", "receives", "splices"])]
     programs: Vec<String>,
     /// Print the encoded bytes beside each instruction
     #[arg(long)]
@@ -31,16 +31,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let (names, out) = (&args.programs, streams.out);
     let plane = dataplane::build(args.plane.noted_options()?).map_err(crate::agent::Error::from)?;
-    let programs = [
-        ("sock_ops", Some(&plane.sock_ops)),
-        ("opt_out", plane.opt_out.as_ref()),
-        ("dispatcher", Some(&plane.dispatcher)),
-        ("sk_msg", Some(&plane.sk_msg)),
-        ("drain", plane.drain.as_ref()),
-    ];
-    for (name, program) in programs {
-        let wanted = names.is_empty() || names.iter().any(|wanted| wanted == name);
-        if let (true, Some(program)) = (wanted, program) {
+    for (name, _, program) in plane.programs() {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
             writeln!(out, "{name}: {} instructions", program.insns().len())?;
             let map_name = |map: MapRef| MapRole::ALL.get(map.0 as usize).map(|role| role.name().to_owned());
             Listing::new(program).hex(args.bytes).origins(args.origins).map_names(&map_name).write(out)?;

@@ -34,6 +34,7 @@ mod programs;
 mod state;
 
 use crate::asm::{self, Program};
+use crate::uapi::ProgType;
 
 pub use kernel::{
     BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, TraceOffsets, objects,
@@ -71,7 +72,24 @@ pub struct DataPlane {
     pub maps: Vec<MapDef>,
 }
 
-/// Licence string the kernel is told: `bpf_probe_read_kernel` is for GPL-compatible programs only.
+impl DataPlane {
+    /// The programs that this variant has, with their names and types.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, ProgType, &Program)> {
+        let all = [
+            ("sock_ops", ProgType::SOCK_OPS, Some(&self.sock_ops)),
+            ("sk_msg", ProgType::SK_MSG, Some(&self.sk_msg)),
+            ("dispatcher", ProgType::SK_MSG, Some(&self.dispatcher)),
+            ("drain", ProgType::TRACING, self.drain.as_ref()),
+            ("opt_out", ProgType::SOCK_OPS, self.opt_out.as_ref()),
+            ("trusted", ProgType::SOCK_OPS, self.trusted.as_ref()),
+            ("receives", ProgType::TRACING, self.receives.as_ref()),
+            ("splices", ProgType::TRACING, self.splices.as_ref()),
+        ];
+        all.into_iter().filter_map(|(name, prog_type, program)| Some((name, prog_type, program?)))
+    }
+}
+
+/// Licence string for the kernel: `bpf_probe_read_kernel` is for GPL-compatible programs only.
 pub const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 
 /// Assembles both programs. Fails only when the assembler finds a fault in our own code.

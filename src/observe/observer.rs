@@ -1,6 +1,6 @@
 //! One look at all connections of the machine.
 
-use crate::sockets::{Connections, Scanner, join};
+use crate::sockets::{Connections, Record, Scanner, join};
 use crate::syscall::Result;
 
 /// Looks at all sockets, again and again.
@@ -23,10 +23,11 @@ impl Observer {
         Ok(Self { scanner: Scanner::new()? })
     }
 
-    /// Looks once. What was not recognised in a first look, because its numbers changed at that moment, gets a second one.
+    /// Looks once, and a second time when the numbers of a socket changed at that moment, since its other end cannot be
+    /// recognised then.
     pub fn look(&self) -> Result<Observed> {
         let first = join(self.scanner.scan()?);
-        if first.single.is_empty() {
+        if first.single.iter().all(Record::is_settled) {
             return Ok(Observed { connections: first });
         }
         let second = join(self.scanner.scan()?);

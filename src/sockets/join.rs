@@ -3,7 +3,7 @@
 //! What an end derives of the two initial sequence numbers is off by the SYN: the client counts its own as acknowledged and
 //! the server does not, and each counts the peer's as received. So with the client's number C and the server's S, the
 //! client derives (C, S + 1) and the server (S + 1, C + 1). SYN cookies keep this. What rewrites sequence numbers (a SYN
-//! proxy) breaks it, and such a connection is told as two single ends.
+//! proxy) breaks it, and such a connection counts as two single ends.
 
 use std::collections::HashMap;
 

@@ -1,14 +1,8 @@
 //! The kernel's structures that the iterator goes through, as types.
 
-pub use crate::dataplane::objects::{File, Sock, Socket, TcpSock};
+use crate::dataplane::objects::objects;
 
-macro_rules! objects {
-    ($($(#[doc = $doc:literal])* $name:ident;)*) => {$(
-        $(#[doc = $doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub enum $name {}
-    )*};
-}
+pub use crate::dataplane::objects::{File, Sock, Socket, TcpSock};
 
 objects! {
     /// `struct task_struct`: a thread.

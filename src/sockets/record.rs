@@ -133,6 +133,11 @@ const AF_INET6: u16 = 10;
 const O_NONBLOCK: u32 = 0o4000;
 
 impl Record {
+    /// Whether its numbers stood still while they were read, so that [`super::join`] can find its other end.
+    pub fn is_settled(&self) -> bool {
+        self.initial.is_some()
+    }
+
     /// Reads one record.
     pub(super) fn read(bytes: &[u8; Raw::BYTES]) -> Self {
         let family = u16::from_ne_bytes(value(bytes, Raw::FAMILY));

@@ -72,15 +72,6 @@ pub fn scan() -> Result<Vec<Record>> {
 
 fn offset(btf: &Btf, wanted: &KernelField) -> Result<u16> {
     let field = btf.field(wanted.structure, wanted.path)?;
-    let fits = field.size() == u32::from(wanted.size) && field.bit_offset % 8 == 0;
-    u16::try_from(field.offset()).ok().filter(|_| fits).ok_or_else(|| {
-        Error::Invalid(format!(
-            "{}.{} is at byte {} and {} bytes long, where {} bytes were expected; report the kernel version",
-            wanted.structure,
-            wanted.path,
-            field.offset(),
-            field.size(),
-            wanted.size
-        ))
-    })
+    let offset = wanted.offset(field.bit_offset, field.size());
+    offset.map_err(|why| Error::Invalid(format!("{why}; report the kernel version")))
 }

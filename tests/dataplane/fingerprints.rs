@@ -6,7 +6,8 @@
 use byteorder::LittleEndian;
 use sidestep::asm::{Field, Program};
 use sidestep::dataplane::{
-    BufferLocks, Casts, EpollFields, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Readers, Tier, build,
+    BufferLocks, Casts, EpollFields, Hooks, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Policy, Readers,
+    Tier, TraceOffsets, TrustBy, Watch, build,
 };
 
 use crate::variants::policies;
@@ -17,6 +18,11 @@ const KNOWN: &str = include_str!("../../fixtures/dataplane/fingerprints.txt");
 
 /// What a kernel may offer beyond the fields that every variant needs.
 const PARTS: [&str; 6] = ["casts", "locks", "epoll", "memory", "iterators", "told"];
+
+/// The programs, in the order of the table.
+const COLUMNS: [&str; 8] = ["sock_ops", "sk_msg", "dispatcher", "drain", "opt_out", "trusted", "receives", "splices"];
+/// Those that have a column only where readers are watched.
+const WATCHING: [&str; 3] = ["trusted", "receives", "splices"];
 
 /// Offsets of a kernel that does not exist: every field at a place of its own, and the parts whose bit is set.
 fn offsets(parts: usize) -> KernelOffsets {
@@ -73,15 +79,12 @@ fn fingerprint(program: Option<&Program>) -> String {
 
 fn row(name: &str, options: Options) -> String {
     let plane = build(options).unwrap();
-    let programs = [
-        ("sock_ops", Some(&plane.sock_ops)),
-        ("sk_msg", Some(&plane.sk_msg)),
-        ("dispatcher", Some(&plane.dispatcher)),
-        ("drain", plane.drain.as_ref()),
-        ("opt_out", plane.opt_out.as_ref()),
-    ];
-    let columns: Vec<_> =
-        programs.iter().map(|(program, insns)| format!("{program}={}", fingerprint(*insns))).collect();
+    let column = |name| {
+        let program = plane.programs().find(|program| program.0 == name).map(|program| program.2);
+        (plane.options.policy.trust.watch().is_some() || !WATCHING.contains(&name))
+            .then(|| format!("{name}={}", fingerprint(program)))
+    };
+    let columns: Vec<_> = COLUMNS.into_iter().filter_map(column).collect();
     format!("{name}\t{}\n", columns.join(" "))
 }
 
@@ -100,6 +103,28 @@ fn table() -> String {
                     text += &row(&name, Options { pairing, tier, readers, policy: policy.clone() });
                 }
             }
+        }
+    }
+    text + &watching()
+}
+
+/// The variants that watch readers, of which the three programs for that depend on little.
+fn watching() -> String {
+    let mut next = 2_000;
+    let trace = TraceOffsets::resolve(|_| {
+        next += 8;
+        Ok::<_, std::convert::Infallible>(next)
+    });
+    let functions = Hooks::Functions { flags: 3, arguments: 5 };
+    let mut text = String::new();
+    for (name, hooks) in [("functions", functions), ("trace points", Hooks::TracePoints)] {
+        for (parts, with) in [(0, ""), (1, "casts")] {
+            let mut policy = Policy::default();
+            policy.trust.by = TrustBy::Watching(Watch { hooks, offsets: trace.unwrap() });
+            policy.trust.cgroups = true;
+            let (pairing, tier) = (Pairing::Sequence, Tier::Gated(offsets(parts)));
+            let options = Options { pairing, tier, readers: Readers::NonBlocking, policy };
+            text += &row(&format!("sequence watching by {name} gated nonblocking [{with}]"), options);
         }
     }
     text

@@ -5,6 +5,7 @@ use crate::asm::{BeginsWith, Laid, Pointer};
 use crate::dataplane::kernel::casts::Casts;
 use crate::layout;
 
+/// Declares structures of which only the address is used.
 macro_rules! objects {
     ($($(#[doc = $doc:literal])* $name:ident;)*) => {$(
         $(#[doc = $doc])*
@@ -12,6 +13,8 @@ macro_rules! objects {
         pub enum $name {}
     )*};
 }
+
+pub(crate) use objects;
 
 objects! {
     /// `struct sock`.

@@ -25,6 +25,20 @@ impl KernelField {
     const fn of<V: Laid>(structure: &'static str, path: &'static str) -> Self {
         Self { structure, path, size: V::BYTES as u8 }
     }
+
+    /// The byte offset of a field that BTF has at this bit and of this many bytes. Its size must be the one that the
+    /// programs expect, since they would read another one wrongly; the error says what differs.
+    pub fn offset(&self, bit_offset: u32, bytes: u32) -> Result<u16, String> {
+        let fits = self.size == 0 || bytes == u32::from(self.size);
+        // A bit field must be the low bits of its byte.
+        u16::try_from(bit_offset / 8).ok().filter(|_| fits && bit_offset.is_multiple_of(8)).ok_or_else(|| {
+            let Self { structure, path, size } = self;
+            format!(
+                "{structure}.{path} is at bit {bit_offset} and {bytes} bytes long, where {size} bytes within the first \
+                 65536 were expected"
+            )
+        })
+    }
 }
 
 /// Bits of `sk_flags` for socket options whose effect redirected bytes do not have.

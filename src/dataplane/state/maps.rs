@@ -3,6 +3,7 @@
 use crate::asm::MapRef;
 use crate::dataplane::options::{Options, Pairing};
 use crate::dataplane::state::{Config, Counter, keys, reader, socket};
+use crate::uapi::MapType;
 
 /// What a map is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,22 @@ pub enum MapKind {
     ProgArray,
     /// `BPF_MAP_TYPE_RINGBUF`, Linux 5.8.
     RingBuf,
+}
+
+impl MapKind {
+    /// The kernel's number of the type.
+    pub const fn map_type(self) -> MapType {
+        match self {
+            Self::SockHash => MapType::SOCKHASH,
+            Self::SkStorage => MapType::SK_STORAGE,
+            Self::LruHash => MapType::LRU_HASH,
+            Self::Hash => MapType::HASH,
+            Self::Array => MapType::ARRAY,
+            Self::PerCpuArray => MapType::PERCPU_ARRAY,
+            Self::ProgArray => MapType::PROG_ARRAY,
+            Self::RingBuf => MapType::RINGBUF,
+        }
+    }
 }
 
 /// One map to create.
