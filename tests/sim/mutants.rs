@@ -180,11 +180,6 @@ const EQUIVALENT: &[Equivalent] = &[
     ("", "receiver/a half-closed connection defers", "connection tracking: the tests of stalls have it"),
     // What does not happen in these histories.
     (
-        "sequence",
-        "unenroll/it is paired",
-        "who is plain has no psock; only one whose record was damaged could lose another program's callbacks",
-    ),
-    (
         "",
         "unenroll/the peer's storage is still the peer's",
         "the storage of a peer that is gone belongs to one that leaves at that time",
