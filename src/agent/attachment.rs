@@ -43,7 +43,7 @@ impl OnCgroup<'_> {
 
 /// What is wrong with the dispatcher's place on the sockhash; `link` where it has one.
 pub(super) fn on_sockhash(sockets: &Map, dispatcher: u32, link: Option<&Link>) -> Result<Option<Problem>> {
-    // A link tells that it was detached, but not what was attached since.
+    // A link shows that it was detached, but not what was attached since.
     if let Ok(ids) = prog_query(sockets.as_fd(), AttachType::SK_MSG_VERDICT) {
         return Ok(match ids.first() {
             None => Some(Problem::SkMsgDetached),

@@ -74,7 +74,7 @@ pub(super) fn iter_sockmap_id() -> Result<u32> {
 /// How this kernel lets us see programs receive, or why not.
 pub fn watch() -> Result<Watch> {
     kernel_types()?.watch.ok_or(Error::Unsupported {
-        what: "nothing tells how programs read",
+        what: "this kernel does not show how programs read",
         why: "the kernel refuses programs at tcp_splice_read and tcp_bpf_recvmsg (fentry), and at the trace points sock_recv_length (Linux 6.3) and sys_enter"
             .into(),
         remedy: "name what you trust to read by recvmsg alone: --trust",

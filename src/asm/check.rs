@@ -1,4 +1,4 @@
-//! Named checks: the conditions of a program that can be told apart, and dropped, by name.
+//! Named checks: the conditions of a program that have names, by which they can be dropped.
 
 use std::panic::Location;
 

@@ -72,7 +72,7 @@ impl Placement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
-    /// TCP outside sidestep's scope: what all ratios are relative to.
+    /// TCP outside the accelerated cgroup: what all ratios are relative to.
     Plain,
     /// Accelerated, paired by initial sequence numbers.
     Sequence,
@@ -118,7 +118,7 @@ pub struct Cell {
     pub placement: Placement,
     /// Without TCP_NODELAY, so that the stack may gather small messages.
     pub nagle: bool,
-    /// The server is outside the scope: what traffic with other nodes costs.
+    /// The server is outside the accelerated cgroup: what traffic with other nodes costs.
     pub server_outside: bool,
 }
 

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::cgroups::options;
 use super::error::{Result, system};
-use super::scope::{Group, options};
 use super::stats::Estimate;
 use crate::agent::Acceleration;
 use crate::asm::Insn;
 use crate::dataplane::{Config, MapRole, Pairing, Tier};
 use crate::syscall::ProgInfo;
+use crate::syscall::cgroup::Cgroup;
+use crate::testbed::TemporaryCgroup;
 
 /// One program.
 #[derive(Clone, Debug, Serialize)]
@@ -66,11 +68,11 @@ pub struct PlaneFacts {
 
 /// Starts and stops a data plane some times over, and looks at it.
 pub(super) fn of_plane(parent: &Path, pairing: Pairing, tier: Tier, starts: usize) -> Result<PlaneFacts> {
-    let group = Group::new(&parent.join(format!("sidestep-bench-start-{}", std::process::id())))?;
+    let group = TemporaryCgroup::new(parent, "sidestep-bench-start-")?;
     let (mut attach, mut detach, mut map_bytes) = (Vec::new(), Vec::new(), Vec::new());
     for start in 0..starts {
         let began = Instant::now();
-        let plane = Acceleration::start(group.cgroup()?, options(pairing, tier), Config::default())?;
+        let plane = Acceleration::start(&Cgroup::open(group.path())?, options(pairing, tier), Config::default())?;
         attach.push(millis(began.elapsed()));
         if start == 0 {
             for role in MapRole::ALL {
@@ -111,12 +113,12 @@ pub struct AgentFacts {
 
 /// Starts an agent.
 pub(super) fn of_agent(program: &Path, parent: &Path) -> Result<AgentFacts> {
-    let group = Group::new(&parent.join(format!("sidestep-bench-agent-{}", std::process::id())))?;
+    let group = TemporaryCgroup::new(parent, "sidestep-bench-agent-")?;
     let cannot = system("run an agent");
     let began = Instant::now();
     let mut agent = Command::new(program)
         .args(["run", "--unpinned", "--interval", "0", "--cgroup"])
-        .arg(group.cgroup()?.path())
+        .arg(group.path())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(&cannot)?;

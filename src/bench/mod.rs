@@ -4,17 +4,17 @@
 //! the two ends' processes; the kernel does loopback's and veth's work in the sender's name, so that it is in there.
 
 mod cell;
+mod cgroups;
 mod error;
 mod facts;
 mod goals;
-mod ground;
 mod pair;
 mod plan;
 mod report;
 mod results;
 mod run;
-mod scope;
 mod stats;
+mod topology;
 mod worker;
 
 pub use cell::{Cell, Link, Placement, Variant, Workload};

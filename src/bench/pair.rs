@@ -21,12 +21,12 @@ use nix::unistd::{Pid, getppid, pipe2, write};
 
 use super::cell::{Cell, Variant};
 use super::error::{Error, Result, system};
-use super::ground::Site;
+use super::topology::Site;
 use super::worker::{COMMAND, Spec, Transport};
 use crate::testbed::NetNs;
 
 /// How long an answer may take; longer than any round.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What one round took.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +105,8 @@ impl Pair {
 
     /// Lets both do a number of operations.
     pub(super) fn round(&mut self, operations: u64) -> Result<Round> {
-        self.server.tell(operations)?;
-        self.client.tell(operations)?;
+        self.server.command(operations)?;
+        self.client.command(operations)?;
         let client = self.client.expect("ran")?;
         let server = self.server.expect("ran")?;
         let (start, end) = (client[0].min(server[0]), client[1].max(server[1]));
@@ -194,7 +194,7 @@ impl Worker {
         Error::Worker { end: self.end, cell: self.of.0.clone(), variant: self.of.1.name(), why }
     }
 
-    fn tell(&mut self, operations: u64) -> Result<()> {
+    fn command(&mut self, operations: u64) -> Result<()> {
         let Some(stdin) = &mut self.stdin else { return Ok(()) };
         writeln!(stdin, "{operations}").map_err(|error| self.failed(error.to_string()))
     }
@@ -215,7 +215,7 @@ impl Worker {
     }
 
     fn line(&mut self) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.unread.drain(..=end).collect();
@@ -225,7 +225,7 @@ impl Worker {
                 return Err(Error::Interrupted);
             }
             if Instant::now() > deadline {
-                return Err(self.failed(format!("no answer within {} s; traffic is stuck", PATIENCE.as_secs())));
+                return Err(self.failed(format!("no answer within {} s; traffic is stuck", TIMEOUT.as_secs())));
             }
             // Short, so that an interruption is noticed whichever thread the signal has hit.
             match poll(&mut [PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)], PollTimeout::from(100_u8)) {

@@ -7,14 +7,14 @@ use nix::sched::sched_getaffinity;
 use nix::unistd::Pid;
 
 use super::cell::{Cell, Link, Placement, Variant, Workload};
+use super::cgroups::Cgroups;
 use super::error::{Error, Result, system};
 use super::facts::{self, PlaneFacts, ProgramFacts};
-use super::ground::Ground;
 use super::pair::{Pair, Setup};
 use super::plan::Plan;
 use super::results::{Conditions, Report, Row, Sample, VariantResult};
-use super::scope::Scopes;
 use super::stats::Estimate;
+use super::topology::Topology;
 use crate::agent::{Snapshot, TierChoice, choose_tier};
 use crate::dataplane::Pairing;
 use crate::syscall::{RunTimeStats, cgroup};
@@ -28,7 +28,7 @@ pub struct Host {
     pub interrupted: &'static AtomicBool,
 }
 
-/// Runs the plan. `progress` is told what happens, a line at a time.
+/// Runs the plan. `progress` gets what happens, a line at a time.
 pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     let mut plan = plan.clone();
     let cpus = cpus()?;
@@ -48,9 +48,9 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
         planes.push(facts::of_plane(&mount, pairing, tier, plan.starts)?);
     }
     let agent = facts::of_agent(&host.program, &mount)?;
-    let ground = Ground::new()?;
-    let scopes = Scopes::new(tier)?;
-    let bench = Bench { plan: &plan, host, cpus: &cpus, ground: &ground, scopes: &scopes };
+    let topology = Topology::new()?;
+    let cgroups = Cgroups::new(tier)?;
+    let bench = Bench { plan: &plan, host, cpus: &cpus, topology: &topology, cgroups: &cgroups };
     let mut rows = Vec::new();
     for (at, cell) in plan.cells.iter().enumerate() {
         let row = bench.measure(cell)?;
@@ -59,7 +59,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     }
     progress("run time of the programs");
     bench.run_times(&mut planes)?;
-    scopes.stop()?;
+    cgroups.stop()?;
     Ok(Report { conditions, planes, agent, rows })
 }
 
@@ -67,18 +67,18 @@ struct Bench<'a> {
     plan: &'a Plan,
     host: &'a Host,
     cpus: &'a [usize],
-    ground: &'a Ground,
-    scopes: &'a Scopes,
+    topology: &'a Topology,
+    cgroups: &'a Cgroups,
 }
 
-/// Ports that Istio's rules leave alone, one for each variant of TCP: see [`Ground::site`].
+/// Ports that Istio's rules leave alone, one for each variant of TCP: see [`Topology::site`].
 const UNREDIRECTED_PORTS: [u16; 3] = [15008, 15020, 15021];
 
 impl Bench<'_> {
     fn pair(&self, cell: &Cell, variant: Variant) -> Result<Pair> {
         let port = UNREDIRECTED_PORTS[variant as usize % UNREDIRECTED_PORTS.len()];
-        let inside = self.scopes.path(variant)?;
-        let server = if cell.server_outside { self.scopes.outside()? } else { inside.clone() };
+        let inside = self.cgroups.path(variant)?;
+        let server = if cell.server_outside { self.cgroups.outside()? } else { inside.clone() };
         let first = self.cpus[0];
         let second = match cell.placement {
             Placement::SameCore => first,
@@ -90,13 +90,13 @@ impl Bench<'_> {
             cpus: (first, second),
             interrupted: self.host.interrupted,
         };
-        Pair::new(&setup, cell, variant, &self.ground.site(cell.link, port))
+        Pair::new(&setup, cell, variant, &self.topology.site(cell.link, port))
     }
 
     /// One cell: pairs for all variants, then rounds in turns.
     fn measure(&self, cell: &Cell) -> Result<Row> {
         let variants = cell.variants();
-        let before = variants.iter().map(|&variant| self.scopes.snapshot(variant)).collect::<Result<Vec<_>>>()?;
+        let before = variants.iter().map(|&variant| self.cgroups.snapshot(variant)).collect::<Result<Vec<_>>>()?;
         let mut pairs = variants.iter().map(|&variant| self.pair(cell, variant)).collect::<Result<Vec<_>>>()?;
         let operations = self.calibrate(&mut pairs)?;
         let mut samples = Vec::new();
@@ -121,7 +121,7 @@ impl Bench<'_> {
         let mut results = Vec::new();
         for ((&variant, pair), before) in variants.iter().zip(pairs).zip(before) {
             let (written, by_stack) = pair.finish()?;
-            let after = self.scopes.snapshot(variant)?;
+            let after = self.cgroups.snapshot(variant)?;
             let past_stack = if written == 0 { 0.0 } else { 1.0 - by_stack as f64 / written as f64 };
             let counters = before.zip(after).map(|(before, after)| gained(&before, &after)).unwrap_or_default();
             results.extend(result(cell, variant, &samples, past_stack, counters));
@@ -165,7 +165,7 @@ impl Bench<'_> {
                 pair.round(operations)?;
                 pair.finish()?;
             }
-            if let Some(plane) = self.scopes.plane(variant) {
+            if let Some(plane) = self.cgroups.plane(variant) {
                 // The kernel books what is tail-called under its caller.
                 // The kernel books the run of a program that is tail-called on the one that calls.
                 for program in [&plane.loaded().sock_ops, &plane.loaded().dispatcher, &plane.loaded().sk_msg] {

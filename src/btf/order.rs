@@ -1,4 +1,4 @@
-//! The byte order of BTF, which its magic number tells.
+//! The byte order of BTF, by its magic number.
 
 use super::MAGIC;
 

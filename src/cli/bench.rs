@@ -12,7 +12,7 @@ use crate::bench::{self, Host, Plan};
 
 /// Measure plain and accelerated TCP side by side
 ///
-/// Measures ping-pong, streams, short connections and traffic that leaves the scope, in network namespaces of its own, by
+/// Measures ping-pong, streams, short connections and traffic that leaves the cgroup, in network namespaces of its own, by
 /// plain TCP and by both pairings, in rounds that take turns; AF_UNIX and pipes show what is possible. Needs root. Nothing
 /// stays behind. (Requests through real sidecars are measured by `cargo bench --bench mesh`, in the source tree.)
 #[derive(Debug, clap::Args)]

@@ -60,7 +60,7 @@ impl PlaneArgs {
         Ok((options, [why, unseen].into_iter().flatten().reduce(|all, one| format!("{all}; {one}"))))
     }
 
-    /// The options for this kernel. Standard error is told when the tier is not the best one.
+    /// The options for this kernel. Standard error says so when the tier is not the best one.
     pub(super) fn noted_options(&self) -> Result<Options, Error> {
         let (options, why) = self.options()?;
         if let Some(why) = why {

@@ -1,4 +1,4 @@
-//! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when told to stop.
+//! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when it is asked to stop.
 
 use std::io::Write;
 use std::os::fd::AsFd;

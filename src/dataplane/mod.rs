@@ -19,7 +19,7 @@
 //! - **announced**: its listener has left an empty record when it answered the SYN, so that the active end knows that
 //!   its peer is on this node, and in scope, when it is established.
 //! - **claimed**: found by its passive end. An active end that no passive end claims talks to another node.
-//! - **gate**: the conditions under which no application can tell a redirected message from one that came by the stack.
+//! - **gate**: the conditions under which no application sees a difference between a redirected message and one that came by the stack.
 //! - **tier**: what the kernel and our capabilities let the programs see; see [`Tier`].
 
 mod emit;

@@ -25,7 +25,7 @@ impl Condition {
     }
 }
 
-/// Every condition that a look at the sockets can tell, for a connection of which both ends are here. Socket options and
+/// Every condition that a look at the sockets shows, for a connection of which both ends are here. Socket options and
 /// ways of reading are not among them: the data plane looks at these when a message is sent.
 pub fn conditions(connection: &Connection) -> Vec<Condition> {
     let ends = [("client", &connection.client), ("server", &connection.server)];

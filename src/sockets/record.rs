@@ -53,7 +53,7 @@ pub struct Record {
     pub cookie: u64,
     /// Number of its inode, as `/proc/PID/fd` shows it.
     pub inode: u64,
-    /// ID of the cgroup that the socket was made in; 0 when the kernel does not tell (before Linux 5.15).
+    /// ID of the cgroup that the socket was made in; 0 when the kernel does not show it (before Linux 5.15).
     pub cgroup: u64,
     /// Process.
     pub pid: u32,

@@ -195,7 +195,7 @@ fn remedy(operation: Operation, errno: Errno) -> Option<&'static str> {
              without BPF_F_ALLOW_MULTI keeps others out (`bpftool cgroup tree` names it)"
         }
         (Op::MapCreate, libc::EINVAL) => {
-            "this kernel lacks the map type or one of its flags, or the sizes are out of range; `sidestep check` tells which \
+            "this kernel lacks the map type or one of its flags, or the sizes are out of range; `sidestep check` says which \
              (socket maps take a kernel built with CONFIG_NET_SOCK_MSG, before 5.13 with CONFIG_BPF_STREAM_PARSER)"
         }
         (Op::Attach | Op::LinkCreate, libc::EINVAL) => {

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use super::Error;
 
 /// How long the kernel may take to let go of killed processes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cgroup that goes with this value, and all that is in it.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ fn remove(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove(&entry.path())?;
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         for pid in fs::read_to_string(path.join("cgroup.procs"))?.lines().filter_map(|line| line.parse().ok()) {
             // It may have ended meanwhile. A pid of 0 is a process of another pid namespace, and would be our group.

@@ -32,7 +32,7 @@ pub struct Launcher {
     /// The only CPU they may use; `None` for any.
     pub cpu: Option<usize>,
     /// How long any answer may take.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Set from outside to stop waiting.
     pub interrupted: &'static AtomicBool,
 }
@@ -44,7 +44,7 @@ impl Launcher {
             program: "/proc/self/exe".into(),
             cgroup: None,
             cpu: None,
-            patience: Duration::from_secs(60),
+            timeout: Duration::from_secs(60),
             interrupted,
         }
     }
@@ -94,8 +94,8 @@ impl Launcher {
         let mut child = command.spawn().map_err(spawn)?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(|| spawn(io::ErrorKind::BrokenPipe.into()))?;
-        let (patience, interrupted) = (self.patience, self.interrupted);
-        let mut process = Process { name, child, stdin, stdout, unread: Vec::new(), patience, interrupted };
+        let (timeout, interrupted) = (self.timeout, self.interrupted);
+        let mut process = Process { name, child, stdin, stdout, unread: Vec::new(), timeout, interrupted };
         match process.event()? {
             Event::Ready => Ok(process),
             event => Err(process.unexpected(event)),
@@ -111,7 +111,7 @@ pub struct Process {
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     unread: Vec<u8>,
-    patience: Duration,
+    timeout: Duration,
     interrupted: &'static AtomicBool,
 }
 
@@ -133,7 +133,7 @@ impl Process {
         }
     }
 
-    /// Waits for a client that has measured, or tells a server to end; then takes its report.
+    /// Waits for a client that has measured, or asks a server to end; then takes its report.
     pub fn finish(mut self) -> Result<Report, Error> {
         drop(self.stdin.take());
         match self.event()? {
@@ -153,7 +153,7 @@ impl Process {
     /// The next line of the process.
     fn event(&mut self) -> Result<Event, Error> {
         let broken = |name, why: String| Error::Process { role: name, why };
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         loop {
             if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.unread.drain(..=end).collect();
@@ -163,7 +163,7 @@ impl Process {
                 return Err(Error::Interrupted);
             }
             if Instant::now() > deadline {
-                return Err(Error::Timeout { role: self.name, seconds: self.patience.as_secs() });
+                return Err(Error::Timeout { role: self.name, seconds: self.timeout.as_secs() });
             }
             // Short, so that an interruption is noticed whichever thread the signal has hit.
             let mut waiting = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];

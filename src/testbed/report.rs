@@ -1,4 +1,4 @@
-//! What the processes of the testbed tell their parent, as lines of JSON.
+//! What the processes of the testbed report to their parent, as lines of JSON.
 
 use std::io;
 use std::ops::AddAssign;

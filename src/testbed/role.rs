@@ -1,4 +1,4 @@
-//! The child's half of a testbed process: what it is told, and how it becomes that.
+//! The child's half of a testbed process: what it is to do, and how it becomes that.
 
 use std::io::{self, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +48,7 @@ impl Role {
     }
 }
 
-/// All that a child is told.
+/// All that a child needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Instructions {
     /// The parent's process id.

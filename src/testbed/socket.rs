@@ -127,6 +127,6 @@ fn tcp_info<const WORDS: usize>(socket: BorrowedFd<'_>) -> io::Result<[u64; WORD
 /// Makes closing the socket send RST, as its peer's failure deserves.
 pub(super) fn reset_on_close(stream: &TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // A socket that cannot be told so is closed in the ordinary way.
+    // A socket that refuses the option is closed in the ordinary way.
     let _ = setsockopt(stream, sockopt::Linger, &linger);
 }

@@ -1,4 +1,4 @@
-//! The kernel releases that the tables tell apart.
+//! The kernel releases between which the tables differ.
 
 use std::fmt;
 use std::str::FromStr;

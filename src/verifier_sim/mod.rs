@@ -5,7 +5,7 @@
 //!
 //! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too. The directories, from the bottom:
 //!
-//! - `numbers`: what is known of a number (`bounds::Bounds`), how instructions change it and what a condition tells.
+//! - `numbers`: what is known of a number (`bounds::Bounds`), how instructions change it and what a condition implies.
 //! - `state`: registers and stack slots at one instruction of one path.
 //! - `program`: the program as a whole: encodings, maps, functions, control flow, liveness.
 //! - `walk`: along every path; cuts those short that an earlier one covers (`prune`), and writes the log.
@@ -126,7 +126,7 @@ fn check_request(env: &Env<'_>, program: &ProgramSpec) -> Step {
 }
 
 fn refusal(env: &Env<'_>, program: &ProgramSpec, stop: Stop) -> Verdict {
-    let walked = !env.trail.is_empty();
+    let walked = !env.history.is_empty();
     let current = walked.then_some(env.at);
     let (insn, rule, named) = match stop {
         Stop::Unsupported(what) => return Verdict::Unsupported(Unsupported { insn: current, what }),
@@ -137,8 +137,8 @@ fn refusal(env: &Env<'_>, program: &ProgramSpec, stop: Stop) -> Verdict {
         }
     };
     let registers = named.into_iter().map(|number| (number, env.describe(env.reg(number)))).collect();
-    let before = env.trail.len().saturating_sub(1);
-    let path = env.trail.insns().take(before).skip(before.saturating_sub(PATH_SLICE)).collect();
+    let before = env.history.len().saturating_sub(1);
+    let path = env.history.insns().take(before).skip(before.saturating_sub(PATH_SLICE)).collect();
     let origin = insn.and_then(|at| program.origins.get(at).copied().flatten());
     Verdict::Reject(Box::new(Rejection { insn, rule, registers, path, origin }))
 }

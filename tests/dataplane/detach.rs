@@ -26,7 +26,7 @@ fn still_there((programs, maps): &(Vec<u32>, Vec<u32>)) -> Vec<u32> {
 }
 
 /// Longer than readers need for what waits for them, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
@@ -74,7 +74,7 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
             std::thread::sleep(Duration::from_millis(300));
             let redirected = acceleration.snapshot().unwrap();
             assert!(redirected.get(Counter::RedirectedMessages) > 0);
-            assert_eq!(acceleration.stop(PATIENCE).unwrap().remaining, 0);
+            assert_eq!(acceleration.stop(TIMEOUT).unwrap().remaining, 0);
             std::thread::sleep(Duration::from_millis(100));
             stop.store(true, Ordering::Relaxed);
         });

@@ -27,7 +27,7 @@ pub(crate) fn policies() -> [Policy; 2] {
 /// The variants with these pairings, with the running kernel's offsets, each without and with a policy.
 fn variants(pairings: &[Pairing]) -> Vec<DataPlane> {
     let (Tier::Gated(offsets), _) = choose_tier(TierChoice::Gated).unwrap() else { panic!("asked for the gated tier") };
-    // As on kernels without bpf_rdonly_cast, and without readers that can be told; the same again where this one is such.
+    // As on kernels without bpf_rdonly_cast, and without readers that can be woken; the same again where this one is such.
     let probing = KernelOffsets { casts: None, ..offsets };
     let silent = KernelOffsets { readers_can_be_woken: false, ..probing };
     let options = [offsets, probing, silent].map(Options::all).concat().into_iter();

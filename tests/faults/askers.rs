@@ -1,4 +1,4 @@
-//! Readers that may ask FIONREAD how much there is, where it does not see what was redirected: told from others by what
+//! Readers that may ask FIONREAD how much there is, where it does not see what was redirected: recognised by what
 //! they have registered with epoll. Real ones are in tests/servers.
 
 use std::os::fd::{AsFd, AsRawFd};

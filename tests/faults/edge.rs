@@ -1,4 +1,4 @@
-//! A reader that is told once (EPOLLET) and stops at a short read, as nginx and tokio do, must find all bytes on one path:
+//! A reader that gets one event (EPOLLET) and stops at a short read, as nginx and tokio do, must find all bytes on one path:
 //! what comes by the stack behind unread redirected bytes has no event of its own.
 
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
 
-/// A reader that takes a short read for the last, until it is told again.
+/// A reader that takes a short read for the last, until it is woken again.
 struct Reader<'a> {
     socket: &'a TcpStream,
     epoll: Epoll,
@@ -146,10 +146,10 @@ fn detach_leaves_no_byte_behind_unread_ones() {
     assert_eq!(acceleration.stop(Duration::from_secs(20)).unwrap().remaining, 0);
 }
 
-/// More than the wide bound has room for: the rest comes by the stack, and its reader is told of it a second later.
+/// More than the wide bound has room for: the rest comes by the stack, and its reader is woken for it a second later.
 #[test]
-fn beyond_its_bound_it_is_told_again() {
-    if !Feature::SocketOptions.required("telling a reader again") {
+fn beyond_its_bound_it_is_woken_again() {
+    if !Feature::SocketOptions.required("waking a reader again") {
         return;
     }
     let scope = Scope::new();
@@ -188,7 +188,7 @@ fn beyond_its_bound_it_is_told_again() {
 /// What the data plane has set on a socket is taken back before it is detached.
 #[test]
 fn detach_waits_until_its_settings_are_back() {
-    if !Feature::SocketOptions.required("telling a reader again") {
+    if !Feature::SocketOptions.required("waking a reader again") {
         return;
     }
     let scope = Scope::new();

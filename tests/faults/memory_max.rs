@@ -72,15 +72,15 @@ fn sockets_of_a_group_without_memory_wait_and_lose_nothing() {
     let met = small.event("max ");
     assert!(met > 0, "the limit is too large to be met");
     let acceleration = small.accelerate();
-    let _told = TellOnPanic(&acceleration);
+    let _shown = ShowOnPanic(&acceleration);
     streams_between("accelerated", &pairs());
     redirected(&acceleration, small.event("max ") - met);
 }
 
 /// Shows the counters when an assertion fails.
-struct TellOnPanic<'a>(&'a Acceleration);
+struct ShowOnPanic<'a>(&'a Acceleration);
 
-impl Drop for TellOnPanic<'_> {
+impl Drop for ShowOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.snapshot().iter().for_each(|counters| eprintln!("{}", describe(counters)));
@@ -88,7 +88,7 @@ impl Drop for TellOnPanic<'_> {
     }
 }
 
-/// Fills its group, tells its peers, and reads late.
+/// Fills its group, names itself to its peers, and reads late.
 #[test]
 #[ignore = "another test runs it in a small cgroup"]
 fn receiver_inside() {

@@ -120,7 +120,7 @@ fn our_callbacks_are_asked_for_again_in_another_programs_callback() {
     let scope = Scope::new();
     let acceleration = scope.accelerate(Pairing::Sequence);
     let cgroup = Cgroup::open(&scope.path()).unwrap();
-    // Of ours where a reader is told again, and all of ours elsewhere: then nothing is lost.
+    // Of ours where a reader is woken again, and all of ours elsewhere: then nothing is lost.
     let setter = setter(sock_ops::RTT_FLAG | STATE_FLAG);
     let _link = Link::create(setter.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS).unwrap();
     let listener = listen(ANY_PORT).unwrap();

@@ -48,9 +48,9 @@ fn redirected(acceleration: &Acceleration) -> u64 {
     acceleration.snapshot().unwrap().get(Counter::RedirectedMessages)
 }
 
-/// Whether the kernel tells that the sk_msg program is gone. On one that does not, no report is possible; nothing may be lost
+/// Whether the kernel shows that the sk_msg program is gone. On one that does not, no report is possible; nothing may be lost
 /// all the same.
-fn tells_of_sk_msg() -> bool {
+fn shows_sk_msg() -> bool {
     Feature::SocketMapQuery.required("the report of a missing sk_msg program")
 }
 
@@ -121,7 +121,7 @@ fn a_link_that_another_program_detaches_is_reported_and_loses_nothing() {
             let map = loaded.map(MapRole::Sockets);
             prog_detach(map.as_fd(), program.as_fd(), AttachType::SK_MSG_VERDICT).unwrap();
         }
-        reported_without_loss(acceleration, &old, &listener, sock_ops || tells_of_sk_msg());
+        reported_without_loss(acceleration, &old, &listener, sock_ops || shows_sk_msg());
     }
 }
 
@@ -139,7 +139,7 @@ fn a_verdict_that_another_program_replaces_is_reported_and_loses_nothing() {
     let other = idle(ProgType::SK_MSG);
     let map = loaded.map(MapRole::Sockets);
     prog_attach(map.as_fd(), other.as_fd(), AttachType::SK_MSG_VERDICT).unwrap();
-    reported_without_loss(acceleration, &old, &listener, tells_of_sk_msg());
+    reported_without_loss(acceleration, &old, &listener, shows_sk_msg());
 }
 
 #[test]

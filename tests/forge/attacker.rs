@@ -29,7 +29,7 @@ impl Attacker {
     /// Starts one in the cgroup of this process.
     pub(crate) fn new() -> Self {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["--exact", "role::attacks_as_it_is_told", "--nocapture", "--test-threads=1"]);
+        command.args(["--exact", "role::attacks_as_it_is_asked", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
         // SAFETY: `drop_privileges` makes system calls only.
         let mut child = ChildGuard::spawn(unsafe { command.pre_exec(drop_privileges) });

@@ -1,6 +1,6 @@
 //! Sockets that could be an end of another's connection, by everything that the attacker may choose.
 //!
-//! The attacker is told all numbers and addresses: prediction is assumed to have succeeded. The listener defers accept(2)
+//! The attacker is given all numbers and addresses: prediction is assumed to have succeeded. The listener defers accept(2)
 //! (TCP_DEFER_ACCEPT), so that its end is not established until the client sends: the attacker has all the time in the
 //! world.
 

@@ -14,7 +14,7 @@ const SEND_QUEUE: i32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repair {
     On = 1,
-    /// `TCP_REPAIR_OFF_NO_WP`: without telling the peer.
+    /// `TCP_REPAIR_OFF_NO_WP`: without notifying the peer.
     Off = -1,
 }
 

@@ -45,7 +45,7 @@ impl Forgery {
 }
 
 #[test]
-fn attacks_as_it_is_told() {
+fn attacks_as_it_is_asked() {
     if std::env::var_os(ROLE).is_none() {
         // An ordinary test run: the attackers are processes of their own.
         return;

@@ -1,4 +1,4 @@
-//! What an operator is told: of paths that mean something else elsewhere, of flags that end, of a map that is full, and
+//! What an operator reads: of paths that mean something else elsewhere, of flags that end, of a map that is full, and
 //! of other BPF programs.
 
 use std::os::fd::AsFd;
@@ -91,7 +91,7 @@ fn a_sockhash_that_is_full_is_a_problem_with_a_number() {
     let pairs: Vec<_> = (0..12).map(|_| pair(&listener)).collect();
     let problems = fixture.status().unwrap().problems;
     assert_eq!(problems, [Problem::SockhashFull { members: 16, capacity: 16 }]);
-    assert_eq!(fixture.instance().problems().unwrap(), problems, "`sidestep run` is told the same");
+    assert_eq!(fixture.instance().problems().unwrap(), problems, "`sidestep run` knows the same");
     let status = fixture.sidestep("status", &[]);
     let said = String::from_utf8(status.stdout).unwrap();
     assert!(!status.status.success() && said.contains("! the sockhash holds 16 of at most 16"), "{said}");

@@ -123,15 +123,15 @@ fn the_upgrade_command_keeps_the_flags_that_were_given() {
 }
 
 #[test]
-fn cgroups_that_opt_out_are_told_by_links_of_their_own() {
+fn cgroups_that_opt_out_have_links_of_their_own() {
     let fixture = Fixture::new();
     let [one, two] = ["one", "two"].map(|name| Cgroup::create(&fixture.cgroup_path().join(name)).unwrap());
     let flag = |cgroup: &Cgroup| format!("--exclude-cgroup={}", cgroup.path().display());
     fixture.succeeds("attach", &[&flag(&one)]);
     let mut seen = fixture.is_healthy();
     let status = fixture.status().unwrap();
-    let told = format!("opt_out_{}", one.id().unwrap());
-    assert!(status.generations[0].links.iter().any(|link| link.name == told), "{status:?}");
+    let name = format!("opt_out_{}", one.id().unwrap());
+    assert!(status.generations[0].links.iter().any(|link| link.name == name), "{status:?}");
     assert!(fixture.succeeds("attach", &[&flag(&one)]).starts_with("just this"));
     assert!(fixture.succeeds("upgrade", &[]).starts_with("just this"));
     let streams = Streams::start(8);

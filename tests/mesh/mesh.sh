@@ -88,7 +88,7 @@ await() {
 }
 
 # start_envoy POD NETNS EPOCH starts the Envoy of a pod; later epochs take over from the one before. Draining is the old
-# one's part, by its own flags: it tells everybody who asks to reconnect, for three seconds. The new one ends it after five.
+# one's part, by its own flags: it asks every client to reconnect, for three seconds. The new one ends it after five.
 start_envoy() {
     local pod=$1 netns=$2 epoch=$3 fd
     # By descriptor: user 1337 may not be allowed to walk to the binary.

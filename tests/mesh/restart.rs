@@ -67,7 +67,7 @@ fn no_request_fails_while_envoys_restart_and_drain() {
         }
         sleep(Duration::from_secs(5));
         accelerated();
-        // Clients and the sidecar upstream are told to reconnect, and do.
+        // Clients and the sidecar upstream are asked to reconnect, and do.
         for pod in Pod::BOTH {
             admin(&mesh, pod, "POST", "/drain_listeners?graceful&skip_exit");
         }

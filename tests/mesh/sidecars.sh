@@ -35,7 +35,7 @@ start_sidecars() {
 }
 
 # Outbound, the service's only endpoint; inbound, where the connection was going before REDIRECT: a server without an
-# address. HAProxy asks netfilter for that with IPv4 only, so with IPv6 it is told.
+# address. HAProxy asks netfilter for that with IPv4 only, so with IPv6 it is configured.
 haproxy_sidecar() {
     local original=0.0.0.0:0
     [[ $family == 4 ]] || original=$(at "$server_ip" $app_port)
@@ -58,7 +58,7 @@ listen inbound
 CFG
 }
 
-# nginx does not ask for the original destination, so that inbound, too, it is told the app's address.
+# nginx does not ask for the original destination, so that inbound, too, it is configured with the app's address.
 nginx_sidecar() {
     cat <<CONF
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;

@@ -217,7 +217,7 @@ impl Sock {
     pub(crate) fn recv(self, length: usize, flags: c_int) -> Outcome<Vec<u8>> {
         let mut buffer = vec![0; length];
         let received = sys::recv(self.0, &mut buffer, flags)?;
-        // With MSG_TRUNC more may be told than there is.
+        // With MSG_TRUNC the result may be more than there is.
         buffer.truncate(received);
         Ok(buffer)
     }
@@ -300,7 +300,7 @@ impl Sock {
     }
 }
 
-/// Bytes whose order can be told: no two stretches of them look alike for long.
+/// Bytes whose order can be seen: no two stretches of them look alike for long.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut next = || {
@@ -354,6 +354,6 @@ pub(crate) fn wait_asleep(stat: &str) {
 }
 
 /// Lets what has been sent by the stack arrive.
-pub(crate) fn settle() {
+pub(crate) fn pause() {
     thread::sleep(Duration::from_millis(if crate::emulated() { 200 } else { 60 }));
 }

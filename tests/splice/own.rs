@@ -76,7 +76,7 @@ fn trusting_everybody_loses_bytes() {
     let [front, back] = [free_port(), free_port()];
     let _echo = start(place.cgroup(), &format!("echo {back}"));
     let _proxy = start(place.cgroup(), &format!("proxy {front} {back} splice"));
-    // A client that gets no answer waits for [`crate::relay::PATIENCE`], so the first that fails is the last.
+    // A client that gets no answer waits for [`crate::support::wait::timeout`], so the first that fails is the last.
     let lost = (0..RUNS).any(|_| !start(place.cgroup(), &format!("drive {front}")).wait().unwrap().success());
     running.stop();
     assert!(lost, "a splicing proxy lost nothing, so these tests show nothing");

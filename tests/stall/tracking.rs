@@ -67,10 +67,10 @@ fn accelerate(scope: &Scope, keepalive: u32) -> Acceleration {
     Acceleration::start(&Cgroup::open(&scope.path()).unwrap(), options, config).unwrap()
 }
 
-/// All bytes until the end of the stream, which must come within `patience`.
-fn until_end(mut stream: &TcpStream, patience: Duration) -> Result<Vec<u8>, String> {
+/// All bytes until the end of the stream, which must come within `timeout`.
+fn until_end(mut stream: &TcpStream, timeout: Duration) -> Result<Vec<u8>, String> {
     let (begin, mut bytes, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
-    while begin.elapsed() < patience {
+    while begin.elapsed() < timeout {
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(bytes),
             Ok(read) => bytes.extend(&buffer[..read]),
@@ -195,8 +195,8 @@ fn a_server_with_a_slow_keepalive_of_its_own_sees_the_end() {
                 let [(client, server), (other_client, other_server)] = &pairs[..] else { unreachable!() };
                 client.shutdown(std::net::Shutdown::Write).unwrap();
                 other_server.shutdown(std::net::Shutdown::Write).unwrap();
-                let patience = Duration::from_secs(3);
-                let seen = [until_end(server, patience), until_end(other_client, patience)];
+                let timeout = Duration::from_secs(3);
+                let seen = [until_end(server, timeout), until_end(other_client, timeout)];
                 assert_eq!(seen, [Ok(vec![]), Ok(vec![])], "{asked:?}");
                 // Its routes are needed until here.
                 drop(pod);

@@ -73,7 +73,7 @@ impl Feature {
         row.unwrap_or_else(|| panic!("{self:?} has no row in the table")).1
     }
 
-    /// Whether the running kernel must have it. Where it need not, `test` is told loudly to leave it out; where it
+    /// Whether the running kernel must have it. Where it need not, it is said loudly that `test` is left out; where it
     /// must, the test runs and fails if the kernel disappoints.
     pub(crate) fn required(self, test: &str) -> bool {
         let (running, since) = (Release::running().expect("uname(2) gives no release"), self.since());

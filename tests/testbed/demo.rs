@@ -120,8 +120,8 @@ fn end_after(delay: Duration, awaited: fn(&Traces) -> bool, signal: Signal) -> (
     let child: Child = demo(&["--rounds", "1000"]).spawn().unwrap();
     let pid = child.id();
     let mut traces = Traces::default();
-    let patience = Instant::now() + Duration::from_secs(30);
-    while !awaited(&traces) && Instant::now() < patience {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !awaited(&traces) && Instant::now() < deadline {
         traces.look(pid);
     }
     let end = Instant::now() + delay;

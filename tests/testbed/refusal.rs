@@ -1,4 +1,4 @@
-//! What a user is told where nothing can be done: one sentence with a remedy, and a status that is not 0.
+//! What a user reads where nothing can be done: one sentence with a remedy, and a status that is not 0.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -22,7 +22,7 @@ fn sidestep(args: &[&str]) -> Command {
 }
 
 /// How the note begins that a command writes where the kernel does not show how programs read.
-const READERS: &str = "sidestep: nothing tells how programs read";
+const READERS: &str = "sidestep: this kernel does not show how programs read";
 
 /// The one sentence that a failed command has written, without the program's name. A note may come before it.
 fn sentence(output: &Output, status: i32) -> String {
@@ -112,7 +112,7 @@ fn a_missing_cgroup_is_named_with_where_cgroups_are() {
 }
 
 #[test]
-fn another_user_is_told_who_may() {
+fn another_user_learns_who_may() {
     let group = TestCgroup::new();
     // The binary may lie where only root gets at it, so another user runs a copy.
     let copy = std::env::temp_dir().join(format!("sidestep-test-refusal-{}", std::process::id()));

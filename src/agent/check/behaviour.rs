@@ -183,7 +183,7 @@ fn data_segs_out(socket: &TcpStream) -> Result<u32, Answer> {
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut len)
     };
     if answer != 0 || (len as usize) < info.len() {
-        return Err(Answer::Unknown(format!("TCP_INFO does not tell: {}", std::io::Error::last_os_error())));
+        return Err(Answer::Unknown(format!("TCP_INFO cannot be read: {}", std::io::Error::last_os_error())));
     }
     Ok(u32::from_ne_bytes([info[AT], info[AT + 1], info[AT + 2], info[AT + 3]]))
 }

@@ -64,7 +64,7 @@ fn watching() -> Finding {
         }
         (Err(error), _) | (_, Err(error)) => Answer::No(error.to_string()),
     };
-    Finding::new("programs", Need::Optional, "programs that read by splice(2) are told from others", answer)
+    Finding::new("programs", Need::Optional, "programs that read by splice(2) are recognised", answer)
         .why("Redirected bytes are lost to splice(2), so without this no program gets any by default.")
         .remedy("name what reads by recv(2) alone: --trust port:PORT, --trust cgroup:PATH, or --trust all")
 }

@@ -64,7 +64,7 @@ pub(super) fn kernel() -> Vec<Finding> {
             .remedy("nothing has to be done; Linux 6.2 and later have it"),
         Finding::new("kernel", Need::Optional, "programs may read kernel memory (lockdown)", lockdown)
             .why("Under lockdown=confidentiality the gate cannot see the peer, and the sticky tier is used.")
-            .remedy("mount securityfs on /sys/kernel/security to be told; boot without lockdown=confidentiality"),
+            .remedy("mount securityfs on /sys/kernel/security to see the mode; boot without lockdown=confidentiality"),
         Finding::new("kernel", Need::Optional, "programs are compiled (JIT)", jit)
             .why("Interpreted programs cost more than the stack they replace.")
             .remedy("sysctl net.core.bpf_jit_enable=1"),

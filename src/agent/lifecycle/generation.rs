@@ -233,7 +233,7 @@ impl Generation {
         Ok(left)
     }
 
-    /// What is wrong with the dispatcher's place on the sockhash, as far as the kernel tells.
+    /// What is wrong with the dispatcher's place on the sockhash, as far as the kernel shows it.
     pub(super) fn on_sockhash(&self) -> Result<Option<Problem>> {
         let (Some(sockets), Some(dispatcher)) = (self.map(MapRole::Sockets.name())?, self.program(DISPATCHER)?) else {
             // Missing pins are a problem of their own.

@@ -60,7 +60,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Whether [`Pins::find`] finds a place without being told of one.
+    /// Whether [`Pins::find`] finds a place when none is given.
     pub fn are_possible() -> Result<bool> {
         Ok(bpffs::find()?.is_some_and(|path| path == Path::new(bpffs::USUAL_POINT)))
     }

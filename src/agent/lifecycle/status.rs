@@ -159,7 +159,7 @@ impl InstanceStatus {
 }
 
 impl Instance {
-    /// What is wrong, as far as the pins tell; nothing while a change is under way.
+    /// What is wrong, as far as the pins show it; nothing while a change is under way.
     pub fn problems(&self) -> Result<Vec<Problem>> {
         if self.is_changing()? || !self.link().exists() {
             return Ok(Vec::new());

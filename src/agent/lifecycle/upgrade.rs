@@ -87,7 +87,7 @@ impl Instance {
         if old.is(request)? {
             return Ok(Outcome::Already);
         }
-        // Those that opt out are told by links of their generation.
+        // Those that opt out are found by the links of their generation.
         let in_place = !request.plane.options.policy.opt_out && !request.plane.options.policy.trust.cgroups;
         if in_place && old.record()?.layout == request.plane.layout() {
             old.replace_programs(link, request, steps)?;

@@ -62,7 +62,7 @@ impl ReaderWatcher {
         let WatchedMaps { readers, sockets, events } = maps;
         let bell = events.as_fd().try_clone_to_owned();
         let bell = bell.map_err(|error| crate::syscall::Error::Invalid(format!("cannot hold a map twice: {error}")))?;
-        let events = RingBuffer::new(events).context("read what is told of readers")?;
+        let events = RingBuffer::new(events).context("read the events about readers")?;
         let work = Work { readers, sockets, events, memory, trusted, swept: None };
         let shared = Arc::new(Shared { bell, work: Mutex::new(work), stop: AtomicBool::new(false) });
         let mut watcher = Self { shared, threads: Vec::new() };
@@ -101,7 +101,7 @@ impl Shared {
     fn run(&self, cpu: Option<usize>) {
         hurry(cpu);
         while !self.stop.load(Ordering::Relaxed) {
-            // A thread that has panicked has told why; what it was at is over.
+            // A thread that has panicked has said why; what it was at is over.
             self.work.lock().unwrap_or_else(PoisonError::into_inner).turn();
             let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
             let waited = poll(&mut [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)], timeout);
@@ -123,7 +123,7 @@ struct Work {
 }
 
 impl Work {
-    /// Hears what has been told.
+    /// Handles the events that have come.
     fn turn(&mut self) {
         let mut heard = Vec::new();
         self.events.drain(|bytes| heard.extend(ReaderEvent::from_bytes(bytes)));

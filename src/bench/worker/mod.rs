@@ -1,6 +1,6 @@
 //! One end of a measured pair: a process of its own, so that its CPU time is its own.
 //!
-//! It is the hidden command [`COMMAND`] of this binary, told by a [`Spec`] in JSON. On standard output it says, a line
+//! It is the hidden command [`COMMAND`] of this binary, with a [`Spec`] in JSON. On standard output it says, a line
 //! each: `ready PORT` (a server that listens), `ready 0` (connected), then for every number it reads on standard input
 //! `ran START END CPU` (nanoseconds: CLOCK_MONOTONIC twice, CPU time once); at the end of its input `bye WRITTEN STACK`
 //! (bytes it wrote, and those of them that TCP carried); or `failed WHY`.
@@ -24,7 +24,7 @@ use wire::Wire;
 /// The hidden command of the `sidestep` binary that a worker is started with; its one argument is a `Spec` as JSON.
 pub const COMMAND: &str = "__bench";
 
-/// All that a worker is told.
+/// All that a worker needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
     /// The parent's process id.

@@ -14,7 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::testbed::{self, StackBytes};
 
 /// Longer than any wait of a pair that works; the parent gives up at about the same time.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The stream.
 pub(super) struct Wire {
@@ -63,7 +63,7 @@ impl Wire {
     fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut events = [EpollEvent::empty()];
-            match self.epoll.wait(&mut events, EpollTimeout::try_from(PATIENCE).unwrap_or(EpollTimeout::NONE)) {
+            match self.epoll.wait(&mut events, EpollTimeout::try_from(TIMEOUT).unwrap_or(EpollTimeout::NONE)) {
                 Ok(0) => return Err(io::Error::other("no byte came; traffic is stuck")),
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -119,7 +119,7 @@ pub(super) fn waits(error: &io::Error) -> bool {
 /// Waits for one of the events.
 pub(super) fn wait(fd: impl AsFd, events: PollFlags) -> io::Result<()> {
     loop {
-        let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::NONE);
+        let timeout = PollTimeout::try_from(TIMEOUT).unwrap_or(PollTimeout::NONE);
         match poll(&mut [PollFd::new(fd.as_fd(), events)], timeout) {
             Ok(0) => return Err(io::Error::other("nothing happened on a socket; traffic is stuck")),
             Err(Errno::EINTR) => {}

@@ -27,9 +27,9 @@ struct Share {
     growing: i32,
 }
 
-/// For receivers that are told again of what lies behind.
+/// For receivers that are woken again for what lies behind.
 const NARROW: Share = Share { sixteenths: 3, growing: 160 << 10 };
-/// For edge-triggered receivers, which are told again after a second only: with this much they pin at most three times what
+/// For edge-triggered receivers, which are woken again after a second only: with this much they pin at most three times what
 /// plain TCP does.
 const WIDE: Share = Share { sixteenths: 12, growing: 640 << 10 };
 /// A message of this size finds room in an empty queue, however small the buffers: the largest write of most programs.
@@ -45,7 +45,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
     let [behind, drained, buffers, watchers, bounded, full] =
         ["behind", "queue_empty", "within_buffers", "watchers", "queue_bounded", "buffer_full"]
             .map(|name| a.label(name));
-    // Where nothing tells an edge-triggered reader again, it would wait forever behind a bound that is not wide.
+    // Where nothing wakes an edge-triggered reader again, it would wait forever behind a bound that is not wide.
     let woken = offsets.readers_can_be_woken;
     let over = if woken || offsets.epoll.is_none() { full } else { watchers };
     a.emitter("backpressure", uses_peer(), |a| {
@@ -98,7 +98,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
         }
         if offsets.epoll.is_some() || offsets.buffer_locks.is_some() {
             a.bind(full);
-            deferral.require_none(a, deferral.exit, "nothing speaks for the stack and the reader is told again");
+            deferral.require_none(a, deferral.exit, "nothing speaks for the stack and the reader is woken again");
             a.comment("a message too large for an empty queue just takes the stack");
             a.ld(R1, OWN, Socket::BURST_MESSAGES);
             a.require(R1.differs(0), pass_behind, "the queue is not empty");
@@ -113,7 +113,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
 
 /// Goes to `edge` when the receiver is edge-triggered, or not accepted yet, so that this is not known. A message that takes
 /// the stack behind unread redirected ones has no event of its own, and an edge-triggered reader that stops at a short
-/// read (nginx, tokio) gets one event for both and reads only the first. Any other reader is told again.
+/// read (nginx, tokio) gets one event for both and reads only the first. Any other reader is woken again.
 fn edge_triggered(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, edge: Label) {
     epoll::each(a, offsets, epoll, edge, |a, item| {
         item.require_edge(a, item.next);
@@ -126,7 +126,7 @@ fn edge_triggered(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, edg
 /// all of the stack's bytes.
 ///
 /// Redirected bytes count in the buffer (since commit d888b7af7c14), but a window that has been offered does not shrink: with
-/// more of them the stack's packets would find no room, their sender would back off, and nothing would tell it when there is
+/// more of them the stack's packets would find no room, their sender would back off, and nothing would notify it when there is
 /// room again. Packets take up to a quarter more memory than the window says, also when the kernel has moved them together
 /// (`tcp_collapse`, net/ipv4/tcp_input.c). Where a window takes the whole buffer, a 32nd of it remains for small messages.
 fn fixed_buffer(a: &mut Asm, offsets: &KernelOffsets, full: Label, stale: Label) {

@@ -1,6 +1,6 @@
 //! Messages that are to take the stack although redirected ones are still unread.
 //!
-//! A message by the stack has an event of its own, but a reader that is told once (EPOLLET) and stops at a short read, as
+//! A message by the stack has an event of its own, but a reader that gets one event (EPOLLET) and stops at a short read, as
 //! nginx and tokio do, gets one event for all that came before it looked, and reads the redirected bytes only. So who
 //! wants a connection on the stack (the soft switch, a pair that leaves, a stream) leaves its reason here, and the gate
 //! goes on for such a reader until its queue is empty, or full.

@@ -1,4 +1,4 @@
-//! What both ends must be like so that no application can tell: non-blocking, and without socket options that
+//! What both ends must be like so that no application sees a difference: non-blocking, and without socket options that
 //! redirected bytes pass by.
 //!
 //! An end that is otherwise makes the pair leave the sockhash: membership alone is enough to be noticed.

@@ -1,4 +1,4 @@
-//! The gate: a message is redirected only while no application can tell.
+//! The gate: a message is redirected only while no application can see a difference.
 //!
 //! A receiver reads redirected messages before bytes that came by the stack (`tcp_bpf_recvmsg`). So a redirected
 //! message may only be sent when the receiver has read everything we ever sent by the stack; a message by the stack
@@ -89,7 +89,7 @@ fn receiver_is_plain(a: &mut Asm, offsets: &KernelOffsets, deferral: Deferral, e
 }
 
 /// The rule where the peer cannot be seen: the first message that takes the stack keeps its direction there
-/// forever, and so does a direction that has used up its bytes, since nothing tells how many are still unread.
+/// forever, and so does a direction that has used up its bytes, since the programs cannot see how many are still unread.
 pub(in crate::dataplane) fn sticky(a: &mut Asm, exits: &mut Exits) {
     a.emitter("sticky", Uses::scratch().reads([SK_MSG.reg(), OWN.reg()]), |a| {
         let order = exits.to(a, Counter::PassOrder);

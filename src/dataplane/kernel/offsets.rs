@@ -178,13 +178,13 @@ macro_rules! kernel_offsets {
             pub options: OptionBits,
             /// Which buffers have a size that the application has set; without it, none has.
             pub buffer_locks: Option<BufferLocks>,
-            /// How a socket's edge-triggered readers are told from others; without it, all may be.
+            /// How a socket's edge-triggered readers are recognised; without it, all may be.
             pub epoll: Option<EpollFields>,
             /// Where groups' limits on memory are; without it, there are no such limits.
             pub memory_limit: Option<MemoryLimit>,
             /// Whether iterators may call `bpf_sk_storage_get` (Linux 5.11), with which the drain finds a socket's peer.
             pub iterators_have_storage: bool,
-            /// Whether programs can read keepalive's settings, and tell a reader again by setting SO_RCVLOWAT (Linux 6.1).
+            /// Whether programs can read keepalive's settings, and wake a reader by setting SO_RCVLOWAT (Linux 6.1).
             pub readers_can_be_woken: bool,
         }
 

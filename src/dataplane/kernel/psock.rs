@@ -30,7 +30,7 @@ pub(in crate::dataplane) fn psock(
 
 /// Goes on when no thread is between its verdict and a queue at `psock`, else to `underway`. Such a thread holds a reference
 /// (`tcp_bpf_sendmsg`); so does each socket map that the socket is in, and each of the `own` system calls that this
-/// program runs in. Another tool's map may be a second one: then its reference is told from a thread's by the list of
+/// program runs in. Another tool's map may be a second one: then its reference is distinguished from a thread's by the list of
 /// maps. Loses `walker` (R6 to R9), which may be the psock's register.
 #[track_caller]
 pub(in crate::dataplane) fn require_alone(

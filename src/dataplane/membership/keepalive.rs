@@ -6,7 +6,7 @@
 //!
 //! An application that has asked for keepalive itself keeps its own times where they are short enough. Where programs can
 //! read them (Linux 6.1), times that are too long are replaced, also when the application sets them later, and come back when
-//! the pair leaves the sockhash. Whether SO_KEEPALIVE was on does not come back: nothing tells whether the application has
+//! the pair leaves the sockhash. Whether SO_KEEPALIVE was on does not come back: the programs cannot see whether the application has
 //! asked for it since.
 
 use crate::asm::Reg::{R1, R2, R3, R4, R5, R8, R9};

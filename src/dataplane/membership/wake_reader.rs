@@ -1,6 +1,6 @@
-//! A receiver that is not told: bytes of the stack lie unread behind redirected ones.
+//! A receiver that is not notified: bytes of the stack lie unread behind redirected ones.
 //!
-//! They had their event when they came. A reader that was told once and stops at a short read reads the redirected bytes
+//! They had their event when they came. A reader that got one event and stops at a short read reads the redirected bytes
 //! and waits for another event; one that asks FIONREAD, on kernels where that does not see the stack's bytes in a
 //! sockhash, sees nothing. The gate avoids it where it can (`gate::deferral`); what remains (a full queue, a server that
 //! blocks, memory pressure) is looked after here, at the receiver, whose callback for each packet it sends
@@ -9,7 +9,7 @@
 //! 1. The pair is to leave, and the receiver is *armed*: TCP keepalive probes its peer every second, so that there is a
 //!    callback every second.
 //! 2. When the redirected bytes have been read, the pair leaves, and SO_RCVLOWAT is set to what it is, upon which the
-//!    kernel tells the reader again (`tcp_set_rcvlowat`; for programs since Linux 6.1).
+//!    kernel wakes the reader again (`tcp_set_rcvlowat`; for programs since Linux 6.1).
 //! 3. The socket's own settings come back.
 //!
 //! The peer's answers to these probes may lie beyond the receiver's window, which redirected bytes have closed, and such
@@ -108,9 +108,9 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, offsets: &KernelOffsets, out: Lab
 /// The socket has left the sockhash.
 pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, offsets: &KernelOffsets) {
     a.emitter("left", uses(), |a| {
-        a.block("told", |a, told| {
-            unread(a, offsets, told, told);
-            wake(a, offsets, told);
+        a.block("woken", |a, woken| {
+            unread(a, offsets, woken, woken);
+            wake(a, offsets, woken);
         });
         disarm(a);
         keepalive::give_back(a);

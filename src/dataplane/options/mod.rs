@@ -70,7 +70,7 @@ pub struct Options {
     pub pairing: Pairing,
     /// What the programs may see.
     pub tier: Tier,
-    /// Whom they may serve. Needs [`Tier::Gated`] to tell; the sticky tier serves all.
+    /// Whom they may serve. Only [`Tier::Gated`] can see it; the sticky tier serves all.
     pub readers: Readers,
     /// Which connections may be accelerated.
     pub policy: Policy,
@@ -95,7 +95,7 @@ impl Options {
         }
     }
 
-    /// Offsets with which a receiver can be told again of the stack's bytes behind redirected ones.
+    /// Offsets with which a receiver can be woken again for the stack's bytes behind redirected ones.
     pub(in crate::dataplane) fn wakes_readers(&self) -> Option<&KernelOffsets> {
         match &self.tier {
             Tier::Gated(offsets) if offsets.readers_can_be_woken => Some(offsets),

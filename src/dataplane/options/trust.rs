@@ -1,7 +1,7 @@
 //! Which programs may be sent redirected bytes: those that receive by recvmsg.
 //!
 //! `tcp_splice_read` sees the stack's queue alone. To a program that reads by splice(2) redirected bytes are lost, and a
-//! FIN that comes behind them looks like the end of the stream. No socket option and no flag tells such a program before
+//! FIN that comes behind them looks like the end of the stream. No socket option and no flag shows such a program before
 //! its first call.
 
 use std::path::PathBuf;

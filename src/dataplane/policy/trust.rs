@@ -44,7 +44,7 @@ pub(in crate::dataplane) fn require_named(a: &mut Asm, options: &Options, side: 
     let trust = &options.policy.trust;
     a.emitter("named", Uses::scratch().reads(SOCK_OPS.reg()).writes(R8), |a| {
         a.block("named", |a, named| {
-            a.comment("nothing tells here how programs read, so only those are served that are named");
+            a.comment("this kernel does not show how programs read, so only those are served that are named");
             if !trust.ports.is_empty() {
                 a.block("port_not_named", |a, other| {
                     named_port(a, options, side, other);

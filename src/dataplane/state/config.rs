@@ -12,7 +12,7 @@ pub struct Config {
     pub max_messages: u32,
     /// Most redirected bytes that may wait at one receiver.
     pub max_bytes: u32,
-    /// Sticky tier: most bytes a direction may redirect in all, since nothing tells how many are still unread.
+    /// Sticky tier: most bytes a direction may redirect in all, since the programs cannot see how many are still unread.
     pub sticky_bytes: u32,
     /// Redirect to a receiver that is not accepted yet, of which it is not known whether it will block. For kernels on
     /// which FIONREAD does not see what came by the stack: there a first message on the stack stalls a reader that trusts

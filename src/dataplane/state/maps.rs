@@ -29,7 +29,7 @@ pub enum MapRole {
     Spliced,
     /// How many sockets and processes have spliced, by which the programs know when to look.
     Splices,
-    /// What is told of readers; see [`super::ReaderEvent`].
+    /// Events about readers; see [`super::ReaderEvent`].
     Events,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of the programs that read: a record for each process, and what is told of them.
+//! What is known of the programs that read: a record for each process, and events about them.
 //!
 //! ```text
 //! key      0  process u32   4  0 u32   8  start u64
@@ -173,7 +173,7 @@ pub struct LosingSocket {
     pub descriptor: u32,
 }
 
-/// What the programs tell of a process that reads.
+/// What the programs report of a process that reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReaderEvent {

@@ -42,7 +42,7 @@ impl Env<'_> {
             operation => reject!("invalid BPF_ALU opcode {operation:x}"),
         }
         let mut dst = *self.reg(insn.dst);
-        self.settle(&mut dst, "alu")?;
+        self.check_bounds(&mut dst, "alu")?;
         *self.reg_mut(insn.dst) = dst;
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Env<'_> {
         Ok(())
     }
 
-    /// Gives a scalar that is about to be copied an id, so that what a later comparison tells of one copy holds for all.
+    /// Gives a scalar that is about to be copied an id, so that what a later comparison shows of one copy holds for all.
     pub(in crate::verifier_sim) fn link_before_copy(&mut self, number: u8) {
         let reg = *self.reg(number);
         if !reg.is_scalar() {

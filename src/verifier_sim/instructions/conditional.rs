@@ -13,7 +13,7 @@ use crate::verifier_sim::state::{FP, State};
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::walk::Flow;
 use crate::verifier_sim::walk::env::Env;
-use crate::verifier_sim::walk::trail::Place;
+use crate::verifier_sim::walk::history::Place;
 
 /// Registers and stack slots that one comparison can speak of (`LINKED_REGS_MAX`); the links of further ones are cut.
 const MAX_LINKED: usize = 6;
@@ -87,7 +87,7 @@ impl Env<'_> {
             refine_pair(cond.negated(), &mut fell, low, same, self.kernel);
             refine_pair(cond, &mut jumped, low, same, self.kernel);
             for reg in [&mut jumped.0, &mut jumped.1, &mut fell.0, &mut fell.1] {
-                self.settle(reg, "branch")?;
+                self.check_bounds(reg, "branch")?;
             }
         }
         let (dst, src) = (usize::from(insn.dst), usize::from(insn.src));
@@ -232,7 +232,7 @@ fn refine_pair(cond: Cond, pair: &mut (Reg, Reg), low: bool, same: bool, kernel:
     pair.1.val.sync();
 }
 
-/// Carries what a comparison told of register `known` to the scalars linked with it (`sync_linked_regs`).
+/// Carries what a comparison showed of register `known` to the scalars linked with it (`sync_linked_regs`).
 fn sync_linked(state: &mut State, known: usize, linked: &[Place], kernel: Kernel) {
     let depth = state.depth();
     let source = state.top().regs[known];

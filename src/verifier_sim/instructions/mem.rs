@@ -63,7 +63,7 @@ impl Env<'_> {
         })?;
         self.remember_access(kind)?;
         let mut loaded = *self.reg(insn.dst);
-        self.settle(&mut loaded, context)?;
+        self.check_bounds(&mut loaded, context)?;
         *self.reg_mut(insn.dst) = loaded;
         Ok(())
     }

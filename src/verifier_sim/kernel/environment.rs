@@ -81,7 +81,7 @@ impl Running<'_> {
         match (level, option) {
             (SOL_SOCKET, SO_KEEPALIVE) => socket.keepalive.0 = value != 0,
             (SOL_TCP, TCP_KEEPIDLE) => socket.keepalive.1 = value,
-            // `tcp_set_rcvlowat` tells the reader what there is.
+            // `tcp_set_rcvlowat` wakes the reader if there is something.
             (SOL_SOCKET, SO_RCVLOWAT) => socket.told |= !socket.receive_queue.is_empty(),
             _ => {}
         }

@@ -104,7 +104,7 @@ impl World {
         received
     }
 
-    /// Takes a segment, tells the reader, and answers with an acknowledgement.
+    /// Takes a segment, wakes the reader, and answers with an acknowledgement.
     fn receive(&mut self, id: SocketId, chunk: Chunk) -> Result<(), Failure> {
         if let Some(socket) = self.get(id) {
             socket.rcv_nxt = socket.rcv_nxt.wrapping_add(chunk.len);

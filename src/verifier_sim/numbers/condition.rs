@@ -1,4 +1,4 @@
-//! Conditions: what is known of their outcome, and what their outcome tells (`is_branch_taken`, `regs_refine_cond_op`).
+//! Conditions: what is known of their outcome, and what their outcome implies (`is_branch_taken`, `regs_refine_cond_op`).
 
 use crate::asm::opcode as op;
 use crate::verifier_sim::numbers::bounds::Bounds;

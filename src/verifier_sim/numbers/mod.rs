@@ -1,4 +1,4 @@
-//! What is known of a number: its bits and its ranges, how instructions change them, and what a condition tells.
+//! What is known of a number: its bits and its ranges, how instructions change them, and what a condition implies.
 
 pub(super) mod bounds;
 pub(super) mod condition;

@@ -10,8 +10,8 @@ use crate::verifier_sim::state::reg::Reg;
 use crate::verifier_sim::state::{FP, REGS, State};
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::types::KernelTypes;
+use crate::verifier_sim::walk::history::History;
 use crate::verifier_sim::walk::prune::Explored;
-use crate::verifier_sim::walk::trail::Trail;
 
 /// A branch that is still to be walked.
 pub(in crate::verifier_sim) struct Pending {
@@ -21,8 +21,8 @@ pub(in crate::verifier_sim) struct Pending {
     pub(in crate::verifier_sim) insn: usize,
     /// Where the branch was taken.
     pub(in crate::verifier_sim) from: usize,
-    /// How much of the trail leads to it.
-    pub(in crate::verifier_sim) trail: usize,
+    /// How much of the history leads to it.
+    pub(in crate::verifier_sim) history: usize,
 }
 
 /// Branches waiting at the same time (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
@@ -69,7 +69,7 @@ pub(in crate::verifier_sim) struct Env<'a> {
     /// The current instruction.
     pub(in crate::verifier_sim) at: usize,
     /// The instructions of the current path, in order.
-    pub(in crate::verifier_sim) trail: Trail,
+    pub(in crate::verifier_sim) history: History,
     pub(in crate::verifier_sim) pending: Vec<Pending>,
     pub(in crate::verifier_sim) explored: Explored,
     pub(in crate::verifier_sim) stack_reads: StackLiveness,
@@ -104,7 +104,7 @@ impl<'a> Env<'a> {
             types: options.types,
             cur: State::entry(),
             at: 0,
-            trail: Trail::default(),
+            history: History::default(),
             pending: Vec::new(),
             explored: Explored::new(insns.len()),
             stack_reads: StackLiveness::new(insns),
@@ -181,12 +181,12 @@ impl<'a> Env<'a> {
         if let Some(parent) = state.parent {
             self.explored.add_branch(parent);
         }
-        self.pending.push(Pending { state, insn: target, from: self.at, trail: self.trail.len() });
+        self.pending.push(Pending { state, insn: target, from: self.at, history: self.history.len() });
         Ok(())
     }
 
     /// Contradictory ranges stand for values that cannot occur; the kernel then forgets all it knows.
-    pub(in crate::verifier_sim) fn settle(&self, reg: &mut Reg, context: &str) -> Step {
+    pub(in crate::verifier_sim) fn check_bounds(&self, reg: &mut Reg, context: &str) -> Step {
         if let Some(what) = reg.val.violation().filter(|_| self.kernel >= Kernel::V6_12) {
             if self.check_invariants {
                 reject!("REG INVARIANTS VIOLATION ({context}): {what}");

@@ -1,10 +1,10 @@
 //! The walk along every path, instruction by instruction (`do_check`).
 
 pub(super) mod env;
+pub(super) mod history;
 pub(super) mod log;
 pub(super) mod precision;
 pub(super) mod prune;
-pub(super) mod trail;
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
@@ -63,7 +63,7 @@ impl Env<'_> {
         let Some(branch) = self.pending.pop() else { return false };
         self.cur = branch.state;
         self.at = branch.insn;
-        self.trail.truncate(branch.trail);
+        self.history.truncate(branch.history);
         self.log_branch(branch.from, branch.insn);
         true
     }

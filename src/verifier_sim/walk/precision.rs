@@ -10,7 +10,7 @@ use crate::asm::opcode as op;
 use crate::asm::{Disasm, Insn};
 use crate::verifier_sim::state::{FP, MAX_FRAMES, State};
 use crate::verifier_sim::walk::env::Env;
-use crate::verifier_sim::walk::trail::{Place, Visited};
+use crate::verifier_sim::walk::history::{Place, Visited};
 
 /// r1 to r5.
 const ARGUMENTS: u16 = 0x3e;
@@ -222,7 +222,7 @@ impl Env<'_> {
         if regs != 0 {
             let mut wanted = Wanted::new(self.cur.depth());
             *wanted.regs() = regs;
-            self.backtrack(wanted, self.trail.len().saturating_sub(1));
+            self.backtrack(wanted, self.history.len().saturating_sub(1));
         }
     }
 
@@ -230,7 +230,7 @@ impl Env<'_> {
     pub(in crate::verifier_sim) fn mark_slot_precise(&mut self, frame: usize, slot: usize) {
         let mut wanted = Wanted::new(self.cur.depth());
         wanted.masks[frame].slots = 1 << slot;
-        self.backtrack(wanted, self.trail.len().saturating_sub(1));
+        self.backtrack(wanted, self.history.len().saturating_sub(1));
     }
 
     /// The current path ends at a state that checkpoint `number` covers: what decided behind the checkpoint decides here.
@@ -241,7 +241,7 @@ impl Env<'_> {
             let (regs, slots) = (scalars.regs & precise.regs, scalars.slots & precise.slots);
             wanted.masks[frame] = Mask { regs, slots };
         }
-        self.backtrack(wanted, self.trail.len());
+        self.backtrack(wanted, self.history.len());
     }
 
     /// The line of the log for an instruction that is looked at (`backtrack_insn`).
@@ -266,13 +266,13 @@ impl Env<'_> {
     fn backtrack(&mut self, mut wanted: Wanted, mut end: usize) {
         let mut next = self.cur.parent;
         while !wanted.is_empty() {
-            let begin = next.map_or(0, |number| self.explored.trail(number));
+            let begin = next.map_or(0, |number| self.explored.history(number));
             while end > begin {
                 end -= 1;
-                let visited = self.trail.at(end);
+                let visited = self.history.at(end);
                 let insn = self.insns[visited.insn as usize];
                 self.log_origin(&wanted, visited.insn as usize);
-                if wanted.pass(&insn, visited, self.trail.linked(end)).is_err() {
+                if wanted.pass(&insn, visited, self.history.linked(end)).is_err() {
                     self.explored.mark_all_precise(self.cur.parent);
                     return;
                 }

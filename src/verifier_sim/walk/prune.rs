@@ -31,8 +31,8 @@ struct Checkpoint {
     parent: Option<u32>,
     /// The instruction before which it was made.
     insn: usize,
-    /// How much of the trail led here.
-    trail: usize,
+    /// How much of the history led here.
+    history: usize,
     /// Of each frame, what holds a scalar.
     scalars: Vec<Mask>,
     /// Of each frame, the scalars that have decided something since.
@@ -53,9 +53,9 @@ impl Explored {
         Self { checkpoints: Vec::new(), lists: vec![Vec::new(); insns] }
     }
 
-    /// How much of the trail led to the checkpoint.
-    pub(in crate::verifier_sim) fn trail(&self, number: u32) -> usize {
-        self.checkpoints[number as usize].trail
+    /// How much of the history led to the checkpoint.
+    pub(in crate::verifier_sim) fn history(&self, number: u32) -> usize {
+        self.checkpoints[number as usize].history
     }
 
     /// What holds a scalar in the checkpoint's frames, and which of them have decided something.
@@ -111,13 +111,13 @@ impl Explored {
         self.checkpoints.iter().filter(|checkpoint| checkpoint.state.is_some()).count() as u64
     }
 
-    fn add(&mut self, insn: usize, state: State, trail: usize) -> u32 {
+    fn add(&mut self, insn: usize, state: State, history: usize) -> u32 {
         let index = self.checkpoints.len() as u32;
         let list = self.list(insn, &state);
         let (parent, scalars) = (state.parent, scalars_of(&state));
         let precise = vec![Mask::default(); scalars.len()];
         let state = Some(Box::new(state));
-        let counts = Checkpoint { state, branches: 1, hits: 0, misses: 0, parent, insn, trail, scalars, precise };
+        let counts = Checkpoint { state, branches: 1, hits: 0, misses: 0, parent, insn, history, scalars, precise };
         self.checkpoints.push(counts);
         self.lists[list].push(index);
         index
@@ -133,7 +133,7 @@ impl Explored {
 
 /// How alike two states must be (`enum exact_level`).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Likeness {
+enum ExactLevel {
     /// The old one covers the new one, as far as it matters to what comes after.
     Covers,
     /// The old one covers the new one in everything.
@@ -145,9 +145,9 @@ enum Likeness {
 /// Entries of a path's history after which a checkpoint is always made.
 const MAX_HISTORY: u32 = 40;
 /// A checkpoint that covers nothing is given up after so many looks, plus so many for each time it did.
-const PATIENCE: u32 = 3;
+const MISSES: u32 = 3;
 /// The same for checkpoints of loops that the kernel cuts off.
-const LOOP_PATIENCE: u32 = 64;
+const LOOP_MISSES: u32 = 64;
 
 impl Env<'_> {
     /// Looks at the states that earlier paths had at the current instruction, and keeps this one if it is worth it.
@@ -179,8 +179,8 @@ impl Env<'_> {
             }
             let checkpoint = &mut self.explored.checkpoints[number as usize];
             checkpoint.misses += u32::from(keep);
-            let patience = if self.aux[at].force_checkpoint && looping { LOOP_PATIENCE } else { PATIENCE };
-            if checkpoint.misses > checkpoint.hits * patience + patience {
+            let misses = if self.aux[at].force_checkpoint && looping { LOOP_MISSES } else { MISSES };
+            if checkpoint.misses > checkpoint.hits * misses + misses {
                 checkpoint.state = None;
                 list.remove(index);
             }
@@ -194,7 +194,7 @@ impl Env<'_> {
             self.work.jumps_at_checkpoint = self.work.jumps;
             self.work.insns_at_checkpoint = self.work.insns;
             self.cur.history = 0;
-            let number = self.explored.add(at, self.cur.clone(), self.trail.len());
+            let number = self.explored.add(at, self.cur.clone(), self.history.len());
             self.cur.parent = Some(number);
         }
         Ok(Visit::New)
@@ -207,12 +207,12 @@ impl Env<'_> {
         let precise = &checkpoint.precise;
         if !looping {
             // In a loop that the kernel cuts off, not all that decides has been seen when a part of it is finished.
-            let how = if self.has_may_goto { Likeness::CoversAll } else { Likeness::Covers };
+            let how = if self.has_may_goto { ExactLevel::CoversAll } else { ExactLevel::Covers };
             return Ok(self.alike(old, precise, how));
         }
         let cur = &self.cur;
         let cut_off = is_may_goto(&self.insns[self.at]);
-        if cut_off && old.may_goto_depth != cur.may_goto_depth && self.alike(old, precise, Likeness::CoversAll) {
+        if cut_off && old.may_goto_depth != cur.may_goto_depth && self.alike(old, precise, ExactLevel::CoversAll) {
             return Ok(true);
         }
         let maybe = old.depth() == cur.depth()
@@ -220,14 +220,14 @@ impl Env<'_> {
                 let (old, cur) = (&old.top().regs[reg], &cur.top().regs[reg]);
                 old.same_but_ids(cur) && (old.id, old.ref_id) == (cur.id, cur.ref_id)
             });
-        if maybe && old.may_goto_depth == cur.may_goto_depth && self.alike(old, precise, Likeness::Same) {
+        if maybe && old.may_goto_depth == cur.may_goto_depth && self.alike(old, precise, ExactLevel::Same) {
             reject!("infinite loop detected at insn {}", self.at);
         }
         Ok(false)
     }
 
     /// Compares `old` with the current state.
-    fn alike(&self, old: &State, precise: &[Mask], how: Likeness) -> bool {
+    fn alike(&self, old: &State, precise: &[Mask], how: ExactLevel) -> bool {
         let cur = &self.cur;
         if old.frames.len() != cur.frames.len() || old.refs.len() != cur.refs.len() {
             return false;
@@ -244,7 +244,7 @@ impl Env<'_> {
         (0..old.frames.len()).all(|number| {
             let (a, b) = (&old.frames[number], &cur.frames[number]);
             let at = cur.frames.get(number + 1).map_or(self.at, |callee| callee.callsite);
-            let precise = if how == Likeness::Covers { precise[number] } else { Mask::ALL };
+            let precise = if how == ExactLevel::Covers { precise[number] } else { Mask::ALL };
             a.callsite == b.callsite && self.frames_alike((a, precise), b, at, &mut ids, how)
         })
     }
@@ -255,16 +255,16 @@ impl Env<'_> {
         cur: &Rc<Frame>,
         at: usize,
         ids: &mut Ids,
-        how: Likeness,
+        how: ExactLevel,
     ) -> bool {
         let live = self.aux[at].live;
-        let live = if self.kernel >= Kernel::V6_18 || how != Likeness::Same { live } else { u16::MAX };
+        let live = if self.kernel >= Kernel::V6_18 || how != ExactLevel::Same { live } else { u16::MAX };
         let alike = |reg: usize, ids: &mut Ids| {
             regs_alike(&old.regs[reg], &cur.regs[reg], precise.regs & 1 << reg != 0, ids, how)
         };
         let regs = (0..REGS).all(|reg| live & (1 << reg) == 0 || alike(reg, ids));
         // Only of a state whose every continuation was walked it is known what they read.
-        let complete = how == Likeness::Covers;
+        let complete = how == ExactLevel::Covers;
         let slots = if complete { self.stack_reads.at(at) } else { u64::MAX };
         regs && self.stacks_alike((old, precise.slots), cur, slots, ids, how)
     }
@@ -275,11 +275,11 @@ impl Env<'_> {
         cur: &Frame,
         live: u64,
         ids: &mut Ids,
-        how: Likeness,
+        how: ExactLevel,
     ) -> bool {
         let uninit = self.may_read_uninit_stack();
         old.stack.iter().enumerate().all(|(index, slot)| {
-            if how == Likeness::Same && index >= cur.stack.len() {
+            if how == ExactLevel::Same && index >= cur.stack.len() {
                 return false;
             }
             // The kernel takes a slot that the current path has not reached for another one, whatever may be read there.
@@ -337,9 +337,9 @@ impl Ids {
 }
 
 /// `regsafe`; `precise` says whether the number in `old` has decided something.
-fn regs_alike(old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids, how: Likeness) -> bool {
+fn regs_alike(old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids, how: ExactLevel) -> bool {
     let exact = |ids: &mut Ids| old.same_but_ids(cur) && ids.same(old.id, cur.id) && ids.same(old.ref_id, cur.ref_id);
-    if how == Likeness::Same {
+    if how == ExactLevel::Same {
         return exact(ids);
     }
     if old.kind == Kind::NotInit {
@@ -383,12 +383,12 @@ fn as_scalar(slot: &Slot, uninit: bool) -> Option<Reg> {
 }
 
 /// `stacksafe` for one slot.
-fn slots_alike(old: &Slot, cur: &Slot, precise: bool, uninit: bool, ids: &mut Ids, how: Likeness) -> bool {
+fn slots_alike(old: &Slot, cur: &Slot, precise: bool, uninit: bool, ids: &mut Ids, how: ExactLevel) -> bool {
     if old.bytes[0] == Byte::Dynptr {
         let (a, b) = (&old.reg, &cur.reg);
         return old.bytes == cur.bytes && old.same_dynptr_half(cur) && ids.same(a.ref_id, b.ref_id);
     }
-    if how == Likeness::Same {
+    if how == ExactLevel::Same {
         return old.bytes == cur.bytes && (!old.is_spill() || regs_alike(&old.reg, &cur.reg, precise, ids, how));
     }
     // Slots of which nothing can be read cover everything.

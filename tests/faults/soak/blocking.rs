@@ -15,12 +15,12 @@ use super::server::reset_on_close;
 use crate::link::pattern;
 
 /// How long one call may wait.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn patient(stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
 }
 
 /// A socket that waits. In a sockhash a recv(2) that is woken without data, as by a reset, returns EAGAIN (the safety
@@ -33,7 +33,7 @@ impl Read for Patient<'_> {
         loop {
             match self.0.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if start.elapsed() >= PATIENCE {
+                    if start.elapsed() >= TIMEOUT {
                         return Err(ErrorKind::TimedOut.into());
                     }
                 }
@@ -116,7 +116,7 @@ pub(super) fn run(plan: &Plan, listeners: &Listeners, tally: &Tally) {
     let connected = if plan.seed.is_multiple_of(2) {
         TcpStream::connect(target)
     } else {
-        TcpStream::connect_timeout(&target, PATIENCE)
+        TcpStream::connect_timeout(&target, TIMEOUT)
     };
     let stream = match connected {
         Ok(stream) => stream,

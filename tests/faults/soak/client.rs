@@ -15,7 +15,7 @@ use super::server::reset_on_close;
 /// Connections at a time.
 const WINDOW: usize = 48;
 /// How long a connection may take in all.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes the first `count` connections.
 pub(super) fn run(count: usize, listeners: &Listeners, tally: &Tally) {
@@ -42,7 +42,7 @@ pub(super) fn run(count: usize, listeners: &Listeners, tally: &Tally) {
                 tally.add(&client.plan, client.compared);
                 return false;
             }
-            assert!(client.since.elapsed() < PATIENCE, "hung: {:?}", client.place());
+            assert!(client.since.elapsed() < TIMEOUT, "hung: {:?}", client.place());
             true
         });
         if reported.elapsed() > Duration::from_secs(30) {

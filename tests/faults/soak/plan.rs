@@ -57,7 +57,7 @@ pub(super) enum Place {
 /// Bytes of [`Header`].
 pub(super) const HEADER: usize = 16;
 
-/// What the client tells the server first.
+/// What the client sends to the server first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     pub(super) kind: Kind,

@@ -17,7 +17,7 @@ use crate::link::pattern;
 /// A server stops reading while it has this much to echo.
 const PENDING: usize = 256 << 10;
 /// How long a connection may be without any event.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes closing the socket send RST.
 pub(super) fn reset_on_close(stream: &TcpStream) {
@@ -46,7 +46,7 @@ pub(super) fn serve(listeners: &[TcpListener], done: &AtomicBool) {
                 }
             }
         }
-        if let Some(stuck) = open.values().find(|served| served.since.elapsed() > PATIENCE) {
+        if let Some(stuck) = open.values().find(|served| served.since.elapsed() > TIMEOUT) {
             panic!("hung: {:?} after {} bytes", stuck.header, stuck.received);
         }
     }

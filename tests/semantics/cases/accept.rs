@@ -3,7 +3,7 @@
 use super::{Case, case, case_for};
 use crate::feature::Feature;
 use crate::log::Log;
-use crate::socket::{Listener, Modes, Pair, SOON, pattern, settle};
+use crate::socket::{Listener, Modes, Pair, SOON, pattern, pause};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -45,7 +45,7 @@ fn unaccepted(log: Log, modes: Modes) {
     let listener = Listener::new();
     let client = modes.connect(listener);
     log.call("send", client.send(&pattern(100), 0));
-    settle();
+    pause();
     listener.socket.close();
     log.fact("told", client.poll(libc::POLLIN, SOON).is_ok_and(|events| events != 0));
     log.received("recv", client.recv_wait(1), &[]);

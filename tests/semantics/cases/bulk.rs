@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, WHILE, pattern, settle, start};
+use crate::socket::{Modes, Pair, SOON, WHILE, pattern, pause, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -61,7 +61,7 @@ fn fill(pair: Pair, block: &[u8]) -> usize {
             }
             Err(_) => {
                 refused += 1;
-                settle();
+                pause();
             }
         }
     }
@@ -83,7 +83,7 @@ fn flood_small(log: Log, modes: Modes) {
             break;
         }
     }
-    settle();
+    pause();
     // SO_MEMINFO: SK_MEMINFO_RMEM_ALLOC is the first word, include/uapi/linux/sock_diag.h.
     let mut memory = [0_u32; 9];
     log.call("SO_MEMINFO", sys::get(pair.server.0, libc::SOL_SOCKET, 55, &mut memory).map(|_| 0));

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::{Case, case};
 use crate::log::{Log, events};
-use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, settle};
+use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, pause};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -44,7 +44,7 @@ fn close_after_send(log: Log, modes: Modes) {
         log.call("send", client.send(part, 0));
     }
     client.close();
-    settle();
+    pause();
     log.received("recv", server.recv_all(4000), &data);
     log.received("recv", server.recv_wait(1), &[]);
 }
@@ -52,13 +52,13 @@ fn close_after_send(log: Log, modes: Modes) {
 fn close_with_unread(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     log.call("send", client.send(&pattern(100), 0));
-    settle();
+    pause();
     server.close();
-    settle();
+    pause();
     log.say(format_args!("poll {}", events(client.poll(libc::POLLIN | libc::POLLRDHUP, SOON))));
     log.received("recv", client.recv_wait(1), &[]);
     log.call("send", client.send(&[1], 0));
-    settle();
+    pause();
     log.call("send", client.send(&[1], 0));
 }
 
@@ -85,7 +85,7 @@ fn send_after_reset(log: Log, modes: Modes) {
     }
     server.linger(0);
     server.close();
-    settle();
+    pause();
     for _ in 0..3 {
         log.call("send", client.send(&[1], 0));
     }
@@ -95,10 +95,10 @@ fn linger_zero_after_send(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     client.linger(0);
     client.close();
-    settle();
+    pause();
     log.received("recv", server.recv_wait(200), &data);
     log.received("recv", server.recv_wait(200), &[]);
     log.received("recv", server.recv_wait(200), &[]);
@@ -123,7 +123,7 @@ fn sender_exits(log: Log, modes: Modes) {
         sys::exit(0);
     }
     client.close();
-    settle();
+    pause();
     log.received("recv", server.recv_all(50_000), &data);
 }
 
@@ -132,9 +132,9 @@ fn send_after_close(log: Log, modes: Modes) {
     log.call("send", client.send(&[1; 100], 0));
     server.recv_wait(100).unwrap();
     server.close();
-    settle();
+    pause();
     log.call("send", client.send(&[1; 100], 0));
-    settle();
+    pause();
     log.call("send", client.send(&[1; 100], 0));
     log.received("recv", client.recv_wait(1), &[]);
 }
@@ -144,7 +144,7 @@ fn send_after_read_shutdown(log: Log, modes: Modes) {
     let data = pattern(100);
     log.call("shutdown", server.shutdown(libc::SHUT_RD));
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     log.received("recv", server.recv_wait(200), &data);
     log.received("recv", server.recv_wait(200), &[]);
 }
@@ -162,7 +162,7 @@ fn shutdown_with_unread(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     log.call("shutdown", server.shutdown(libc::SHUT_RDWR));
     log.received("recv", server.recv_wait(200), &data);
     log.received("recv", server.recv_wait(200), &[]);
@@ -189,7 +189,7 @@ fn disconnect(log: Log, modes: Modes) {
     log.call("send", client.send(&data, 0));
     log.received("recv", server.recv_wait(200), &data);
     log.call("answer", server.send(&data, 0));
-    settle();
+    pause();
     log.call("disconnect", client.disconnect());
     log.fact("the peer sees the end", server.poll(libc::POLLIN, SOON).is_ok_and(|events| events != 0));
     log.received("recv", client.recv(1, libc::MSG_DONTWAIT), &[]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, pattern, settle};
+use crate::socket::{Modes, Pair, SOON, pattern, pause};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -22,7 +22,7 @@ fn tcp_info(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     log.call("send", client.send(&pattern(100), 0));
     server.recv_wait(200).unwrap();
-    settle();
+    pause();
     // Offsets in struct tcp_info, include/uapi/linux/tcp.h: bytes_received at 128, bytes_sent at 200.
     let mut info = [0_u64; 27];
     sys::get(client.0, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).unwrap();
@@ -72,7 +72,7 @@ fn timestamp(log: Log, modes: Modes) {
     // The kernel begins to stamp packets from a work queue (net_enable_timestamp).
     std::thread::sleep(Duration::from_millis(400));
     log.call("send", client.send(&pattern(100), 0));
-    settle();
+    pause();
     let message = sys::recvmsg(server.0, &mut [0; 200], 0);
     log.call("control messages", message.map(|message| message.control.len()));
 }
@@ -93,7 +93,7 @@ fn inq(log: Log, modes: Modes) {
     const TCP_INQ: i32 = 36;
     log.call("TCP_INQ", server.set(libc::IPPROTO_TCP, TCP_INQ, 1));
     log.call("send", client.send(&pattern(100), 0));
-    settle();
+    pause();
     let message = sys::recvmsg(server.0, &mut [0; 40], 0);
     let told = message.map(|message| match message.control.first() {
         Some((libc::IPPROTO_TCP, TCP_INQ, payload)) => {

@@ -3,7 +3,7 @@
 use super::{Case, case, case_for};
 use crate::feature::Feature;
 use crate::log::{Log, content};
-use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, settle, start};
+use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, pause, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -39,7 +39,7 @@ fn coalesce(log: Log, modes: Modes) {
     for part in data.chunks(100) {
         log.call("send", client.send(part, 0));
     }
-    settle();
+    pause();
     log.received("recv", server.recv_wait(150), &data);
     log.received("recv", server.recv_wait(1000), &data[150..]);
 }
@@ -50,7 +50,7 @@ fn peek(log: Log, modes: Modes) {
     for part in data.chunks(50) {
         log.call("send", client.send(part, 0));
     }
-    settle();
+    pause();
     log.received("peek", server.recv(30, libc::MSG_PEEK), &data);
     log.received("peek", server.recv(200, libc::MSG_PEEK), &data);
     log.received("recv", server.recv(20, 0), &data);
@@ -64,7 +64,7 @@ fn peek_offset(log: Log, modes: Modes) {
     let data = pattern(100);
     log.call("SO_PEEK_OFF", server.set(libc::SOL_SOCKET, libc::SO_PEEK_OFF, 10));
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     for _ in 0..2 {
         let peeked = server.recv(10, libc::MSG_PEEK);
         let place = peeked.map(|bytes| data.windows(10).position(|window| window == bytes).unwrap_or(999));
@@ -77,7 +77,7 @@ fn unread(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     log.call("empty", server.unread());
     log.call("send", client.send(&pattern(100), 0));
-    settle();
+    pause();
     log.call("after send", server.unread());
     server.recv(40, 0).unwrap();
     log.call("after a part", server.unread());
@@ -90,11 +90,11 @@ fn unread_before_accept(log: Log, modes: Modes) {
     let client = modes.connect(listener);
     let data = pattern(200);
     log.call("send", client.send(&data[..100], 0));
-    settle();
+    pause();
     let server = modes.accept(listener);
     log.call("FIONREAD", server.unread());
     log.call("send", client.send(&data[100..], 0));
-    settle();
+    pause();
     log.call("FIONREAD", server.unread());
     log.received("recv", server.recv(300, 0), &data);
     log.call("FIONREAD", server.unread());
@@ -106,7 +106,7 @@ fn fionread_reader(log: Log, modes: Modes) {
     let client = modes.connect(listener);
     let data = pattern(40_000);
     client.send_all(&data[..3000]).unwrap();
-    settle();
+    pause();
     let server = modes.accept(listener);
     let rest = data[3000..].to_vec();
     let writer = start(move || {
@@ -139,7 +139,7 @@ fn fionread_reader(log: Log, modes: Modes) {
 fn outq(log: Log, modes: Modes) {
     let Pair { client, .. } = modes.pair();
     log.call("send", client.send(&pattern(100), 0));
-    settle();
+    pause();
     log.call("SIOCOUTQ", sys::ioctl_int(client.0, libc::TIOCOUTQ));
     // SIOCOUTQNSD, include/uapi/linux/sockios.h
     log.call("SIOCOUTQNSD", sys::ioctl_int(client.0, 0x894B));
@@ -150,7 +150,7 @@ fn dont_wait(log: Log, modes: Modes) {
     let data = pattern(100);
     log.received("recv", server.recv(100, libc::MSG_DONTWAIT), &[]);
     log.call("send", client.send(&data, libc::MSG_DONTWAIT));
-    settle();
+    pause();
     log.received("recv", server.recv(200, libc::MSG_DONTWAIT), &data);
     log.received("recv", server.recv(100, libc::MSG_DONTWAIT), &[]);
 }
@@ -166,7 +166,7 @@ fn zero_length(log: Log, modes: Modes) {
     log.call("send of nothing", client.send(&[], 0));
     log.fact("seen", server.readable(WHILE));
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     log.received("recv of nothing", server.recv(0, 0), &[]);
     log.received("recv", server.recv(200, 0), &data);
 }
@@ -175,7 +175,7 @@ fn truncate(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     let mut buffer = [0; 50];
     log.call("recv", sys::recv(server.0, &mut buffer, libc::MSG_TRUNC));
     log.fact("written to the buffer", buffer != [0; 50]);
@@ -188,7 +188,7 @@ fn out_of_band(log: Log, modes: Modes) {
     log.call("send", client.send(&data[..10], 0));
     log.call("send urgent", client.send(&data[10..11], libc::MSG_OOB));
     log.call("send", client.send(&data[11..], 0));
-    settle();
+    pause();
     log.say(format_args!("poll {}", crate::log::events(server.poll(libc::POLLIN | libc::POLLPRI, WHILE))));
     log.received("recv urgent", server.recv(1, libc::MSG_OOB), &data[10..]);
     log.received("recv", server.recv(100, libc::MSG_DONTWAIT), &data);
@@ -204,7 +204,7 @@ fn out_of_band_inline(log: Log, modes: Modes) {
     log.call("send", client.send(&data[..10], 0));
     log.call("send urgent", client.send(&data[10..11], libc::MSG_OOB));
     log.call("send", client.send(&data[11..], 0));
-    settle();
+    pause();
     log.received("recv", server.recv(100, libc::MSG_DONTWAIT), &data);
     log.received("recv", server.recv(100, libc::MSG_DONTWAIT), &data[10..]);
 }
@@ -213,7 +213,7 @@ fn scatter(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     let mut buffer = [0; 120];
     let mut pieces: Vec<_> = buffer.chunks_mut(7).collect();
     log.call("readv", sys::readv(server.0, &mut pieces));
@@ -223,7 +223,7 @@ fn scatter(log: Log, modes: Modes) {
 fn error_queue(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     log.call("send", client.send(&pattern(100), 0));
-    settle();
+    pause();
     log.received("recv", server.recv(100, libc::MSG_ERRQUEUE), &[]);
     log.received("recv", client.recv(100, libc::MSG_ERRQUEUE), &[]);
 }
@@ -233,10 +233,10 @@ fn before_accept(log: Log, modes: Modes) {
     let client = modes.connect(listener);
     let data = pattern(300);
     log.call("send", client.send(&data[..100], 0));
-    settle();
+    pause();
     let server = modes.accept(listener);
     log.call("send", client.send(&data[100..200], 0));
-    settle();
+    pause();
     log.received("recv", server.recv_all(200), &data);
     log.call("send", client.send(&data[200..], 0));
     log.received("recv", server.recv_all(100), &data[200..]);
@@ -247,7 +247,7 @@ fn wait_all(log: Log, modes: Modes) {
     let data = pattern(100);
     let reader = start(move || server.recv_wait_flags(100, libc::MSG_WAITALL));
     log.call("send", client.send(&data[..50], 0));
-    settle();
+    pause();
     log.call("send", client.send(&data[50..], 0));
     let first = reader.within(SOON).unwrap();
     let left = 100 - first.as_ref().map_or(0, Vec::len);
@@ -262,9 +262,9 @@ fn wait_all_switch(log: Log, modes: Modes, listener: Listener) {
     log.call("send", client.send(&data[..50], 0));
     let server = modes.accept(listener);
     let reader = start(move || server.recv_wait_flags(150, libc::MSG_WAITALL));
-    settle();
+    pause();
     log.call("send", client.send(&data[50..100], 0));
-    settle();
+    pause();
     log.call("send", client.send(&data[100..], 0));
     let Some(first) = reader.within(SOON) else { return log.say("recv: never woken") };
     let left = 150 - first.as_ref().map_or(0, Vec::len);
@@ -288,7 +288,7 @@ fn low_water_late(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", client.send(&data[..50], 0));
-    settle();
+    pause();
     log.call("SO_RCVLOWAT", server.set(libc::SOL_SOCKET, libc::SO_RCVLOWAT, 100));
     log.fact("readable", server.readable(WHILE));
     log.call("send", client.send(&data[50..], 0));

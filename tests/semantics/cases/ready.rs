@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::{Log, events};
-use crate::socket::{Modes, Pair, SOON, Sock, WHILE, pattern, settle, start};
+use crate::socket::{Modes, Pair, SOON, Sock, WHILE, pattern, pause, start};
 use crate::sys::{self, Epoll, Outcome};
 
 pub(super) const CASES: &[Case] = &[
@@ -44,17 +44,17 @@ fn level(log: Log, modes: Modes) {
     let now = |what: &str| log.say(format_args!("{what}: {}", events(server.poll(ALL, Duration::ZERO))));
     now("idle");
     client.send(&pattern(100), 0).unwrap();
-    settle();
+    pause();
     now("data");
     server.recv(50, 0).unwrap();
     now("a part read");
     server.recv(50, 0).unwrap();
     now("all read");
     client.shutdown(libc::SHUT_WR).unwrap();
-    settle();
+    pause();
     now("FIN");
     server.shutdown(libc::SHUT_WR).unwrap();
-    settle();
+    pause();
     now("own FIN");
 }
 
@@ -66,12 +66,12 @@ fn select(log: Log, modes: Modes) {
     };
     now("idle");
     client.send(&pattern(100), 0).unwrap();
-    settle();
+    pause();
     now("data");
     server.recv(100, 0).unwrap();
     now("all read");
     client.close();
-    settle();
+    pause();
     now("FIN");
 }
 
@@ -93,7 +93,7 @@ fn edge_queued(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     client.send(&data, 0).unwrap();
-    settle();
+    pause();
     let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLET);
     log.say(format_args!("queued: {}", epoll_names(epoll.wait(WHILE))));
     log.say(format_args!("again: {}", epoll_names(epoll.wait(WHILE))));
@@ -175,7 +175,7 @@ fn out_events(log: Log, modes: Modes) {
             Ok(more) => (sent, refused) = (sent + more, 0),
             Err(_) => {
                 refused += 1;
-                settle();
+                pause();
             }
         }
     }
@@ -192,7 +192,7 @@ fn end_behind_data(log: Log, modes: Modes) {
     let data = pattern(100);
     client.send(&data, 0).unwrap();
     client.shutdown(libc::SHUT_WR).unwrap();
-    settle();
+    pause();
     log.say(format_args!("poll {}", events(server.poll(ALL, WHILE))));
     log.received("recv", server.recv_wait(200), &data);
     log.say(format_args!("poll {}", events(server.poll(ALL, WHILE))));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, pattern, settle, start, wait_asleep};
+use crate::socket::{Modes, Pair, SOON, pattern, pause, start, wait_asleep};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -26,7 +26,7 @@ fn signal(log: Log, modes: Modes, flags: i32) {
     // By now a pair that leaves has had an acknowledgement to leave with.
     log.call("answer", server.send(&data, 0));
     log.received("recv", client.recv_wait(200), &data);
-    settle();
+    pause();
     interrupt(log, modes, Pair { client, server });
 }
 
@@ -40,7 +40,7 @@ fn interrupt(log: Log, modes: Modes, Pair { client, server }: Pair) {
     // poll(2) is never restarted (signal(7)), so only a blocking reader has something to show.
     let reader = start(move || if modes.server_nonblocking { Ok(Vec::new()) } else { server.recv(200, 0) });
     sys::signal_thread(reader.thread, libc::SIGUSR1);
-    settle();
+    pause();
     log.call("send", client.send(&data, 0));
     log.received("recv", reader.within(SOON).unwrap(), &data);
 }
@@ -53,7 +53,7 @@ fn stopped(log: Log, modes: Modes, served: bool) {
         log.received("recv", server.recv_wait(200), &data);
         log.call("answer", server.send(&data, 0));
         log.received("recv", client.recv_wait(200), &data);
-        settle();
+        pause();
     }
     let Some(reader) = sys::fork() else {
         log.received("recv", server.recv_wait(200), &data);
@@ -63,7 +63,7 @@ fn stopped(log: Log, modes: Modes, served: bool) {
     sys::kill(reader, libc::SIGSTOP);
     std::thread::sleep(Duration::from_millis(100));
     sys::kill(reader, libc::SIGCONT);
-    settle();
+    pause();
     // The reader's line comes first, whichever process is faster.
     let sent = client.send(&data, 0);
     sys::wait(reader, 0);
@@ -77,7 +77,7 @@ fn blocked_send(log: Log, modes: Modes) {
     let sent = data.clone();
     let writer = start(move || client.send_all(&sent));
     sys::signal_thread(writer.thread, libc::SIGUSR1);
-    settle();
+    pause();
     log.call("recv", server.recv_compared(&data));
     log.call("sent", writer.within(SOON).unwrap());
 }

@@ -3,7 +3,7 @@
 use super::{Case, case, case_for};
 use crate::feature::Feature;
 use crate::log::Log;
-use crate::socket::{Modes, Pair, pattern, settle, start};
+use crate::socket::{Modes, Pair, pattern, pause, start};
 use crate::uring::{Operation, Ring};
 
 pub(super) const CASES: &[Case] = &[
@@ -24,7 +24,7 @@ fn exchange(log: Log, modes: Modes, send: Operation) {
         return;
     }
     let mut buffer = vec![0; 200];
-    settle();
+    pause();
     let received = ring.run(Operation::Recv, server.0, &mut buffer);
     log.received("recv", received.map(|length| buffer[..length].to_vec()), &data);
 }

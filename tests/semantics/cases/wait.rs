@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, WHILE, pattern, settle, start};
+use crate::socket::{Modes, Pair, SOON, WHILE, pattern, pause, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -65,7 +65,7 @@ fn own_shutdown(log: Log, modes: Modes, how: i32) {
     log.received("recv", server.recv_wait(200), &data);
     let reader = start(move || server.recv_wait(200));
     log.call("shutdown", server.shutdown(how));
-    settle();
+    pause();
     log.call("send", client.send(&data, 0));
     log.received("recv", reader.within(SOON).unwrap(), &data);
 }
@@ -78,7 +78,7 @@ fn cleared_later(log: Log, modes: Modes) {
     server.set_nonblocking(false);
     let reader = start(move || server.recv(200, 0));
     log.call("shutdown", server.shutdown(libc::SHUT_WR));
-    settle();
+    pause();
     log.call("send", client.send(&data, 0));
     log.received("recv", reader.within(SOON).unwrap(), &data);
 }
@@ -92,7 +92,7 @@ fn cleared_then_all(log: Log, modes: Modes) {
     let reader = start(move || server.recv(150, libc::MSG_WAITALL));
     for part in data.chunks(50) {
         log.call("send", client.send(part, 0));
-        settle();
+        pause();
     }
     let Some(first) = reader.within(SOON) else { return log.say("recv: never woken") };
     let length = first.as_ref().map_or(0, Vec::len);

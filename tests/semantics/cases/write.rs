@@ -2,7 +2,7 @@
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, WHILE, pattern, settle};
+use crate::socket::{Modes, Pair, WHILE, pattern, pause};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -64,7 +64,7 @@ fn bad_buffer(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     log.call("recv", sys::recv_to_nowhere(server.0, 100));
     log.received("recv", server.recv(200, libc::MSG_DONTWAIT), &data);
 }

@@ -2,7 +2,7 @@
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, Sock, WHILE, pattern, settle, start};
+use crate::socket::{Modes, Pair, SOON, Sock, WHILE, pattern, pause, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -34,7 +34,7 @@ fn splice_queued(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", client.send(&data, 0));
-    settle();
+    pause();
     log.fact("readable", server.readable(WHILE));
     log.received("splice", spliced(server, 200, libc::SPLICE_F_NONBLOCK), &data);
     log.received("recv", server.recv(200, libc::MSG_DONTWAIT), &data);

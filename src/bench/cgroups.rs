@@ -4,7 +4,7 @@
 //! What plain TCP pays for a sock_ops program in a sibling (one static branch taken at each callback site) is in its
 //! numbers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cell::Variant;
@@ -12,67 +12,38 @@ use super::error::{Error, Result};
 use crate::agent::{Acceleration, Snapshot};
 use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Tier};
 use crate::syscall::cgroup::{self, Cgroup};
-
-/// A cgroup that is removed with this value.
-#[derive(Debug)]
-pub(super) struct Group(Option<Cgroup>);
-
-impl Group {
-    /// Makes it.
-    pub(super) fn new(path: &Path) -> Result<Self> {
-        Ok(Self(Some(Cgroup::create(path)?)))
-    }
-
-    /// The open cgroup.
-    pub(super) fn cgroup(&self) -> Result<&Cgroup> {
-        self.0.as_ref().ok_or(Error::NoCgroup)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0.take() {
-            // Processes that have been killed a moment ago may not be gone yet; then an empty directory stays.
-            let path = group.path().to_owned();
-            if group.remove().is_err() {
-                std::thread::sleep(Duration::from_millis(100));
-                let _ = std::fs::remove_dir(path);
-            }
-        }
-    }
-}
+use crate::testbed::TemporaryCgroup;
 
 /// The cgroups of a run and the data planes in them. Fields drop in this order: programs before their cgroups, the
 /// parent last.
 #[derive(Debug)]
-pub(super) struct Scopes {
+pub(super) struct Cgroups {
     planes: Vec<(Variant, Acceleration)>,
-    groups: Vec<(&'static str, Group)>,
-    _root: Group,
+    groups: Vec<(&'static str, Cgroup)>,
+    _root: TemporaryCgroup,
 }
 
-/// The cgroup outside of every scope.
+/// The cgroup outside of all that are accelerated.
 pub(super) const OUTSIDE: &str = "outside";
 
-impl Scopes {
+impl Cgroups {
     /// Makes the cgroups and attaches both pairings.
     pub(super) fn new(tier: Tier) -> Result<Self> {
         let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
-        let path = mount.join(format!("sidestep-bench-{}", std::process::id()));
-        let root = Group::new(&path)?;
-        let mut scopes = Self { planes: Vec::new(), groups: Vec::new(), _root: root };
-        for name in [OUTSIDE, Variant::Plain.name(), Variant::Sequence.name(), Variant::FourTuple.name()] {
-            scopes.groups.push((name, Group::new(&path.join(name))?));
-        }
+        let root = TemporaryCgroup::new(&mount, "sidestep-bench-")?;
+        let names = [OUTSIDE, Variant::Plain.name(), Variant::Sequence.name(), Variant::FourTuple.name()];
+        let groups = names.map(|name| Ok((name, Cgroup::open(&root.child(name)?)?)));
+        let groups = groups.into_iter().collect::<Result<_>>()?;
+        let mut cgroups = Self { planes: Vec::new(), groups, _root: root };
         for (variant, pairing) in [(Variant::Sequence, Pairing::Sequence), (Variant::FourTuple, Pairing::FourTuple)] {
-            let plane = Acceleration::start(scopes.group(variant.name())?, options(pairing, tier), Config::default())?;
-            scopes.planes.push((variant, plane));
+            let plane = Acceleration::start(cgroups.group(variant.name())?, options(pairing, tier), Config::default())?;
+            cgroups.planes.push((variant, plane));
         }
-        Ok(scopes)
+        Ok(cgroups)
     }
 
     fn group(&self, name: &str) -> Result<&Cgroup> {
-        self.groups.iter().find(|(known, _)| *known == name).ok_or(Error::NoCgroup)?.1.cgroup()
+        self.groups.iter().find(|(known, _)| *known == name).map(|(_, group)| group).ok_or(Error::NoCgroup)
     }
 
     /// Where the processes of a variant go; bytes that are not TCP go by the plain one.
@@ -81,7 +52,7 @@ impl Scopes {
         Ok(self.group(name)?.path().to_owned())
     }
 
-    /// The cgroup outside of every scope.
+    /// The cgroup outside of all that are accelerated.
     pub(super) fn outside(&self) -> Result<PathBuf> {
         Ok(self.group(OUTSIDE)?.path().to_owned())
     }

@@ -47,13 +47,13 @@ impl Visited {
 
 /// The current path.
 #[derive(Debug, Default)]
-pub(in crate::verifier_sim) struct Trail {
+pub(in crate::verifier_sim) struct History {
     visited: Vec<Visited>,
     /// Scalars that learnt from each other in a comparison, and where on the path that was.
     linked: Vec<(usize, Vec<Place>)>,
 }
 
-impl Trail {
+impl History {
     pub(in crate::verifier_sim) fn len(&self) -> usize {
         self.visited.len()
     }
@@ -93,11 +93,11 @@ impl Env<'_> {
         aux.seen = true;
         let flags = if aux.jump_point { RECORDED } else { 0 };
         self.cur.history += u32::from(aux.jump_point);
-        self.trail.visited.push(Visited { insn: self.at as u32, flags });
+        self.history.visited.push(Visited { insn: self.at as u32, flags });
     }
 
     fn record(&mut self, flags: u16) {
-        if let Some(last) = self.trail.visited.last_mut() {
+        if let Some(last) = self.history.visited.last_mut() {
             self.cur.history += u32::from(last.flags & RECORDED == 0);
             last.flags |= flags | RECORDED;
         }
@@ -115,11 +115,11 @@ impl Env<'_> {
         }
     }
 
-    /// What the comparison tells of one of these scalars it tells of all.
+    /// What the comparison shows of one of these scalars holds for all.
     pub(in crate::verifier_sim) fn record_linked(&mut self, places: &[Place]) {
         if places.len() > 1 {
             self.record(0);
-            self.trail.linked.push((self.trail.visited.len() - 1, places.to_vec()));
+            self.history.linked.push((self.history.visited.len() - 1, places.to_vec()));
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::testbed::{APP_ID, Addresses, NetNs, Pods, SIDECAR_ID};
 
 /// All namespaces.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct Topology {
     loopback: NetNs,
     bare: Pods,
     redirected: Pods,
@@ -27,12 +27,12 @@ pub(super) struct Site<'a> {
     pub(super) connect: SocketAddr,
 }
 
-impl Ground {
+impl Topology {
     pub(super) fn new() -> Result<Self> {
-        let ground =
+        let topology =
             Self { loopback: NetNs::with_loopback()?, bare: Pods::without_sidecars()?, redirected: Pods::new(false)? };
-        let pods = [&ground.bare, &ground.redirected];
-        for netns in pods.iter().flat_map(|pods| [&pods.client, &pods.server]).chain([&ground.loopback]) {
+        let pods = [&topology.bare, &topology.redirected];
+        for netns in pods.iter().flat_map(|pods| [&pods.client, &pods.server]).chain([&topology.loopback]) {
             netns.run(|| {
                 // BBR, the default on some hosts, paces: its timers would be measured.
                 set("net/ipv4/tcp_congestion_control", "reno")?;
@@ -43,10 +43,10 @@ impl Ground {
             })??;
         }
         // Connections that were closed a minute ago would fill the table.
-        for netns in [&ground.redirected.client, &ground.redirected.server] {
+        for netns in [&topology.redirected.client, &topology.redirected.server] {
             netns.run(|| set("net/netfilter/nf_conntrack_tcp_timeout_time_wait", "1"))??;
         }
-        Ok(ground)
+        Ok(topology)
     }
 
     /// The place for a cell; `port` tells variants apart where the listener's port is not free to choose.
