@@ -108,7 +108,7 @@ fn send_record(socket: &TcpStream, kind: u8, bytes: &[u8]) -> String {
 /// The next message of a socket that decrypts: its record's type, if the kernel says it, and its bytes.
 fn receive_record(socket: &TcpStream) -> String {
     wait(socket, PollFlags::POLLIN);
-    let mut bytes = vec![0; 4096];
+    let mut bytes = vec![0_u8; 4096];
     let mut control = [0_u64; 8];
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: all zeros is a valid message header.

@@ -72,7 +72,7 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ),
     (
         "signal with SA_RESTART in a recv that was never served",
-        "A blocking server whose client is non-blocking is in the sockhash until its first bytes are acknowledged, and a signal in that time gives EAGAIN; opt out servers that take this for an error.",
+        "A blocking server whose client is non-blocking is in the sockhash until it answers, or has got eight messages, and a signal in that time gives EAGAIN; opt out servers that take this for an error.",
     ),
     (
         "SIGSTOP and SIGCONT while blocked in recv",
@@ -80,7 +80,7 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ),
     (
         "SIGSTOP and SIGCONT in a recv that was never served",
-        "A blocking server whose client is non-blocking is in the sockhash until its first bytes are acknowledged, and a stop in that time gives EAGAIN; opt out servers that take this for an error.",
+        "A blocking server whose client is non-blocking is in the sockhash until it answers, or has got eight messages, and a stop in that time gives EAGAIN; opt out servers that take this for an error.",
     ),
     ("MSG_MORE", "Redirected bytes are not held back: more wake-ups, the same bytes."),
     ("TCP_CORK", "Redirected bytes are not held back: more wake-ups, the same bytes."),
