@@ -5,7 +5,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,7 +14,7 @@ use sidestep::dataplane::{Counter, Pairing};
 use sidestep::syscall::Release;
 use sidestep::testbed::{Addresses, NetNs, Pods, connect, listen};
 
-use crate::link::{ANY_PORT, accepted, expect, pattern};
+use crate::link::{ANY_PORT, accepted, expect, meminfo, pattern};
 use crate::scope::Scope;
 
 /// `struct sk_msg` is 760 bytes (6.18, x86_64); kmalloc takes them from the slab of the next power of two.
@@ -131,22 +131,4 @@ fn write_until_full(mut client: &TcpStream, bytes: &[u8], size: usize) -> usize 
         }
     }
     sent
-}
-
-/// `SO_MEMINFO`: an array of u32 in the order of `SK_MEMINFO_*`.
-fn meminfo(socket: &TcpStream) -> [u32; 9] {
-    let mut info = [0_u32; 9];
-    let mut length = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the buffer is live and writable for `length` bytes, and so is `length`.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(done, 0, "SO_MEMINFO: {}", std::io::Error::last_os_error());
-    info
 }

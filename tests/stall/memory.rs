@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use sidestep::dataplane::Pairing;
 use sidestep::testbed::{StackBytes, listen};
 
-use crate::link::{ANY_PORT, pair};
+use crate::link::{ANY_PORT, meminfo, pair};
 use crate::scope::Scope;
 
 /// `struct sk_msg` is 760 bytes (6.18, x86_64); kmalloc takes them from the slab of the next power of two.
@@ -55,22 +55,4 @@ fn unsent(socket: &TcpStream) -> u64 {
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), 0x894b, &raw mut bytes) };
     assert_eq!(done, 0, "SIOCOUTQNSD: {}", std::io::Error::last_os_error());
     bytes as u64
-}
-
-/// `SO_MEMINFO`: an array of u32 in the order of `SK_MEMINFO_*`.
-fn meminfo(socket: impl AsFd) -> [u32; 9] {
-    let mut info = [0_u32; 9];
-    let mut length = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the buffer is live and writable for `length` bytes, and so is `length`.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(done, 0, "SO_MEMINFO: {}", std::io::Error::last_os_error());
-    info
 }

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -100,7 +100,25 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     (0..len.div_ceil(8)).flat_map(|_| word().to_le_bytes()).take(len).collect()
 }
 
-/// Tells threads to end, also when an assertion fails, since they are waited for.
+/// `SO_MEMINFO`: an array of u32 in the order of `SK_MEMINFO_*`.
+pub(crate) fn meminfo(socket: impl AsFd) -> [u32; 9] {
+    let mut info = [0_u32; 9];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the buffer is live and writable for `length` bytes, and so is `length`.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(done, 0, "SO_MEMINFO: {}", std::io::Error::last_os_error());
+    info
+}
+
+/// Asks threads to end, also when an assertion fails, since they are waited for.
 pub(crate) struct Finish<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Finish<'_> {
