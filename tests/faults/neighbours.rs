@@ -15,6 +15,7 @@ use sidestep::uapi::ctx::sock_ops;
 use sidestep::uapi::helper::id as helper;
 use sidestep::uapi::{AttachType, MapType, ProgType};
 
+use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe, pairings};
 
@@ -118,19 +119,29 @@ fn without_our_callbacks_messages_take_the_stack() {
 #[test]
 fn our_callbacks_are_asked_for_again_in_another_programs_callback() {
     let scope = Scope::new();
-    let acceleration = scope.accelerate(Pairing::Sequence);
-    let cgroup = Cgroup::open(&scope.path()).unwrap();
-    // Of ours where a reader is woken again, and all of ours elsewhere: then nothing is lost.
-    let setter = setter(sock_ops::RTT_FLAG | STATE_FLAG);
-    let _link = Link::create(setter.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS).unwrap();
-    let listener = listen(ANY_PORT).unwrap();
-    let (client, server) = pair(&listener, listener.local_addr().unwrap());
-    let bytes = pattern(24, 700);
-    let start = Instant::now();
-    while redirected(&acceleration) < 10 {
-        assert!(start.elapsed() < Duration::from_secs(20), "nothing is redirected: {}", told(&acceleration));
-        back_and_forth(&client, &server, &bytes, 5);
+    // Of each pair of ours that a socket has, another program leaves one.
+    let mut flags = vec![sock_ops::RTT_FLAG | STATE_FLAG];
+    if Feature::SocketOptions.required("the callback of each packet") {
+        flags.push(sock_ops::WRITE_HDR_OPT_FLAG | STATE_FLAG);
     }
-    assert_eq!(acceleration.stop(Duration::from_secs(10)).unwrap().remaining, 0);
-    back_and_forth(&client, &server, &bytes, 20);
+    for flags in flags {
+        let acceleration = scope.accelerate(Pairing::Sequence);
+        let cgroup = Cgroup::open(&scope.path()).unwrap();
+        let setter = setter(flags);
+        let _link = Link::create(setter.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS).unwrap();
+        let listener = listen(ANY_PORT).unwrap();
+        let (client, server) = pair(&listener, listener.local_addr().unwrap());
+        let bytes = pattern(24, 700);
+        let start = Instant::now();
+        while redirected(&acceleration) < 10 {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{flags}: nothing is redirected: {}",
+                told(&acceleration)
+            );
+            back_and_forth(&client, &server, &bytes, 5);
+        }
+        assert_eq!(acceleration.stop(Duration::from_secs(10)).unwrap().remaining, 0, "{flags}");
+        back_and_forth(&client, &server, &bytes, 20);
+    }
 }

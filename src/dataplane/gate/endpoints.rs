@@ -19,8 +19,8 @@ use crate::dataplane::state::config::Value;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::uapi::net;
 
-/// Messages after which a receiver that has not sent, and still blocks, is taken at its word: a client's greeting and what
-/// it may send behind it until a server that has accepted it has run again.
+/// Messages after which a receiver that still blocks is taken for one that will go on to: a client's greeting, and what it may
+/// send behind it before a server that has just accepted it runs again.
 const FIRST_MESSAGES: i32 = 8;
 
 /// Our own socket, while both ends are looked at; opened.

@@ -289,11 +289,6 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
     a.emitter("rtt", uses(), |a| {
         known_storage(a, out);
         a.jump_if(R1.equals(socket::WAITING), waiting);
-        a.block("unpaired", |a, unpaired| {
-            a.jump_if(R1.differs(socket::PAIRED), unpaired);
-            callbacks::recover(a, options);
-            a.mov(R1, socket::PAIRED);
-        });
         if let Some(offsets) = options.wakes_readers() {
             a.block("known", |a, known| {
                 a.goto(known);
@@ -305,6 +300,11 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
                 a.mov(R1, socket::PAIRED);
             });
         }
+        a.block("unpaired", |a, unpaired| {
+            a.jump_if(R1.differs(socket::PAIRED), unpaired);
+            callbacks::recover(a, options);
+            a.mov(R1, socket::PAIRED);
+        });
         match (&options.tier, options.wakes_readers()) {
             (Tier::Gated(offsets), Some(_)) => {
                 unenroll::paired(a, options, offsets, [stay, out], |a| wake_reader::after_unenroll(a, offsets));
