@@ -24,5 +24,5 @@ pub use kernel::{TierChoice, choose_tier, kernel_offsets, watch};
 pub use load::{Loaded, Watching};
 pub use problem::{Neighbour, Problem};
 pub use snapshot::Snapshot;
-pub use specs::{map_loads, map_specs, program_specs, simulated_offsets};
+pub use specs::{map_loads, map_specs, program_specs, simulated_offsets, tracing_specs};
 pub use tracking::keepalive;

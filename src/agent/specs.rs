@@ -1,28 +1,55 @@
 //! The data plane as the verifier simulator takes it: what would be loaded, without a kernel to load it into.
 
 use crate::asm;
-use crate::dataplane::{DataPlane, KernelOffsets};
+use crate::dataplane::{DataPlane, Hooks, KernelOffsets};
+use crate::uapi::AttachType;
 use crate::verifier_sim::kernel::offset_of;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec};
 
 /// The sock_ops and the sk_msg program, its dispatcher, and the one of cgroups that opt out if there is one, each
 /// with all maps; every slot knows the line of Rust that emitted it.
 ///
-/// The drain and the programs that watch readers are not among them: the simulator has no rules for tracing programs.
+/// [`tracing_specs`] has the others.
 pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> {
-    let spec = |name: &str, prog_type, program: &asm::Program| {
-        Ok(ProgramSpec {
-            name: name.to_owned(),
-            prog_type,
-            insns: program.resolve(|map| Some(map.0 as i32))?,
-            maps: map_specs(plane),
-            map_loads: map_loads(program),
-            origins: (0..program.insns().len()).map(|slot| origin(program, slot)).collect(),
-            ..ProgramSpec::default()
-        })
+    let others = plane.programs().filter(|(_, prog_type, _)| *prog_type != ProgType::TRACING);
+    others.map(|(name, prog_type, program)| spec(plane, name, prog_type, program)).collect()
+}
+
+/// The drain, and the programs that watch readers where the data plane has them. Judging them takes the types of a kernel.
+pub fn tracing_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> {
+    let (receives, splices) = match plane.options.policy.trust.watch().map(|watch| watch.hooks) {
+        Some(Hooks::Functions { .. }) => {
+            ((AttachType::TRACE_FEXIT, "tcp_bpf_recvmsg"), (AttachType::TRACE_FENTRY, "tcp_splice_read"))
+        }
+        _ => ((AttachType::TRACE_RAW_TP, "sock_recv_length"), (AttachType::TRACE_RAW_TP, "sys_enter")),
     };
-    let simulated = plane.programs().filter(|(_, prog_type, _)| *prog_type != ProgType::TRACING);
-    simulated.map(|(name, prog_type, program)| spec(name, prog_type, program)).collect()
+    let drain = (AttachType::TRACE_ITER, "sockmap");
+    let tracing = plane.programs().filter(|(_, prog_type, _)| *prog_type == ProgType::TRACING);
+    tracing
+        .map(|(name, prog_type, program)| {
+            let (attach, target) = match name {
+                "drain" => drain,
+                "receives" => receives,
+                _ => splices,
+            };
+            let mut spec = spec(plane, name, prog_type, program)?;
+            spec.expected_attach_type = attach.number();
+            spec.attach_target = Some(target.to_owned());
+            Ok(spec)
+        })
+        .collect()
+}
+
+fn spec(plane: &DataPlane, name: &str, prog_type: ProgType, program: &asm::Program) -> Result<ProgramSpec, asm::Error> {
+    Ok(ProgramSpec {
+        name: name.to_owned(),
+        prog_type,
+        insns: program.resolve(|map| Some(map.0 as i32))?,
+        maps: map_specs(plane),
+        map_loads: map_loads(program),
+        origins: (0..program.insns().len()).map(|slot| origin(program, slot)).collect(),
+        ..ProgramSpec::default()
+    })
 }
 
 /// The maps, in the order of their [`asm::MapRef`] numbers.

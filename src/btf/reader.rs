@@ -187,6 +187,13 @@ impl Btf {
         places.map(|at| Some(String::from_utf8_lossy(self.string(self.word(at)?)).into_owned())).collect()
     }
 
+    /// The parameters of a function's prototype: the offset of the name, and the type.
+    pub fn prototype(&self, head: Head) -> impl ExactSizeIterator<Item = (u32, u32)> {
+        let count = if head.kind == Kind::FuncProto { head.parts } else { 0 };
+        let word = move |at| self.word(at).unwrap_or(0);
+        (0..count).map(move |index| head.start + HEAD + index * 8).map(move |at| (word(at), word(at + 4)))
+    }
+
     /// The head of type `id`; `None` for void, which is 0, and for ids that do not exist.
     pub fn head(&self, id: u32) -> Option<Head> {
         let start = *self.starts.get((id as usize).checked_sub(1)?)?;

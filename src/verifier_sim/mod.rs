@@ -6,6 +6,7 @@
 //! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too. The directories, from the bottom:
 //!
 //! - `numbers`: what is known of a number (`bounds::Bounds`), how instructions change it and what a condition implies.
+//! - `place`: the program's type, its attach type and the kernel.
 //! - `state`: registers and stack slots at one instruction of one path.
 //! - `program`: the program as a whole: encodings, maps, functions, control flow, liveness.
 //! - `walk`: along every path; cuts those short that an earlier one covers (`prune`), and writes the log.
@@ -21,6 +22,7 @@ pub mod interp;
 pub mod kernel;
 mod load_flags;
 mod numbers;
+mod place;
 mod program;
 pub mod spec;
 mod state;
@@ -29,11 +31,12 @@ pub mod types;
 pub mod verdict;
 mod walk;
 
+use crate::uapi::AttachType;
 use load_flags::{
     BPF_F_ANY_ALIGNMENT, BPF_F_SLEEPABLE, BPF_F_STRICT_ALIGNMENT, BPF_F_TEST_REG_INVARIANTS, BPF_F_TEST_RND_HI32,
     BPF_F_TEST_STATE_FREQ, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS,
 };
-use spec::{LogLevel, Options, Privilege, ProgType, ProgramSpec};
+use spec::{LogLevel, Options, ProgType, ProgramSpec};
 use stop::{Step, Stop, reject, unsupported};
 use verdict::{Rejection, Stats, Unsupported, Verdict};
 use walk::env::Env;
@@ -56,7 +59,8 @@ pub fn verify_with_log(program: &ProgramSpec, options: &Options) -> (Verdict, St
 
 fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, String) {
     let maps = program::maps::collect(&program.maps);
-    let mut env = Env::new(program.prog_type, program.prog_flags, &program.insns, maps, options);
+    let place = place::Place::of(program, options.kernel);
+    let mut env = Env::new(place, program.prog_flags, &program.insns, maps, options);
     if with_log || options.log == LogLevel::Full {
         env.log = Some(walk::log::Log::default());
     }
@@ -84,10 +88,15 @@ fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
             *slot = Some(load.map as u32);
         }
     }
-    program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.kernel)?;
+    program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.place)?;
     program::check_cfg(env.insns, &mut env.aux)?;
-    program::liveness::compute(env.insns, &mut env.aux, env.prog, env.kernel);
+    program::liveness::compute(env.insns, &mut env.aux, env.place);
     if program.prog_flags & BPF_F_SLEEPABLE != 0 {
+        let may_sleep = program.prog_type == ProgType::KPROBE
+            || (program.prog_type == ProgType::TRACING && env.place.attach != AttachType::TRACE_RAW_TP);
+        if may_sleep {
+            unsupported!("programs that may sleep are not simulated");
+        }
         reject!("Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
     }
     env.walk()?;
@@ -101,10 +110,7 @@ fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
 }
 
 /// What `BPF_PROG_LOAD` checks before it looks at the instructions.
-fn check_request(env: &Env<'_>, program: &ProgramSpec) -> Step {
-    if !matches!(program.prog_type, ProgType::SOCK_OPS | ProgType::SK_MSG) {
-        unsupported!("programs of type {} are not simulated", program.prog_type);
-    }
+fn check_request(env: &mut Env<'_>, program: &ProgramSpec) -> Step {
     let mut flags =
         BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ | BPF_F_SLEEPABLE;
     if env.kernel >= spec::Kernel::V6_1 {
@@ -116,11 +122,14 @@ fn check_request(env: &Env<'_>, program: &ProgramSpec) -> Step {
     if program.prog_flags & !flags != 0 {
         reject!("prog_flags {:#x} has bits that this kernel does not know", program.prog_flags);
     }
-    if env.privilege == Privilege::None {
-        reject!("programs of type {} need CAP_BPF", program.prog_type);
-    }
+    env.place.check(env.privilege)?;
     if program.insns.is_empty() || program.insns.len() > MAX_SLOTS {
         reject!("a program has 1 to {MAX_SLOTS} instructions, this one has {}", program.insns.len());
+    }
+    if program.prog_type == ProgType::TRACING {
+        let types = env.kernel_types()?;
+        let Some(target) = &program.attach_target else { reject!("Tracing programs must provide btf_id") };
+        env.hook = Some(program::hook::Hook::find(types, env.place, target)?);
     }
     Ok(())
 }

@@ -16,6 +16,9 @@ pub struct ProgramSpec {
     pub prog_type: ProgType,
     /// `expected_attach_type` of the load attributes (`enum bpf_attach_type`), 0 when unused.
     pub expected_attach_type: u32,
+    /// What a tracing program traces: the function, the trace point or the iterator, without a prefix (`sched_switch`,
+    /// `task_file`). What the load attributes say by its BTF ID.
+    pub attach_target: Option<String>,
     /// `prog_flags` of the load attributes (`BPF_F_STRICT_ALIGNMENT` and so on).
     pub prog_flags: u32,
     /// The instruction slots.

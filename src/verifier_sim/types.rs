@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::btf::{Btf, Error, Head, Kind, Member};
-use crate::verifier_sim::state::reg::Flags;
+use crate::uapi::helper::Object;
+use crate::verifier_sim::state::reg::{Flags, object_from_number};
 
 /// Longest chain of arrays and qualifiers that is followed (`MAX_RESOLVE_DEPTH`).
 const MAX_DEPTH: usize = 32;
@@ -49,6 +50,42 @@ pub(super) enum Found {
     Address,
 }
 
+/// The number in a register of a structure that no helper returns: its id in the kernel's BTF plus this.
+const FIRST_OTHER: u32 = 16;
+
+/// What The number in a register is for the structure with this id.
+pub(super) fn structure_number(types: &KernelTypes, id: u32) -> u32 {
+    let name = types.name(id);
+    let known = Object::ALL.into_iter().find(|known| known.name().as_bytes() == name);
+    known.map_or(id.saturating_add(FIRST_OTHER), |known| known as u32)
+}
+
+/// The id of the structure that The number in a register stands for.
+pub(super) fn structure_id(types: &KernelTypes, number: u32) -> Option<u32> {
+    match object_from_number(number) {
+        Some(known) => types.named(known.name().as_bytes()),
+        None => number.checked_sub(FIRST_OTHER),
+    }
+}
+
+/// What an argument of a function is, as far as programs that trace it may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A number, or a structure in registers.
+    Number,
+    /// A pointer to a number, or to nothing in particular.
+    Address,
+    /// A pointer to this structure, and its tag.
+    Structure(u32, Flags),
+    /// A pointer to something else.
+    Pointer,
+    /// Nothing that programs may look at.
+    Other(&'static str),
+}
+
+/// The parameters of a function, each with the offset of its name and its type, and the type of its result.
+pub(super) type Prototype = (Vec<(u32, u32)>, u32);
+
 /// One step into a structure.
 enum Step {
     Ends(Found),
@@ -82,6 +119,17 @@ impl KernelTypes {
         Ok(types)
     }
 
+    /// The byte offset of a field, which a path of names leads to; `None` where there is none, or it is not whole bytes.
+    pub fn offset(&self, structure: &str, path: &str) -> Option<u16> {
+        let field = self.btf.field(structure, path).ok()?;
+        u16::try_from(field.offset()).ok().filter(|_| field.bit_offset % 8 == 0)
+    }
+
+    /// The names of the parameters of a function.
+    pub fn parameters(&self, function: &str) -> Option<Vec<String>> {
+        self.btf.parameters(self.btf.func_by_name(function)?)
+    }
+
     fn kind(&self, id: u32) -> Option<Kind> {
         self.btf.kind(id)
     }
@@ -113,6 +161,66 @@ impl KernelTypes {
     /// Whether it is a function.
     pub(super) fn is_function(&self, id: u32) -> bool {
         self.kind(id) == Some(Kind::Func)
+    }
+
+    /// The prototype of the function with this name.
+    pub(super) fn function(&self, name: &str) -> Option<Prototype> {
+        self.prototype(self.target(self.btf.func_by_name(name)?))
+    }
+
+    /// The prototype behind the pointer that the typedef of a trace point names. Where the trace point has a function of
+    /// its own, that one knows the names of the parameters.
+    pub(super) fn trace_point(&self, typedef: &str) -> Option<Prototype> {
+        let id = self.btf.by_name(Kind::Typedef, typedef)?;
+        let own = typedef.strip_prefix("btf_trace_").and_then(|name| self.function(&format!("__bpf_trace_{name}")));
+        let pointer = self.target(id);
+        own.or_else(|| (self.kind(pointer) == Some(Kind::Ptr)).then(|| self.prototype(self.target(pointer)))?)
+    }
+
+    fn prototype(&self, id: u32) -> Option<Prototype> {
+        let head = self.btf.head(id).filter(|head| head.kind == Kind::FuncProto)?;
+        Some((self.btf.prototype(head).collect(), head.size_or_type))
+    }
+
+    /// Bytes of a value of this type; `None` for void and what has none.
+    pub(super) fn size(&self, id: u32) -> Option<u32> {
+        self.btf.size_of(id)
+    }
+
+    /// Whether the name at this offset ends so.
+    pub(super) fn string_ends_with(&self, offset: u32, end: &[u8]) -> bool {
+        self.string(offset).ends_with(end)
+    }
+
+    /// What programs that trace a function make of an argument of type `id`.
+    pub(super) fn value(&self, id: u32) -> Value {
+        let id = self.skip(id);
+        match self.kind(id) {
+            Some(Kind::Int) if matches!(self.size(id), Some(1 | 2 | 4 | 8)) => Value::Number,
+            Some(Kind::Enum | Kind::Enum64 | Kind::Struct | Kind::Union) => Value::Number,
+            Some(Kind::Ptr) => {
+                let first = self.target(id);
+                let to = self.skip(first);
+                match self.kind(to) {
+                    None | Some(Kind::Int) => Value::Address,
+                    Some(Kind::Struct | Kind::Union) => Value::Structure(to, self.tag(first)),
+                    _ => Value::Pointer,
+                }
+            }
+            Some(Kind::Int) => Value::Other("INT"),
+            None => Value::Other("UNKNOWN"),
+            _ => Value::Other("type"),
+        }
+    }
+
+    /// The flags that a type tag stands for.
+    fn tag(&self, id: u32) -> Flags {
+        let tag = if self.kind(id) == Some(Kind::TypeTag) { self.name(id) } else { &[] };
+        match tag {
+            b"user" => Flags::USER,
+            b"percpu" => Flags::PERCPU,
+            _ => Flags::empty(),
+        }
     }
 
     /// Whether programs of some type may call the function; where the kernel does not say so, whether they might.

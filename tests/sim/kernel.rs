@@ -1,14 +1,17 @@
 //! The real kernel's verdicts on simulated programs.
 
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
 
 use byteorder::NativeEndian;
 use sidestep::asm::Insn;
 use sidestep::asm::opcode as op;
-use sidestep::btf::BtfBuilder;
-use sidestep::syscall::btf::StorageBtf;
+use sidestep::btf::{Btf, BtfBuilder, Kind};
+use sidestep::syscall::btf::{StorageBtf, vmlinux};
 use sidestep::syscall::{BtfObject, Map, MapBtf, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
-use sidestep::uapi::ProgType;
+use sidestep::uapi::{AttachType, ProgType};
 use sidestep::verifier_sim::spec;
 
 /// `BPF_LOG_STATS` (include/linux/bpf_verifier.h): the log is the statistics alone.
@@ -32,18 +35,49 @@ pub(crate) fn available(test: &str) -> bool {
     false
 }
 
+/// The release whose rules the simulator has, if that is the running kernel's.
+pub(crate) fn running() -> Option<spec::Kernel> {
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    spec::Kernel::ALL.into_iter().find(|kernel| release.starts_with(&format!("{kernel}.")))
+}
+
 /// The kernel's maps for a list of map descriptions. Each program type has its own: the first program that uses a
 /// PROG_ARRAY decides which type may use it.
 pub(crate) struct Oracle {
-    msg: Vec<Map>,
-    ops: Vec<Map>,
+    descriptions: Vec<spec::MapSpec>,
+    made: RefCell<HashMap<Place, Rc<Vec<Map>>>>,
+    types: OnceCell<Btf>,
+    targets: RefCell<HashMap<Place, u32>>,
 }
 
+/// Program type, attach type, and what is traced.
+type Place = (ProgType, u32, Option<String>);
+
 impl Oracle {
-    /// Creates the maps.
+    /// For programs with these maps, which are created when they are needed.
     pub(crate) fn new(maps: impl Fn() -> Vec<spec::MapSpec>) -> Self {
-        let all = || maps().iter().map(create).collect();
-        Self { msg: all(), ops: all() }
+        Self { descriptions: maps(), made: RefCell::default(), types: OnceCell::new(), targets: RefCell::default() }
+    }
+
+    fn maps(&self, place: &Place) -> Rc<Vec<Map>> {
+        let mut made = self.made.borrow_mut();
+        let maps = made.entry(place.clone()).or_insert_with(|| Rc::new(self.descriptions.iter().map(create).collect()));
+        Rc::clone(maps)
+    }
+
+    /// The BTF ID of what a tracing program traces.
+    fn target(&self, place: &Place) -> u32 {
+        let (_, attach, Some(name)) = place else { return 0 };
+        let find = || {
+            let types = self.types.get_or_init(|| vmlinux().unwrap());
+            let id = match AttachType(*attach) {
+                AttachType::TRACE_RAW_TP => types.by_name(Kind::Typedef, &format!("btf_trace_{name}")),
+                AttachType::TRACE_ITER => types.func_by_name(&format!("bpf_iter_{name}")),
+                _ => types.func_by_name(name),
+            };
+            id.unwrap_or_else(|| panic!("the kernel has no {name}"))
+        };
+        *self.targets.borrow_mut().entry(place.clone()).or_insert_with(find)
     }
 
     /// Whether the kernel accepts the program, and its log if not.
@@ -69,16 +103,17 @@ impl Oracle {
                 insn.imm = -1;
             }
         }
-        let (prog_type, maps) = match program.prog_type {
-            spec::ProgType::SK_MSG => (ProgType::SK_MSG, &self.msg),
-            _ => (ProgType::SOCK_OPS, &self.ops),
-        };
+        let place = (program.prog_type, program.expected_attach_type, program.attach_target.clone());
+        let maps = self.maps(&place);
         for load in &program.map_loads {
             insns[load.insn].imm = maps[load.map].as_fd().as_raw_fd();
         }
         let bytes = encode(&insns);
-        let mut request = ProgSpec::new("sim", prog_type, &bytes);
+        let mut request = ProgSpec::new("sim", program.prog_type, &bytes);
         request.flags = program.prog_flags;
+        request.license = c"GPL";
+        request.expected_attach_type = Some(AttachType(program.expected_attach_type));
+        request.attach_btf_id = self.target(&place);
         load(&request).map_err(|error| error.log().map_or_else(|| error.to_string(), str::to_owned))
     }
 }
@@ -91,8 +126,8 @@ fn create(map: &spec::MapSpec) -> Map {
     let kind = map.map_type;
     let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
         .flags(MapFlags::from_bits_retain(map.map_flags));
-    use spec::MapType as Kind;
-    let stores = [Kind::CGRP_STORAGE, Kind::INODE_STORAGE, Kind::SK_STORAGE, Kind::TASK_STORAGE];
+    use spec::MapType as Of;
+    let stores = [Of::CGRP_STORAGE, Of::INODE_STORAGE, Of::SK_STORAGE, Of::TASK_STORAGE];
     let created = if stores.contains(&map.map_type) {
         let types = StorageBtf::load(map.value_size).unwrap();
         Map::create(&request.btf(types.for_map())).unwrap()

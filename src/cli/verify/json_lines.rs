@@ -1,7 +1,7 @@
 //! Many programs in one process: one JSON record a line in, one verdict a line out, in order.
 //!
 //! ```json
-//! {"name": "p1", "prog_type": "sk_msg", "expected_attach_type": 0, "prog_flags": 0, "insns": "b700000001000000...",
+//! {"name": "p1", "prog_type": "sk_msg", "expected_attach_type": 0, "attach_target": null, "prog_flags": 0, "insns": "b700000001000000...",
 //!  "maps": [{"type": 1, "key_size": 4, "value_size": 8, "max_entries": 16, "map_flags": 0,
 //!            "special": [["bpf_spin_lock", 0]], "inner": {...}, "data": "0011...", "frozen": true, "insns": [3]}]}
 //! {"name": "p1", "verdict": "reject", "reason": "insn 4: R1 invalid mem access 'scalar'"}
@@ -17,14 +17,12 @@ use serde_json::Value;
 use crate::asm;
 use crate::cli::error::Error;
 use crate::cli::hex;
+use crate::uapi::AttachType;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec, SpecialField};
 use crate::verifier_sim::verify;
 
 /// Longest line that is read: the largest program the kernel takes, a million slots of 16 digits, with room for maps.
 const MAX_LINE: u64 = 32 << 20;
-
-/// The attach types of the program types that are simulated whole (`enum bpf_attach_type`, include/uapi/linux/bpf.h).
-const ATTACH_TYPES: [(&str, u32); 2] = [("cgroup_sock_ops", 3), ("sk_msg_verdict", 7)];
 
 /// One program to judge.
 #[derive(Deserialize)]
@@ -32,6 +30,9 @@ struct Record {
     prog_type: Named,
     #[serde(default)]
     expected_attach_type: Option<Named>,
+    /// What a tracing program traces.
+    #[serde(default)]
+    attach_target: Option<String>,
     #[serde(default)]
     prog_flags: Option<u32>,
     insns: String,
@@ -161,11 +162,12 @@ fn parse(record: Value) -> Result<ProgramSpec, BadRecord> {
     let expected_attach_type = match record.expected_attach_type {
         None => 0,
         Some(Named::Number(number)) => number,
-        // The kernel does not look at it for the types that are simulated, so any other name is as good as none.
-        Some(Named::Name(name)) => ATTACH_TYPES
-            .iter()
-            .find(|(known, _)| name.to_ascii_lowercase().trim_start_matches("bpf_") == *known)
-            .map_or(0, |(_, number)| *number),
+        Some(Named::Name(name)) => match AttachType::from_name(name.to_ascii_lowercase().trim_start_matches("bpf_")) {
+            Some(known) => known.number(),
+            // The kernel does not look at it for these types, so any name is as good as none.
+            None if matches!(prog_type, ProgType::SOCK_OPS | ProgType::SK_MSG) => 0,
+            None => return Err(BadRecord::Unsupported(format!("there is no attach type {name:?}"))),
+        },
     };
     let bytes = hex::decode(&record.insns)
         .map_err(|error| BadRecord::Rejected(format!("the instructions are not hexadecimal bytes: {error}")))?;
@@ -173,6 +175,7 @@ fn parse(record: Value) -> Result<ProgramSpec, BadRecord> {
     let mut program = ProgramSpec {
         prog_type,
         expected_attach_type,
+        attach_target: record.attach_target,
         prog_flags: record.prog_flags.unwrap_or(0),
         insns,
         ..ProgramSpec::default()
@@ -270,7 +273,14 @@ mod tests {
         assert_eq!((program.prog_flags, program.maps.len()), (0, 0));
         let elsewhere =
             r#"{"prog_type": "sk_msg", "expected_attach_type": "sk_skb_verdict", "insns": "9500000000000000"}"#;
-        assert_eq!(parsed(elsewhere).unwrap().expected_attach_type, 0);
+        assert_eq!(parsed(elsewhere).unwrap().expected_attach_type, AttachType::SK_SKB_VERDICT.number());
+        let traced = r#"{"prog_type": "tracing", "expected_attach_type": "BPF_TRACE_ITER", "attach_target": "task_file",
+            "insns": "9500000000000000"}"#;
+        let traced = parsed(&traced.replace('\n', "")).unwrap();
+        assert_eq!(traced.expected_attach_type, AttachType::TRACE_ITER.number());
+        assert_eq!(traced.attach_target.as_deref(), Some("task_file"));
+        let nowhere = r#"{"prog_type": "xdp", "expected_attach_type": "no_such", "insns": "9500000000000000"}"#;
+        assert!(parsed(nowhere).unwrap_err().contains("no attach type"));
     }
 
     #[test]

@@ -4,13 +4,18 @@ use std::path::{Path, PathBuf};
 
 use byteorder::LittleEndian;
 
-use crate::agent::{program_specs, simulated_offsets};
+use crate::agent::{program_specs, simulated_offsets, tracing_specs};
 use crate::asm;
 use crate::cli::bounded;
 use crate::cli::error::Error;
-use crate::dataplane::{Options, Pairing, Tier, build};
+use crate::dataplane::{
+    Hooks, KernelField, KernelOffsets, Options, Pairing, Policy, Tier, TraceOffsets, Trust, TrustBy, Watch, build,
+};
+use crate::sockets::{self, SocketOffsets};
+use crate::uapi::AttachType;
 use crate::verifier_sim::elf;
 use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
+use crate::verifier_sim::types::KernelTypes;
 
 /// A program, or why there is none to judge.
 pub(super) struct Candidate {
@@ -41,6 +46,56 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
             candidates.push(Candidate { file: None, name: format!("{} ({name})", spec.name), spec: Ok(spec), needs });
         }
     }
+    Ok(candidates)
+}
+
+/// Our tracing programs for the kernel with these types: the drain of every variant, what watches readers (at functions and
+/// at trace points), and the iterator over sockets.
+pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> {
+    let lacks =
+        |field: &str| Error::Failed(format!("the kernel's types have no {field}; give those of a whole kernel"));
+    let offset = |field: &KernelField| types.offset(field.structure, field.path).ok_or(field.path);
+    let offsets = KernelOffsets::resolve(offset).map_err(lacks)?;
+    let watched = TraceOffsets::resolve(offset).map_err(lacks)?;
+    // As the agent does: Linux 5.19 and others have moved the arguments of tcp_bpf_recvmsg.
+    let parameters = types.parameters("tcp_bpf_recvmsg").ok_or_else(|| lacks("tcp_bpf_recvmsg"))?;
+    let flags = parameters.iter().position(|name| name == "flags").ok_or_else(|| lacks("flags of tcp_bpf_recvmsg"))?;
+    let functions = Hooks::Functions { flags: flags as u8, arguments: parameters.len() as u8 };
+    let ways = [functions, Hooks::TracePoints].map(|hooks| TrustBy::Watching(Watch { hooks, offsets: watched }));
+    let mut candidates = Vec::new();
+    for (way, by) in [TrustBy::Default].into_iter().chain(ways).enumerate() {
+        for options in Options::all(offsets) {
+            let name = options.to_string();
+            let trust = Trust { by, ..options.policy.trust.clone() };
+            let policy = Policy { trust, ..options.policy.clone() };
+            let plane = build(Options { policy, ..options }).map_err(crate::agent::Error::from)?;
+            let specs = tracing_specs(&plane).map_err(crate::agent::Error::from)?;
+            // What watches readers is the same in every variant that has it: the first of them will do.
+            let done = way != 0 && !specs.is_empty();
+            for spec in specs {
+                // The drain does not depend on who is trusted.
+                if (spec.name == "drain") == (way == 0) {
+                    let target = spec.attach_target.as_deref().unwrap_or_default();
+                    let name = format!("{} at {target} ({name})", spec.name);
+                    candidates.push(Candidate { file: None, name, spec: Ok(spec), needs: None });
+                }
+            }
+            if done {
+                break;
+            }
+        }
+    }
+    let offsets = SocketOffsets::resolve(offset).map_err(lacks)?;
+    let program = sockets::program::build(&offsets).map_err(crate::agent::Error::from)?;
+    let spec = ProgramSpec {
+        name: "sockets".into(),
+        prog_type: ProgType::TRACING,
+        expected_attach_type: AttachType::TRACE_ITER.number(),
+        attach_target: Some("task_file".into()),
+        insns: program.insns().to_vec(),
+        ..ProgramSpec::default()
+    };
+    candidates.push(Candidate { file: None, name: "sockets at task_file".into(), spec: Ok(spec), needs: None });
     Ok(candidates)
 }
 

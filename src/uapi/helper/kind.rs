@@ -46,6 +46,14 @@ pub enum Arg {
     SockCommon,
     /// The same, or a kernel's socket structure.
     BtfSock,
+    /// The same; its reference is released.
+    SockRelease,
+    /// A socket of either kind, or 0 (`bpf_get_socket_cookie` of tracing programs).
+    BtfSockOrNull,
+    /// A kernel's socket structure, or 0 (`bpf_sk_storage_get` of tracing programs).
+    SockStructOrNull,
+    /// A structure of the kernel.
+    Structure(Object),
     /// `struct task_struct`.
     Task,
     /// The same, or 0.
@@ -84,6 +92,10 @@ pub enum Ret {
     MapValueOrNull,
     /// `struct bpf_tcp_sock`, or 0.
     TcpSockOrNull,
+    /// `struct bpf_sock`, or 0.
+    SocketOrNull,
+    /// The same, of which only what all sockets have may be read.
+    SockCommonOrNull,
     /// Memory of the size in an argument, in a ring buffer, or 0.
     RingbufMemOrNull,
     /// Memory of the size in an argument, which a dynptr describes, or 0.
@@ -109,7 +121,7 @@ pub enum DynptrKind {
     Ringbuf = 2,
 }
 
-/// The kernel structures that helpers return pointers to.
+/// The kernel structures that helpers take or return pointers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 #[non_exhaustive]
@@ -132,6 +144,12 @@ pub enum Object {
     Task,
     /// `struct pt_regs`.
     PtRegs,
+    /// `struct seq_file`.
+    SeqFile,
+    /// `struct file`.
+    File,
+    /// `struct socket`.
+    Socket,
 }
 
 impl Object {
@@ -147,11 +165,14 @@ impl Object {
             Self::MptcpSock => "mptcp_sock",
             Self::Task => "task_struct",
             Self::PtRegs => "pt_regs",
+            Self::SeqFile => "seq_file",
+            Self::File => "file",
+            Self::Socket => "socket",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::TcpSock,
         Self::Tcp6Sock,
         Self::TcpTimewaitSock,
@@ -161,10 +182,13 @@ impl Object {
         Self::MptcpSock,
         Self::Task,
         Self::PtRegs,
+        Self::SeqFile,
+        Self::File,
+        Self::Socket,
     ];
 
     /// Whether `struct sock_common` is at offset 0, so that helpers for sockets take it.
     pub fn is_sock(self) -> bool {
-        !matches!(self, Self::Task | Self::PtRegs)
+        !matches!(self, Self::Task | Self::PtRegs | Self::SeqFile | Self::File | Self::Socket)
     }
 }

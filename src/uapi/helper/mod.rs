@@ -1,11 +1,12 @@
 //! The helpers: number, name, signature, and which program types may call them since which release.
 
+mod availability;
 mod kind;
 mod table;
 
 use bitflags::bitflags;
 
-use super::{Kernel, ProgType};
+use super::{AttachType, Kernel, ProgType};
 
 pub use kind::{Arg, DynptrKind, Object, Ret};
 pub use table::id;
@@ -17,7 +18,7 @@ pub struct Helper {
     pub id: i32,
     /// Its name without the prefix `bpf_`.
     pub name: &'static str,
-    /// How it is called; known for those that a SK_MSG or SOCK_OPS program may call.
+    /// How it is called; known for every one that a SK_MSG or SOCK_OPS program may call, and for many others.
     pub proto: Option<Proto>,
     /// The first release in which a SK_MSG program may call it.
     sk_msg: Option<Kernel>,
@@ -63,12 +64,12 @@ impl Helper {
         table::HELPERS.get(usize::try_from(id).ok()?.checked_sub(1)?)
     }
 
-    /// Whether programs of type `prog` may call it on this release.
-    pub fn is_available(&self, prog: ProgType, kernel: Kernel) -> bool {
+    /// Whether programs of type `prog`, to be attached as `attach` says, may call it on this release.
+    pub fn is_available(&self, prog: ProgType, attach: AttachType, kernel: Kernel) -> bool {
         let since = match prog {
             ProgType::SK_MSG => self.sk_msg,
             ProgType::SOCK_OPS => self.sock_ops,
-            _ => None,
+            _ => return availability::permits(prog, attach, kernel, self.id),
         };
         since.is_some_and(|since| since <= kernel)
     }
@@ -125,15 +126,19 @@ mod tests {
     fn who_may_call_has_a_signature() {
         for helper in Helper::all() {
             let callable = helper.sk_msg.is_some() || helper.sock_ops.is_some();
-            assert_eq!(callable, helper.proto.is_some(), "{}", helper.name);
+            assert!(!callable || helper.proto.is_some(), "{}", helper.name);
         }
     }
 
     #[test]
     fn availability_grows_with_the_release() {
         let helper = Helper::from_id(id::GET_NETNS_COOKIE).unwrap();
-        assert!(!helper.is_available(ProgType::SOCK_OPS, Kernel::V5_10));
-        assert!(helper.is_available(ProgType::SOCK_OPS, Kernel::V6_1));
-        assert!(!helper.is_available(ProgType::XDP, Kernel::V6_18));
+        let any = AttachType(0);
+        assert!(!helper.is_available(ProgType::SOCK_OPS, any, Kernel::V5_10));
+        assert!(helper.is_available(ProgType::SOCK_OPS, any, Kernel::V6_1));
+        assert!(!helper.is_available(ProgType::XDP, any, Kernel::V6_12));
+        let write = Helper::from_id(id::SEQ_WRITE).unwrap();
+        assert!(write.is_available(ProgType::TRACING, AttachType::TRACE_ITER, Kernel::V5_10));
+        assert!(!write.is_available(ProgType::TRACING, AttachType::TRACE_RAW_TP, Kernel::V6_18));
     }
 }

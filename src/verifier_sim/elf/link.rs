@@ -30,6 +30,7 @@ pub(super) fn link(
         Some(prog_type) => (prog_type, AttachType(0)),
         None => section::program_type(name).ok_or_else(|| ElfError::SectionName(name.to_owned()))?,
     };
+    let target = section::target(name).filter(|_| prog_type == ProgType::TRACING).map(str::to_owned);
     let mut linker = Linker {
         object,
         out: ProgramSpec::default(),
@@ -40,7 +41,8 @@ pub(super) fn link(
     linker.place(section, function)?;
     linker.resolve_all()?;
     let expected_attach_type = expected_attach_type.number();
-    Ok(ProgramSpec { name: function.name.clone(), prog_type, expected_attach_type, ..linker.out })
+    let attach_target = target;
+    Ok(ProgramSpec { name: function.name.clone(), prog_type, expected_attach_type, attach_target, ..linker.out })
 }
 
 struct Linker<'o, 'a> {

@@ -112,6 +112,11 @@ pub(super) fn program_type(section: &str) -> Option<(Prog, Attach)> {
     Some((*prog_type, *attach_type))
 }
 
+/// What a tracing program's section says that it traces: the words behind the slash.
+pub(super) fn target(section: &str) -> Option<&str> {
+    section.split_once('/').map(|(_, target)| target)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,12 +5,12 @@ use crate::verifier_sim::helpers::call::Call;
 use crate::verifier_sim::helpers::mem::Use;
 use crate::verifier_sim::helpers::{self, Arg, Proto};
 use crate::verifier_sim::instructions::mem::Direction;
-use crate::verifier_sim::instructions::structure::structure_id;
 use crate::verifier_sim::program::maps::FieldKind;
 use crate::verifier_sim::spec::{Kernel, MapType};
 use crate::verifier_sim::state::Lock;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg, object_from_number};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
+use crate::verifier_sim::types::structure_id;
 use crate::verifier_sim::walk::env::Env;
 
 const READS: Use = Use { direction: Direction::Read, fills: false, zero_ok: false };
@@ -28,6 +28,8 @@ impl Arg {
                 | Self::MemOutOrNull
                 | Self::TaskOrNull
                 | Self::CgroupOrNull
+                | Self::BtfSockOrNull
+                | Self::SockStructOrNull
         )
     }
 
@@ -66,10 +68,7 @@ impl Env<'_> {
             return Ok(());
         }
         let reg = *self.reg(number);
-        if reg.kind == Kind::Packet
-            && !(proto.properties.contains(Properties::PACKET)
-                && self.prog == crate::verifier_sim::spec::ProgType::SK_MSG)
-        {
+        if reg.kind == Kind::Packet && !(proto.properties.contains(Properties::PACKET) && self.place.gives_packets()) {
             reject!("helper access to the packet is not allowed");
         }
         if matches!(arg, Arg::Value | Arg::ValueOut | Arg::ValueOrNull) {
@@ -82,7 +81,7 @@ impl Env<'_> {
             self.check_arg_type(number, arg, &reg)?;
             self.check_arg_offset(number, arg, &reg)?;
         }
-        if arg == Arg::RingbufMem {
+        if matches!(arg, Arg::RingbufMem | Arg::SockRelease) {
             if reg.ref_id == 0 && !reg.is_null() {
                 reject!("R{number} must be referenced when passed to release function");
             }
@@ -132,7 +131,7 @@ impl Env<'_> {
                     return Ok(());
                 }
                 let memory = match reg.kind {
-                    Kind::Stack | Kind::Packet | Kind::MapValue => plain,
+                    Kind::Stack | Kind::Packet | Kind::MapValue | Kind::Buf => plain,
                     Kind::Mem => plain || flags == Flags::RINGBUF,
                     _ => false,
                 };
@@ -143,13 +142,29 @@ impl Env<'_> {
             Arg::Timer | Arg::ConstStr => (reg.kind == Kind::MapValue && plain, "map_value"),
             Arg::KptrDest => (reg.kind == Kind::MapValue && plain, "map_value, ptr_"),
             Arg::SockCommon => (reg.is_sock() && plain, "sock_common, sock, tcp_sock, xdp_sock"),
-            Arg::BtfSock => {
+            Arg::BtfSock | Arg::BtfSockOrNull | Arg::SockRelease => {
                 let structure = btf && (plain || flags == Flags::TRUSTED);
                 if structure && !self.is_structure(reg, "sock_common", Object::is_sock)? {
                     let name = object_from_number(reg.arg).map_or("?", Object::name);
                     reject!("R{number} is of type {name} but sock_common is expected");
                 }
                 (structure || (reg.is_sock() && plain), "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_")
+            }
+            Arg::SockStructOrNull => {
+                let structure = btf && (plain || flags == Flags::TRUSTED || flags == Flags::RCU);
+                if structure && !self.is_structure(reg, "sock_common", Object::is_sock)? {
+                    let name = object_from_number(reg.arg).map_or("?", Object::name);
+                    reject!("R{number} is of type {name} but sock_common is expected");
+                }
+                (structure, "ptr_, trusted_ptr_, rcu_ptr_")
+            }
+            Arg::Structure(wanted) => {
+                let structure = btf && (plain || flags == Flags::TRUSTED || flags == Flags::RCU);
+                if structure && !self.is_structure(reg, wanted.name(), |known| known == wanted)? {
+                    let name = object_from_number(reg.arg).map_or("?", Object::name);
+                    reject!("R{number} is of type {name} but {} is expected", wanted.name());
+                }
+                (structure, "ptr_, trusted_ptr_, rcu_ptr_")
             }
             Arg::Task | Arg::TaskOrNull | Arg::CgroupOrNull => {
                 let structure = btf && (plain || flags == Flags::TRUSTED || flags == Flags::RCU);
@@ -189,7 +204,7 @@ impl Env<'_> {
 
     /// Pointers that are no memory must not have been moved (`check_func_arg_reg_off`).
     fn check_arg_offset(&self, number: u8, arg: Arg, reg: &Reg) -> Step {
-        if arg == Arg::RingbufMem {
+        if matches!(arg, Arg::RingbufMem | Arg::SockRelease) {
             if reg.off != 0 {
                 reject!("R{number} must have zero offset when passed to release func or trusted arg to kfunc");
             }
@@ -197,7 +212,7 @@ impl Env<'_> {
         }
         match reg.kind {
             Kind::Stack | Kind::Packet | Kind::MapValue | Kind::Scalar => Ok(()),
-            Kind::Mem if !reg.may_be_null() => Ok(()),
+            Kind::Mem | Kind::Buf if !reg.may_be_null() => Ok(()),
             Kind::BtfId => self.check_fixed_offset(number, reg, true),
             _ => self.check_fixed_offset(number, reg, false),
         }

@@ -2,6 +2,7 @@
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
+use crate::uapi::AttachType;
 use crate::uapi::helper::{Properties, id};
 use crate::verifier_sim::helpers::dynptr::Dynptr;
 use crate::verifier_sim::helpers::format;
@@ -9,7 +10,7 @@ use crate::verifier_sim::helpers::map_compat;
 use crate::verifier_sim::helpers::{self, Arg, Ret};
 use crate::verifier_sim::numbers::bounds::Bounds;
 use crate::verifier_sim::program::maps::FieldKind;
-use crate::verifier_sim::spec::Kernel;
+use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
@@ -91,17 +92,27 @@ impl Env<'_> {
         if !helpers::exists(helper) {
             reject!("invalid func {}", Self::helper_label(helper));
         }
-        if !helpers::available(helper, self.prog, self.kernel) {
+        if !helpers::available(helper, self.place) {
             if self.kernel >= Kernel::V6_12 {
                 reject!("program of this type cannot use helper {}", Self::helper_label(helper));
             }
             reject!("unknown func {}", Self::helper_label(helper));
         }
-        let Some(proto) = helpers::proto(helper, self.prog, self.kernel) else {
+        let Some(proto) = helpers::proto(helper, self.place) else {
             unsupported!("helper {} is not simulated", Self::helper_label(helper));
         };
         if proto.properties.contains(Properties::SLEEPS) {
             reject!("helper call might sleep in a non-sleepable prog");
+        }
+        if helper == id::GET_FUNC_IP && self.place.prog != ProgType::KPROBE {
+            let functions = [AttachType::TRACE_FENTRY, AttachType::TRACE_FEXIT].contains(&self.place.attach);
+            if self.place.prog != ProgType::TRACING {
+                let number = self.place.prog.number();
+                reject!("func {} not supported for program type {number}", Self::helper_label(helper));
+            }
+            if !functions {
+                reject!("func {} supported only for fentry/fexit/fmod_ret programs", Self::helper_label(helper));
+            }
         }
         let mut call = Call { helper, ..Call::default() };
         for index in 0..5 {
@@ -155,7 +166,7 @@ impl Env<'_> {
         regs[..6].fill(Reg::NOT_INIT);
         regs[0] = result;
         let kind = call.map.map(|map| self.map(map).kind());
-        if let Some(kind) = kind.filter(|kind| !map_compat::compatible(*kind, helper, self.prog)) {
+        if let Some(kind) = kind.filter(|kind| !map_compat::compatible(*kind, helper, self.place)) {
             reject!("cannot pass map_type {} into func {}", kind.number(), Self::helper_label(helper));
         }
         if proto.properties.contains(Properties::MOVES_PACKET) {
@@ -203,7 +214,11 @@ impl Env<'_> {
                 let mut reg = Reg::UNKNOWN;
                 match call.helper {
                     // get_task_stack and the string reads return a length.
-                    141 | 114 | 115 => reg.val = read_result(call.max_size),
+                    id::GET_TASK_STACK
+                    | id::GET_STACK
+                    | id::PROBE_READ_STR
+                    | id::PROBE_READ_USER_STR
+                    | id::PROBE_READ_KERNEL_STR => reg.val = read_result(call.max_size),
                     // get_smp_processor_id: the number of CPUs is not known here, only that it is bounded.
                     8 if self.kernel >= Kernel::V6_12 => {
                         reg.val = below(if self.cpus == 0 { MAX_CPUS } else { self.cpus });
@@ -224,6 +239,8 @@ impl Env<'_> {
                 }
                 reg
             }
+            Ret::SocketOrNull => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::Socket, 0) },
+            Ret::SockCommonOrNull => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::SockCommon, 0) },
             Ret::TcpSockOrNull => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::TcpSock, 0) },
             Ret::RingbufMemOrNull => {
                 Reg { flags: Flags::MAYBE_NULL | Flags::RINGBUF, ..Reg::pointer(Kind::Mem, call.alloc_size) }
@@ -245,12 +262,15 @@ impl Env<'_> {
         if reg.may_be_null() {
             reg.id = self.new_id();
         }
-        let acquires = call.helper == id::RINGBUF_RESERVE
+        let looks_up = [id::SK_LOOKUP_TCP, id::SK_LOOKUP_UDP, id::SKC_LOOKUP_TCP].contains(&call.helper);
+        let acquires = looks_up
+            || call.helper == id::RINGBUF_RESERVE
             || (call.helper == id::MAP_LOOKUP_ELEM && call.map.is_some_and(|map| self.map(map).holds_sockets()));
         // Casts of sockets keep the reference; skc_to_unix_sock is not among them.
         let casts = matches!(
             call.helper,
             id::TCP_SOCK
+                | id::SK_FULLSOCK
                 | id::SKC_TO_TCP6_SOCK
                 | id::SKC_TO_TCP_SOCK
                 | id::SKC_TO_TCP_TIMEWAIT_SOCK

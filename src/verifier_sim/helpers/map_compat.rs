@@ -1,12 +1,27 @@
 //! Which helpers work on which maps (`check_map_func_compatibility`).
 
 use crate::uapi::helper::id;
-use crate::uapi::{MapType, ProgType};
+use crate::uapi::{AttachType, MapType, ProgType};
+use crate::verifier_sim::place::Place;
 
-/// Whether helper `helper` may be called with a map of type `kind` by a program of type `prog`.
-pub(in crate::verifier_sim) fn compatible(kind: MapType, helper: i32, prog: ProgType) -> bool {
-    // Deleting from a sockhash or sockmap is for SOCK_OPS, updating for neither of our types (may_update_sockmap).
-    let deletes = helper == id::MAP_DELETE_ELEM && prog == ProgType::SOCK_OPS;
+/// Whether the program may change a map of sockets with this helper (`may_update_sockmap`).
+fn changes_sockets(helper: i32, place: Place) -> bool {
+    let iterator = place.attach == AttachType::TRACE_ITER;
+    match (helper, place.prog) {
+        // Other helpers of theirs put sockets there.
+        (id::MAP_DELETE_ELEM, ProgType::SOCK_OPS) => true,
+        (id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM, ProgType::TRACING) => iterator,
+        (
+            id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM,
+            ProgType::SOCKET_FILTER | ProgType::SCHED_CLS | ProgType::SCHED_ACT | ProgType::XDP,
+        ) => true,
+        _ => false,
+    }
+}
+
+/// Whether the program may call `helper` with a map of type `kind`.
+pub(in crate::verifier_sim) fn compatible(kind: MapType, helper: i32, place: Place) -> bool {
+    let changes = changes_sockets(helper, place);
     let by_map = match kind {
         MapType::PROG_ARRAY => helper == id::TAIL_CALL,
         MapType::PERF_EVENT_ARRAY => matches!(
@@ -39,7 +54,7 @@ pub(in crate::verifier_sim) fn compatible(kind: MapType, helper: i32, prog: Prog
                     | id::SOCK_MAP_UPDATE
                     | id::MSG_REDIRECT_MAP
                     | id::SK_SELECT_REUSEPORT
-            ) || deletes
+            ) || changes
         }
         MapType::SOCKHASH => {
             matches!(
@@ -49,7 +64,7 @@ pub(in crate::verifier_sim) fn compatible(kind: MapType, helper: i32, prog: Prog
                     | id::MSG_REDIRECT_HASH
                     | id::SK_REDIRECT_HASH
                     | id::SK_SELECT_REUSEPORT
-            ) || deletes
+            ) || changes
         }
         MapType::REUSEPORT_SOCKARRAY => helper == id::SK_SELECT_REUSEPORT,
         MapType::QUEUE | MapType::STACK => matches!(helper, id::MAP_PUSH_ELEM | id::MAP_POP_ELEM | id::MAP_PEEK_ELEM),
@@ -71,7 +86,11 @@ pub(in crate::verifier_sim) fn compatible(kind: MapType, helper: i32, prog: Prog
         | id::RINGBUF_SUBMIT_DYNPTR
         | id::RINGBUF_DISCARD_DYNPTR => kind == MapType::RINGBUF,
         id::USER_RINGBUF_DRAIN => kind == MapType::USER_RINGBUF,
-        id::CURRENT_TASK_UNDER_CGROUP => kind == MapType::CGROUP_ARRAY,
+        id::GET_STACKID => kind == MapType::STACK_TRACE,
+        id::CURRENT_TASK_UNDER_CGROUP | id::SKB_UNDER_CGROUP => kind == MapType::CGROUP_ARRAY,
+        id::REDIRECT_MAP => {
+            matches!(kind, MapType::DEVMAP | MapType::DEVMAP_HASH | MapType::CPUMAP | MapType::XSKMAP)
+        }
         id::MSG_REDIRECT_MAP | id::SOCK_MAP_UPDATE => kind == MapType::SOCKMAP,
         id::SOCK_HASH_UPDATE | id::MSG_REDIRECT_HASH => kind == MapType::SOCKHASH,
         id::GET_LOCAL_STORAGE => matches!(kind, MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE),

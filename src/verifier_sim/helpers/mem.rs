@@ -43,6 +43,12 @@ impl Env<'_> {
                 }
                 self.check_region(number, &reg, reg.off, size, reg.arg, how.zero_ok)
             }
+            Kind::Buf => {
+                if write && reg.flags.contains(Flags::RDONLY) {
+                    reject!("R{number} cannot write into {}", reg.type_name());
+                }
+                self.check_buffer(number, &reg, reg.off, size)
+            }
             Kind::Stack => {
                 if size == 0 && !how.zero_ok {
                     reject!("invalid zero-sized read");

@@ -2,14 +2,30 @@
 
 use super::Proto;
 use crate::uapi::helper::{Arg, Helper, Properties, id};
+use crate::verifier_sim::place::Place;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 
-/// The signature of helper `number`, if a SK_MSG or SOCK_OPS program can ever call it.
-pub(in crate::verifier_sim) fn proto(number: i32, prog: ProgType, kernel: Kernel) -> Option<Proto> {
+/// The signature of helper `number`, where it is known.
+pub(in crate::verifier_sim) fn proto(number: i32, place: Place) -> Option<Proto> {
+    let Place { prog, kernel, .. } = place;
     let proto = Helper::from_id(number)?.proto?;
-    let args = match number {
+    if (number, prog) == (id::XDP_GET_BUFF_LEN, ProgType::TRACING) {
+        // It takes the kernel's own structure there (bpf_xdp_get_buff_len_trace_proto).
+        return None;
+    }
+    let args: &[Arg] = match (number, prog) {
         // Until 6.18 SK_MSG programs had bpf_get_cgroup_classid_proto of skb programs, which takes the context.
-        id::GET_CGROUP_CLASSID if prog == ProgType::SK_MSG && kernel < Kernel::V6_18 => &[Arg::Ctx],
+        (id::GET_CGROUP_CLASSID, ProgType::SK_MSG) if kernel < Kernel::V6_18 => &[Arg::Ctx],
+        (id::GET_CGROUP_CLASSID, ProgType::SCHED_CLS | ProgType::SCHED_ACT) => &[Arg::Ctx],
+        // The context is the socket (bpf_sk_storage_get_cg_sock_proto).
+        (id::SK_STORAGE_GET, ProgType::CGROUP_SOCK) => &[Arg::Map, Arg::Ctx, Arg::ValueOrNull, Arg::Anything],
+        (id::SK_STORAGE_GET, ProgType::TRACING) => &[Arg::Map, Arg::SockStructOrNull, Arg::ValueOrNull, Arg::Anything],
+        (id::SK_STORAGE_DELETE, ProgType::TRACING) => &[Arg::Map, Arg::SockStructOrNull],
+        (id::GET_SOCKET_COOKIE, ProgType::TRACING) => &[Arg::BtfSockOrNull],
+        // 6.12 lets the address have no bytes, 6.1 does not.
+        (id::SK_LOOKUP_TCP | id::SK_LOOKUP_UDP | id::SKC_LOOKUP_TCP, _) if kernel < Kernel::V6_12 => {
+            &[Arg::Ctx, Arg::Mem, Arg::Size, Arg::Anything, Arg::Anything]
+        }
         _ => proto.args,
     };
     // Tail calls move the packet since 6.13, and in later stable releases of older ones.
@@ -21,7 +37,7 @@ pub(in crate::verifier_sim) fn proto(number: i32, prog: ProgType, kernel: Kernel
     })
 }
 
-/// Whether programs of type `prog` may call helper `number`.
-pub(in crate::verifier_sim) fn available(number: i32, prog: ProgType, kernel: Kernel) -> bool {
-    Helper::from_id(number).is_some_and(|helper| helper.is_available(prog, kernel))
+/// Whether the program may call helper `number`.
+pub(in crate::verifier_sim) fn available(number: i32, place: Place) -> bool {
+    Helper::from_id(number).is_some_and(|helper| helper.is_available(place.prog, place.attach, place.kernel))
 }

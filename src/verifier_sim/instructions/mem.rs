@@ -6,7 +6,7 @@ use crate::verifier_sim::instructions::ctx;
 use crate::verifier_sim::numbers::tnum::Tnum;
 use crate::verifier_sim::program::AccessKind;
 use crate::verifier_sim::program::maps::FieldKind;
-use crate::verifier_sim::spec::Kernel;
+use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::reg::{Flags, Kind, MAX_VAR_OFF, Reg};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 use crate::verifier_sim::walk::env::Env;
@@ -234,12 +234,23 @@ impl Env<'_> {
                 leak(self, "ctx")?;
                 self.check_fixed_offset(access.base, &reg, false)?;
                 if write {
-                    if !ctx::writable(self.prog, off, access.size) {
+                    if self.place.prog == ProgType::KPROBE && self.kernel >= Kernel::V6_18 {
+                        // Some of these kernels let uprobes change registers (measured: Debian's does).
+                        unsupported!("stores into the registers of a probed function are not simulated");
+                    }
+                    if !ctx::writable(self.place, off, access.size) {
                         reject!("invalid bpf_context access off={off} size={}", access.size);
                     }
+                } else if self.place.prog == ProgType::TRACING {
+                    loaded = self.load_argument(off, access.size)?;
                 } else {
-                    match ctx::read(self.prog, self.kernel, off, access.size) {
+                    match ctx::read(self.place, off, access.size) {
                         Some(ctx::Field::Scalar) => {}
+                        Some(ctx::Field::NotSimulated(what)) => unsupported!("{what}: not simulated"),
+                        // A pointer in four bytes, which are not a number that has a sign.
+                        Some(ctx::Field::Pointer(Kind::Packet | Kind::PacketEnd, _)) if access.sign => {
+                            reject!("invalid bpf_context access off={off} size={}", access.size)
+                        }
                         Some(ctx::Field::Pointer(kind, flags)) => {
                             loaded = Reg { flags, ..Reg::pointer(kind, 0) };
                             if loaded.may_be_null() {
@@ -252,13 +263,13 @@ impl Env<'_> {
             }
             Kind::Stack => return self.access_stack(access, &reg, off),
             Kind::Packet => {
-                if write && self.prog != crate::verifier_sim::spec::ProgType::SK_MSG {
+                if write && !self.place.writes_packets() {
                     reject!("cannot write into packet");
                 }
                 leak(self, "packet")?;
                 self.check_packet(access.base, &reg, off, access.size, false)?;
             }
-            Kind::Socket | Kind::TcpSock | Kind::XdpSock if !reg.may_be_null() => {
+            Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock if !reg.may_be_null() => {
                 if write {
                     reject!("R{} cannot write into {}", access.base, reg.type_name());
                 }
@@ -270,6 +281,7 @@ impl Env<'_> {
                 }
                 let readable = match reg.kind {
                     Kind::Socket => ctx::sock_readable(off, access.size),
+                    Kind::SockCommon => ctx::sock_common_readable(off, access.size),
                     // `queue_id` is all there is.
                     Kind::XdpSock => (off, access.size) == (0, 4),
                     _ => ctx::tcp_sock_readable(off, access.size),
@@ -283,6 +295,12 @@ impl Env<'_> {
                     reject!("only read is supported");
                 }
                 loaded = self.load_structure(access.base, &reg, off, access.size)?;
+            }
+            Kind::Buf if !reg.may_be_null() => {
+                if write && reg.flags.contains(Flags::RDONLY) {
+                    reject!("R{} cannot write into {}", access.base, reg.type_name());
+                }
+                self.check_buffer(access.base, &reg, off, access.size)?;
             }
             Kind::ConstMapPtr => {
                 if off < 0 {
@@ -342,6 +360,7 @@ impl Env<'_> {
             Kind::Ctx => "context ",
             Kind::Stack => "stack ",
             Kind::Socket => "sock ",
+            Kind::SockCommon => "sock_common ",
             Kind::TcpSock => "tcp_sock ",
             Kind::XdpSock => "xdp_sock ",
             _ => "",
@@ -425,6 +444,17 @@ impl Env<'_> {
         check_span(number, reg, (reg.val.umax as i64).wrapping_add(off), size, total, zero_ok, "max value")
     }
 
+    /// An iterator's memory: how much there must be is checked when the iterator is attached (`__check_buffer_access`).
+    pub(in crate::verifier_sim) fn check_buffer(&self, number: u8, reg: &Reg, off: i32, size: u32) -> Step {
+        if off < 0 {
+            reject!("R{number} invalid {} buffer access: off={off}, size={size}", reg.type_name());
+        }
+        if !reg.val.bits.is(0) {
+            reject!("R{number} invalid variable buffer offset: off={off}, var_off={}", reg.val.bits);
+        }
+        Ok(())
+    }
+
     /// The access lies in the part of the packet that is known to be there (`check_packet_access`).
     pub(in crate::verifier_sim) fn check_packet(
         &self,
@@ -471,7 +501,7 @@ fn check_span(number: u8, reg: &Reg, off: i64, size: u32, total: u32, zero_ok: b
 /// How the kernel translates accesses through this pointer.
 fn access_kind(reg: &Reg) -> AccessKind {
     match reg.kind {
-        Kind::Ctx | Kind::Socket | Kind::TcpSock | Kind::XdpSock => AccessKind::Translated(reg.kind),
+        Kind::Ctx | Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock => AccessKind::Translated(reg.kind),
         Kind::BtfId => AccessKind::Kernel,
         Kind::Mem => AccessKind::Memory,
         _ => AccessKind::Plain,

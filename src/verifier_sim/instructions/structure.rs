@@ -1,29 +1,10 @@
 //! Loads through pointers to the kernel's structures (`check_ptr_to_btf_access`, `check_ptr_to_map_access`).
 
-use crate::uapi::helper::Object;
 use crate::verifier_sim::spec::{Kernel, MapType};
-use crate::verifier_sim::state::reg::{Flags, Kind, Reg, object_from_number};
+use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
-use crate::verifier_sim::types::{Found, KernelTypes};
+use crate::verifier_sim::types::{Found, KernelTypes, structure_id, structure_number};
 use crate::verifier_sim::walk::env::Env;
-
-/// [`Reg::arg`] of a structure that no helper returns: its id in the kernel's BTF plus this.
-const FIRST_OTHER: u32 = 16;
-
-/// What [`Reg::arg`] is for the structure with this id.
-pub(in crate::verifier_sim) fn structure_number(types: &KernelTypes, id: u32) -> u32 {
-    let name = types.name(id);
-    let known = Object::ALL.into_iter().find(|known| known.name().as_bytes() == name);
-    known.map_or(id.saturating_add(FIRST_OTHER), |known| known as u32)
-}
-
-/// The id of the structure that [`Reg::arg`] stands for.
-pub(in crate::verifier_sim) fn structure_id(types: &KernelTypes, number: u32) -> Option<u32> {
-    match object_from_number(number) {
-        Some(known) => types.named(known.name().as_bytes()),
-        None => number.checked_sub(FIRST_OTHER),
-    }
-}
 
 /// The structure that holds a map of this type (`map_btf_id` of the kernel's `struct bpf_map_ops`).
 fn map_structure(kind: MapType) -> Option<&'static str> {

@@ -3,8 +3,8 @@
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::helpers;
+use crate::verifier_sim::place::Place;
 use crate::verifier_sim::program::{Aux, is_load_imm64, successors};
-use crate::verifier_sim::spec::{Kernel, ProgType};
 
 /// r0 to r5: gone after a call.
 const CALLER_SAVED: u16 = 0x3f;
@@ -14,15 +14,15 @@ const ARGUMENTS: u16 = 0x3e;
 const ALL: u16 = 0x7ff;
 
 /// The argument registers that a call reads: of a helper those in its signature, of a function all.
-fn arguments(insn: &Insn, prog: ProgType, kernel: Kernel) -> u16 {
-    match helpers::proto(insn.imm, prog, kernel).filter(|_| insn.src == 0) {
+fn arguments(insn: &Insn, place: Place) -> u16 {
+    match helpers::proto(insn.imm, place).filter(|_| insn.src == 0) {
         Some(proto) => ((1u16 << proto.args.len()) - 1) << 1,
         None => ARGUMENTS,
     }
 }
 
 /// The registers that an instruction reads and those that it overwrites.
-fn uses(insn: &Insn, prog: ProgType, kernel: Kernel) -> (u16, u16) {
+fn uses(insn: &Insn, place: Place) -> (u16, u16) {
     let bit = |reg: u8| (1u16 << reg) & ALL;
     let (dst, src) = (bit(insn.dst), bit(insn.src));
     match insn.code & op::CLASS_MASK {
@@ -50,7 +50,7 @@ fn uses(insn: &Insn, prog: ProgType, kernel: Kernel) -> (u16, u16) {
         op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
             op::JA | op::JCOND => (0, 0),
             op::EXIT => (bit(0), 0),
-            op::CALL => (arguments(insn, prog, kernel), CALLER_SAVED),
+            op::CALL => (arguments(insn, place), CALLER_SAVED),
             _ if insn.code & op::X != 0 => (dst | src, 0),
             _ => (dst, 0),
         },
@@ -61,7 +61,7 @@ fn uses(insn: &Insn, prog: ProgType, kernel: Kernel) -> (u16, u16) {
 }
 
 /// Fills in [`Aux::live`].
-pub(in crate::verifier_sim) fn compute(insns: &[Insn], aux: &mut [Aux], prog: ProgType, kernel: Kernel) {
+pub(in crate::verifier_sim) fn compute(insns: &[Insn], aux: &mut [Aux], place: Place) {
     let mut before: Vec<Vec<u32>> = vec![Vec::new(); insns.len()];
     for at in 0..insns.len() {
         for next in successors(insns, at, false).into_iter().flatten() {
@@ -79,7 +79,7 @@ pub(in crate::verifier_sim) fn compute(insns: &[Insn], aux: &mut [Aux], prog: Pr
         for next in successors(insns, at, false).into_iter().flatten() {
             live |= aux.get(next).map_or(0, |aux| aux.live);
         }
-        let (read, written) = uses(&insns[at], prog, kernel);
+        let (read, written) = uses(&insns[at], place);
         let live = live & !written | read;
         if live != aux[at].live {
             aux[at].live = live;

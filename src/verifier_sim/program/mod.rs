@@ -1,13 +1,15 @@
 //! The program before it is walked: opcodes, encodings, maps, subprograms, control flow (`bpf_check` up to `do_check`).
 
+pub(super) mod hook;
 pub(super) mod liveness;
 pub(super) mod maps;
 pub(super) mod stack_liveness;
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
-use crate::verifier_sim::program::maps::Map;
-use crate::verifier_sim::spec::{Kernel, MapType};
+use crate::verifier_sim::place::Place;
+use crate::verifier_sim::program::maps::{FieldKind, Map};
+use crate::verifier_sim::spec::{Kernel, MapType, ProgType};
 use crate::verifier_sim::state::reg::Kind;
 use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
 use crate::verifier_sim::types::KernelTypes;
@@ -216,8 +218,9 @@ pub(in crate::verifier_sim) fn resolve(
     maps: &[Map<'_>],
     aux: &mut [Aux],
     loads: &[Option<u32>],
-    kernel: Kernel,
+    place: Place,
 ) -> Step {
+    let kernel = place.kernel;
     let mut used: Vec<u32> = Vec::new();
     let mut at = 0;
     while at < insns.len() {
@@ -260,7 +263,7 @@ pub(in crate::verifier_sim) fn resolve(
                     if used.len() >= MAX_USED_MAPS {
                         return fail(at, "The total number of maps per program has reached the limit of 64");
                     }
-                    check_map(at, &used, maps, map)?;
+                    check_map(at, &used, maps, map, place)?;
                     used.push(number);
                 }
                 if insn.src == op::PSEUDO_MAP_VALUE {
@@ -274,9 +277,27 @@ pub(in crate::verifier_sim) fn resolve(
     Ok(())
 }
 
-/// Whether a program of our types may use the map, given those it already uses.
-fn check_map(at: usize, used: &[u32], maps: &[Map<'_>], map: &Map<'_>) -> Step {
+/// Whether a program may use the map, given those it already uses (`check_map_prog_compatibility`).
+fn check_map(at: usize, used: &[u32], maps: &[Map<'_>], map: &Map<'_>, place: Place) -> Step {
     let kind = map.kind();
+    let has = |field| map.field(field).is_some();
+    if place.prog == ProgType::SOCKET_FILTER && has(FieldKind::SpinLock) {
+        return fail(at, "socket filter progs cannot use bpf_spin_lock yet");
+    }
+    if place.is_tracing() {
+        let refused =
+            [FieldKind::SpinLock, FieldKind::Timer, FieldKind::Workqueue].into_iter().find(|field| has(*field));
+        if let Some(field) = refused {
+            return fail(at, &format!("tracing progs cannot use {} yet", field.name()));
+        }
+        if !map.fields.is_empty() {
+            unsupported!("special fields in maps of tracing programs are not simulated");
+        }
+        // Older kernels want their hash tables allocated ahead, or warn.
+        if kernel_allocates_late(map) && place.kernel < Kernel::V6_12 {
+            unsupported!("maps that are not allocated ahead, in tracing programs of older kernels, are not simulated");
+        }
+    }
     if kind == MapType::STRUCT_OPS {
         return fail(at, "bpf_struct_ops map cannot be used in prog");
     }
@@ -289,6 +310,11 @@ fn check_map(at: usize, used: &[u32], maps: &[Map<'_>], map: &Map<'_>) -> Step {
         return fail(at, "only one cgroup storage of each type is allowed");
     }
     Ok(())
+}
+
+/// Whether the map's entries are allocated when they are made (`BPF_F_NO_PREALLOC`).
+fn kernel_allocates_late(map: &Map<'_>) -> bool {
+    map.spec.map_flags & 1 != 0
 }
 
 /// The largest direct offset into a map's value (`BPF_MAX_VAR_OFF`).

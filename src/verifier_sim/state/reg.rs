@@ -27,6 +27,8 @@ pub(in crate::verifier_sim) enum Kind {
     PacketEnd,
     /// A full socket (`struct bpf_sock`).
     Socket,
+    /// A socket of which only what all sockets have may be read.
+    SockCommon,
     /// `struct bpf_tcp_sock`.
     TcpSock,
     /// `struct bpf_xdp_sock`.
@@ -35,6 +37,8 @@ pub(in crate::verifier_sim) enum Kind {
     Mem,
     /// A kernel structure described by BTF.
     BtfId,
+    /// Memory of an iterator, whose size is known when it is attached.
+    Buf,
 }
 
 bitflags! {
@@ -156,7 +160,7 @@ impl Reg {
 
     /// Whether it is one of the socket types with their own access tables.
     pub(in crate::verifier_sim) fn is_sock(&self) -> bool {
-        matches!(self.kind, Kind::Socket | Kind::TcpSock | Kind::XdpSock)
+        matches!(self.kind, Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock)
     }
 
     /// Bytes known to be readable behind a packet pointer's variable part; negative: see [`AT_PACKET_END`].
@@ -192,10 +196,12 @@ impl Reg {
             Kind::Packet => "pkt",
             Kind::PacketEnd => "pkt_end",
             Kind::Socket => "sock",
+            Kind::SockCommon => "sock_common",
             Kind::TcpSock => "tcp_sock",
             Kind::XdpSock => "xdp_sock",
             Kind::Mem => "mem",
             Kind::BtfId => "ptr_",
+            Kind::Buf => "buf",
         };
         let mut name = String::new();
         for (flag, prefix) in [

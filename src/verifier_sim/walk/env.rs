@@ -2,10 +2,12 @@
 
 use crate::asm::Insn;
 use crate::verifier_sim::load_flags;
+use crate::verifier_sim::place::Place;
+use crate::verifier_sim::program::hook::Hook;
 use crate::verifier_sim::program::maps::Map;
 use crate::verifier_sim::program::stack_liveness::StackLiveness;
 use crate::verifier_sim::program::{Aux, Subprog};
-use crate::verifier_sim::spec::{Kernel, Options, Privilege, ProgType};
+use crate::verifier_sim::spec::{Kernel, Options, Privilege};
 use crate::verifier_sim::state::reg::Reg;
 use crate::verifier_sim::state::{FP, REGS, State};
 use crate::verifier_sim::stop::{Step, reject};
@@ -45,7 +47,10 @@ pub(in crate::verifier_sim) struct Work {
 
 /// One verification.
 pub(in crate::verifier_sim) struct Env<'a> {
-    pub(in crate::verifier_sim) prog: ProgType,
+    /// Type, attach type and kernel.
+    pub(in crate::verifier_sim) place: Place,
+    /// What a tracing program traces.
+    pub(in crate::verifier_sim) hook: Option<Hook>,
     pub(in crate::verifier_sim) kernel: Kernel,
     pub(in crate::verifier_sim) privilege: Privilege,
     /// Demand alignment everywhere (`BPF_F_STRICT_ALIGNMENT`).
@@ -81,14 +86,15 @@ pub(in crate::verifier_sim) struct Env<'a> {
 impl<'a> Env<'a> {
     /// A verification that stands before the first instruction.
     pub(in crate::verifier_sim) fn new(
-        prog: ProgType,
+        place: Place,
         flags: u32,
         insns: &'a [Insn],
         maps: Vec<Map<'a>>,
         options: &Options,
     ) -> Self {
         Self {
-            prog,
+            place,
+            hook: None,
             kernel: options.kernel,
             privilege: options.privilege,
             strict_alignment: flags & load_flags::BPF_F_STRICT_ALIGNMENT != 0

@@ -10,7 +10,7 @@ use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::REGS;
-use crate::verifier_sim::stop::{Step, reject};
+use crate::verifier_sim::stop::{Step, reject, unsupported};
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::prune::Visit;
 
@@ -144,7 +144,7 @@ impl Env<'_> {
         if self.is_secret(0) {
             reject!("R0 leaks addr as return value");
         }
-        if self.prog == ProgType::SOCK_OPS {
+        if let Some((least, greatest)) = self.place.returns() {
             let result = self.reg(0);
             if !result.is_scalar() {
                 reject!("At program exit the register R0 is not a known value ({})", result.type_name());
@@ -154,16 +154,17 @@ impl Env<'_> {
             // Linux before 6.8 compared the known bits, later ones the signed range.
             let value = &result.val;
             let fits = if self.kernel >= Kernel::V6_12 {
-                value.smin >= 0 && value.smax <= 1
+                value.smin >= least && value.smax <= greatest
             } else {
-                crate::verifier_sim::numbers::tnum::Tnum::range(0, 1).contains(value.bits)
+                crate::verifier_sim::numbers::tnum::Tnum::range(least as u64, greatest as u64).contains(value.bits)
             };
             if !fits {
+                let wanted = format!("should have been in [{least}, {greatest}]");
                 if value.smin == i64::MIN && value.smax == i64::MAX {
-                    reject!("At program exit the register R0 has unknown scalar value should have been in [0, 1]");
+                    reject!("At program exit the register R0 has unknown scalar value {wanted}");
                 }
                 let (min, max) = (value.smin, value.smax);
-                reject!("At program exit the register R0 has smin={min} smax={max} should have been in [0, 1]");
+                reject!("At program exit the register R0 has smin={min} smax={max} {wanted}");
             }
         }
         Ok(Flow::End)
@@ -173,7 +174,13 @@ impl Env<'_> {
     fn load_special(&mut self, insn: &Insn) -> Step {
         match insn.code & op::MODE_MASK {
             op::IMM => {}
-            op::ABS | op::IND => reject!("BPF_LD_[ABS|IND] instructions not allowed for this program type"),
+            op::ABS | op::IND => {
+                let legacy = [ProgType::SOCKET_FILTER, ProgType::SCHED_CLS, ProgType::SCHED_ACT];
+                if legacy.contains(&self.place.prog) {
+                    unsupported!("loads from the packet of classic BPF are not simulated");
+                }
+                reject!("BPF_LD_[ABS|IND] instructions not allowed for this program type")
+            }
             _ => reject!("invalid BPF_LD mode"),
         }
         if insn.code & op::SIZE_MASK != op::DW {

@@ -1,12 +1,18 @@
 //! Which fields of its context a program may read and write, and what a read yields.
 
+mod registers;
 mod sk_msg;
+mod skb;
 mod sock;
+mod sock_addr;
 mod sock_ops;
+mod traced;
+mod xdp;
 
-pub(in crate::verifier_sim) use sock::{sock_readable, tcp_sock_readable};
+pub(in crate::verifier_sim) use sock::{sock_common_readable, sock_readable, tcp_sock_readable};
 
-use crate::verifier_sim::spec::{Kernel, ProgType};
+use crate::verifier_sim::place::Place;
+use crate::verifier_sim::spec::ProgType;
 use crate::verifier_sim::state::reg::{Flags, Kind};
 
 /// What a permitted read of the context yields.
@@ -16,22 +22,43 @@ pub(in crate::verifier_sim) enum Field {
     Scalar,
     /// A pointer.
     Pointer(Kind, Flags),
+    /// Something that has no rules here.
+    NotSimulated(&'static str),
 }
 
 /// What a read of `size` bytes at `off` of the context yields, or `None` if it is not permitted.
-pub(in crate::verifier_sim) fn read(prog: ProgType, kernel: Kernel, off: i32, size: u32) -> Option<Field> {
+pub(in crate::verifier_sim) fn read(place: Place, off: i32, size: u32) -> Option<Field> {
+    if place.prog == ProgType::TRACEPOINT && off < 0 {
+        // The kernel compares the offset without its sign with the size of a pointer, and with it with the greatest.
+        return (off % size as i32 == 0).then_some(Field::Scalar);
+    }
     let off = aligned(off, size)?;
-    match prog {
+    match place.prog {
         ProgType::SK_MSG => sk_msg::read(off, size),
-        ProgType::SOCK_OPS => sock_ops::read(kernel, off, size),
+        ProgType::SOCK_OPS => sock_ops::read(place.kernel, off, size),
+        ProgType::SOCKET_FILTER | ProgType::CGROUP_SKB | ProgType::SCHED_CLS | ProgType::SCHED_ACT => {
+            skb::read(place, off, size)
+        }
+        ProgType::XDP => xdp::read(place, off, size),
+        ProgType::CGROUP_SOCK => sock::context_readable(place.attach, off, size).then_some(Field::Scalar),
+        ProgType::CGROUP_SOCK_ADDR => sock_addr::read(place, off, size),
+        ProgType::KPROBE | ProgType::TRACEPOINT | ProgType::RAW_TRACEPOINT | ProgType::PERF_EVENT => {
+            registers::readable(place, off, size).then_some(Field::Scalar)
+        }
         _ => None,
     }
 }
 
 /// Whether a write of `size` bytes at `off` of the context is permitted.
-pub(in crate::verifier_sim) fn writable(prog: ProgType, off: i32, size: u32) -> bool {
-    match (aligned(off, size), prog) {
-        (Some(off), ProgType::SOCK_OPS) => sock_ops::writable(off, size),
+pub(in crate::verifier_sim) fn writable(place: Place, off: i32, size: u32) -> bool {
+    let Some(off) = aligned(off, size) else { return false };
+    match place.prog {
+        ProgType::SOCK_OPS => sock_ops::writable(off, size),
+        ProgType::SOCKET_FILTER | ProgType::CGROUP_SKB | ProgType::SCHED_CLS | ProgType::SCHED_ACT => {
+            skb::writable(place, off, size)
+        }
+        ProgType::CGROUP_SOCK => sock::context_writable(place.attach, off, size),
+        ProgType::CGROUP_SOCK_ADDR => sock_addr::writable(place, off, size),
         _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! `struct bpf_sock` and `struct bpf_tcp_sock` (include/uapi/linux/bpf.h): read-only views of the kernel's sockets.
 
 use super::narrow;
+use crate::uapi::AttachType;
 
 /// Bytes of `struct bpf_sock`.
 const SOCK_SIZE: u32 = 80;
@@ -23,6 +24,31 @@ pub(in crate::verifier_sim) fn sock_readable(off: i32, size: u32) -> bool {
         50 | 51 => false,
         _ => size == 4,
     }
+}
+
+/// The same where only what every socket has is known (`bpf_sock_common_is_valid_access`).
+pub(in crate::verifier_sim) fn sock_common_readable(off: i32, size: u32) -> bool {
+    !(8..24).contains(&off) && sock_readable(off, size)
+}
+
+/// Whether `size` bytes at `off` of the socket that is a program's context may be read: some fields are there at some
+/// attach types only (`__sock_filter_check_attach_type`).
+pub(super) fn context_readable(attach: AttachType, off: u32, size: u32) -> bool {
+    let there = match off {
+        0 | 16 | 20 => {
+            matches!(attach, AttachType::CGROUP_INET_SOCK_CREATE | AttachType::CGROUP_INET_SOCK_RELEASE)
+        }
+        24..=27 => attach == AttachType::CGROUP_INET4_POST_BIND,
+        28..=43 => attach == AttachType::CGROUP_INET6_POST_BIND,
+        44..=47 => matches!(attach, AttachType::CGROUP_INET4_POST_BIND | AttachType::CGROUP_INET6_POST_BIND),
+        _ => true,
+    };
+    there && i32::try_from(off).is_ok_and(|off| sock_readable(off, size))
+}
+
+/// The same for writing: the device, mark and priority.
+pub(super) fn context_writable(attach: AttachType, off: u32, size: u32) -> bool {
+    matches!(off, 0 | 16 | 20) && context_readable(attach, off, size)
 }
 
 /// Whether `size` bytes at `off` of a TCP socket may be read: 8 for `bytes_received` and `bytes_acked`, else 4. The upper
