@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::error::Error;
-use super::streams::Streams;
+use super::streams::{Streams, note};
 use super::target::{TargetArgs, configuration, instance};
 use crate::agent::lifecycle::Outcome;
 
@@ -29,6 +29,13 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         _ => "attached",
     };
     wanted.note();
+    let trust = &wanted.plane.options.policy.trust;
+    if trust.watch().is_some() && trust.ports.is_empty() && !trust.cgroups {
+        note(format_args!(
+            "sidestep: without an agent no program passes its probation, so nothing is accelerated yet; start `sidestep \
+             run` on the cgroup, or attach with --trust"
+        ));
+    }
     writeln!(streams.out, "{done}: {}, pinned in {}", wanted.cgroup.path().display(), instance.dir().display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -136,3 +136,16 @@ fn check_works_where_cgroups_are_read_only_as_run_does() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.contains("no cgroup can be created here"), "{said}");
 }
+
+#[test]
+fn attach_says_that_programs_on_probation_need_an_agent() {
+    let fixture = Fixture::new();
+    if sidestep::agent::watch().is_err() {
+        eprintln!("\n*** NOT TESTED: this kernel does not show how programs read, so none is on probation ***\n");
+        return;
+    }
+    let output = fixture.sidestep("attach", &["--cgroup", fixture.cgroup_path().to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("start `sidestep run`"), "{said}");
+    fixture.succeeds("detach", &[]);
+}
