@@ -17,8 +17,9 @@ use sidestep::dataplane::{Counter, Options, Pairing, Policy, PortRange, Readers}
 use client::Exchange;
 use server::{Server, installed};
 use support::cgroup::{Home, TestCgroup};
+use support::feature::Feature;
 use support::link::free_port;
-use support::machine::Turn;
+use support::machine::{Turn, is_guest};
 
 /// What every server is asked, one after the other on one connection: bytes of request header and body, and of the
 /// response. Headers above 1 KiB do not fit nginx's first buffer, bodies above 16 KiB not its second.
@@ -85,6 +86,40 @@ fn nginx_alone() {
     for _ in 0..20 {
         client::run(nginx.port, &EXCHANGES);
     }
+}
+
+/// Sockets that get kTLS: by OpenSSL, which sets TCP_ULP before its handshake.
+#[test]
+fn servers_with_ktls_answer_every_byte() {
+    if !installed(&["nginx"]) {
+        return;
+    }
+    let before = ktls_sockets();
+    let counters = accelerated(Policy::default(), || {
+        let nginx = Server::nginx_with_ktls();
+        for _ in 0..2 {
+            client::run(nginx.port, &EXCHANGES);
+        }
+    });
+    let [sending, receiving] = ktls_sockets();
+    println!(
+        "nginx with kTLS: {} sockets that send by it, {} that receive; {} pairs left",
+        sending - before[0],
+        receiving - before[1],
+        counters.get(Counter::Unenrolled)
+    );
+    if Feature::KernelTls.required("nginx with kTLS") && is_guest() {
+        assert!(sending > before[0] && receiving > before[1], "no socket has kTLS, so nothing was tested");
+    }
+}
+
+/// How many sockets of this network namespace have had kTLS to send and to receive.
+fn ktls_sockets() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/net/tls_stat").unwrap_or_default();
+    ["TlsTxSw", "TlsRxSw"].map(|name| {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+    })
 }
 
 fn behind_haproxy() {

@@ -14,6 +14,10 @@ use crate::support::link::free_port;
 use crate::support::machine::unique;
 use crate::support::wait::wait_until;
 
+/// A key that is not a secret, and its certificate until the year 2126, signed by itself:
+/// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=sidestep-test`.
+const CERTIFICATE: &str = include_str!("tls.pem");
+
 /// Are they all here? Says loudly which is not, and fails where nothing may be left out.
 pub(crate) fn installed(names: &[&str]) -> bool {
     let missing: Vec<_> = names.iter().filter(|name| path(name).is_none()).collect();
@@ -64,6 +68,38 @@ impl Server {
              server {{ listen 127.0.0.1:{port}; location / {{ proxy_method GET; proxy_pass_request_body off;\n\
              proxy_set_header Content-Length ''; proxy_http_version 1.1; proxy_set_header Connection '';\n\
              proxy_pass http://127.0.0.1:{files}; }} }}\n\
+             server {{ listen 127.0.0.1:{files}; root {root}; large_client_header_buffers 4 16k; }} }}\n"
+        );
+        let config = directory.join("nginx.conf");
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(path("nginx").unwrap());
+        command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&config);
+        Self::start(command, directory, port)
+    }
+
+    /// Two of them, one in front of the other, with TLS between them that the kernel encrypts and decrypts where it can.
+    pub(crate) fn nginx_with_ktls() -> Self {
+        let directory = directory("nginx-ktls");
+        let root = directory.display();
+        for exchange in EXCHANGES {
+            fs::write(directory.join(exchange.response.to_string()), content(exchange.response)).unwrap();
+        }
+        fs::write(directory.join("tls.pem"), CERTIFICATE).unwrap();
+        let [port, tls, files] = [free_port(), free_port(), free_port()];
+        // OpenSSL gives keys for both ways to the kernel with TLS 1.2, with TLS 1.3 those for sending only.
+        let text = format!(
+            "daemon off; master_process off; pid {root}/pid; error_log stderr crit;\n\
+             events {{ worker_connections 512; }}\n\
+             http {{ access_log off; client_max_body_size 0; client_header_buffer_size 1k;\n\
+             large_client_header_buffers 4 16k; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
+             fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
+             proxy_http_version 1.1; proxy_set_header Connection '';\n\
+             server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass https://127.0.0.1:{tls};\n\
+             proxy_ssl_protocols TLSv1.2; proxy_ssl_conf_command Options KTLS; }} }}\n\
+             server {{ listen 127.0.0.1:{tls} ssl; ssl_certificate {root}/tls.pem; ssl_certificate_key {root}/tls.pem;\n\
+             ssl_protocols TLSv1.2; ssl_conf_command Options KTLS; location / {{ proxy_method GET;\n\
+             proxy_pass_request_body off; proxy_set_header Content-Length ''; proxy_http_version 1.1;\n\
+             proxy_set_header Connection ''; proxy_pass http://127.0.0.1:{files}; }} }}\n\
              server {{ listen 127.0.0.1:{files}; root {root}; large_client_header_buffers 4 16k; }} }}\n"
         );
         let config = directory.join("nginx.conf");
