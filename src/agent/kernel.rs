@@ -6,8 +6,8 @@ use super::error::{Context, Error, Result};
 use crate::asm::{Asm, Field, Reg};
 use crate::btf::{self, Btf, Kind};
 use crate::dataplane::{
-    BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Tier,
-    TraceOffsets, Watch,
+    BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Probation,
+    Tier, TraceOffsets, Watch,
 };
 use crate::syscall::btf::vmlinux;
 use crate::syscall::caps::{Capabilities, Capability};
@@ -71,9 +71,23 @@ pub(super) fn iter_sockmap_id() -> Result<u32> {
     })?)
 }
 
-/// How this kernel lets us see programs receive, or why not.
-pub fn watch() -> Result<Watch> {
-    kernel_types()?.watch.ok_or(Error::Unsupported {
+/// The BTF id of the iterator that counts bytes (`DEFINE_BPF_ITER_FUNC(bpf_sk_storage_map, ...)`, net/core/bpf_sk_storage.c).
+pub(super) fn iter_storage_id() -> Result<u32> {
+    Ok(kernel_types()?.iter_storage.ok_or(syscall::Error::Missing {
+        what: "the iterator bpf_iter_bpf_sk_storage_map".into(),
+        remedy: "it needs Linux 5.9 or later with CONFIG_BPF_SYSCALL",
+    })?)
+}
+
+/// How this kernel lets us see programs receive, or why not; `probation` says whose receives must be seen.
+pub fn watch(probation: Probation) -> Result<Watch> {
+    let types = kernel_types()?;
+    let hooks = match probation {
+        Probation::Inside => types.hooks,
+        Probation::Outside => types.hooks_outside,
+    };
+    let watch = types.trace_offsets.zip(hooks).map(|(offsets, hooks)| Watch { hooks, offsets, probation });
+    watch.ok_or(Error::Unsupported {
         what: "this kernel does not show how programs read",
         why: "the kernel refuses programs at tcp_splice_read and tcp_bpf_recvmsg (fentry), and at the trace points sock_recv_length (Linux 6.3) and sys_enter"
             .into(),
@@ -92,14 +106,14 @@ pub(super) struct Hook {
 pub(super) fn receives_hook(hooks: Hooks) -> Result<Hook> {
     hook(hooks, |types| match hooks {
         Hooks::Functions { .. } => types.tcp_bpf_recvmsg,
-        Hooks::TracePoints => types.sock_recv_length,
+        Hooks::TracePoints | Hooks::Mixed => types.sock_recv_length,
     })
 }
 
 /// Where splice(2) is seen.
 pub(super) fn splices_hook(hooks: Hooks) -> Result<Hook> {
     hook(hooks, |types| match hooks {
-        Hooks::Functions { .. } => types.tcp_splice_read,
+        Hooks::Functions { .. } | Hooks::Mixed => types.tcp_splice_read,
         Hooks::TracePoints => types.sys_enter,
     })
 }
@@ -116,8 +130,13 @@ fn hook(hooks: Hooks, id: impl Fn(&TraceTypes) -> Option<Hook>) -> Result<Hook> 
 struct KernelTypes {
     offsets: KernelOffsets,
     iter_sockmap: Option<u32>,
+    iter_storage: Option<u32>,
     trace: TraceTypes,
-    watch: Option<Watch>,
+    trace_offsets: Option<TraceOffsets>,
+    /// Where the receives of members are seen.
+    hooks: Option<Hooks>,
+    /// Where those of other sockets are seen as well.
+    hooks_outside: Option<Hooks>,
 }
 
 /// Where tracing programs can go.
@@ -144,9 +163,8 @@ impl TraceTypes {
         }
     }
 
-    /// The better hooks of those that the kernel lets us use.
+    /// The better hooks of those that the kernel lets us use, where only receives of members must be seen.
     fn hooks(&self, btf: &Btf) -> Option<Hooks> {
-        let usable = |hooks: [Option<Hook>; 2]| hooks.into_iter().all(|hook| hook.is_some_and(can_trace));
         if usable([self.tcp_bpf_recvmsg, self.tcp_splice_read]) {
             let parameters = btf.parameters(self.tcp_bpf_recvmsg?.btf_id)?;
             let flags = parameters.iter().position(|name| name == "flags")?;
@@ -157,6 +175,18 @@ impl TraceTypes {
         }
         usable([self.sock_recv_length, self.sys_enter]).then_some(Hooks::TracePoints)
     }
+
+    /// The same where those of all sockets must be.
+    fn hooks_outside(&self) -> Option<Hooks> {
+        if usable([self.sock_recv_length, self.tcp_splice_read]) {
+            return Some(Hooks::Mixed);
+        }
+        usable([self.sock_recv_length, self.sys_enter]).then_some(Hooks::TracePoints)
+    }
+}
+
+fn usable(hooks: [Option<Hook>; 2]) -> bool {
+    hooks.into_iter().all(|hook| hook.is_some_and(can_trace))
 }
 
 /// Whether a program of ours may be attached there. Tried, since no file says so.
@@ -190,9 +220,7 @@ fn kernel_types() -> Result<KernelTypes> {
     // net/core/bpf_sk_storage.c: came with the permission for tracing programs, and says for which of them it holds.
     let storage = btf.func_by_name("bpf_sk_storage_tracing_allowed").is_some();
     let trace = TraceTypes::read(&btf);
-    let trace_offsets = TraceOffsets::resolve(|wanted| field_offset(&btf, wanted)).ok();
-    let watch =
-        trace_offsets.filter(|_| storage).and_then(|offsets| Some(Watch { hooks: trace.hooks(&btf)?, offsets }));
+    let trace_offsets = TraceOffsets::resolve(|wanted| field_offset(&btf, wanted)).ok().filter(|_| storage);
     let types = KernelTypes {
         offsets: KernelOffsets {
             casts,
@@ -206,8 +234,11 @@ fn kernel_types() -> Result<KernelTypes> {
             ..offsets(&btf)?
         },
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
+        iter_storage: btf.func_by_name("bpf_iter_bpf_sk_storage_map"),
         trace,
-        watch,
+        trace_offsets,
+        hooks: trace.hooks(&btf),
+        hooks_outside: trace.hooks_outside(),
     };
     Ok(*KNOWN.get_or_init(|| types))
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{Context, Result};
-use super::kernel::{Hook, iter_sockmap_id, receives_hook, splices_hook};
+use super::kernel::{Hook, iter_sockmap_id, iter_storage_id, receives_hook, splices_hook};
 use super::readers::{ReaderWatcher, SplicerMemory, WatchedMaps};
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
@@ -31,6 +31,8 @@ pub struct Loaded {
     pub dispatcher: Program,
     /// The drain iterator; none in the sticky tier.
     pub drain: Option<Program>,
+    /// The iterator that counts the bytes of open connections; none in the sticky tier.
+    pub tally: Option<Program>,
     /// The program for cgroups that opt out; only when the policy asks for it.
     pub opt_out: Option<Program>,
     /// The program for cgroups whose readers are trusted by name.
@@ -64,11 +66,7 @@ impl Loaded {
         memlock::raise_if_needed()?;
         let maps = plane.maps.iter().map(create).collect::<Result<Vec<_>>>()?;
         let loaded = Self::into_maps(plane, maps)?;
-        // While a reader earns its trust, what it reads comes by the stack although its socket is in the sockhash. So where
-        // FIONREAD does not see such bytes, readers that may ask it (nginx) cannot stay there.
-        let watched = plane.receives.is_some();
-        let spare_askers = config.spare_askers || watched && config.redirect_unaccepted;
-        loaded.configure(Config { spare_askers, ..config })?;
+        loaded.configure(config)?;
         loaded.decide()?;
         Ok(loaded)
     }
@@ -82,6 +80,7 @@ impl Loaded {
         let sk_msg = load("sidestep_msg", ProgType::SK_MSG, &plane.sk_msg, map)?;
         let dispatcher = load("sidestep_disp", ProgType::SK_MSG, &plane.dispatcher, map)?;
         let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
+        let tally = plane.tally.as_ref().map(|program| load_tally(program, map)).transpose()?;
         let mark = |name, program: &Option<asm::Program>| {
             program.as_ref().map(|program| load(name, ProgType::SOCK_OPS, program, map)).transpose()
         };
@@ -98,7 +97,7 @@ impl Loaded {
                 }
             }
         }
-        Ok(Self { sock_ops, sk_msg, dispatcher, drain, opt_out, trusted, watching, maps })
+        Ok(Self { sock_ops, sk_msg, dispatcher, drain, tally, opt_out, trusted, watching, maps })
     }
 
     /// Lets the dispatcher call this sk_msg program, from the next message on.
@@ -111,9 +110,8 @@ impl Loaded {
         if self.watching.is_empty() {
             return Ok(None);
         }
-        let [readers, sockets, events] =
-            [MapRole::Readers, MapRole::Sockets, MapRole::Events].map(|role| self.map(role));
-        let maps = WatchedMaps::of(readers, sockets, events)?;
+        let roles = [MapRole::Readers, MapRole::Sockets, MapRole::Events, MapRole::Storage, MapRole::Config];
+        let maps = WatchedMaps::of(roles.map(|role| self.map(role)))?;
         ReaderWatcher::start(maps, SplicerMemory::open(), trusted).map(Some)
     }
 
@@ -134,6 +132,11 @@ impl Loaded {
 pub(super) fn load_drain<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Program> {
     let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id: iter_sockmap_id()? };
     load_at("sidestep_drain", ProgType::TRACING, program, map, Some(hook))
+}
+
+fn load_tally<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Program> {
+    let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id: iter_storage_id()? };
+    load_at("sidestep_tally", ProgType::TRACING, program, map, Some(hook))
 }
 
 fn load<'a>(

@@ -16,6 +16,7 @@ mod problem;
 pub mod readers;
 mod snapshot;
 mod specs;
+mod tally;
 mod tracking;
 
 pub use acceleration::{Acceleration, Detached, Marked};

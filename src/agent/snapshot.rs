@@ -2,6 +2,7 @@
 
 use super::error::{Context, Result};
 use super::load::Loaded;
+use super::tally::tally;
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::Map;
 
@@ -14,6 +15,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads the counters of `loaded`.
     pub fn read(loaded: &Loaded) -> Result<Self> {
+        if let Some(program) = &loaded.tally {
+            tally(loaded.map(MapRole::Storage), program)?;
+        }
         Self::of(loaded.map(MapRole::Counters))
     }
 
@@ -39,19 +43,18 @@ impl Snapshot {
         Counter::ALL.iter().copied().zip(self.values.iter().copied())
     }
 
-    /// The part of the bytes sent by sockets in the map that skipped the stack, 0 to 1; none before any were sent. What a
-    /// connection sends after it has left the map, or without ever being in it, is not in either number.
+    /// The part of all bytes of connections inside the scope that skipped the stack, 0 to 1; none before any were sent.
     pub fn redirected_share(&self) -> Option<f64> {
-        share(self.get(Counter::RedirectedBytes), self.get(Counter::PassedBytes))
+        share(self.get(Counter::RedirectedBytes), self.get(Counter::StackBytes))
     }
 
     /// The same of what was sent since `before`.
     pub fn redirected_share_since(&self, before: &Self) -> Option<f64> {
         let gained = |counter| self.get(counter).saturating_sub(before.get(counter));
-        share(gained(Counter::RedirectedBytes), gained(Counter::PassedBytes))
+        share(gained(Counter::RedirectedBytes), gained(Counter::StackBytes))
     }
 }
 
-fn share(redirected: u64, passed: u64) -> Option<f64> {
-    (redirected + passed > 0).then(|| redirected as f64 / (redirected + passed) as f64)
+fn share(redirected: u64, by_stack: u64) -> Option<f64> {
+    (redirected + by_stack > 0).then(|| redirected as f64 / (redirected + by_stack) as f64)
 }

@@ -15,7 +15,7 @@ use crate::dataplane::{self, MapRole};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The programs to print; without a name, all that are loaded with these flags
-    #[arg(value_name = "PROGRAM", value_parser = ["sock_ops", "sk_msg", "dispatcher", "drain", "opt_out", "trusted", "receives", "splices"])]
+    #[arg(value_name = "PROGRAM", value_parser = ["sock_ops", "sk_msg", "dispatcher", "drain", "opt_out", "trusted", "receives", "splices", "tally"])]
     programs: Vec<String>,
     /// Print the encoded bytes beside each instruction
     #[arg(long)]

@@ -7,7 +7,7 @@ use super::policy::PolicyArgs;
 use super::streams::note;
 use super::trust::TrustArgs;
 use super::values::{number, one_of};
-use crate::agent::{TierChoice, choose_tier};
+use crate::agent::{TierChoice, check, choose_tier};
 use crate::dataplane::{Config, Options, Pairing, Policy, Readers};
 use crate::syscall::cgroup::Cgroup;
 
@@ -49,11 +49,11 @@ pub(super) struct PlaneArgs {
 }
 
 impl PlaneArgs {
-    /// The options for this kernel, and why the tier is not the best one.
-    pub(super) fn options(&self) -> Result<(Options, Option<String>), Error> {
+    /// The options for this kernel, of which the configuration knows more, and why the tier is not the best one.
+    pub(super) fn options(&self, config: Config) -> Result<(Options, Option<String>), Error> {
         let (tier, why) = choose_tier(self.tier.unwrap_or_default())?;
         let readers = self.readers.unwrap_or(Readers::NonBlocking);
-        let (trust, unseen) = self.trust.trust(&tier, readers)?;
+        let (trust, unseen) = self.trust.trust(&tier, readers, config.probation())?;
         let policy = Policy { trust, ..self.policy.policy()? };
         let options = Options { pairing: self.pairing.unwrap_or(Pairing::Sequence), tier, readers, policy };
         let why = why.map(|why| format!("the sticky tier is used: {why}"));
@@ -62,7 +62,7 @@ impl PlaneArgs {
 
     /// The options for this kernel. Standard error says so when the tier is not the best one.
     pub(super) fn noted_options(&self) -> Result<Options, Error> {
-        let (options, why) = self.options()?;
+        let (options, why) = self.options(check::configuration())?;
         if let Some(why) = why {
             note(format_args!("sidestep: {why}"));
         }

@@ -89,10 +89,11 @@ fn texts<T>(flag: &str, lists: &[List<T>]) -> impl Iterator<Item = String> {
 mod tests {
     use super::*;
     use crate::cli::plane::PlaneArgs;
+    use crate::dataplane::Config;
 
     fn options(flag: &str) -> Result<Policy, String> {
         PlaneArgs::recall(&[flag.to_owned(), "--tier=sticky".into()])
-            .and_then(|plane| plane.options())
+            .and_then(|plane| plane.options(Config::default()))
             .map(|(options, _)| options.policy)
             .map_err(|error| error.to_string())
     }

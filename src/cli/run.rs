@@ -266,15 +266,7 @@ fn print(now: &Snapshot, before: Option<&Snapshot>, out: &mut dyn Write) -> std:
         }
     }
     if let Some(share) = now.redirected_share() {
-        write!(out, "past the stack {:.1} % of the bytes that sockets in the sockhash sent", share * 100.0)?;
-        let [left, blocking] = [Counter::Unenrolled, Counter::Blocking].map(|counter| now.get(counter));
-        match (left, blocking) {
-            (0, 0) => write!(out, "  ")?,
-            _ => write!(
-                out,
-                " ({left} connections have left it, {blocking} sockets never entered: what these send is not counted)  "
-            )?,
-        }
+        write!(out, "past the stack {:.1} % of all bytes of connections inside the cgroup  ", share * 100.0)?;
     }
     if now.get(Counter::MapRefused) > 0 {
         write!(out, "(refused sockets stay plain TCP)  ")?;

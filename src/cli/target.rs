@@ -64,7 +64,7 @@ impl TargetArgs {
 
     /// Builds what the flags ask for.
     pub(super) fn build(&self, cgroup: Cgroup, config: Config) -> Result<Wanted, Error> {
-        let (options, why) = self.plane.options()?;
+        let (options, why) = self.plane.options(config)?;
         let plane = dataplane::build(options).map_err(crate::agent::Error::from)?;
         Ok(Wanted {
             cgroup,

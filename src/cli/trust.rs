@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::error::Error;
 use crate::agent;
-use crate::dataplane::{MAX_RULES, PortRange, Readers, Tier, Trust, TrustBy};
+use crate::dataplane::{MAX_RULES, PortRange, Probation, Readers, Tier, Trust, TrustBy};
 use crate::syscall::cgroup::Cgroup;
 
 /// What the flag said.
@@ -58,7 +58,12 @@ impl fmt::Display for Trusted {
 
 impl TrustArgs {
     /// Whose readers are trusted, and how others earn it on this kernel; and what is to be said of that.
-    pub(super) fn trust(&self, tier: &Tier, readers: Readers) -> Result<(Trust, Option<String>), Error> {
+    pub(super) fn trust(
+        &self,
+        tier: &Tier,
+        readers: Readers,
+        probation: Probation,
+    ) -> Result<(Trust, Option<String>), Error> {
         let mut trust = Trust::default();
         for trusted in &self.trust {
             match trusted {
@@ -74,7 +79,7 @@ impl TrustArgs {
         let why = match (tier, readers) {
             // The user has chosen what blocking readers may meet; there is no receive without a first message.
             (Tier::Gated(_), Readers::Any) => return Ok((Trust::default(), None)),
-            (Tier::Gated(_), Readers::NonBlocking) => match agent::watch() {
+            (Tier::Gated(_), Readers::NonBlocking) => match agent::watch(probation) {
                 Ok(watch) => {
                     trust.by = TrustBy::Watching(watch);
                     return Ok((trust, None));
@@ -127,7 +132,7 @@ mod tests {
     fn who_cannot_be_watched_must_be_named() {
         let of = |values: &[&str], readers| {
             let trust = values.iter().map(|text| text.parse().unwrap()).collect();
-            TrustArgs { trust }.trust(&Tier::Sticky, readers).unwrap()
+            TrustArgs { trust }.trust(&Tier::Sticky, readers, Probation::Inside).unwrap()
         };
         let (trust, why) = of(&["port:80", "cgroup:/a"], Readers::Any);
         assert_eq!((trust.by, trust.ports.len(), trust.cgroups), (TrustBy::Name, 1, true));

@@ -23,6 +23,7 @@ impl DataPlane {
         hash.number(*direction as u32);
         hash.number(u32::from(*opt_out));
         hash.number(u32::from(trust.cgroups));
+        hash.number(u32::from(self.options.joins_later()));
         for MapDef { role, kind, key_size, value_size, max_entries, flags } in &self.maps {
             hash.bytes(role.name().as_bytes());
             for number in [*kind as u32, *key_size, *value_size, *max_entries, *flags] {
@@ -37,7 +38,7 @@ impl DataPlane {
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Fnv::new();
         let always = [&self.sock_ops, &self.sk_msg];
-        let perhaps = [&self.drain, &self.opt_out, &self.trusted, &self.receives, &self.splices];
+        let perhaps = [&self.drain, &self.tally, &self.opt_out, &self.trusted, &self.receives, &self.splices];
         for program in always.into_iter().chain(perhaps.into_iter().flatten()) {
             hash.program(program);
         }

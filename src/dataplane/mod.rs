@@ -8,7 +8,8 @@
 //! - `opt_out`, where the policy asks for it, marks the sockets of cgroups that are to be left alone;
 //! - `trusted` does so with those whose readers are trusted by name;
 //! - `receives` and `splices`, where readers have to earn that trust, see how programs read;
-//! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes.
+//! - `drain` empties the sockhash at detach, one entry at a time, never one that still holds unread bytes;
+//! - `tally` counts the bytes that open connections exchange by the stack, when they are asked for.
 //!
 //! The agent that loads them creates the maps of [`DataPlane::maps`] and resolves each [`asm::MapRef`] to its descriptor.
 //!
@@ -40,10 +41,12 @@ pub use kernel::{
     BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, TraceOffsets, objects,
 };
 pub use options::{
-    Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Readers, Tier, Trust, TrustBy, Watch,
+    Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Tier, Trust,
+    TrustBy, Watch,
 };
 pub use state::{
-    Config, Counter, LosingSocket, MapDef, MapKind, MapRole, Reader, ReaderEvent, ReaderEventKind, ReaderState,
+    Config, Counter, JoiningSocket, LosingSocket, MapDef, MapKind, MapRole, Reader, ReaderEvent, ReaderEventKind,
+    ReaderState, sockhash_key,
 };
 
 /// The assembled programs and the maps they name.
@@ -68,6 +71,9 @@ pub struct DataPlane {
     pub receives: Option<Program>,
     /// The same: sees splice(2).
     pub splices: Option<Program>,
+    /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_ITER` on `bpf_iter_bpf_sk_storage_map`; gated tier only: counts the bytes of open
+    /// connections.
+    pub tally: Option<Program>,
     /// The maps, in the order of their [`asm::MapRef`] numbers.
     pub maps: Vec<MapDef>,
 }
@@ -84,6 +90,7 @@ impl DataPlane {
             ("trusted", ProgType::SOCK_OPS, self.trusted.as_ref()),
             ("receives", ProgType::TRACING, self.receives.as_ref()),
             ("splices", ProgType::TRACING, self.splices.as_ref()),
+            ("tally", ProgType::TRACING, self.tally.as_ref()),
         ];
         all.into_iter().filter_map(|(name, prog_type, program)| Some((name, prog_type, program?)))
     }
@@ -100,6 +107,10 @@ pub fn build(options: Options) -> Result<DataPlane, asm::Error> {
         dispatcher: programs::dispatcher::build()?,
         drain: match options.tier {
             Tier::Gated(offsets) => Some(programs::drain::build(&options, &offsets)?),
+            Tier::Sticky => None,
+        },
+        tally: match options.tier {
+            Tier::Gated(offsets) => Some(programs::tally::build(&options, &offsets)?),
             Tier::Sticky => None,
         },
         opt_out: options.policy.opt_out.then(programs::mark::opted_out).transpose()?,

@@ -12,9 +12,9 @@ pub mod bpffs;
 pub mod btf;
 pub mod caps;
 pub mod cgroup;
-mod disconnect;
 mod errno;
 mod error;
+mod foreign_socket;
 pub mod id;
 mod link;
 mod map;
@@ -30,9 +30,9 @@ mod sys;
 pub mod sysctl;
 
 pub use btf::BtfObject;
-pub use disconnect::disconnect;
 pub use errno::Errno;
 pub use error::{Error, Operation, Result};
+pub use foreign_socket::ForeignSocket;
 pub use link::{
     Attachments, Link, LinkDetail, LinkInfo, LinkTarget, attachments, iter_reader, prog_attach, prog_detach, prog_query,
 };

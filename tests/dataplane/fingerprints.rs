@@ -6,8 +6,8 @@
 use byteorder::LittleEndian;
 use sidestep::asm::{Field, Program};
 use sidestep::dataplane::{
-    BufferLocks, Casts, EpollFields, Hooks, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Policy, Readers,
-    Tier, TraceOffsets, TrustBy, Watch, build,
+    BufferLocks, Casts, EpollFields, Hooks, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Policy,
+    Probation, Readers, Tier, TraceOffsets, TrustBy, Watch, build,
 };
 
 use crate::variants::policies;
@@ -20,7 +20,8 @@ const KNOWN: &str = include_str!("../../fixtures/dataplane/fingerprints.txt");
 const PARTS: [&str; 6] = ["casts", "locks", "epoll", "memory", "iterators", "told"];
 
 /// The programs, in the order of the table.
-const COLUMNS: [&str; 8] = ["sock_ops", "sk_msg", "dispatcher", "drain", "opt_out", "trusted", "receives", "splices"];
+const COLUMNS: [&str; 9] =
+    ["sock_ops", "sk_msg", "dispatcher", "drain", "tally", "opt_out", "trusted", "receives", "splices"];
 /// Those that have a column only where readers are watched.
 const WATCHING: [&str; 3] = ["trusted", "receives", "splices"];
 
@@ -117,10 +118,16 @@ fn watching() -> String {
     });
     let functions = Hooks::Functions { flags: 3, arguments: 5 };
     let mut text = String::new();
-    for (name, hooks) in [("functions", functions), ("trace points", Hooks::TracePoints)] {
-        for (parts, with) in [(0, ""), (1, "casts")] {
+    let variants = [
+        ("functions", functions, Probation::Inside),
+        ("trace points", Hooks::TracePoints, Probation::Inside),
+        ("trace points, outside", Hooks::TracePoints, Probation::Outside),
+        ("mixed, outside", Hooks::Mixed, Probation::Outside),
+    ];
+    for (name, hooks, probation) in variants {
+        for (parts, with) in [(0, ""), (1, "casts"), (1 | 4 | 32, "casts,epoll,told")] {
             let mut policy = Policy::default();
-            policy.trust.by = TrustBy::Watching(Watch { hooks, offsets: trace.unwrap() });
+            policy.trust.by = TrustBy::Watching(Watch { hooks, offsets: trace.unwrap(), probation });
             policy.trust.cgroups = true;
             let (pairing, tier) = (Pairing::Sequence, Tier::Gated(offsets(parts)));
             let options = Options { pairing, tier, readers: Readers::NonBlocking, policy };

@@ -14,6 +14,7 @@ mod storm;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;
+mod tally;
 mod variants;
 
 use support::{link, scope};

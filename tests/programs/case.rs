@@ -22,8 +22,15 @@ pub(crate) struct Case {
     /// Executables that must be there.
     pub(crate) needs: &'static [&'static str],
     pub(crate) set: Set,
+    /// How many messages go past the stack at least, where the kernel shows how programs read; 0 where none need to.
+    pub(crate) least: u64,
     /// Starts the servers and runs the clients; the outcome, which must be plain TCP's.
     pub(crate) work: fn(&Scope) -> Result<String, String>,
+}
+
+/// Whether programs can earn trust here.
+fn readers_are_seen() -> bool {
+    sidestep::agent::watch(sidestep::agent::check::configuration().probation()).is_ok()
 }
 
 /// What came of a case.
@@ -70,6 +77,13 @@ impl Case {
             Ok((Err(why), measured)) => Outcome::Differs(format!("{why} ({measured})")),
             Ok((Ok(outcome), measured)) if outcome != plain => {
                 Outcome::Differs(format!("plain TCP: {plain}; accelerated: {outcome} ({measured})"))
+            }
+            Ok((Ok(_), measured)) if measured.messages < self.least && readers_are_seen() => {
+                Outcome::Differs(format!("fewer than {} messages were redirected: {measured}", self.least))
+            }
+            Ok((Ok(_), measured)) if !measured.is_counted() => {
+                let counted = measured.counted;
+                Outcome::Differs(format!("sidestep has counted {counted} bytes by the stack: {measured}"))
             }
             Ok((Ok(_), measured)) => Outcome::Equal(measured),
         }

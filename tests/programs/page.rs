@@ -21,6 +21,10 @@ not know, so that these numbers include their probation. They differ a little fr
 
 Programs that read with splice(2) stay on the stack. The column names those that sidestep has found.
 
+Where FIONREAD does not see the stack's bytes, as on the Linux 6.18 of this run, a connection joins the sockhash only when the
+readers of both ends have earned trust ([policy](../explanation/policy.md#where-fionread-does-not-see-the-stacks-bytes)). A row
+without a reason is one whose connections never did: an end blocks, or one of the programs receives too seldom (curl, psql).
+
 | Case | Programs | Bytes past the stack | Messages past the stack | Found to splice | Why not all |
 |---|---|---:|---:|---|---|
 ";

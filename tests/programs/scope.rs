@@ -41,6 +41,8 @@ pub(crate) struct Measured {
     pub(crate) redirected: u64,
     /// Payload that the namespace's stack has received.
     pub(crate) by_stack: u64,
+    /// The same as sidestep counts it, which begins when a connection is established.
+    pub(crate) counted: u64,
     /// Messages past the stack.
     pub(crate) messages: u64,
     /// Programs that have read with splice(2).
@@ -55,6 +57,12 @@ impl Measured {
     /// The part of all bytes that went past the stack, 0 to 1.
     pub(crate) fn share(&self) -> f64 {
         self.redirected as f64 / (self.redirected + self.by_stack).max(1) as f64
+    }
+
+    /// Whether sidestep has counted the bytes that the stack has carried: but for resets, a window that is probed with bytes
+    /// that come again, and options that make headers larger.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted.abs_diff(self.by_stack) <= self.by_stack / 20 + (64 << 10)
     }
 
     /// The same of the messages that sockets in the sockhash have sent; none when these have sent none.
@@ -124,6 +132,7 @@ impl Scope {
         let measured = Measured {
             redirected: of(Counter::RedirectedBytes),
             by_stack,
+            counted: of(Counter::StackBytes),
             messages: of(Counter::RedirectedMessages),
             splicers: self.splicers(),
             reasons,

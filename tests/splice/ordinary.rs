@@ -23,9 +23,9 @@ fn an_ordinary_program_is_accelerated_after_its_probation() {
     const TRIPS: u64 = 5_000;
     assert!(start(place.cgroup(), &format!("pings {port} {TRIPS}")).wait().unwrap().success());
     let said = running.stop();
-    let (redirected, passed) = (said.counter("redirected_messages"), said.counter("pass_reader"));
+    let redirected = said.counter("redirected_messages");
     println!("{redirected} of {} messages redirected", 2 * TRIPS);
-    assert!(passed >= 2 * PROBATION - 2, "{passed} messages took the stack");
+    assert!(redirected <= 2 * TRIPS - (2 * PROBATION - 2), "{redirected} messages were redirected, some on probation");
     // Either way: until both processes were admitted and had received often enough.
     assert!(redirected > 2 * TRIPS * 9 / 10, "only {redirected} of {} messages were redirected", 2 * TRIPS);
 }

@@ -45,7 +45,7 @@ pub(super) fn all() -> Vec<Finding> {
 
 /// Whether programs can be seen to read, and by what.
 fn watching() -> Finding {
-    let answer = match (choose_tier(TierChoice::Gated), watch()) {
+    let answer = match (choose_tier(TierChoice::Gated), watch(super::configuration().probation())) {
         (Ok((tier, _)), Ok(watch)) => {
             let trust = Trust { by: TrustBy::Watching(watch), ..Trust::default() };
             let policy = Policy { trust, ..Policy::default() };
@@ -53,6 +53,7 @@ fn watching() -> Finding {
                 Answer::Yes(_) => Answer::Yes(
                     match watch.hooks {
                         Hooks::Functions { .. } => "at functions that only accelerated sockets call",
+                        Hooks::Mixed => "at a trace point, which costs each receive of the machine time",
                         Hooks::TracePoints => {
                             "at trace points, which cost each receive and system call of the machine time"
                         }

@@ -12,6 +12,7 @@ use crate::agent::drain::drain;
 use crate::agent::error::{Context, Result};
 use crate::agent::load::{Loaded, RECEIVES, SPLICES, set_verdict};
 use crate::agent::problem::Problem;
+use crate::agent::{Snapshot, tally::tally};
 use crate::dataplane::{Config, MapRole};
 use crate::syscall::{Errno, Link, Map, Program, UpdateFlags, bpffs};
 
@@ -19,6 +20,7 @@ pub(super) const SOCK_OPS: &str = "sock_ops";
 pub(super) const SK_MSG: &str = "sk_msg";
 pub(super) const DISPATCHER: &str = "dispatcher";
 pub(super) const DRAIN: &str = "drain";
+pub(super) const TALLY: &str = "tally";
 /// The program of cgroups that opt out, and the beginning of the names of its links to them.
 pub(super) const OPT_OUT: &str = "opt_out";
 /// The same of cgroups that are trusted.
@@ -30,8 +32,8 @@ pub(super) const SK_MSG_LINK: &str = "sk_msg_link";
 
 /// What an upgrade replaces in place, in the order in which the new ones take their names: until the last has, the
 /// link's program is under its new name, so that the generation stays the live one.
-pub(super) const REPLACED: [&str; 8] =
-    [RECEIVES_LINK, SPLICES_LINK, RECEIVES, SPLICES, DRAIN, RECORD, SK_MSG, SOCK_OPS];
+pub(super) const REPLACED: [&str; 9] =
+    [RECEIVES_LINK, SPLICES_LINK, RECEIVES, SPLICES, DRAIN, TALLY, RECORD, SK_MSG, SOCK_OPS];
 /// The links of the programs that watch readers.
 pub(super) const RECEIVES_LINK: &str = "receives_link";
 pub(super) const SPLICES_LINK: &str = "splices_link";
@@ -96,7 +98,8 @@ fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>)
     steps("maps pinned");
     let programs =
         [(SOCK_OPS, Some(&loaded.sock_ops)), (SK_MSG, Some(&loaded.sk_msg)), (DISPATCHER, Some(&loaded.dispatcher))];
-    let optional = [(DRAIN, &loaded.drain), (OPT_OUT, &loaded.opt_out), (TRUSTED, &loaded.trusted)];
+    let optional =
+        [(DRAIN, &loaded.drain), (TALLY, &loaded.tally), (OPT_OUT, &loaded.opt_out), (TRUSTED, &loaded.trusted)];
     let optional = optional.map(|(name, program)| (name, program.as_ref()));
     let watching = loaded.watching.iter().map(|watching| (watching.name, Some(&watching.program)));
     for (name, program) in programs.into_iter().chain(optional).chain(watching) {
@@ -137,6 +140,14 @@ impl Generation {
 
     pub(super) fn program(&self, name: &str) -> Result<Option<Program>> {
         present(Program::from_pin(&self.path(name)))
+    }
+
+    /// Its counters, with what open connections have added to them; `None` when their pin was removed.
+    pub(super) fn snapshot(&self) -> Result<Option<Snapshot>> {
+        if let (Some(storage), Some(program)) = (self.map(MapRole::Storage.name())?, self.program(TALLY)?) {
+            tally(&storage, &program)?;
+        }
+        self.map(MapRole::Counters.name())?.map(|counters| Snapshot::of(&counters)).transpose()
     }
 
     pub(super) fn record(&self) -> Result<Record> {

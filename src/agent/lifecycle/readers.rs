@@ -28,9 +28,13 @@ impl ReaderAttendance {
     pub fn follow(&mut self, instance: &Instance) -> Result<()> {
         let Some(generation) = instance.live_generation()? else { return Ok(()) };
         let map = |role: MapRole| generation.map(role.name());
-        let (Some(readers), Some(sockets), Some(events)) =
-            (map(MapRole::Readers)?, map(MapRole::Sockets)?, map(MapRole::Events)?)
-        else {
+        let (Some(readers), Some(sockets), Some(events), Some(storage), Some(config)) = (
+            map(MapRole::Readers)?,
+            map(MapRole::Sockets)?,
+            map(MapRole::Events)?,
+            map(MapRole::Storage)?,
+            map(MapRole::Config)?,
+        ) else {
             self.now = None;
             return Ok(());
         };
@@ -39,7 +43,7 @@ impl ReaderAttendance {
             // A ring buffer has one reader at a time.
             self.now = None;
             let memory = SplicerMemory::open();
-            let maps = WatchedMaps { readers, sockets, events };
+            let maps = WatchedMaps { readers, sockets, events, storage, config };
             self.now = Some((id, ReaderWatcher::start(maps, memory, self.trusted.clone())?));
         }
         Ok(())

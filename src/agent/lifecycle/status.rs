@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, TRUSTED, present};
+use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, TALLY, TRUSTED, present};
 use super::inventory::Inventory;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
@@ -297,16 +297,23 @@ impl Generation {
                         map.lookup(&[0; 4])?.is_some_and(|value| value.iter().take(4).any(|byte| *byte != 0));
                 }
                 _ if name == MapRole::Readers.name() => status.readers = Some(Readers::read(&map)?),
-                _ if name == MapRole::Counters.name() => status.counters = counters(&map)?,
+                _ if name == MapRole::Counters.name() => {
+                    // Without leave to run the tally, what open connections have added is missing.
+                    let snapshot = if map.value_size() == Counter::VALUE_SIZE { self.snapshot() } else { Ok(None) };
+                    status.counters = match snapshot {
+                        Ok(snapshot) => snapshot.as_ref().map_or_else(Vec::new, counters),
+                        Err(_) => counters(&Snapshot::of(&map)?),
+                    };
+                }
                 _ if name == MapRole::Programs.name() => found = program_in(&map)?,
                 _ => {}
             }
         }
-        for name in [SOCK_OPS, SK_MSG, DISPATCHER, DRAIN, OPT_OUT, TRUSTED, RECEIVES, SPLICES] {
+        for name in [SOCK_OPS, SK_MSG, DISPATCHER, DRAIN, TALLY, OPT_OUT, TRUSTED, RECEIVES, SPLICES] {
             match self.program(name)? {
                 Some(program) => status.programs.push(Object { name: name.into(), id: program.info()?.id }),
                 // The sticky tier cannot drain, and not every policy marks cgroups or watches readers.
-                None if [DRAIN, OPT_OUT, TRUSTED, RECEIVES, SPLICES].contains(&name) => {}
+                None if [DRAIN, TALLY, OPT_OUT, TRUSTED, RECEIVES, SPLICES].contains(&name) => {}
                 None => missing(name),
             }
         }
@@ -336,10 +343,7 @@ fn program_in(map: &Map) -> Result<Option<u32>> {
     Ok(value.and_then(|value| Some(u32::from_ne_bytes(value.try_into().ok()?))))
 }
 
-fn counters(map: &Map) -> Result<Vec<(&'static str, u64)>> {
-    if map.value_size() != Counter::VALUE_SIZE {
-        return Ok(Vec::new());
-    }
-    let snapshot = Snapshot::of(map)?;
-    Ok(snapshot.iter().filter(|(_, value)| *value > 0).map(|(counter, value)| (counter.name(), value)).collect())
+/// Those that are not zero.
+fn counters(snapshot: &Snapshot) -> Vec<(&'static str, u64)> {
+    snapshot.iter().filter(|(_, value)| *value > 0).map(|(counter, value)| (counter.name(), value)).collect()
 }

@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::attach::{Outcome, Request};
-use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, pending, watching_link};
+use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, TALLY, pending, watching_link};
 use super::lock::DirectoryLock;
 use super::{Instance, Record, Steps};
 use crate::agent::Snapshot;
@@ -51,10 +51,10 @@ impl Instance {
     /// The counters of what is attached, and how many sockets are in its map; none when nothing is attached.
     pub fn look(&self) -> Result<Option<(Snapshot, usize)>> {
         if let Some(generation) = self.live_generation()?
-            && let Some(counters) = generation.map(MapRole::Counters.name())?
+            && let Some(snapshot) = generation.snapshot()?
             && let Some(sockets) = generation.map(MapRole::Sockets.name())?
         {
-            return Ok(Some((Snapshot::of(&counters)?, members(&sockets)?)));
+            return Ok(Some((snapshot, members(&sockets)?)));
         }
         Ok(None)
     }
@@ -131,6 +131,9 @@ impl Generation {
         loaded.sk_msg.pin(&new(SK_MSG))?;
         if let Some(drain) = &loaded.drain {
             drain.pin(&new(DRAIN))?;
+        }
+        if let Some(tally) = &loaded.tally {
+            tally.pin(&new(TALLY))?;
         }
         for watching in &loaded.watching {
             watching.program.pin(&new(watching.name))?;

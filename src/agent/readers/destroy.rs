@@ -3,13 +3,15 @@
 use crate::agent::error::{Context, Result};
 use crate::dataplane::LosingSocket;
 use crate::syscall::netns::Netns;
-use crate::syscall::{Map, TcpSocketId, disconnect};
+use crate::syscall::{ForeignSocket, Map, TcpSocketId};
 
 /// Destroys the connection of `socket`, which `process` has: by its descriptor, or in the network namespace of the process,
 /// or in our own.
 pub(super) fn destroy(socket: &LosingSocket, process: u32) -> Result<()> {
     let LosingSocket { cookie, family, ports, addresses, descriptor } = *socket;
-    if disconnect(process, descriptor, cookie).unwrap_or(false) {
+    if let Ok(Some(socket)) = ForeignSocket::open(process, descriptor, cookie)
+        && socket.disconnect().is_ok()
+    {
         return Ok(());
     }
     let id = TcpSocketId { family: family as u8, ports, addresses, cookie };

@@ -9,6 +9,7 @@
 use std::io::Write;
 
 mod destroy;
+mod join;
 mod look;
 mod memory;
 mod program;

@@ -13,6 +13,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::destroy::{destroy, is_member};
+use super::join::{End, Joining};
 use super::look::all;
 use super::memory::SplicerMemory;
 use super::program::Program;
@@ -35,17 +36,27 @@ pub struct WatchedMaps {
     pub sockets: Map,
     /// [`crate::dataplane::MapRole::Events`].
     pub events: Map,
+    /// [`crate::dataplane::MapRole::Storage`].
+    pub storage: Map,
+    /// [`crate::dataplane::MapRole::Config`].
+    pub config: Map,
 }
 
 impl WatchedMaps {
     /// Other handles of the same maps.
-    pub fn of(readers: &Map, sockets: &Map, events: &Map) -> Result<Self> {
+    pub fn of([readers, sockets, events, storage, config]: [&Map; 5]) -> Result<Self> {
         let again = |map: &Map| {
             let fd = map.as_fd().try_clone_to_owned();
             let fd = fd.map_err(|error| crate::syscall::Error::Invalid(format!("cannot hold a map twice: {error}")))?;
             Map::from_fd(fd)
         };
-        Ok(Self { readers: again(readers)?, sockets: again(sockets)?, events: again(events)? })
+        Ok(Self {
+            readers: again(readers)?,
+            sockets: again(sockets)?,
+            events: again(events)?,
+            storage: again(storage)?,
+            config: again(config)?,
+        })
     }
 }
 
@@ -59,11 +70,13 @@ pub struct ReaderWatcher {
 impl ReaderWatcher {
     /// Begins. `trusted` are executables that need not earn trust.
     pub fn start(maps: WatchedMaps, memory: SplicerMemory, trusted: Vec<PathBuf>) -> Result<Self> {
-        let WatchedMaps { readers, sockets, events } = maps;
-        let bell = events.as_fd().try_clone_to_owned();
+        let bell = maps.events.as_fd().try_clone_to_owned();
         let bell = bell.map_err(|error| crate::syscall::Error::Invalid(format!("cannot hold a map twice: {error}")))?;
-        let events = RingBuffer::new(events).context("read the events about readers")?;
-        let work = Work { readers, sockets, events, memory, trusted, swept: None };
+        let events = maps.events.as_fd().try_clone_to_owned();
+        let events =
+            events.map_err(|error| crate::syscall::Error::Invalid(format!("cannot hold a map twice: {error}")))?;
+        let events = RingBuffer::new(Map::from_fd(events)?).context("read the events about readers")?;
+        let work = Work { maps, events, memory, trusted, swept: None, joining: Joining::default() };
         let shared = Arc::new(Shared { bell, work: Mutex::new(work), stop: AtomicBool::new(false) });
         let mut watcher = Self { shared, threads: Vec::new() };
         for cpu in two_processors() {
@@ -102,8 +115,8 @@ impl Shared {
         hurry(cpu);
         while !self.stop.load(Ordering::Relaxed) {
             // A thread that has panicked has said why; what it was at is over.
-            self.work.lock().unwrap_or_else(PoisonError::into_inner).turn();
-            let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
+            let again = self.work.lock().unwrap_or_else(PoisonError::into_inner).turn();
+            let timeout = PollTimeout::try_from(again.unwrap_or(TICK)).unwrap_or(PollTimeout::MAX);
             let waited = poll(&mut [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)], timeout);
             if waited.is_err_and(|errno| errno != Errno::EINTR) {
                 std::thread::sleep(TICK);
@@ -114,17 +127,17 @@ impl Shared {
 
 #[derive(Debug)]
 struct Work {
-    readers: Map,
-    sockets: Map,
+    maps: WatchedMaps,
     events: RingBuffer,
     memory: SplicerMemory,
     trusted: Vec<PathBuf>,
     swept: Option<Instant>,
+    joining: Joining,
 }
 
 impl Work {
-    /// Handles the events that have come.
-    fn turn(&mut self) {
+    /// Handles the events that have come. Says when to come again, if that is soon.
+    fn turn(&mut self) -> Option<Duration> {
         let mut heard = Vec::new();
         self.events.drain(|bytes| heard.extend(ReaderEvent::from_bytes(bytes)));
         // First those for whom a call waits.
@@ -136,6 +149,7 @@ impl Work {
             self.sweep();
             self.swept = Some(Instant::now());
         }
+        self.joining.tend()
     }
 
     fn hear(&mut self, event: &ReaderEvent) {
@@ -159,8 +173,11 @@ impl Work {
                 self.remember(&program);
                 self.condemn(process, start, &event.name);
             }
+            ReaderEventKind::Joins(socket) => {
+                self.joining.ask(&self.maps, End { process: event.process, socket });
+            }
             ReaderEventKind::Loses(socket) => {
-                if !is_member(&self.sockets, socket.cookie) {
+                if !is_member(&self.maps.sockets, socket.cookie) {
                     return;
                 }
                 let destroyed = destroy(&socket, process);
@@ -189,9 +206,9 @@ impl Work {
         }
         let (key, record) = reader.to_bytes();
         // The record may have been pushed out, and a process that has spliced meanwhile must stay a splicer.
-        match self.readers.lookup(&key).ok().flatten().and_then(|now| Reader::from_bytes(&key, &now)) {
+        match self.maps.readers.lookup(&key).ok().flatten().and_then(|now| Reader::from_bytes(&key, &now)) {
             Some(now) if now.state == ReaderState::New => {
-                if let Err(error) = self.readers.update(&key, &record, UpdateFlags::EXIST) {
+                if let Err(error) = self.maps.readers.update(&key, &record, UpdateFlags::EXIST) {
                     say(&format!("process {} stays on the stack: {error}", reader.process));
                 }
             }
@@ -205,7 +222,7 @@ impl Work {
         let reader = Reader { process, start, state, proven: 0, seen: 0, most: 0, name: name.to_owned() };
         let (key, record) = reader.to_bytes();
         // When it is not there any more, its next splice enters it again.
-        let _ = self.readers.update(&key, &record, UpdateFlags::EXIST);
+        let _ = self.maps.readers.update(&key, &record, UpdateFlags::EXIST);
     }
 
     fn remember(&mut self, program: &str) {
@@ -219,7 +236,7 @@ impl Work {
 
     /// Looks at all readers.
     fn sweep(&mut self) {
-        let Ok(readers) = all(&self.readers) else { return };
+        let Ok(readers) = all(&self.maps.readers) else { return };
         for reader in readers {
             match reader.state {
                 ReaderState::New => self.admit(reader),

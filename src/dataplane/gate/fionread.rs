@@ -40,26 +40,46 @@ pub(in crate::dataplane) fn require_no_asker(
                 a.permit(R1.any_of(socket::ENDS_OK), answered, "it has been looked at");
             }
             a.block("never_asks", |a, harmless| {
-                a.frame(|a| {
-                    let registered = a.slot::<u64>("data");
-                    epoll::each(a, offsets, epoll, unaccepted, |a, item| {
-                        item.require_edge(a, harmless);
-                        item.field(a, R1, epoll.data, item.next);
-                        a.set(registered, R1);
-                        a.rsh(R1, ADDRESS_BITS);
-                        a.permit(R1.differs(0), harmless, "it is registered by no address");
-                        item.field(a, R1, epoll.fd, item.next);
-                        a.get(R2, registered);
-                        a.permit(R1.equals(R2), harmless, "it is registered by its descriptor");
-                        a.goto(leave);
-                    });
-                });
+                look(a, offsets, epoll, [unaccepted, harmless, leave]);
                 a.ld(R1, OWN, Socket::PEER_SENT);
                 a.require(R1.differs(0), unaccepted, "it has sent something itself");
             });
             if each_time {
                 set_flags(a, socket::ENDS_OK);
             }
+        });
+    });
+}
+
+/// Where FIONREAD does not see what came by the stack to a member: the message takes the stack, and the pair leaves when its
+/// receiver may ask.
+pub(in crate::dataplane) fn release_asker(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields) {
+    a.emitter("release", uses_peer(), |a| {
+        a.block("never_asks_here", |a, harmless| {
+            a.block("may_ask", |a, asker| {
+                look(a, offsets, epoll, [harmless, harmless, asker]);
+                a.goto(harmless);
+            });
+            set_flags(a, socket::UNENROLLING);
+        });
+    });
+}
+
+/// Goes to `asker` when the peer may ask, to `harmless` when it will not, to `unaccepted` when it has no file yet, and on
+/// when no epoll instance watches it.
+fn look(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, [unaccepted, harmless, asker]: [Label; 3]) {
+    a.frame(|a| {
+        let registered = a.slot::<u64>("data");
+        epoll::each(a, offsets, epoll, unaccepted, |a, item| {
+            item.require_edge(a, harmless);
+            item.field(a, R1, epoll.data, item.next);
+            a.set(registered, R1);
+            a.rsh(R1, ADDRESS_BITS);
+            a.permit(R1.differs(0), harmless, "it is registered by no address");
+            item.field(a, R1, epoll.fd, item.next);
+            a.get(R2, registered);
+            a.permit(R1.equals(R2), harmless, "it is registered by its descriptor");
+            a.goto(asker);
         });
     });
 }

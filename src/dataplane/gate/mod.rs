@@ -9,7 +9,7 @@ pub(in crate::dataplane) mod deferral;
 pub(in crate::dataplane) mod endpoints;
 mod epoll;
 pub(in crate::dataplane) mod exits;
-mod fionread;
+pub(in crate::dataplane) mod fionread;
 mod memory;
 mod order;
 mod reader;

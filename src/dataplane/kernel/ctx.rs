@@ -2,7 +2,8 @@
 
 use crate::asm::{Field, Laid, Pointer, Ptr, Reg};
 use crate::dataplane::kernel::objects::TcpSock;
-use crate::uapi::ctx::{self, iter_sockmap, sk_msg, sock_ops};
+use crate::dataplane::state::socket::Socket;
+use crate::uapi::ctx::{self, iter_sockmap, iter_storage, sk_msg, sock_ops};
 
 /// Whether the ABI has a field of this size at this place, and so whether a type fits it.
 const fn is_field(fields: &[ctx::Field], offset: i16, bytes: usize) -> bool {
@@ -54,6 +55,8 @@ context! {
     SK_TXHASH: u32;
     SKB_TCP_FLAGS: u32;
     REPLYLONG: [u32; 3];
+    BYTES_RECEIVED: u64;
+    BYTES_ACKED: u64;
     SK: Pointer<TcpSock>;
     SKB_LEN: u32;
 }
@@ -72,6 +75,13 @@ context! {
     SK: Pointer<TcpSock>;
 }
 
+context! {
+    /// `struct bpf_iter__bpf_sk_storage_map`.
+    IterStorage, iter_storage:
+    SK: Pointer<TcpSock>;
+    VALUE: Pointer<Socket>;
+}
+
 /// A key of the sockhash.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dataplane) enum Key {}
@@ -82,3 +92,5 @@ pub(in crate::dataplane) const SOCK_OPS: Ptr<SockOps> = Ptr::new(Reg::R6);
 pub(in crate::dataplane) const SK_MSG: Ptr<SkMsg> = Ptr::new(Reg::R6);
 /// See [`SOCK_OPS`].
 pub(in crate::dataplane) const ITER_SOCKMAP: Ptr<IterSockmap> = Ptr::new(Reg::R6);
+/// See [`SOCK_OPS`].
+pub(in crate::dataplane) const ITER_STORAGE: Ptr<IterStorage> = Ptr::new(Reg::R6);

@@ -271,4 +271,8 @@ kernel_offsets! {
     packet_hash: "sk_buff"."hash", Packet, u32;
     /// The number with which a listener marks its answer to a SYN.
     request_hash: "tcp_request_sock"."txhash", Request, u32;
+    /// Bytes that the peer has acknowledged.
+    bytes_acked: "tcp_sock"."bytes_acked", TcpSock, u64;
+    /// Bytes received in order.
+    bytes_received: "tcp_sock"."bytes_received", TcpSock, u64;
 }

@@ -30,6 +30,16 @@ pub(in crate::dataplane) fn want(a: &mut Asm, options: &Options, side: Side) {
     });
 }
 
+/// Asks for the callback of each change of state as well.
+pub(in crate::dataplane) fn want_state(a: &mut Asm) {
+    a.emitter("want_state", Uses::scratch().reads(SOCK_OPS.reg()), |a| {
+        a.ld(R2, SOCK_OPS, SockOps::CB_FLAGS);
+        a.or(R2, sock_ops::STATE_FLAG);
+        a.mov(R1, SOCK_OPS.reg());
+        a.call(helper::SOCK_OPS_CB_FLAGS_SET);
+    });
+}
+
 /// Gives our callbacks up, but for those that another program wanted before us, and for that of a close.
 pub(in crate::dataplane) fn drop(a: &mut Asm, options: &Options) {
     a.emitter("drop_callbacks", uses(), |a| {

@@ -2,7 +2,7 @@
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R7, R8};
 use crate::asm::{Asm, Base, Label, Ptr, Uses};
-use crate::dataplane::emit::{clear, map_delete, storage_get};
+use crate::dataplane::emit::{clear, map_delete, set_flags, storage_get};
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{Options, Side, Tier};
@@ -43,8 +43,23 @@ pub(in crate::dataplane) fn own_storage(a: &mut Asm, options: &Options, side: Si
     });
 }
 
+/// Puts the socket into the sockhash, unless it is to join it later: then only when its reader is trusted by name.
+pub(in crate::dataplane) fn at_once(a: &mut Asm, options: &Options, refused: Label) {
+    let trust = &options.policy.trust;
+    if !options.joins_later() {
+        enroll(a, options, refused);
+    } else if !trust.ports.is_empty() || trust.cgroups {
+        a.block("joins_later", |a, later| {
+            a.ld(R1, OWN, Head::READER);
+            a.require(R1.w().equals(socket::ANY), later, "its reader is trusted by name");
+            set_flags(a, socket::JOINS);
+            enroll(a, options, refused);
+        });
+    }
+}
+
 /// Puts the socket into the sockhash under its own key.
-pub(in crate::dataplane) fn enroll(a: &mut Asm, options: &Options, refused: Label) {
+fn enroll(a: &mut Asm, options: &Options, refused: Label) {
     a.emitter("enroll", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]), |a| {
         a.mov(R1, SOCK_OPS.reg());
         a.load_map(R2, MapRole::Sockets.map_ref());

@@ -3,5 +3,6 @@
 pub(in crate::dataplane) mod callbacks;
 pub(in crate::dataplane) mod enroll;
 pub(in crate::dataplane) mod keepalive;
+pub(in crate::dataplane) mod tally;
 pub(in crate::dataplane) mod unenroll;
 pub(in crate::dataplane) mod wake_reader;

@@ -60,7 +60,14 @@ pub(in crate::dataplane) fn paired(
             a.comment("a peer that is gone sends nothing more, but what it sent may be unread");
             a.require(R1.equals(R2), stay, "the peer's storage is still the peer's");
             a.jump_if(R3.equals(socket::PLAIN), peer_left);
+            if options.joins_later() {
+                a.comment("our reader may wait for an event that only our own callback brings");
+                a.or(R9, R5);
+            }
             a.require(R9.any_of(socket::UNENROLLING), stay, "the pair is to leave");
+            if options.joins_later() {
+                set_flags(a, socket::UNENROLLING);
+            }
 
             a.comment("a full barrier between our UNENROLLING and the look at the peer (x86: any locked instruction)");
             a.mov(R1, 0);
@@ -74,7 +81,8 @@ pub(in crate::dataplane) fn paired(
             });
             a.get(R2, sent);
             a.require(R1.equals(R2), stay, "the peer has not sent meanwhile");
-            if options.wakes_readers().is_some() {
+            // An armed peer whose reader asks FIONREAD is told as soon as it has left; its next callback takes the rest back.
+            if options.wakes_readers().is_some() && !options.joins_later() {
                 a.comment("an armed peer first gives its settings back, in its own callback; so do we, at `stay`");
                 a.get(R1, flags);
                 a.and(R1, socket::ARMED);

@@ -29,6 +29,7 @@ use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::{SockOpsKern, TcpSock};
 use crate::dataplane::kernel::psock::{psock, queue};
 use crate::dataplane::membership::keepalive;
+use crate::dataplane::options::Options;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::uapi::net;
@@ -64,7 +65,7 @@ pub(in crate::dataplane) fn worth_a_look(a: &mut Asm, offsets: &KernelOffsets, o
 }
 
 /// The socket stays in the sockhash. Ends at `out`.
-pub(in crate::dataplane) fn watch(a: &mut Asm, offsets: &KernelOffsets, out: Label) {
+pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: Label) {
     let [all_read, waits] = ["all_read", "redirected_first"].map(|name| a.label(name));
     a.emitter("watch", uses(), |a| {
         keepalive::renew_if_changed(a, offsets);
@@ -75,8 +76,19 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, offsets: &KernelOffsets, out: Lab
             let head = queue(a, offsets, psock, out);
             a.require(R1.equals(head.reg()), waits, "its queue is empty");
         });
-        a.and(R8, socket::ARMED);
-        a.require(R8.differs(0), out, "it is armed");
+        if options.joins_later() {
+            a.block("armed_before", |a, armed| {
+                a.permit(R8.any_of(socket::ARMED), armed, "it has callbacks");
+                a.require(R8.any_of(socket::UNENROLLING), out, "its pair is to leave");
+                a.comment("FIONREAD does not show these bytes before it has left");
+                count(a, Counter::Armed, 1);
+                arm(a, offsets, out);
+                a.goto(out);
+            });
+        } else {
+            a.and(R8, socket::ARMED);
+            a.require(R8.differs(0), out, "it is armed");
+        }
         a.comment("it could not leave just now, or its peer has taken it out, but its reader need not wait");
         wake(a, offsets, out);
         disarm(a);

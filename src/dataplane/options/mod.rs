@@ -13,7 +13,7 @@ use crate::dataplane::kernel::KernelOffsets;
 pub use network::Network;
 pub use policy::{Direction, MAX_RULES, Policy};
 pub use port::PortRange;
-pub use trust::{Hooks, Trust, TrustBy, Watch};
+pub use trust::{Hooks, Probation, Trust, TrustBy, Watch};
 
 pub(in crate::dataplane) use policy::Side;
 pub(in crate::dataplane) use trust::{CONNECTION_RECEIVES, PROGRAM_RECEIVES, STREAM_BYTES};
@@ -109,6 +109,11 @@ impl Options {
             (Tier::Gated(_), TrustBy::Watching(watch)) => Some(watch),
             _ => None,
         }
+    }
+
+    /// Whether sockets enter the sockhash only when their readers have earned trust.
+    pub(in crate::dataplane) fn joins_later(&self) -> bool {
+        self.watch().is_some_and(|watch| watch.probation == Probation::Outside)
     }
 
     /// Whether only connections that are named are served.

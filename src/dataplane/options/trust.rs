@@ -53,6 +53,19 @@ pub struct Watch {
     pub hooks: Hooks,
     /// Where the fields lie that they read.
     pub offsets: TraceOffsets,
+    /// Where sockets are until their readers have earned trust.
+    pub probation: Probation,
+}
+
+/// Where the sockets of a connection are until both its readers have earned trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probation {
+    /// In the sockhash, from the handshake on.
+    Inside,
+    /// Outside; then the agent enters them. For kernels on which FIONREAD does not see the stack's bytes of a member: a
+    /// reader on probation that trusts it (nginx) would wait forever. The programs have to see the receives of other
+    /// sockets, too.
+    Outside,
 }
 
 /// Where the watching programs are attached.
@@ -67,6 +80,9 @@ pub enum Hooks {
         /// How many arguments it has: the result lies behind them.
         arguments: u8,
     },
+    /// At the trace point `sock_recv_length` (Linux 6.3), which each receive on the machine passes, and at the entry of
+    /// `tcp_splice_read`.
+    Mixed,
     /// Trace points: `sock_recv_length` (Linux 6.3), which each receive on the machine passes, and `sys_enter`, which each
     /// system call does.
     TracePoints,

@@ -3,7 +3,7 @@
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R8, R9};
 use crate::asm::{Asm, Base, Field, Label, Place, Ptr, Slot, Uses};
-use crate::dataplane::emit::{clear, map_delete, map_lookup};
+use crate::dataplane::emit::{clear, map_delete, map_lookup, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::Request;
@@ -220,6 +220,7 @@ pub(in crate::dataplane) fn adopt(a: &mut Asm, pairing: Pairing, none: Label, to
         a.ld(R1, answer, Answer::CHECK);
         a.require(R1.equals(R3), torn, "it is whole, and for us");
         a.st(OWN, Head::STATE, socket::PAIRED);
+        set_flags(a, socket::LOCAL);
         map_delete(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
     });
 }

@@ -8,3 +8,4 @@ pub(in crate::dataplane) mod receives;
 pub(in crate::dataplane) mod sk_msg;
 pub(in crate::dataplane) mod sock_ops;
 pub(in crate::dataplane) mod splices;
+pub(in crate::dataplane) mod tally;

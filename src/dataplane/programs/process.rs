@@ -74,7 +74,20 @@ pub(in crate::dataplane) fn make_splicer(a: &mut Asm) {
     tell(a, event::SPLICES);
 }
 
-/// Sends the event of the process that [`lookup`] has looked for; those about a socket have its fields written before.
+/// Writes the descriptor that the present system call is about to this place of the stack. One of io_uring's has another
+/// meaning.
+#[track_caller]
+pub(in crate::dataplane) fn descriptor_of_call(a: &mut Asm, offsets: &TraceOffsets, place: i16) {
+    a.call(helper::GET_CURRENT_TASK_BTF);
+    a.mov(R1, R0);
+    a.call(helper::TASK_PT_REGS);
+    a.load(Size::DW, R1, R0, offsets.di as i16);
+    a.mov32(R1, R1);
+    a.store(Size::DW, FP, place, R1);
+}
+
+/// Sends the event of the process that [`lookup`] has looked for; those about a socket have its fields written before. R0 is
+/// 0 when there was room for it.
 #[track_caller]
 pub(in crate::dataplane) fn tell(a: &mut Asm, kind: i32) {
     a.store(Size::W, FP, EVENT_SLOT + event::KIND, kind);
@@ -82,7 +95,7 @@ pub(in crate::dataplane) fn tell(a: &mut Asm, kind: i32) {
     a.add(R1, i32::from(EVENT_SLOT + event::NAME));
     a.mov(R2, NAME_SIZE);
     a.call(helper::GET_CURRENT_COMM);
-    if kind != event::LOSES {
+    if ![event::LOSES, event::JOINS].contains(&kind) {
         for word in (event::COOKIE..EVENT_SIZE).step_by(8) {
             a.store(Size::DW, FP, EVENT_SLOT + word, 0);
         }

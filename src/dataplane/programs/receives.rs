@@ -8,20 +8,23 @@
 //! All of this is written into the receiver's own storage, where `gate::reader` finds it.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Cond, Label, Program, Ptr, Size};
-use crate::dataplane::emit::storage_get;
+use crate::asm::{self, Asm, Cond, FP, Label, Program, Ptr, Size};
+use crate::dataplane::emit::{set_flags, storage_get};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{CONNECTION_RECEIVES, Hooks, Options, PROGRAM_RECEIVES, STREAM_BYTES, Watch};
-use crate::dataplane::programs::process;
+use crate::dataplane::programs::process::{self, EVENT_SLOT};
 use crate::dataplane::state::MapRole;
-use crate::dataplane::state::reader::{self, Splices};
+use crate::dataplane::state::reader::{self, EVENT_SIZE, Splices, event};
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 
 /// `MSG_OOB`, `MSG_TRUNC` and `MSG_WAITALL`, include/linux/socket.h: redirected bytes do not support them.
 const NEVER_WITH: i32 = 1 | 0x20 | 0x100;
 /// `MSG_PEEK`: what is seen is not taken, and how it will be is not known.
 const PEEK: i32 = 2;
+
+/// Receives after which the agent is asked once more to let the socket join; a power of 2.
+const ASK_AGAIN: i32 = 256;
 
 pub(in crate::dataplane) fn build(
     options: &Options,
@@ -35,7 +38,7 @@ pub(in crate::dataplane) fn build(
     let (flags, result) = match watch.hooks {
         Hooks::Functions { flags, arguments } => (flags, arguments),
         // include/trace/events/sock.h: the socket, the result, the flags.
-        Hooks::TracePoints => (2, 1),
+        Hooks::TracePoints | Hooks::Mixed => (2, 1),
     };
     a.mov(R6, R1);
     a.load(Size::DW, R8, R6, i16::from(result) * 8);
@@ -61,7 +64,18 @@ pub(in crate::dataplane) fn build(
     a.bind(known);
     a.ld(R1, OWN, Head::READER);
     a.jump(Cond::Eq, R1, socket::NEVER, out);
-    a.jump32(Cond::Ge, R1, R3, out);
+    a.block("not_yet_asked", |a, unasked| {
+        if options.joins_later() {
+            a.comment("the agent is asked again now and then: it may have been another one");
+            a.ld(R2, OWN, Head::FLAGS);
+            a.and(R2, socket::JOINS);
+            a.jump(Cond::Eq, R2, 0, unasked);
+            a.ld(R2, OWN, Socket::RECEIVES);
+            a.and(R2, ASK_AGAIN - 1);
+            a.jump(Cond::Eq, R2, 0, unasked);
+        }
+        a.jump32(Cond::Ge, R1, R3, out);
+    });
     a.ld(R1, OWN, Socket::RECEIVES);
     a.jump(Cond::Lt, R1, CONNECTION_RECEIVES, out);
     a.bind(look);
@@ -70,6 +84,9 @@ pub(in crate::dataplane) fn build(
     a.bind(open);
     a.comment("R2 is what the process is trusted with");
     a.st(OWN, Head::READER, R2);
+    if options.joins_later() {
+        ask_to_join(a, watch, out);
+    }
     a.goto(out);
     a.bind(peeks);
     a.ld(R1, OWN, Head::READER);
@@ -83,6 +100,22 @@ pub(in crate::dataplane) fn build(
     a.mov(R0, 0);
     a.exit();
     asm.finish()
+}
+
+/// Tells the agent that the socket may join the sockhash.
+fn ask_to_join(a: &mut Asm, watch: &Watch, out: Label) {
+    for word in (event::COOKIE..EVENT_SIZE).step_by(8) {
+        a.store(Size::DW, FP, EVENT_SLOT + word, 0);
+    }
+    for (cookie, place) in [(Socket::HEAD.then(Head::COOKIE), event::COOKIE), (Socket::PEER_COOKIE, event::PEER_COOKIE)]
+    {
+        a.ld(R1, OWN, cookie);
+        a.store(Size::DW, FP, EVENT_SLOT + place, R1);
+    }
+    process::descriptor_of_call(a, &watch.offsets, EVENT_SLOT + event::DESCRIPTOR);
+    process::tell(a, event::JOINS);
+    a.jump(Cond::Ne, R0, 0, out);
+    set_flags(a, socket::JOINS);
 }
 
 /// Counts the receive of R8 bytes, and notes how far the stack has been read; R3 = the bytes received in a row.

@@ -8,6 +8,8 @@ use crate::asm::{self, Asm, Base, Label, Program, Uses};
 use crate::dataplane::emit::{count_message, count_passed, require_enabled, set_flags, storage_get};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::exits::Exits;
+use crate::dataplane::gate::fionread;
+use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
 use crate::dataplane::membership::unenroll;
 use crate::dataplane::options::{Direction, Options, Readers, Tier};
@@ -75,6 +77,11 @@ fn program(a: &mut Asm, options: &Options) {
     }
     if let Some(deferral) = deferral {
         a.bind(deferral.exit);
+        if let (true, Tier::Gated(KernelOffsets { epoll: Some(epoll), .. })) = (options.joins_later(), &options.tier)
+            && let Tier::Gated(offsets) = &options.tier
+        {
+            fionread::release_asker(a, offsets, epoll);
+        }
         deferral.counter(a);
     }
     a.bind(passed);

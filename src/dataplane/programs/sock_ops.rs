@@ -9,7 +9,7 @@ use crate::dataplane::gate::endpoints::{NoFile, file_is_nonblocking};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
-use crate::dataplane::membership::{callbacks, enroll, keepalive, unenroll, wake_reader};
+use crate::dataplane::membership::{callbacks, enroll, keepalive, tally, unenroll, wake_reader};
 use crate::dataplane::options::{Options, Pairing, Readers, Side, Tier};
 use crate::dataplane::pairing::{FOUND, RECORD};
 use crate::dataplane::state::record::{Proof, Record, RecordKey};
@@ -167,20 +167,27 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
                     a.goto(nonblocking);
                 });
                 count(a, Counter::Blocking, 1);
-                policy::forget_last_connection(a, options, out);
+                if options.announces().is_some() {
+                    a.block("no_member", |a, outside| policy::forget_last_connection(a, options, outside));
+                    tally::outsider(a, options, out);
+                    a.goto(out);
+                } else {
+                    policy::forget_last_connection(a, options, out);
+                }
             });
         }
         if options.announces().is_some() {
             a.mov(RECORD.reg(), FOUND.reg());
         }
         enroll::own_storage(a, options, Side::Active, ends.no_storage);
+        tally::begin(a, options);
         a.st(OWN, Head::STATE, socket::WAITING);
         let words = Socket::RENDEZVOUS_KEY.items().take(options.rendezvous_key_size() as usize / 8);
         let words =
             words.enumerate().map(|(index, word)| (asm::Field::<RecordKey, RecordKey>::new(0).item(index), word));
         copy_words(a, words, room.key, OWN);
         pairing::own_pair_key(a);
-        enroll::enroll(a, options, ends.refused);
+        enroll::at_once(a, options, ends.refused);
         if options.announces().is_some() {
             pairing::fill(a, pairing, RECORD, proof);
         } else {
@@ -224,7 +231,7 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
         }
         pairing::claim(a, options, proof, ends.plain);
         a.st(OWN, Head::STATE, socket::PAIRED);
-        enroll::enroll(a, options, ends.refused);
+        enroll::at_once(a, options, ends.refused);
         pairing::answer(a, pairing, room.record.cast(), unanswered);
         set_flags(a, socket::ANSWERED);
         map_delete(a, MapRole::Rendezvous, room.key);
@@ -253,7 +260,14 @@ fn state_changed(a: &mut Asm, out: Label) {
         a.ld(R1, SOCK_OPS, new_state);
         a.require(R1.differs(net::TCP_ESTABLISHED), out, "it is not that of the handshake");
         known_storage(a, out);
-        a.ld(R1, OWN, Head::FLAGS);
+        a.block("counts_for_no_connection", |a, other| {
+            a.ld(R1, OWN, Head::FLAGS);
+            a.require(R1.any_of(socket::LOCAL), other, "its bytes count");
+            a.ld(R1, SOCK_OPS, new_state);
+            a.require(R1.equals(net::TCP_CLOSE), out, "it is closed");
+            tally::end(a);
+            a.goto(out);
+        });
         a.require(R1.any_of(socket::ANSWERED), out, "it has given an answer");
         a.ld(R1, SOCK_OPS, new_state);
         let closed = |a: &mut Asm| map_delete(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
@@ -309,7 +323,7 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
             (Tier::Gated(offsets), Some(_)) => {
                 unenroll::paired(a, options, offsets, [stay, out], |a| wake_reader::after_unenroll(a, offsets));
                 a.bind(stay);
-                wake_reader::watch(a, offsets, out);
+                wake_reader::watch(a, options, offsets, out);
             }
             (Tier::Gated(offsets), None) => unenroll::paired(a, options, offsets, [out, out], |_| ()),
             (Tier::Sticky, _) => a.goto(out),

@@ -43,10 +43,10 @@ pub(in crate::dataplane) fn build(
     let out = a.label("out");
     let trace = &watch.offsets;
     match watch.hooks {
-        Hooks::Functions { .. } => {
+        Hooks::Functions { .. } | Hooks::Mixed => {
             a.load(Size::DW, R2, R1, 0);
             number_of(a, R8, R2, out);
-            descriptor_of_call(a, trace);
+            process::descriptor_of_call(a, trace, DESCRIPTOR_SLOT);
         }
         Hooks::TracePoints => socket_of_call(a, trace, out),
     }
@@ -91,16 +91,6 @@ fn socket_of_call(a: &mut Asm, trace: &TraceOffsets, other: Label) {
     a.and(R1, FILE_KIND);
     a.jump(Cond::Ne, R1, SOCKET, other);
     probe(a, R8, Size::DW, R8, trace.private_data, other);
-}
-
-/// Notes the descriptor that the system call reads from. One of io_uring's has another meaning.
-fn descriptor_of_call(a: &mut Asm, trace: &TraceOffsets) {
-    a.call(helper::GET_CURRENT_TASK_BTF);
-    a.mov(R1, R0);
-    a.call(helper::TASK_PT_REGS);
-    a.load(Size::DW, R1, R0, trace.di as i16);
-    a.mov32(R1, R1);
-    a.store(Size::DW, FP, DESCRIPTOR_SLOT, R1);
 }
 
 /// The process is a splicer from now on.

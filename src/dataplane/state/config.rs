@@ -1,6 +1,7 @@
 //! The config map's single value: what user space may change while the programs run.
 
 use crate::asm::Field;
+use crate::dataplane::options::Probation;
 use crate::layout;
 
 /// Native-endian layout shared with the programs, which read it by direct map-value address.
@@ -72,6 +73,11 @@ impl Config {
             keepalive: number(Value::KEEPALIVE),
             spare_armed: number(Value::SPARE_ARMED) != 0,
         })
+    }
+
+    /// Where sockets must be until their readers have earned trust.
+    pub fn probation(self) -> Probation {
+        if self.redirect_unaccepted { Probation::Outside } else { Probation::Inside }
     }
 
     /// The value to write into the map.

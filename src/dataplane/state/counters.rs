@@ -33,7 +33,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Active ends that entered the sockhash.
+    /// Active ends that entered the sockhash, or may join it when their readers have earned trust.
     Enrolled = "enrolled", "sockets";
     /// Connections whose passive end found its active end.
     Paired = "paired", "connections";
@@ -55,6 +55,8 @@ counters! {
     RedirectedMessages = "redirected_messages", "messages";
     /// Bytes redirected.
     RedirectedBytes = "redirected_bytes", "bytes";
+    /// Bytes that connections inside the scope have exchanged by the stack, also those that never were in the sockhash.
+    StackBytes = "stack_bytes", "bytes";
     /// Bytes of sockets in the sockhash that took the stack, for any of the reasons below.
     PassedBytes = "passed_bytes", "bytes";
     /// To the stack: the soft switch is off.

@@ -12,7 +12,9 @@ pub(in crate::dataplane) mod socket;
 pub use config::Config;
 pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
-pub use reader::{LosingSocket, Reader, ReaderEvent, ReaderEventKind, ReaderState};
+pub use reader::{JoiningSocket, LosingSocket, Reader, ReaderEvent, ReaderEventKind, ReaderState};
+
+pub use socket::sockhash_key;
 
 pub(in crate::dataplane) use counters::Counters;
 pub(in crate::dataplane) use maps::all as all_maps;

@@ -53,6 +53,11 @@ pub(in crate::dataplane) mod event {
     pub(in crate::dataplane) const SPLICES: i32 = 2;
     /// A process splices from a socket with unread redirected bytes.
     pub(in crate::dataplane) const LOSES: i32 = 3;
+    /// A process is trusted with what a socket outside the sockhash receives. Instead of the addresses there is the cookie
+    /// of the peer.
+    pub(in crate::dataplane) const JOINS: i32 = 4;
+    /// The cookie of the peer.
+    pub(in crate::dataplane) const PEER_COOKIE: i16 = OWN_ADDRESS;
 }
 
 /// Bytes behind the numbers in [`Splices`].
@@ -131,11 +136,18 @@ impl Reader {
         })
     }
 
+    /// The map's key for a process that began then.
+    pub fn key((process, start): (u32, u64)) -> [u8; KEY_SIZE as usize] {
+        let mut key = [0; KEY_SIZE as usize];
+        key[..4].copy_from_slice(&process.to_ne_bytes());
+        key[8..].copy_from_slice(&start.to_ne_bytes());
+        key
+    }
+
     /// The map's key and value.
     pub fn to_bytes(&self) -> ([u8; KEY_SIZE as usize], [u8; RECORD_SIZE as usize]) {
-        let (mut key, mut record) = ([0; KEY_SIZE as usize], [0; RECORD_SIZE as usize]);
-        key[..4].copy_from_slice(&self.process.to_ne_bytes());
-        key[8..].copy_from_slice(&self.start.to_ne_bytes());
+        let key = Self::key((self.process, self.start));
+        let mut record = [0; RECORD_SIZE as usize];
         let words = [self.state as u32, self.proven, self.seen, self.most];
         let (places, name) = record.split_at_mut(NAME as usize);
         places.chunks_exact_mut(4).zip(words).for_each(|(place, word)| place.copy_from_slice(&word.to_ne_bytes()));
@@ -155,6 +167,19 @@ pub enum ReaderEventKind {
     Splices,
     /// A process splices from a socket with unread redirected bytes.
     Loses(LosingSocket),
+    /// A process is trusted with what this socket receives, which is to join the sockhash when its peer is, too.
+    Joins(JoiningSocket),
+}
+
+/// A socket that is to join the sockhash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoiningSocket {
+    /// Its number.
+    pub cookie: u64,
+    /// Its peer's number.
+    pub peer: u64,
+    /// The process's descriptor of it, as far as it is known; it may have got another meaning meanwhile.
+    pub descriptor: u32,
 }
 
 /// A socket, as sock_diag(7) wants it named.
@@ -202,6 +227,11 @@ impl ReaderEvent {
                 addresses: (address(event::OWN_ADDRESS)?, address(event::PEER_ADDRESS)?),
                 descriptor: word(bytes, event::DESCRIPTOR)?,
             }),
+            event::JOINS => ReaderEventKind::Joins(JoiningSocket {
+                cookie: long(event::COOKIE)?,
+                peer: long(event::PEER_COOKIE)?,
+                descriptor: word(bytes, event::DESCRIPTOR)?,
+            }),
             _ => return None,
         };
         let process = (word(bytes, event::KEY)?, long(event::KEY + 4)?);
@@ -247,6 +277,9 @@ mod tests {
         assert_eq!((socket.cookie, socket.family, socket.ports), (5, 2, (80, 81)));
         assert_eq!((socket.addresses.0[0], socket.descriptor), (127, 6));
         bytes[0] = 4;
+        let joins = JoiningSocket { cookie: 5, peer: 127, descriptor: 6 };
+        assert_eq!(ReaderEvent::from_bytes(&bytes).unwrap().kind, ReaderEventKind::Joins(joins));
+        bytes[0] = 5;
         assert_eq!(ReaderEvent::from_bytes(&bytes), None);
         assert_eq!(ReaderEvent::from_bytes(&[]), None);
     }

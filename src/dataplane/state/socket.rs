@@ -24,7 +24,7 @@ layout! {
 
 layout! {
     /// One socket's own state. Without four-tuple pairing it ends behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 288 {
+    pub(in crate::dataplane) struct Socket: 296 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -71,12 +71,14 @@ layout! {
         SPLICES: u32 = 132;
         /// The key of the pair's answer in the pairs map, which is another for each connection of a socket.
         PAIR_KEY: PairKey = 136;
+        /// Bytes of both directions that the stack has carried and that have been counted.
+        TALLIED: u64 = 152;
         /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 5] = 152;
+        RENDEZVOUS_KEY: [u64; 5] = 160;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 192;
+        OWN_KEY: FourTuple = 200;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 240;
+        PEER_KEY: FourTuple = 248;
     }
 }
 
@@ -150,7 +152,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 36]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 37]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.
@@ -162,6 +164,13 @@ pub(in crate::dataplane) const fn own_key(pairing: Pairing) -> Field<Socket, u64
         Pairing::Sequence => Socket::HEAD.then(Head::COOKIE),
         Pairing::FourTuple => Socket::OWN_KEY.then(FourTuple::NETNS),
     }
+}
+
+/// The key of a socket's sockhash entry, out of its state; `None` when this is too short to be one.
+pub fn sockhash_key(state: &[u8], key_size: usize) -> Option<Vec<u8>> {
+    let pairing = if key_size == size_of::<u64>() { Pairing::Sequence } else { Pairing::FourTuple };
+    let at = usize::try_from(own_key(pairing).offset()).ok()?;
+    state.get(at..at.checked_add(key_size)?).map(<[u8]>::to_vec)
 }
 
 /// Where a socket keeps the first word of the key of its peer's sockhash entry.
@@ -214,5 +223,9 @@ pub(in crate::dataplane) const KEPT_ALIVE: i32 = 1 << 7;
 pub(in crate::dataplane) const FOREIGN_SHIFT: i32 = 8;
 /// [`Head::FLAGS`]: this passive end has put its answer into the pairs map. Above the seven bits at [`FOREIGN_SHIFT`].
 pub(in crate::dataplane) const ANSWERED: i32 = 1 << 16;
+/// [`Head::FLAGS`]: the agent has been asked to let this socket join the sockhash, or it has been in it from the start.
+pub(in crate::dataplane) const JOINS: i32 = 1 << 18;
+/// [`Head::FLAGS`]: an active end whose peer is in our scope, and whose bytes by the stack count (`membership::tally`).
+pub(in crate::dataplane) const LOCAL: i32 = 1 << 19;
 /// [`Head::FLAGS`]: we have set keepalive's times (`membership::keepalive`).
 pub(in crate::dataplane) const KEEPALIVE_OURS: i32 = 1 << 17;

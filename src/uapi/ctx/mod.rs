@@ -2,6 +2,7 @@
 
 mod field;
 pub mod iter_sockmap;
+pub mod iter_storage;
 pub mod sk_msg;
 pub mod sock;
 pub mod sock_ops;
@@ -28,6 +29,7 @@ mod tests {
             (sock_ops::FIELDS, sock_ops::SIZE),
             (sk_msg::FIELDS, sk_msg::SIZE),
             (iter_sockmap::FIELDS, iter_sockmap::SIZE),
+            (iter_storage::FIELDS, iter_storage::SIZE),
             (sock::FIELDS, sock::SIZE),
             (tcp_sock::FIELDS, tcp_sock::SIZE),
         ] {

@@ -37,6 +37,8 @@ const RCVBUF: usize = 0x0bc;
 const RCV_WUP: usize = 0x2f4;
 const RCV_WND: usize = 0x2f8;
 const KEEPALIVE_TIME: usize = 0x2fc;
+const BYTES_ACKED: usize = 0x300;
+const BYTES_RECEIVED: usize = 0x308;
 const PROT: usize = 0x028;
 const MEMORY_PRESSURE: usize = 0x148;
 
@@ -71,6 +73,8 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("tcp_sock", "rcv_wup") => RCV_WUP,
         ("tcp_sock", "rcv_wnd") => RCV_WND,
         ("tcp_sock", "keepalive_time") => KEEPALIVE_TIME,
+        ("tcp_sock", "bytes_acked") => BYTES_ACKED,
+        ("tcp_sock", "bytes_received") => BYTES_RECEIVED,
         ("sock", "__sk_common.skc_prot") => PROT,
         ("proto", "memory_pressure") => MEMORY_PRESSURE,
         _ => return None,

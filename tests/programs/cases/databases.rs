@@ -11,14 +11,23 @@ pub(super) const CASES: &[Case] = &[
         programs: "psql with `\\copy` both ways, PostgreSQL",
         needs: POSTGRES,
         set: Set::Short,
+        least: 0,
         work: psql,
     },
-    Case { name: "pgbench", programs: "pgbench, PostgreSQL", needs: POSTGRES, set: Set::Short, work: pgbench },
+    Case {
+        name: "pgbench",
+        programs: "pgbench, PostgreSQL",
+        needs: POSTGRES,
+        set: Set::Short,
+        least: 5000,
+        work: pgbench,
+    },
     Case {
         name: "mariadb",
         programs: "mariadb, MariaDB",
         needs: &["mariadbd", "mariadb", "mariadb-install-db"],
         set: Set::Long,
+        least: 0,
         work: mariadb,
     },
     Case {
@@ -26,6 +35,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "redis-cli, Redis",
         needs: &["redis-server", "redis-cli"],
         set: Set::Short,
+        least: 0,
         work: redis,
     },
     Case {
@@ -33,6 +43,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "redis-benchmark, Redis",
         needs: &["redis-server", "redis-benchmark"],
         set: Set::Short,
+        least: 10_000,
         work: redis_benchmark,
     },
     Case {
@@ -40,6 +51,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Python with poll(2), memcached",
         needs: &["memcached", "python3"],
         set: Set::Short,
+        least: 300,
         work: |scope| {
             scope.serve(&["memcached", "-u", "root", "-l", "127.0.0.1", "-p", "11211", "-U", "0"], 11211)?;
             python_client(scope, &["memcached-client", "11211", &scope.path("content")])

@@ -11,6 +11,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Go net/http, client and server",
         needs: &["go"],
         set: Set::Short,
+        least: 150,
         work: go_http,
     },
     Case {
@@ -18,6 +19,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Node http, client and server",
         needs: &["node"],
         set: Set::Short,
+        least: 150,
         work: node_http,
     },
     Case {
@@ -25,6 +27,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Node net, client and server",
         needs: &["node"],
         set: Set::Short,
+        least: 150,
         work: node_net,
     },
     Case {
@@ -32,6 +35,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Java selectors, client and server",
         needs: &["java", "javac"],
         set: Set::Long,
+        least: 0,
         work: |scope| java(scope, "nio-server", "nio-client"),
     },
     Case {
@@ -39,6 +43,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Java blocking sockets, client and server",
         needs: &["java", "javac"],
         set: Set::Long,
+        least: 0,
         work: |scope| java(scope, "blocking-server", "blocking-client"),
     },
     Case {
@@ -46,6 +51,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Python asyncio, client and server",
         needs: &["python3"],
         set: Set::Short,
+        least: 150,
         work: |scope| {
             python_server(scope, &["asyncio-server", "8000"], 8000)?;
             python_client(scope, &["asyncio-client", "8000", &scope.path("content")])
@@ -56,6 +62,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, Python http.server",
         needs: &["python3", "curl"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             python_server(scope, &["http-server", "8000", &scope.path("content")], 8000)?;
             curl(scope, 8000, &[])
@@ -66,6 +73,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Python with poll(2), socketserver",
         needs: &["python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             python_server(scope, &["socketserver-server", "8000"], 8000)?;
             python_client(scope, &["echo-client", "8000", &scope.path("content")])

@@ -12,6 +12,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, HAProxy in HTTP mode, Python http.server",
         needs: &["haproxy", "curl", "python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             haproxy(scope, "mode http\n  http-reuse always")?;
             python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
@@ -23,6 +24,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Python, HAProxy with `option splice-auto`, Python asyncio",
         needs: &["haproxy", "python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             haproxy(scope, "mode tcp\n  option splice-auto")?;
             through(scope)
@@ -33,6 +35,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, HAProxy with `option splice-response`, Python http.server",
         needs: &["haproxy", "curl", "python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             haproxy(scope, "mode http\n  option splice-response")?;
             python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
@@ -44,6 +47,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Python, a Go proxy with io.Copy, Python asyncio",
         needs: &["go", "python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             let binary = go(scope)?;
             scope.serve(&[&binary, "proxy", "127.0.0.1:8000", "127.0.0.1:8001"], 8000)?;
@@ -55,6 +59,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, a Go CONNECT proxy, Go net/http",
         needs: &["go", "curl"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             let binary = go(scope)?;
             scope.serve(&[&binary, "connect", "127.0.0.1:8000"], 8000)?;
@@ -67,6 +72,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Python, systemd-socket-proxyd, Python asyncio",
         needs: &["systemd-socket-proxyd", "systemd-socket-activate", "python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             let proxy = tools::find("systemd-socket-proxyd").ok_or("no systemd-socket-proxyd")?;
             let proxy = proxy.display().to_string();
@@ -81,6 +87,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "Python, a proxy with splice(2), Python asyncio",
         needs: &["python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             scope.serve(&["python3", &tools::source("splice_proxy.py"), "8000", "8001"], 8000)?;
             through(scope)

@@ -12,6 +12,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, Envoy, Python http.server",
         needs: &["pypi:python3", "pypi:envoy", "curl"],
         set: Set::Long,
+        least: 50,
         work: envoy,
     },
     Case {
@@ -19,6 +20,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "aiohttp, client and server",
         needs: &["pypi:python3"],
         set: Set::Long,
+        least: 150,
         work: |scope| {
             scope.serve(&[&python()?, &tools::source("pypi.py"), "aiohttp-server", "8000"], 8000)?;
             scope.run(&[&python()?, &tools::source("pypi.py"), "aiohttp-client", "8000"])
@@ -29,6 +31,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, uvicorn with uvloop",
         needs: &["pypi:uvicorn", "curl"],
         set: Set::Long,
+        least: 0,
         work: |scope| {
             let options = ["--app-dir", &tools::source(""), "--port", "8000", "--log-level", "error", "pypi:asgi"];
             scope.serve(&[&[tool("uvicorn")?.as_str()], &options[..]].concat(), 8000)?;
@@ -40,6 +43,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, gunicorn with its default worker",
         needs: &["pypi:gunicorn", "curl"],
         set: Set::Long,
+        least: 0,
         work: |scope| {
             let options = ["--chdir", &tools::source(""), "--bind", "127.0.0.1:8000", "pypi:wsgi"];
             scope.serve(&[&[tool("gunicorn")?.as_str()], &options[..]].concat(), 8000)?;
@@ -51,6 +55,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "psycopg, PostgreSQL",
         needs: NEEDS_PSYCOPG,
         set: Set::Long,
+        least: 0,
         work: |scope| {
             postgres(scope)?;
             scope.run(&[&python()?, &tools::source("pypi.py"), "psycopg-client", DSN])

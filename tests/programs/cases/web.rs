@@ -1,6 +1,6 @@
 //! Web servers from Debian, and clients that fail as with plain TCP.
 
-use super::{curl, python_server};
+use super::{curl, python_client, python_server};
 use crate::case::{Case, Set};
 use crate::content::CONTENT;
 use crate::scope::Scope;
@@ -11,9 +11,21 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, nginx with Python http.server behind it",
         needs: &["nginx", "curl", "python3"],
         set: Set::Short,
+        least: 0,
         work: |scope| {
             nginx(scope)?;
             curl(scope, 8000, &[])
+        },
+    },
+    Case {
+        name: "nginx-headers",
+        programs: "Python with poll(2), nginx with headers that do not fit its first buffer",
+        needs: &["nginx", "python3"],
+        set: Set::Short,
+        least: 500,
+        work: |scope| {
+            nginx(scope)?;
+            python_client(scope, &["header-client", "8000"])
         },
     },
     Case {
@@ -21,6 +33,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "wrk, nginx with files of 1 KiB and 4 MiB",
         needs: &["nginx", "wrk", "python3"],
         set: Set::Short,
+        least: 0,
         work: wrk,
     },
     Case {
@@ -28,6 +41,7 @@ pub(super) const CASES: &[Case] = &[
         programs: "curl, servers that refuse, cut short and reset",
         needs: &["curl", "python3"],
         set: Set::Short,
+        least: 0,
         work: failures,
     },
 ];

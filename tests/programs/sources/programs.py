@@ -177,6 +177,28 @@ def broken_server(port):
     server.serve_forever()
 
 
+def header_client(port):
+    """Requests with headers of different lengths: nginx asks FIONREAD whether there is more when one fills its buffer."""
+    for lengths in [[3000]] * 20 + [[0, 3000, 7000]] * 20 + [[0] * 300 + [3000] * 3 + [0] * 300 + [7000, 0]] * 2:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", int(port)))
+        wait(sock, select.POLLOUT, "connect")
+        for number, length in enumerate(lengths):
+            sock.send(b"GET /small HTTP/1.1\r\nHost: test\r\nX-Long: %b\r\n\r\n" % (b"x" * length))
+            got, size = b"", None
+            while size is None or len(got) < size:
+                wait(sock, select.POLLIN, "request %d with %d bytes more" % (number, length))
+                got += sock.recv(65536)
+                end = got.find(b"\r\n\r\n")
+                if size is None and end >= 0:
+                    size = end + 4 + ROUND
+            if not got.startswith(b"HTTP/1.1 200") or len(got) != size:
+                sys.exit("another answer than expected: %r" % got[:60])
+        sock.close()
+    print("equal")
+
+
 def memcached_client(port, path):
     data = content(path)[:900_000]  # one item may have at most 1 MiB
     sock = socket.socket()

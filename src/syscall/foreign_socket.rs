@@ -1,0 +1,161 @@
+//! A socket of another process, by one more descriptor of it (pidfd_getfd(2), Linux 5.6; takes CAP_SYS_PTRACE).
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::errno::Errno;
+use super::error::{Error, Operation, Result};
+
+/// `SO_MEMINFO` and `SO_COOKIE` of include/uapi/asm-generic/socket.h.
+const SO_MEMINFO: libc::c_int = 55;
+const SO_COOKIE: libc::c_int = 57;
+/// Words of what `SO_MEMINFO` returns; the first is `SK_MEMINFO_RMEM_ALLOC` (include/uapi/linux/sock_diag.h).
+const MEMORY_WORDS: usize = 9;
+
+/// The socket.
+#[derive(Debug)]
+pub struct ForeignSocket(OwnedFd);
+
+impl AsFd for ForeignSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl ForeignSocket {
+    /// The one that process `process` has as `descriptor`; `None` when its cookie is not `cookie`.
+    pub fn open(process: u32, descriptor: u32, cookie: u64) -> Result<Option<Self>> {
+        Ok(Process::open(process)?.socket(descriptor, cookie))
+    }
+
+    /// The one with this cookie among all that `process` has open.
+    pub fn find(process: u32, cookie: u64) -> Result<Option<Self>> {
+        let owner = Process::open(process)?;
+        let directory = format!("/proc/{process}/fd");
+        let entries = std::fs::read_dir(&directory)
+            .map_err(|error| Error::Invalid(format!("cannot list {directory}: {error}")))?;
+        let sockets = entries.flatten().filter(|entry| {
+            std::fs::read_link(entry.path())
+                .is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"))
+        });
+        let mut descriptors = sockets.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Ok(descriptors.find_map(|descriptor| owner.socket(descriptor, cookie)))
+    }
+
+    /// Whether its file is O_NONBLOCK.
+    pub fn is_nonblocking(&self) -> Result<bool> {
+        // SAFETY: F_GETFL takes no argument.
+        let flags = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETFL) };
+        if flags < 0 { Err(self.failed(Errno::last())) } else { Ok(flags & libc::O_NONBLOCK != 0) }
+    }
+
+    /// Bytes of memory that unread data takes.
+    pub fn unread_memory(&self) -> Result<u32> {
+        let words = self.option::<[u32; MEMORY_WORDS]>(libc::SOL_SOCKET, SO_MEMINFO)?;
+        Ok(words[0])
+    }
+
+    /// Tells those who wait for data that there is some, if there is (`tcp_set_rcvlowat`, net/ipv4/tcp.c): SO_RCVLOWAT
+    /// is set to what it is.
+    pub fn wake_readers(&self) -> Result<()> {
+        let low: libc::c_int = self.option(libc::SOL_SOCKET, libc::SO_RCVLOWAT)?;
+        let len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: `low` is live and `len` bytes long.
+        let answer = unsafe {
+            libc::setsockopt(self.0.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const low).cast(), len)
+        };
+        if answer == 0 { Ok(()) } else { Err(self.failed(Errno::last())) }
+    }
+
+    /// Disconnects it.
+    ///
+    /// connect(2) to `AF_UNSPEC` sends a reset, and makes of every later call on the socket one that fails
+    /// (`tcp_disconnect`, net/ipv4/tcp.c), also when the peer's FIN is there already; SOCK_DESTROY leaves the end of the
+    /// stream readable then.
+    pub fn disconnect(&self) -> Result<()> {
+        let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+        let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+        // SAFETY: the address is live and as long as is said.
+        let answer = unsafe { libc::connect(self.0.as_raw_fd(), &raw const nowhere, len) };
+        if answer == 0 { Ok(()) } else { Err(self.failed(Errno::last())) }
+    }
+
+    fn option<T: Default>(&self, level: libc::c_int, name: libc::c_int) -> Result<T> {
+        let (mut value, mut len) = (T::default(), size_of::<T>() as libc::socklen_t);
+        // SAFETY: `value` is live and writable for `len` bytes, and so is `len`; any bytes are a number.
+        let answer =
+            unsafe { libc::getsockopt(self.0.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
+        if answer == 0 { Ok(value) } else { Err(self.failed(Errno::last())) }
+    }
+
+    fn failed(&self, errno: Errno) -> Error {
+        Error::call(Operation::SockDestroy, "a socket of another process", errno)
+    }
+}
+
+/// A process whose descriptors can be taken over.
+struct Process(OwnedFd);
+
+impl Process {
+    fn open(process: u32) -> Result<Self> {
+        // SAFETY: no addresses; the answer is a new descriptor or an error.
+        let opened = unsafe { owned(libc::syscall(libc::SYS_pidfd_open, process, 0)) };
+        opened.map(Self).map_err(|errno| Error::call(Operation::SockDestroy, format!("process {process}"), errno))
+    }
+
+    /// Its socket with this descriptor and this cookie.
+    fn socket(&self, descriptor: u32, cookie: u64) -> Option<ForeignSocket> {
+        // SAFETY: as above.
+        let socket = unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), descriptor, 0)) };
+        let socket = ForeignSocket(socket.ok()?);
+        // What is not a socket has no options.
+        let own: u64 = socket.option(libc::SOL_SOCKET, SO_COOKIE).ok()?;
+        (own == cookie).then_some(socket)
+    }
+}
+
+/// # Safety
+/// `answer` is that of a system call that returns a new descriptor.
+unsafe fn owned(answer: libc::c_long) -> std::result::Result<OwnedFd, Errno> {
+    match i32::try_from(answer) {
+        // SAFETY: the caller's promise.
+        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(Errno::last()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_found_by_its_cookie_and_fails_when_disconnected() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut peer = listener.accept().unwrap().0;
+        let (mut cookie, mut len) = (0_u64, 8);
+        // SAFETY: both are live and writable.
+        let answer = unsafe {
+            libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_COOKIE, (&raw mut cookie).cast(), &raw mut len)
+        };
+        assert_eq!(answer, 0);
+        let (process, fd) = (std::process::id(), socket.as_raw_fd() as u32);
+        assert!(ForeignSocket::open(process, fd, cookie + 1).unwrap().is_none());
+        assert!(ForeignSocket::open(process, u32::MAX, cookie).unwrap().is_none());
+        assert!(ForeignSocket::open(u32::MAX, fd, cookie).is_err());
+        let found = ForeignSocket::find(process, cookie).unwrap().unwrap();
+        assert!(!found.is_nonblocking().unwrap());
+        socket.set_nonblocking(true).unwrap();
+        assert!(found.is_nonblocking().unwrap());
+        assert_eq!(found.unread_memory().unwrap(), 0);
+        peer.write_all(b"unread").unwrap();
+        assert!(found.unread_memory().unwrap() > 0);
+        found.wake_readers().unwrap();
+        assert_eq!(socket.read(&mut [0; 8]).unwrap(), 6);
+        drop(peer);
+        ForeignSocket::open(process, fd, cookie).unwrap().unwrap().disconnect().unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,77 @@
+//! All bytes by the stack count, of connections inside the scope alone.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use sidestep::agent::Acceleration;
+use sidestep::dataplane::{Counter, Pairing};
+
+use crate::link::ANY_PORT;
+use crate::scope::Scope;
+
+/// Bytes each way.
+const BYTES: usize = 100_000;
+/// The FINs count as bytes.
+const FINS: u64 = 2;
+
+fn counted(acceleration: &Acceleration) -> u64 {
+    acceleration.snapshot().unwrap().get(Counter::StackBytes)
+}
+
+/// Both directions of a connection between blocking sockets, one after the other.
+fn exchange(client: &TcpStream, server: &TcpStream) {
+    for (mut from, mut to) in [(client, server), (server, client)] {
+        std::thread::scope(|scope| {
+            scope.spawn(move || from.write_all(&vec![1; BYTES]).unwrap());
+            to.read_exact(&mut vec![0; BYTES]).unwrap();
+        });
+    }
+}
+
+/// What was acknowledged counts: waits until the last bytes are.
+fn wait_for(acceleration: &Acceleration, wanted: std::ops::RangeInclusive<u64>) -> u64 {
+    for _ in 0..500 {
+        if wanted.contains(&counted(acceleration)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let now = counted(acceleration);
+    assert!(wanted.contains(&now), "{now} bytes counted, where {wanted:?} were exchanged");
+    now
+}
+
+#[test]
+fn bytes_by_the_stack_count_while_a_connection_lasts_and_when_it_ends() {
+    let scope = Scope::new();
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let both = 2 * BYTES as u64;
+
+    // Sockets that block never enter the sockhash.
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = listener.accept().unwrap().0;
+    exchange(&client, &server);
+    let open = wait_for(&acceleration, both..=both);
+    assert_eq!(counted(&acceleration), open, "looking twice counts nothing twice");
+    exchange(&client, &server);
+    drop((client, server));
+    let closed = wait_for(&acceleration, 2 * both..=2 * both + FINS);
+
+    // A server outside the scope is as one on another node.
+    scope.leave();
+    let outside = TcpListener::bind(ANY_PORT).unwrap();
+    scope.enter();
+    let client = TcpStream::connect(outside.local_addr().unwrap()).unwrap();
+    let server = outside.accept().unwrap().0;
+    exchange(&client, &server);
+    drop((client, server));
+    scope.leave();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = listener.accept().unwrap().0;
+    exchange(&client, &server);
+    drop((client, server));
+    assert_eq!(counted(&acceleration), closed, "bytes of another scope");
+    scope.enter();
+    drop(acceleration);
+}
