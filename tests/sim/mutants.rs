@@ -99,6 +99,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ("", "listener/it had no file before it was established", "a socket that has called connect has no proof either"),
     ("", "answer/the map has room", "the map is never full here; then the active end keeps to the stack"),
     ("", "state/it is not that of the handshake", "an answer is looked for once more"),
+    ("", "state/it has given an answer", "an end that has given none has nothing to remove"),
     ("", "state/it is closed", "only the counter of bytes by the stack errs; tests/dataplane compares it"),
     ("", "state/the answer has been read", "the callback of a close comes once more"),
     ("", "claim/it is whole", "a damaged record has a wrong storage, whose cookie the gate compares"),

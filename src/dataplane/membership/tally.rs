@@ -33,7 +33,7 @@ pub(in crate::dataplane) fn outsider(a: &mut Asm, options: &Options, out: Label)
     a.ld(R8, SOCK_OPS, SockOps::SK);
     a.require(R8.differs(0), out, "there is a socket");
     storage_get(a, R8, true);
-    a.require(R0.differs(0), out, "there is memory for its storage");
+    a.require(R0.differs(0), out, "there is memory for it");
     a.mov(R7, R0);
     a.st(OWN, Head::STATE, socket::PLAIN);
     a.st(OWN, Head::FLAGS, 0);
