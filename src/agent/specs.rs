@@ -15,16 +15,20 @@ pub fn program_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> 
     others.map(|(name, prog_type, program)| spec(plane, name, prog_type, program)).collect()
 }
 
-/// The drain, and the programs that watch readers where the data plane has them. Judging them takes the types of a kernel.
+/// The drain, and the programs that watch readers where the data plane has them. Judging them takes the types of a kernel. The
+/// tally is not among them: the simulator does not know its iterator.
 pub fn tracing_specs(plane: &DataPlane) -> Result<Vec<ProgramSpec>, asm::Error> {
     let (receives, splices) = match plane.options.policy.trust.watch().map(|watch| watch.hooks) {
         Some(Hooks::Functions { .. }) => {
             ((AttachType::TRACE_FEXIT, "tcp_bpf_recvmsg"), (AttachType::TRACE_FENTRY, "tcp_splice_read"))
         }
+        Some(Hooks::Mixed) => {
+            ((AttachType::TRACE_RAW_TP, "sock_recv_length"), (AttachType::TRACE_FENTRY, "tcp_splice_read"))
+        }
         _ => ((AttachType::TRACE_RAW_TP, "sock_recv_length"), (AttachType::TRACE_RAW_TP, "sys_enter")),
     };
     let drain = (AttachType::TRACE_ITER, "sockmap");
-    let tracing = plane.programs().filter(|(_, prog_type, _)| *prog_type == ProgType::TRACING);
+    let tracing = plane.programs().filter(|(name, prog_type, _)| *prog_type == ProgType::TRACING && *name != "tally");
     tracing
         .map(|(name, prog_type, program)| {
             let (attach, target) = match name {

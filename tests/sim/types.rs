@@ -9,7 +9,7 @@ use sidestep::agent::tracing_specs;
 use sidestep::asm::opcode as op;
 use sidestep::asm::{self, Insn};
 use sidestep::btf::Kind;
-use sidestep::dataplane::{Hooks, KernelField, KernelOffsets, Options, TraceOffsets, TrustBy, Watch, build};
+use sidestep::dataplane::{Hooks, KernelField, KernelOffsets, Options, Probation, TraceOffsets, TrustBy, Watch, build};
 use sidestep::sockets::{self, SocketOffsets};
 use sidestep::syscall::btf::vmlinux;
 use sidestep::uapi::{AttachType, ProgType};
@@ -135,7 +135,8 @@ fn our_tracing_programs_are_judged_as_the_kernel_judges_them() {
     let Some(types) = settings.types else { return };
     let offset = |field: &KernelField| types.offset(field.structure, field.path).ok_or(field.path);
     let offsets = KernelOffsets::resolve(offset).unwrap();
-    let watch = Watch { hooks: Hooks::TracePoints, offsets: TraceOffsets::resolve(offset).unwrap() };
+    let traced = TraceOffsets::resolve(offset).unwrap();
+    let watch = Watch { hooks: Hooks::TracePoints, offsets: traced, probation: Probation::Inside };
     let mut programs = Vec::new();
     for options in Options::all(offsets) {
         let mut options = options;

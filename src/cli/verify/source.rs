@@ -9,7 +9,8 @@ use crate::asm;
 use crate::cli::bounded;
 use crate::cli::error::Error;
 use crate::dataplane::{
-    Hooks, KernelField, KernelOffsets, Options, Pairing, Policy, Tier, TraceOffsets, Trust, TrustBy, Watch, build,
+    Hooks, KernelField, KernelOffsets, Options, Pairing, Policy, Probation, Tier, TraceOffsets, Trust, TrustBy, Watch,
+    build,
 };
 use crate::sockets::{self, SocketOffsets};
 use crate::uapi::AttachType;
@@ -61,7 +62,9 @@ pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> 
     let parameters = types.parameters("tcp_bpf_recvmsg").ok_or_else(|| lacks("tcp_bpf_recvmsg"))?;
     let flags = parameters.iter().position(|name| name == "flags").ok_or_else(|| lacks("flags of tcp_bpf_recvmsg"))?;
     let functions = Hooks::Functions { flags: flags as u8, arguments: parameters.len() as u8 };
-    let ways = [functions, Hooks::TracePoints].map(|hooks| TrustBy::Watching(Watch { hooks, offsets: watched }));
+    let probation = Probation::Inside;
+    let ways = [functions, Hooks::TracePoints];
+    let ways = ways.map(|hooks| TrustBy::Watching(Watch { hooks, offsets: watched, probation }));
     let mut candidates = Vec::new();
     for (way, by) in [TrustBy::Default].into_iter().chain(ways).enumerate() {
         for options in Options::all(offsets) {
