@@ -140,7 +140,7 @@ fn check_works_where_cgroups_are_read_only_as_run_does() {
 #[test]
 fn attach_says_that_programs_on_probation_need_an_agent() {
     let fixture = Fixture::new();
-    if sidestep::agent::watch().is_err() {
+    if sidestep::agent::watch(sidestep::agent::check::configuration().probation()).is_err() {
         eprintln!("\n*** NOT TESTED: this kernel does not show how programs read, so none is on probation ***\n");
         return;
     }
