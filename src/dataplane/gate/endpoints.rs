@@ -55,7 +55,7 @@ pub(in crate::dataplane) fn require(
             offsets.read(a, R1, PEER, offsets.peek_off, stale);
             a.require(R1.w().signed_below(0), leave, "the receiver does not peek at an offset");
             if options.wakes_readers().is_some() {
-                probes_are_ours(a, offsets, exits);
+                probes_are_ours(a, offsets, deferral, exits);
             }
             a.goto(plain);
             a.bind(leave);
@@ -75,17 +75,25 @@ pub(in crate::dataplane) fn require(
     });
 }
 
-/// The passive end, we or the peer, probes as we have asked it to. Otherwise the message takes the stack: its packet, or the
-/// answer, is a callback at that end, which asks again.
-fn probes_are_ours(a: &mut Asm, offsets: &KernelOffsets, exits: &mut Exits) {
-    let [stale, state] = [Counter::PassStale, Counter::PassState].map(|counter| exits.to(a, counter));
+/// The passive end, we or the peer, probes as we have asked it to. Otherwise the message is to take the stack: its packet, or
+/// the answer, is a callback at that end, which asks again.
+fn probes_are_ours(a: &mut Asm, offsets: &KernelOffsets, deferral: Deferral, exits: &mut Exits) {
+    let stale = exits.to(a, Counter::PassStale);
     a.emitter("probes", uses_peer().reads(OWN_SK.reg()), |a| {
-        keepalive::require_ours(a, offsets, OWN, OWN_SK, "own_not_probed", [state, stale]);
+        a.block("probes_known", |a, ours| {
+            let changed = a.label("time_changed");
+            keepalive::require_ours(a, offsets, OWN, OWN_SK, "own_not_probed", [changed, stale]);
+            if offsets.casts.is_some() {
+                let peer = Ptr::<Socket>::new(R9);
+                a.ld(peer.reg(), OWN, Socket::PEER_STORAGE);
+                offsets.open(a, Ptr::<Word>::new(peer.reg()));
+                keepalive::require_ours(a, offsets, peer, PEER, "peer_not_probed", [changed, stale]);
+            }
+            a.goto(ours);
+            a.bind(changed);
+            deferral.note(a, Counter::PassState);
+        });
         if offsets.casts.is_some() {
-            let peer = Ptr::<Socket>::new(R9);
-            a.ld(peer.reg(), OWN, Socket::PEER_STORAGE);
-            offsets.open(a, Ptr::<Word>::new(peer.reg()));
-            keepalive::require_ours(a, offsets, peer, PEER, "peer_not_probed", [state, stale]);
             a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
             offsets.open(a, OWN_SK);
         }

@@ -76,11 +76,11 @@ pub(in crate::dataplane) fn renew_if_changed(a: &mut Asm, offsets: &KernelOffset
             a.require(R1.differs(R8), unchanged, "its time has changed");
             get(a, net::TCP_KEEPIDLE);
             a.st(OWN, Socket::APP_KEEPIDLE, R1);
-            a.comment("an interval longer than ours is the application's; a shorter one is left alone anyhow");
+            a.comment("an interval that is not ours is the application's");
             get(a, net::TCP_KEEPINTVL);
             a.mov(R8, R1);
             config(a, R1, Value::KEEPALIVE);
-            a.guard(R8.above(R1), "its interval has changed, too", |a| a.st(OWN, Socket::APP_KEEPINTVL, R8));
+            a.guard(R8.differs(R1), "its interval has changed, too", |a| a.st(OWN, Socket::APP_KEEPINTVL, R8));
             replace(a, offsets, unchanged);
         });
     });

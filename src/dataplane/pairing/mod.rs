@@ -8,7 +8,7 @@
 //! it out.
 //!
 //! A map element may be given to another connection while a program still holds its address, so each has a check word,
-//! the exclusive or of the words it vouches for, and in an answer of the client's cookie: what is torn, or another's, does
+//! a checksum of the words it vouches for, and in an answer of the client's cookie: what is torn, or another's, does
 //! not verify and the connection stays plain TCP.
 
 pub(in crate::dataplane) mod address;

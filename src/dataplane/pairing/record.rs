@@ -1,7 +1,7 @@
 //! What the two ends leave for each other in maps: the record of the active end, and the answer of the passive one.
 //! `state::record` draws both.
 
-use crate::asm::Reg::{R0, R1, R2, R3, R4, R8, R9};
+use crate::asm::Reg::{self, R0, R1, R2, R3, R4, R8, R9};
 use crate::asm::{Asm, Base, Field, Label, Place, Ptr, Slot, Uses};
 use crate::dataplane::emit::{clear, map_delete, map_lookup, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
@@ -52,14 +52,40 @@ fn own_words(pairing: Pairing) -> impl Iterator<Item = Field<Socket, u64>> {
     fixed.into_iter().chain(key_words(pairing, Socket::OWN_KEY))
 }
 
-/// R1 = the exclusive or of words. Loses R2.
+/// What a checksum is multiplied by for each word: 2^32 divided by the golden ratio, odd (Knuth, The Art of Computer
+/// Programming, 6.4). Cookies and addresses of two connections often differ in the same bits, which an exclusive or would
+/// not see.
+const FACTOR: i32 = 0x9e37_79b1_u32.cast_signed();
+
+/// R1 = the checksum of words, which begins with the word at `bound_to` of our own state. Loses R2.
 #[track_caller]
-fn checksum<B: Base>(a: &mut Asm, base: B, words: impl Iterator<Item = Field<B::Object, u64>>) {
-    a.mov(R1, 0);
+fn checksum<B: Base>(
+    a: &mut Asm,
+    base: B,
+    words: impl Iterator<Item = Field<B::Object, u64>>,
+    bound_to: Option<Field<Socket, u64>>,
+) {
+    begin_checksum(a, R1, bound_to);
     for word in words {
         a.ld(R2, base, word);
-        a.xor(R1, R2);
+        add_to_checksum(a, R1, R2);
     }
+}
+
+/// `sum` = the checksum of that word alone, or of none.
+fn begin_checksum(a: &mut Asm, sum: Reg, bound_to: Option<Field<Socket, u64>>) {
+    match bound_to {
+        Some(own) => {
+            a.ld(sum, OWN, own);
+            a.mul(sum, FACTOR);
+        }
+        None => a.mov(sum, 0),
+    }
+}
+
+fn add_to_checksum(a: &mut Asm, sum: Reg, word: Reg) {
+    a.xor(sum, word);
+    a.mul(sum, FACTOR);
 }
 
 /// Listener: enters an empty record, built at `record`, under the key. The number with which the listener marks its SYN-ACK
@@ -115,7 +141,7 @@ pub(in crate::dataplane) fn fill<B: Base<Object = Record>>(
         a.st(record, Record::NUMBERS.then(Numbers::WORD), R1);
         a.ld(R1, proof, Proof::WORD);
         a.st(record, Record::PROOF.then(Proof::WORD), R1);
-        checksum(a, record, record_words(pairing));
+        checksum(a, record, record_words(pairing), None);
         a.st(record, Record::CHECK, R1);
     });
 }
@@ -197,9 +223,7 @@ pub(in crate::dataplane) fn answer(a: &mut Asm, pairing: Pairing, room: Place<An
             a.ld(R1, OWN, ours);
             a.st(room, theirs, R1);
         }
-        checksum(a, room, answer_words(pairing));
-        a.ld(R2, OWN, Socket::PEER_COOKIE);
-        a.xor(R1, R2);
+        checksum(a, room, answer_words(pairing), Some(Socket::PEER_COOKIE));
         a.st(room, Answer::CHECK, R1);
         update(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY), room);
         a.require(R0.equals(0), failed, "the map has room");
@@ -244,7 +268,7 @@ fn peer_words(pairing: Pairing) -> impl Iterator<Item = Field<Socket, u64>> {
     fixed.into_iter().chain(key_words(pairing, Socket::PEER_KEY))
 }
 
-/// Copies words of `from` into our storage. R3 = their exclusive or, and that of the word at `bound_to`. Loses R1.
+/// Copies words of `from` into our storage. R3 = their checksum, which begins with the word at `bound_to`. Loses R1.
 #[track_caller]
 fn copy<S>(
     a: &mut Asm,
@@ -253,13 +277,10 @@ fn copy<S>(
     targets: impl Iterator<Item = Field<Socket, u64>>,
     bound_to: Option<Field<Socket, u64>>,
 ) {
-    match bound_to {
-        Some(own) => a.ld(R3, OWN, own),
-        None => a.mov(R3, 0),
-    }
+    begin_checksum(a, R3, bound_to);
     for (word, target) in words.zip(targets) {
         a.ld(R1, from, word);
         a.st(OWN, target, R1);
-        a.xor(R3, R1);
+        add_to_checksum(a, R3, R1);
     }
 }

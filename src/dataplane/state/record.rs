@@ -13,7 +13,7 @@ layout! {
         COOKIE: u64 = 0;
         SK: Pointer<TcpSock> = 8;
         STORAGE: Pointer<Head> = 16;
-        /// The exclusive or of the other words.
+        /// The checksum of the other words.
         CHECK: u64 = 24;
         NUMBERS: Numbers = 32;
         PROOF: Proof = 40;
@@ -30,7 +30,7 @@ layout! {
         COOKIE: u64 = 0;
         SK: Pointer<TcpSock> = 8;
         STORAGE: Pointer<Head> = 16;
-        /// The exclusive or of the other words, and of the client's cookie.
+        /// The checksum of the client's cookie and the other words.
         CHECK: u64 = 24;
         /// The server's sockhash key.
         KEY: FourTuple = 32;
