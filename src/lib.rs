@@ -12,6 +12,7 @@
 //! - [`observe`]: what runs on this node, and which of its connections can be accelerated.
 //! - [`testbed`]: two pods with sidecars on one machine, for the demo, benchmarks and tests.
 //! - [`agent`]: loads, attaches, watches and removes the data plane.
+//! - [`metrics`]: what the data plane tells, for Prometheus.
 //! - [`mod@bench`]: measures the data plane against plain TCP, in the testbed's namespaces.
 //! - [`cli`]: one file a command.
 
@@ -24,6 +25,8 @@ pub mod btf;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dataplane;
+#[cfg(feature = "cli")]
+pub mod metrics;
 #[cfg(feature = "agent")]
 pub mod observe;
 #[cfg(feature = "syscall")]

@@ -95,6 +95,11 @@ impl Acceleration {
         Ok(acceleration)
     }
 
+    /// The cgroup to which it is attached.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
     /// The kernel objects.
     pub fn loaded(&self) -> &Loaded {
         &self.loaded

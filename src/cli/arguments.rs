@@ -4,7 +4,9 @@
 use super::bench;
 #[cfg(feature = "demo")]
 use super::demo;
-use super::{attach, check, completions, detach, dump, exec, list, man, run, status, survey, upgrade, verify};
+use super::{
+    attach, check, completions, detach, dump, exec, explain, list, man, metrics, run, status, survey, upgrade, verify,
+};
 
 /// Carries TCP data between local processes past the TCP/IP stack
 #[derive(Debug, clap::Parser)]
@@ -40,6 +42,8 @@ pub(super) enum Command {
     Upgrade(upgrade::Args),
     Status(status::Args),
     List(list::Args),
+    Explain(explain::Args),
+    Metrics(metrics::Args),
     #[cfg(feature = "bench")]
     Bench(bench::Args),
     Dump(dump::Args),

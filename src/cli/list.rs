@@ -7,12 +7,9 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::streams::Streams;
-use super::values::number;
-use crate::observe::{Condition, End, Observer, Processes, conditions};
+use super::values::{MAX_PID, number, one_of};
+use crate::observe::{Condition, End, Observer, Processes, State, conditions};
 use crate::sockets::Connection;
-
-/// Most that a process ID can be (`PID_MAX_LIMIT`, include/linux/threads.h).
-const MAX_PID: u64 = 4 << 20;
 
 /// List the TCP connections between processes of this node, and what keeps each of them plain
 ///
@@ -29,6 +26,9 @@ pub(super) struct Args {
     /// Only connections with an end in this cgroup (its path below the cgroup2 mount), or one below it
     #[arg(long, value_name = "PATH")]
     cgroup: Option<String>,
+    /// Only connections in this state: both ends in a socket map, nothing seen that keeps them plain, or something
+    #[arg(long, value_name = "STATE", value_parser = one_of(State::ALL.map(|state| (state.name(), state))))]
+    state: Option<State>,
     /// Only connections of which an end is in no socket map
     #[arg(long)]
     not_accelerated: bool,
@@ -46,6 +46,8 @@ struct Row {
     server: End,
     /// Whether both sockets are in a socket map, as those of an accelerated connection are.
     in_socket_map: bool,
+    /// How it stands: in_socket_map, eligible (nothing seen keeps it plain) or plain.
+    state: &'static str,
     /// What must hold for a connection to be accelerated by default.
     conditions: Vec<Condition>,
 }
@@ -61,6 +63,7 @@ impl Args {
         };
         self.pid.is_none_or(|pid| ends.iter().any(|end| end.pid == pid))
             && self.port.is_none_or(|port| ends.iter().any(|end| end.local.port() == port || end.remote.port() == port))
+            && self.state.is_none_or(|state| state == State::of(connection))
             && self.cgroup.as_deref().is_none_or(inside)
             && !(self.not_accelerated && row.in_socket_map)
     }
@@ -76,6 +79,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
             client: processes.end(&connection.client),
             server: processes.end(&connection.server),
             in_socket_map: connection.client.in_socket_map && connection.server.in_socket_map,
+            state: State::of(connection).name(),
             conditions: conditions(connection),
         };
         if !args.wants(&row, connection) {

@@ -17,11 +17,13 @@ mod detach;
 mod dump;
 mod error;
 mod exec;
+mod explain;
 mod hex;
 #[cfg(any(feature = "demo", feature = "bench"))]
 mod interrupt;
 mod list;
 mod man;
+mod metrics;
 mod plane;
 mod policy;
 mod run;
@@ -86,7 +88,7 @@ pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Writ
     let args = std::iter::once(OsString::from("sidestep")).chain(args);
     let command = match CommandLine::try_parse_from(args) {
         Ok(line) => line.command,
-        Err(error) => return explain(&error, out),
+        Err(error) => return refuse(&error, out),
     };
     let streams = Streams { input, out };
     match command {
@@ -95,6 +97,8 @@ pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Writ
         Command::Check(args) => check::run(&args, streams),
         Command::Survey(args) => survey::run(&args, streams),
         Command::List(args) => list::run(&args, streams),
+        Command::Explain(args) => explain::run(&args, streams),
+        Command::Metrics(args) => metrics::run(&args, streams),
         Command::Run(args) => run::run(&args, streams),
         Command::Attach(args) => attach::run(&args, streams),
         Command::Detach(args) => detach::run(&args, streams),
@@ -115,7 +119,7 @@ pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Writ
 }
 
 /// Answers arguments that name no command to run: the help and the version, or what is wrong with them.
-fn explain(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Error> {
+fn refuse(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Error> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             write!(out, "{}", error.render())?;

@@ -1,9 +1,10 @@
 //! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when it is asked to stop.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,12 +13,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::detach;
 use super::error::Error;
+use super::metrics::Exporter;
 use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration, instance};
 use super::upgrade::{self, listed};
-use super::values::number;
+use super::values::{address, number};
 use crate::agent::lifecycle::{Instance, Leftovers, Outcome, OwnerLock, Pins, ReaderAttendance};
-use crate::agent::{Acceleration, Problem, Snapshot, check};
+use crate::agent::{Acceleration, Problem, Reading, Snapshot, check};
 use crate::dataplane::Counter;
 use crate::syscall::cgroup::Cgroup;
 
@@ -42,6 +44,10 @@ pub(super) struct Args {
     /// is the default where no bpf file system is on /sys/fs/bpf
     #[arg(long)]
     unpinned: bool,
+    /// Answer HTTP there: /metrics for Prometheus, /healthz and /readyz for probes. Every host that can reach the address
+    /// can read them
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    metrics: Option<SocketAddr>,
 }
 
 /// Runs the command.
@@ -51,6 +57,8 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let signals = stop_signals()?;
     let cgroup = args.target.open()?;
     let path = cgroup.path().to_owned();
+    // Before anything is attached, so that an address that is taken changes nothing.
+    let mut exporter = args.metrics.map(Exporter::start).transpose()?;
     let started = start(args, cgroup)?;
     let mut held = started.held;
     // From here on an error, also one of the output, ends the acceleration and not only this process.
@@ -58,9 +66,12 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         for line in &started.lines {
             writeln!(out, "{line}")?;
         }
+        if let Some(exporter) = &exporter {
+            writeln!(out, "metrics on http://{}/metrics", exporter.address())?;
+        }
         writeln!(out, "accelerating {} by {} pairing; interrupt to stop", path.display(), started.pairing)?;
         out.flush()?;
-        watch(&mut held, &signals, args.interval, out)
+        watch(&mut held, &signals, exporter.as_mut(), args.interval, out)
     })();
     let last = held.look();
     match held {
@@ -151,6 +162,14 @@ impl Held {
         }
     }
 
+    /// All that metrics show.
+    fn reading(&self) -> Result<Option<Reading>, Error> {
+        Ok(match self {
+            Self::Unpinned(acceleration) => Some(acceleration.reading()?),
+            Self::Pinned(instance, ..) => instance.reading()?,
+        })
+    }
+
     /// Says which flags end here: those that `sidestep upgrade` gave to what this command had attached with `own`.
     fn note_lost_flags(&self, own: &[String]) {
         let Self::Pinned(instance, ..) = self else { return };
@@ -214,44 +233,73 @@ fn is_ignored(signal: Signal) -> bool {
     answer == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Prints the counters as they change, until a signal comes or the output is closed.
-fn watch(held: &mut Held, signals: &SignalFd, interval: u16, out: &mut dyn Write) -> Result<(), Error> {
-    let timeout = match interval {
-        0 => PollTimeout::NONE,
-        // A PollTimeout holds at most i32::MAX milliseconds, and 65,535 seconds are fewer.
-        seconds => PollTimeout::try_from(u32::from(seconds) * 1000).unwrap_or(PollTimeout::MAX),
-    };
-    let mut before: Option<Snapshot> = None;
-    let mut reported = Vec::new();
+/// Prints the counters as they change and answers scrapers, until a signal comes or the output is closed.
+fn watch(
+    held: &mut Held,
+    signals: &SignalFd,
+    mut exporter: Option<&mut Exporter>,
+    interval: u16,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let interval = (interval > 0).then(|| Duration::from_secs(interval.into()));
+    let mut next = interval.map(|interval| Instant::now() + interval);
+    let mut printer = Printer::default();
     let stdout = std::io::stdout();
     loop {
+        // Up to the next millisecond, so that the time has come when poll(2) returns; 65,535 seconds are fewer than the
+        // i32::MAX milliseconds that a PollTimeout holds.
+        let left = next.map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000));
+        let timeout = left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         // poll(2) reports a pipe that has lost its reader without being asked to.
         let mut fds =
-            [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
+            vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let asked = exporter.as_ref().map(|exporter| PollFd::new(exporter.as_fd(), PollFlags::POLLIN));
+        fds.extend(asked);
         let ready = poll(&mut fds, timeout);
-        if fds[1].revents().is_some_and(|events| events.contains(PollFlags::POLLERR)) {
+        let came = |at: usize| fds.get(at).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        if came(1).contains(PollFlags::POLLERR) {
             return Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
         }
         match ready {
-            Ok(0) => {
-                for problem in
-                    held.problems()?.into_iter().filter(|problem| !reported.contains(problem)).collect::<Vec<_>>()
-                {
-                    note(format_args!("sidestep: {problem}"));
-                    reported.push(problem);
-                }
-                let (now, members) = held.look()?;
-                if before.as_ref() != Some(&now) {
-                    print(&now, before.as_ref(), out)?;
-                    writeln!(out, "members {members}")?;
-                    out.flush()?;
-                    before = Some(now);
-                }
-            }
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
+            Ok(_) if !came(0).is_empty() => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::Failed(format!("cannot wait for signals: {errno}"))),
         }
+        if let Some(exporter) = exporter.as_deref_mut() {
+            exporter.answer(|| held.reading());
+        }
+        if let (Some(interval), Some(due)) = (interval, next)
+            && Instant::now() >= due
+        {
+            printer.print(held, out)?;
+            next = Some(Instant::now() + interval);
+        }
+    }
+}
+
+/// Prints what has changed.
+#[derive(Default)]
+struct Printer {
+    before: Option<Snapshot>,
+    reported: Vec<Problem>,
+}
+
+impl Printer {
+    fn print(&mut self, held: &mut Held, out: &mut dyn Write) -> Result<(), Error> {
+        for problem in held.problems()? {
+            if !self.reported.contains(&problem) {
+                note(format_args!("sidestep: {problem}"));
+                self.reported.push(problem);
+            }
+        }
+        let (now, members) = held.look()?;
+        if self.before.as_ref() != Some(&now) {
+            print(&now, self.before.as_ref(), out)?;
+            writeln!(out, "members {members}")?;
+            out.flush()?;
+            self.before = Some(now);
+        }
+        Ok(())
     }
 }
 

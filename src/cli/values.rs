@@ -1,9 +1,13 @@
 //! Parsers of the values that flags take. An error says what would be right; the flag's name goes before it.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+/// Most that a process ID can be (`PID_MAX_LIMIT`, include/linux/threads.h).
+pub(super) const MAX_PID: u64 = 4 << 20;
 
 /// A whole number from `LEAST` to `MOST`.
 pub(super) fn number<T, const LEAST: u64, const MOST: u64>(text: &str) -> Result<T, String>
@@ -13,6 +17,11 @@ where
     let number = text.parse().ok().filter(|number| (LEAST..=MOST).contains(number));
     let number = number.and_then(|number| T::try_from(number).ok());
     number.ok_or_else(|| format!("{text:?} is not a number from {LEAST} to {MOST}"))
+}
+
+/// An IP address with a port.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an IP address with a port, such as 127.0.0.1:9847 or [::1]:9847"))
 }
 
 /// Most seconds that a command waits: a year.

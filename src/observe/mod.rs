@@ -6,9 +6,11 @@
 mod conditions;
 mod observer;
 mod process;
+mod state;
 mod survey;
 
 pub use conditions::{Condition, conditions};
 pub use observer::{Observed, Observer};
 pub use process::{End, Processes};
+pub use state::State;
 pub use survey::{Group, Survey, Why};

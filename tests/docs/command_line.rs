@@ -29,7 +29,7 @@ Made from the code by `UPDATE=1 cargo test --test docs`. `sidestep completions S
 type Part = (&'static str, &'static str);
 
 /// Each command with `--json`: what it prints, and the structures of that in the order of the page.
-const JSON: [(&str, &str, &[Part]); 7] = [
+const JSON: [(&str, &str, &[Part]); 8] = [
     ("check", "one object", &[("src/agent/check/finding.rs", "Report"), ("src/agent/check/finding.rs", "Finding")]),
     (
         "status",
@@ -48,6 +48,7 @@ const JSON: [(&str, &str, &[Part]); 7] = [
         "one object a line",
         &[("src/cli/list.rs", "Row"), ("src/observe/process.rs", "End"), ("src/observe/conditions.rs", "Condition")],
     ),
+    ("explain", "one object a line", &[("src/cli/explain/mod.rs", "Explanation")]),
     (
         "survey",
         "one object",

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod cli;
+mod explain;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+mod support;
 mod survey;
 
 use std::io::{Read, Write};

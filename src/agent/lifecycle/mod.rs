@@ -25,6 +25,7 @@ pub(super) mod inventory;
 mod lock;
 mod pins;
 mod readers;
+mod reading;
 mod reconcile;
 mod record;
 mod status;

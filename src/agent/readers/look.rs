@@ -49,7 +49,7 @@ impl Readers {
 }
 
 /// Every record.
-pub(super) fn all(map: &Map) -> Result<Vec<Reader>> {
+pub(in crate::agent) fn all(map: &Map) -> Result<Vec<Reader>> {
     let mut found = Vec::new();
     for key in map.keys() {
         let key = key.context("walk the readers")?;

@@ -15,6 +15,7 @@ mod memory;
 mod program;
 mod watcher;
 
+pub(super) use look::all;
 pub use look::{Readers, Splicer};
 pub use memory::SplicerMemory;
 pub use watcher::{ReaderWatcher, WatchedMaps};

@@ -1,0 +1,46 @@
+//! What a pinned data plane tells at one moment.
+
+use super::Instance;
+use super::generation::{DISPATCHER, SOCK_OPS};
+use crate::agent::Snapshot;
+use crate::agent::error::Result;
+use crate::agent::load::{RECEIVES, SPLICES};
+use crate::agent::readers;
+use crate::agent::reading::{BOUNDED, MapUse, ProgramUse, Reading};
+use crate::dataplane::{MapRole, Reader};
+
+impl Instance {
+    /// Looks at the generation that takes new connections; nothing when none is attached. After an upgrade to other maps
+    /// the counters start at zero.
+    pub fn reading(&self) -> Result<Option<Reading>> {
+        let Some(generation) = self.live_generation()? else { return Ok(None) };
+        let Some(counters) = generation.map(MapRole::Counters.name())? else { return Ok(None) };
+        let mut maps = Vec::new();
+        for role in BOUNDED {
+            if let Some(map) = generation.map(role.name())? {
+                maps.push(MapUse::of(role, &map)?);
+            }
+        }
+        let mut programs = Vec::new();
+        if ProgramUse::is_measured()? {
+            for name in [SOCK_OPS, DISPATCHER, RECEIVES, SPLICES] {
+                if let Some(program) = generation.program(name)? {
+                    programs.push(ProgramUse::of(name, &program)?);
+                }
+            }
+        }
+        Ok(Some(Reading {
+            cgroup: generation.record()?.cgroup,
+            counters: Snapshot::of(&counters)?,
+            maps,
+            programs,
+            problems: self.problems()?,
+        }))
+    }
+
+    /// What is known of each process that reads; nothing where none is attached, or readers are not watched.
+    pub fn readers(&self) -> Result<Option<Vec<Reader>>> {
+        let Some(generation) = self.live_generation()? else { return Ok(None) };
+        generation.map(MapRole::Readers.name())?.as_ref().map(readers::all).transpose()
+    }
+}

@@ -1,0 +1,155 @@
+//! `sidestep explain`: why a connection is accelerated, or is not.
+
+mod attached;
+mod finder;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::cli::error::Error;
+use crate::cli::streams::Streams;
+use crate::cli::target::PinArgs;
+use crate::cli::values::{MAX_PID, address, number};
+use crate::observe::{Condition, End, Observer, Processes, conditions};
+use crate::sockets::{Connection, Record};
+use attached::Attached;
+use finder::{Found, Wanted};
+
+/// Say in words why a connection is accelerated, or is not
+///
+/// Names a connection by its two addresses in either order, as `ss` and `sidestep list` show them, or by a process that
+/// has it open. Shows every condition with its present value, and a remedy where there is one. Changes nothing. Needs
+/// CAP_BPF and CAP_PERFMON, and Linux 5.11. Exit status: 1 when there is no such connection.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The address of one end
+    #[arg(value_name = "LOCAL", value_parser = address, requires = "remote", required_unless_present = "pid")]
+    local: Option<SocketAddr>,
+    /// The address of the other end
+    #[arg(value_name = "REMOTE", value_parser = address)]
+    remote: Option<SocketAddr>,
+    /// Every connection of this process
+    #[arg(long, value_name = "PID", value_parser = number::<u32, 1, MAX_PID>, conflicts_with = "local")]
+    pid: Option<u32>,
+    /// Only the one of this descriptor
+    #[arg(long, value_name = "FD", requires = "pid")]
+    fd: Option<u32>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pins: PinArgs,
+}
+
+/// One connection, explained.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    /// The end that has called connect(2), and the other one; one end alone when the other was not found on this node.
+    ends: Vec<End>,
+    /// Whether both sockets are in a socket map, as those of an accelerated connection are.
+    accelerated: bool,
+    /// One sentence.
+    answer: String,
+    /// What must hold, with its present value. Those that do not hold keep the connection plain.
+    conditions: Vec<Condition>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let wanted = match (args.local.zip(args.remote), args.pid) {
+        (Some((local, remote)), _) => Wanted::Addresses(local, remote),
+        (None, Some(pid)) => Wanted::Process(pid, args.fd),
+        (None, None) => return Err(Error::Usage("name a connection: two addresses, or --pid".into())),
+    };
+    let observed = Observer::new()?.look()?;
+    let found = finder::find(&observed.connections, &wanted)?;
+    let attached = Attached::read(&args.pins);
+    let mut processes = Processes::default();
+    for one in found {
+        let explanation = match one {
+            Found::Both(connection) => explain(connection, &attached, &mut processes),
+            Found::Single(record) => alone(record, &mut processes),
+        };
+        if args.json {
+            serde_json::to_writer(&mut *streams.out, &explanation).map_err(io::Error::from)?;
+            writeln!(streams.out)?;
+        } else {
+            print(&explanation, streams.out)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(connection: &Connection, attached: &Attached, processes: &mut Processes) -> Explanation {
+    let ends = [processes.end(&connection.client), processes.end(&connection.server)];
+    let accelerated = connection.client.in_socket_map && connection.server.in_socket_map;
+    let mut all = attached.conditions(&ends);
+    let own = conditions(connection).into_iter();
+    // Where --readers any is given, an end that blocks does not keep the connection plain.
+    all.extend(own.filter(|one| one.holds || !(attached.any_reader(&ends) && one.code.ends_with("_nonblocking"))));
+    let hindrance = all.iter().find(|one| !one.holds).map(|one| one.finding.clone());
+    all.push(Condition {
+        code: "in_socket_map",
+        holds: accelerated,
+        finding: match (connection.client.in_socket_map, connection.server.in_socket_map) {
+            (true, true) => "Both sockets are in a socket map.",
+            (true, false) => "The client's socket is in a socket map, and the server's is not.",
+            (false, true) => "The server's socket is in a socket map, and the client's is not.",
+            (false, false) => "No socket is in a socket map.",
+        }
+        .into(),
+        remedy: (!accelerated).then_some(
+            "a connection that was made before sidestep was attached, or that has left, stays plain: make a new one",
+        ),
+    });
+    let answer = match (accelerated, hindrance) {
+        (true, None) => "Accelerated: both sockets are in a socket map.".to_owned(),
+        (true, Some(why)) => format!("In a socket map, but its messages take the stack: {why}"),
+        (false, Some(why)) => format!("Not accelerated: {why}"),
+        (false, None) => {
+            "Not accelerated, although nothing that can be seen keeps it plain: it was made before sidestep was \
+                          attached, or has left. A new connection would be accelerated."
+                .to_owned()
+        }
+    };
+    Explanation { ends: ends.into(), accelerated, answer, conditions: all }
+}
+
+fn alone(record: &Record, processes: &mut Processes) -> Explanation {
+    let finding = format!("The peer of this end, {}, was not found among the sockets of this node.", record.remote);
+    Explanation {
+        ends: vec![processes.end(record)],
+        accelerated: false,
+        answer: format!("Not accelerated: {finding}"),
+        conditions: vec![Condition {
+            code: "both_ends_here",
+            holds: false,
+            finding,
+            remedy: Some(
+                "a connection to another node stays plain; one whose peer is here is seen again when both ends are open",
+            ),
+        }],
+    }
+}
+
+fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
+    for end in &explanation.ends {
+        let cgroup = end.cgroup.as_deref().unwrap_or("unknown");
+        writeln!(
+            out,
+            "{}[{}] descriptor {}: {} to {}, cgroup {cgroup}",
+            end.process, end.pid, end.fd, end.local, end.remote
+        )?;
+    }
+    writeln!(out, "{}", explanation.answer)?;
+    for condition in &explanation.conditions {
+        writeln!(out, "  {}  {}", if condition.holds { "yes" } else { "NO " }, condition.finding)?;
+        if let Some(remedy) = condition.remedy {
+            writeln!(out, "       -> {remedy}")?;
+        }
+    }
+    Ok(())
+}
