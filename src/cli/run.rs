@@ -261,7 +261,8 @@ fn watch(
             return Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
         }
         match ready {
-            Ok(_) if !came(0).is_empty() => return Ok(()),
+            // A signal, or the terminal of the output is gone.
+            Ok(_) if !came(0).is_empty() || !came(1).is_empty() => return Ok(()),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::Failed(format!("cannot wait for signals: {errno}"))),
         }
