@@ -72,7 +72,7 @@ fn what_is_not_a_connection_gets_a_sentence() {
         (vec!["127.0.0.1:1"], "REMOTE"),
         (vec![], "LOCAL"),
         (vec!["--pid", "0"], "--pid"),
-        (vec!["--fd", "1", "127.0.0.1:1", "127.0.0.1:2"], "--"),
+        (vec!["--fd", "1", "127.0.0.1:1", "127.0.0.1:2"], "--fd"),
     ] {
         let error = explain(&args).expect_err(&format!("{args:?}"));
         assert!(error.contains(says), "{args:?}: {error}");

@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PID", value_parser = number::<u32, 1, MAX_PID>, conflicts_with = "local")]
     pid: Option<u32>,
     /// Only the one of this descriptor
-    #[arg(long, value_name = "FD", requires = "pid")]
+    #[arg(long, value_name = "FD", requires = "pid", conflicts_with = "local")]
     fd: Option<u32>,
     /// Print one JSON object a line
     #[arg(long)]
