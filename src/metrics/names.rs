@@ -9,9 +9,14 @@ pub(super) struct Place {
 }
 
 /// A family of counters: its name without `_total`, its unit, and what it counts.
-pub(super) const FAMILIES: [(&str, &str, &str); 11] = [
+pub(super) const FAMILIES: [(&str, &str, &str); 12] = [
     ("redirected", "bytes", "Bytes that went past the stack"),
     ("redirected", "messages", "Messages that went past the stack"),
+    (
+        "stack",
+        "bytes",
+        "Bytes that connections inside the cgroup have exchanged by the stack, also those that never were in the sockhash",
+    ),
     ("passed", "bytes", "Bytes of sockets in the sockhash that took the stack"),
     ("passed", "messages", "Messages of sockets in the sockhash that took the stack, by the reason"),
     ("enrolled", "sockets", "Active ends that entered the sockhash"),
@@ -27,6 +32,7 @@ pub(super) const FAMILIES: [(&str, &str, &str); 11] = [
 pub(super) fn place(counter: Counter) -> Place {
     let (family, label) = match counter {
         Counter::RedirectedBytes | Counter::RedirectedMessages => ("redirected", None),
+        Counter::StackBytes => ("stack", None),
         Counter::PassedBytes => ("passed", None),
         Counter::Enrolled => ("enrolled", None),
         Counter::Paired => ("paired", None),

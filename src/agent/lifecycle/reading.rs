@@ -2,7 +2,6 @@
 
 use super::Instance;
 use super::generation::{DISPATCHER, SOCK_OPS};
-use crate::agent::Snapshot;
 use crate::agent::error::Result;
 use crate::agent::load::{RECEIVES, SPLICES};
 use crate::agent::readers;
@@ -14,7 +13,7 @@ impl Instance {
     /// the counters start at zero.
     pub fn reading(&self) -> Result<Option<Reading>> {
         let Some(generation) = self.live_generation()? else { return Ok(None) };
-        let Some(counters) = generation.map(MapRole::Counters.name())? else { return Ok(None) };
+        let Some(counters) = generation.snapshot()? else { return Ok(None) };
         let mut maps = Vec::new();
         for role in BOUNDED {
             if let Some(map) = generation.map(role.name())? {
@@ -29,13 +28,7 @@ impl Instance {
                 }
             }
         }
-        Ok(Some(Reading {
-            cgroup: generation.record()?.cgroup,
-            counters: Snapshot::of(&counters)?,
-            maps,
-            programs,
-            problems: self.problems()?,
-        }))
+        Ok(Some(Reading { cgroup: generation.record()?.cgroup, counters, maps, programs, problems: self.problems()? }))
     }
 
     /// What is known of each process that reads; nothing where none is attached, or readers are not watched.
