@@ -130,7 +130,8 @@ fn look_for_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, d
 /// Both files must be O_NONBLOCK.
 ///
 /// A program may accept first and set O_NONBLOCK then (PostgreSQL, Java NIO, asyncio). So a receiver that has not sent yet gets
-/// its first messages by the stack, and the pair is kept meanwhile.
+/// its first messages by the stack, and the pair is kept meanwhile. On kernels where FIONREAD does not see these bytes the pair
+/// leaves at once; there, pairs join the sockhash only when both programs are trusted, which is later than O_NONBLOCK.
 fn readers(a: &mut Asm, offsets: &KernelOffsets, unaccepted_too: Label, exits: &mut Exits) {
     let [stale, unaccepted, pass_blocking] =
         [Counter::PassStale, Counter::PassUnaccepted, Counter::PassBlocking].map(|counter| exits.to(a, counter));
@@ -141,6 +142,11 @@ fn readers(a: &mut Asm, offsets: &KernelOffsets, unaccepted_too: Label, exits: &
             file_is_nonblocking(a, offsets, PEER, "receiver", NoFile::Refuses(no_file), yet, stale);
             a.goto(both);
             a.bind(yet);
+            a.comment(
+                "where a member's FIONREAD does not see the stack's bytes, a blocking reader may wait for them forever",
+            );
+            config(a, R1, Value::REDIRECT_UNACCEPTED);
+            a.require(R1.equals(0), blocking, "its FIONREAD sees the stack's bytes");
             a.ld(R1, OWN, Socket::PEER_SENT);
             a.require(R1.equals(0), blocking, "it has not sent yet");
             a.ld(R1, OWN, Head::SENT);

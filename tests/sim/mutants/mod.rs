@@ -76,6 +76,7 @@ const EQUIVALENT: &[Equivalent] = &[
     ("", "references/no reference came or went meanwhile", "nothing happens between two instructions"),
     ("", "foreign/it is paired", "the simulated kernel has no such callbacks"),
     // A pair that leaves a few messages sooner or later: the tests of faults count them.
+    ("", "readers/its FIONREAD sees the stack's bytes", "histories do not ask FIONREAD; the semantics suite does"),
     ("", "readers/it has not sent yet", "a pair that leaves a little later"),
     ("", "readers/and may set O_NONBLOCK before it does", "a pair that leaves a little sooner"),
     // Backed up by another check.
