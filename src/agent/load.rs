@@ -31,7 +31,7 @@ pub struct Loaded {
     pub dispatcher: Program,
     /// The drain iterator; none in the sticky tier.
     pub drain: Option<Program>,
-    /// The iterator that counts the bytes of open connections; none in the sticky tier, and where the kernel refuses it.
+    /// The iterator that counts the bytes of open connections; none in the sticky tier.
     pub tally: Option<Program>,
     /// The program for cgroups that opt out; only when the policy asks for it.
     pub opt_out: Option<Program>,
@@ -80,8 +80,7 @@ impl Loaded {
         let sk_msg = load("sidestep_msg", ProgType::SK_MSG, &plane.sk_msg, map)?;
         let dispatcher = load("sidestep_disp", ProgType::SK_MSG, &plane.dispatcher, map)?;
         let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
-        // Without it, the bytes of a connection count when it closes; nothing else depends on it.
-        let tally = plane.tally.as_ref().and_then(|program| load_tally(program, map).ok());
+        let tally = plane.tally.as_ref().map(|program| load_tally(program, map)).transpose()?;
         let mark = |name, program: &Option<asm::Program>| {
             program.as_ref().map(|program| load(name, ProgType::SOCK_OPS, program, map)).transpose()
         };

@@ -110,9 +110,8 @@ impl Fixture {
                 };
                 assert!(generation.live && generation.enabled && status.link.is_some(), "{status:?}");
                 let mut programs = names(&generation.programs);
-                // Neither is needed by the others.
-                programs.retain(|name| name != "opt_out" && name != "tally");
-                assert_eq!(programs, ["dispatcher", "drain", "sk_msg", "sock_ops"]);
+                programs.retain(|name| name != "opt_out");
+                assert_eq!(programs, ["dispatcher", "drain", "sk_msg", "sock_ops", "tally"]);
                 assert_eq!(generation.maps.len(), 8, "seven maps and the record: {status:?}");
                 return Ok(objects(&status));
             }
