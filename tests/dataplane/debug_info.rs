@@ -30,5 +30,7 @@ fn a_refused_program_names_the_line_in_the_kernels_log() {
     let check = checks.iter().find(|check| check.name == "it has a storage").unwrap();
     plane.sk_msg = plane.sk_msg.without(check);
     let error = Loaded::new(&plane, Config::default()).unwrap_err().to_string();
-    assert!(error.contains("map_value_or_null") && error.contains("; src/dataplane/programs/sk_msg.rs:"), "{error}");
+    // Linux 7.3 ends with a report of its own, which shows the lines around.
+    let why = error.contains("map_value_or_null") || error.contains("Add a NULL check");
+    assert!(why && error.contains("src/dataplane/programs/sk_msg.rs:"), "{error}");
 }
