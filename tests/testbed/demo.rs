@@ -57,9 +57,9 @@ impl Traces {
         self.namespaces.remove(&own);
     }
 
-    /// Whether a link has been seen, the last that a demo makes.
-    fn attached(&self) -> bool {
-        self.bpf.iter().any(|(kind, _)| *kind == "link_id")
+    /// Whether a link has been seen, the last that a demo loads, and a process in a pod, which comes after it.
+    fn complete(&self) -> bool {
+        self.bpf.iter().any(|(kind, _)| *kind == "link_id") && !self.namespaces.is_empty()
     }
 
     /// What of it is still there.
@@ -169,8 +169,8 @@ fn nothing_outlives_a_killed_demo_but_a_cgroup_that_the_next_removes() {
     let mut seen = Traces::default();
     let at_once: fn(&Traces) -> bool = |_| true;
     let moments = [0, 3, 10, 30, 60, 100, 200, 400, 800].map(|delay| (delay, at_once));
-    // However slow the machine, one is killed with everything loaded.
-    let moments = moments.into_iter().chain([(5, Traces::attached as fn(&Traces) -> bool)]);
+    // However slow the machine, one is killed with everything loaded and its pods at work.
+    let moments = moments.into_iter().chain([(5, Traces::complete as fn(&Traces) -> bool)]);
     for (delay, awaited) in moments {
         let (pid, traces, _) = end_after(Duration::from_millis(delay), awaited, Signal::SIGKILL);
         traces.assert_gone(&format!("{delay} ms"));

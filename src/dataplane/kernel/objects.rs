@@ -14,6 +14,8 @@ macro_rules! objects {
     )*};
 }
 
+// For the structures of `crate::sockets`.
+#[cfg(feature = "syscall")]
 pub(crate) use objects;
 
 objects! {
