@@ -32,7 +32,7 @@ pub(super) struct End {
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     waiting: HashMap<u64, End>,
-    joined: Vec<(ForeignSocket, Instant)>,
+    joined: Vec<(End, Instant)>,
 }
 
 impl Joining {
@@ -41,8 +41,8 @@ impl Joining {
         match self.waiting.remove(&end.socket.peer) {
             Some(peer) if peer.socket.peer == end.socket.cookie => {
                 // Ends that have closed meanwhile, or block, need no word. The others ask again.
-                if let Ok(Some(sockets)) = join(maps, [end, peer]) {
-                    self.joined.extend(sockets.map(|socket| (socket, Instant::now())));
+                if join(maps, [end, peer]).is_ok_and(|joined| joined) {
+                    self.joined.extend([end, peer].map(|end| (end, Instant::now())));
                 }
             }
             _ => {
@@ -55,37 +55,41 @@ impl Joining {
     }
 
     /// Looks after new members. Says when to come again, if that is soon.
+    ///
+    /// Each look takes a descriptor of its own: one that is kept would keep a socket open that its program has closed.
     pub(super) fn tend(&mut self) -> Option<Duration> {
-        self.joined.retain(|(socket, then)| match socket.unread_memory() {
-            Ok(0) => then.elapsed() < LEAST,
-            Ok(_) => socket.wake_readers().is_ok(),
-            Err(_) => false,
+        self.joined.retain(|(end, then)| {
+            let Ok(Some(socket)) = open(end) else { return false };
+            match socket.unread_memory() {
+                Ok(0) => then.elapsed() < LEAST,
+                Ok(_) => socket.wake_readers().is_ok(),
+                Err(_) => false,
+            }
         });
         self.joined.iter().any(|(_, then)| then.elapsed() < OFTEN).then_some(LOOK)
     }
 }
 
-/// Puts both ends into the sockhash; `None` when they do not belong there.
-fn join(maps: &WatchedMaps, ends: [End; 2]) -> Result<Option<[ForeignSocket; 2]>> {
+/// Puts both ends into the sockhash. Answers whether they belong there.
+fn join(maps: &WatchedMaps, ends: [End; 2]) -> Result<bool> {
     if !is_enabled(maps)? {
-        return Ok(None);
+        return Ok(false);
     }
     let mut sockets = Vec::new();
     for end in ends {
         let socket = open(&end)?;
         match socket {
             Some(socket) if is_admitted(maps, &end)? && socket.is_nonblocking()? => sockets.push(socket),
-            _ => return Ok(None),
+            _ => return Ok(false),
         }
     }
-    let Ok(sockets) = <[ForeignSocket; 2]>::try_from(sockets) else { return Ok(None) };
     let mut keys = Vec::new();
     for socket in &sockets {
         let state = maps.storage.lookup(&socket.as_fd().as_raw_fd().to_ne_bytes()).context("read a socket's state")?;
         match state.and_then(|state| sockhash_key(&state, maps.sockets.key_size())) {
             // A member's key is taken.
             Some(key) if maps.sockets.lookup(&key).context("look up a socket")?.is_none() => keys.push(key),
-            _ => return Ok(None),
+            _ => return Ok(false),
         }
     }
     for (at, (key, socket)) in keys.iter().zip(&sockets).enumerate() {
@@ -99,9 +103,9 @@ fn join(maps: &WatchedMaps, ends: [End; 2]) -> Result<Option<[ForeignSocket; 2]>
     if !is_enabled(maps)? {
         // The switch was turned off meanwhile, and nothing has been redirected since; the drain may be over.
         keys.iter().for_each(|key| drop(maps.sockets.delete(key)));
-        return Ok(None);
+        return Ok(false);
     }
-    Ok(Some(sockets))
+    Ok(true)
 }
 
 /// One more descriptor of the socket.
