@@ -13,6 +13,8 @@ use super::sysctl;
 pub enum Capability {
     /// Network configuration: loading sk_msg and sock_ops programs, attaching them.
     NetAdmin = 12,
+    /// Looking into processes of other users, and taking descriptors of theirs.
+    SysPtrace = 19,
     /// Everything that has no capability of its own.
     SysAdmin = 21,
     /// Raising limits.
@@ -27,6 +29,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysResource => "CAP_SYS_RESOURCE",
             Self::Perfmon => "CAP_PERFMON",

@@ -41,6 +41,18 @@ impl ForeignSocket {
         Ok(descriptors.find_map(|descriptor| owner.socket(descriptor, cookie)))
     }
 
+    /// One more descriptor of a socket of this process.
+    #[cfg(test)]
+    pub(crate) fn own(socket: BorrowedFd<'_>) -> Result<Self> {
+        let copy = socket.try_clone_to_owned();
+        copy.map(Self).map_err(|error| Error::Invalid(format!("cannot hold a socket twice: {error}")))
+    }
+
+    /// The number by which the kernel knows it (`SO_COOKIE`).
+    pub(crate) fn cookie(&self) -> Result<u64> {
+        self.option(libc::SOL_SOCKET, SO_COOKIE)
+    }
+
     /// Whether its file is O_NONBLOCK.
     pub fn is_nonblocking(&self) -> Result<bool> {
         // SAFETY: F_GETFL takes no argument.
@@ -108,7 +120,7 @@ impl Process {
         let socket = unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), descriptor, 0)) };
         let socket = ForeignSocket(socket.ok()?);
         // What is not a socket has no options.
-        let own: u64 = socket.option(libc::SOL_SOCKET, SO_COOKIE).ok()?;
+        let own = socket.cookie().ok()?;
         (own == cookie).then_some(socket)
     }
 }
@@ -135,12 +147,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut peer = listener.accept().unwrap().0;
-        let (mut cookie, mut len) = (0_u64, 8);
-        // SAFETY: both are live and writable.
-        let answer = unsafe {
-            libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_COOKIE, (&raw mut cookie).cast(), &raw mut len)
-        };
-        assert_eq!(answer, 0);
+        let cookie = ForeignSocket::own(socket.as_fd()).unwrap().cookie().unwrap();
         let (process, fd) = (std::process::id(), socket.as_raw_fd() as u32);
         assert!(ForeignSocket::open(process, fd, cookie + 1).unwrap().is_none());
         assert!(ForeignSocket::open(process, u32::MAX, cookie).unwrap().is_none());

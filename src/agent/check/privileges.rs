@@ -33,6 +33,11 @@ pub(super) fn all() -> Vec<Finding> {
             Capability::Perfmon,
             "The gate reads the peer's socket; without, the sticky tier is used.",
         ),
+        finding(
+            Need::Optional,
+            Capability::SysPtrace,
+            "The agent names programs, and resets the connection of a trusted one that splices; without, such a connection may lose bytes.",
+        ),
         Finding::new(FAMILY, Need::Required, "initial user namespace", namespace)
             .why("Capabilities of other user namespaces do not reach bpf(2).")
             .remedy("start it outside of the user namespace (hostUsers: true, no rootless container)"),

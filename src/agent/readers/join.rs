@@ -130,3 +130,29 @@ fn is_enabled(maps: &WatchedMaps) -> Result<bool> {
     let config = maps.config.lookup(&[0; 4]).context("read the configuration")?;
     Ok(config.is_some_and(|config| config.iter().take(4).any(|byte| *byte != 0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_closes_when_its_program_closes_it_also_with_unread_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().unwrap().0;
+        peer.write_all(b"unread").unwrap();
+        let cookie = ForeignSocket::own(socket.as_fd()).unwrap().cookie().unwrap();
+        let descriptor = socket.as_raw_fd() as u32;
+        let end = End { process: (std::process::id(), 0), socket: JoiningSocket { cookie, descriptor, peer: 0 } };
+        let mut joining = Joining { joined: vec![(end, Instant::now())], ..Joining::default() };
+        assert_eq!(joining.tend(), Some(LOOK));
+        drop(socket);
+        // Not the end of what was sent, since some of it was never read.
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(joining.tend(), None);
+        assert!(joining.joined.is_empty());
+    }
+}
