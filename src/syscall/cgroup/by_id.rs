@@ -38,6 +38,8 @@ impl Cgroup {
         // SAFETY: the call has returned a new descriptor, which nothing else owns.
         let dir = unsafe { File::from_raw_fd(fd) };
         let path = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or(root);
-        Ok(Some(Self { dir, path }))
+        let cgroup = Self { dir, path };
+        // Linux 5.10 opens a removed one, too, while anything in the kernel refers to it.
+        Ok(cgroup.exists().then_some(cgroup))
     }
 }
