@@ -1,7 +1,7 @@
 //! A server for a scraper and for probes: GET and HEAD, one answer a connection.
 //!
 //! A scraper comes every few seconds, so a few threads that answer one connection after the other are enough, and a client
-//! that is slow or silent holds one of them for [`TIMEOUT`] at most. The parser is httparse's.
+//! that is slow or silent holds one of them for `TIMEOUT` at most. The parser is httparse's.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What the data plane tells, for Prometheus: the families ([`families`]), the two text formats that scrapers and
+//! What the data plane tells, for Prometheus: the families (`families`), the two text formats that scrapers and
 //! node_exporter read, and a small HTTP server ([`http`]).
 //!
 //! No label names a connection, a process or an address: the number of series depends on the number of data planes alone.
