@@ -54,9 +54,6 @@ impl Server {
     pub(crate) fn nginx_on(port: u16) -> Self {
         let directory = directory("nginx");
         let root = directory.display();
-        for exchange in EXCHANGES {
-            fs::write(directory.join(exchange.response.to_string()), content(exchange.response)).unwrap();
-        }
         // The same file twice: a POST goes to a second location by proxy, so that nginx has to read its body.
         let files = free_port();
         let text = format!(
@@ -70,20 +67,13 @@ impl Server {
              proxy_pass http://127.0.0.1:{files}; }} }}\n\
              server {{ listen 127.0.0.1:{files}; root {root}; large_client_header_buffers 4 16k; }} }}\n"
         );
-        let config = directory.join("nginx.conf");
-        fs::write(&config, text).unwrap();
-        let mut command = Command::new(path("nginx").unwrap());
-        command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&config);
-        Self::start(command, directory, port)
+        Self::nginx_of(directory, port, &text)
     }
 
     /// Two of them, one in front of the other, with TLS between them that the kernel encrypts and decrypts where it can.
     pub(crate) fn nginx_with_ktls() -> Self {
         let directory = directory("nginx-ktls");
         let root = directory.display();
-        for exchange in EXCHANGES {
-            fs::write(directory.join(exchange.response.to_string()), content(exchange.response)).unwrap();
-        }
         fs::write(directory.join("tls.pem"), CERTIFICATE).unwrap();
         let [port, tls, files] = [free_port(), free_port(), free_port()];
         // OpenSSL gives keys for both ways to the kernel with TLS 1.2, with TLS 1.3 those for sending only.
@@ -102,6 +92,14 @@ impl Server {
              proxy_set_header Connection ''; proxy_pass http://127.0.0.1:{files}; }} }}\n\
              server {{ listen 127.0.0.1:{files}; root {root}; large_client_header_buffers 4 16k; }} }}\n"
         );
+        Self::nginx_of(directory, port, &text)
+    }
+
+    /// With this configuration, and a file for each exchange.
+    fn nginx_of(directory: PathBuf, port: u16, text: &str) -> Self {
+        for exchange in EXCHANGES {
+            fs::write(directory.join(exchange.response.to_string()), content(exchange.response)).unwrap();
+        }
         let config = directory.join("nginx.conf");
         fs::write(&config, text).unwrap();
         let mut command = Command::new(path("nginx").unwrap());

@@ -1,6 +1,6 @@
 //! The threads that hear of readers.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,17 +45,12 @@ pub struct WatchedMaps {
 impl WatchedMaps {
     /// Other handles of the same maps.
     pub fn of([readers, sockets, events, storage, config]: [&Map; 5]) -> Result<Self> {
-        let again = |map: &Map| {
-            let fd = map.as_fd().try_clone_to_owned();
-            let fd = fd.map_err(|error| crate::syscall::Error::Invalid(format!("cannot hold a map twice: {error}")))?;
-            Map::from_fd(fd)
-        };
         Ok(Self {
-            readers: again(readers)?,
-            sockets: again(sockets)?,
-            events: again(events)?,
-            storage: again(storage)?,
-            config: again(config)?,
+            readers: readers.try_clone()?,
+            sockets: sockets.try_clone()?,
+            events: events.try_clone()?,
+            storage: storage.try_clone()?,
+            config: config.try_clone()?,
         })
     }
 }
@@ -70,12 +65,8 @@ pub struct ReaderWatcher {
 impl ReaderWatcher {
     /// Begins. `trusted` are executables that need not earn trust.
     pub fn start(maps: WatchedMaps, memory: SplicerMemory, trusted: Vec<PathBuf>) -> Result<Self> {
-        let bell = maps.events.as_fd().try_clone_to_owned();
-        let bell = bell.map_err(|error| crate::syscall::Error::Invalid(format!("cannot hold a map twice: {error}")))?;
-        let events = maps.events.as_fd().try_clone_to_owned();
-        let events =
-            events.map_err(|error| crate::syscall::Error::Invalid(format!("cannot hold a map twice: {error}")))?;
-        let events = RingBuffer::new(Map::from_fd(events)?).context("read the events about readers")?;
+        let bell = maps.events.try_clone()?;
+        let events = RingBuffer::new(maps.events.try_clone()?).context("read the events about readers")?;
         let work = Work { maps, events, memory, trusted, swept: None, joining: Joining::default() };
         let shared = Arc::new(Shared { bell, work: Mutex::new(work), stop: AtomicBool::new(false) });
         let mut watcher = Self { shared, threads: Vec::new() };
@@ -104,7 +95,7 @@ impl Drop for ReaderWatcher {
 #[derive(Debug)]
 struct Shared {
     /// The ring buffer, to wait for.
-    bell: OwnedFd,
+    bell: Map,
     work: Mutex<Work>,
     stop: AtomicBool,
 }

@@ -9,7 +9,6 @@ use crate::dataplane::emit::{count_message, count_passed, require_enabled, set_f
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::fionread;
-use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
 use crate::dataplane::membership::unenroll;
 use crate::dataplane::options::{Direction, Options, Readers, Tier};
@@ -77,8 +76,9 @@ fn program(a: &mut Asm, options: &Options) {
     }
     if let Some(deferral) = deferral {
         a.bind(deferral.exit);
-        if let (true, Tier::Gated(KernelOffsets { epoll: Some(epoll), .. })) = (options.joins_later(), &options.tier)
+        if options.joins_later()
             && let Tier::Gated(offsets) = &options.tier
+            && let Some(epoll) = &offsets.epoll
         {
             fionread::release_asker(a, offsets, epoll);
         }

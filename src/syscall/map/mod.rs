@@ -60,6 +60,13 @@ impl Map {
         })
     }
 
+    /// A second descriptor of the same map.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone();
+        let fd = fd.map_err(|error| Error::Invalid(format!("cannot hold a map twice: {error}")))?;
+        Ok(Self { fd, name: self.name.clone(), ..*self })
+    }
+
     /// Takes over a descriptor of a map; its sizes are asked from the kernel.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         id::check(id::Kind::Map, fd.as_fd())?;
