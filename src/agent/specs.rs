@@ -1,9 +1,9 @@
 //! The data plane as the verifier simulator takes it: what would be loaded, without a kernel to load it into.
 
-use crate::asm;
-use crate::dataplane::{DataPlane, Hooks, KernelOffsets};
+use crate::asm::{self, Field};
+use crate::dataplane::{BufferLocks, DataPlane, EpollFields, Hooks, KernelField, KernelOffsets, MemoryLimit};
 use crate::uapi::AttachType;
-use crate::verifier_sim::kernel::offset_of;
+use crate::verifier_sim::kernel::{buffer_locks, offset_of};
 use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec};
 
 /// The sock_ops and the sk_msg program, its dispatcher, and the one of cgroups that opt out if there is one, each
@@ -78,10 +78,21 @@ fn origin(program: &asm::Program, slot: usize) -> Option<Origin> {
     program.origin(slot).map(|at| Origin { file: at.file(), line: at.line() })
 }
 
-/// Offsets for the gated tier where there is no kernel to take them from: those of the simulated one. An error is the
-/// path of a field that it does not have.
+/// Offsets for the gated tier where there is no kernel to take them from: those of the simulated one, with its epoll
+/// instances, memory groups and locks of buffers. Direct loads are left out: they need the types of a kernel.
+///
+/// # Errors
+///
+/// The path of a field that the simulated kernel does not have.
 pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
-    KernelOffsets::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
+    let at = |field: &KernelField| offset_of(field.structure, field.path).ok_or(field.path);
+    let (byte, shift) = buffer_locks();
+    Ok(KernelOffsets {
+        buffer_locks: Some(BufferLocks { byte: Field::new(byte.into()), shift }),
+        epoll: Some(EpollFields::resolve(at)?),
+        memory_limit: Some(MemoryLimit::resolve(true, at)?),
+        ..KernelOffsets::resolve(at)?
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use sidestep::agent::simulated_offsets;
 use sidestep::dataplane::{self, Direction, Network, Options, Pairing, Policy, PortRange, Readers, Tier};
 use sidestep::verifier_sim::kernel::{Address, End, SocketId};
 
-use super::history::{CONFIG, Insns, Simulation};
+use super::history::{CONFIG, Form, Insns, Simulation};
 
 /// Lists as the user writes them, and the same as a plain search.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ proptest! {
         let tier = Tier::Gated(simulated_offsets().unwrap());
         let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: lists.policy() };
         let plane = dataplane::build(options).unwrap();
-        let mut simulation = Simulation::new(&plane, &Insns::of(&plane), CONFIG);
+        let mut simulation = Simulation::new(&plane, Form::Calls, &Insns::of(&plane), CONFIG);
         let client_address = Address { ip: client_ip, port: 40_000 };
         let end = |local, remote, isn| End {
             netns: 1,

@@ -305,13 +305,25 @@ impl Map {
         if let Some(region) = self.storage(socket) {
             return region;
         }
-        let element = self.new_element(memory);
+        let element = match self.free.pop() {
+            Some(old) => {
+                memory.reuse(old, RegionKind::MapValue, vec![0; self.spec.value_size as usize]);
+                self.clock += 1;
+                Element { values: vec![old], used: self.clock }
+            }
+            None => self.new_element(memory),
+        };
         let region = element.values[0];
         if let Some(initial) = initial.filter(|initial| initial.len() == self.spec.value_size as usize) {
             memory.bytes_mut(region).copy_from_slice(initial);
         }
         self.elements.insert(socket.to_le_bytes().to_vec(), element);
         region
+    }
+
+    /// Memory of freed storage that no other socket has got yet.
+    pub fn free_storage(&self) -> &[RegionId] {
+        &self.free
     }
 
     /// Frees the storage of `socket`; whether there was one.

@@ -115,6 +115,11 @@ impl Memory {
         region.live = true;
     }
 
+    /// Makes a freed region readable again, with the contents that it had.
+    pub fn revive(&mut self, id: RegionId) {
+        self.regions[id.0 as usize].live = true;
+    }
+
     /// Makes `kernel` what fault-safe loads see at the address of `visible`.
     ///
     /// The kernel rewrites plain loads from `struct bpf_sock`, while `bpf_probe_read_kernel` at the same address reads

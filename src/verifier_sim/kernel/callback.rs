@@ -135,10 +135,16 @@ impl World {
         }
     }
 
-    /// Shows programs the state of all sockets. Freed ones keep their last state until their memory is given out again.
+    /// Shows programs the state of all sockets. Freed ones keep their last state until their memory is given out again,
+    /// or cannot be read until then.
     fn publish_all(&mut self) {
+        if self.unmaps_freed {
+            let storage = self.machine.maps_mut().filter(|map| map.is_sk_storage());
+            let free: Vec<_> = storage.flat_map(|map| map.free_storage().to_vec()).collect();
+            free.into_iter().chain(self.sockets.slabs.free()).for_each(|region| self.machine.memory.free(region));
+        }
         for socket in self.sockets.all.values().filter(|socket| !socket.closed) {
-            socket.publish(&mut self.machine);
+            socket.publish(&mut self.machine, &self.memory);
         }
     }
 

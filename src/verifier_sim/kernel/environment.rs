@@ -7,7 +7,7 @@ use super::socket::{Slabs, Socket, SocketId};
 use crate::uapi::ctx::sock_ops::ALL_CB_FLAGS;
 use crate::uapi::flags::{SK_PASS, STORAGE_CREATE};
 use crate::uapi::helper::id;
-use crate::uapi::net::{SO_KEEPALIVE, SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_KEEPIDLE};
+use crate::uapi::net::{SO_RCVLOWAT, SOL_SOCKET};
 use crate::verifier_sim::interp::{Args, EINVAL, EOPNOTSUPP, Environment, Errno, Fault, Machine, RegionKind};
 
 /// -ENOENT.
@@ -78,14 +78,25 @@ impl Running<'_> {
         let value = machine.memory.slice(args.get(4)?, args.get(5)?)?;
         let value = value.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let Some(socket) = self.sockets.get_mut(self.socket) else { return Ok(EINVAL as u64) };
-        match (level, option) {
-            (SOL_SOCKET, SO_KEEPALIVE) => socket.keepalive.0 = value != 0,
-            (SOL_TCP, TCP_KEEPIDLE) => socket.keepalive.1 = value,
-            // `tcp_set_rcvlowat` wakes the reader if there is something.
-            (SOL_SOCKET, SO_RCVLOWAT) => socket.told |= !socket.receive_queue.is_empty(),
-            _ => {}
+        if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) {
+            // `tcp_set_rcvlowat` notifies the reader of what there is.
+            socket.notified |= !socket.receive_queue.is_empty();
+            return Ok(0);
         }
-        Ok(0)
+        let result = socket.timers.set(level, option, value).unwrap_or(Err(EINVAL));
+        socket.timers.publish(socket.options, machine.memory.bytes_mut(socket.kernel));
+        Ok(result.map_or_else(|errno| errno as u64, |()| 0))
+    }
+
+    /// Of all options, those that programs ask for.
+    fn get_option(&self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+        let (level, option) = (args.get(2)? as i32, args.get(3)? as i32);
+        let place = machine.memory.slice_mut(args.get(4)?, args.get(5)?)?;
+        let value = self.sockets.all.get(&self.socket).and_then(|socket| socket.timers.get(level, option));
+        // What cannot be had reads as 0 (`bpf_sock_ops_getsockopt`, net/core/filter.c).
+        place.fill(0);
+        place.iter_mut().zip(value.unwrap_or(0).to_le_bytes()).for_each(|(to, from)| *to = from);
+        Ok(if value.is_some() { 0 } else { EINVAL as u64 })
     }
 
     fn hash_update(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
@@ -166,12 +177,7 @@ impl Environment for Running<'_> {
                 Ok(u64::from(flags & !(ALL_CB_FLAGS as u32)))
             }
             id::SETSOCKOPT => self.set_option(machine, args),
-            // Every option is what keepalive's interval is by default (`TCP_KEEPALIVE_INTVL`, include/net/tcp.h).
-            id::GETSOCKOPT => {
-                let place = machine.memory.slice_mut(args.get(4)?, args.get(5)?)?;
-                place.iter_mut().zip(75_u32.to_le_bytes()).for_each(|(to, from)| *to = from);
-                Ok(0)
-            }
+            id::GETSOCKOPT => self.get_option(machine, args),
             id::SOCK_HASH_UPDATE => self.hash_update(machine, args),
             id::MSG_REDIRECT_HASH => self.redirect(machine, args),
             id::SK_STORAGE_GET | id::SK_STORAGE_DELETE => self.storage(machine, args),

@@ -30,17 +30,44 @@ pub(super) const SNT_ISN: usize = 0x120;
 pub(super) const REQUEST_HASH: usize = 0x124;
 pub(super) const OPS_SKB: usize = 0x028;
 pub(super) const PACKET_HASH: usize = 0x094;
-/// Left at zero: buffers of no size that grow, no window that was offered, no time of keepalive's, and a protocol that
-/// has no memory pressure.
-const SNDBUF: usize = 0x0b8;
-const RCVBUF: usize = 0x0bc;
-const RCV_WUP: usize = 0x2f4;
-const RCV_WND: usize = 0x2f8;
-const KEEPALIVE_TIME: usize = 0x2fc;
+pub(super) const RCV_WUP: usize = 0x2f4;
+pub(super) const RCV_WND: usize = 0x2f8;
+pub(super) const KEEPALIVE_TIME: usize = 0x2fc;
+/// Left at zero.
 const BYTES_ACKED: usize = 0x300;
 const BYTES_RECEIVED: usize = 0x308;
-const PROT: usize = 0x028;
-const MEMORY_PRESSURE: usize = 0x148;
+pub(super) const SNDBUF: usize = 0x0b8;
+pub(super) const RCVBUF: usize = 0x0bc;
+pub(super) const PROT: usize = 0x028;
+pub(super) const MEMORY_PRESSURE: usize = 0x148;
+/// `sk_userlocks` is the upper half of its byte, as before Linux 6.6.
+pub(super) const USERLOCKS: usize = 0x213;
+pub(super) const USERLOCKS_SHIFT: u8 = 4;
+pub(super) const FORWARD_ALLOC: usize = 0x0c0;
+pub(super) const MEMCG: usize = 0x230;
+/// `mem_cgroup.memory`, and the fields of this `struct page_counter`.
+pub(super) const GROUP_MEMORY: usize = 0x100;
+pub(super) const USAGE: usize = 0x008;
+pub(super) const LIMIT: usize = 0x048;
+pub(super) const PARENT: usize = 0x050;
+/// `sock.sk_wq`, and `socket_wq.wait.head`.
+pub(super) const WAIT_QUEUE: usize = 0x238;
+pub(super) const WAIT_HEAD: usize = 0x040;
+/// `eppoll_entry.wait.entry` and `eppoll_entry.base`.
+pub(super) const WAIT_ENTRY: usize = 0x028;
+pub(super) const ENTRY_BASE: usize = 0x010;
+/// `epitem.ffd.file`, `ffd.fd`, `event.events` and `event.data`.
+pub(super) const ITEM_FILE: usize = 0x030;
+pub(super) const ITEM_FD: usize = 0x038;
+pub(super) const ITEM_EVENTS: usize = 0x074;
+pub(super) const ITEM_DATA: usize = 0x078;
+/// Bytes of each structure around a waiter.
+pub(super) const WAITER_SIZE: usize = 0x080;
+
+/// Writes `value` into a structure's `bytes`.
+pub(super) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
+    bytes[offset..offset + value.len()].copy_from_slice(value);
+}
 
 /// The byte offset of a field, named as BTF names it; `None` for fields the simulated kernel does not have.
 pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
@@ -77,9 +104,28 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("tcp_sock", "bytes_received") => BYTES_RECEIVED,
         ("sock", "__sk_common.skc_prot") => PROT,
         ("proto", "memory_pressure") => MEMORY_PRESSURE,
+        ("sock", "sk_forward_alloc") => FORWARD_ALLOC,
+        ("sock", "sk_memcg") => MEMCG,
+        ("mem_cgroup", "memory") => GROUP_MEMORY,
+        ("page_counter", "usage.counter") => USAGE,
+        ("page_counter", "max") => LIMIT,
+        ("page_counter", "parent") => PARENT,
+        ("sock", "sk_wq") => WAIT_QUEUE,
+        ("socket_wq", "wait.head") => WAIT_HEAD,
+        ("eppoll_entry", "wait.entry") => WAIT_ENTRY,
+        ("eppoll_entry", "base") => ENTRY_BASE,
+        ("epitem", "ffd.file") => ITEM_FILE,
+        ("epitem", "ffd.fd") => ITEM_FD,
+        ("epitem", "event.events") => ITEM_EVENTS,
+        ("epitem", "event.data") => ITEM_DATA,
         _ => return None,
     };
     Some(offset as u16)
+}
+
+/// Byte and lowest bit of `sock.sk_userlocks`, which is a bit field.
+pub fn buffer_locks() -> (u16, u8) {
+    (USERLOCKS as u16, USERLOCKS_SHIFT)
 }
 
 /// The BTF id of a structure or function, by its name; `None` for what the simulated kernel does not have.

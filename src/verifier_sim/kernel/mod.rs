@@ -12,14 +12,18 @@
 //!   only stack bytes wait;
 //! - while a thread holds a socket, segments and acknowledgements wait in its backlog, and are processed before it lets go;
 //! - a socket that leaves the map loses its unread redirected messages when the last reference on its psock goes;
+//! - sockets are watched by epoll instances, have buffers of a size, and belong to memory groups with limits;
 //! - memory of closed sockets, their storage and their psocks is given out again at the same addresses.
 //!
 //! Segments are neither lost nor reordered: TCP repairs that below everything modelled here.
 
 mod callback;
 mod environment;
+mod epoll;
 mod layout;
+mod memory;
 mod socket;
+mod timers;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -28,9 +32,13 @@ use super::interp::{Machine, Program, Trap};
 use crate::uapi::net;
 use callback::Contexts;
 use environment::Sockets;
+use memory::Memory;
 
-pub use layout::{btf_id, offset_of};
-pub use socket::{Address, Chunk, End, Socket, SocketId};
+pub use epoll::{MAX_WAITERS, Waiter};
+pub use layout::{btf_id, buffer_locks, offset_of};
+pub use memory::GroupId;
+pub use socket::{Address, Buffers, Chunk, End, Socket, SocketId};
+pub use timers::Timers;
 
 /// Something that must never happen with correct programs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,13 +87,34 @@ pub struct World {
     next: SocketId,
     now: u64,
     contexts: Contexts,
+    memory: Memory,
+    /// Whether freed memory cannot be read.
+    unmaps_freed: bool,
 }
 
 impl World {
     /// A kernel with both programs attached: `sk_msg` to the sockhash that is map number `members` of `machine`.
     pub fn new(mut machine: Machine, sock_ops: Program, sk_msg: Program, members: usize) -> Self {
         let contexts = Contexts::new(&mut machine);
-        Self { machine, sockets: Sockets::default(), sock_ops, sk_msg, members, next: 1, now: 0, contexts }
+        let memory = Memory::new(&mut machine);
+        Self {
+            machine,
+            sockets: Sockets::default(),
+            sock_ops,
+            sk_msg,
+            members,
+            next: 1,
+            now: 0,
+            contexts,
+            memory,
+            unmaps_freed: false,
+        }
+    }
+
+    /// From now on freed memory cannot be read until it is given out again, as with `CONFIG_DEBUG_PAGEALLOC`, or when it has
+    /// become that of memfd_secret(2).
+    pub fn unmap_freed(&mut self) {
+        self.unmaps_freed = true;
     }
 
     /// A socket that was made and is not freed.
@@ -105,7 +134,8 @@ impl World {
     fn create(&mut self, end: End, peer_isn: u32, peer: SocketId, accepted: bool) -> SocketId {
         let id = self.next;
         self.next += 1;
-        let (visible, kernel, file_regions) = self.sockets.slabs.socket(&mut self.machine, id);
+        let (visible, kernel, file_regions, wait_list) = self.sockets.slabs.socket(&mut self.machine, id);
+        wait_list.publish(&mut self.machine, file_regions[1], &[]);
         let rcv_nxt = peer_isn.wrapping_add(1);
         let socket = Socket {
             end,
@@ -113,6 +143,11 @@ impl World {
             visible,
             kernel,
             file_regions,
+            wait_list,
+            waiters: Vec::new(),
+            buffers: Buffers::default(),
+            group: None,
+            granted: 0,
             established: accepted,
             accepted,
             closed: false,
@@ -135,10 +170,12 @@ impl World {
             psock: None,
             carry: None,
             reading: None,
-            told: false,
-            keepalive: (false, 0),
+            notified: false,
+            timers: Timers::default(),
+            window: (rcv_nxt, 0),
         };
-        self.sockets.all.insert(id, socket);
+        let socket = self.sockets.all.entry(id).insert_entry(socket).into_mut();
+        socket.offer_window();
         id
     }
 
@@ -260,10 +297,37 @@ impl World {
         }
     }
 
+    /// setsockopt(2) of SO_SNDBUF and SO_RCVBUF, or the kernel changes them.
+    pub fn set_buffers(&mut self, id: SocketId, buffers: Buffers) {
+        if let Some(socket) = self.get(id) {
+            socket.buffers = buffers;
+        }
+    }
+
     /// shutdown(2) of the reading half.
     pub fn shutdown_read(&mut self, id: SocketId) {
         if let Some(socket) = self.get(id) {
             socket.shutdown |= 1;
+        }
+    }
+
+    /// shutdown(2) of the writing half: a FIN, upon which the peer changes its state.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] when a program misbehaves.
+    pub fn shutdown_write(&mut self, id: SocketId) -> Result<(), Failure> {
+        let Some(socket) = self.get(id).filter(|socket| socket.accepted && !socket.closed && socket.shutdown & 2 == 0)
+        else {
+            return Ok(());
+        };
+        socket.shutdown |= 2;
+        let peer = socket.peer;
+        match self.socket(peer) {
+            Some(peer_socket) if peer_socket.established && !peer_socket.closed && !peer_socket.owned => {
+                self.changes_state(peer, net::TCP_CLOSE_WAIT)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::layout;
+use super::epoll::{WaitList, Waiter};
+use super::layout::{self, put};
+use super::memory::{GroupId, Memory};
+use super::timers::Timers;
 use crate::verifier_sim::interp::{Access, Machine, RegionId, RegionKind};
 
 /// A socket's number: its cookie, never given twice.
@@ -66,6 +69,24 @@ pub struct End {
     pub unmarked: bool,
 }
 
+/// Sizes of a socket's buffers, as the kernel counts them, and which of them the application has set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// `sk_sndbuf`.
+    pub send: u32,
+    /// `sk_rcvbuf`.
+    pub receive: u32,
+    /// `SOCK_SNDBUF_LOCK` (1) and `SOCK_RCVBUF_LOCK` (2), include/net/sock.h.
+    pub locks: u8,
+}
+
+impl Default for Buffers {
+    /// As `net.ipv4.tcp_wmem` and `net.ipv4.tcp_rmem` have them by default (net/ipv4/tcp.c).
+    fn default() -> Self {
+        Self { send: 16 << 10, receive: 128 << 10, locks: 0 }
+    }
+}
+
 /// Something that arrived while a thread held the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
@@ -112,6 +133,12 @@ pub struct Socket {
     pub(super) visible: RegionId,
     pub(super) kernel: RegionId,
     pub(super) file_regions: [RegionId; 2],
+    pub(super) wait_list: WaitList,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) buffers: Buffers,
+    /// The memory group it is charged to, and the bytes it has been granted.
+    pub(super) group: Option<GroupId>,
+    pub(super) granted: i32,
     pub(super) established: bool,
     pub(super) accepted: bool,
     pub(super) closed: bool,
@@ -138,15 +165,16 @@ pub struct Socket {
     pub(super) carry: Option<Carry>,
     pub(super) reading: Option<Reading>,
     /// Whether there has been an event since the application last asked.
-    pub(super) told: bool,
-    /// What programs have set of keepalive: whether it is on, and after how many seconds it probes.
-    pub(super) keepalive: (bool, u32),
+    pub(super) notified: bool,
+    pub(super) timers: Timers,
+    /// What the socket was last offered to be sent: the number from which it counts, and how much (`rcv_wup`, `rcv_wnd`).
+    pub(super) window: (u32, u32),
 }
 
 impl Socket {
     /// Whether a program has it probed every second.
     pub fn probes(&self) -> bool {
-        self.keepalive == (true, 1)
+        self.timers.probes()
     }
 
     /// Number of the next byte the application will hand over, counted from 0.
@@ -182,6 +210,43 @@ impl Socket {
     /// Whether its file is O_NONBLOCK.
     pub fn is_nonblocking(&self) -> bool {
         self.end.nonblocking
+    }
+
+    /// Those who wait for it.
+    pub fn waiters(&self) -> &[Waiter] {
+        &self.waiters
+    }
+
+    /// The sizes of its buffers.
+    pub fn buffers(&self) -> Buffers {
+        self.buffers
+    }
+
+    /// When TCP sends by itself.
+    pub fn timers(&self) -> Timers {
+        self.timers
+    }
+
+    /// Bytes that its peer may still send it by the stack: the window that was last offered, from what has been read on.
+    pub fn offered(&self) -> u32 {
+        self.window.0.wrapping_add(self.window.1).wrapping_sub(self.copied_seq)
+    }
+
+    /// Offers as much as the buffer has room for; what has been offered once stays so (`__tcp_select_window`,
+    /// net/ipv4/tcp_output.c).
+    pub(super) fn offer_window(&mut self) {
+        let unread: u32 = self.receive_queue.iter().map(|chunk| chunk.len).sum();
+        let free = self.buffers.receive.saturating_sub(unread + self.redirected_waiting().1);
+        // One byte of memory in two carries data at first; the ratio adapts to what arrives (`tcp_scaling_ratio`).
+        let free = if self.end.isn & 2 == 0 { free / 2 } else { free / 5 * 4 };
+        let left = self.window.0.wrapping_add(self.window.1).wrapping_sub(self.rcv_nxt);
+        let left = if left.cast_signed() < 0 { 0 } else { left };
+        self.window = (self.rcv_nxt, free.max(left));
+    }
+
+    /// The address by which programs know it.
+    pub fn address(&self) -> u64 {
+        self.visible.address()
     }
 
     /// SO_RCVLOWAT.
@@ -236,7 +301,7 @@ impl Socket {
     }
 
     /// Writes what programs may see of this socket into the machine's memory.
-    pub(super) fn publish(&self, machine: &mut Machine) {
+    pub(super) fn publish(&self, machine: &mut Machine, memory: &Memory) {
         let user_data = self.psock.as_ref().map_or(0, |psock| psock.region.address() | USER_DATA_FLAGS);
         let [socket, file] = self.file_regions;
         let sk = machine.memory.bytes_mut(self.kernel);
@@ -249,9 +314,21 @@ impl Socket {
         put(sk, layout::ULP_OPS, &u64::from(self.protocol).to_le_bytes());
         put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
-        put(sk, layout::SK_FLAGS, &self.options.to_le_bytes());
+        self.timers.publish(self.options, sk);
+        put(sk, layout::RCV_WUP, &self.window.0.to_le_bytes());
+        put(sk, layout::RCV_WND, &self.window.1.to_le_bytes());
         put(sk, layout::PEEK_OFF, &self.peek_off.to_le_bytes());
         put(sk, layout::SOCKET, &(if self.accepted { socket.address() } else { 0 }).to_le_bytes());
+        put(sk, layout::SNDBUF, &self.buffers.send.to_le_bytes());
+        put(sk, layout::RCVBUF, &self.buffers.receive.to_le_bytes());
+        put(sk, layout::USERLOCKS, &[self.buffers.locks << layout::USERLOCKS_SHIFT]);
+        put(sk, layout::PROT, &memory.proto().to_le_bytes());
+        put(sk, layout::FORWARD_ALLOC, &self.granted.to_le_bytes());
+        // Some kernels keep flags in the low bits.
+        let group = self.group.map_or(0, |group| memory.group(group) | u64::from(self.end.isn & 1));
+        put(sk, layout::MEMCG, &group.to_le_bytes());
+        let wait_queue = if self.accepted { self.wait_list.queue.address() } else { 0 };
+        put(sk, layout::WAIT_QUEUE, &wait_queue.to_le_bytes());
         put(sk, layout::USER_DATA, &user_data.to_le_bytes());
         put(machine.memory.bytes_mut(socket), layout::FILE, &file.address().to_le_bytes());
         let flags = if self.end.nonblocking { O_NONBLOCK } else { 0 };
@@ -274,43 +351,55 @@ impl Socket {
     }
 }
 
-fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
-    bytes[offset..offset + value.len()].copy_from_slice(value);
-}
+/// Memory of a socket: as programs see it, `struct tcp_sock`, `struct socket` and `struct file`, and its waiters.
+type SocketMemory = (RegionId, RegionId, [RegionId; 2], WaitList);
 
 /// Freed kernel objects, to be given out again at the same address: TCP sockets are SLAB_TYPESAFE_BY_RCU, so a stale
 /// address reads another socket's state, not an error.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slabs {
-    sockets: Vec<(RegionId, RegionId, [RegionId; 2])>,
+    sockets: Vec<SocketMemory>,
     psocks: Vec<RegionId>,
 }
 
 impl Slabs {
     /// Memory for socket `id`.
-    pub(super) fn socket(&mut self, machine: &mut Machine, id: SocketId) -> (RegionId, RegionId, [RegionId; 2]) {
+    pub(super) fn socket(&mut self, machine: &mut Machine, id: SocketId) -> SocketMemory {
         let kind = RegionKind::Socket(id);
         if let Some(old) = self.sockets.pop() {
-            machine.memory.reuse(old.0, kind, vec![0; BPF_SOCK_SIZE]);
+            let (visible, kernel, [socket, file], waiters) = old;
+            machine.memory.reuse(visible, kind, vec![0; BPF_SOCK_SIZE]);
+            for region in [kernel, socket, file, waiters.queue] {
+                machine.memory.revive(region);
+            }
             return old;
         }
         let visible = machine.memory.add(kind, Access::Read, vec![0; BPF_SOCK_SIZE]);
         let [kernel, socket, file] =
             [(); 3].map(|()| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
         machine.memory.set_shadow(visible, kernel);
-        (visible, kernel, [socket, file])
+        (visible, kernel, [socket, file], WaitList::new(machine))
+    }
+
+    /// All memory that may be given out again.
+    pub(super) fn free(&self) -> impl Iterator<Item = RegionId> {
+        let of_socket = |(_, kernel, [socket, file], waiters): &SocketMemory| [*kernel, *socket, *file, waiters.queue];
+        self.sockets.iter().flat_map(of_socket).chain(self.psocks.iter().copied())
     }
 
     /// The socket's memory may be given out again.
     pub(super) fn free_socket(&mut self, socket: &Socket) {
-        self.sockets.push((socket.visible, socket.kernel, socket.file_regions));
+        self.sockets.push((socket.visible, socket.kernel, socket.file_regions, socket.wait_list));
     }
 
     pub(super) fn psock(&mut self, machine: &mut Machine) -> Psock {
-        let region = self
-            .psocks
-            .pop()
-            .unwrap_or_else(|| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
+        let region = match self.psocks.pop() {
+            Some(old) => {
+                machine.memory.revive(old);
+                old
+            }
+            None => machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]),
+        };
         Psock { region, refs: 0, in_other_map: false, queue: VecDeque::new() }
     }
 

@@ -9,7 +9,13 @@ impl World {
     /// [`World::finish_send`] carries it on. Nothing happens while another thread is in the way.
     pub fn send(&mut self, id: SocketId, len: u32) -> Result<(), Failure> {
         let Some(socket) = self.get(id) else { return Ok(()) };
-        if socket.closed || socket.owned || socket.carry.is_some() || !socket.accepted || len == 0 {
+        if socket.closed
+            || socket.owned
+            || socket.carry.is_some()
+            || !socket.accepted
+            || socket.shutdown & 2 != 0
+            || len == 0
+        {
             return Ok(());
         }
         let chunk = Chunk { from: id, start: socket.sent, len };
@@ -51,7 +57,7 @@ impl World {
             Some(target) if !target.closed => match &mut target.psock {
                 Some(psock) => {
                     psock.queue.push_back(chunk);
-                    target.told = true;
+                    target.notified = true;
                 }
                 None => result = Err(Failure::BrokenPipe { from: id, to }),
             },
@@ -109,7 +115,8 @@ impl World {
         if let Some(socket) = self.get(id) {
             socket.rcv_nxt = socket.rcv_nxt.wrapping_add(chunk.len);
             socket.receive_queue.push_back(chunk);
-            socket.told = true;
+            socket.notified = true;
+            socket.offer_window();
         }
         if let Some(sender) = self.get(chunk.from) {
             sender.acks += 1;
@@ -246,7 +253,7 @@ impl World {
 
     /// Whether there has been an event for the reader since this was last asked.
     pub fn take_event(&mut self, id: SocketId) -> bool {
-        self.get(id).is_some_and(|socket| std::mem::take(&mut socket.told))
+        self.get(id).is_some_and(|socket| std::mem::take(&mut socket.notified))
     }
 
     /// Whether acknowledgements are on their way to this socket.

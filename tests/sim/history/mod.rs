@@ -1,0 +1,311 @@
+//! Random histories of connections in the simulated kernel, and what must hold in every one of them.
+//!
+//! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
+//! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer.
+
+mod connect;
+mod ending;
+mod form;
+mod op;
+mod random;
+mod redirect;
+mod sockets;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sidestep::agent::{map_loads, map_specs};
+use sidestep::asm;
+use sidestep::dataplane::{Config, DataPlane, MapRole, Pairing};
+use sidestep::verifier_sim::interp::{Machine, Program};
+use sidestep::verifier_sim::kernel::{Chunk, Failure, GroupId, Socket, SocketId, Timers, World};
+use sidestep::verifier_sim::spec::MapType;
+
+pub(crate) use form::{CONFIG, Form};
+pub(crate) use op::{Connect, Op, Settings, Watchers};
+pub(crate) use random::history;
+
+/// Few enough sockets in the sockhash for histories to fill it.
+const MEMBERS: u32 = 8;
+/// Pages that each memory group of a history may have.
+const GROUP_LIMIT: u64 = 10_000;
+
+/// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_STATE_CB_FLAG`, of another program.
+const FOREIGN: u32 = RTT_FLAG | 1 << 2;
+/// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`, include/uapi/linux/bpf.h.
+const RTT_FLAG: u32 = 1 << 3;
+const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
+
+/// Offsets in a socket's storage (src/dataplane/state/socket.rs).
+const STORAGE_STATE: usize = 8;
+const STORAGE_SENT: usize = 16;
+const STORAGE_PEER: usize = 24;
+const STORAGE_PEER_STORAGE: usize = 32;
+const STORAGE_PEER_SK: usize = 40;
+/// The states of a socket that waits for its peer and of one that knows it, and flags: it is to leave the map, and it has timers of ours.
+const WAITING: u8 = 1;
+const PAIRED: u8 = 2;
+const UNENROLLING: u32 = 1 << 0;
+const ARMED: u32 = 1 << 6;
+
+/// A broken promise.
+#[derive(Debug)]
+pub(crate) struct Broken(#[allow(dead_code, reason = "shown by a failing test")] pub(crate) String);
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self(failure.to_string())
+    }
+}
+
+/// A world with our programs, and what its applications have seen.
+pub(crate) struct Simulation {
+    pub(crate) world: World,
+    form: Form,
+    config: usize,
+    rendezvous: usize,
+    pairs: usize,
+    storage: usize,
+    /// Memory groups, each below the one before it.
+    groups: Vec<GroupId>,
+    enabled: bool,
+    bounds: Config,
+    /// By receiver: its peer, and the number of the next byte it must read.
+    expected: BTreeMap<SocketId, (SocketId, u32)>,
+    /// By sender: bytes handed over.
+    sent: BTreeMap<SocketId, u32>,
+    /// By sender: messages and bytes redirected since the receiver's queue was last empty.
+    bursts: BTreeMap<SocketId, (u32, u32)>,
+    /// By sender: messages since its peer last sent one.
+    rows: BTreeMap<SocketId, u32>,
+    /// Directions whose two ends were as they must be when a message was sent.
+    known: BTreeSet<(SocketId, SocketId)>,
+    /// Directions whose reader has been found not to ask FIONREAD.
+    harmless: BTreeSet<(SocketId, SocketId)>,
+    /// Sockets whose callbacks another program has asked for.
+    foreign: BTreeSet<SocketId>,
+    /// Sockets whose callbacks another program has replaced.
+    replaced: BTreeSet<SocketId>,
+    /// Sockets that another tool has in a map of its own.
+    elsewhere: BTreeSet<SocketId>,
+    /// What applications have set.
+    timers: BTreeMap<SocketId, Timers>,
+    /// The addresses of both ends of each connection, and the other end.
+    addresses: Vec<(connect::Tuple, SocketId)>,
+    /// How many sockets attackers have made.
+    attackers: u64,
+    /// Ends that have accepted.
+    servers: BTreeSet<SocketId>,
+    /// Active ends whose passive one has no program, or gets no proof: no passive end claims them.
+    unclaimed: BTreeSet<SocketId>,
+    /// Whether a record may be missing from the rendezvous map: taken out, damaged, or with four-tuple pairing
+    /// overwritten by another connection of the same client address.
+    disturbed: bool,
+    /// Whether records or answers have been damaged.
+    torn: bool,
+    /// Bytes whose sender was told to redirect them.
+    pub(crate) redirected: u64,
+}
+
+fn program(program: &asm::Program, insns: Vec<asm::Insn>, numbers: &[usize]) -> Program {
+    Program::new(insns, &map_loads(program), numbers)
+}
+
+/// The instructions of both programs, which a test may have changed.
+#[derive(Clone)]
+pub(crate) struct Insns {
+    pub(crate) sock_ops: Vec<asm::Insn>,
+    pub(crate) sk_msg: Vec<asm::Insn>,
+}
+
+impl Insns {
+    pub(crate) fn of(plane: &DataPlane) -> Self {
+        Self { sock_ops: plane.sock_ops.insns().to_vec(), sk_msg: plane.sk_msg.insns().to_vec() }
+    }
+}
+
+impl Simulation {
+    pub(crate) fn new(plane: &DataPlane, form: Form, insns: &Insns, bounds: Config) -> Self {
+        let mut machine = Machine::new(2);
+        let mut numbers = Vec::new();
+        for mut map in map_specs(plane) {
+            if map.map_type == MapType::SOCKHASH {
+                map.max_entries = MEMBERS;
+            }
+            numbers.push(machine.add_map(&map).unwrap());
+        }
+        let number = |role: MapRole| numbers[role.map_ref().0 as usize];
+        let sock_ops = program(&plane.sock_ops, insns.sock_ops.clone(), &numbers);
+        let sk_msg = program(&plane.sk_msg, insns.sk_msg.clone(), &numbers);
+        machine.value(number(MapRole::Config), &[0; 4]).unwrap().copy_from_slice(&bounds.to_bytes());
+        let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
+        let mut groups = Vec::new();
+        for _ in 0..op::MAX_GROUPS {
+            groups.push(world.add_group(groups.last().copied(), GROUP_LIMIT));
+        }
+        Self {
+            world,
+            form,
+            config: number(MapRole::Config),
+            rendezvous: number(MapRole::Rendezvous),
+            pairs: number(MapRole::Pairs),
+            storage: number(MapRole::Storage),
+            groups,
+            enabled: true,
+            bounds,
+            expected: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            bursts: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            known: BTreeSet::new(),
+            harmless: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            replaced: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            timers: BTreeMap::new(),
+            addresses: Vec::new(),
+            attackers: 0,
+            servers: BTreeSet::new(),
+            unclaimed: BTreeSet::new(),
+            disturbed: plane.options.pairing == Pairing::FourTuple,
+            torn: false,
+            redirected: 0,
+        }
+    }
+
+    /// One of the sockets made last.
+    fn pick(&self, number: u8) -> Option<SocketId> {
+        let all: Vec<_> = self.world.socket_ids().into_iter().rev().take(8).collect();
+        (!all.is_empty()).then(|| all[usize::from(number) % all.len()])
+    }
+
+    /// What our programs have written of a socket.
+    fn state(&self, id: SocketId) -> Option<&[u8]> {
+        let region = self.world.machine.map(self.storage)?.storage(id)?;
+        Some(self.world.machine.memory.bytes(region))
+    }
+
+    /// The word of 8 bytes at `offset` of what our programs have written of a socket.
+    fn word(&self, id: SocketId, offset: usize) -> Option<u64> {
+        self.state(id).map(|bytes| u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap()))
+    }
+
+    /// Whether our programs have set one of these flags.
+    fn has_flag(&self, id: SocketId, flag: u32) -> bool {
+        self.word(id, STORAGE_STATE).is_some_and(|word| (word >> 32) as u32 & flag != 0)
+    }
+
+    fn configure(&mut self) {
+        let config = Config { enabled: self.enabled, ..self.bounds };
+        self.world.machine.value(self.config, &[0; 4]).unwrap().copy_from_slice(&config.to_bytes());
+    }
+
+    pub(crate) fn step(&mut self, op: Op) -> Result<(), Broken> {
+        let world = &mut self.world;
+        match op {
+            Op::Settings(settings) => {
+                self.bounds.spare_askers = settings.spare_askers;
+                self.bounds.keepalive = settings.keepalive;
+                self.bounds.redirect_unaccepted = settings.fionread_misses;
+                if settings.roomy {
+                    (self.bounds.max_messages, self.bounds.max_bytes) = (100, 3 << 20);
+                }
+                if settings.unmaps_freed {
+                    world.unmap_freed();
+                }
+                self.configure();
+            }
+            Op::Connect(how) => return self.connect(how),
+            Op::Switch(enabled) => {
+                self.enabled = enabled;
+                self.configure();
+            }
+            Op::Evict => {
+                self.disturbed = true;
+                world.machine.map_and_memory(self.rendezvous).unwrap().0.evict_early();
+            }
+            Op::Tear(from, to, kept) => self.tear(from, to, kept),
+            Op::Forge(of, how, mark) => return self.forge(of, how, mark),
+            Op::Cpu(second) => world.machine.cpu = second.into(),
+            Op::Pressure(is_high) => world.set_memory_pressure(is_high),
+            _ => {}
+        }
+        let Some(id) = op.socket().and_then(|number| self.pick(number)) else { return Ok(()) };
+        self.socket_step(id, op)?;
+        self.check_pairing(id)
+    }
+
+    fn socket_step(&mut self, id: SocketId, op: Op) -> Result<(), Broken> {
+        let armed = self.has_flag(id, ARMED);
+        let world = &mut self.world;
+        match op {
+            Op::Handshake(_) => self.finish_handshake(id)?,
+            Op::Accept(_) => world.accept(id),
+            Op::Send(_, len) => self.send(id, len)?,
+            Op::FinishSend(_) => world.finish_send(id)?,
+            Op::Deliver(_) => world.deliver(id)?,
+            Op::Ack(_) => world.deliver_ack(id)?,
+            Op::Recv(_, want) => world.recv(id, want.into()),
+            Op::RecvAll(_, want) => world.recv_all(id, want.into()),
+            Op::StepRecv(_) => {
+                let chunk = world.step_recv(id)?;
+                self.received(id, chunk)?;
+            }
+            Op::Close(_) => world.close(id)?,
+            Op::RcvLowAt(_, bytes) => world.set_rcvlowat(id, bytes.into()),
+            // Of two threads on one socket, one of which sets O_NONBLOCK while the other sleeps in recvmsg with MSG_WAITALL,
+            // the programs know nothing.
+            Op::NonBlocking(_, set) if !(set && world.is_reading(id)) => world.set_nonblocking(id, set),
+            Op::Options(_, options, peek_off) => world.set_options(id, options, peek_off),
+            Op::Protocol(_) => world.set_protocol(id),
+            Op::OtherCallbacks(_, flags) => {
+                world.replace_callbacks(id, flags.into());
+                self.foreign.remove(&id);
+                self.replaced.insert(id);
+            }
+            Op::OtherMap(_) => {
+                world.enter_other_map(id);
+                self.elsewhere.insert(id);
+            }
+            Op::ShutdownRead(_) => world.shutdown_read(id),
+            Op::ShutdownWrite(_) => world.shutdown_write(id)?,
+            // What an application sets while the programs have their own times is not kept: they are there for a second.
+            // Nor what leaves the idle time as it was: that is what they look at.
+            Op::Timers(_, timers) if !armed && self.timers.get(&id).is_none_or(|set| set.idle != timers.idle) => {
+                world.set_timers(id, timers);
+                self.timers.insert(id, timers);
+            }
+            Op::Watch(_, watchers) => world.set_waiters(id, &watchers.into_iter().flatten().collect::<Vec<_>>()),
+            Op::Buffers(_, buffers) => world.set_buffers(id, buffers),
+            Op::Group(_, group) => {
+                let own = usize::from(group.depth).checked_sub(1).map(|at| self.groups[at]);
+                world.set_group(id, own, group.granted);
+                for (at, id) in self.groups.iter().enumerate() {
+                    world.set_free_pages(*id, if at == usize::from(group.full) { group.free.into() } else { 9000 });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, reader: SocketId, chunk: Option<Chunk>) -> Result<(), Broken> {
+        let (Some(chunk), Some((peer, next))) = (chunk, self.expected.get_mut(&reader)) else { return Ok(()) };
+        if chunk.from != *peer || chunk.start != *next {
+            return Err(Broken(format!("socket {reader} expects byte {next} of {peer} and reads {chunk:?}")));
+        }
+        *next += chunk.len;
+        Ok(())
+    }
+
+    pub(crate) fn run(&mut self, ops: &[Op]) -> Result<(), Broken> {
+        for op in ops {
+            self.step(*op)?;
+        }
+        self.finish()
+    }
+}
+
+/// Whether a socket is in the sockhash.
+fn is_member(world: &World, id: SocketId) -> bool {
+    world.socket(id).is_some_and(Socket::is_member)
+}

@@ -1,0 +1,167 @@
+//! The steps of histories.
+
+use sidestep::verifier_sim::kernel::{Buffers, Timers, Waiter};
+
+/// One step of a history. Numbers choose among the sockets that there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    /// What is the same during a history; before everything else.
+    Settings(Settings),
+    Connect(Connect),
+    Handshake(u8),
+    Accept(u8),
+    Send(u8, u32),
+    FinishSend(u8),
+    Deliver(u8),
+    Ack(u8),
+    Recv(u8, u16),
+    RecvAll(u8, u16),
+    StepRecv(u8),
+    Close(u8),
+    RcvLowAt(u8, u8),
+    NonBlocking(u8, bool),
+    Options(u8, u64, i32),
+    /// kTLS, or another upper-layer protocol.
+    Protocol(u8),
+    /// Another sock_ops program sets these callback flags, and no others.
+    OtherCallbacks(u8, u8),
+    /// Another tool enters the socket into a map of its own.
+    OtherMap(u8),
+    ShutdownRead(u8),
+    ShutdownWrite(u8),
+    /// The application sets keepalive's times and its limits.
+    Timers(u8, Timers),
+    Watch(u8, Watchers),
+    Buffers(u8, Buffers),
+    Group(u8, Group),
+    Pressure(bool),
+    Switch(bool),
+    Evict,
+    /// An attacker makes a socket that could be the peer of this one, by its numbers and addresses.
+    Forge(u8, u8, u32),
+    /// A record in the rendezvous map becomes another's, except the first words that a program reads.
+    Tear(u8, u8, u8),
+    Cpu(bool),
+}
+
+impl Op {
+    /// The socket that the step is about.
+    pub(super) fn socket(self) -> Option<u8> {
+        match self {
+            Self::Handshake(number)
+            | Self::Accept(number)
+            | Self::Send(number, _)
+            | Self::FinishSend(number)
+            | Self::Deliver(number)
+            | Self::Ack(number)
+            | Self::Recv(number, _)
+            | Self::RecvAll(number, _)
+            | Self::StepRecv(number)
+            | Self::Close(number)
+            | Self::RcvLowAt(number, _)
+            | Self::NonBlocking(number, _)
+            | Self::Options(number, ..)
+            | Self::Protocol(number)
+            | Self::OtherCallbacks(number, _)
+            | Self::OtherMap(number)
+            | Self::ShutdownRead(number)
+            | Self::ShutdownWrite(number)
+            | Self::Timers(number, _)
+            | Self::Watch(number, _)
+            | Self::Buffers(number, _)
+            | Self::Group(number, _) => Some(number),
+            _ => None,
+        }
+    }
+}
+
+/// What is the same during a history.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Whether readers are spared that may ask FIONREAD.
+    pub(crate) spare_askers: bool,
+    /// Whether much may wait at a reader.
+    pub(crate) roomy: bool,
+    /// Keepalive for connection tracking, in seconds.
+    pub(crate) keepalive: u32,
+    /// Whether freed memory cannot be read.
+    pub(crate) unmaps_freed: bool,
+    /// Whether FIONREAD does not see the stack's bytes of a member.
+    pub(crate) fionread_misses: bool,
+}
+
+impl Settings {
+    /// Nothing in particular.
+    pub(crate) const PLAIN: Self =
+        Self { spare_askers: false, roomy: false, keepalive: 0, unmaps_freed: false, fionread_misses: false };
+}
+
+/// Groups above each other that a socket can have: one more than the programs look at (src/dataplane/gate/memory.rs).
+pub(crate) const MAX_GROUPS: u8 = 7;
+
+/// What memory a socket may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    /// How many groups are above each other; none for a socket that is in no group.
+    pub(super) depth: u8,
+    /// Bytes that the socket has been granted already.
+    pub(super) granted: i32,
+    /// Of which group few pages are free, and how many.
+    pub(super) full: u8,
+    pub(super) free: u16,
+}
+
+/// The first two waiters of a socket, which the programs look at.
+pub(crate) type Watchers = [Option<Waiter>; 2];
+
+/// What a connection is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connect {
+    /// Whether the client is in the namespace of its server, and by which address it then reaches it.
+    pub(super) same_namespace: bool,
+    pub(super) loopback: bool,
+    /// Whether both are in the second of two groups of namespaces, which have the same addresses.
+    pub(super) second_group: bool,
+    /// One of three services, which differ in address or port.
+    pub(super) service: u8,
+    /// Whether another program has asked for the callbacks that we use.
+    pub(super) foreign_callbacks: bool,
+    /// Few ports, so that addresses are used again.
+    pub(super) client_port: u8,
+    /// Whether REDIRECT rewrites the server's local address.
+    pub(super) redirect: bool,
+    pub(super) client_in_cgroup: bool,
+    pub(super) server_in_cgroup: bool,
+    pub(super) client_nonblocking: bool,
+    pub(super) server_nonblocking: bool,
+    /// Whether something on the way rewrites sequence numbers.
+    pub(super) rewritten: bool,
+    /// Whether something on the way takes the kernel's mark from the client's packets, and from the server's.
+    pub(super) unmarked: (bool, bool),
+    /// Whether an attacker who knows the sequence numbers is faster than the listener, and than the client.
+    pub(super) foreseen: (bool, bool),
+    pub(super) isn: (u32, u32),
+}
+
+impl Connect {
+    /// Two non-blocking sockets of one namespace, with nothing between them.
+    pub(crate) fn plain() -> Self {
+        Self {
+            same_namespace: true,
+            loopback: true,
+            second_group: false,
+            service: 0,
+            foreign_callbacks: false,
+            client_port: 0,
+            redirect: false,
+            client_in_cgroup: true,
+            server_in_cgroup: true,
+            client_nonblocking: true,
+            server_nonblocking: true,
+            rewritten: false,
+            unmarked: (false, false),
+            foreseen: (false, false),
+            isn: (1000, 2000),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Random histories.
+
+use proptest::prelude::*;
+
+use sidestep::verifier_sim::kernel::{Buffers, Timers, Waiter};
+
+use super::op::{Connect, Group, MAX_GROUPS, Op, Settings, Watchers};
+
+/// A registration that is edge-triggered or not, with data as programs have it: a descriptor (libevent), an address
+/// (nginx), an address with a tag (Go).
+fn waiter() -> impl Strategy<Value = Waiter> {
+    let data = prop_oneof![Just(7), Just(0x7f12_3456_7890), Just(0x5a00_7f12_3456_7890)];
+    prop_oneof![
+        2 => Just(Waiter::Poll),
+        8 => (any::<bool>(), data).prop_map(|(edge, data)| Waiter::Epoll { edge, data, fd: 7 }),
+    ]
+}
+
+fn watchers() -> impl Strategy<Value = Watchers> {
+    let second = prop::option::weighted(0.3, waiter());
+    (prop::option::weighted(0.9, waiter()), second).prop_map(|(first, second)| [first, second])
+}
+
+/// Sizes between the smallest that the kernel allows (include/net/sock.h) and large ones, set by the application or not.
+fn buffers() -> impl Strategy<Value = Buffers> {
+    let sizes = prop_oneof![
+        2 => (2304..16_384_u32, 2304..16_384_u32),
+        1 => (2304..16_384_u32, Just(1 << 20)),
+        1 => Just((1 << 20, 1 << 20)),
+    ];
+    (sizes, prop_oneof![2 => Just(0), 3 => 1..4_u8]).prop_map(|((send, receive), locks)| Buffers {
+        send,
+        receive,
+        locks,
+    })
+}
+
+/// One more group than the programs look at; the memory of a message may just be free, or already granted.
+fn group() -> impl Strategy<Value = Group> {
+    let granted = prop_oneof![3 => Just(0), 1 => any::<i16>().prop_map(i32::from)];
+    let free = prop_oneof![2 => 0..512_u16, 1 => 510..515_u16, 2 => Just(9000)];
+    (0..=MAX_GROUPS, granted, 0..MAX_GROUPS, free).prop_map(|(depth, granted, full, free)| Group {
+        depth,
+        granted,
+        // The programs look at the nearest groups only.
+        full: if depth == MAX_GROUPS { full.max(1) } else { full % depth.max(1) },
+        free,
+    })
+}
+
+/// Times that are shorter or longer than ours, or both. The idle time says which, since the programs look at that.
+fn timers() -> impl Strategy<Value = Timers> {
+    let times = prop_oneof![
+        Just((false, 5000, 75)),
+        Just((true, 20, 10)),
+        Just((false, 21, 11)),
+        Just((true, 22, 900)),
+        Just((true, 5001, 10)),
+        Just((true, 5002, 900)),
+    ];
+    (times, prop_oneof![Just(0), Just(5000)]).prop_map(|((keepalive, idle, interval), user_timeout)| Timers {
+        keepalive,
+        idle,
+        interval,
+        user_timeout,
+        ..Timers::default()
+    })
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let keepalive = prop_oneof![2 => Just(0), 2 => Just(600), 1 => Just(30)];
+    (prop::bool::weighted(0.3), prop::bool::weighted(0.3), keepalive, any::<bool>()).prop_map(
+        |(spare_askers, roomy, keepalive, unmaps_freed)| Settings {
+            spare_askers,
+            roomy,
+            keepalive,
+            unmaps_freed,
+            // A socket that is not accepted yet is served then, however it will be read.
+            fionread_misses: false,
+        },
+    )
+}
+
+fn connect() -> impl Strategy<Value = Op> {
+    let mostly = || prop::bool::weighted(0.9);
+    let rarely = || prop::bool::weighted(0.1);
+    let place = (any::<bool>(), prop::bool::weighted(0.7), prop::bool::weighted(0.3), 0..3_u8, 0..3_u8, any::<bool>());
+    let ends = (mostly(), mostly(), mostly(), mostly(), rarely(), rarely());
+    let path = (rarely(), rarely(), rarely(), rarely());
+    (place, ends, path, any::<(u32, u32)>()).prop_map(|(place, ends, path, isn)| {
+        Op::Connect(Connect {
+            same_namespace: place.0,
+            loopback: place.1,
+            second_group: place.2,
+            service: place.3,
+            client_port: place.4,
+            redirect: place.5,
+            client_in_cgroup: ends.0,
+            server_in_cgroup: ends.1,
+            client_nonblocking: ends.2,
+            server_nonblocking: ends.3,
+            rewritten: ends.4,
+            foreign_callbacks: ends.5,
+            unmarked: (path.0, path.1),
+            foreseen: (path.2, path.3),
+            isn,
+        })
+    })
+}
+
+/// None, one that matters at one end, one that matters nowhere.
+fn options() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => Just(0), 1 => Just(1 << 21), 1 => Just(1 << 2), 1 => Just(1 << 11), 1 => Just(1 << 4 | 1 << 40)]
+}
+
+/// A step of connections that there are.
+fn op() -> impl Strategy<Value = Op> {
+    let socket = 0..8_u8;
+    let size = || prop_oneof![67 => 1..100_u32, 30 => 1000..3000_u32, 3 => 60_000..900_000_u32];
+    let wanted = prop_oneof![1..100_u16, 1000..5000_u16];
+    prop_oneof![
+        6 => socket.clone().prop_map(Op::Handshake),
+        6 => socket.clone().prop_map(Op::Accept),
+        25 => (socket.clone(), size()).prop_map(|(socket, len)| Op::Send(socket, len)),
+        20 => socket.clone().prop_map(Op::FinishSend),
+        16 => socket.clone().prop_map(Op::Deliver),
+        // Late, since all that may happen between a message and its acknowledgement is of interest.
+        6 => socket.clone().prop_map(Op::Ack),
+        20 => (socket.clone(), wanted).prop_map(|(socket, len)| Op::Recv(socket, len)),
+        2 => (socket.clone(), 1..3000_u16).prop_map(|(socket, len)| Op::RecvAll(socket, len)),
+        30 => socket.clone().prop_map(Op::StepRecv),
+        1 => socket.clone().prop_map(Op::Close),
+        1 => (socket.clone(), 1..3_u8).prop_map(|(socket, bytes)| Op::RcvLowAt(socket, bytes)),
+        6 => (socket.clone(), any::<bool>()).prop_map(|(socket, set)| Op::NonBlocking(socket, set)),
+        2 => (socket.clone(), options(), prop_oneof![9 => Just(-1), 1 => Just(0)])
+            .prop_map(|(socket, bits, peek_off)| Op::Options(socket, bits, peek_off)),
+        1 => socket.clone().prop_map(Op::Protocol),
+        1 => (socket.clone(), 0..128_u8).prop_map(|(socket, flags)| Op::OtherCallbacks(socket, flags)),
+        2 => socket.clone().prop_map(Op::OtherMap),
+        1 => socket.clone().prop_map(Op::ShutdownRead),
+        1 => socket.clone().prop_map(Op::ShutdownWrite),
+        1 => (socket.clone(), timers()).prop_map(|(socket, timers)| Op::Timers(socket, timers)),
+        6 => (socket.clone(), watchers()).prop_map(|(socket, watchers)| Op::Watch(socket, watchers)),
+        3 => (socket.clone(), buffers()).prop_map(|(socket, buffers)| Op::Buffers(socket, buffers)),
+        4 => (socket, group()).prop_map(|(socket, group)| Op::Group(socket, group)),
+        1 => prop::bool::weighted(0.3).prop_map(Op::Pressure),
+        1 => prop::bool::weighted(0.8).prop_map(Op::Switch),
+        1 => Just(Op::Evict),
+        2 => (any::<u8>(), any::<u8>(), any::<u32>()).prop_map(|(of, how, mark)| Op::Forge(of, how, mark)),
+        3 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(from, to, kept)| Op::Tear(from, to, kept)),
+        1 => any::<bool>().prop_map(Op::Cpu),
+    ]
+}
+
+/// Histories of up to `length` steps; the first one connects. Half of them are about that connection alone, which is
+/// accepted at once, and whose readers are mostly edge-triggered, so that more happens to it.
+pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let many = (connect(), prop::collection::vec(prop_oneof![1 => connect(), 49 => op()], length / 2..length));
+    let many = many.prop_map(|(first, ops)| [vec![first], ops].concat());
+    let edge = [Some(Waiter::Epoll { edge: true, data: 7, fd: 7 }), None];
+    let watched = || prop_oneof![Just(edge), watchers()];
+    let begin = (connect(), watched(), watched(), prop::option::weighted(0.3, buffers()));
+    let begin = begin.prop_map(|(first, server, client, buffers)| {
+        let accepted = [first, Op::Handshake(0), Op::Accept(0), Op::Watch(0, server), Op::Watch(1, client)];
+        let buffers = buffers.map(|sizes| [Op::Buffers(0, sizes), Op::Buffers(1, sizes)]);
+        accepted.into_iter().chain(buffers.into_iter().flatten()).collect::<Vec<_>>()
+    });
+    let one = (begin, prop::collection::vec(op(), length / 4..length / 2));
+    let one = one.prop_map(|(begin, ops)| [begin, ops].concat());
+    (settings(), prop_oneof![many, one]).prop_map(|(settings, ops)| [vec![Op::Settings(settings)], ops].concat())
+}

@@ -1,0 +1,104 @@
+//! Histories for checks that random ones seldom meet.
+
+use sidestep::verifier_sim::kernel::{Buffers, Waiter};
+
+use crate::history::{Connect, Op, Settings, Watchers};
+
+/// By their numbers: the newest socket is number 0.
+const SERVER: u8 = 0;
+const CLIENT: u8 = 1;
+
+const POLL: Option<Waiter> = Some(Waiter::Poll);
+/// Data as nginx registers it, an address; as Go does, one with a tag; as libevent does, the descriptor.
+const ADDRESS: u64 = 0x7f12_3456_7890;
+const TAGGED: u64 = 0x5a00_7f12_3456_7890;
+const DESCRIPTOR: u64 = 7;
+
+const fn epoll(edge: bool, data: u64) -> Option<Waiter> {
+    Some(Waiter::Epoll { edge, data, fd: DESCRIPTOR as u32 })
+}
+
+const LEVEL: Option<Waiter> = epoll(false, DESCRIPTOR);
+const EDGE: Option<Waiter> = epoll(true, DESCRIPTOR);
+
+/// A pair whose server has been accepted and is watched so.
+fn pair(settings: Settings, watchers: Watchers) -> Vec<Op> {
+    vec![
+        Op::Settings(settings),
+        Op::Connect(Connect::plain()),
+        Op::Handshake(SERVER),
+        Op::Accept(SERVER),
+        Op::Watch(SERVER, watchers),
+    ]
+}
+
+/// Messages of these sizes reach the server's queue, or the stack.
+fn sends(sizes: &[u32]) -> impl Iterator<Item = Op> {
+    sizes.iter().flat_map(|size| [Op::Send(CLIENT, *size), Op::FinishSend(CLIENT)])
+}
+
+/// A reader that has been looked at, and then sleeps for more on stack bytes (SO_RCVLOWAT sent them there).
+fn falls_asleep() -> Vec<Op> {
+    let mut ops = vec![Op::Connect(Connect::plain()), Op::Handshake(SERVER), Op::Accept(SERVER)];
+    ops.extend([Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Recv(SERVER, 10)]);
+    ops.extend([Op::StepRecv(SERVER); 3]);
+    ops.extend([Op::RcvLowAt(SERVER, 2), Op::Send(CLIENT, 10), Op::RcvLowAt(SERVER, 1)]);
+    ops.extend([Op::NonBlocking(SERVER, false), Op::Deliver(CLIENT), Op::RecvAll(SERVER, 100)]);
+    ops.extend([Op::StepRecv(SERVER); 3]);
+    ops.extend([Op::Send(CLIENT, 10), Op::FinishSend(CLIENT)]);
+    ops
+}
+
+/// A reader that blocks and whose FIONREAD does not see the stack's bytes, which is about to get some.
+fn misses_bytes() -> Vec<Op> {
+    let settings = Settings { fionread_misses: true, ..Settings::PLAIN };
+    let begin = [Op::Settings(settings), Op::Connect(Connect::plain()), Op::Handshake(SERVER), Op::Accept(SERVER)];
+    begin.into_iter().chain([Op::NonBlocking(SERVER, false)]).chain(sends(&[10])).collect()
+}
+
+/// Readers that may ask FIONREAD, and others, where they are spared.
+fn askers() -> impl Iterator<Item = Vec<Op>> {
+    let spared = Settings { spare_askers: true, ..Settings::PLAIN };
+    let kinds = [epoll(true, ADDRESS), epoll(false, ADDRESS), epoll(true, TAGGED), EDGE, POLL];
+    let lists = kinds.into_iter().flat_map(|kind| [[kind, None], [POLL, kind]]);
+    // The server has sent before, as a program that calls poll(2) will have.
+    let before = [Op::Send(SERVER, 5), Op::FinishSend(SERVER), Op::Deliver(SERVER), Op::Recv(CLIENT, 5)];
+    let before = before.into_iter().chain([Op::StepRecv(CLIENT); 3]).collect::<Vec<_>>();
+    lists.flat_map(move |list| {
+        let pair = pair(spared, list);
+        let later = [pair.clone(), before.clone(), sends(&[10]).collect()].concat();
+        [pair.into_iter().chain(sends(&[10])).collect(), later]
+    })
+}
+
+/// Queues that grow until the buffers allow no more, by how the reader is notified.
+fn queues() -> impl Iterator<Item = Vec<Op>> {
+    let lists = [[LEVEL, None], [POLL, LEVEL], [LEVEL, POLL], [EDGE, None], [POLL, EDGE]];
+    let small = |locks| Buffers { send: 16_000, receive: 16_000, locks };
+    let tiny = |locks| Buffers { send: 4000, receive: 4000, locks };
+    let large = |locks| Buffers { send: 1 << 20, receive: 1 << 20, locks };
+    let cases = [
+        (small(1), vec![10, 10, 10]),
+        (small(2), vec![10, 10, 10]),
+        (small(1), vec![10, 22_000]),
+        (tiny(0), vec![10, 2000]),
+        (tiny(2), vec![10, 2000]),
+        (tiny(3), vec![70_000]),
+        (Buffers { send: 1 << 20, ..tiny(2) }, vec![10, 2000]),
+        (large(0), vec![60_000, 200_000]),
+        (large(0), vec![60_000, 900_000]),
+    ];
+    let roomy = Settings { roomy: true, ..Settings::PLAIN };
+    lists.into_iter().flat_map(move |list| {
+        let of = move |(buffers, sizes): &(Buffers, Vec<u32>)| {
+            let sized = [Op::Buffers(SERVER, *buffers), Op::Buffers(CLIENT, *buffers)];
+            pair(roomy, list).into_iter().chain(sized).chain(sends(sizes)).collect()
+        };
+        cases.iter().map(of).collect::<Vec<Vec<Op>>>()
+    })
+}
+
+/// All of them.
+pub(super) fn histories() -> Vec<Vec<Op>> {
+    [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).collect()
+}

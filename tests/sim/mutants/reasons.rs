@@ -1,0 +1,278 @@
+//! Checks whose loss no history can notice, and why.
+
+/// Why no history notices that some checks are gone.
+pub(super) struct Reason {
+    /// The forms and pairings of the programs of which this is true; all where there are none.
+    pub(super) forms: &'static [&'static str],
+    pub(super) why: &'static str,
+    /// The ends of the checks' names.
+    pub(super) checks: &'static [&'static str],
+}
+
+const fn always(why: &'static str, checks: &'static [&'static str]) -> Reason {
+    Reason { forms: &[], why, checks }
+}
+
+const fn in_forms(forms: &'static [&'static str], why: &'static str, checks: &'static [&'static str]) -> Reason {
+    Reason { forms, why, checks }
+}
+
+pub(super) const REASONS: &[Reason] = &[
+    // Loads that cannot fail, or whose failure says what the next check says. A failed load is 0.
+    always(
+        "our own socket, and what the kernel keeps for it, live while its callback or its sendmsg runs",
+        &[
+            "request/request_key/probe/there is memory",
+            "request/announce/probe/there is memory",
+            "proof/probe/there is memory",
+            "listener/probe/there is memory",
+            "own/probe/there is memory",
+            "own/psock/probe/there is memory",
+            "own/queue/probe/there is memory",
+            "keepalive/times/probe/there is memory",
+            "keepalive/probe/there is memory",
+            "renew/times/probe/there is memory",
+            "renew/probe/there is memory",
+            "packet/probe/there is memory",
+            "unread/probe/there is memory",
+            "wake/probe/there is memory",
+            "watch/psock/probe/there is memory",
+            "watch/queue/probe/there is memory",
+            "arm/probe/there is memory",
+            "stream/probe/there is memory",
+            "readers/sender/probe/there is memory",
+            "in_flight/psock/probe/there is memory",
+            "own/references/probe/there is memory",
+            "in_flight/references/probe/there is memory",
+        ],
+    ),
+    always(
+        "the peer's storage may be gone, as in half of the histories: then its cookie reads as 0, which is not the peer's",
+        &["gate/probe/there is memory", "unenroll/probe/there is memory"],
+    ),
+    always(
+        "the peer's socket may be gone: then no psock is found, or a count of 0, or a queue that is not empty",
+        &[
+            "unenroll/peer/psock/probe/there is memory",
+            "unenroll/peer/queue/probe/there is memory",
+            "unenroll/peer/references/probe/there is memory",
+        ],
+    ),
+    always(
+        "the peer's socket lives as long as its storage, whose cookie the gate has just compared; so do its file, its psock, \
+         its protocol, its memory groups and the list of its waiters",
+        &[
+            "endpoints/options/probe/there is memory",
+            "endpoints/probes/probe/there is memory",
+            "endpoints/protocol/probe/there is memory",
+            "endpoints/callbacks/probe/there is memory",
+            "endpoints/probe/there is memory",
+            "readers/receiver/probe/there is memory",
+            "order/probe/there is memory",
+            "awake/probe/there is memory",
+            "receiver/probe/there is memory",
+            "memory/probe/there is memory",
+            "backpressure/psock/probe/there is memory",
+            "backpressure/queue/probe/there is memory",
+            "fixed_buffer/probe/there is memory",
+            "buffers/probe/there is memory",
+        ],
+    ),
+    always(
+        "what waits for a socket and is not an epoll item watches no file, and one that does has a file that is not 0",
+        &["epoll/probe/there is memory"],
+    ),
+    always("the copy is from the program's own stack", &["number_of/the copy is made"]),
+    // Null pointers.
+    always(
+        "a socket that is in no sockhash has no psock: the next load is from nowhere, and finds no list's head",
+        &["unenroll/own/psock/it is in a sockhash"],
+    ),
+    always(
+        "the next load is from nowhere; then the socket only stays longer",
+        &["unenroll/peer/psock/it is in a sockhash"],
+    ),
+    always(
+        "without a psock the peer is in no sockhash, and redirection finds no socket",
+        &["backpressure/psock/it is in a sockhash"],
+    ),
+    always("a socket that its peer has taken out sees that before", &["watch/psock/it is in a sockhash"]),
+    always("a socket that sends by sk_msg has a psock", &["in_flight/psock/it is in a sockhash"]),
+    always(
+        "a socket that connects or sends has a file",
+        &[
+            "active/own/it has a socket",
+            "active/own/it has a file",
+            "readers/sender/it has a socket",
+            "readers/sender/it has a file",
+        ],
+    ),
+    always(
+        "the load through the null pointer fails, or is null as well",
+        &["readers/receiver/it has a socket", "readers/receiver/it has a file"],
+    ),
+    in_forms(
+        &["calls", "waking", "loads"],
+        "the readers' look at the receiver has asked in the same run, or when the pair was new",
+        &["epoll/the peer has a socket", "epoll/the peer has a file"],
+    ),
+    in_forms(
+        &["loads"],
+        "the readers' look at the receiver has asked in the same run",
+        &["awake/it does not block", "awake/it has a socket", "awake/it has a file"],
+    ),
+    in_forms(
+        &["any"],
+        "a socket without a file is not accepted, and nothing waits for it",
+        &["epoll/the peer has a file"],
+    ),
+    always(
+        "a message has a socket, which the verifier knows (sk_msg_is_valid_access)",
+        &["sk_msg/the message has a socket"],
+    ),
+    // Backed up by another check.
+    always(
+        "a peer that is gone is in no sockhash, and a successor with its addresses has other sequence numbers",
+        &["gate/the peer's storage is still the peer's"],
+    ),
+    always("the verdict is SK_PASS in any case; only the counters err", &["redirect/the peer is in the sockhash"]),
+    always("redirection to a socket that is in no sockhash finds no socket", &["enroll/the sockhash takes it"]),
+    always("a socket that does not wait has no record to adopt", &["sk_msg/it waits for its peer"]),
+    in_forms(
+        &["calls", "waking", "loads", "any"],
+        "a damaged record or answer has a wrong storage, whose cookie the gate compares",
+        &["adopt/it is whole, and for us", "claim/it is whole"],
+    ),
+    in_forms(
+        &["sticky"],
+        "with sequence pairing a damaged record has the right cookie, which is the key of the sockhash",
+        &["adopt/it is whole, and for us", "claim/it is whole"],
+    ),
+    always(
+        "a record that an attacker has made after the handshake, of a peer that is closed",
+        &["probation/unclaimed/it is ours"],
+    ),
+    always("no mark is 0, so that the comparison refuses it, too", &["proof/the packet is marked"]),
+    always("what an attacker has filled has no proof", &["announcement/no other socket has filled it in"]),
+    always("an empty record does not verify", &["record/an active end has filled it in"]),
+    always(
+        "a socket that has called connect has no proof either",
+        &["listener/it had no file before it was established", "listener/the packet is not a SYN-ACK"],
+    ),
+    always("the map is never full here; then the active end stays on the stack", &["answer/the map has room"]),
+    always("an answer is looked for once more", &["state/it is not that of the handshake"]),
+    always("only the counter of bytes by the stack errs; tests/dataplane compares it", &["state/it is closed"]),
+    always(
+        "a socket that has no peer has no address of its storage and its socket, and no member's key",
+        &["sk_msg/it is paired", "sk_msg/a paired one may still redirect"],
+    ),
+    always("LAST_SEQ is then 0, which a sequence number is only by chance", &["order/it has been quiet before"]),
+    in_forms(
+        &["calls", "waking"],
+        "before the first redirected message, the order's look at the reader asks the same",
+        &["readers/receiver/it does not block"],
+    ),
+    always("an announcement does no harm: each end asks for the switch itself", &["request/switch/it is on"]),
+    always(
+        "behind the last group that is looked at, both ways lead to the same place",
+        &["memory/there is no group above"],
+    ),
+    in_forms(
+        &["any"],
+        "a message by the stack makes the pair leave in any case, since a reader may sleep in the call that reads it",
+        &["backpressure/the queue is not empty"],
+    ),
+    in_forms(
+        &["sticky"],
+        "another connection of the same client's address differs in several of these at once",
+        &[
+            "confirm/their first number is ours",
+            "confirm/both numbers are ours",
+            "confirm/namespace",
+            "confirm/their address, first half",
+            "confirm/their address, second half",
+            "confirm/our address, first half",
+            "confirm/their port",
+        ],
+    ),
+    in_forms(
+        &["waking"],
+        "the gate of this form looks once, when the application has hardly set anything; with direct loads it is caught",
+        &["probes/it does not probe for us", "probes/its time is still ours"],
+    ),
+    always(
+        "an application that turns keepalive off is noticed with its next message, which hardly comes here",
+        &["times/the application probes"],
+    ),
+    // Only what happens while a program runs, or a second thread on one socket, could tell; histories have neither.
+    always("a peer that sends while we look at the queues", &["unenroll/the peer has not sent meanwhile"]),
+    always(
+        "a reader that does not block looks at the stack once in a call; here O_NONBLOCK that is set meanwhile counts at once",
+        &["order/no thread is inside a call"],
+    ),
+    in_forms(&["loads"], "for both reasons above", &["order/and nothing has taken the stack since"]),
+    always("a program that runs meanwhile would redirect; here none does", &["unenroll/the pair is to leave"]),
+    in_forms(&["sequence"], "the switch goes off between SYN and answer, one step here", &["active/switch/it is on"]),
+    always(
+        "a second thread that sends on the socket; here there is one",
+        &["own/references/it is in two maps", "in_flight/references/it is in two maps"],
+    ),
+    always("a pair that leaves a little later", &["in_flight/references/no thread is underway"]),
+    always(
+        "a pair that leaves while its own message is underway: with one thread on each socket it hardly happens",
+        &["own/references/no thread is underway", "unenroll/own/our last message was alone"],
+    ),
+    always("the last look at the references asks the same", &["references/the second reference may be a map's"]),
+    always("nothing happens between two instructions", &["references/no reference came or went meanwhile"]),
+    always("the simulated kernel has no such callbacks", &["foreign/it is paired"]),
+    // A pair that leaves a few messages sooner or later: the tests of faults count them.
+    always("a pair that leaves a little later", &["readers/it has not sent yet"]),
+    always("a pair that leaves a little sooner", &["readers/and may set O_NONBLOCK before it does"]),
+    // A look too many, or a pair that leaves a little sooner or later, does no harm.
+    always("a pair that does not leave may know it as well", &["in_flight/the pair is to leave"]),
+    always("all is read, and no probes are to be given up: it is looked at once more", &["packet/it may be armed"]),
+    always(
+        "a reader that is notified once too often",
+        &["left/unread/bytes of the stack are unread", "watch/it is armed"],
+    ),
+    always("a socket that is armed for nothing", &["watch/unread/bytes of the stack are unread"]),
+    always(
+        "the pair leaves as well, although only the switch is off: it is not accelerated again",
+        &["deferral/nothing speaks for the stack and the reader is woken again"],
+    ),
+    in_forms(
+        &["calls", "waking", "loads", "any"],
+        "a message that is to take the stack is redirected behind others that a reader is notified of again",
+        &["deferral/nothing speaks for the stack while messages wait"],
+    ),
+    always(
+        "its times are short enough: it is only noted as probing for us, which changes nothing",
+        &["times/and often enough"],
+    ),
+    always("what we have not set is not what the configuration says", &["give_back/we have set its times"]),
+    always("what is set once more is the same, or 0, which the kernel refuses", &["disarm/it is armed"]),
+    // A sender that is armed, and an armed peer: the tests of stalls and of faults measure how long they wait.
+    always(
+        "a sender whose window is closed, which has no window here: the tests of stalls measure how long it waits",
+        &[
+            "packet/no data, whose sender may have to be armed",
+            "watch/what it sends takes the stack",
+            "watch/redirected messages were unread when the last one looked",
+        ],
+    ),
+    always("its settings would stay when the program goes", &["unenroll/an armed peer is waited for"]),
+    // What does not happen in these histories.
+    always(
+        "the storage of a peer that is gone belongs to one that leaves at that time",
+        &["unenroll/the peer's storage is still the peer's"],
+    ),
+    always(
+        "a socket that connects again, after connect(AF_UNSPEC): the semantics tests have it",
+        &["own_storage/a socket that connects again leaves first", "forget/it may be in the sockhash"],
+    ),
+    always("an LRU map always has room", &["active/one without a record leaves again"]),
+    always(
+        "a client that asks for its first window, and would leave a useless record",
+        &["request/it is a listener's request"],
+    ),
+];
