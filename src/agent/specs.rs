@@ -99,7 +99,7 @@ pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
 mod tests {
     use super::*;
     use crate::asm::{Asm, Cond, Features, Reg, Size};
-    use crate::dataplane::{Hooks, Options, Policy, PortRange, Probation, TraceOffsets, Trust, TrustBy, Watch, build};
+    use crate::dataplane::{Hooks, Options, Policy, PortRange, TraceOffsets, Trust, TrustBy, Watch, build};
     use crate::verifier_sim::spec::Options as Settings;
     use crate::verifier_sim::verify;
 
@@ -112,10 +112,10 @@ mod tests {
     #[test]
     fn every_variant_is_accepted() {
         let offsets = TraceOffsets::resolve(|_| Ok::<_, ()>(0)).unwrap();
-        let watch = |probation| TrustBy::Watching(Watch { hooks: Hooks::TracePoints, offsets, probation });
-        let by = [TrustBy::Default, watch(Probation::Inside), watch(Probation::Outside), TrustBy::Name];
+        let watching = Watch::all(Hooks::Functions { flags: 3, arguments: 5 }, offsets).map(TrustBy::Watching);
+        let by = [TrustBy::Default, TrustBy::Name].into_iter().chain(watching);
         let ports = [vec![], vec![PortRange { first: 80, last: 90 }]];
-        let trusts = by.into_iter().flat_map(|by| {
+        let trusts = by.flat_map(|by| {
             let of = |cgroups| ports.clone().map(|ports| Trust { by, ports, cgroups, programs: vec![] });
             [of(false), of(true)].concat()
         });

@@ -1,5 +1,6 @@
 //! A socket of another process, by one more descriptor of it (pidfd_getfd(2), Linux 5.6; takes CAP_SYS_PTRACE).
 
+use std::fs::{DirEntry, ReadDir};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::errno::Errno;
@@ -25,20 +26,6 @@ impl ForeignSocket {
     /// The one that process `process` has as `descriptor`; `None` when its cookie is not `cookie`.
     pub fn open(process: u32, descriptor: u32, cookie: u64) -> Result<Option<Self>> {
         Ok(Process::open(process)?.socket(descriptor, cookie))
-    }
-
-    /// The one with this cookie among all that `process` has open.
-    pub fn find(process: u32, cookie: u64) -> Result<Option<Self>> {
-        let owner = Process::open(process)?;
-        let directory = format!("/proc/{process}/fd");
-        let entries = std::fs::read_dir(&directory)
-            .map_err(|error| Error::Invalid(format!("cannot list {directory}: {error}")))?;
-        let sockets = entries.flatten().filter(|entry| {
-            std::fs::read_link(entry.path())
-                .is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"))
-        });
-        let mut descriptors = sockets.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Ok(descriptors.find_map(|descriptor| owner.socket(descriptor, cookie)))
     }
 
     /// One more descriptor of a socket of this process.
@@ -104,7 +91,47 @@ impl ForeignSocket {
     }
 }
 
+/// The descriptors of a process, one after the other: a process may have very many.
+#[derive(Debug)]
+pub struct Descriptors {
+    process: Process,
+    entries: ReadDir,
+}
+
+impl Descriptors {
+    /// Those of process `process`.
+    pub fn of(process: u32) -> Result<Self> {
+        let directory = format!("/proc/{process}/fd");
+        let entries = std::fs::read_dir(&directory)
+            .map_err(|error| Error::Invalid(format!("cannot list {directory}: {error}")))?;
+        Ok(Self { process: Process::open(process)?, entries })
+    }
+}
+
+impl Iterator for Descriptors {
+    /// A descriptor and the cookie of its socket; `None` for one of something else.
+    type Item = Option<(u32, u64)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.next()?.ok()?;
+        Some(self.socket(&entry))
+    }
+}
+
+impl Descriptors {
+    fn socket(&self, entry: &DirEntry) -> Option<(u32, u64)> {
+        // Only of a socket one more descriptor is taken: to close one of another file may have an effect.
+        let target = std::fs::read_link(entry.path()).ok()?;
+        if !target.as_os_str().as_encoded_bytes().starts_with(b"socket:") {
+            return None;
+        }
+        let descriptor = entry.file_name().to_str()?.parse().ok()?;
+        Some((descriptor, self.process.take(descriptor)?.cookie().ok()?))
+    }
+}
+
 /// A process whose descriptors can be taken over.
+#[derive(Debug)]
 struct Process(OwnedFd);
 
 impl Process {
@@ -116,12 +143,17 @@ impl Process {
 
     /// Its socket with this descriptor and this cookie.
     fn socket(&self, descriptor: u32, cookie: u64) -> Option<ForeignSocket> {
-        // SAFETY: as above.
-        let socket = unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), descriptor, 0)) };
-        let socket = ForeignSocket(socket.ok()?);
+        let socket = self.take(descriptor)?;
         // What is not a socket has no options.
         let own = socket.cookie().ok()?;
         (own == cookie).then_some(socket)
+    }
+
+    /// One more descriptor of what it has as `descriptor`, which ought to be a socket.
+    fn take(&self, descriptor: u32) -> Option<ForeignSocket> {
+        // SAFETY: as above.
+        let taken = unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), descriptor, 0)) };
+        taken.ok().map(ForeignSocket)
     }
 }
 
@@ -152,7 +184,10 @@ mod tests {
         assert!(ForeignSocket::open(process, fd, cookie + 1).unwrap().is_none());
         assert!(ForeignSocket::open(process, u32::MAX, cookie).unwrap().is_none());
         assert!(ForeignSocket::open(u32::MAX, fd, cookie).is_err());
-        let found = ForeignSocket::find(process, cookie).unwrap().unwrap();
+        let mut descriptors = Descriptors::of(process).unwrap();
+        assert!(descriptors.any(|found| found == Some((fd, cookie))));
+        assert!(Descriptors::of(u32::MAX).is_err());
+        let found = ForeignSocket::open(process, fd, cookie).unwrap().unwrap();
         assert!(!found.is_nonblocking().unwrap());
         socket.set_nonblocking(true).unwrap();
         assert!(found.is_nonblocking().unwrap());

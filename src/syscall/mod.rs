@@ -32,7 +32,7 @@ pub mod sysctl;
 pub use btf::BtfObject;
 pub use errno::Errno;
 pub use error::{Error, Operation, Result};
-pub use foreign_socket::ForeignSocket;
+pub use foreign_socket::{Descriptors, ForeignSocket};
 pub use link::{
     Attachments, Link, LinkDetail, LinkInfo, LinkTarget, attachments, iter_reader, prog_attach, prog_detach, prog_query,
 };

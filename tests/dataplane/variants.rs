@@ -1,7 +1,12 @@
 //! Every variant of our programs: the simulator's verdict for each kernel, and the running kernel's on the same bytes.
 
-use sidestep::agent::{Loaded, TierChoice, choose_tier, program_specs};
-use sidestep::dataplane::{Config, DataPlane, Direction, KernelOffsets, Options, Pairing, Policy, Tier, build};
+use std::convert::Infallible;
+
+use sidestep::agent::{Loaded, TierChoice, choose_tier, program_specs, watch};
+use sidestep::dataplane::{
+    Config, DataPlane, Direction, Hooks, KernelOffsets, Options, Pairing, Policy, Probation, Readers, Tier,
+    TraceOffsets, TrustBy, Watch, build,
+};
 use sidestep::verifier_sim::spec::{self, Kernel};
 use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::verify;
@@ -24,15 +29,28 @@ pub(crate) fn policies() -> [Policy; 2] {
     [Policy::default(), some]
 }
 
-/// The variants with these pairings, with the running kernel's offsets, each without and with a policy.
-fn variants(pairings: &[Pairing]) -> Vec<DataPlane> {
+/// The variants with these pairings, with the running kernel's offsets, each without and with a policy, and with each of these
+/// ways to watch readers.
+fn variants(pairings: &[Pairing], watches: &[Watch]) -> Vec<DataPlane> {
     let (Tier::Gated(offsets), _) = choose_tier(TierChoice::Gated).unwrap() else { panic!("asked for the gated tier") };
     // As on kernels without bpf_rdonly_cast, and without readers that can be woken; the same again where this one is such.
     let probing = KernelOffsets { casts: None, ..offsets };
     let silent = KernelOffsets { readers_can_be_woken: false, ..probing };
     let options = [offsets, probing, silent].map(Options::all).concat().into_iter();
     let options = options.filter(|options| pairings.contains(&options.pairing));
-    let options = options.flat_map(|options| policies().map(|policy| Options { policy, ..options.clone() }));
+    let with_policy = |options: &Options, policy| Options { policy, ..options.clone() };
+    let options = options.flat_map(|options| {
+        let mut all = policies().map(|policy| with_policy(&options, policy)).to_vec();
+        if options.tier != Tier::Sticky && options.readers == Readers::NonBlocking {
+            for by in watches.iter().map(|watch| TrustBy::Watching(*watch)).chain([TrustBy::Name]) {
+                let mut policy = Policy::default();
+                (policy.trust.by, policy.trust.cgroups) = (by, true);
+                policy.trust.ports = policies()[1].ports.clone();
+                all.push(with_policy(&options, policy));
+            }
+        }
+        all
+    });
     options.map(|options| build(options).unwrap()).collect()
 }
 
@@ -40,7 +58,10 @@ fn variants(pairings: &[Pairing]) -> Vec<DataPlane> {
 fn the_simulator_accepts_every_variant_its_kernel_has_the_helpers_for() {
     let types = std::fs::read("/sys/kernel/btf/vmlinux").ok().and_then(|data| KernelTypes::parse(data).ok());
     let types: Option<&'static KernelTypes> = types.map(|types| &*Box::leak(Box::new(types)));
-    for plane in variants(&[Pairing::Sequence, Pairing::FourTuple]) {
+    // Where the fields lie that the other programs trace decides nothing here.
+    let Ok(traced) = TraceOffsets::resolve(|_| Ok::<_, Infallible>(0));
+    let watches = Watch::all(Hooks::Functions { flags: 3, arguments: 5 }, traced);
+    for plane in variants(&[Pairing::Sequence, Pairing::FourTuple], &watches) {
         for kernel in Kernel::ALL {
             for program in program_specs(&plane).unwrap() {
                 let options = spec::Options { kernel, types, ..spec::Options::default() };
@@ -66,7 +87,11 @@ fn the_simulator_accepts_every_variant_its_kernel_has_the_helpers_for() {
 fn the_running_kernel_accepts_every_variant() {
     assert!(nix::unistd::geteuid().is_root(), "NOT TESTED: loading programs needs root");
     let sticky = tiers().contains(&TierChoice::Sticky);
-    for plane in variants(&pairings()).into_iter().filter(|plane| sticky || plane.options.tier != Tier::Sticky) {
+    let watches: Vec<_> =
+        [Probation::Inside, Probation::Outside].into_iter().filter_map(|where_to| watch(where_to).ok()).collect();
+    for plane in
+        variants(&pairings(), &watches).into_iter().filter(|plane| sticky || plane.options.tier != Tier::Sticky)
+    {
         let loaded = Loaded::new(&plane, Config::default());
         assert!(loaded.is_ok(), "{}: {}", plane.options, loaded.err().unwrap());
     }

@@ -5,11 +5,11 @@ mod program;
 
 use std::time::{Duration, Instant};
 
-use sidestep::agent::tracing_specs;
+use sidestep::agent::{TierChoice, choose_tier, tracing_specs};
 use sidestep::asm::opcode as op;
 use sidestep::asm::{self, Insn};
 use sidestep::btf::Kind;
-use sidestep::dataplane::{Hooks, KernelField, KernelOffsets, Options, Probation, TraceOffsets, TrustBy, Watch, build};
+use sidestep::dataplane::{Hooks, KernelField, KernelOffsets, Options, Tier, TraceOffsets, TrustBy, Watch, build};
 use sidestep::sockets::{self, SocketOffsets};
 use sidestep::syscall::btf::vmlinux;
 use sidestep::uapi::{AttachType, ProgType};
@@ -136,12 +136,25 @@ fn our_tracing_programs_are_judged_as_the_kernel_judges_them() {
     let offset = |field: &KernelField| types.offset(field.structure, field.path).ok_or(field.path);
     let offsets = KernelOffsets::resolve(offset).unwrap();
     let traced = TraceOffsets::resolve(offset).unwrap();
-    let watch = Watch { hooks: Hooks::TracePoints, offsets: traced, probation: Probation::Inside };
-    let mut programs = Vec::new();
-    for options in Options::all(offsets) {
-        let mut options = options;
-        options.policy.trust.by = TrustBy::Watching(watch);
-        programs.extend(tracing_specs(&build(options).unwrap()).unwrap());
+    let parameters = types.parameters("tcp_bpf_recvmsg").unwrap();
+    let flags = parameters.iter().position(|name| name == "flags").unwrap() as u8;
+    let functions = Hooks::Functions { flags, arguments: parameters.len() as u8 };
+    // As on a kernel without casts and with as little as there can be, and as on this one.
+    let (Tier::Gated(own), _) = choose_tier(TierChoice::Gated).unwrap() else { panic!("asked for the gated tier") };
+    let mut programs: Vec<ProgramSpec> = Vec::new();
+    for options in [offsets, own].into_iter().flat_map(Options::all) {
+        for watch in Watch::all(functions, traced) {
+            let mut options = options.clone();
+            options.policy.trust.by = TrustBy::Watching(watch);
+            for program in tracing_specs(&build(options).unwrap()).unwrap() {
+                let is_there = |known: &ProgramSpec| {
+                    (&known.attach_target, &known.insns) == (&program.attach_target, &program.insns)
+                };
+                if !programs.iter().any(is_there) {
+                    programs.push(program);
+                }
+            }
+        }
     }
     let sockets = sockets::program::build(&SocketOffsets::resolve(offset).unwrap()).unwrap();
     programs.push(ProgramSpec {
@@ -154,11 +167,31 @@ fn our_tracing_programs_are_judged_as_the_kernel_judges_them() {
     assert!(["drain", "receives", "splices"].iter().all(|name| programs.iter().any(|program| program.name == *name)));
     for program in programs {
         let maps = program.maps.clone();
-        let theirs = Oracle::new(|| maps.clone()).verdict(&program);
         let ours = verify(&program, &settings);
-        assert_eq!(theirs, Ok(()), "{}", program.name);
-        assert!(ours.is_accept(), "{}: {}", program.name, ours.reason());
+        let target = program.attach_target.as_deref().unwrap_or_default();
+        assert!(ours.is_accept(), "{} at {target}: {}", program.name, ours.reason());
+        let oracle = Oracle::new(|| maps.clone());
+        // Some kernels let no program trace a function, whatever it does.
+        let bare = ProgramSpec { insns: nothing(), map_loads: Vec::new(), origins: Vec::new(), ..program.clone() };
+        if oracle.verdict(&bare).is_err() {
+            println!("NOT COMPARED: this kernel lets no program of this type attach to {target}");
+            assert!(is_function(&program), "{target}");
+            continue;
+        }
+        assert_eq!(oracle.verdict(&program), Ok(()), "{} at {target}", program.name);
     }
+}
+
+/// A program that returns 0.
+fn nothing() -> Vec<Insn> {
+    let set = Insn { code: op::ALU64 | op::MOV | op::K, dst: 0, src: 0, off: 0, imm: 0 };
+    let exit = Insn { code: op::JMP | op::EXIT, dst: 0, src: 0, off: 0, imm: 0 };
+    vec![set, exit]
+}
+
+/// Whether it is attached to a function of the kernel.
+fn is_function(program: &ProgramSpec) -> bool {
+    [AttachType::TRACE_FENTRY, AttachType::TRACE_FEXIT].iter().any(|at| at.number() == program.expected_attach_type)
 }
 
 /// Every argument of every trace point, read and looked behind, with a check and without.

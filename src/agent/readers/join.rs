@@ -3,20 +3,27 @@
 //! A member gets its bytes by the stack for a moment more: what was on its way. FIONREAD does not show these, so that a reader
 //! that trusts it (nginx) would wait for an event. So readers are woken until such bytes have been read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use super::search::Search;
 use super::watcher::WatchedMaps;
 use crate::agent::error::{Context, Result};
 use crate::dataplane::{JoiningSocket, Reader, ReaderState, sockhash_key};
 use crate::syscall::{ForeignSocket, UpdateFlags};
 
-/// Sockets whose peer's reader is not trusted yet; the programs ask again after 256 receives, so they may be forgotten.
+/// Sockets whose peer's reader is not trusted yet, and pairs that are about to join; the programs ask again after 256
+/// receives, so they may be forgotten.
 const MOST_WAITING: usize = 4_096;
-/// Between two looks at what new members have unread.
+/// Between two turns while there is something to do. Each turn does a little, so that a call that has spliced does not wait
+/// for this thread: with all of it, 1 ms (Linux 6.18, Xeon).
 const LOOK: Duration = Duration::from_millis(1);
-/// How long there is one each millisecond; later, whenever the thread looks whether it is to end.
+/// Pairs that join in a turn.
+const JOINS: usize = 16;
+/// New members that are looked at in a turn.
+const LOOKS: usize = 64;
+/// How long there is a turn each millisecond for a new member; later, whenever the thread looks whether it is to end.
 const OFTEN: Duration = Duration::from_millis(50);
 /// How long new members are looked at at least: what was on its way in the kernel has come by then.
 const LEAST: Duration = Duration::from_millis(5);
@@ -24,25 +31,37 @@ const LEAST: Duration = Duration::from_millis(5);
 /// A socket, and who reads it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
-    pub(super) process: (u32, u64),
-    pub(super) socket: JoiningSocket,
+    process: (u32, u64),
+    socket: JoiningSocket,
+    /// Its descriptor has been looked for among all of its process.
+    is_searched: bool,
+}
+
+/// What a socket's descriptor is looked for.
+#[derive(Debug)]
+enum Purpose {
+    /// Both ends join; it is this one's.
+    Join([End; 2], usize),
+    /// It has joined then.
+    Look(End, Instant),
 }
 
 /// What is about to join, and what just has.
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     waiting: HashMap<u64, End>,
-    joined: Vec<(End, Instant)>,
+    ready: VecDeque<[End; 2]>,
+    joined: VecDeque<(End, Instant)>,
+    search: Search<Purpose>,
 }
 
 impl Joining {
     /// The reader of `end` is trusted: the pair joins if that of its peer is, too.
-    pub(super) fn ask(&mut self, maps: &WatchedMaps, end: End) {
+    pub(super) fn ask(&mut self, end: End) {
         match self.waiting.remove(&end.socket.peer) {
             Some(peer) if peer.socket.peer == end.socket.cookie => {
-                // Ends that have closed meanwhile, or block, need no word. The others ask again.
-                if join(maps, [end, peer]).is_ok_and(|joined| joined) {
-                    self.joined.extend([end, peer].map(|end| (end, Instant::now())));
+                if self.ready.len() < MOST_WAITING {
+                    self.ready.push_back([end, peer]);
                 }
             }
             _ => {
@@ -54,37 +73,109 @@ impl Joining {
         }
     }
 
-    /// Looks after new members. Says when to come again, if that is soon.
+    /// Lets pairs join, and looks after new members: a turn. Says when to come again, if that is soon.
+    pub(super) fn turn(&mut self, maps: &WatchedMaps) -> Option<Duration> {
+        self.find();
+        for _ in 0..JOINS {
+            let Some(pair) = self.ready.pop_front() else { break };
+            self.join(maps, pair);
+        }
+        self.look();
+        self.again()
+    }
+
+    /// Looks for descriptors.
+    fn find(&mut self) {
+        for (descriptor, purpose) in self.search.step() {
+            let known = |end: &mut End| (end.socket.descriptor, end.is_searched) = (descriptor, true);
+            match purpose {
+                Purpose::Join(mut pair, at) => {
+                    pair.iter_mut().skip(at).take(1).for_each(known);
+                    self.ready.push_back(pair);
+                }
+                Purpose::Look(mut end, then) => {
+                    known(&mut end);
+                    self.joined.push_back((end, then));
+                }
+            }
+        }
+    }
+
+    /// Ends that have closed meanwhile, or block, need no word. The others ask again.
+    fn join(&mut self, maps: &WatchedMaps, pair: [End; 2]) {
+        let mut sockets = Vec::new();
+        for (at, end) in pair.into_iter().enumerate() {
+            match end.open() {
+                Ok(Some(socket)) => sockets.push((end, socket)),
+                Ok(None) => return self.seek(end, Purpose::Join(pair, at)),
+                Err(_) => return,
+            }
+        }
+        if join(maps, &sockets).is_ok_and(|joined| joined) {
+            self.joined.extend(pair.map(|end| (end, Instant::now())));
+        }
+    }
+
+    /// Looks after new members.
     ///
     /// Each look takes a descriptor of its own: one that is kept would keep a socket open that its program has closed.
-    pub(super) fn tend(&mut self) -> Option<Duration> {
-        self.joined.retain(|(end, then)| {
-            let Ok(Some(socket)) = open(end) else { return false };
-            match socket.unread_memory() {
+    fn look(&mut self) {
+        for _ in 0..self.joined.len().min(LOOKS) {
+            let Some((end, then)) = self.joined.pop_front() else { break };
+            let socket = match end.open() {
+                Ok(Some(socket)) => socket,
+                Ok(None) => {
+                    self.seek(end, Purpose::Look(end, then));
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            let again = match socket.unread_memory() {
                 Ok(0) => then.elapsed() < LEAST,
                 Ok(_) => socket.wake_readers().is_ok(),
                 Err(_) => false,
+            };
+            if again {
+                self.joined.push_back((end, then));
             }
-        });
-        self.joined.iter().any(|(_, then)| then.elapsed() < OFTEN).then_some(LOOK)
+        }
+    }
+
+    /// The socket does not have the descriptor that was told: looks for the right one, once.
+    fn seek(&mut self, end: End, purpose: Purpose) {
+        if !end.is_searched {
+            self.search.add(end.process.0, end.socket.cookie, purpose);
+        }
+    }
+
+    fn again(&self) -> Option<Duration> {
+        let is_busy = !self.ready.is_empty() || !self.search.is_over();
+        (is_busy || self.joined.iter().any(|(_, then)| then.elapsed() < OFTEN)).then_some(LOOK)
+    }
+}
+
+impl End {
+    /// As the programs tell it.
+    pub(super) fn new(process: (u32, u64), socket: JoiningSocket) -> Self {
+        Self { process, socket, is_searched: false }
+    }
+
+    /// One more descriptor of the socket; `None` where it does not have the one that is known.
+    fn open(&self) -> Result<Option<ForeignSocket>> {
+        Ok(ForeignSocket::open(self.process.0, self.socket.descriptor, self.socket.cookie)?)
     }
 }
 
 /// Puts both ends into the sockhash. Answers whether they belong there.
-fn join(maps: &WatchedMaps, ends: [End; 2]) -> Result<bool> {
+fn join(maps: &WatchedMaps, ends: &[(End, ForeignSocket)]) -> Result<bool> {
     if !is_enabled(maps)? {
         return Ok(false);
     }
-    let mut sockets = Vec::new();
-    for end in ends {
-        let socket = open(&end)?;
-        match socket {
-            Some(socket) if is_admitted(maps, &end)? && socket.is_nonblocking()? => sockets.push(socket),
-            _ => return Ok(false),
-        }
-    }
     let mut keys = Vec::new();
-    for socket in &sockets {
+    for (end, socket) in ends {
+        if !is_admitted(maps, end)? || !socket.is_nonblocking()? {
+            return Ok(false);
+        }
         let state = maps.storage.lookup(&socket.as_fd().as_raw_fd().to_ne_bytes()).context("read a socket's state")?;
         match state.and_then(|state| sockhash_key(&state, maps.sockets.key_size())) {
             // A member's key is taken.
@@ -92,7 +183,7 @@ fn join(maps: &WatchedMaps, ends: [End; 2]) -> Result<bool> {
             _ => return Ok(false),
         }
     }
-    for (at, (key, socket)) in keys.iter().zip(&sockets).enumerate() {
+    for (at, (key, (_, socket))) in keys.iter().zip(ends).enumerate() {
         let value = (socket.as_fd().as_raw_fd() as u64).to_ne_bytes();
         if let Err(error) = maps.sockets.update(key, &value, UpdateFlags::NO_EXIST) {
             // Nothing has been redirected to a member whose peer is not one.
@@ -106,15 +197,6 @@ fn join(maps: &WatchedMaps, ends: [End; 2]) -> Result<bool> {
         return Ok(false);
     }
     Ok(true)
-}
-
-/// One more descriptor of the socket.
-fn open(End { process: (process, _), socket }: &End) -> Result<Option<ForeignSocket>> {
-    let JoiningSocket { cookie, descriptor, .. } = *socket;
-    Ok(match ForeignSocket::open(*process, descriptor, cookie)? {
-        None => ForeignSocket::find(*process, cookie)?,
-        found => found,
-    })
 }
 
 /// Whether its process has not spliced meanwhile.
@@ -146,13 +228,47 @@ mod tests {
         peer.write_all(b"unread").unwrap();
         let cookie = ForeignSocket::own(socket.as_fd()).unwrap().cookie().unwrap();
         let descriptor = socket.as_raw_fd() as u32;
-        let end = End { process: (std::process::id(), 0), socket: JoiningSocket { cookie, descriptor, peer: 0 } };
-        let mut joining = Joining { joined: vec![(end, Instant::now())], ..Joining::default() };
-        assert_eq!(joining.tend(), Some(LOOK));
+        let end = End::new((std::process::id(), 0), JoiningSocket { cookie, descriptor, peer: 0 });
+        let mut joining = Joining { joined: [(end, Instant::now())].into(), ..Joining::default() };
+        joining.look();
+        assert_eq!(joining.again(), Some(LOOK));
         drop(socket);
         // Not the end of what was sent, since some of it was never read.
         assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-        assert_eq!(joining.tend(), None);
+        joining.look();
+        while !joining.search.is_over() {
+            joining.find();
+        }
+        assert_eq!(joining.again(), None);
         assert!(joining.joined.is_empty());
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_told_is_looked_for_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().unwrap().0;
+        let cookie = ForeignSocket::own(socket.as_fd()).unwrap().cookie().unwrap();
+        // As with io_uring, whose descriptor is told.
+        let descriptor = listener.as_raw_fd() as u32;
+        let end = End::new((std::process::id(), 0), JoiningSocket { cookie, descriptor, peer: 0 });
+        let mut joining = Joining { joined: [(end, Instant::now())].into(), ..Joining::default() };
+        peer.write_all(b"unread").unwrap();
+        joining.look();
+        assert!(joining.joined.is_empty() && !joining.search.is_over());
+        while !joining.search.is_over() {
+            joining.find();
+        }
+        assert_eq!(joining.joined[0].0.socket.descriptor, socket.as_raw_fd() as u32);
+        for _ in 0..3 {
+            joining.look();
+            assert!(joining.search.is_over() && joining.joined.len() == 1, "it is looked for again");
+        }
+        // Its program has moved it a second time: then the agent does not follow.
+        let moved = socket.try_clone().unwrap();
+        drop(socket);
+        joining.look();
+        assert!(joining.search.is_over() && joining.joined.is_empty());
+        drop(moved);
     }
 }

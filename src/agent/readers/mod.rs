@@ -13,6 +13,7 @@ mod join;
 mod look;
 mod memory;
 mod program;
+mod search;
 mod watcher;
 
 pub(super) use look::all;

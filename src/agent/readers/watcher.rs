@@ -140,7 +140,7 @@ impl Work {
             self.sweep();
             self.swept = Some(Instant::now());
         }
-        self.joining.tend()
+        self.joining.turn(&self.maps)
     }
 
     fn hear(&mut self, event: &ReaderEvent) {
@@ -165,7 +165,7 @@ impl Work {
                 self.condemn(process, start, &event.name);
             }
             ReaderEventKind::Joins(socket) => {
-                self.joining.ask(&self.maps, End { process: event.process, socket });
+                self.joining.ask(End::new(event.process, socket));
             }
             ReaderEventKind::Loses(socket) => {
                 if !is_member(&self.maps.sockets, socket.cookie) {

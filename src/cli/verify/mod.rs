@@ -202,6 +202,13 @@ mod tests {
         }
     }
 
+    /// Our own programs: of 2 pairings, 9 variants with 3 programs each, and a fourth in the 6 in which cgroups are trusted by
+    /// name.
+    const OWN: usize = 2 * (9 * 3 + 6);
+    /// How readers get trust, apart from the default.
+    const WAYS: [&str; 5] =
+        ["by name", "functions, inside", "trace points, inside", "trace points, outside", "mixed, outside"];
+
     /// A file that is gone when the test is over.
     struct Scratch(std::path::PathBuf);
 
@@ -257,10 +264,17 @@ mod tests {
         let traces =
             |line: &&str| ["drain", "receives", "splices", "sockets"].iter().any(|name| line.starts_with(name));
         let text: String = text.lines().filter(|line| !traces(line)).map(|line| format!("{line}\n")).collect();
-        // Three programs of six variants on four kernels.
-        assert_eq!(text.lines().count(), 3 * 6 * 4, "{text}");
+        assert_eq!(text.lines().count(), OWN * 4, "{text}");
+        for way in WAYS {
+            assert!(
+                text.contains(&format!("sequence, gated, readers nonblocking, trust {way}) on 6.18: accept")),
+                "{way}"
+            );
+        }
         let refused: Vec<_> = text.lines().filter(|line| !line.contains(": accept (")).collect();
-        assert_eq!(refused.len(), 4, "{text}");
+        // sock_ops of every variant that pairs by addresses (6 ways of trust for readers that do not block, 1 for others, 2
+        // in the sticky tier), and of the sticky tier with sequence pairing.
+        assert_eq!(refused.len(), 6 + 1 + 2 + 2, "{text}");
         for line in refused {
             assert!(line.starts_with("sock_ops (") && line.contains(" on 5.10: reject: "), "{line}");
             assert!(line.contains("four-tuple, ") || line.contains("sequence, sticky, "), "{line}");
@@ -274,7 +288,7 @@ mod tests {
     fn flags_apply_to_our_own_programs() {
         let (text, ok) = verify(&["--kernel", "6.1"]);
         assert!(
-            ok && text.lines().count() == 18 && text.lines().all(|line| line.contains(" on 6.1: accept")),
+            ok && text.lines().count() == OWN && text.lines().all(|line| line.contains(" on 6.1: accept")),
             "{text}"
         );
         let (text, ok) = verify(&["--kernel", "5.10", "--json"]);

@@ -1,5 +1,6 @@
 //! The programs to judge: from an ELF object, from a file of raw instructions, or our own.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use byteorder::LittleEndian;
@@ -9,7 +10,7 @@ use crate::asm;
 use crate::cli::bounded;
 use crate::cli::error::Error;
 use crate::dataplane::{
-    Hooks, KernelField, KernelOffsets, Options, Pairing, Policy, Probation, Tier, TraceOffsets, Trust, TrustBy, Watch,
+    Hooks, KernelField, KernelOffsets, Options, Pairing, Policy, Readers, Tier, TraceOffsets, Trust, TrustBy, Watch,
     build,
 };
 use crate::sockets::{self, SocketOffsets};
@@ -35,14 +36,16 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
     let offsets = simulated_offsets().map_err(|field| {
         Error::Failed(format!("the simulated kernel has no field {field}; this is a bug, please report it"))
     })?;
+    // These programs do not look where the fields lie that the others trace.
+    let Ok(traced) = TraceOffsets::resolve(|_| Ok::<_, Infallible>(0));
     let mut candidates = Vec::new();
-    for options in Options::all(offsets) {
-        let name = options.to_string();
+    for options in all_options(offsets, NO_FUNCTIONS, traced) {
+        let name = name_of(&options);
         let plane = build(options).map_err(crate::agent::Error::from)?;
         for spec in program_specs(&plane).map_err(crate::agent::Error::from)? {
-            // bpf_get_netns_cookie came to SOCK_OPS with 5.15, and to SK_MSG before.
+            // bpf_get_netns_cookie came to SOCK_OPS with 5.15, and to SK_MSG before. Programs that only mark do not call it.
             let by_namespace = plane.options.pairing == Pairing::FourTuple || plane.options.tier == Tier::Sticky;
-            let needs = (by_namespace && spec.prog_type == ProgType::SOCK_OPS)
+            let needs = (by_namespace && spec.name == "sock_ops")
                 .then_some((Kernel::V6_1, "needs bpf_get_netns_cookie, from Linux 5.15"));
             candidates.push(Candidate { file: None, name: format!("{} ({name})", spec.name), spec: Ok(spec), needs });
         }
@@ -50,41 +53,31 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
     Ok(candidates)
 }
 
-/// Our tracing programs for the kernel with these types: the drain of every variant, what watches readers (at functions and
-/// at trace points), and the iterator over sockets.
+/// Our tracing programs for the kernel with these types: the drain, what watches readers (every combination that is
+/// attached on some kernel), and the iterator over sockets. Each differing program is there once.
 pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> {
     let lacks =
         |field: &str| Error::Failed(format!("the kernel's types have no {field}; give those of a whole kernel"));
     let offset = |field: &KernelField| types.offset(field.structure, field.path).ok_or(field.path);
     let offsets = KernelOffsets::resolve(offset).map_err(lacks)?;
-    let watched = TraceOffsets::resolve(offset).map_err(lacks)?;
+    let traced = TraceOffsets::resolve(offset).map_err(lacks)?;
     // As the agent does: Linux 5.19 and others have moved the arguments of tcp_bpf_recvmsg.
     let parameters = types.parameters("tcp_bpf_recvmsg").ok_or_else(|| lacks("tcp_bpf_recvmsg"))?;
     let flags = parameters.iter().position(|name| name == "flags").ok_or_else(|| lacks("flags of tcp_bpf_recvmsg"))?;
     let functions = Hooks::Functions { flags: flags as u8, arguments: parameters.len() as u8 };
-    let probation = Probation::Inside;
-    let ways = [functions, Hooks::TracePoints];
-    let ways = ways.map(|hooks| TrustBy::Watching(Watch { hooks, offsets: watched, probation }));
-    let mut candidates = Vec::new();
-    for (way, by) in [TrustBy::Default].into_iter().chain(ways).enumerate() {
-        for options in Options::all(offsets) {
-            let name = options.to_string();
-            let trust = Trust { by, ..options.policy.trust.clone() };
-            let policy = Policy { trust, ..options.policy.clone() };
-            let plane = build(Options { policy, ..options }).map_err(crate::agent::Error::from)?;
-            let specs = tracing_specs(&plane).map_err(crate::agent::Error::from)?;
-            // What watches readers is the same in every variant that has it: the first of them will do.
-            let done = way != 0 && !specs.is_empty();
-            for spec in specs {
-                // The drain does not depend on who is trusted.
-                if (spec.name == "drain") == (way == 0) {
-                    let target = spec.attach_target.as_deref().unwrap_or_default();
-                    let name = format!("{} at {target} ({name})", spec.name);
-                    candidates.push(Candidate { file: None, name, spec: Ok(spec), needs: None });
-                }
-            }
-            if done {
-                break;
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for options in all_options(offsets, functions, traced) {
+        let name = name_of(&options);
+        let plane = build(options).map_err(crate::agent::Error::from)?;
+        for spec in tracing_specs(&plane).map_err(crate::agent::Error::from)? {
+            let is_there = candidates.iter().filter_map(|known| known.spec.as_ref().ok()).any(|known| {
+                (&known.name, &known.attach_target, &known.insns, &known.maps)
+                    == (&spec.name, &spec.attach_target, &spec.insns, &spec.maps)
+            });
+            if !is_there {
+                let target = spec.attach_target.as_deref().unwrap_or_default();
+                let name = format!("{} at {target} ({name})", spec.name);
+                candidates.push(Candidate { file: None, name, spec: Ok(spec), needs: None });
             }
         }
     }
@@ -100,6 +93,36 @@ pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> 
     };
     candidates.push(Candidate { file: None, name: "sockets at task_file".into(), spec: Ok(spec), needs: None });
     Ok(candidates)
+}
+
+/// Stands for functions where nothing depends on their arguments.
+const NO_FUNCTIONS: Hooks = Hooks::Functions { flags: 0, arguments: 0 };
+
+/// Every variant, each with every way in which `--trust` and the kernels let its readers have trust: blocking ones have it,
+/// and the sticky tier does not watch.
+fn all_options(offsets: KernelOffsets, functions: Hooks, traced: TraceOffsets) -> Vec<Options> {
+    let watching = Watch::all(functions, traced).map(TrustBy::Watching);
+    let ways: Vec<_> = [TrustBy::Default, TrustBy::Name].into_iter().chain(watching).collect();
+    let mut all = Vec::new();
+    for options in Options::all(offsets) {
+        let is_possible = |by: &&TrustBy| match (options.tier, options.readers) {
+            (Tier::Gated(_), Readers::NonBlocking) => true,
+            (Tier::Gated(_), Readers::Any) => **by == TrustBy::Default,
+            (Tier::Sticky, _) => !matches!(by, TrustBy::Watching(_)),
+        };
+        for by in ways.iter().filter(is_possible) {
+            // A cgroup that is trusted by name has a program of its own.
+            let trust = Trust { by: *by, cgroups: *by != TrustBy::Default, ..Trust::default() };
+            all.push(Options { policy: Policy { trust, ..Policy::default() }, ..options.clone() });
+        }
+    }
+    all
+}
+
+/// Tells the variants apart.
+fn name_of(options: &Options) -> String {
+    let trust = options.policy.trust.by.name();
+    trust.map_or_else(|| options.to_string(), |trust| format!("{options}, trust {trust}"))
 }
 
 /// Reads the programs in `file`. Raw instructions need `prog_type`; in an ELF object it replaces what sections say.

@@ -36,6 +36,17 @@ pub enum TrustBy {
     Name,
 }
 
+impl TrustBy {
+    /// A name for it; `None` for the default.
+    pub const fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Default => None,
+            Self::Watching(watch) => Some(watch.name()),
+            Self::Name => Some("by name"),
+        }
+    }
+}
+
 impl Trust {
     /// How readers are watched, if they are.
     pub fn watch(&self) -> Option<Watch> {
@@ -55,6 +66,32 @@ pub struct Watch {
     pub offsets: TraceOffsets,
     /// Where sockets are until their readers have earned trust.
     pub probation: Probation,
+}
+
+impl Watch {
+    /// Every combination that the agent attaches, each on kernels of its own. `functions` is [`Hooks::Functions`] with the
+    /// arguments of the kernel at hand.
+    pub fn all(functions: Hooks, offsets: TraceOffsets) -> [Self; 4] {
+        let combinations = [
+            (functions, Probation::Inside),
+            (Hooks::TracePoints, Probation::Inside),
+            (Hooks::TracePoints, Probation::Outside),
+            (Hooks::Mixed, Probation::Outside),
+        ];
+        combinations.map(|(hooks, probation)| Self { hooks, offsets, probation })
+    }
+
+    /// A name for it.
+    pub const fn name(&self) -> &'static str {
+        match (self.hooks, self.probation) {
+            (Hooks::Functions { .. }, Probation::Inside) => "functions, inside",
+            (Hooks::Functions { .. }, Probation::Outside) => "functions, outside",
+            (Hooks::TracePoints, Probation::Inside) => "trace points, inside",
+            (Hooks::TracePoints, Probation::Outside) => "trace points, outside",
+            (Hooks::Mixed, Probation::Inside) => "mixed, inside",
+            (Hooks::Mixed, Probation::Outside) => "mixed, outside",
+        }
+    }
 }
 
 /// Where the sockets of a connection are until both its readers have earned trust.
