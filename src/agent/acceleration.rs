@@ -143,6 +143,23 @@ impl Acceleration {
         self.loaded.configure(self.config)
     }
 
+    /// Attaches or detaches the programs that watch readers, for a benchmark of what they cost others. A process is not seen
+    /// to read or to splice meanwhile: only for programs that do not splice.
+    #[cfg(feature = "bench")]
+    pub(crate) fn set_watching(&mut self, on: bool) -> Result<()> {
+        self.watching.clear();
+        if on {
+            self.watching = self.loaded.watching.iter().map(Watching::attach).collect::<Result<_>>()?;
+        }
+        Ok(())
+    }
+
+    /// Admits no process from now on: readers stay on probation.
+    #[cfg(feature = "bench")]
+    pub(crate) fn admit_none(&mut self) {
+        self.watcher = None;
+    }
+
     /// Detaches without losing a byte: no new connections, all messages by the stack, wait up to `timeout` for the
     /// redirected bytes to be read, then nothing is left in the kernel.
     pub fn stop(mut self, timeout: Duration) -> Result<Detached> {

@@ -125,7 +125,10 @@ mod tests {
             all.iter().map(move |options| Options { policy: policy.clone(), ..options.clone() }).collect::<Vec<_>>()
         });
         for options in all {
-            for spec in program_specs(&build(options.clone()).unwrap()).unwrap() {
+            let mut uncounted = options.clone();
+            uncounted.policy.uncounted = true;
+            let specs = [options.clone(), uncounted].map(|options| program_specs(&build(options).unwrap()).unwrap());
+            for spec in specs.concat() {
                 let verdict = verify(&spec, &Settings::default());
                 assert!(verdict.is_accept(), "{options:?} {}: {}", spec.name, verdict.reason());
             }

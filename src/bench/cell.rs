@@ -82,11 +82,23 @@ pub enum Variant {
     Unix,
     /// Two pipes: less than a socket can do.
     Pipe,
+    /// Plain TCP, while programs watch how readers read: what the protection of others costs it.
+    Stranger,
+    /// In the accelerated cgroup, watched, and still on probation.
+    Probation,
+    /// Accelerated after its probation, and watched: what the default is.
+    Watched,
+    /// Accelerated without a count of what the stack carries.
+    Uncounted,
 }
 
 impl Variant {
-    /// All, in the order of the columns.
+    /// All that most cells have, in the order of the columns.
     pub const ALL: [Self; 5] = [Self::Plain, Self::Sequence, Self::FourTuple, Self::Unix, Self::Pipe];
+
+    /// Those that show what the protection of readers costs, and the count of bytes. All pair by sequence numbers.
+    pub const PROTECTION: [Self; 6] =
+        [Self::Plain, Self::Sequence, Self::Stranger, Self::Probation, Self::Watched, Self::Uncounted];
 
     /// What to call it in a table.
     pub fn name(self) -> &'static str {
@@ -96,6 +108,10 @@ impl Variant {
             Self::FourTuple => "four-tuple",
             Self::Unix => "AF_UNIX",
             Self::Pipe => "pipe",
+            Self::Stranger => "plain, others watched",
+            Self::Probation => "on probation",
+            Self::Watched => "watched",
+            Self::Uncounted => "without tally",
         }
     }
 
@@ -120,11 +136,16 @@ pub struct Cell {
     pub nagle: bool,
     /// The server is outside the accelerated cgroup: what traffic with other nodes costs.
     pub server_outside: bool,
+    /// Its variants are those of [`Variant::PROTECTION`].
+    pub protection: bool,
 }
 
 impl Cell {
     /// The variants that make sense for it.
     pub fn variants(&self) -> &'static [Variant] {
+        if self.protection {
+            return &Variant::PROTECTION;
+        }
         let local = self.link == Link::Loopback && !self.server_outside && self.workload != Workload::Connection;
         if local { &Variant::ALL } else { &Variant::ALL[..3] }
     }
@@ -133,8 +154,9 @@ impl Cell {
     pub fn name(&self) -> String {
         let outside = if self.server_outside { ", server outside" } else { "" };
         let nagle = if self.nagle { ", no TCP_NODELAY" } else { "" };
+        let protection = if self.protection { ", protection" } else { "" };
         let (workload, link, placement) = (self.workload.name(), self.link.name(), self.placement.name());
-        format!("{workload} {}, {link}, {placement}{nagle}{outside}", bytes(self.size))
+        format!("{workload} {}, {link}, {placement}{nagle}{outside}{protection}", bytes(self.size))
     }
 }
 

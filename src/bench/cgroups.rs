@@ -1,6 +1,8 @@
 //! Sibling cgroups: plain, one for each pairing with the data plane attached, and one outside of all.
 //!
-//! All data planes stay attached for the whole run, so that rounds of all variants interleave without another attach.
+//! All data planes stay attached for the whole run, so that rounds of all variants interleave without another attach. Only the
+//! programs that watch readers are attached for the rounds of the variants that show what they cost: at trace points they
+//! cost every process of the machine time.
 //! What plain TCP pays for a sock_ops program in a sibling (one static branch taken at each callback site) is in its
 //! numbers.
 
@@ -10,7 +12,7 @@ use std::time::Duration;
 use super::cell::Variant;
 use super::error::{Error, Result};
 use crate::agent::{Acceleration, Snapshot};
-use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Tier};
+use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Tier, TrustBy, Watch};
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::testbed::TemporaryCgroup;
 
@@ -19,6 +21,8 @@ use crate::testbed::TemporaryCgroup;
 #[derive(Debug)]
 pub(super) struct Cgroups {
     planes: Vec<(Variant, Acceleration)>,
+    /// Whose programs watch readers at the moment.
+    watching: Option<Variant>,
     groups: Vec<(&'static str, Cgroup)>,
     _root: TemporaryCgroup,
 }
@@ -27,19 +31,67 @@ pub(super) struct Cgroups {
 pub(super) const OUTSIDE: &str = "outside";
 
 impl Cgroups {
-    /// Makes the cgroups and attaches both pairings.
-    pub(super) fn new(tier: Tier) -> Result<Self> {
+    /// Makes the cgroups and attaches both pairings, and what protection needs: `watch` is how readers are watched, if that is
+    /// measured and possible.
+    pub(super) fn new(tier: Tier, protection: bool, watch: Option<Watch>) -> Result<Self> {
         let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
         let root = TemporaryCgroup::new(&mount, "sidestep-bench-")?;
-        let names = [OUTSIDE, Variant::Plain.name(), Variant::Sequence.name(), Variant::FourTuple.name()];
+        let mut planes = vec![
+            (Variant::Sequence, options(Pairing::Sequence, tier)),
+            (Variant::FourTuple, options(Pairing::FourTuple, tier)),
+        ];
+        if protection {
+            let mut uncounted = options(Pairing::Sequence, tier);
+            uncounted.policy.uncounted = true;
+            planes.push((Variant::Uncounted, uncounted));
+        }
+        for variant in [Variant::Probation, Variant::Watched].into_iter().filter(|_| protection) {
+            let Some(watch) = watch else { break };
+            let mut watched = options(Pairing::Sequence, tier);
+            watched.policy.trust.by = TrustBy::Watching(watch);
+            planes.push((variant, watched));
+        }
+        let names = planes.iter().map(|(variant, _)| variant.name()).chain([OUTSIDE, Variant::Plain.name()]);
         let groups = names.map(|name| Ok((name, Cgroup::open(&root.child(name)?)?)));
-        let groups = groups.into_iter().collect::<Result<_>>()?;
-        let mut cgroups = Self { planes: Vec::new(), groups, _root: root };
-        for (variant, pairing) in [(Variant::Sequence, Pairing::Sequence), (Variant::FourTuple, Pairing::FourTuple)] {
-            let plane = Acceleration::start(cgroups.group(variant.name())?, options(pairing, tier), Config::default())?;
+        let groups = groups.collect::<Result<_>>()?;
+        let mut cgroups = Self { planes: Vec::new(), watching: None, groups, _root: root };
+        for (variant, options) in planes {
+            let mut plane = Acceleration::start(cgroups.group(variant.name())?, options, Config::default())?;
+            plane.set_watching(false)?;
+            if variant == Variant::Probation {
+                plane.admit_none();
+            }
             cgroups.planes.push((variant, plane));
         }
         Ok(cgroups)
+    }
+
+    /// Whether a variant can be measured here.
+    pub(super) fn has(&self, variant: Variant) -> bool {
+        match variant {
+            Variant::Stranger => self.plane(Variant::Watched).is_some(),
+            Variant::Plain | Variant::Unix | Variant::Pipe => true,
+            _ => self.plane(variant).is_some(),
+        }
+    }
+
+    /// Readers are watched as the variant has it: see to it before each of its rounds.
+    pub(super) fn watch_for(&mut self, variant: Variant) -> Result<()> {
+        let wanted = match variant {
+            // Those of any cgroup watch the whole machine, or only members, which a stranger is not.
+            Variant::Stranger | Variant::Watched => Some(Variant::Watched),
+            Variant::Probation => Some(Variant::Probation),
+            _ => None,
+        };
+        if self.watching != wanted {
+            for (known, plane) in &mut self.planes {
+                if Some(*known) == wanted || Some(*known) == self.watching {
+                    plane.set_watching(Some(*known) == wanted)?;
+                }
+            }
+            self.watching = wanted;
+        }
+        Ok(())
     }
 
     fn group(&self, name: &str) -> Result<&Cgroup> {
@@ -48,7 +100,8 @@ impl Cgroups {
 
     /// Where the processes of a variant go; bytes that are not TCP go by the plain one.
     pub(super) fn path(&self, variant: Variant) -> Result<PathBuf> {
-        let name = if variant.is_tcp() { variant.name() } else { Variant::Plain.name() };
+        let is_plain = !variant.is_tcp() || variant == Variant::Stranger;
+        let name = if is_plain { Variant::Plain.name() } else { variant.name() };
         Ok(self.group(name)?.path().to_owned())
     }
 

@@ -48,6 +48,11 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Readers do not earn trust.
+    #[error(
+        "no message was redirected in {0} round trips, so nothing can be said of the probation; `sidestep check` says whether the data plane works here"
+    )]
+    Probation(u64),
     /// There is no cgroup2.
     #[error(
         "no cgroup2 is mounted, so that plain and accelerated TCP cannot run side by side; mount one with `mount -t cgroup2 none /sys/fs/cgroup`"

@@ -101,6 +101,18 @@ fn memlock(fd: i32) -> Result<u64> {
     field(&format!("/proc/self/fdinfo/{fd}"), "memlock:")
 }
 
+/// The probation of readers, by messages of 64 bytes there and back on one CPU. Both ends are new processes.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ProbationFacts {
+    /// Where readers are watched, and where their sockets are meanwhile.
+    pub by: &'static str,
+    /// Messages of both ends until the first one that was redirected; a multiple of 8.
+    pub messages: Option<Estimate>,
+    /// Milliseconds until then.
+    pub milliseconds: Option<Estimate>,
+}
+
 /// An agent as a process of its own.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]

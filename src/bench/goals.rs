@@ -63,6 +63,10 @@ pub(super) fn all(report: &Report) -> Vec<Goal> {
 /// On one core, CPU time and time are the same unless others use the core too, and then CPU time is what counts.
 fn of_row(row: &Row, result: &VariantResult) -> Option<Goal> {
     let cell = &row.cell;
+    if cell.protection {
+        // The same cell has a goal among the others.
+        return None;
+    }
     let (wall, cpu) = (result.wall_ratio.median, result.cpu_ratio.median);
     let name = |metric: &str| format!("{}: {metric} ratio", row.name);
     let same_core = cell.placement == Placement::SameCore;

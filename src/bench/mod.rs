@@ -19,7 +19,7 @@ mod worker;
 
 pub use cell::{Cell, Link, Placement, Variant, Workload};
 pub use error::{Error, Result};
-pub use facts::{PlaneFacts, ProgramFacts};
+pub use facts::{PlaneFacts, ProbationFacts, ProgramFacts};
 pub use goals::{Goal, Verdict};
 pub use plan::Plan;
 pub use report::{chart, write_directory, write_text};

@@ -73,7 +73,7 @@ impl Pair {
                 let (from_client, to_server) = pipe2(OFlag::O_CLOEXEC).map_err(&cannot)?;
                 Some(((from_server, to_server), (from_client, to_client)))
             }
-            Variant::Plain | Variant::Sequence | Variant::FourTuple => None,
+            _ => None,
         };
         let (client_ends, server_ends) = ends.unzip();
         let spawn = |is_server: bool, address: SocketAddr, inherited: &Option<(OwnedFd, OwnedFd)>| {

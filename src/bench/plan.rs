@@ -21,6 +21,20 @@ const PING_PONG: [usize; 7] = [1, 64, 512, 1 << 10, 4 << 10, 16 << 10, 64 << 10]
 const STREAM: [usize; 8] = [64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 const PLACEMENTS: [Placement; 2] = [Placement::SameCore, Placement::AcrossCores];
 
+/// What protection costs: a message there and back, which is two receives, and a connection. Both ends on one CPU, since the
+/// differences are smaller than what it costs to wake another.
+fn protection() -> [Cell; 2] {
+    [Workload::PingPong, Workload::Connection].map(|workload| Cell {
+        workload,
+        size: 64,
+        link: Link::Loopback,
+        placement: Placement::SameCore,
+        nagle: false,
+        server_outside: false,
+        protection: true,
+    })
+}
+
 impl Plan {
     /// Everything: some four minutes.
     pub fn full() -> Self {
@@ -35,6 +49,7 @@ impl Plan {
                         placement,
                         nagle: false,
                         server_outside: false,
+                        protection: false,
                     }));
                 }
             }
@@ -48,6 +63,7 @@ impl Plan {
                 placement,
                 nagle: true,
                 server_outside: false,
+                protection: false,
             }));
         }
         // Without connection tracking: one size of each, to see what part of the gain is conntrack's.
@@ -59,6 +75,7 @@ impl Plan {
                 placement,
                 nagle: false,
                 server_outside: false,
+                protection: false,
             }));
         }
         for link in [Link::Loopback, Link::VethConntrack] {
@@ -70,6 +87,7 @@ impl Plan {
                     placement,
                     nagle: false,
                     server_outside,
+                    protection: false,
                 }));
             }
         }
@@ -82,8 +100,10 @@ impl Plan {
                 placement: Placement::SameCore,
                 nagle: false,
                 server_outside: true,
+                protection: false,
             }));
         }
+        cells.extend(protection());
         Self { rounds: 21, round: Duration::from_millis(20), cells, starts: 15 }
     }
 
@@ -96,8 +116,9 @@ impl Plan {
             placement: Placement::SameCore,
             nagle: false,
             server_outside,
+            protection: false,
         };
-        let cells = vec![
+        let mut cells = vec![
             cell(Workload::PingPong, 64, Link::Loopback, false),
             cell(Workload::PingPong, 64, Link::VethConntrack, false),
             cell(Workload::Stream, 1 << 10, Link::Loopback, false),
@@ -106,6 +127,7 @@ impl Plan {
             cell(Workload::Connection, 64, Link::Loopback, true),
             cell(Workload::PingPong, 64, Link::Veth, true),
         ];
+        cells.extend(protection());
         Self { rounds: 7, round: Duration::from_millis(4), cells, starts: 3 }
     }
 
@@ -143,6 +165,9 @@ mod tests {
 
     #[test]
     fn a_filter_keeps_what_matches_every_word() {
+        let mut plan = Plan::full();
+        plan.filter(&["protection".into()]);
+        assert_eq!(plan.cells, protection());
         let mut plan = Plan::full();
         plan.filter(&["ping-pong 64 B".into(), "two cores".into()]);
         assert_eq!(plan.cells.len(), 3);

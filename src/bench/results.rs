@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::cell::{Cell, Variant};
 use super::error::{Result, system};
-use super::facts::{AgentFacts, PlaneFacts};
+use super::facts::{AgentFacts, PlaneFacts, ProbationFacts};
 use super::stats::Estimate;
 use crate::dataplane::Tier;
 
@@ -21,6 +21,8 @@ pub struct Report {
     pub planes: Vec<PlaneFacts>,
     /// A process that holds a data plane.
     pub agent: AgentFacts,
+    /// How long readers are on probation, where they are watched and that was measured.
+    pub probation: Option<ProbationFacts>,
     /// All cells.
     pub rows: Vec<Row>,
 }

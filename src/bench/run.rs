@@ -9,14 +9,14 @@ use nix::unistd::Pid;
 use super::cell::{Cell, Link, Placement, Variant, Workload};
 use super::cgroups::Cgroups;
 use super::error::{Error, Result, system};
-use super::facts::{self, PlaneFacts, ProgramFacts};
+use super::facts::{self, PlaneFacts, ProbationFacts, ProgramFacts};
 use super::pair::{Pair, Setup};
 use super::plan::Plan;
 use super::results::{Conditions, Report, Row, Sample, VariantResult};
 use super::stats::Estimate;
 use super::topology::Topology;
-use crate::agent::{Snapshot, TierChoice, choose_tier};
-use crate::dataplane::Pairing;
+use crate::agent::{Snapshot, TierChoice, check, choose_tier, watch};
+use crate::dataplane::{Counter, Pairing, Tier, Watch};
 use crate::syscall::{RunTimeStats, cgroup};
 
 /// Where and how the benchmark runs.
@@ -49,8 +49,20 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     }
     let agent = facts::of_agent(&host.program, &mount)?;
     let topology = Topology::new()?;
-    let cgroups = Cgroups::new(tier)?;
-    let bench = Bench { plan: &plan, host, cpus: &cpus, topology: &topology, cgroups: &cgroups };
+    let protection = plan.cells.iter().any(|cell| cell.protection);
+    let watch = match (protection, tier) {
+        (true, Tier::Gated(_)) => match watch(check::configuration().probation()) {
+            Ok(watch) => Some(watch),
+            Err(why) => {
+                progress(&format!("what it costs to watch readers is LEFT OUT: {why}"));
+                None
+            }
+        },
+        _ => None,
+    };
+    let cgroups = Cgroups::new(tier, protection, watch)?;
+    let mut bench = Bench { plan: &plan, host, cpus: &cpus, topology: &topology, cgroups };
+    let probation = watch.map(|watch| bench.probation(watch)).transpose()?;
     let mut rows = Vec::new();
     for (at, cell) in plan.cells.iter().enumerate() {
         let row = bench.measure(cell)?;
@@ -59,16 +71,31 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     }
     progress("run time of the programs");
     bench.run_times(&mut planes)?;
-    cgroups.stop()?;
-    Ok(Report { conditions, planes, agent, rows })
+    bench.cgroups.stop()?;
+    Ok(Report { conditions, planes, agent, probation, rows })
 }
+
+/// The smallest of the usual cells.
+const PING_PONG: Cell = Cell {
+    workload: Workload::PingPong,
+    size: 64,
+    link: Link::Loopback,
+    placement: Placement::SameCore,
+    nagle: false,
+    server_outside: false,
+    protection: false,
+};
+/// Messages there and back between two looks whether one has been redirected.
+const TRIPS: u64 = 4;
+/// So many without any are a fault: 16 and 64 receives are the probation.
+const MOST_TRIPS: u64 = 20_000;
 
 struct Bench<'a> {
     plan: &'a Plan,
     host: &'a Host,
     cpus: &'a [usize],
     topology: &'a Topology,
-    cgroups: &'a Cgroups,
+    cgroups: Cgroups,
 }
 
 /// Ports that Istio's rules leave alone, one for each variant of TCP: see [`Topology::site`].
@@ -94,11 +121,11 @@ impl Bench<'_> {
     }
 
     /// One cell: pairs for all variants, then rounds in turns.
-    fn measure(&self, cell: &Cell) -> Result<Row> {
-        let variants = cell.variants();
+    fn measure(&mut self, cell: &Cell) -> Result<Row> {
+        let variants: Vec<_> = cell.variants().iter().copied().filter(|variant| self.cgroups.has(*variant)).collect();
         let before = variants.iter().map(|&variant| self.cgroups.snapshot(variant)).collect::<Result<Vec<_>>>()?;
         let mut pairs = variants.iter().map(|&variant| self.pair(cell, variant)).collect::<Result<Vec<_>>>()?;
-        let operations = self.calibrate(&mut pairs)?;
+        let operations = self.calibrate(&mut pairs, &variants)?;
         let mut samples = Vec::new();
         for round in 0..self.plan.rounds {
             for step in 0..pairs.len() {
@@ -107,6 +134,7 @@ impl Bench<'_> {
                 }
                 // Every variant comes first equally often.
                 let at = (round + step) % pairs.len();
+                self.cgroups.watch_for(variants[at])?;
                 let took = pairs[at].round(operations)?;
                 samples.push(Sample {
                     variant: variants[at],
@@ -118,6 +146,7 @@ impl Bench<'_> {
                 });
             }
         }
+        self.cgroups.watch_for(Variant::Plain)?;
         let mut results = Vec::new();
         for ((&variant, pair), before) in variants.iter().zip(pairs).zip(before) {
             let (written, by_stack) = pair.finish()?;
@@ -130,13 +159,15 @@ impl Bench<'_> {
     }
 
     /// How many operations of plain TCP, the first pair, fill a round. All pairs are warm afterwards.
-    fn calibrate(&self, pairs: &mut [Pair]) -> Result<u64> {
+    fn calibrate(&mut self, pairs: &mut [Pair], variants: &[Variant]) -> Result<u64> {
         let goal = self.plan.round.as_nanos() as u64;
         let mut operations = 4;
         loop {
-            for pair in pairs.iter_mut().skip(1) {
+            for (pair, &variant) in pairs.iter_mut().zip(variants).skip(1) {
+                self.cgroups.watch_for(variant)?;
                 pair.round(operations)?;
             }
+            self.cgroups.watch_for(Variant::Plain)?;
             // CPU time, because the wait for a busy machine would pass for work and leave rounds of a few messages.
             let took = pairs[0].round(operations)?;
             let used = (took.client_cpu_ns + took.server_cpu_ns).max(1);
@@ -148,20 +179,39 @@ impl Bench<'_> {
         }
     }
 
+    /// How long a new connection takes the stack until its first message is redirected, and how many messages that are.
+    fn probation(&mut self, watch: Watch) -> Result<ProbationFacts> {
+        let variant = Variant::Watched;
+        self.cgroups.watch_for(variant)?;
+        let [mut messages, mut times] = [Vec::new(), Vec::new()];
+        for _ in 0..self.plan.starts {
+            let mut pair = self.pair(&Cell { protection: true, ..PING_PONG }, variant)?;
+            let redirected = |bench: &Self| -> Result<u64> {
+                let snapshot = bench.cgroups.snapshot(variant)?;
+                Ok(snapshot.map_or(0, |snapshot| snapshot.get(Counter::RedirectedMessages)))
+            };
+            let (before, mut trips, mut time) = (redirected(self)?, 0, 0);
+            while redirected(self)? == before {
+                if trips >= MOST_TRIPS {
+                    return Err(Error::Probation(trips));
+                }
+                time += pair.round(TRIPS)?.wall_ns;
+                trips += TRIPS;
+            }
+            messages.push(2.0 * trips as f64);
+            times.push(time as f64 / 1e6);
+            pair.finish()?;
+        }
+        self.cgroups.watch_for(Variant::Plain)?;
+        Ok(ProbationFacts { by: watch.name(), messages: Estimate::of(messages), milliseconds: Estimate::of(times) })
+    }
+
     /// Has the kernel measure the programs, apart from everything else, since that costs time itself.
     fn run_times(&self, planes: &mut [PlaneFacts]) -> Result<()> {
-        let base = Cell {
-            workload: Workload::PingPong,
-            size: 64,
-            link: Link::Loopback,
-            placement: Placement::SameCore,
-            nagle: false,
-            server_outside: false,
-        };
         let _on = RunTimeStats::enable()?;
         for (variant, facts) in [Variant::Sequence, Variant::FourTuple].into_iter().zip(planes) {
             for (workload, operations) in [(Workload::PingPong, 20_000), (Workload::Connection, 1_000)] {
-                let mut pair = self.pair(&Cell { workload, ..base }, variant)?;
+                let mut pair = self.pair(&Cell { workload, ..PING_PONG }, variant)?;
                 pair.round(operations)?;
                 pair.finish()?;
             }

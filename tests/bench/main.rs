@@ -23,7 +23,7 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
 
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 9);
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let outside = row["cell"]["server_outside"].as_bool().unwrap();
@@ -37,6 +37,10 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
                 }
                 // Nothing can go past the stack where there is no data plane, or none at the other end.
                 "plain" => assert_eq!(share, 0.0, "{name}"),
+                "stranger" | "probation" => assert_eq!(share, 0.0, "{name} {variant}"),
+                "watched" | "uncounted" if name.starts_with("ping-pong") => {
+                    assert!(share > 0.5, "{name} {variant}: {share}")
+                }
                 _ if outside => assert_eq!(share, 0.0, "{name} {variant}"),
                 _ => {}
             }

@@ -17,7 +17,7 @@ use crate::syscall::{ForeignSocket, UpdateFlags};
 /// receives, so they may be forgotten.
 const MOST_WAITING: usize = 4_096;
 /// Between two turns while there is something to do. Each turn does a little, so that a call that has spliced does not wait
-/// for this thread: with all of it, 1 ms (Linux 6.18, Xeon).
+/// for this thread: with all of it, about 1 ms.
 const LOOK: Duration = Duration::from_millis(1);
 /// Pairs that join in a turn.
 const JOINS: usize = 16;

@@ -29,6 +29,7 @@ pub(super) fn plots(report: &Report) -> Vec<(String, String)> {
                             && cell.placement == placement
                             && !cell.server_outside
                             && !cell.nagle
+                            && !cell.protection
                     })
                     .collect();
                 if rows.len() > 1 {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::bench::cell::{Variant, Workload};
+use crate::bench::facts::ProbationFacts;
 use crate::bench::goals::{self, Verdict};
 use crate::bench::results::{Report, Row};
 use crate::bench::stats::Estimate;
@@ -59,6 +60,11 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             }
         }
     }
+    if let Some(ProbationFacts { by, messages: Some(messages), milliseconds: Some(time), .. }) = &report.probation {
+        writeln!(out, "probation ({by})")?;
+        writeln!(out, "  messages       {:.0} [{:.0}, {:.0}]", messages.median, messages.low, messages.high)?;
+        writeln!(out, "  time           {:.2} ms [{:.2}, {:.2}]", time.median, time.low, time.high)?;
+    }
     let agent = &report.agent;
     writeln!(
         out,
@@ -80,8 +86,9 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
     let Some(plain) = row.variant(Variant::Plain) else { return Ok(()) };
     write!(out, "{:<50} {:>10.0} {:>10.0}", row.name, plain.wall_ns.median, plain.cpu_ns.median)?;
-    for (at, variant) in [Variant::Sequence, Variant::FourTuple].into_iter().enumerate() {
-        let Some(result) = row.variant(variant) else { continue };
+    let tcp = row.variants.iter().filter(|result| result.variant.is_tcp() && result.variant != Variant::Plain);
+    for (at, result) in tcp.enumerate() {
+        let variant = result.variant;
         if at > 0 {
             write!(out, "\n{:<72}", format!("    {}", variant.name()))?;
         }

@@ -17,6 +17,9 @@ use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 /// An active end begins. Where it is not known yet whether its peer is in our scope, its bytes count when that is known
 /// (`pairing::adopt`).
 pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options) {
+    if options.policy.uncounted {
+        return;
+    }
     a.emitter("tally", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]), |a| {
         a.comment("the handshake does not count");
         total(a);
@@ -30,6 +33,9 @@ pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options) {
 
 /// An active end whose peer is in our scope, and which will not enter the sockhash. Uses R7 and R8.
 pub(in crate::dataplane) fn outsider(a: &mut Asm, options: &Options, out: Label) {
+    if options.policy.uncounted {
+        return;
+    }
     a.ld(R8, SOCK_OPS, SockOps::SK);
     a.require(R8.differs(0), out, "there is a socket");
     storage_get(a, R8, true);

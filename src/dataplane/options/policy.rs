@@ -23,6 +23,9 @@ pub struct Policy {
     pub opt_out: bool,
     /// Which readers get redirected bytes.
     pub trust: Trust,
+    /// Does not count what the stack carries: the counter `stack_bytes` stays 0. The benchmark shows by it what counting
+    /// costs.
+    pub uncounted: bool,
 }
 
 /// Which way messages are redirected; the other way they take the stack, although both ends are in the sockhash.

@@ -233,7 +233,8 @@ pub(in crate::dataplane) fn answer(a: &mut Asm, pairing: Pairing, room: Place<An
 /// Active end: takes its peer from the answer and becomes [`socket::PAIRED`]; else jumps to `none`, or to `torn` when the
 /// answer does not verify.
 #[track_caller]
-pub(in crate::dataplane) fn adopt(a: &mut Asm, pairing: Pairing, none: Label, torn: Label) {
+pub(in crate::dataplane) fn adopt(a: &mut Asm, options: &Options, none: Label, torn: Label) {
+    let pairing = options.pairing;
     let answer = Ptr::<Answer>::new(R8);
     a.emitter("adopt", Uses::scratch().reads(OWN.reg()).writes(answer.reg()), |a| {
         a.comment("has the passive end answered?");
@@ -244,7 +245,9 @@ pub(in crate::dataplane) fn adopt(a: &mut Asm, pairing: Pairing, none: Label, to
         a.ld(R1, answer, Answer::CHECK);
         a.require(R1.equals(R3), torn, "it is whole, and for us");
         a.st(OWN, Head::STATE, socket::PAIRED);
-        set_flags(a, socket::LOCAL);
+        if !options.policy.uncounted {
+            set_flags(a, socket::LOCAL);
+        }
         map_delete(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
     });
 }

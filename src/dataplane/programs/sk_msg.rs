@@ -44,7 +44,7 @@ fn program(a: &mut Asm, options: &Options) {
     a.ld(R1, OWN, Head::STATE);
     a.permit(R1.equals(socket::PAIRED), paired, "it is paired");
     a.require(R1.equals(socket::WAITING), unpaired, "it waits for its peer");
-    pairing::adopt(a, options.pairing, unpaired, unpaired);
+    pairing::adopt(a, options, unpaired, unpaired);
     a.bind(paired);
     if options.policy.direction != Direction::Both {
         let by_stack = exits.to(a, Counter::PassDirection);

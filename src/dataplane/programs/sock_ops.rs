@@ -310,7 +310,7 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
                 wake_reader::worth_a_look(a, offsets, out);
                 known_storage(a, out);
                 a.require(R1.equals(socket::WAITING), known, "it waits for its peer");
-                pairing::adopt(a, options.pairing, stay, stay);
+                pairing::adopt(a, options, stay, stay);
                 a.mov(R1, socket::PAIRED);
             });
         }
@@ -338,7 +338,7 @@ fn still_waiting(a: &mut Asm, options: &Options, stay: Label, out: Label) {
     let pairing = options.pairing;
     let [unanswered, lost] = ["not_answered", "lost"].map(|name| a.label(name));
     a.emitter("probation", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R8), |a| {
-        pairing::adopt(a, pairing, unanswered, lost);
+        pairing::adopt(a, options, unanswered, lost);
         a.goto(out);
         a.bind(unanswered);
         pairing::require_unclaimed(a, lost);
