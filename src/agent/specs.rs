@@ -59,6 +59,7 @@ fn spec(plane: &DataPlane, name: &str, prog_type: ProgType, program: &asm::Progr
 /// The maps, in the order of their [`asm::MapRef`] numbers.
 pub fn map_specs(plane: &DataPlane) -> Vec<MapSpec> {
     let spec = |map: &crate::dataplane::MapDef| MapSpec {
+        name: map.role.name().to_owned(),
         map_type: map.kind.map_type(),
         key_size: map.key_size,
         value_size: map.value_size,

@@ -80,6 +80,7 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
 fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
     check_request(env, program)?;
     env.subprogs = program::find_subprogs(env.insns, env.kernel, env.types)?;
+    env.log_functions();
     program::check_subprogs(env.insns, &mut env.subprogs)?;
     program::check_without_btf(env.insns, &env.subprogs)?;
     let mut loads = vec![None; env.insns.len()];
@@ -89,8 +90,9 @@ fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
         }
     }
     program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.place)?;
-    program::check_cfg(env.insns, &mut env.aux)?;
+    program::check_cfg(env.insns, &mut env.aux, env.kernel)?;
     program::liveness::compute(env.insns, &mut env.aux, env.place);
+    env.log_liveness();
     if program.prog_flags & BPF_F_SLEEPABLE != 0 {
         let may_sleep = program.prog_type == ProgType::KPROBE
             || (program.prog_type == ProgType::TRACING && env.place.attach != AttachType::TRACE_RAW_TP);

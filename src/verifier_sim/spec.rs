@@ -58,6 +58,8 @@ impl fmt::Display for Origin {
 /// A map as `BPF_MAP_CREATE` would receive it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapSpec {
+    /// The name that the kernel's log shows; may be empty.
+    pub name: String,
     /// The kind of map.
     pub map_type: MapType,
     /// Bytes of a key.

@@ -11,6 +11,9 @@ pub(super) enum Stop {
     Unsupported(String),
 }
 
+/// A rule behind which the kernel's log has no end of line.
+pub(super) const NOT_PROGRAMS: &str = "expected prog array map for tail call";
+
 /// A step of the walk.
 pub(super) type Step<T = ()> = Result<T, Stop>;
 

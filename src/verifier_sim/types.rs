@@ -148,6 +148,11 @@ impl KernelTypes {
         self.btf.head(id).map_or(&[], |head| self.string(head.name))
     }
 
+    /// Whether the type with this id is a union.
+    pub(super) fn is_union(&self, id: u32) -> bool {
+        self.btf.kind(id) == Some(Kind::Union)
+    }
+
     /// Whether there is a type with this id; void is one.
     pub(super) fn exists(&self, id: u64) -> bool {
         id <= u64::from(self.btf.type_count())
@@ -309,7 +314,10 @@ impl KernelTypes {
     fn step(&self, id: u32, off: u64, size: u64, flags: &mut Flags) -> Result<Step, String> {
         let (mut id, mut off) = (self.skip(id), off);
         'structure: loop {
-            let name = || String::from_utf8_lossy(self.name(id)).into_owned();
+            let name = || match self.name(id) {
+                b"" => "(anon)".to_owned(),
+                name => String::from_utf8_lossy(name).into_owned(),
+            };
             let Some(head) = self.structure(id) else { return Err(format!("Type '{}' is not a struct", name())) };
             let bytes = u64::from(head.size_or_type);
             if head.kind == Kind::Union && head.parts != 1 {
@@ -383,7 +391,10 @@ impl KernelTypes {
                 }
                 if off + size > end && !flags.contains(Flags::UNTRUSTED) {
                     let field = String::from_utf8_lossy(self.string(field)).into_owned();
-                    return Err(format!("access beyond the end of member {field} (mend:{end}) in struct {}", name()));
+                    return Err(format!(
+                        "access beyond the end of member {field} (mend:{end}) in struct {} with off {off} size {size}",
+                        name()
+                    ));
                 }
                 return Ok(Step::Ends(Found::Scalar));
             }

@@ -207,6 +207,7 @@ fn programs_maps_and_calls_are_linked() {
         spec.maps,
         [
             MapSpec {
+                name: "pairs".into(),
                 map_type: MapType::HASH,
                 key_size: 12,
                 value_size: 8,
@@ -216,6 +217,7 @@ fn programs_maps_and_calls_are_linked() {
                 ..MapSpec::default()
             },
             MapSpec {
+                name: "sockets".into(),
                 map_type: MapType::SOCKHASH,
                 key_size: 8,
                 value_size: 4,
@@ -223,6 +225,7 @@ fn programs_maps_and_calls_are_linked() {
                 ..MapSpec::default()
             },
             MapSpec {
+                name: ".rodata".into(),
                 map_type: MapType::ARRAY,
                 key_size: 4,
                 value_size: 8,

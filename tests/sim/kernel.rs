@@ -17,6 +17,9 @@ use sidestep::verifier_sim::spec;
 /// `BPF_LOG_STATS` (include/linux/bpf_verifier.h): the log is the statistics alone.
 const STATISTICS: u32 = 4;
 
+/// `BPF_LOG_LEVEL2`: the log has every path.
+const EVERYTHING: u32 = 2;
+
 /// Whether this machine can be asked. Without root it says loudly that nothing was compared and returns `false`; where
 /// `CI` is set that is a failure, since CI runs as root. The same for a kernel other than 6.18, whose rules the tests
 /// state, but that is nobody's mistake.
@@ -92,6 +95,12 @@ impl Oracle {
         Ok(number.unwrap_or_else(|| panic!("a log without statistics: {log}")))
     }
 
+    /// Whether the kernel accepts the program, and its log of level 2.
+    pub(crate) fn whole_log(&self, program: &spec::ProgramSpec) -> (bool, String) {
+        let log = self.load(program, |request| Program::load_with_log(request, EVERYTHING).map(|(_, log)| log));
+        log.map_or_else(|log| (false, log), |log| (true, log))
+    }
+
     fn load<T>(
         &self,
         program: &spec::ProgramSpec,
@@ -124,7 +133,7 @@ fn encode(insns: &[Insn]) -> Vec<u8> {
 
 fn create(map: &spec::MapSpec) -> Map {
     let kind = map.map_type;
-    let request = MapSpec::new("sim", kind, map.key_size, map.value_size, map.max_entries)
+    let request = MapSpec::new(&map.name, kind, map.key_size, map.value_size, map.max_entries)
         .flags(MapFlags::from_bits_retain(map.map_flags));
     use spec::MapType as Of;
     let stores = [Of::CGRP_STORAGE, Of::INODE_STORAGE, Of::SK_STORAGE, Of::TASK_STORAGE];

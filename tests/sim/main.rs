@@ -18,6 +18,7 @@ mod mutate;
 mod pairing;
 mod policy;
 mod random;
+mod reasons;
 mod rules;
 mod soundness;
 mod strategies;

@@ -1,7 +1,7 @@
 //! Programs of every simulated type, judged by the simulator and by the running kernel.
 
-mod places;
-mod program;
+pub(crate) mod places;
+pub(crate) mod program;
 
 use std::time::{Duration, Instant};
 

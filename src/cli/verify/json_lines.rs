@@ -213,6 +213,7 @@ impl MapRecord {
             inner: self.inner.map(|inner| inner.into_spec().map(Box::new)).transpose()?,
             data,
             frozen: self.frozen.unwrap_or(false),
+            ..MapSpec::default()
         })
     }
 }
@@ -261,6 +262,7 @@ mod tests {
                 inner: Some(Box::new(inner)),
                 data: Some(vec![0, 0xff]),
                 frozen: true,
+                ..MapSpec::default()
             }]
         );
     }

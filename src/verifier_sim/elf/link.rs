@@ -11,6 +11,9 @@ use crate::asm::{Insn, opcode as op};
 use crate::uapi::AttachType;
 use crate::verifier_sim::spec::{MapLoad, MapSpec, ProgType, ProgramSpec};
 
+/// Characters of a map's name that the kernel keeps (`BPF_OBJ_NAME_LEN`, without the end).
+const MAX_NAME: usize = 15;
+
 /// `BPF_COMPLEXITY_LIMIT_INSNS` (include/linux/bpf.h).
 const MAX_SLOTS: usize = 1_000_000;
 /// Opcode of a 64-bit immediate load.
@@ -225,7 +228,7 @@ impl Linker<'_, '_> {
             let inside = u32::try_from(offset).ok().filter(|offset| u64::from(*offset) < size);
             let inside = inside.ok_or_else(|| site.bad_target(relocation, format!("byte {offset} of {name:?}")))?;
             let spec = map::from_data(&name, size, data.map(<[u8]>::to_vec));
-            (self.map_number((section.0, 0), || spec)?, op::PSEUDO_MAP_VALUE, inside as i32)
+            (self.map_number((section.0, 0), &name, || spec)?, op::PSEUDO_MAP_VALUE, inside as i32)
         } else {
             return Err(site.bad_target(relocation, format!("{:?} in section {name:?}", symbol.name)));
         };
@@ -253,7 +256,7 @@ impl Linker<'_, '_> {
         let symbol = self.object.symbol_at(section, offset);
         let symbol = symbol.ok_or_else(|| site.bad_target(relocation, format!("byte {offset} of the maps")))?;
         let object = self.object;
-        self.map_number((section.0, offset), || {
+        self.map_number((section.0, offset), &symbol.name, || {
             if btf {
                 return map::from_btf(&object.btf, &symbol.name);
             }
@@ -267,13 +270,16 @@ impl Linker<'_, '_> {
     fn map_number(
         &mut self,
         place: (usize, u64),
+        name: &str,
         spec: impl FnOnce() -> Result<MapSpec, ElfError>,
     ) -> Result<usize, ElfError> {
         if let Some(&number) = self.maps.get(&place) {
             return Ok(number);
         }
         let number = self.out.maps.len();
-        self.out.maps.push(spec()?);
+        let mut spec = spec()?;
+        spec.name = name.chars().take(MAX_NAME).collect();
+        self.out.maps.push(spec);
         self.maps.insert(place, number);
         Ok(number)
     }

@@ -78,7 +78,7 @@ impl Env<'_> {
         if absent {
             self.mark_precise(1 << number);
         } else {
-            self.check_arg_type(number, arg, &reg)?;
+            self.check_arg_type(number, arg, &reg, call.helper)?;
             self.check_arg_offset(number, arg, &reg)?;
         }
         if matches!(arg, Arg::RingbufMem | Arg::SockRelease) {
@@ -110,7 +110,7 @@ impl Env<'_> {
         Ok(if map.kind() == MapType::BLOOM_FILTER && call.helper == id::MAP_PEEK_ELEM { Arg::Value } else { arg })
     }
 
-    fn check_arg_type(&self, number: u8, arg: Arg, reg: &Reg) -> Step {
+    fn check_arg_type(&self, number: u8, arg: Arg, reg: &Reg, helper: i32) -> Step {
         let mut flags = reg.flags;
         if arg.only_reads() {
             flags.remove(Flags::RDONLY);
@@ -126,7 +126,8 @@ impl Env<'_> {
             arg if arg.is_memory() => {
                 if btf && flags == Flags::TRUSTED {
                     if !arg.only_reads() {
-                        reject!("the helper may write into memory pointed by R{number} type={}", reg.type_name());
+                        let (helper, kind) = (helpers::name(helper), reg.type_name());
+                        reject!("{helper}() may write into memory pointed by R{number} type={kind}");
                     }
                     return Ok(());
                 }
@@ -145,7 +146,7 @@ impl Env<'_> {
             Arg::BtfSock | Arg::BtfSockOrNull | Arg::SockRelease => {
                 let structure = btf && (plain || flags == Flags::TRUSTED);
                 if structure && !self.is_structure(reg, "sock_common", Object::is_sock)? {
-                    let name = object_from_number(reg.arg).map_or("?", Object::name);
+                    let name = self.structure_name(reg.arg);
                     reject!("R{number} is of type {name} but sock_common is expected");
                 }
                 (structure || (reg.is_sock() && plain), "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_")
@@ -153,7 +154,7 @@ impl Env<'_> {
             Arg::SockStructOrNull => {
                 let structure = btf && (plain || flags == Flags::TRUSTED || flags == Flags::RCU);
                 if structure && !self.is_structure(reg, "sock_common", Object::is_sock)? {
-                    let name = object_from_number(reg.arg).map_or("?", Object::name);
+                    let name = self.structure_name(reg.arg);
                     reject!("R{number} is of type {name} but sock_common is expected");
                 }
                 (structure, "ptr_, trusted_ptr_, rcu_ptr_")
@@ -161,7 +162,7 @@ impl Env<'_> {
             Arg::Structure(wanted) => {
                 let structure = btf && (plain || flags == Flags::TRUSTED || flags == Flags::RCU);
                 if structure && !self.is_structure(reg, wanted.name(), |known| known == wanted)? {
-                    let name = object_from_number(reg.arg).map_or("?", Object::name);
+                    let name = self.structure_name(reg.arg);
                     reject!("R{number} is of type {name} but {} is expected", wanted.name());
                 }
                 (structure, "ptr_, trusted_ptr_, rcu_ptr_")
@@ -171,7 +172,7 @@ impl Env<'_> {
                 let wanted = if arg == Arg::CgroupOrNull { "cgroup" } else { "task_struct" };
                 let task = arg != Arg::CgroupOrNull;
                 if structure && !self.is_structure(reg, wanted, |known| task && known == Object::Task)? {
-                    let name = object_from_number(reg.arg).map_or("?", Object::name);
+                    let name = self.structure_name(reg.arg);
                     reject!("R{number} is of type {name} but {wanted} is expected");
                 }
                 (structure, "ptr_, trusted_ptr_, rcu_ptr_")

@@ -10,10 +10,10 @@ use crate::verifier_sim::helpers::map_compat;
 use crate::verifier_sim::helpers::{self, Arg, Ret};
 use crate::verifier_sim::numbers::bounds::Bounds;
 use crate::verifier_sim::program::maps::FieldKind;
-use crate::verifier_sim::spec::{Kernel, ProgType};
+use crate::verifier_sim::spec::{Kernel, MapType, ProgType};
 use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
-use crate::verifier_sim::stop::{Step, reject, unsupported};
+use crate::verifier_sim::stop::{NOT_PROGRAMS, Step, reject, unsupported};
 use crate::verifier_sim::walk::Flow;
 use crate::verifier_sim::walk::env::Env;
 
@@ -73,6 +73,8 @@ impl Env<'_> {
             op::PSEUDO_KFUNC_CALL => self.call_kernel_function(insn.imm as u32)?,
             _ => self.call_helper(insn.imm)?,
         }
+        // r0 to r5 are gone or new.
+        self.scratch(0x3f);
         Ok(Flow::To(self.at + 1))
     }
 
@@ -128,16 +130,7 @@ impl Env<'_> {
             _ => {}
         }
         if helper == id::TAIL_CALL {
-            if self.cur.lock.is_some() {
-                reject!("tail_call cannot be used inside bpf_spin_lock-ed region");
-            }
-            if let Some(lost) = self.cur.refs.first() {
-                reject!(
-                    "Unreleased reference id={} alloc_insn={}\ntail_call would lead to reference leak",
-                    lost.id,
-                    lost.insn
-                );
-            }
+            self.check_leaks("tail_call")?;
         }
         if helper == id::GET_LOCAL_STORAGE && !self.reg(2).is_null() {
             reject!("get_local_storage() doesn't support non-zero flags");
@@ -148,7 +141,11 @@ impl Env<'_> {
         if helper == id::SNPRINTF {
             // The known bits of the size count, even when it is not constant.
             let size = self.reg(5).val.bits.value;
-            if !size.is_multiple_of(8) || !format::is_valid(&call.string, size / 8) {
+            if !size.is_multiple_of(8) {
+                self.log_no_rule();
+                reject!("bpf_snprintf takes whole numbers of 8 bytes, not {size} bytes");
+            }
+            if !format::is_valid(&call.string, size / 8) {
                 reject!("Invalid format string");
             }
         }
@@ -187,6 +184,9 @@ impl Env<'_> {
             matches!(call.helper, id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM | id::MAP_PUSH_ELEM | id::MAP_POP_ELEM);
         match call.map {
             Some(map) if writes && !self.map(map).can_write() => reject!("write into map forbidden"),
+            Some(map) if call.helper == id::TAIL_CALL && self.map(map).kind() != MapType::PROG_ARRAY => {
+                reject!("{NOT_PROGRAMS}")
+            }
             _ => Ok(()),
         }
     }

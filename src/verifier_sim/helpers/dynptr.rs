@@ -6,7 +6,7 @@ use crate::verifier_sim::instructions::mem::{Access, Direction};
 use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::state::reg::{Kind, Reg};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, STACK_SIZE, Slot};
-use crate::verifier_sim::stop::{Step, reject};
+use crate::verifier_sim::stop::{Step, Stop, reject};
 use crate::verifier_sim::walk::env::Env;
 
 /// A dynptr on the stack that an argument of a helper points to.
@@ -62,7 +62,10 @@ impl Env<'_> {
     /// A helper makes a dynptr where the register points.
     pub(in crate::verifier_sim) fn make_dynptr(&mut self, number: u8, kind: DynptrKind) -> Step {
         let ptr = *self.reg(number);
-        let slot = self.dynptr_slot(&ptr)?;
+        let slot = match self.dynptr_slot(&ptr) {
+            Err(Stop::Reject(rule)) => reject!("{rule}\nDynptr has to be an uninitialized dynptr"),
+            slot => slot?,
+        };
         for half in 0..2 {
             self.access(&Access {
                 base: number,
@@ -86,6 +89,8 @@ impl Env<'_> {
         };
         *self.cur.frame_mut(frame).slot_mut(slot) = half(kind, true, id, ref_id);
         *self.cur.frame_mut(frame).slot_mut(slot - 1) = half(kind, false, id, ref_id);
+        self.log_stack_write(frame, slot);
+        self.log_stack_write(frame, slot - 1);
         Ok(())
     }
 
@@ -97,8 +102,15 @@ impl Env<'_> {
         call: &mut Call,
     ) -> Step {
         let ptr = *self.reg(index as u8 + 1);
-        let slot = self.dynptr_slot(&ptr)?;
+        let unacquired = || format!("arg {} is an unacquired reference", index + 1);
+        let slot = match (self.dynptr_slot(&ptr), wanted) {
+            (Err(Stop::Reject(rule)), Some(_)) => reject!("{rule}\n{}", unacquired()),
+            (slot, _) => slot?,
+        };
         let frame = ptr.arg as usize;
+        if wanted.is_some() && self.cur.frames[frame].slot(slot).reg.ref_id == 0 {
+            reject!("{}", unacquired());
+        }
         let (first, second) = (*self.cur.frames[frame].slot(slot), *self.cur.frames[frame].slot(slot - 1));
         if !first.is_dynptr() || !second.is_dynptr() || !first.is_first() {
             reject!("Expected an initialized dynptr as arg #{index}");
@@ -134,6 +146,7 @@ impl Env<'_> {
             reject!("cannot overwrite referenced dynptr");
         }
         let (first, id) = (if slot.is_first() { index } else { index + 1 }, slot.reg.id);
+        self.scratched_slots |= 1 << first | 1 << (first - 1);
         self.forget_dynptr(frame, first);
         let leaks = self.may_leak_pointers();
         self.cur.for_each_reg(
@@ -145,13 +158,14 @@ impl Env<'_> {
 
     fn forget_dynptr(&mut self, frame: usize, first: usize) {
         for slot in [first, first - 1] {
+            self.log_stack_write(frame, slot);
             *self.cur.frame_mut(frame).slot_mut(slot) = Slot::EMPTY;
         }
     }
 
-    /// Whether any byte in `min..max` of a frame's stack belongs to a dynptr.
-    pub(in crate::verifier_sim) fn holds_dynptr(&self, frame: usize, min: i64, max: i64) -> bool {
+    /// The first byte in `min..max` of a frame's stack that belongs to a dynptr.
+    pub(in crate::verifier_sim) fn find_dynptr(&self, frame: usize, min: i64, max: i64) -> Option<i64> {
         let frame = &self.cur.frames[frame];
-        (min..max).any(|off| frame.slot(crate::verifier_sim::state::stack::locate(off).0).is_dynptr())
+        (min..max).find(|off| frame.slot(crate::verifier_sim::state::stack::locate(*off).0).is_dynptr())
     }
 }

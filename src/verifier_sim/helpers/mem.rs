@@ -65,8 +65,8 @@ impl Env<'_> {
                 }
                 if how.fills && known {
                     let (frame, min) = (reg.arg as usize, i64::from(reg.off) + reg.val.bits.value as i64);
-                    if self.holds_dynptr(frame, min, min + i64::from(size)) {
-                        reject!("potential write to dynptr at off={min} disallowed");
+                    if let Some(off) = self.find_dynptr(frame, min, min + i64::from(size)) {
+                        reject!("potential write to dynptr at off={off} disallowed");
                     }
                     call.fills = Some((frame, min, size));
                     return Ok(());

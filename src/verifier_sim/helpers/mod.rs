@@ -11,12 +11,12 @@ mod protos;
 pub(in crate::verifier_sim) use crate::uapi::helper::{Arg, Proto, Ret};
 pub(in crate::verifier_sim) use protos::{available, proto};
 
-use crate::uapi::helper::helper_name;
+use crate::uapi::helper::short_name;
 
 /// Helper `number` as the kernel's messages name it.
 pub(in crate::verifier_sim) fn name(number: i32) -> String {
-    match helper_name(number).filter(|_| exists(number)) {
-        Some(name) => format!("bpf_{}", name.trim_start_matches("bpf_")),
+    match short_name(number).filter(|_| exists(number)) {
+        Some(name) => format!("bpf_{name}"),
         None => "unknown".to_owned(),
     }
 }

@@ -56,7 +56,9 @@ impl Env<'_> {
         if predicted.is_some() {
             let operand = |reg: &Reg, number: u8| if reg.is_scalar() { 1 << number } else { 0 };
             let second = if immediate { 0 } else { operand(&right, insn.src) };
-            self.mark_precise(operand(&left, insn.dst) | second);
+            self.mark_precise(operand(&left, insn.dst));
+            self.mark_precise(second);
+            self.log_state();
         }
         match predicted {
             Some(true) => return Ok(Flow::To(target)),
@@ -64,6 +66,7 @@ impl Env<'_> {
             None => {}
         }
         self.split(insn, cond, low, &left, &right, target)?;
+        self.log_state();
         Ok(Flow::To(next))
     }
 

@@ -303,13 +303,7 @@ impl Env<'_> {
                 self.check_buffer(access.base, &reg, off, access.size)?;
             }
             Kind::ConstMapPtr => {
-                if off < 0 {
-                    reject!("R{} is bpf_map invalid negative access: off={off}", access.base);
-                }
-                if write {
-                    reject!("only read from bpf_map is supported");
-                }
-                loaded = self.load_map_structure(access.base, &reg, off, access.size)?;
+                loaded = self.access_map_structure(access.base, &reg, off, access.size, write)?;
             }
             _ => reject!("R{} invalid mem access '{}'", access.base, reg.type_name()),
         }
@@ -467,14 +461,12 @@ impl Env<'_> {
         if reg.val.smin < 0 {
             reject!("R{number} min value is negative, either use unsigned index or do a if (index >=0) check.");
         }
-        let range = u32::try_from(reg.range()).ok();
-        let inside = range.is_some_and(|range| fits(i64::from(off), size, range, zero_ok));
-        if !inside {
-            reject!(
-                "invalid access to packet, off={off} size={size}, R{number}(id={},off={off},r={})",
-                reg.id,
-                reg.range()
-            );
+        let outside = format!("R{number} offset is outside of the packet");
+        let Ok(range) = u32::try_from(reg.range()) else { reject!("{outside}") };
+        if !fits(i64::from(off), size, range, zero_ok) {
+            let id = reg.id;
+            let access = format!("off={off} size={size}, R{number}(id={id},off={off},r={range})");
+            reject!("invalid access to packet, {access}\n{outside}");
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::asm::opcode as op;
 use crate::verifier_sim::instructions::mem::{Access, Direction};
+use crate::verifier_sim::spec::Kernel;
 use crate::verifier_sim::state::reg::{Kind, MAX_VAR_OFF, Reg};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, STACK_SIZE, locate, reads_low_part, scrub_byte};
 use crate::verifier_sim::stop::{Step, reject};
@@ -82,7 +83,8 @@ impl Env<'_> {
     ) -> Step {
         let known = ptr.val.bits.is_known();
         let extra = match direction {
-            _ if helper => " indirect access to",
+            // Before Linux 6.15.
+            _ if helper && self.kernel < Kernel::V6_18 => " indirect access to",
             Direction::Read => " read from",
             Direction::Write => " write to",
         };
@@ -129,6 +131,7 @@ impl Env<'_> {
         let at = self.cur.frames.get(frame + 1).map_or(self.at, |callee| callee.callsite);
         let slots = (min..max).fold(0, |slots, off| slots | 1u64 << locate(off).0);
         self.stack_reads.read(self.insns, at, slots);
+        self.log_stack_read(frame, slots);
     }
 
     fn write_stack_fixed(&mut self, frame: usize, off: i64, size: usize, stored: &Stored<'_>) -> Step {
@@ -144,6 +147,10 @@ impl Env<'_> {
             reject!("attempt to corrupt spilled pointer on stack");
         }
         self.overwrite_dynptr(frame, index)?;
+        self.scratched_slots |= 1 << index;
+        if size == SLOT_SIZE {
+            self.log_stack_write(frame, index);
+        }
         let whole = off % SLOT_SIZE as i64 == 0;
         match stored {
             Stored::Reg(number, reg) if whole && reg.is_scalar() => {
@@ -211,6 +218,7 @@ impl Env<'_> {
             let (index, byte) = locate(off);
             let slot = self.cur.frame_mut(frame).slot_mut(index);
             let was = slot.bytes[byte];
+            self.scratched_slots |= 1 << index;
             if !leaks && !matches!(was, Byte::Misc | Byte::Zero) {
                 reject!("spilled ptr in range of var-offset stack write; insn {}, ptr off: {off}", self.at);
             }
@@ -234,6 +242,7 @@ impl Env<'_> {
     fn read_stack_fixed(&mut self, frame: usize, off: i64, size: usize, into_reg: bool) -> Step<Reg> {
         let (index, byte) = locate(off);
         let slot = &self.cur.frames[frame].slot(index).clone();
+        self.scratched_slots |= 1 << index;
         if slot.is_spill() {
             let saved = slot.bytes.iter().rev().take_while(|byte| **byte == Byte::Spill).count();
             if size == SLOT_SIZE && saved == SLOT_SIZE {
@@ -298,8 +307,10 @@ impl Env<'_> {
         self.check_stack_readable(number, ptr, off, size, false)?;
         let (min, max) = (ptr.val.smin + i64::from(off), ptr.val.smax + i64::from(off) + i64::from(size));
         let frame = &self.cur.frames[ptr.arg as usize];
+        let scratched = &mut self.scratched_slots;
         let zero = (min..max).all(|off| {
             let (index, byte) = locate(off);
+            *scratched |= 1 << index;
             frame.slot(index).bytes[byte] == Byte::Zero
         });
         Ok(if zero { Reg::known(0) } else { Reg::UNKNOWN })

@@ -51,7 +51,7 @@ impl Env<'_> {
         if !self.may_leak_pointers() {
             reject!("'struct' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN");
         }
-        let name = reg.type_name();
+        let name = format!("ptr_{}", self.structure_name(reg.arg));
         let Ok(off) = u32::try_from(off) else { reject!("R{number} is {name} invalid negative access: off={off}") };
         if !reg.val.bits.is(0) {
             reject!("R{number} is {name} invalid variable offset: off={off}, var_off={}", reg.val.bits);
@@ -72,14 +72,14 @@ impl Env<'_> {
     }
 
     /// The same for a map itself.
-    pub(in crate::verifier_sim) fn load_map_structure(
+    pub(in crate::verifier_sim) fn access_map_structure(
         &mut self,
         number: u8,
         reg: &Reg,
         off: i32,
         size: u32,
+        write: bool,
     ) -> Step<Reg> {
-        let types = self.kernel_types()?;
         let kind = self.map(reg.arg).kind();
         let Some(name) = map_structure(kind) else {
             reject!("map_ptr access not supported for map type {}", kind.number())
@@ -88,6 +88,10 @@ impl Env<'_> {
             reject!("'struct {name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN");
         }
         let Ok(off) = u32::try_from(off) else { reject!("R{number} is {name} invalid negative access: off={off}") };
+        if write {
+            reject!("only read from {name} is supported");
+        }
+        let types = self.kernel_types()?;
         let Some(id) = types.named(name.as_bytes()) else { unsupported!("this kernel has no struct {name}") };
         let found = self.find(types, id, off, size)?;
         Ok(self.found(types, found))

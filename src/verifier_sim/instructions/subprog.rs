@@ -26,11 +26,13 @@ impl Env<'_> {
         callee.regs[1..6].copy_from_slice(&caller.regs[1..6]);
         caller.regs[..6].fill(Reg::NOT_INIT);
         self.cur.frames.push(Rc::new(callee));
+        self.log_call();
         Ok(target)
     }
 
     /// Returns from a function: r0 goes to the caller.
     pub(in crate::verifier_sim) fn leave_subprog(&mut self) -> Step<usize> {
+        let callee = self.log_callee();
         let result = *self.reg(0);
         if result.kind == Kind::Stack {
             reject!("cannot return stack pointer to the caller");
@@ -38,6 +40,7 @@ impl Env<'_> {
         let callsite = self.cur.top().callsite;
         self.cur.frames.pop();
         *self.reg_mut(0) = result;
+        self.log_return(&callee, callsite + 1);
         Ok(callsite + 1)
     }
 }

@@ -220,7 +220,11 @@ impl Tnum {
 
 impl fmt::Display for Tnum {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "({:#x}; {:#x})", self.value, self.mask)
+        match (self.mask, u16::try_from(self.value)) {
+            (0, Ok(short)) => write!(out, "{short}"),
+            (0, Err(_)) => write!(out, "{:#x}", self.value),
+            (mask, _) => write!(out, "({:#x}; {mask:#x})", self.value),
+        }
     }
 }
 

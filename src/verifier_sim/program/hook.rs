@@ -177,7 +177,8 @@ impl Hook {
         }
         let has_result = place.attach == AttachType::TRACE_FEXIT;
         let nulls = NULLS.iter().find(|(name, _)| point && *name == target).map_or(0, |(_, nulls)| *nulls);
-        Ok(Self { name: target.to_owned(), arguments, result, has_result, hidden: usize::from(point), known, nulls })
+        let name = if iterator { format!("bpf_iter_{target}") } else { target.to_owned() };
+        Ok(Self { name, arguments, result, has_result, hidden: usize::from(point), known, nulls })
     }
 
     /// The number of the argument at `off` (`get_ctx_arg_idx`).

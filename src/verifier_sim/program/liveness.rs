@@ -15,7 +15,8 @@ const ALL: u16 = 0x7ff;
 
 /// The argument registers that a call reads: of a helper those in its signature, of a function all.
 fn arguments(insn: &Insn, place: Place) -> u16 {
-    match helpers::proto(insn.imm, place).filter(|_| insn.src == 0) {
+    let known = insn.src == 0 && helpers::available(insn.imm, place);
+    match helpers::proto(insn.imm, place).filter(|_| known) {
         Some(proto) => ((1u16 << proto.args.len()) - 1) << 1,
         None => ARGUMENTS,
     }

@@ -63,6 +63,8 @@ const MAX_USED_MAPS: usize = 64;
 const MAX_SUBPROGS: usize = 256;
 /// Lower numbers are never functions or variables in a kernel's BTF: numbers, pointers and structures come first there.
 const FIRST_KFUNC: i32 = 1000;
+/// `bpf_for_each_map_elem`, `bpf_find_vma`, `bpf_loop` and `bpf_user_ringbuf_drain`, which call functions of the program.
+const CALLS_BACK: [i32; 4] = [164, 180, 181, 209];
 /// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 
@@ -113,10 +115,13 @@ pub(in crate::verifier_sim) fn find_subprogs(
             // A call of "nothing" is permitted where no path leads; the loaders write it for missing weak functions.
             if insn.off != 0 {
                 // Functions of modules are found through descriptors of their BTF, which a description cannot have.
-                return Err(Stop::RejectAt(at, "kfunc offset > 0 without fd_array is invalid".to_owned()));
+                return Err(Stop::RejectAt(
+                    at,
+                    "kfunc offset > 0 without fd_array is invalid\nfailed to find BTF for kernel function".to_owned(),
+                ));
             }
             if insn.imm < 0 || (1..FIRST_KFUNC).contains(&insn.imm) {
-                return Err(Stop::RejectAt(at, format!("kernel btf_id {} is not a function", insn.imm)));
+                return Err(Stop::RejectAt(at, format!("kernel btf_id {} is not a function", insn.imm as u32)));
             }
             match types {
                 Some(types) if insn.imm != 0 && !types.is_function(insn.imm as u32) => {
@@ -340,7 +345,7 @@ fn fail(at: usize, rule: &str) -> Step {
 }
 
 /// Every instruction can be reached, none in the middle of a 64-bit load; marks where paths are compared (`check_cfg`).
-pub(in crate::verifier_sim) fn check_cfg(insns: &[Insn], aux: &mut [Aux]) -> Step {
+pub(in crate::verifier_sim) fn check_cfg(insns: &[Insn], aux: &mut [Aux], kernel: Kernel) -> Step {
     let mut reached = vec![false; insns.len()];
     let mut todo = vec![0];
     reached[0] = true;
@@ -361,7 +366,7 @@ pub(in crate::verifier_sim) fn check_cfg(insns: &[Insn], aux: &mut [Aux]) -> Ste
                 todo.push(next);
             }
         }
-        mark_prune_points(insns, aux, at);
+        mark_prune_points(insns, aux, at, kernel);
     }
     let mut at = 0;
     while at < insns.len() {
@@ -379,7 +384,7 @@ pub(in crate::verifier_sim) fn check_cfg(insns: &[Insn], aux: &mut [Aux]) -> Ste
     Ok(())
 }
 
-fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize) {
+fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize, kernel: Kernel) {
     let insn = &insns[at];
     let mut point = |at: i64, jump: bool| {
         if let Some(aux) = usize::try_from(at).ok().and_then(|at| aux.get_mut(at)) {
@@ -403,6 +408,9 @@ fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize) {
             if insn.src == op::PSEUDO_CALL {
                 point(at as i64, false);
                 point(at as i64 + i64::from(insn.imm) + 1, true);
+            } else if insn.src == 0 && CALLS_BACK.contains(&insn.imm) && kernel >= Kernel::V6_12 {
+                point(at as i64, false);
+                aux[at].force_checkpoint = true;
             }
         }
         op::JA => point(jump_target(at, insn), true),

@@ -207,11 +207,11 @@ impl Reg {
         for (flag, prefix) in [
             (Flags::RDONLY, "rdonly_"),
             (Flags::RINGBUF, "ringbuf_"),
+            (Flags::USER, "user_"),
             (Flags::PERCPU, "percpu_"),
+            (Flags::RCU, "rcu_"),
             (Flags::UNTRUSTED, "untrusted_"),
             (Flags::TRUSTED, "trusted_"),
-            (Flags::RCU, "rcu_"),
-            (Flags::USER, "user_"),
         ] {
             if self.flags.contains(flag) {
                 name.push_str(prefix);

@@ -1,5 +1,7 @@
 //! Everything that one verification carries along (`struct bpf_verifier_env`).
 
+use std::cell::Cell;
+
 use crate::asm::Insn;
 use crate::verifier_sim::load_flags;
 use crate::verifier_sim::place::Place;
@@ -81,6 +83,9 @@ pub(in crate::verifier_sim) struct Env<'a> {
     pub(in crate::verifier_sim) work: Work,
     pub(in crate::verifier_sim) next_id: u32,
     pub(in crate::verifier_sim) log: Option<crate::verifier_sim::walk::log::Log>,
+    /// Registers of the current frame that the log has to show, as bits; the slots likewise.
+    pub(in crate::verifier_sim) scratched_regs: Cell<u16>,
+    pub(in crate::verifier_sim) scratched_slots: u64,
 }
 
 impl<'a> Env<'a> {
@@ -117,6 +122,8 @@ impl<'a> Env<'a> {
             work: Work::default(),
             next_id: 0,
             log: None,
+            scratched_regs: Cell::new(u16::MAX),
+            scratched_slots: u64::MAX,
         }
     }
 
@@ -156,11 +163,17 @@ impl<'a> Env<'a> {
         !self.may_leak_pointers() && !self.reg(number).is_scalar()
     }
 
+    /// The log has to show these registers, as bits.
+    pub(in crate::verifier_sim) fn scratch(&self, regs: u16) {
+        self.scratched_regs.set(self.scratched_regs.get() | regs);
+    }
+
     /// The register is about to be read.
     pub(in crate::verifier_sim) fn check_source(&self, number: u8) -> Step {
         if usize::from(number) >= REGS {
             reject!("R{number} is invalid");
         }
+        self.scratch(1 << number);
         if self.reg(number).kind == crate::verifier_sim::state::reg::Kind::NotInit {
             reject!("R{number} !read_ok");
         }
@@ -172,6 +185,7 @@ impl<'a> Env<'a> {
         if usize::from(number) >= REGS {
             reject!("R{number} is invalid");
         }
+        self.scratch(1 << number);
         if usize::from(number) == FP {
             reject!("frame pointer is read only");
         }

@@ -1,10 +1,13 @@
 //! The walk along every path, instruction by instruction (`do_check`).
 
+pub(super) mod describe;
 pub(super) mod env;
 pub(super) mod history;
 pub(super) mod log;
+mod loops;
 pub(super) mod precision;
 pub(super) mod prune;
+mod stack_marks;
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
@@ -40,8 +43,9 @@ impl Env<'_> {
             } else {
                 self.enter_insn();
                 self.log_insn();
+                self.log_stack_begin();
                 let flow = self.step()?;
-                self.log_state();
+                self.log_stack_commit();
                 flow
             };
             match flow {
@@ -57,14 +61,14 @@ impl Env<'_> {
 
     /// Ends the current path and goes on with the latest branch, if there is one.
     fn next_branch(&mut self) -> bool {
-        if let Some(parent) = self.cur.parent {
-            self.explored.end_branch(parent);
-        }
+        self.scratch_all();
+        self.end_branch();
+        self.log_stack_update();
         let Some(branch) = self.pending.pop() else { return false };
         self.cur = branch.state;
         self.at = branch.insn;
         self.history.truncate(branch.history);
-        self.log_branch(branch.from, branch.insn);
+        self.log_branch(branch.from);
         true
     }
 
@@ -131,11 +135,8 @@ impl Env<'_> {
 
     fn exit(&mut self) -> Step<Flow> {
         let main = self.cur.depth() == 0;
-        if self.cur.lock.is_some() && main {
-            reject!("bpf_spin_unlock is missing");
-        }
-        if let Some(lost) = self.cur.refs.first().filter(|_| main) {
-            reject!("Unreleased reference id={} alloc_insn={}", lost.id, lost.insn);
+        if main {
+            self.check_leaks("BPF_EXIT instruction in main prog")?;
         }
         if !main {
             return self.leave_subprog().map(Flow::To);
@@ -163,11 +164,33 @@ impl Env<'_> {
                 if value.smin == i64::MIN && value.smax == i64::MAX {
                     reject!("At program exit the register R0 has unknown scalar value {wanted}");
                 }
-                let (min, max) = (value.smin, value.smax);
-                reject!("At program exit the register R0 has smin={min} smax={max} {wanted}");
+                let least = if value.smin == i64::MIN { String::new() } else { format!(" smin={}", value.smin) };
+                let most = if value.smax == i64::MAX { String::new() } else { format!(" smax={}", value.smax) };
+                reject!("At program exit the register R0 has{least}{most} {wanted}");
             }
         }
         Ok(Flow::End)
+    }
+
+    /// No reference and no lock is held where the program ends (`check_resource_leak`).
+    pub(in crate::verifier_sim) fn check_leaks(&self, place: &str) -> Step {
+        // Before Linux 6.13 the lock came first, in other words.
+        let newer = self.kernel >= Kernel::V6_18;
+        if self.cur.lock.is_some() && !newer {
+            reject!("bpf_spin_unlock is missing");
+        }
+        let lost =
+            self.cur.refs.iter().map(|lost| format!("Unreleased reference id={} alloc_insn={}", lost.id, lost.insn));
+        let lost: Vec<_> = lost.collect();
+        match (lost.join("\n"), newer) {
+            (lost, _) if lost.is_empty() => {}
+            (lost, true) => reject!("{lost}\n{place} would lead to reference leak"),
+            (lost, false) => reject!("{lost}"),
+        }
+        if self.cur.lock.is_some() {
+            reject!("{place} cannot be used inside bpf_spin_lock-ed region");
+        }
+        Ok(())
     }
 
     /// A 64-bit immediate load, or a legacy load from the packet.

@@ -9,6 +9,7 @@ use std::fmt;
 use crate::asm::opcode as op;
 use crate::asm::{Disasm, Insn};
 use crate::verifier_sim::state::{FP, MAX_FRAMES, State};
+use crate::verifier_sim::walk::describe::Shown;
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::history::{Place, Visited};
 
@@ -236,6 +237,7 @@ impl Env<'_> {
     /// The current path ends at a state that checkpoint `number` covers: what decided behind the checkpoint decides here.
     pub(in crate::verifier_sim) fn propagate_precision(&mut self, number: u32) {
         let mut wanted = Wanted::new(self.cur.depth());
+        self.log_propagation(number);
         let (scalars, precise) = self.explored.masks(number);
         for (frame, (scalars, precise)) in scalars.iter().zip(precise).enumerate() {
             let (regs, slots) = (scalars.regs & precise.regs, scalars.slots & precise.slots);
@@ -249,23 +251,60 @@ impl Env<'_> {
         if self.log.is_some() {
             let mask = wanted.masks[wanted.frame];
             let text = Disasm::at(self.insns, at).map(|insn| insn.to_string()).unwrap_or_default();
-            self.log_remark(&format!("mark_precise: frame{}: {mask} before {at}: {text}", wanted.frame));
+            self.log_line(&format!("mark_precise: frame{}: {mask} before {at}: {text}", wanted.frame));
         }
     }
 
     /// The lines of the log for a checkpoint that is passed: what had not decided anything before.
-    fn log_checkpoint(&mut self, wanted: &Wanted) {
+    fn log_checkpoint(&mut self, number: u32, wanted: &Wanted) {
+        if self.log.is_none() {
+            return;
+        }
+        for frame in (0..=wanted.frame).rev() {
+            let (state, precise) = self.explored.described(number);
+            let precise = precise.get(frame).copied();
+            let state = state.map(|state| self.describe_frame(state, frame, Shown::ALL, precise)).unwrap_or_default();
+            self.log_line(&format!("mark_precise: frame{frame}: parent state {}: {state}", wanted.masks[frame]));
+        }
+    }
+
+    /// The line of the log for a part of the path: the instructions between two checkpoints.
+    fn log_segment(&mut self, frame: usize, (last, first): (i64, usize), behind: i64) {
         if self.log.is_some() {
-            for frame in (0..=wanted.frame).rev() {
-                self.log_remark(&format!("mark_precise: frame{frame}: parent state {}:", wanted.masks[frame]));
-            }
+            let line = format!("mark_precise: frame{frame}: last_idx {last} first_idx {first} subseq_idx {behind} ");
+            self.log_line(&line);
+        }
+    }
+
+    /// The line of the log for what decided behind the checkpoint that covers the current state (`propagate_precision`).
+    fn log_propagation(&mut self, number: u32) {
+        if self.log.is_none() {
+            return;
+        }
+        let (scalars, precise) = self.explored.masks(number);
+        let masks = scalars.iter().zip(precise).map(|(a, b)| (a.regs & b.regs, a.slots & b.slots));
+        let lines = masks.enumerate().rev().filter(|(_, (regs, slots))| *regs != 0 || *slots != 0);
+        let lines: Vec<String> = lines
+            .map(|(frame, (regs, slots))| {
+                let regs = (0..FP).filter(|reg| regs & 1 << reg != 0).map(|reg| format!("r{reg}"));
+                let slots = (0..64).filter(|slot| slots & 1 << slot != 0).map(|slot| format!("fp-{}", (slot + 1) * 8));
+                let all: Vec<_> = regs.chain(slots).collect();
+                format!("frame {frame}: propagating {}", all.join(","))
+            })
+            .collect();
+        for line in lines {
+            self.log_line(&line);
         }
     }
 
     /// Walks back from the first `end` instructions of the path to where all that is wanted comes from.
     fn backtrack(&mut self, mut wanted: Wanted, mut end: usize) {
         let mut next = self.cur.parent;
+        // The segment's last instruction, and the first of the one behind it.
+        let (mut last, mut behind) = (self.at as i64, -1);
         while !wanted.is_empty() {
+            let first = next.map_or(0, |number| self.explored.insn(number));
+            self.log_segment(wanted.frame, (last, first), behind);
             let begin = next.map_or(0, |number| self.explored.history(number));
             while end > begin {
                 end -= 1;
@@ -287,7 +326,10 @@ impl Env<'_> {
             };
             let masks = &mut wanted.masks[..=wanted.frame];
             next = self.explored.mark_precise(number, masks);
-            self.log_checkpoint(&wanted);
+            self.log_checkpoint(number, &wanted);
+            let before = self.explored.history(number).checked_sub(1);
+            last = before.map_or(-1, |before| i64::from(self.history.at(before).insn));
+            behind = first as i64;
         }
     }
 }

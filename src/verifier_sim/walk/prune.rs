@@ -23,6 +23,8 @@ pub(in crate::verifier_sim) enum Visit {
 struct Checkpoint {
     /// `None` once it has been given up as useless.
     state: Option<Box<State>>,
+    /// Then it is here, if there is a log that may have to show it.
+    given_up: Option<Box<State>>,
     /// Paths through here that are not finished, this side of the next checkpoint.
     branches: u32,
     /// How often it covered a path, and how often not.
@@ -45,12 +47,17 @@ pub(in crate::verifier_sim) struct Explored {
     checkpoints: Vec<Checkpoint>,
     /// By instruction and call, the newest last. As many lists as instructions, so that some share one (`explored_state`).
     lists: Vec<Vec<u32>>,
+    /// States in memory, as the kernel counts them, and the most there were.
+    held: u64,
+    peak: u64,
+    /// The longest list that was searched.
+    most: u64,
 }
 
 impl Explored {
     /// None yet, for a program of this length.
     pub(in crate::verifier_sim) fn new(insns: usize) -> Self {
-        Self { checkpoints: Vec::new(), lists: vec![Vec::new(); insns] }
+        Self { lists: vec![Vec::new(); insns], ..Self::default() }
     }
 
     /// How much of the history led to the checkpoint.
@@ -96,14 +103,20 @@ impl Explored {
         self.checkpoints[checkpoint as usize].branches += 1;
     }
 
-    /// A path from this checkpoint is finished.
-    pub(in crate::verifier_sim) fn end_branch(&mut self, checkpoint: u32) {
-        let mut next = Some(checkpoint);
-        while let Some(index) = next {
-            let checkpoint = &mut self.checkpoints[index as usize];
-            checkpoint.branches -= 1;
-            next = if checkpoint.branches == 0 { checkpoint.parent } else { None };
-        }
+    /// The state of a checkpoint and what has decided something in it, for the log.
+    pub(in crate::verifier_sim) fn described(&self, number: u32) -> (Option<&State>, &[Mask]) {
+        let checkpoint = &self.checkpoints[number as usize];
+        (checkpoint.state.as_deref().or(checkpoint.given_up.as_deref()), &checkpoint.precise)
+    }
+
+    /// The instruction before which a checkpoint was made.
+    pub(in crate::verifier_sim) fn insn(&self, number: u32) -> usize {
+        self.checkpoints[number as usize].insn
+    }
+
+    /// How many states were made, the most that were kept at a time, and the most for one instruction.
+    pub(in crate::verifier_sim) fn totals(&self) -> (usize, u64, u64) {
+        (self.checkpoints.len(), self.peak, self.most)
     }
 
     /// How many states are kept.
@@ -117,9 +130,21 @@ impl Explored {
         let (parent, scalars) = (state.parent, scalars_of(&state));
         let precise = vec![Mask::default(); scalars.len()];
         let state = Some(Box::new(state));
-        let counts = Checkpoint { state, branches: 1, hits: 0, misses: 0, parent, insn, history, scalars, precise };
-        self.checkpoints.push(counts);
+        self.checkpoints.push(Checkpoint {
+            state,
+            given_up: None,
+            branches: 1,
+            hits: 0,
+            misses: 0,
+            parent,
+            insn,
+            history,
+            scalars,
+            precise,
+        });
         self.lists[list].push(index);
+        self.held += 1;
+        self.peak = self.peak.max(self.held);
         index
     }
 
@@ -161,8 +186,10 @@ impl Env<'_> {
         let mut list = std::mem::take(&mut self.explored.lists[own_list]);
         let mut covered = None;
         let mut index = list.len();
+        let mut searched = 0;
         while index > 0 {
             index -= 1;
+            searched += 1;
             let number = list[index];
             if self.explored.checkpoints[number as usize].insn != at {
                 continue;
@@ -181,7 +208,12 @@ impl Env<'_> {
             checkpoint.misses += u32::from(keep);
             let misses = if self.aux[at].force_checkpoint && looping { LOOP_MISSES } else { MISSES };
             if checkpoint.misses > checkpoint.hits * misses + misses {
-                checkpoint.state = None;
+                let state = checkpoint.state.take();
+                if !looping {
+                    self.explored.held -= 1;
+                } else if self.log.is_some() {
+                    checkpoint.given_up = state;
+                }
                 list.remove(index);
             }
         }
@@ -190,18 +222,38 @@ impl Env<'_> {
             self.propagate_precision(number);
             return Ok(Visit::Covered);
         }
+        self.explored.most = self.explored.most.max(searched);
         if keep {
             self.work.jumps_at_checkpoint = self.work.jumps;
             self.work.insns_at_checkpoint = self.work.insns;
             self.cur.history = 0;
             let number = self.explored.add(at, self.cur.clone(), self.history.len());
+            self.log_checkpoint_made(number);
             self.cur.parent = Some(number);
         }
         Ok(Visit::New)
     }
 
+    /// The current path is finished, and with it the checkpoints from which it was the last.
+    pub(in crate::verifier_sim) fn end_branch(&mut self) {
+        let mut next = self.cur.parent;
+        while let Some(number) = next {
+            let checkpoint = &mut self.explored.checkpoints[number as usize];
+            checkpoint.branches -= 1;
+            if checkpoint.branches > 0 {
+                return;
+            }
+            next = checkpoint.parent;
+            if checkpoint.state.is_none() {
+                self.explored.held -= 1;
+                checkpoint.given_up = None;
+            }
+            self.log_checkpoint_done(number);
+        }
+    }
+
     /// Whether checkpoint `number` covers the current state.
-    fn covers(&self, number: u32, looping: bool) -> Step<bool> {
+    fn covers(&mut self, number: u32, looping: bool) -> Step<bool> {
         let checkpoint = &self.explored.checkpoints[number as usize];
         let Some(old) = checkpoint.state.as_deref() else { return Ok(false) };
         let precise = &checkpoint.precise;
@@ -221,6 +273,7 @@ impl Env<'_> {
                 old.same_but_ids(cur) && (old.id, old.ref_id) == (cur.id, cur.ref_id)
             });
         if maybe && old.may_goto_depth == cur.may_goto_depth && self.alike(old, precise, ExactLevel::Same) {
+            self.log_endless(number);
             reject!("infinite loop detected at insn {}", self.at);
         }
         Ok(false)

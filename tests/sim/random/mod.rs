@@ -29,6 +29,7 @@ const QUEUE: usize = 9;
 /// The maps that every program may use, by number. The kernel side of a comparison creates the same.
 pub(crate) fn maps() -> Vec<MapSpec> {
     let map = |map_type, key_size, value_size, max_entries| MapSpec {
+        name: "sim".into(),
         map_type,
         key_size,
         value_size,

@@ -11,10 +11,10 @@ use crate::kernel::Oracle;
 
 /// Program type, attach type, and what is traced.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) prog: Of,
-    pub(super) attach: At,
-    pub(super) target: Option<&'static str>,
+pub(crate) struct Place {
+    pub(crate) prog: Of,
+    pub(crate) attach: At,
+    pub(crate) target: Option<&'static str>,
 }
 
 impl fmt::Display for Place {
@@ -30,7 +30,7 @@ impl fmt::Display for Place {
 
 impl Place {
     /// A program there.
-    pub(super) fn program(&self, insns: Vec<Insn>) -> ProgramSpec {
+    pub(crate) fn program(&self, insns: Vec<Insn>) -> ProgramSpec {
         ProgramSpec {
             name: "typed".into(),
             prog_type: self.prog,
@@ -42,7 +42,7 @@ impl Place {
     }
 
     /// Whether the kernel loads any program there: some kernels refuse all at functions (fentry), whatever they are.
-    pub(super) fn loads(&self, oracle: &Oracle) -> bool {
+    pub(crate) fn loads(&self, oracle: &Oracle) -> bool {
         let set = Insn { code: op::ALU64 | op::MOV | op::K, dst: 0, src: 0, off: 0, imm: 1 };
         let exit = Insn { code: op::JMP | op::EXIT, dst: 0, src: 0, off: 0, imm: 0 };
         [0, 1].into_iter().any(|imm| oracle.verdict(&self.program(vec![Insn { imm, ..set }, exit])).is_ok())
@@ -50,7 +50,7 @@ impl Place {
 }
 
 /// All of them.
-pub(super) fn places() -> Vec<Place> {
+pub(crate) fn places() -> Vec<Place> {
     let place = |prog, attach| Place { prog, attach, target: None };
     let traced = |attach, target| Place { prog: Of::TRACING, attach, target: Some(target) };
     let plain = [

@@ -13,8 +13,9 @@ use crate::random::sandbox::Random;
 const NO_PREALLOC: u32 = 1;
 
 /// The maps of these programs.
-pub(super) fn maps() -> Vec<MapSpec> {
+pub(crate) fn maps() -> Vec<MapSpec> {
     let map = |map_type, key_size, value_size, max_entries| MapSpec {
+        name: "sim".into(),
         map_type,
         key_size,
         value_size,
@@ -56,7 +57,7 @@ struct Writer<'a> {
 }
 
 /// A program of a few idioms. Most are right.
-pub(super) fn random(place: &Place, numbers: &mut Random) -> ProgramSpec {
+pub(crate) fn random(place: &Place, numbers: &mut Random) -> ProgramSpec {
     let mut writer = Writer { place, numbers, insns: Vec::new(), loads: Vec::new() };
     writer.all();
     let Writer { insns, loads, .. } = writer;

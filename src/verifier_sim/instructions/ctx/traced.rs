@@ -44,6 +44,9 @@ impl Env<'_> {
             Value::Structure(to, tag) => (to, tag),
             _ => reject!("func '{name}' arg{number} type is not a struct\n{}", bad()),
         };
+        let label = String::from_utf8_lossy(types.name(to));
+        let kind = if types.is_union(to) { "UNION" } else { "STRUCT" };
+        self.log_line(&format!("func '{name}' arg{number} has btf_id {to} type {kind} '{label}'"));
         let trusted = matches!(self.place.attach, AttachType::TRACE_RAW_TP | AttachType::TRACE_ITER);
         let mut flags = tag | if trusted { Flags::TRUSTED } else { Flags::empty() };
         if argument.may_be_null {
