@@ -3,16 +3,17 @@
 use std::sync::OnceLock;
 
 use super::error::{Context, Error, Result};
-use crate::asm::{Asm, Field, Reg};
+use crate::asm::{Asm, Field, Pointer, Reg};
 use crate::btf::{self, Btf, Kind};
 use crate::dataplane::{
     BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Probation,
     Tier, TraceOffsets, Watch,
+    objects::{Socket, TcpSock},
 };
 use crate::syscall::btf::vmlinux;
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
-use crate::syscall::{self, ProgSpec, Program};
+use crate::syscall::{self, ProgSpec, Program, Release};
 use crate::uapi::{AttachType, ProgType};
 
 /// Which tier to use.
@@ -71,12 +72,27 @@ pub(super) fn iter_sockmap_id() -> Result<u32> {
     })?)
 }
 
-/// The BTF id of the iterator that counts bytes (`DEFINE_BPF_ITER_FUNC(bpf_sk_storage_map, ...)`, net/core/bpf_sk_storage.c).
-pub(super) fn iter_storage_id() -> Result<u32> {
-    Ok(kernel_types()?.iter_storage.ok_or(syscall::Error::Missing {
-        what: "the iterator bpf_iter_bpf_sk_storage_map".into(),
+/// What the iterator that counts bytes looks at, and the iterator's BTF id.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TallyOver {
+    /// A map of storages (`DEFINE_BPF_ITER_FUNC(bpf_sk_storage_map, ...)`, net/core/bpf_sk_storage.c).
+    Storages(u32),
+    /// The open files of all tasks (`DEFINE_BPF_ITER_FUNC(task_file, ...)`, kernel/bpf/task_iter.c).
+    Files(u32),
+}
+
+/// What the tally for these offsets looks at.
+pub(super) fn tally_over(offsets: &KernelOffsets) -> Result<TallyOver> {
+    let types = kernel_types()?;
+    let missing = || syscall::Error::Missing {
+        what: "the iterator over the sockets whose bytes are counted".into(),
         remedy: "it needs Linux 5.9 or later with CONFIG_BPF_SYSCALL",
-    })?)
+    };
+    let over = match offsets.sockets_by_file {
+        None => types.iter_storage.map(TallyOver::Storages),
+        Some(_) => types.iter_task_file.map(TallyOver::Files),
+    };
+    Ok(over.ok_or_else(missing)?)
 }
 
 /// How this kernel lets us see programs receive, or why not; `probation` says whose receives must be seen.
@@ -131,6 +147,7 @@ struct KernelTypes {
     offsets: KernelOffsets,
     iter_sockmap: Option<u32>,
     iter_storage: Option<u32>,
+    iter_task_file: Option<u32>,
     trace: TraceTypes,
     trace_offsets: Option<TraceOffsets>,
     /// Where the receives of members are seen.
@@ -229,18 +246,30 @@ fn kernel_types() -> Result<KernelTypes> {
             epoll,
             memory_limit,
             iterators_have_storage: storage,
+            sockets_by_file: sockets_by_file(&btf)?,
             // net/core/sock.c: since programs share it with system calls, they can read and set all that those can.
             readers_can_be_woken: btf.func_by_name("sk_getsockopt").is_some(),
             ..offsets(&btf)?
         },
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
         iter_storage: btf.func_by_name("bpf_iter_bpf_sk_storage_map"),
+        iter_task_file: btf.func_by_name("bpf_iter_task_file"),
         trace,
         trace_offsets,
         hooks: trace.hooks(&btf),
         hooks_outside: trace.hooks_outside(),
     };
     Ok(*KNOWN.get_or_init(|| types))
+}
+
+/// See [`KernelOffsets::sockets_by_file`].
+fn sockets_by_file(btf: &Btf) -> Result<Option<Field<Socket, Pointer<TcpSock>>>> {
+    // A kernel that has inlined the function does not name it.
+    let is_new = Release::running().is_none_or(|release| release >= Release(7, 0, 0));
+    if !is_new && btf.func_by_name(KernelOffsets::UNSAFE_STORAGE_ITERATOR).is_none() {
+        return Ok(None);
+    }
+    field_offset(btf, &KernelOffsets::SOCK_OF_SOCKET).map(|offset| Some(Field::new(offset.into())))
 }
 
 /// Where a socket says which of its buffers the application has sized; nothing when this kernel does not say it.

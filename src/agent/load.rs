@@ -3,10 +3,11 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{Context, Result};
-use super::kernel::{Hook, iter_sockmap_id, iter_storage_id, receives_hook, splices_hook};
+use super::kernel::{Hook, TallyOver, iter_sockmap_id, receives_hook, splices_hook, tally_over};
 use super::readers::{ReaderWatcher, SplicerMemory, WatchedMaps};
+use super::tally::Tally;
 use crate::asm::{self, MapRef};
-use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole};
+use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole, Tier};
 use crate::syscall::btf::StorageBtf;
 use crate::syscall::{
     Link, LinkTarget, LoadedDebugInfo, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock,
@@ -32,7 +33,7 @@ pub struct Loaded {
     /// The drain iterator; none in the sticky tier.
     pub drain: Option<Program>,
     /// The iterator that counts the bytes of open connections; none in the sticky tier.
-    pub tally: Option<Program>,
+    pub(super) tally: Option<Tally>,
     /// The program for cgroups that opt out; only when the policy asks for it.
     pub opt_out: Option<Program>,
     /// The program for cgroups whose readers are trusted by name.
@@ -80,7 +81,10 @@ impl Loaded {
         let sk_msg = load("sidestep_msg", ProgType::SK_MSG, &plane.sk_msg, map)?;
         let dispatcher = load("sidestep_disp", ProgType::SK_MSG, &plane.dispatcher, map)?;
         let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
-        let tally = plane.tally.as_ref().map(|program| load_tally(program, map)).transpose()?;
+        let tally = match (&plane.tally, &plane.options.tier) {
+            (Some(program), Tier::Gated(offsets)) => Some(load_tally(program, tally_over(offsets)?, map)?),
+            _ => None,
+        };
         let mark = |name, program: &Option<asm::Program>| {
             program.as_ref().map(|program| load(name, ProgType::SOCK_OPS, program, map)).transpose()
         };
@@ -134,9 +138,10 @@ pub(super) fn load_drain<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Opt
     load_at("sidestep_drain", ProgType::TRACING, program, map, Some(hook))
 }
 
-fn load_tally<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Program> {
-    let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id: iter_storage_id()? };
-    load_at("sidestep_tally", ProgType::TRACING, program, map, Some(hook))
+fn load_tally<'a>(program: &asm::Program, over: TallyOver, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Tally> {
+    let (TallyOver::Storages(btf_id) | TallyOver::Files(btf_id)) = over;
+    let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id };
+    load_at("sidestep_tally", ProgType::TRACING, program, map, Some(hook)).map(|program| Tally { program, over })
 }
 
 fn load<'a>(

@@ -2,7 +2,6 @@
 
 use super::error::{Context, Result};
 use super::load::Loaded;
-use super::tally::tally;
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::Map;
 
@@ -15,8 +14,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads the counters of `loaded`.
     pub fn read(loaded: &Loaded) -> Result<Self> {
-        if let Some(program) = &loaded.tally {
-            tally(loaded.map(MapRole::Storage), program)?;
+        if let Some(tally) = &loaded.tally {
+            tally.count(loaded.map(MapRole::Storage))?;
         }
         Self::of(loaded.map(MapRole::Counters))
     }

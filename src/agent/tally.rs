@@ -4,17 +4,32 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use super::error::{Context, Error, Result};
+use super::kernel::TallyOver;
 use crate::syscall::{self, Link, LinkTarget, Map, Program, iter_reader};
 use crate::uapi::AttachType;
 
-/// Runs the tally over every socket that has a storage.
-pub(super) fn tally(storage: &Map, program: &Program) -> Result<()> {
-    let link = Link::create(program.as_fd(), LinkTarget::IterMap(storage.as_fd()), AttachType::TRACE_ITER)
-        .context("attach the tally to the sockets' storage")?;
-    let mut reader = iter_reader(&link).context("start the tally")?;
-    let failed = |error| Error::Syscall(syscall::Error::Invalid(format!("the tally of bytes stopped with {error}")));
-    // It prints nothing; reading to the end is what runs it over every socket.
-    let mut output = [0; 64];
-    while reader.read(&mut output).map_err(failed)? > 0 {}
-    Ok(())
+/// The tally, loaded.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) program: Program,
+    pub(super) over: TallyOver,
+}
+
+impl Tally {
+    /// Runs it over every socket that has a storage in this map.
+    pub(super) fn count(&self, storage: &Map) -> Result<()> {
+        let target = match self.over {
+            TallyOver::Storages(_) => LinkTarget::IterMap(storage.as_fd()),
+            TallyOver::Files(_) => LinkTarget::None,
+        };
+        let link = Link::create(self.program.as_fd(), target, AttachType::TRACE_ITER)
+            .context("attach the tally to the sockets whose bytes it counts")?;
+        let mut reader = iter_reader(&link).context("start the tally")?;
+        let failed =
+            |error| Error::Syscall(syscall::Error::Invalid(format!("the tally of bytes stopped with {error}")));
+        // It prints nothing; reading to the end is what runs it over every socket.
+        let mut output = [0; 64];
+        while reader.read(&mut output).map_err(failed)? > 0 {}
+        Ok(())
+    }
 }

@@ -71,8 +71,8 @@ pub struct DataPlane {
     pub receives: Option<Program>,
     /// The same: sees splice(2).
     pub splices: Option<Program>,
-    /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_ITER` on `bpf_iter_bpf_sk_storage_map`; gated tier only: counts the bytes of open
-    /// connections.
+    /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_ITER` on `bpf_iter_bpf_sk_storage_map`, or on `bpf_iter_task_file` where there is
+    /// [`KernelOffsets::sockets_by_file`]; gated tier only: counts the bytes of open connections.
     pub tally: Option<Program>,
     /// The maps, in the order of their [`asm::MapRef`] numbers.
     pub maps: Vec<MapDef>,

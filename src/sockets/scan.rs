@@ -57,7 +57,6 @@ impl Scanner {
             match reader.read(&mut part) {
                 Ok(0) => break,
                 Ok(count) => bytes.extend_from_slice(part.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::Invalid(format!("the socket iterator stopped: {error}; try again"))),
             }
         }

@@ -34,7 +34,8 @@ pub use errno::Errno;
 pub use error::{Error, Operation, Result};
 pub use foreign_socket::{Descriptors, ForeignSocket};
 pub use link::{
-    Attachments, Link, LinkDetail, LinkInfo, LinkTarget, attachments, iter_reader, prog_attach, prog_detach, prog_query,
+    Attachments, IterReader, Link, LinkDetail, LinkInfo, LinkTarget, attachments, iter_reader, prog_attach,
+    prog_detach, prog_query,
 };
 pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, UpdateFlags, possible_cpus};
 pub use mountinfo::{Mount, mounts, parse_mountinfo};

@@ -106,7 +106,18 @@ fn table() -> String {
             }
         }
     }
-    text + &watching()
+    text + &watching() + &by_file()
+}
+
+/// The variants whose tally finds sockets by their files.
+fn by_file() -> String {
+    let offsets = [0, 1].map(|parts| KernelOffsets { sockets_by_file: Some(Field::new(24)), ..offsets(parts) });
+    let variants = ["", "casts"].into_iter().zip(offsets).map(|(with, offsets)| {
+        let (pairing, tier) = (Pairing::Sequence, Tier::Gated(offsets));
+        let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
+        row(&format!("sequence sockets by file gated nonblocking [{with}]"), options)
+    });
+    variants.collect()
 }
 
 /// The variants that watch readers, of which the three programs for that depend on little.

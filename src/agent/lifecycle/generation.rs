@@ -10,9 +10,11 @@ use crate::agent::acceleration::{Verdict, attach_cgroup, attach_verdict};
 use crate::agent::attachment;
 use crate::agent::drain::drain;
 use crate::agent::error::{Context, Result};
+use crate::agent::kernel::tally_over;
 use crate::agent::load::{Loaded, RECEIVES, SPLICES, set_verdict};
 use crate::agent::problem::Problem;
-use crate::agent::{Snapshot, tally::tally};
+use crate::agent::tally::Tally;
+use crate::agent::{Snapshot, kernel_offsets};
 use crate::dataplane::{Config, MapRole};
 use crate::syscall::{Errno, Link, Map, Program, UpdateFlags, bpffs};
 
@@ -98,11 +100,11 @@ fn pin_all(loaded: &Loaded, request: &Request<'_>, dir: &Path, steps: Steps<'_>)
     steps("maps pinned");
     let programs =
         [(SOCK_OPS, Some(&loaded.sock_ops)), (SK_MSG, Some(&loaded.sk_msg)), (DISPATCHER, Some(&loaded.dispatcher))];
-    let optional =
-        [(DRAIN, &loaded.drain), (TALLY, &loaded.tally), (OPT_OUT, &loaded.opt_out), (TRUSTED, &loaded.trusted)];
+    let optional = [(DRAIN, &loaded.drain), (OPT_OUT, &loaded.opt_out), (TRUSTED, &loaded.trusted)];
     let optional = optional.map(|(name, program)| (name, program.as_ref()));
+    let tally = (TALLY, loaded.tally.as_ref().map(|tally| &tally.program));
     let watching = loaded.watching.iter().map(|watching| (watching.name, Some(&watching.program)));
-    for (name, program) in programs.into_iter().chain(optional).chain(watching) {
+    for (name, program) in programs.into_iter().chain(optional).chain([tally]).chain(watching) {
         if let Some(program) = program {
             program.pin(&dir.join(name))?;
         }
@@ -145,7 +147,7 @@ impl Generation {
     /// Its counters, with what open connections have added to them; `None` when their pin was removed.
     pub(super) fn snapshot(&self) -> Result<Option<Snapshot>> {
         if let (Some(storage), Some(program)) = (self.map(MapRole::Storage.name())?, self.program(TALLY)?) {
-            tally(&storage, &program)?;
+            Tally { program, over: tally_over(&kernel_offsets()?)? }.count(&storage)?;
         }
         self.map(MapRole::Counters.name())?.map(|counters| Snapshot::of(&counters)).transpose()
     }

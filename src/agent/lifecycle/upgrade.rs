@@ -133,7 +133,7 @@ impl Generation {
             drain.pin(&new(DRAIN))?;
         }
         if let Some(tally) = &loaded.tally {
-            tally.pin(&new(TALLY))?;
+            tally.program.pin(&new(TALLY))?;
         }
         for watching in &loaded.watching {
             watching.program.pin(&new(watching.name))?;

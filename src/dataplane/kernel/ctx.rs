@@ -1,9 +1,9 @@
 //! The contexts of our programs, as structures with typed fields.
 
 use crate::asm::{Field, Laid, Pointer, Ptr, Reg};
-use crate::dataplane::kernel::objects::TcpSock;
+use crate::dataplane::kernel::objects::{File, TcpSock};
 use crate::dataplane::state::socket::Socket;
-use crate::uapi::ctx::{self, iter_sockmap, iter_storage, sk_msg, sock_ops};
+use crate::uapi::ctx::{self, iter_sockmap, iter_storage, iter_task_file, sk_msg, sock_ops};
 
 /// Whether the ABI has a field of this size at this place, and so whether a type fits it.
 const fn is_field(fields: &[ctx::Field], offset: i16, bytes: usize) -> bool {
@@ -82,6 +82,12 @@ context! {
     VALUE: Pointer<Socket>;
 }
 
+context! {
+    /// `struct bpf_iter__task_file`.
+    IterTaskFile, iter_task_file:
+    FILE: Pointer<File>;
+}
+
 /// A key of the sockhash.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dataplane) enum Key {}
@@ -94,3 +100,5 @@ pub(in crate::dataplane) const SK_MSG: Ptr<SkMsg> = Ptr::new(Reg::R6);
 pub(in crate::dataplane) const ITER_SOCKMAP: Ptr<IterSockmap> = Ptr::new(Reg::R6);
 /// See [`SOCK_OPS`].
 pub(in crate::dataplane) const ITER_STORAGE: Ptr<IterStorage> = Ptr::new(Reg::R6);
+/// See [`SOCK_OPS`].
+pub(in crate::dataplane) const ITER_TASK_FILE: Ptr<IterTaskFile> = Ptr::new(Reg::R6);

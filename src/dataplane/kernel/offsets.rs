@@ -184,6 +184,9 @@ macro_rules! kernel_offsets {
             pub memory_limit: Option<MemoryLimit>,
             /// Whether iterators may call `bpf_sk_storage_get` (Linux 5.11), with which the drain finds a socket's peer.
             pub iterators_have_storage: bool,
+            /// `socket.sk`, where the sockets that have a storage must be found by their files: there the kernel's own
+            /// iterator over a map of storages is not safe ([`Self::UNSAFE_STORAGE_ITERATOR`]).
+            pub sockets_by_file: Option<Field<Socket, Pointer<TcpSock>>>,
             /// Whether programs can read keepalive's settings, and wake a reader by setting SO_RCVLOWAT (Linux 6.1).
             pub readers_can_be_woken: bool,
         }
@@ -193,6 +196,15 @@ macro_rules! kernel_offsets {
             &[ $( KernelField::of::<$value>($structure, $path), )* ];
 
         impl KernelOffsets {
+            /// A function of kernels in which `bpf_iter_bpf_sk_storage_map` is not safe. It came with Linux 7.0, and makes
+            /// `bpf_local_storage_elem.local_storage` null while a socket is freed. `__bpf_sk_storage_map_seq_show`
+            /// (net/core/bpf_sk_storage.c) dereferences it unchecked: a guest of Linux 7.3.4 reported a NULL pointer
+            /// dereference there, twice.
+            pub const UNSAFE_STORAGE_ITERATOR: &str = "bpf_selem_unlink_nofail";
+
+            /// [`Self::sockets_by_file`].
+            pub const SOCK_OF_SOCKET: KernelField = KernelField::of::<Pointer<TcpSock>>("socket", "sk");
+
             /// Asks `lookup` for each field's byte offset, and returns its first error.
             pub fn resolve<E>(mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
                 Ok(Self {
@@ -203,6 +215,7 @@ macro_rules! kernel_offsets {
                     epoll: None,
                     memory_limit: None,
                     iterators_have_storage: false,
+                    sockets_by_file: None,
                     readers_can_be_woken: false,
                 })
             }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 pub use info::{LinkDetail, LinkInfo};
-pub use iter::iter_reader;
+pub use iter::{IterReader, iter_reader};
 pub use legacy::{Attachments, attachments, prog_attach, prog_detach, prog_query};
 
 use super::error::{Error, Operation, Result};

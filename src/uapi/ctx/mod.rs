@@ -3,6 +3,7 @@
 mod field;
 pub mod iter_sockmap;
 pub mod iter_storage;
+pub mod iter_task_file;
 pub mod sk_msg;
 pub mod sock;
 pub mod sock_ops;
@@ -30,6 +31,7 @@ mod tests {
             (sk_msg::FIELDS, sk_msg::SIZE),
             (iter_sockmap::FIELDS, iter_sockmap::SIZE),
             (iter_storage::FIELDS, iter_storage::SIZE),
+            (iter_task_file::FIELDS, iter_task_file::SIZE),
             (sock::FIELDS, sock::SIZE),
             (tcp_sock::FIELDS, tcp_sock::SIZE),
         ] {
