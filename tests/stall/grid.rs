@@ -135,10 +135,15 @@ fn all_hold(pauses: &[u64], probes: Option<u32>) {
     let small = crate::support::machine::is_emulated();
     let scope = Scope::new();
     let charged = redirected_bytes_are_charged(&scope);
-    // For a closer look at some: words that a cell's name must have, separated by semicolons.
+    // For a closer look at some: words that a cell's name must have, separated by semicolons, and how often it is there.
+    // Pauses end one after the other, and so at other moments between two probes.
     let only = std::env::var("STALL_ONLY").unwrap_or_default();
+    let copies = std::env::var("STALL_COPIES").map_or(1, |number| number.parse().unwrap());
     let is_meant = |cell: &Cell| only.split(';').all(|word| cell.to_string().contains(word));
-    let cells = |pause: &u64| cells(*pause, probes, small).into_iter().filter(is_meant).collect();
+    let cells = |pause: &u64| -> Vec<_> {
+        let chosen = cells(*pause, probes, small).into_iter().filter(is_meant);
+        chosen.flat_map(|cell| std::iter::repeat_n(cell, copies)).collect()
+    };
     let wrong: Vec<_> = pauses.iter().flat_map(|pause| complaints(&scope, cells(pause), charged)).collect();
     for complaint in &wrong {
         eprintln!("{}: {}", complaint.cell, complaint.what);

@@ -54,6 +54,7 @@ context! {
     SND_NXT: u32;
     SK_TXHASH: u32;
     SKB_TCP_FLAGS: u32;
+    LOST_OUT: u32;
     REPLYLONG: [u32; 3];
     BYTES_RECEIVED: u64;
     BYTES_ACKED: u64;

@@ -19,7 +19,7 @@ use crate::asm::Reg::{R1, R2, R3, R4, R5, R8, R9};
 use crate::asm::{Asm, Base, Label, Ptr, Uses};
 use crate::dataplane::emit::{count, map_delete, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
-use crate::dataplane::kernel::ctx::SOCK_OPS;
+use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue, require_alone};
 use crate::dataplane::membership::callbacks;
@@ -81,14 +81,20 @@ pub(in crate::dataplane) fn paired(
             });
             a.get(R2, sent);
             a.require(R1.equals(R2), stay, "the peer has not sent meanwhile");
-            // An armed peer whose reader asks FIONREAD is told as soon as it has left; its next callback takes the rest back.
-            if options.wakes_readers().is_some() && !options.joins_later() {
-                a.comment("an armed peer first gives its settings back, in its own callback; so do we, at `stay`");
+            if options.wakes_readers().is_some() {
                 a.get(R1, flags);
                 a.and(R1, socket::ARMED);
                 a.guard(R1.differs(0), "an armed peer is waited for", |a| {
-                    a.st(OWN, Socket::BURST_MESSAGES, 0);
-                    a.goto(stay);
+                    a.comment("until its reader has been told: what we send again finds no room before, and then we would wait");
+                    a.ld(R1, SOCK_OPS, SockOps::LOST_OUT);
+                    a.require(R1.equals(0), stay, "we do not send again");
+                    // An armed peer whose reader asks FIONREAD is told as soon as it has left; its next callback takes the rest
+                    // back.
+                    if !options.joins_later() {
+                        a.comment("it first gives its settings back, in its own callback; so do we, at `stay`");
+                        a.st(OWN, Socket::BURST_MESSAGES, 0);
+                        a.goto(stay);
+                    }
                 });
             }
         });

@@ -19,7 +19,8 @@
 //!
 //! The *sender* of these bytes is armed as well. It fills the window and then asks for a larger one, less and less often. The
 //! probes above carry one, but it discards them unread, since their sequence number is old; and a receiver that has
-//! offered a window once does not offer it again. So meanwhile the sender asks every second (`TCP_RTO_MAX_MS`, Linux 6.15).
+//! offered a window once does not offer it again. So meanwhile the sender asks every second (`TCP_RTO_MAX_MS`, Linux 6.15), until
+//! the reader has been woken: a sender that gave this up before would double its second with each packet that finds no room.
 
 use crate::asm::Reg::{R1, R8, R9};
 use crate::asm::{Asm, Field, Label, Ptr, Uses};

@@ -97,6 +97,7 @@ pub(super) const REASONS: &[Reason] = &[
         &["backpressure/psock/it is in a sockhash"],
     ),
     always("a socket that its peer has taken out sees that before", &["watch/psock/it is in a sockhash"]),
+    always("no packet is lost here, so that no sender sends again", &["unenroll/we do not send again"]),
     always("a socket that sends by sk_msg has a psock", &["in_flight/psock/it is in a sockhash"]),
     always(
         "a socket that connects or sends has a file",
