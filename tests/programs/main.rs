@@ -12,6 +12,7 @@ mod cases;
 mod content;
 mod octets;
 mod page;
+mod probation;
 mod scope;
 mod tools;
 

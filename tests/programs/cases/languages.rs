@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Compiles the Go programs, once for all cases and runs; the path of the binary.
-pub(super) fn go(scope: &Scope) -> Result<String, String> {
+pub(crate) fn go(scope: &Scope) -> Result<String, String> {
     let (binary, source) = (tools::built("go-programs"), tools::source("programs.go"));
     if !tools::is_newer(&binary, &source) {
         let cache = format!("GOCACHE={}", tools::built("go-cache"));

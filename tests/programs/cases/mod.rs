@@ -6,6 +6,9 @@ mod proxies;
 mod pypi;
 mod web;
 
+pub(crate) use languages::go;
+pub(crate) use web::nginx;
+
 use crate::case::Case;
 use crate::content::CONTENT;
 use crate::scope::Scope;
@@ -24,12 +27,12 @@ fn python<'a>(script: &'a str, words: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// A server of [`tools::source`]`("programs.py")`.
-fn python_server(scope: &Scope, words: &[&str], port: u16) -> Result<(), String> {
+pub(crate) fn python_server(scope: &Scope, words: &[&str], port: u16) -> Result<(), String> {
     scope.serve(&python(&tools::source("programs.py"), words), port)
 }
 
 /// A client of the same file.
-fn python_client(scope: &Scope, words: &[&str]) -> Result<String, String> {
+pub(crate) fn python_client(scope: &Scope, words: &[&str]) -> Result<String, String> {
     scope.run(&python(&tools::source("programs.py"), words))
 }
 

@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// nginx on 8000: files at /file and /small, everything else from a server behind it.
-fn nginx(scope: &Scope) -> Result<(), String> {
+pub(crate) fn nginx(scope: &Scope) -> Result<(), String> {
     python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
     let root = scope.path("");
     let content = std::fs::read(scope.path("content")).map_err(|error| error.to_string())?;

@@ -8,6 +8,7 @@ import socket
 import socketserver
 import struct
 import sys
+import time
 
 ROUNDS, ROUND = 200, 1024
 STALL = 20  # seconds; nothing on loopback takes as long
@@ -197,6 +198,37 @@ def header_client(port):
                 sys.exit("another answer than expected: %r" % got[:60])
         sock.close()
     print("equal")
+
+
+def probation_client(port, rate, path):
+    """Requests on one connection, `rate` a second (0: one after the other), until bytes of one go past the stack: how many
+    there were before, and how many milliseconds that took. A path of "echo" is no HTTP."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.connect_ex(("127.0.0.1", int(port)))
+    wait(sock, select.POLLOUT, "connect")
+    http = path != "echo"
+    request = ("GET %s HTTP/1.1\r\nHost: test\r\n\r\n" % path).encode() if http else b"x" * 100
+    begin = time.monotonic()
+    for number in range(20_000):
+        sock.sendall(request)
+        # struct tcp_info, include/uapi/linux/tcp.h: tcpi_bytes_sent.
+        sent = struct.unpack_from("=Q", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 200)[0]
+        if sent < (number + 1) * len(request):
+            print(number, (time.monotonic() - begin) * 1000)
+            return
+        got, length = b"", len(request)
+        while len(got) < length:
+            wait(sock, select.POLLIN, "an answer")
+            got += sock.recv(65536)
+            if http and b"\r\n\r\n" in got:
+                head = got.split(b"\r\n\r\n")[0]
+                length = len(head) + 4 + int(head.lower().split(b"content-length:")[1].split()[0])
+            elif http:
+                length = len(got) + 1
+        if int(rate):
+            time.sleep(max(0, begin + (number + 1) / int(rate) - time.monotonic()))
+    sys.exit("no byte went past the stack")
 
 
 def memcached_client(port, path):
