@@ -6,26 +6,32 @@
 
 mod acceleration;
 mod attachment;
+mod changes;
 pub mod check;
 mod drain;
 mod error;
 mod kernel;
 pub mod lifecycle;
 mod load;
+mod log;
 mod problem;
 pub mod readers;
 mod reading;
 mod snapshot;
 mod specs;
+mod states;
 mod tally;
 mod tracking;
 
 pub use acceleration::{Acceleration, Detached, Marked};
+pub use changes::{ChangeWatch, monotonic};
 pub use error::{Error, Result};
 pub use kernel::{TierChoice, choose_tier, kernel_offsets, watch};
 pub use load::{Loaded, Watching};
+pub use log::set_log;
 pub use problem::{Neighbour, Problem};
 pub use reading::{MapUse, ProgramUse, Reading};
 pub use snapshot::Snapshot;
 pub use specs::{map_loads, map_specs, program_specs, simulated_offsets, tracing_specs};
+pub use states::StateReader;
 pub use tracking::keepalive;

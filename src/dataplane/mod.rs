@@ -44,9 +44,10 @@ pub use options::{
     Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Tier, Trust,
     TrustBy, Watch,
 };
+pub use programs::states::states;
 pub use state::{
-    Config, Counter, JoiningSocket, LosingSocket, MapDef, MapKind, MapRole, Reader, ReaderEvent, ReaderEventKind,
-    ReaderState, sockhash_key,
+    Change, ChangeKind, Config, Counter, JoiningSocket, LosingSocket, MapDef, MapKind, MapRole, Reader, ReaderEvent,
+    ReaderEventKind, ReaderState, SocketState, SocketTraffic, Standing, sockhash_key,
 };
 
 /// The assembled programs and the maps they name.

@@ -9,7 +9,7 @@ pub(super) struct Place {
 }
 
 /// A family of counters: its name without `_total`, its unit, and what it counts.
-pub(super) const FAMILIES: [(&str, &str, &str); 12] = [
+pub(super) const FAMILIES: [(&str, &str, &str); 13] = [
     ("redirected", "bytes", "Bytes that went past the stack"),
     ("redirected", "messages", "Messages that went past the stack"),
     (
@@ -25,6 +25,7 @@ pub(super) const FAMILIES: [(&str, &str, &str); 12] = [
     ("unclaimed", "sockets", "Active ends that left the sockhash because their peer is outside"),
     ("plain", "sockets", "Sockets that stay plain TCP, by the reason"),
     ("armed", "sockets", "Receivers that get a callback each second until they have read redirected bytes"),
+    ("lost", "events", "Changes of connections for which the buffer of `sidestep watch` had no room"),
     ("drained", "sockets", "Entries of the sockhash that the drain has removed, or had to leave in a pass"),
 ];
 
@@ -39,6 +40,7 @@ pub(super) fn place(counter: Counter) -> Place {
         Counter::Unenrolled => ("unenrolled", None),
         Counter::Unclaimed => ("unclaimed", None),
         Counter::Armed => ("armed", None),
+        Counter::ChangesLost => ("lost", None),
         Counter::Drained => ("drained", Some(("outcome", "removed"))),
         Counter::DrainWaiting => ("drained", Some(("outcome", "waiting"))),
         Counter::Blocking | Counter::Excluded | Counter::MapRefused | Counter::NoStorage => {

@@ -58,6 +58,11 @@ pub fn check_private(path: &Path) -> Result<bool> {
         "is a symbolic link".to_owned()
     } else if !metadata.is_dir() {
         "is not a directory".to_owned()
+    } else if metadata.uid() == 0 && own != 0 {
+        return Err(Error::Invalid(format!(
+            "{} belongs to root, which alone can look at what is pinned there; run as root to see it",
+            path.display()
+        )));
     } else if metadata.uid() != own {
         format!("belongs to user {}, and this is user {own}", metadata.uid())
     } else if metadata.mode() & 0o022 != 0 {

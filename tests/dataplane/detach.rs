@@ -34,7 +34,7 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
     for pairing in pairings() {
         let acceleration = scope.accelerate(pairing);
         let objects = objects(&acceleration);
-        assert_eq!(still_there(&objects).len(), 11, "four programs, seven maps");
+        assert_eq!(still_there(&objects).len(), 4 + MapRole::ALL.len(), "four programs and the maps");
         let listener = listen(ANY_PORT).unwrap();
         let to = listener.local_addr().unwrap();
         let pairs: Vec<_> = (0..16).map(|_| pair(&listener, to)).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sidestep::agent::lifecycle::{Instance, InstanceStatus, Outcome, Pins, Request, Status, Steps};
 use sidestep::agent::{Marked, TierChoice, choose_tier};
-use sidestep::dataplane::{Config, DataPlane, Options, Pairing, Policy, PortRange, Readers, build};
+use sidestep::dataplane::{Config, DataPlane, MapRole, Options, Pairing, Policy, PortRange, Readers, build};
 use sidestep::syscall::cgroup::Cgroup;
 use sidestep::syscall::id;
 
@@ -112,7 +112,7 @@ impl Fixture {
                 let mut programs = names(&generation.programs);
                 programs.retain(|name| name != "opt_out");
                 assert_eq!(programs, ["dispatcher", "drain", "sk_msg", "sock_ops", "tally"]);
-                assert_eq!(generation.maps.len(), 8, "seven maps and the record: {status:?}");
+                assert_eq!(generation.maps.len(), MapRole::ALL.len() + 1, "the maps and the record: {status:?}");
                 return Ok(objects(&status));
             }
             Err(format!("{:?}", status.problems))

@@ -131,6 +131,10 @@ impl Generation {
         self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

@@ -30,6 +30,7 @@ mod reconcile;
 mod record;
 mod status;
 mod upgrade;
+mod watch;
 
 pub use attach::{Outcome, Request};
 pub use detach::{Detached, Leftovers};
@@ -39,6 +40,7 @@ pub use pins::{Instance, Pins};
 pub use readers::ReaderAttendance;
 pub use record::Record;
 pub use status::{GenerationStatus, InstanceStatus, Object, State, Status};
+pub use watch::InstanceWatch;
 
 /// Called after each step that changed something, with the name of the step.
 pub type Steps<'a> = &'a mut dyn FnMut(&'static str);

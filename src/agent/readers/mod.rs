@@ -6,8 +6,6 @@
 //! splices. Where no agent runs, no process is admitted, and so none earns trust: a trusted process that splices all the
 //! same needs an agent that resets its connection.
 
-use std::io::Write;
-
 mod destroy;
 mod join;
 mod look;
@@ -21,8 +19,4 @@ pub use look::{Readers, Splicer};
 pub use memory::SplicerMemory;
 pub use watcher::{ReaderWatcher, WatchedMaps};
 
-/// A line of the log.
-fn say(line: &str) {
-    // A line that cannot be written stops nothing.
-    let _ = writeln!(std::io::stderr(), "sidestep: {line}");
-}
+use super::log::say;

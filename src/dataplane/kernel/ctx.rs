@@ -79,6 +79,7 @@ context! {
 context! {
     /// `struct bpf_iter__bpf_sk_storage_map`.
     IterStorage, iter_storage:
+    META: Pointer<()>;
     SK: Pointer<TcpSock>;
     VALUE: Pointer<Socket>;
 }
@@ -86,6 +87,7 @@ context! {
 context! {
     /// `struct bpf_iter__task_file`.
     IterTaskFile, iter_task_file:
+    META: Pointer<()>;
     FILE: Pointer<File>;
 }
 

@@ -1,6 +1,7 @@
 //! How a socket enters the sockhash, how it leaves, and what happens to it meanwhile.
 
 pub(in crate::dataplane) mod callbacks;
+pub(in crate::dataplane) mod changes;
 pub(in crate::dataplane) mod enroll;
 pub(in crate::dataplane) mod keepalive;
 pub(in crate::dataplane) mod tally;

@@ -23,9 +23,11 @@ use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue, require_alone};
 use crate::dataplane::membership::callbacks;
+use crate::dataplane::membership::changes::{self, Known};
 use crate::dataplane::options::Options;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
-use crate::dataplane::state::{Counter, MapRole};
+use crate::dataplane::state::traffic::Traffic;
+use crate::dataplane::state::{ChangeKind, Counter, MapRole};
 
 /// In a callback of a socket that is not waiting; R1 is its state. A socket that does not leave now goes to `stay`; for one
 /// that has left, `ending` is emitted before its callbacks end.
@@ -102,6 +104,7 @@ pub(in crate::dataplane) fn paired(
         map_delete(a, MapRole::Sockets, OWN.at(socket::peer_key(options.pairing)));
         map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(options.pairing)));
         count(a, Counter::Unenrolled, 1);
+        changes::report(a, ChangeKind::Left, Known::State);
         a.bind(peer_left);
         a.st(OWN, Head::STATE, socket::PLAIN);
         ending(a);
@@ -146,13 +149,17 @@ fn own_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
     });
 }
 
-/// In the sk_msg program, when a message of a pair that is leaving takes the stack: is it the only one? Keeps R9.
+/// In the sk_msg program, when a message of a pair that is leaving takes the stack: is it the only one? The first one, whose
+/// reason is in R9, says why the pair leaves. Keeps R9.
 pub(in crate::dataplane) fn note_none_in_flight(a: &mut Asm, offsets: &KernelOffsets) {
-    a.emitter("in_flight", Uses::scratch().reads(OWN.reg()).writes(R8), |a| {
+    a.emitter("in_flight", Uses::scratch().reads([OWN.reg(), R9]).writes(R8), |a| {
         a.block("settling", |a, done| {
             a.ld(R1, OWN, Head::FLAGS);
             a.and(R1, socket::UNENROLLING);
             a.require(R1.differs(0), done, "the pair is to leave");
+            let leaving = Socket::TRAFFIC.then(Traffic::LEAVING);
+            a.ld(R1, OWN, leaving);
+            a.if_(R1.equals(0), |a| a.st(OWN, leaving, R9));
             let sk = Ptr::<TcpSock>::new(R8);
             a.ld(sk.reg(), OWN, Socket::OWN_SK);
             offsets.open(a, sk);

@@ -33,6 +33,7 @@ use crate::dataplane::membership::keepalive;
 use crate::dataplane::options::Options;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
+use crate::dataplane::state::traffic::Traffic;
 use crate::uapi::net;
 
 /// Seconds between two looks: the shortest that keepalive has.
@@ -157,6 +158,9 @@ fn arm(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
         a.and(R1, net::SOCK_KEEPOPEN);
         a.guard(R1.differs(0), "keepalive that was on is remembered", |a| set_flags(a, socket::KEPT_ALIVE));
         set_flags(a, socket::ARMED | socket::UNENROLLING);
+        let leaving = Socket::TRAFFIC.then(Traffic::LEAVING);
+        a.ld(R1, OWN, leaving);
+        a.if_(R1.equals(0), |a| a.st(OWN, leaving, Counter::Armed.field().offset()));
         let value = keepalive::option_value(a);
         for setting in SETTINGS {
             a.set(value, setting.ours());

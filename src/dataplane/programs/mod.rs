@@ -8,4 +8,5 @@ pub(in crate::dataplane) mod receives;
 pub(in crate::dataplane) mod sk_msg;
 pub(in crate::dataplane) mod sock_ops;
 pub(in crate::dataplane) mod splices;
+pub(in crate::dataplane) mod states;
 pub(in crate::dataplane) mod tally;

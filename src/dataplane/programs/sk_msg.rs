@@ -4,7 +4,7 @@
 //! later send of the socket fail with EACCES (`tcp_bpf_send_verdict`).
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Base, Label, Program, Uses};
+use crate::asm::{self, Asm, Base, Field, Label, Operand, Program, Uses};
 use crate::dataplane::emit::{count_message, count_passed, require_enabled, set_flags, storage_get};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::exits::Exits;
@@ -13,6 +13,7 @@ use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
 use crate::dataplane::membership::unenroll;
 use crate::dataplane::options::{Direction, Options, Readers, Tier};
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
+use crate::dataplane::state::traffic::Traffic;
 use crate::dataplane::state::{Counter, MapRole};
 use crate::dataplane::{gate, pairing};
 use crate::uapi::flags;
@@ -112,7 +113,19 @@ fn redirect(a: &mut Asm, options: &Options, exits: &mut Exits) {
         a.ld(R1, OWN, Socket::BURST_BYTES);
         a.add(R1, R8);
         a.st(OWN, Socket::BURST_BYTES, R1);
+        sent(a, [Traffic::REDIRECTED_BYTES, Traffic::REDIRECTED_MESSAGES]);
         count_message(a, Counter::RedirectedMessages, Counter::RedirectedBytes, R8);
+    });
+}
+
+/// Adds a message of R8 bytes to what this socket has sent. Loses R1.
+fn sent(a: &mut Asm, [bytes, messages]: [Field<Traffic, u64>; 2]) {
+    a.idiom("sent", Uses::nothing().reads([OWN.reg(), R8]).writes(R1), |a| {
+        for (field, amount) in [(bytes, Operand::from(R8)), (messages, 1.into())] {
+            a.ld(R1, OWN, Socket::TRAFFIC.then(field));
+            a.add(R1, amount);
+            a.st(OWN, Socket::TRAFFIC.then(field), R1);
+        }
     });
 }
 
@@ -133,6 +146,11 @@ fn passed_to_stack(a: &mut Asm, options: &Options, counted: Label) {
         }
         a.bind(counted);
         a.ld(R8, SK_MSG, SkMsg::LENGTH);
+        sent(a, [Traffic::PASSED_BYTES, Traffic::PASSED_MESSAGES]);
+        a.comment("that its pair leaves hides why");
+        a.if_(R9.differs(Counter::PassUnenrolling.field().offset()), |a| {
+            a.st(OWN, Socket::TRAFFIC.then(Traffic::REASON), R9);
+        });
         count_passed(a, R9, R8);
     });
 }

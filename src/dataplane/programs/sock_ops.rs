@@ -9,12 +9,13 @@ use crate::dataplane::gate::endpoints::{NoFile, file_is_nonblocking};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
+use crate::dataplane::membership::changes::{self, Known};
 use crate::dataplane::membership::{callbacks, enroll, keepalive, tally, unenroll, wake_reader};
 use crate::dataplane::options::{Options, Pairing, Readers, Side, Tier};
 use crate::dataplane::pairing::{FOUND, RECORD};
 use crate::dataplane::state::record::{Proof, Record, RecordKey};
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
-use crate::dataplane::state::{Counter, MapRole};
+use crate::dataplane::state::{ChangeKind, Counter, MapRole};
 use crate::dataplane::{pairing, policy};
 use crate::uapi::ctx::sock_ops;
 use crate::uapi::net;
@@ -95,12 +96,14 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
 
     a.bind(refused);
     count(a, Counter::MapRefused, 1);
+    changes::report(a, ChangeKind::Refused, Known::State);
     a.bind(plain);
     a.comment("no peer will send past the stack to us: one that waits stays unclaimed and leaves by itself");
     a.st(OWN, Head::STATE, socket::PLAIN);
     a.goto(out);
     a.bind(no_storage);
     count(a, Counter::NoStorage, 1);
+    changes::report(a, ChangeKind::NoStorage, Known::Context);
     a.goto(out);
     asm.finish()
 }
@@ -238,6 +241,7 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
         callbacks::want(a, options, Side::Passive);
         keepalive::renew_tracking(a, options);
         count(a, Counter::Paired, 1);
+        changes::report(a, ChangeKind::Paired, Known::State);
         a.goto(out);
         a.bind(unanswered);
         map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(pairing)));
@@ -266,6 +270,11 @@ fn state_changed(a: &mut Asm, out: Label) {
             a.ld(R1, SOCK_OPS, new_state);
             a.require(R1.equals(net::TCP_CLOSE), out, "it is closed");
             tally::end(a);
+            a.block("left_before", |a, left| {
+                a.ld(R1, OWN, Head::STATE);
+                a.jump_if(R1.equals(socket::PLAIN), left);
+                changes::report(a, ChangeKind::Closed, Known::State);
+            });
             a.goto(out);
         });
         a.require(R1.any_of(socket::ANSWERED), out, "it has given an answer");
@@ -346,6 +355,7 @@ fn still_waiting(a: &mut Asm, options: &Options, stay: Label, out: Label) {
         map_delete(a, MapRole::Rendezvous, OWN.at(Socket::RENDEZVOUS_KEY));
         map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(pairing)));
         count(a, Counter::Unclaimed, 1);
+        changes::report(a, ChangeKind::Unclaimed, Known::State);
         a.st(OWN, Head::STATE, socket::PLAIN);
         callbacks::drop(a, options);
         a.goto(out);

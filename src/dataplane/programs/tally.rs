@@ -56,7 +56,7 @@ fn of_storage(a: &mut Asm, out: Label) {
 }
 
 /// The same from the context of the iterator over open files.
-fn of_file(a: &mut Asm, sk: Field<KernelSocket, Pointer<TcpSock>>, out: Label) {
+pub(super) fn of_file(a: &mut Asm, sk: Field<KernelSocket, Pointer<TcpSock>>, out: Label) {
     a.emitter("of_file", Uses::scratch().reads(ITER_TASK_FILE.reg()).gives([R7, R8]), |a| {
         a.comment("null in the call that ends the iteration");
         a.ld(R1, ITER_TASK_FILE, IterTaskFile::FILE);

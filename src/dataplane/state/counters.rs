@@ -24,7 +24,7 @@ macro_rules! counters {
                 match self { $( Self::$variant => $doc.trim_ascii(), )* }
             }
 
-            /// What one of it is: "bytes", "messages", "sockets" or "connections".
+            /// What one of it is: "bytes", "messages", "sockets", "connections" or "events".
             pub const fn unit(self) -> &'static str {
                 match self { $( Self::$variant => $unit, )* }
             }
@@ -97,6 +97,8 @@ counters! {
     Drained = "drained", "sockets";
     /// Entries that the drain had to leave in its passes so far, because they held unread bytes.
     DrainWaiting = "drain_waiting", "sockets";
+    /// Changes of connections for which the buffer of `sidestep watch` had no room.
+    ChangesLost = "changes_lost", "events";
 }
 
 /// One CPU's value: a u64 for each counter.
@@ -106,6 +108,16 @@ pub(in crate::dataplane) enum Counters {}
 impl Counter {
     /// Size of one CPU's value in bytes.
     pub const VALUE_SIZE: usize = Self::ALL.len() * 8;
+
+    /// The counter at this place in one CPU's value.
+    pub(in crate::dataplane) fn at(offset: u32) -> Option<Self> {
+        offset.is_multiple_of(8).then(|| Self::ALL.get(offset as usize / 8).copied()).flatten()
+    }
+
+    /// Whether it counts messages that take the stack for one reason, or receivers that make their pair leave.
+    pub(in crate::dataplane) fn is_reason(self) -> bool {
+        self == Self::Armed || self.name().starts_with("pass_")
+    }
 
     /// Its place in one CPU's value.
     pub(in crate::dataplane) const fn field(self) -> Field<Counters, u64> {

@@ -2,7 +2,7 @@
 
 use crate::asm::MapRef;
 use crate::dataplane::options::{Options, Pairing};
-use crate::dataplane::state::{Config, Counter, keys, reader, socket};
+use crate::dataplane::state::{Config, Counter, change, keys, reader, socket};
 use crate::uapi::MapType;
 
 /// What a map is for.
@@ -23,6 +23,10 @@ pub enum MapRole {
     Counters,
     /// One place for the sk_msg program, which the entry tail-calls.
     Programs,
+    /// What has happened to connections, for `sidestep watch`; see [`super::Change`].
+    Changes,
+    /// Until when changes are to be reported; see [`super::Change`].
+    Wanted,
     /// The processes that read, each with what it is trusted with; see [`super::Reader`].
     Readers,
     /// Sockets that have been spliced from, by cookie.
@@ -35,8 +39,17 @@ pub enum MapRole {
 
 impl MapRole {
     /// The roles that every data plane has, in the order of their [`MapRef`] numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Sockets, Self::Storage, Self::Rendezvous, Self::Pairs, Self::Config, Self::Counters, Self::Programs];
+    pub const ALL: [Self; 9] = [
+        Self::Sockets,
+        Self::Storage,
+        Self::Rendezvous,
+        Self::Pairs,
+        Self::Config,
+        Self::Counters,
+        Self::Programs,
+        Self::Changes,
+        Self::Wanted,
+    ];
 
     /// Those of data planes that watch readers, which come behind the others.
     pub const WATCHING: [Self; 4] = [Self::Readers, Self::Spliced, Self::Splices, Self::Events];
@@ -56,6 +69,8 @@ impl MapRole {
             Self::Config => "sidestep_config",
             Self::Counters => "sidestep_count",
             Self::Programs => "sidestep_progs",
+            Self::Changes => "sidestep_change",
+            Self::Wanted => "sidestep_wanted",
             Self::Readers => "sidestep_reader",
             Self::Spliced => "sidestep_splcd",
             Self::Splices => "sidestep_splice",
@@ -131,7 +146,7 @@ const MAX_SOCKETS: u32 = 65_536;
 /// Connections between the SYN and the last ACK of their handshake, and those that never got further; without
 /// announcements, also those to other nodes and without traffic yet. An LRU: the oldest makes room, and its connection
 /// stays plain TCP.
-const MAX_WAITING: u32 = 4_096;
+const MAX_WAITING: u32 = 4_000;
 /// The same for four-tuple pairing, whose records and keys are nearly twice as large: its idle maps stay below 2 MB.
 const MAX_WAITING_BY_ADDRESS: u32 = 2_048;
 
@@ -146,6 +161,10 @@ const MAX_READERS: u32 = 1_024;
 const MAX_SPLICED: u32 = 4_096;
 /// Bytes for events, a page: 46 of them, read within microseconds. What finds no room is found by a look at the readers.
 const EVENTS_SIZE: u32 = 4_096;
+
+/// Bytes for changes of connections: 136 of them. A process that watches reads them within milliseconds, and what finds no
+/// room is counted; the idle maps stay below 2 MiB.
+const CHANGES_SIZE: u32 = 16_384;
 
 /// The maps in the order of [`MapRole::ALL`] and [`MapRole::WATCHING`].
 pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
@@ -170,6 +189,8 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Config => (MapKind::Array, 4, Config::SIZE as u32, 1, 0),
                 MapRole::Counters => (MapKind::PerCpuArray, 4, Counter::VALUE_SIZE as u32, 1, 0),
                 MapRole::Programs => (MapKind::ProgArray, 4, 4, 1, 0),
+                MapRole::Changes => (MapKind::RingBuf, 0, 0, CHANGES_SIZE, 0),
+                MapRole::Wanted => (MapKind::Array, 4, change::Wanted::SIZE as u32, 1, 0),
                 MapRole::Readers => {
                     (MapKind::LruHash, reader::KEY_SIZE as u32, reader::RECORD_SIZE as u32, MAX_READERS, 0)
                 }

@@ -1,5 +1,6 @@
 //! What the programs keep: in maps, and for each socket.
 
+pub(in crate::dataplane) mod change;
 pub(in crate::dataplane) mod config;
 mod counters;
 pub(in crate::dataplane) mod keys;
@@ -8,13 +9,16 @@ pub(in crate::dataplane) mod peer;
 pub(in crate::dataplane) mod reader;
 pub(in crate::dataplane) mod record;
 pub(in crate::dataplane) mod socket;
+pub(in crate::dataplane) mod traffic;
 
+pub use change::{Change, ChangeKind};
 pub use config::Config;
 pub use counters::Counter;
 pub use maps::{MapDef, MapKind, MapRole};
 pub use reader::{JoiningSocket, LosingSocket, Reader, ReaderEvent, ReaderEventKind, ReaderState};
 
-pub use socket::sockhash_key;
+pub use socket::{SocketState, Standing, sockhash_key};
+pub use traffic::SocketTraffic;
 
 pub(in crate::dataplane) use counters::Counters;
 pub(in crate::dataplane) use maps::all as all_maps;

@@ -3,6 +3,7 @@
 use crate::asm::{BeginsWith, Field, Pointer, Ptr, Reg};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::Pairing;
+use crate::dataplane::state::traffic::{SocketTraffic, Traffic, number};
 use crate::layout;
 
 layout! {
@@ -24,7 +25,7 @@ layout! {
 
 layout! {
     /// One socket's own state. Without four-tuple pairing it ends behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 296 {
+    pub(in crate::dataplane) struct Socket: 336 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -73,12 +74,14 @@ layout! {
         PAIR_KEY: PairKey = 136;
         /// Bytes of both directions that the stack has carried and that have been counted.
         TALLIED: u64 = 152;
+        /// What this end has sent.
+        TRAFFIC: Traffic = 160;
         /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 5] = 160;
+        RENDEZVOUS_KEY: [u64; 5] = 200;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 200;
+        OWN_KEY: FourTuple = 240;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 248;
+        PEER_KEY: FourTuple = 288;
     }
 }
 
@@ -152,7 +155,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 37]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 42]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.
@@ -171,6 +174,57 @@ pub fn sockhash_key(state: &[u8], key_size: usize) -> Option<Vec<u8>> {
     let pairing = if key_size == size_of::<u64>() { Pairing::Sequence } else { Pairing::FourTuple };
     let at = usize::try_from(own_key(pairing).offset()).ok()?;
     state.get(at..at.checked_add(key_size)?).map(<[u8]>::to_vec)
+}
+
+/// How a socket stands, out of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketState {
+    /// Its number.
+    pub cookie: u64,
+    /// The number of its peer's socket; 0 when it does not know its peer.
+    pub peer_cookie: u64,
+    /// Where it stands.
+    pub standing: Standing,
+    /// What it has sent.
+    pub traffic: SocketTraffic,
+}
+
+/// Where a socket stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// Not enrolled yet, or only marked by a policy.
+    Unknown,
+    /// It waits for its peer.
+    Waiting,
+    /// It knows its peer.
+    Paired,
+    /// It is plain TCP forever.
+    Plain,
+    /// Its cgroup has opted out.
+    OptedOut,
+}
+
+impl SocketState {
+    /// From the value in [`super::MapRole::Storage`]; `None` when it has another size than this version writes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if ![Pairing::Sequence, Pairing::FourTuple].iter().any(|pairing| size(*pairing) as usize == bytes.len()) {
+            return None;
+        }
+        Some(Self {
+            cookie: u64::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::COOKIE).offset())?),
+            peer_cookie: u64::from_ne_bytes(number(bytes, Socket::PEER_COOKIE.offset())?),
+            standing: match i32::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::STATE).offset())?) {
+                WAITING => Standing::Waiting,
+                PAIRED => Standing::Paired,
+                PLAIN => Standing::Plain,
+                OPTED_OUT => Standing::OptedOut,
+                _ => Standing::Unknown,
+            },
+            traffic: SocketTraffic::read(bytes, Socket::TRAFFIC.offset())?,
+        })
+    }
 }
 
 /// Where a socket keeps the first word of the key of its peer's sockhash entry.
