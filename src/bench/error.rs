@@ -30,6 +30,16 @@ pub enum Error {
         /// What it said, or how it ended.
         why: String,
     },
+    /// The calibration's own connection took the stack.
+    #[error(
+        "only {redirected} of {messages} messages of the calibration went past the stack; `sidestep check` says what this machine lacks"
+    )]
+    NotAccelerated {
+        /// Messages that went past the stack.
+        redirected: u64,
+        /// All messages.
+        messages: u64,
+    },
     /// Results could not be written.
     #[error("cannot write {}: {source}; name a directory that can be written to with --out", .path.display())]
     Output {

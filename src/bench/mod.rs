@@ -3,6 +3,7 @@
 //! Whatever else the machine does falls on all variants alike, and ratios are taken round by round. CPU time is that of
 //! the two ends' processes; the kernel does loopback's and veth's work in the sender's name, so that it is in there.
 
+mod calibration;
 mod cell;
 mod cgroups;
 mod error;
@@ -17,6 +18,7 @@ mod stats;
 mod topology;
 mod worker;
 
+pub use calibration::calibrate;
 pub use cell::{Cell, Link, Placement, Variant, Workload};
 pub use error::{Error, Result};
 pub use facts::{PlaneFacts, ProbationFacts, ProgramFacts};

@@ -5,7 +5,8 @@ use super::bench;
 #[cfg(feature = "demo")]
 use super::demo;
 use super::{
-    attach, check, completions, detach, dump, exec, explain, list, man, metrics, run, status, survey, upgrade, verify,
+    attach, check, completions, detach, dump, exec, explain, list, man, metrics, run, status, survey, top, upgrade,
+    verify, watch,
 };
 
 /// Carries TCP data between local processes past the TCP/IP stack
@@ -43,6 +44,8 @@ pub(super) enum Command {
     Status(status::Args),
     List(list::Args),
     Explain(explain::Args),
+    Top(top::Args),
+    Watch(watch::Args),
     Metrics(metrics::Args),
     #[cfg(feature = "bench")]
     Bench(bench::Args),

@@ -6,15 +6,18 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::error::Error;
-use super::streams::Streams;
+use super::states::{EndWithTraffic, Sent, States};
+use super::streams::{Streams, note};
+use super::target::PinArgs;
 use super::values::{MAX_PID, number, one_of};
-use crate::observe::{Condition, End, Observer, Processes, State, conditions};
+use crate::observe::{Condition, Observer, Processes, State, conditions};
 use crate::sockets::Connection;
 
 /// List the TCP connections between processes of this node, and what keeps each of them plain
 ///
-/// One row a connection, with both ends as the processes that have them open. Changes nothing. Needs CAP_BPF and
-/// CAP_PERFMON, and Linux 5.11; without CAP_SYS_PTRACE the cgroups of other users' processes may be missing.
+/// One row a connection, with both ends as the processes that have them open, and with what each has sent past the stack and
+/// by it where a pinned data plane knows its sockets. Changes nothing. Needs CAP_BPF and
+/// CAP_PERFMON, and Linux 5.10; without CAP_SYS_PTRACE the cgroups of other users' processes may be missing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only connections with an end in this process
@@ -35,15 +38,17 @@ pub(super) struct Args {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    pins: PinArgs,
 }
 
 /// One connection, as it is printed.
 #[derive(Debug, Serialize)]
 struct Row {
     /// The end that has called connect(2).
-    client: End,
+    client: EndWithTraffic,
     /// The other end.
-    server: End,
+    server: EndWithTraffic,
     /// Whether both sockets are in a socket map, as those of an accelerated connection are.
     in_socket_map: bool,
     /// How it stands: in_socket_map, eligible (nothing seen keeps it plain) or plain.
@@ -59,7 +64,7 @@ impl Args {
             let scope = scope.trim_end_matches('/');
             let below =
                 |path: &str| path.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            [&row.client, &row.server].iter().any(|end| end.cgroup.as_deref().is_some_and(below))
+            [&row.client, &row.server].iter().any(|one| one.end.cgroup.as_deref().is_some_and(below))
         };
         self.pid.is_none_or(|pid| ends.iter().any(|end| end.pid == pid))
             && self.port.is_none_or(|port| ends.iter().any(|end| end.local.port() == port || end.remote.port() == port))
@@ -72,12 +77,16 @@ impl Args {
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let observed = Observer::new()?.look()?;
+    let states = States::read(&args.pins);
+    if let Some(why) = &states.unseen {
+        note(format_args!("sidestep: what the connections have sent is not shown: {why}"));
+    }
     let mut processes = Processes::default();
     let mut found = 0;
     for connection in &observed.connections.local {
         let row = Row {
-            client: processes.end(&connection.client),
-            server: processes.end(&connection.server),
+            client: states.end(processes.end(&connection.client), &connection.client),
+            server: states.end(processes.end(&connection.server), &connection.server),
             in_socket_map: connection.client.in_socket_map && connection.server.in_socket_map,
             state: State::of(connection).name(),
             conditions: conditions(connection),
@@ -100,12 +109,29 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 }
 
 fn print(row: &Row, out: &mut dyn Write) -> io::Result<()> {
-    let end = |end: &End| format!("{}[{}]:{} {}", end.process, end.pid, end.fd, end.local);
+    let end =
+        |EndWithTraffic { end, .. }: &EndWithTraffic| format!("{}[{}]:{} {}", end.process, end.pid, end.fd, end.local);
     let kept: Vec<_> = row.conditions.iter().filter(|one| !one.holds).map(|one| one.code.to_owned()).collect();
     let state = match (row.in_socket_map, kept.is_empty()) {
         (true, _) => "in a socket map".to_owned(),
         (false, true) => "plain, could be accelerated".to_owned(),
         (false, false) => format!("plain: not {}", kept.join(", not ")),
     };
-    writeln!(out, "{} -> {}  {state}", end(&row.client), end(&row.server))
+    write!(out, "{} -> {}  {state}", end(&row.client), end(&row.server))?;
+    let sent: Vec<_> = [&row.client, &row.server].into_iter().filter_map(|end| end.sent).collect();
+    if !sent.is_empty() {
+        let sum = |of: fn(&Sent) -> u64| sent.iter().map(of).sum::<u64>();
+        write!(
+            out,
+            "; past the stack {} bytes in {} messages, by it {} in {}",
+            sum(|one| one.redirected_bytes),
+            sum(|one| one.redirected_messages),
+            sum(|one| one.passed_bytes),
+            sum(|one| one.passed_messages)
+        )?;
+        if let Some(reason) = sent.iter().find_map(|one| one.leaving.or(one.last_reason)) {
+            write!(out, ", last because of {reason}")?;
+        }
+    }
+    writeln!(out)
 }

@@ -28,7 +28,7 @@ const WAITING: usize = 4;
 /// Print the metrics of what is attached, for Prometheus
 ///
 /// Shows what is pinned, in OpenMetrics; `run --metrics` serves the same over HTTP. Changes nothing. Without CAP_PERFMON, or
-/// before Linux 5.11, the connections of the node are left out.
+/// before Linux 5.10, the connections of the node are left out.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Write this file for node_exporter's textfile collector instead, in the older format that it reads. The file is
@@ -41,12 +41,14 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
-    let mounted = args.pins.bpffs.is_some() || Pins::are_possible()?;
     let mut facts = Facts::default();
-    if mounted {
-        for instance in args.pins.find(false)?.instances()? {
-            facts.readings.extend(instance.reading()?);
+    match readings(&args.pins) {
+        Ok(readings) => facts.readings = readings,
+        // Another user sees the connections all the same.
+        Err(error) if !nix::unistd::geteuid().is_root() => {
+            note(format_args!("sidestep: the metrics leave out what is attached: {error}"))
         }
+        Err(error) => return Err(error),
     }
     facts.observed = Observer::new().and_then(|observer| observer.look()).ok();
     let text = openmetrics(&facts);
@@ -55,6 +57,17 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         Some(path) => replace(path, &plain(&text))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What each pinned data plane tells.
+fn readings(pins: &PinArgs) -> Result<Vec<Reading>, Error> {
+    let mut readings = Vec::new();
+    if pins.bpffs.is_some() || Pins::are_possible()? {
+        for instance in pins.find(false)?.instances()? {
+            readings.extend(instance.reading()?);
+        }
+    }
+    Ok(readings)
 }
 
 /// Writes a file beside `path`, and renames it.

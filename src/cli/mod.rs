@@ -22,20 +22,26 @@ mod hex;
 #[cfg(any(feature = "demo", feature = "bench"))]
 mod interrupt;
 mod list;
+mod log;
 mod man;
 mod metrics;
 mod plane;
 mod policy;
 mod run;
+mod signals;
+mod states;
 mod status;
 mod streams;
 mod survey;
 mod target;
+mod timestamp;
+mod top;
 mod trust;
 mod upgrade;
 mod usage;
 mod values;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
@@ -97,6 +103,8 @@ pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Writ
         Command::Check(args) => check::run(&args, streams),
         Command::Survey(args) => survey::run(&args, streams),
         Command::List(args) => list::run(&args, streams),
+        Command::Top(args) => top::run(&args, streams),
+        Command::Watch(args) => watch::run(&args, streams),
         Command::Explain(args) => explain::run(&args, streams),
         Command::Metrics(args) => metrics::run(&args, streams),
         Command::Run(args) => run::run(&args, streams),

@@ -1,6 +1,5 @@
 //! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when it is asked to stop.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -8,16 +7,19 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
+
+use serde_json::{Map, json};
 
 use super::detach;
 use super::error::Error;
+use super::log::{FORMATS, Log, LogFormat};
 use super::metrics::Exporter;
+use super::signals::stop_signals;
 use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration, instance};
 use super::upgrade::{self, listed};
-use super::values::{address, number};
+use super::values::{address, number, one_of};
 use crate::agent::lifecycle::{Instance, Leftovers, Outcome, OwnerLock, Pins, ReaderAttendance};
 use crate::agent::{Acceleration, Problem, Reading, Snapshot, check};
 use crate::dataplane::Counter;
@@ -48,11 +50,14 @@ pub(super) struct Args {
     /// can read them
     #[arg(long, value_name = "IP:PORT", value_parser = address)]
     metrics: Option<SocketAddr>,
+    /// How the lines are written: text, or one JSON object a line, with the time and the event
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = one_of(FORMATS))]
+    log_format: LogFormat,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
-    let out = streams.out;
+    let log = &mut Log::new(args.log_format, streams.out);
     // Signals are held back before anything is loaded, so that none can skip the detach.
     let signals = stop_signals()?;
     let cgroup = args.target.open()?;
@@ -64,28 +69,32 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     // From here on an error, also one of the output, ends the acceleration and not only this process.
     let ended = (|| {
         for line in &started.lines {
-            writeln!(out, "{line}")?;
+            log.say("note", line)?;
         }
         if let Some(exporter) = &exporter {
-            writeln!(out, "metrics on http://{}/metrics", exporter.address())?;
+            log.say("metrics", &format!("metrics on http://{}/metrics", exporter.address()))?;
         }
-        writeln!(out, "accelerating {} by {} pairing; interrupt to stop", path.display(), started.pairing)?;
-        out.flush()?;
-        watch(&mut held, &signals, exporter.as_mut(), args.interval, out)
+        log.say(
+            "started",
+            &format!("accelerating {} by {} pairing; interrupt to stop", path.display(), started.pairing),
+        )?;
+        log.out.flush()?;
+        watch(&mut held, &signals, exporter.as_mut(), args.interval, log)
     })();
     let last = held.look();
     match held {
-        Held::Pinned(..) if args.keep => writeln!(out, "everything stays attached")?,
+        Held::Pinned(..) if args.keep => log.say("kept", "everything stays attached")?,
         held => {
             held.note_lost_flags(&args.target.plane.given());
-            let notified =
-                writeln!(out, "detaching: all connections go back to the TCP/IP stack").and_then(|()| out.flush());
+            let notified = log
+                .say("detaching", "detaching: all connections go back to the TCP/IP stack")
+                .and_then(|()| log.out.flush());
             let report = held.stop(args.target.drain())?;
             notified?;
             if let Ok((last, _)) = last {
-                print(&last, None, out)?;
+                print(&last, None, None, log)?;
             }
-            writeln!(out, "{report}")?;
+            log.say("detached", &report)?;
         }
     }
     ended.map(|()| ExitCode::SUCCESS)
@@ -209,37 +218,13 @@ impl Held {
     }
 }
 
-/// The signals that end the command. One that is ignored from the start, as SIGHUP is under nohup(1), does not.
-fn stop_signals() -> Result<SignalFd, Error> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGINT);
-    set.add(Signal::SIGTERM);
-    for signal in [Signal::SIGHUP, Signal::SIGQUIT] {
-        // A blocked signal is delivered to a signalfd even when it is ignored (sig_ignored, kernel/signal.c).
-        if !is_ignored(signal) {
-            set.add(signal);
-        }
-    }
-    set.thread_block()
-        .and_then(|()| SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC))
-        .map_err(|errno| Error::Failed(format!("cannot wait for signals: {errno}")))
-}
-
-fn is_ignored(signal: Signal) -> bool {
-    // SAFETY: all zeroes is a valid sigaction.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: the null pointer changes nothing, and the other one is to a live sigaction.
-    let answer = unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut action) };
-    answer == 0 && action.sa_sigaction == libc::SIG_IGN
-}
-
 /// Prints the counters as they change and answers scrapers, until a signal comes or the output is closed.
 fn watch(
     held: &mut Held,
     signals: &SignalFd,
     mut exporter: Option<&mut Exporter>,
     interval: u16,
-    out: &mut dyn Write,
+    log: &mut Log<'_>,
 ) -> Result<(), Error> {
     let interval = (interval > 0).then(|| Duration::from_secs(interval.into()));
     let mut next = interval.map(|interval| Instant::now() + interval);
@@ -272,7 +257,7 @@ fn watch(
         if let (Some(interval), Some(due)) = (interval, next)
             && Instant::now() >= due
         {
-            printer.print(held, out)?;
+            printer.print(held, log)?;
             next = Some(Instant::now() + interval);
         }
     }
@@ -286,7 +271,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&mut self, held: &mut Held, out: &mut dyn Write) -> Result<(), Error> {
+    fn print(&mut self, held: &mut Held, log: &mut Log<'_>) -> Result<(), Error> {
         for problem in held.problems()? {
             if !self.reported.contains(&problem) {
                 note(format_args!("sidestep: {problem}"));
@@ -295,17 +280,22 @@ impl Printer {
         }
         let (now, members) = held.look()?;
         if self.before.as_ref() != Some(&now) {
-            print(&now, self.before.as_ref(), out)?;
-            writeln!(out, "members {members}")?;
-            out.flush()?;
+            print(&now, self.before.as_ref(), Some(members), log)?;
+            log.out.flush()?;
             self.before = Some(now);
         }
         Ok(())
     }
 }
 
-/// One line: every counter that is not zero, and what was added since `before`.
-fn print(now: &Snapshot, before: Option<&Snapshot>, out: &mut dyn Write) -> std::io::Result<()> {
+/// The counters: as text one line with each that is not zero, and what was added since `before`, and one with the members.
+fn print(now: &Snapshot, before: Option<&Snapshot>, members: Option<usize>, log: &mut Log<'_>) -> std::io::Result<()> {
+    if log.is_json() {
+        let counters: Map<_, _> = now.iter().map(|(counter, value)| (counter.name().into(), value.into())).collect();
+        let fields = json!({ "counters": counters, "members": members, "redirected_share": now.redirected_share() });
+        return log.fields("counters", &fields);
+    }
+    let out = &mut *log.out;
     for (counter, value) in now.iter().filter(|(_, value)| *value > 0) {
         write!(out, "{} {value}", counter.name())?;
         // After an upgrade to other maps the counters start at zero.
@@ -320,5 +310,6 @@ fn print(now: &Snapshot, before: Option<&Snapshot>, out: &mut dyn Write) -> std:
     if now.get(Counter::MapRefused) > 0 {
         write!(out, "(refused sockets stay plain TCP)  ")?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    members.map_or(Ok(()), |members| writeln!(out, "members {members}"))
 }

@@ -10,7 +10,7 @@ pub(super) struct Streams<'a> {
     pub(super) out: &'a mut dyn Write,
 }
 
-/// Writes a line to standard error. `eprintln!` panics when standard error is closed; here such a line is lost.
+/// Writes a line to standard error, as JSON where the command was asked for that. `eprintln!` panics when standard error is closed; here such a line is lost.
 pub(super) fn note(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = io::stderr().write_all(super::log::note_line(&line.to_string()).as_bytes());
 }

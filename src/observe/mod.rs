@@ -4,12 +4,14 @@
 //! connection, and [`Survey`] compares two looks.
 
 mod conditions;
+mod costs;
 mod observer;
 mod process;
 mod state;
 mod survey;
 
 pub use conditions::{Condition, conditions};
+pub use costs::Costs;
 pub use observer::{Observed, Observer};
 pub use process::{End, Processes};
 pub use state::State;

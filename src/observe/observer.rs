@@ -18,7 +18,7 @@ pub struct Observed {
 }
 
 impl Observer {
-    /// Loads the iterator: needs CAP_BPF and CAP_PERFMON, and Linux 5.11.
+    /// Loads the iterator: needs CAP_BPF and CAP_PERFMON, and Linux 5.10.
     pub fn new() -> Result<Self> {
         Ok(Self { scanner: Scanner::new()? })
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::conditions::{Condition, conditions};
+use super::costs::Costs;
 use super::observer::Observed;
 use super::process::{End, Processes};
 use crate::sockets::{Connection, Record};
@@ -22,6 +23,8 @@ pub struct Survey {
     pub single_ends: usize,
     /// Bytes per second of these, both ways.
     pub single_bytes_per_second: f64,
+    /// CPU time that acceleration would save, in CPUs (1.0 is one whole CPU); nothing without a calibration.
+    pub saved_cpus: Option<f64>,
 }
 
 /// All connections between two programs.
@@ -42,6 +45,12 @@ pub struct Group {
     pub bytes_per_second: f64,
     /// Segments with data per second, both ways. A message of up to 64 KiB is one segment over loopback.
     pub segments_per_second: f64,
+    /// Bytes per second of those connections that would be accelerated by default.
+    pub eligible_bytes_per_second: f64,
+    /// Segments with data per second of these.
+    pub eligible_segments_per_second: f64,
+    /// CPU time that acceleration would save, in CPUs (1.0 is one whole CPU); nothing without a calibration.
+    pub saved_cpus: Option<f64>,
     /// Share of the connections that would be accelerated by default, 0 to 1.
     pub eligible_share: f64,
     /// Why the others would not be.
@@ -84,7 +93,25 @@ impl Survey {
         groups.sort_by(|a, b| b.segments_per_second.total_cmp(&a.segments_per_second));
         let single = &after.connections.single;
         let single_bytes: u64 = single.iter().map(gained).map(|traffic| traffic.sent + traffic.received).sum();
-        Self { seconds, groups, single_ends: single.len(), single_bytes_per_second: single_bytes as f64 / seconds }
+        Self {
+            seconds,
+            groups,
+            single_ends: single.len(),
+            single_bytes_per_second: single_bytes as f64 / seconds,
+            saved_cpus: None,
+        }
+    }
+}
+
+impl Survey {
+    /// Says what acceleration would save, with what messages cost on this machine. Takes each segment for a message, and
+    /// assumes that all messages of connections that can be accelerated are.
+    pub fn estimate(&mut self, costs: &Costs) {
+        for group in &mut self.groups {
+            let size = group.eligible_bytes_per_second / group.eligible_segments_per_second.max(f64::MIN_POSITIVE);
+            group.saved_cpus = Some(group.eligible_segments_per_second * costs.saved_ns(size) / 1e9);
+        }
+        self.saved_cpus = Some(self.groups.iter().filter_map(|group| group.saved_cpus).sum());
     }
 }
 
@@ -123,20 +150,38 @@ struct Tally {
     eligible: usize,
     bytes: u64,
     segments: u64,
+    eligible_bytes: u64,
+    eligible_segments: u64,
     failed: BTreeMap<&'static str, Why>,
 }
 
 impl Tally {
     fn new(client: End, server: End) -> Self {
-        Self { client, server, connections: 0, eligible: 0, bytes: 0, segments: 0, failed: BTreeMap::new() }
+        Self {
+            client,
+            server,
+            connections: 0,
+            eligible: 0,
+            bytes: 0,
+            segments: 0,
+            eligible_bytes: 0,
+            eligible_segments: 0,
+            failed: BTreeMap::new(),
+        }
     }
 
     fn add(&mut self, connection: &Connection, client: Traffic, server: Traffic) {
         self.connections += 1;
-        self.bytes += client.sent + server.sent;
-        self.segments += u64::from(client.segments_sent) + u64::from(server.segments_sent);
+        let bytes = client.sent + server.sent;
+        let segments = u64::from(client.segments_sent) + u64::from(server.segments_sent);
+        self.bytes += bytes;
+        self.segments += segments;
         let failed: Vec<_> = conditions(connection).into_iter().filter(|condition| !condition.holds).collect();
-        self.eligible += usize::from(failed.is_empty());
+        if failed.is_empty() {
+            self.eligible += 1;
+            self.eligible_bytes += bytes;
+            self.eligible_segments += segments;
+        }
         for condition in failed {
             self.failed.entry(condition.code).or_insert(Why { condition, connections: 0 }).connections += 1;
         }
@@ -151,6 +196,9 @@ impl Tally {
             connections: self.connections,
             bytes_per_second: self.bytes as f64 / seconds,
             segments_per_second: self.segments as f64 / seconds,
+            eligible_bytes_per_second: self.eligible_bytes as f64 / seconds,
+            eligible_segments_per_second: self.eligible_segments as f64 / seconds,
+            saved_cpus: None,
             eligible_share: self.eligible as f64 / self.connections.max(1) as f64,
             why_not: self.failed.into_values().collect(),
         }

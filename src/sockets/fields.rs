@@ -1,6 +1,6 @@
 //! Where the fields that the iterator reads lie in this kernel's structures.
 
-use super::objects::{Cgroup, File, Inode, Net, Node, Sock, Socket, Task, TcpSock};
+use super::objects::{Cgroup, File, Inode, Net, Node, Sock, Socket, SuperBlock, Task, TcpSock};
 use crate::asm::{Field, Laid, Pointer};
 use crate::dataplane::KernelField;
 
@@ -12,6 +12,8 @@ macro_rules! socket_offsets {
             $( $(#[doc = $doc])* pub $name: Field<$object, $value>, )*
             /// How to get to a socket's cgroup; nothing where its place holds other things too (before Linux 5.15).
             pub cgroup: Option<CgroupOffsets>,
+            /// How to get from a file to its socket without `bpf_sock_from_file`.
+            pub sockfs: SockFsOffsets,
         }
 
         /// Every field that the iterator reads, in the order of [`SocketOffsets`].
@@ -22,6 +24,7 @@ macro_rules! socket_offsets {
             pub fn resolve<E>(mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
                 Ok(Self {
                     $( $name: Field::new(lookup(&field::<$value>($structure, $path))?.into()), )*
+                    sockfs: SockFsOffsets::resolve(&mut lookup)?,
                     cgroup: CgroupOffsets::resolve(lookup).ok(),
                 })
             }
@@ -110,6 +113,37 @@ impl CgroupOffsets {
             cgroup: Field::new(offset("sock", "sk_cgrp_data.cgroup")?),
             node: Field::new(offset("cgroup", "kn")?),
             id: Field::new(offset("kernfs_node", "id")?),
+        })
+    }
+}
+
+/// The way from a file to its socket for kernels without `bpf_sock_from_file` (before Linux 5.11).
+#[derive(Clone, Copy, Debug)]
+pub struct SockFsOffsets {
+    /// `inode.i_sb`.
+    pub i_sb: Field<Inode, Pointer<SuperBlock>>,
+    /// `super_block.s_magic`, which tells sockfs from other file systems.
+    pub s_magic: Field<SuperBlock, u64>,
+    /// `file.private_data`: of a file on sockfs its `struct socket` (`sock_alloc_file`, net/socket.c).
+    pub private_data: Field<File, u64>,
+    /// `sock.sk_type`: SOCK_STREAM and others.
+    pub sk_type: Field<Sock, u16>,
+    /// `sock.sk_protocol`.
+    pub sk_protocol: Field<Sock, u16>,
+}
+
+impl SockFsOffsets {
+    fn resolve<E>(lookup: &mut impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+        let mut long = |structure, path| lookup(&field::<u64>(structure, path)).map(i32::from);
+        let (i_sb, s_magic) = (long("inode", "i_sb")?, long("super_block", "s_magic")?);
+        let private_data = long("file", "private_data")?;
+        let mut short = |path| lookup(&field::<u16>("sock", path)).map(i32::from);
+        Ok(Self {
+            i_sb: Field::new(i_sb),
+            s_magic: Field::new(s_magic),
+            private_data: Field::new(private_data),
+            sk_type: Field::new(short("sk_type")?),
+            sk_protocol: Field::new(short("sk_protocol")?),
         })
     }
 }

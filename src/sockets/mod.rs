@@ -1,7 +1,7 @@
 //! Every TCP socket of every process on this machine, in every network namespace, and which two of them are one
 //! connection.
 //!
-//! A BPF iterator over all open files of all tasks (`iter/task_file`, Linux 5.8, with `bpf_sock_from_file`, 5.11) writes one
+//! A BPF iterator over all open files of all tasks (`iter/task_file`, Linux 5.8) writes one
 //! fixed [`Record`] for each TCP socket: [`program`] assembles it, [`scan`] runs it, [`join`] finds the two ends of each local
 //! connection.
 //!
@@ -17,5 +17,6 @@ mod scan;
 
 pub use fields::{CgroupOffsets, FIELDS, SocketOffsets};
 pub use join::{Connection, Connections, join};
+pub use program::SocketAccess;
 pub use record::{Record, TcpState};
 pub use scan::{Scanner, scan};

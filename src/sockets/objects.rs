@@ -9,6 +9,8 @@ objects! {
     Task;
     /// `struct inode`: a file on its file system.
     Inode;
+    /// `struct super_block`: a mounted file system.
+    SuperBlock;
     /// `struct net`: a network namespace.
     Net;
     /// `struct cgroup`.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use super::fields::SocketOffsets;
-use super::program;
+use super::program::{self, SocketAccess};
 use super::record::{Raw, Record};
 use crate::asm::{self, Laid};
 use crate::btf::Btf;
@@ -23,16 +23,25 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Assembles and loads the iterator. Needs CAP_BPF and CAP_PERFMON, and Linux 5.11.
+    /// Assembles and loads the iterator. Needs CAP_BPF and CAP_PERFMON, and Linux 5.10.
     pub fn new() -> Result<Self> {
         let btf = vmlinux()?;
-        let missing = |what: &str| Error::Missing { what: what.into(), remedy: "it needs Linux 5.11 or later" };
-        let offsets = SocketOffsets::resolve(|wanted| offset(&btf, wanted))?;
+        let helper = btf.func_by_name("bpf_sock_from_file").is_some();
+        Self::load(&btf, if helper { SocketAccess::Helper } else { SocketAccess::SockFs })
+    }
+
+    /// The same, with this way from a file to its socket.
+    pub fn with(access: SocketAccess) -> Result<Self> {
+        Self::load(&vmlinux()?, access)
+    }
+
+    fn load(btf: &Btf, access: SocketAccess) -> Result<Self> {
+        let missing = |what: &str| Error::Missing { what: what.into(), remedy: "it needs Linux 5.10 or later" };
+        let offsets = SocketOffsets::resolve(|wanted| offset(btf, wanted))?;
         let target =
             btf.func_by_name("bpf_iter_task_file").ok_or_else(|| missing("the iterator bpf_iter_task_file"))?;
-        btf.func_by_name("bpf_sock_from_file").ok_or_else(|| missing("the helper bpf_sock_from_file"))?;
         let invalid = |error: asm::Error| Error::Invalid(error.to_string());
-        let program = program::build(&offsets).map_err(invalid)?;
+        let program = program::build(&offsets, access).map_err(invalid)?;
         let insns = program.encode_native(|_| None).map_err(invalid)?;
         let debug = LoadedDebugInfo::of(&program, NAME);
         let spec = ProgSpec {

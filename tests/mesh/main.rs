@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod answers;
 mod bench;
 mod lifecycle;
 mod load;
@@ -16,6 +17,9 @@ mod report;
 mod restart;
 mod setup;
 mod sockets;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+mod support;
 mod transfer;
 
 use mesh::{Kind, Mesh};

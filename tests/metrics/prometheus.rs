@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use sidestep::testbed::listen;
+use sidestep::testbed::{accept, listen};
 
-use crate::fetch::{escape, get};
+use crate::fetch::{escape, get, sum};
 use crate::start;
 use crate::support::child::ChildGuard;
-use crate::support::link::{ANY_PORT, back_and_forth, pair, pattern};
+use crate::support::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
 use crate::support::machine::{Setting, missing, unique};
 use crate::support::scope::Scope;
 use crate::support::wait::{wait_for, wait_until};
@@ -92,17 +92,29 @@ fn prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
     wait_until("Prometheus is ready", || {
         std::net::TcpStream::connect(own).is_ok() && get(own, "/-/ready", "").0 == 200
     });
+    wait_until("Prometheus has scraped before there is traffic", || {
+        query(own, "sidestep_redirected_bytes_total")[0]["value"][1] == "0"
+    });
     scope.enter();
     let listener = listen(ANY_PORT).unwrap();
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let bytes = pattern(1, 1_000);
+    back_and_forth(&client, &server, &bytes, 100);
+    // A client that blocks never enters the sockhash; its bytes count all the same.
+    let blocking = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let accepted = wait_for(|| accept(&listener).unwrap().ok_or_else(|| "no connection".to_owned()));
+    send(&blocking, &pattern(2, 50_000));
+    expect(&accepted, &pattern(2, 50_000));
     let ratio = wait_for(|| {
-        back_and_forth(&client, &server, &bytes, 10);
+        let text = get(address, "/metrics", "").1;
+        let [past, by] = ["sidestep_redirected_bytes_total", "sidestep_stack_bytes_total"].map(|name| sum(&text, name));
+        let share = past / (past + by);
         let result = query(own, "sidestep:redirected_bytes:ratio_rate5m");
         let value = result[0]["value"][1].as_str().and_then(|value| value.parse::<f64>().ok());
-        value.filter(|value| *value > 0.5).ok_or_else(|| format!("the recording rule has {result}"))
+        let same = value.filter(|value| by >= 50_000.0 && (value - share).abs() < 0.0005);
+        same.ok_or_else(|| format!("the recording rule has {result}, the counters {share}"))
     });
-    assert!(ratio <= 1.0, "{ratio}");
+    assert!(ratio > 0.3 && ratio < 0.95, "{ratio}");
     assert_eq!(query(own, "up{job=\"sidestep\"}")[0]["value"][1], "1");
     let queries = dashboard();
     assert!(queries.len() > 10, "{queries:?}");
@@ -121,7 +133,10 @@ fn prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
         assert_ne!(rule["state"], "firing", "{rule}");
     }
     prometheus.stop(nix::sys::signal::Signal::SIGTERM);
-    agent.stop();
+    let said = agent.stop();
+    let printed = said.out.rsplit_once("past the stack ").unwrap().1.split_once(" %").unwrap().0;
+    let printed = printed.parse::<f64>().unwrap() / 100.0;
+    assert!((printed - ratio).abs() < 0.002, "run prints {printed}, the recording rule has {ratio}");
     drop(measured);
     fs::remove_dir_all(&directory).unwrap();
 }

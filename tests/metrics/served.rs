@@ -27,8 +27,19 @@ fn metrics_say_what_the_programs_counted() {
     let (agent, address) = start(&scope, &[]);
     let (_, idle) = get(address, "/metrics", "");
     promtool(&["check", "metrics"], &idle);
-    let counters =
-        ["redirected", "stack", "passed", "enrolled", "paired", "unenrolled", "unclaimed", "plain", "drained", "armed"];
+    let counters = [
+        "redirected",
+        "stack",
+        "passed",
+        "enrolled",
+        "paired",
+        "unenrolled",
+        "unclaimed",
+        "plain",
+        "drained",
+        "armed",
+        "lost",
+    ];
     let is_counter = |series: &str| counters.iter().any(|name| series.starts_with(&format!("sidestep_{name}_")));
     let count = samples(&idle).into_iter().filter(|(series, _)| is_counter(series)).count();
     assert_eq!(count, Counter::ALL.len(), "one series for each counter, also before it has counted:\n{idle}");

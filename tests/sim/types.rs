@@ -10,7 +10,7 @@ use sidestep::asm::opcode as op;
 use sidestep::asm::{self, Insn};
 use sidestep::btf::Kind;
 use sidestep::dataplane::{Hooks, KernelField, KernelOffsets, Options, Tier, TraceOffsets, TrustBy, Watch, build};
-use sidestep::sockets::{self, SocketOffsets};
+use sidestep::sockets::{self, SocketAccess, SocketOffsets};
 use sidestep::syscall::btf::vmlinux;
 use sidestep::uapi::{AttachType, ProgType};
 use sidestep::verifier_sim::spec::{self, ProgramSpec};
@@ -156,14 +156,16 @@ fn our_tracing_programs_are_judged_as_the_kernel_judges_them() {
             }
         }
     }
-    let sockets = sockets::program::build(&SocketOffsets::resolve(offset).unwrap()).unwrap();
-    programs.push(ProgramSpec {
-        prog_type: ProgType::TRACING,
-        expected_attach_type: AttachType::TRACE_ITER.number(),
-        attach_target: Some("task_file".into()),
-        insns: sockets.insns().to_vec(),
-        ..ProgramSpec::default()
-    });
+    for access in [SocketAccess::Helper, SocketAccess::SockFs] {
+        let sockets = sockets::program::build(&SocketOffsets::resolve(offset).unwrap(), access).unwrap();
+        programs.push(ProgramSpec {
+            prog_type: ProgType::TRACING,
+            expected_attach_type: AttachType::TRACE_ITER.number(),
+            attach_target: Some("task_file".into()),
+            insns: sockets.insns().to_vec(),
+            ..ProgramSpec::default()
+        });
+    }
     assert!(["drain", "receives", "splices"].iter().all(|name| programs.iter().any(|program| program.name == *name)));
     for program in programs {
         let maps = program.maps.clone();

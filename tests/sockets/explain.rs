@@ -11,6 +11,7 @@ use crate::pair;
 use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
 use crate::support::link::{ANY_PORT, back_and_forth, pattern};
+use crate::support::machine::Turn;
 use crate::support::scope::Scope;
 use crate::support::wait::wait_until;
 
@@ -32,6 +33,8 @@ fn holds(json: &str, code: &str) -> Option<bool> {
 
 #[test]
 fn a_blocking_server_is_named_with_a_remedy() {
+    // Other tests move this process to other cgroups.
+    let _turn = Turn::take();
     let (client, server) = pair("127.0.0.1:0");
     client.set_nonblocking(true).unwrap();
     let [one, other] = [&client, &server].map(|socket| socket.local_addr().unwrap().to_string());

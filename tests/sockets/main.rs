@@ -3,22 +3,57 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod cli;
+mod estimate;
 mod explain;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 mod support;
 mod survey;
+mod top;
+mod unprivileged;
+mod watch;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
-use sidestep::sockets::{Connection, Scanner, TcpState, join};
+use sidestep::sockets::{Connection, Record, Scanner, SocketAccess, TcpState, join};
 
 pub(crate) fn pair(address: &str) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(address).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (client, listener.accept().unwrap().0)
+}
+
+/// The sockets of this process, without what tells only one scan's sockets apart.
+fn own(access: SocketAccess) -> Vec<Record> {
+    let mut found = Scanner::with(access).unwrap().scan().unwrap();
+    found.retain(|one| one.pid == std::process::id());
+    found.sort_by_key(|one| one.fd);
+    found
+}
+
+/// Linux 5.10 has one way to a file's socket, and later kernels have two: both are tried where they can be.
+#[test]
+fn both_ways_to_a_file_s_socket_see_the_same() {
+    let helper = sidestep::syscall::btf::vmlinux().unwrap().func_by_name("bpf_sock_from_file").is_some();
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    let (mut client, server) = pair("127.0.0.1:0");
+    let (_unix, _datagram) =
+        (std::os::unix::net::UnixStream::pair().unwrap(), std::net::UdpSocket::bind("127.0.0.1:0"));
+    client.write_all(b"12345").unwrap();
+    server.peek(&mut [0; 5]).unwrap();
+    let fds = [&client, &server].map(|socket| socket.as_raw_fd() as u32);
+    let mine = |records: Vec<Record>| -> Vec<Record> {
+        records.into_iter().filter(|one| fds.contains(&one.fd) || one.fd == listener.as_raw_fd() as u32).collect()
+    };
+    let found = mine(own(SocketAccess::SockFs));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.iter().all(Record::is_settled), "{found:?}");
+    assert_eq!(found.iter().map(|one| one.unread).sum::<u32>(), 5, "{found:?}");
+    if helper {
+        assert_eq!(found, mine(own(SocketAccess::Helper)));
+    }
 }
 
 fn connection(client: SocketAddr) -> Option<Connection> {

@@ -10,10 +10,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::cli::error::Error;
+use crate::cli::states::{EndWithTraffic, Sent, States};
 use crate::cli::streams::Streams;
 use crate::cli::target::PinArgs;
 use crate::cli::values::{MAX_PID, address, number};
-use crate::observe::{Condition, End, Observer, Processes, conditions};
+use crate::dataplane::Counter;
+use crate::observe::{Condition, Observer, Processes, conditions};
 use crate::sockets::{Connection, Record};
 use attached::Attached;
 use finder::{Found, Wanted};
@@ -22,7 +24,7 @@ use finder::{Found, Wanted};
 ///
 /// Names a connection by its two addresses in either order, as `ss` and `sidestep list` show them, or by a process that
 /// has it open. Shows every condition with its present value, and a remedy where there is one. Changes nothing. Needs
-/// CAP_BPF and CAP_PERFMON, and Linux 5.11. Exit status: 1 when there is no such connection.
+/// CAP_BPF and CAP_PERFMON, and Linux 5.10. Exit status: 1 when there is no such connection.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The address of one end
@@ -48,7 +50,7 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct Explanation {
     /// The end that has called connect(2), and the other one; one end alone when the other was not found on this node.
-    ends: Vec<End>,
+    ends: Vec<EndWithTraffic>,
     /// Whether both sockets are in a socket map, as those of an accelerated connection are.
     accelerated: bool,
     /// One sentence.
@@ -67,11 +69,12 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let observed = Observer::new()?.look()?;
     let found = finder::find(&observed.connections, &wanted)?;
     let attached = Attached::read(&args.pins);
+    let states = States::read(&args.pins);
     let mut processes = Processes::default();
     for one in found {
         let explanation = match one {
-            Found::Both(connection) => explain(connection, &attached, &mut processes),
-            Found::Single(record) => alone(record, &mut processes),
+            Found::Both(connection) => explain(connection, &attached, &states, &mut processes),
+            Found::Single(record) => alone(record, &states, &mut processes),
         };
         if args.json {
             serde_json::to_writer(&mut *streams.out, &explanation).map_err(io::Error::from)?;
@@ -83,7 +86,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain(connection: &Connection, attached: &Attached, processes: &mut Processes) -> Explanation {
+fn explain(connection: &Connection, attached: &Attached, states: &States, processes: &mut Processes) -> Explanation {
     let ends = [processes.end(&connection.client), processes.end(&connection.server)];
     let accelerated = connection.client.in_socket_map && connection.server.in_socket_map;
     let mut all = attached.conditions(&ends);
@@ -115,13 +118,15 @@ fn explain(connection: &Connection, attached: &Attached, processes: &mut Process
                 .to_owned()
         }
     };
-    Explanation { ends: ends.into(), accelerated, answer, conditions: all }
+    let [client, server] = ends;
+    let ends = vec![states.end(client, &connection.client), states.end(server, &connection.server)];
+    Explanation { ends, accelerated, answer, conditions: all }
 }
 
-fn alone(record: &Record, processes: &mut Processes) -> Explanation {
+fn alone(record: &Record, states: &States, processes: &mut Processes) -> Explanation {
     let finding = format!("The peer of this end, {}, was not found among the sockets of this node.", record.remote);
     Explanation {
-        ends: vec![processes.end(record)],
+        ends: vec![states.end(processes.end(record), record)],
         accelerated: false,
         answer: format!("Not accelerated: {finding}"),
         conditions: vec![Condition {
@@ -136,19 +141,37 @@ fn alone(record: &Record, processes: &mut Processes) -> Explanation {
 }
 
 fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
-    for end in &explanation.ends {
+    for EndWithTraffic { end, sent } in &explanation.ends {
         let cgroup = end.cgroup.as_deref().unwrap_or("unknown");
         writeln!(
             out,
             "{}[{}] descriptor {}: {} to {}, cgroup {cgroup}",
             end.process, end.pid, end.fd, end.local, end.remote
         )?;
+        if let Some(sent) = sent {
+            print_sent(sent, out)?;
+        }
     }
     writeln!(out, "{}", explanation.answer)?;
     for condition in &explanation.conditions {
         writeln!(out, "  {}  {}", if condition.holds { "yes" } else { "NO " }, condition.finding)?;
         if let Some(remedy) = condition.remedy {
             writeln!(out, "       -> {remedy}")?;
+        }
+    }
+    Ok(())
+}
+
+fn print_sent(sent: &Sent, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "  has sent {} bytes in {} messages past the stack, and {} in {} by the stack while it was in the sockhash",
+        sent.redirected_bytes, sent.redirected_messages, sent.passed_bytes, sent.passed_messages
+    )?;
+    for (what, reason) in [("the last of these took the stack", sent.last_reason), ("its pair leaves", sent.leaving)] {
+        let known = Counter::ALL.iter().find(|counter| Some(counter.name()) == reason);
+        if let Some(counter) = known {
+            writeln!(out, "  {what} because of {}: {}", counter.name(), counter.description())?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::dataplane::{
     Hooks, KernelField, KernelOffsets, Options, Pairing, Policy, Readers, Tier, TraceOffsets, Trust, TrustBy, Watch,
     build,
 };
-use crate::sockets::{self, SocketOffsets};
+use crate::sockets::{self, SocketAccess, SocketOffsets};
 use crate::uapi::AttachType;
 use crate::verifier_sim::elf;
 use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
@@ -82,16 +82,19 @@ pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> 
         }
     }
     let offsets = SocketOffsets::resolve(offset).map_err(lacks)?;
-    let program = sockets::program::build(&offsets).map_err(crate::agent::Error::from)?;
-    let spec = ProgramSpec {
-        name: "sockets".into(),
-        prog_type: ProgType::TRACING,
-        expected_attach_type: AttachType::TRACE_ITER.number(),
-        attach_target: Some("task_file".into()),
-        insns: program.insns().to_vec(),
-        ..ProgramSpec::default()
-    };
-    candidates.push(Candidate { file: None, name: "sockets at task_file".into(), spec: Ok(spec), needs: None });
+    let ways = [(SocketAccess::Helper, "sockets"), (SocketAccess::SockFs, "sockets of Linux 5.10")];
+    for (access, name) in ways {
+        let program = sockets::program::build(&offsets, access).map_err(crate::agent::Error::from)?;
+        let spec = ProgramSpec {
+            name: name.into(),
+            prog_type: ProgType::TRACING,
+            expected_attach_type: AttachType::TRACE_ITER.number(),
+            attach_target: Some("task_file".into()),
+            insns: program.insns().to_vec(),
+            ..ProgramSpec::default()
+        };
+        candidates.push(Candidate { file: None, name: format!("{name} at task_file"), spec: Ok(spec), needs: None });
+    }
     Ok(candidates)
 }
 

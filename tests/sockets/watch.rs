@@ -1,0 +1,139 @@
+//! `sidestep watch`, `run --log-format json`, and what `list` and `explain` say that a connection has sent.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use sidestep::testbed::listen;
+
+use crate::support::agent::{self, Agent};
+use crate::support::bpffs::TestBpffs;
+use crate::support::child::ChildGuard;
+use crate::support::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
+use crate::support::scope::Scope;
+use crate::support::wait::wait_until;
+
+/// A running `sidestep watch`.
+struct Watch {
+    child: ChildGuard,
+    lines: BufReader<ChildStdout>,
+}
+
+fn command(bpffs: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+    command.arg("watch").arg("--bpffs").arg(bpffs);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Watch {
+    fn start(bpffs: &Path) -> Self {
+        let mut child = ChildGuard::spawn(&mut command(bpffs));
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The next line with this event.
+    fn next(&mut self, event: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "it has ended before {event}");
+            let value: Value = serde_json::from_str(&line).unwrap();
+            assert!(value["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+            if value["event"] == event {
+                return value;
+            }
+        }
+    }
+}
+
+fn call(args: &[&str]) -> String {
+    let mut out = Vec::new();
+    sidestep::cli::dispatch(args.iter().map(Into::into).collect(), &mut std::io::empty(), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn port(socket: &TcpStream) -> String {
+    socket.local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
+    let scope = Scope::new();
+    let pins = TestBpffs::new();
+    let path = pins.path().to_str().unwrap();
+    scope.leave();
+    let mut run = agent::command();
+    let agent = Agent::start(run.args(["--trust", "all", "--bpffs", path, "--cgroup"]).arg(scope.path()));
+    let mut watch = Watch::start(pins.path());
+    scope.enter();
+    watch.next("attached");
+    let second = ChildGuard::spawn(&mut command(pins.path())).end();
+    assert!(!second.status.success() && second.err.contains("watches the connections of"), "{second:?}");
+
+    let listener = listen(ANY_PORT).unwrap();
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    let paired = watch.next("paired");
+    assert_eq!(paired["remote"], client.local_addr().unwrap().to_string(), "{paired}");
+    let mut row = Value::Null;
+    wait_until("its messages are redirected", || {
+        back_and_forth(&client, &server, &pattern(1, 1_000), 3);
+        row = serde_json::from_str(&call(&["list", "--json", "--bpffs", path, "--port", &port(&client)])).unwrap();
+        row["client"]["sent"]["redirected_bytes"].as_u64() > Some(0)
+    });
+    assert_eq!(
+        (&row["client"]["sent"]["standing"], &row["server"]["sent"]["standing"]),
+        (&"paired".into(), &"paired".into())
+    );
+    assert!(row["server"]["sent"]["redirected_messages"].as_u64() > Some(0), "{row}");
+    let text = call(&["list", "--bpffs", path, "--port", &port(&client)]);
+    assert!(text.contains("; past the stack ") && text.contains(" messages, by it "), "{text}");
+
+    server.set_nonblocking(false).unwrap();
+    for round in 0..20 {
+        let bytes = pattern(round, 700);
+        send(&client, &bytes);
+        expect(&server, &bytes);
+        send(&server, &bytes);
+        expect(&client, &bytes);
+    }
+    let left = watch.next("left");
+    assert_eq!(left["reason"], "pass_blocking", "{left}");
+    assert!(left["why"].as_str().unwrap().contains("blocking mode"), "{left}");
+    let [one, other] = [&client, &server].map(|socket| socket.local_addr().unwrap().to_string());
+    let explained = call(&["explain", "--bpffs", path, &one, &other]);
+    assert!(explained.contains("  has sent ") && explained.contains("because of pass_blocking: "), "{explained}");
+
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    let address = client.local_addr().unwrap().to_string();
+    back_and_forth(&client, &server, &pattern(2, 100), 2);
+    drop((client, server));
+    while watch.next("closed")["local"] != address {}
+    agent.stop();
+    watch.next("detached");
+    let ended = watch.child.stop(Signal::SIGTERM);
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[test]
+fn run_can_log_one_json_object_a_line() {
+    let scope = Scope::new();
+    let pins = TestBpffs::new();
+    scope.leave();
+    let mut run = agent::command();
+    run.args(["--log-format", "json", "--interval", "1", "--bpffs"]).arg(pins.path()).arg("--cgroup").arg(scope.path());
+    let agent = Agent::start(&mut run);
+    let said = agent.stop();
+    let events: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = events.iter().rfind(|one| one["event"] == "counters").unwrap();
+    assert_eq!(last["counters"]["redirected_bytes"], 0, "{last}");
+    let names: Vec<_> = events.iter().map(|one| one["event"].as_str().unwrap()).collect();
+    assert_eq!((names[0], *names.last().unwrap()), ("started", "detached"), "{names:?}");
+    for line in said.err.lines() {
+        let note: Value = serde_json::from_str(line).unwrap();
+        assert!(note["event"] == "note" && note["message"].is_string(), "{line}");
+    }
+}
