@@ -52,7 +52,12 @@ impl Place {
             }
             reject!("programs of type {prog} need CAP_BPF");
         }
-        if privilege == Privilege::NoPerfmon && (self.is_tracing() || prog == ProgType::TRACING) {
+        let of_the_network =
+            !self.is_tracing() && ![ProgType::TRACING, ProgType::SOCKET_FILTER, ProgType::CGROUP_SKB].contains(&prog);
+        if privilege == Privilege::BpfOnly && of_the_network {
+            reject!("programs of type {prog} need CAP_NET_ADMIN");
+        }
+        if privilege != Privilege::Full && (self.is_tracing() || prog == ProgType::TRACING) {
             reject!("programs of type {prog} need CAP_PERFMON");
         }
         let known: &[AttachType] = match prog {

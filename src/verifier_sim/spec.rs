@@ -98,7 +98,9 @@ pub enum Privilege {
     Full,
     /// CAP_BPF and CAP_NET_ADMIN without CAP_PERFMON: no pointer leaks, speculation-safe arithmetic.
     NoPerfmon,
-    /// Neither; the kernel refuses both of our types from such a caller before it looks at the program.
+    /// CAP_BPF alone: the same, and only socket filters and cgroup_skb programs.
+    BpfOnly,
+    /// None of them; the kernel refuses most types from such a caller before it looks at the program.
     None,
 }
 

@@ -17,6 +17,7 @@ mod mutants;
 mod mutate;
 mod pairing;
 mod policy;
+mod privilege;
 mod random;
 mod reasons;
 mod rules;

@@ -17,8 +17,12 @@ use super::values::{number, one_of};
 use crate::verifier_sim::spec::{Kernel, LogLevel, Options, Privilege, ProgType};
 use crate::verifier_sim::{verify, verify_with_log};
 
-const PRIVILEGES: [(&str, Privilege); 3] =
-    [("full", Privilege::Full), ("no-perfmon", Privilege::NoPerfmon), ("none", Privilege::None)];
+const PRIVILEGES: [(&str, Privilege); 4] = [
+    ("full", Privilege::Full),
+    ("no-perfmon", Privilege::NoPerfmon),
+    ("bpf", Privilege::BpfOnly),
+    ("none", Privilege::None),
+];
 
 const FORMATS: [(&str, Format); 3] = [("text", Format::Text), ("json", Format::Json), ("github", Format::Github)];
 
@@ -45,7 +49,7 @@ pub(super) struct Args {
     /// The kernel whose rules apply [default: 6.18; for our own programs: all]
     #[arg(long, value_name = "VERSION", value_parser = one_of(Kernel::ALL.map(|kernel| (kernel.name(), kernel))))]
     kernel: Option<Kernel>,
-    /// What the process that loads the program may do; no-perfmon is CAP_BPF without CAP_PERFMON
+    /// What the process that loads the program may do; no-perfmon is CAP_BPF and CAP_NET_ADMIN, bpf is CAP_BPF alone
     #[arg(long, value_name = "WHO", default_value = "full", value_parser = one_of(PRIVILEGES))]
     privilege: Privilege,
     /// The program type, such as sk_msg or sock_ops; replaces what the sections of an ELF object say
@@ -319,7 +323,7 @@ mod tests {
             (&["--type", "sk_msg"], "goes with a FILE"),
             (&["--kernel", "4.4", short.path()], "5.10 or 6.1 or 6.12 or 6.18"),
             (&["--type", "nothing", short.path()], "there is no program type"),
-            (&["--privilege", "nothing", short.path()], "full or no-perfmon or none"),
+            (&["--privilege", "nothing", short.path()], "full or no-perfmon or bpf or none"),
             (&["--json-lines", short.path()], "--json-lines does not go with"),
             (&["--btf", short.path(), elf.path()], "is malformed"),
             (&["--nothing"], "--nothing"),

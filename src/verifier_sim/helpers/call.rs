@@ -10,7 +10,7 @@ use crate::verifier_sim::helpers::map_compat;
 use crate::verifier_sim::helpers::{self, Arg, Ret};
 use crate::verifier_sim::numbers::bounds::Bounds;
 use crate::verifier_sim::program::maps::FieldKind;
-use crate::verifier_sim::spec::{Kernel, MapType, ProgType};
+use crate::verifier_sim::spec::{Kernel, MapType, Privilege, ProgType};
 use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::stop::{NOT_PROGRAMS, Step, reject, unsupported};
@@ -94,7 +94,12 @@ impl Env<'_> {
         if !helpers::exists(helper) {
             reject!("invalid func {}", Self::helper_label(helper));
         }
-        if !helpers::available(helper, self.place) {
+        let privileged = self.privilege == Privilege::Full;
+        let needs_more = if privileged { Some(false) } else { helpers::needs_perfmon(helper, self.kernel) };
+        let Some(needs_more) = needs_more else {
+            unsupported!("whether {} needs CAP_PERFMON is not simulated", Self::helper_label(helper));
+        };
+        if needs_more || !helpers::available(helper, self.place) {
             if self.kernel >= Kernel::V6_12 {
                 reject!("program of this type cannot use helper {}", Self::helper_label(helper));
             }

@@ -37,6 +37,21 @@ pub(in crate::verifier_sim) fn proto(number: i32, place: Place) -> Option<Proto>
     })
 }
 
+/// Helpers that only a caller with CAP_PERFMON may use, in programs of every type (`bpf_base_func_proto`,
+/// `bpf_sk_base_func_proto`).
+const PERFMON: [i32; 18] = [6, 35, 112, 113, 114, 115, 136, 137, 138, 139, 140, 149, 158, 165, 175, 177, 178, 196];
+/// The same since Linux 6.16; before, some types might call them without it.
+const PERFMON_LATER: [i32; 10] = [16, 22, 55, 109, 117, 141, 148, 176, 180, 191];
+
+/// Whether helper `number` needs CAP_PERFMON; `None` if it depends on the type in a way that is not known here.
+pub(in crate::verifier_sim) fn needs_perfmon(number: i32, kernel: Kernel) -> Option<bool> {
+    match (PERFMON.contains(&number), PERFMON_LATER.contains(&number)) {
+        (true, _) => Some(true),
+        (_, true) if kernel < Kernel::V6_18 => None,
+        (_, later) => Some(later),
+    }
+}
+
 /// Whether the program may call helper `number`.
 pub(in crate::verifier_sim) fn available(number: i32, place: Place) -> bool {
     Helper::from_id(number).is_some_and(|helper| helper.is_available(place.prog, place.attach, place.kernel))

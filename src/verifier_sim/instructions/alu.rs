@@ -206,7 +206,10 @@ impl Env<'_> {
         let dst = *self.reg(insn.dst);
         let src = if immediate { Reg::known(i64::from(insn.imm) as u64) } else { *self.reg(insn.src) };
         match (dst.is_scalar(), src.is_scalar()) {
-            (true, true) => self.combine_scalars(insn, operation, dst, &src),
+            (true, true) => {
+                self.check_numbers(insn)?;
+                self.combine_scalars(insn, operation, dst, &src)
+            }
             (false, true) => self.move_pointer(insn, &dst, &src, true),
             (true, false) => self.move_pointer(insn, &src, &dst, false),
             (false, false) => {

@@ -58,6 +58,9 @@ impl Env<'_> {
             let second = if immediate { 0 } else { operand(&right, insn.src) };
             self.mark_precise(operand(&left, insn.dst));
             self.mark_precise(second);
+        }
+        if let Some(taken) = predicted {
+            self.push_speculation(insn, if taken { next } else { target })?;
             self.log_state();
         }
         match predicted {

@@ -6,6 +6,7 @@ pub(super) mod ctx;
 pub(super) mod mem;
 pub(super) mod packet;
 pub(super) mod pointer;
+pub(super) mod speculation;
 pub(super) mod stack_access;
 pub(super) mod structure;
 pub(super) mod subprog;

@@ -2,7 +2,6 @@
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
-use crate::verifier_sim::spec::Privilege;
 use crate::verifier_sim::state::reg::{Flags, Kind, MAX_VAR_OFF, Reg};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 use crate::verifier_sim::walk::env::Env;
@@ -72,7 +71,7 @@ impl Env<'_> {
         // A number takes over the fixed offset of the pointer for this check, as in the kernel: numbers have none.
         check_sane(&Reg { off: 0, ..*num }, &type_name)?;
         check_sane(ptr, &type_name)?;
-        if self.privilege != Privilege::Full && !known {
+        if self.may_speculate() && !known {
             unsupported!("variable pointer arithmetic without CAP_PERFMON is not simulated");
         }
         let mut result = *ptr;
@@ -148,6 +147,10 @@ impl Env<'_> {
         }
         check_sane(&result, &type_name)?;
         result.val.sync();
+        if self.may_speculate() {
+            self.check_moved(dst, &result)?;
+            self.check_masking(insn, (ptr, &result), num, pointer_first)?;
+        }
         *self.reg_mut(dst) = result;
         Ok(())
     }

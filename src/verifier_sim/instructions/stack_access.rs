@@ -146,6 +146,13 @@ impl Env<'_> {
         if !leaks && slot.is_spill() && !slot.is_scalar_spill() && size != SLOT_SIZE {
             reject!("attempt to corrupt spilled pointer on stack");
         }
+        if self.may_speculate() {
+            // A store that the processor may pass by (`sanitize_stack_spill`).
+            let spills = matches!(stored, Stored::Reg(_, reg) if !reg.is_scalar());
+            let known = |kind: &Byte| matches!(kind, Byte::Misc | Byte::Zero);
+            let plain = slot.bytes[byte + 1 - size..=byte].iter().all(known);
+            self.aux[self.at].barrier_behind |= spills || !plain;
+        }
         self.overwrite_dynptr(frame, index)?;
         self.scratched_slots |= 1 << index;
         if size == SLOT_SIZE {

@@ -27,6 +27,22 @@ pub(in crate::verifier_sim) enum AccessKind {
     Kernel,
 }
 
+/// How the kernel masks a register that is added to a pointer; every path must agree on it (`alu_state`, `alu_limit`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verifier_sim) enum Masking {
+    /// Two numbers are added.
+    Numbers,
+    /// A number and a pointer.
+    Pointer {
+        /// The number is negative.
+        negative: bool,
+        /// The pointer is in the destination.
+        first: bool,
+        /// How far the pointer is from the end towards which it moves.
+        limit: u32,
+    },
+}
+
 /// What is known of one instruction slot beside its encoding.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::verifier_sim) struct Aux {
@@ -42,6 +58,11 @@ pub(in crate::verifier_sim) struct Aux {
     pub(in crate::verifier_sim) live: u16,
     /// Kind of the pointer through which this instruction accesses memory, once seen.
     pub(in crate::verifier_sim) access: Option<AccessKind>,
+    /// How the kernel masks what is added to a pointer here, without CAP_PERFMON.
+    pub(in crate::verifier_sim) masking: Option<Masking>,
+    /// Where the processor must not speculate: before the instruction, and behind it.
+    pub(in crate::verifier_sim) barrier_before: bool,
+    pub(in crate::verifier_sim) barrier_behind: bool,
     /// Whether some path reached it.
     pub(in crate::verifier_sim) seen: bool,
 }

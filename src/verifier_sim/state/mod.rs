@@ -78,6 +78,8 @@ pub(in crate::verifier_sim) struct State {
     pub(in crate::verifier_sim) refs: Vec<Reference>,
     /// The lock that is held.
     pub(in crate::verifier_sim) lock: Option<Lock>,
+    /// Whether only a processor that speculates goes this way.
+    pub(in crate::verifier_sim) speculative: bool,
     /// How often the path went through a may_goto.
     pub(in crate::verifier_sim) may_goto_depth: u32,
     /// Entries that the kernel's history of the path has since the last checkpoint.
@@ -91,7 +93,15 @@ impl State {
     pub(in crate::verifier_sim) fn entry() -> Self {
         let mut frame = Frame::new(0, 0, 0);
         frame.regs[1] = Reg::pointer(Kind::Ctx, 0);
-        Self { frames: vec![Rc::new(frame)], refs: Vec::new(), lock: None, may_goto_depth: 0, history: 0, parent: None }
+        Self {
+            frames: vec![Rc::new(frame)],
+            refs: Vec::new(),
+            lock: None,
+            speculative: false,
+            may_goto_depth: 0,
+            history: 0,
+            parent: None,
+        }
     }
 
     /// Number of the current frame.

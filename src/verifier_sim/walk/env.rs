@@ -12,7 +12,7 @@ use crate::verifier_sim::program::{Aux, Subprog};
 use crate::verifier_sim::spec::{Kernel, Options, Privilege};
 use crate::verifier_sim::state::reg::Reg;
 use crate::verifier_sim::state::{FP, REGS, State};
-use crate::verifier_sim::stop::{Step, reject};
+use crate::verifier_sim::stop::{Step, Stop, reject};
 use crate::verifier_sim::types::KernelTypes;
 use crate::verifier_sim::walk::history::History;
 use crate::verifier_sim::walk::prune::Explored;
@@ -195,7 +195,9 @@ impl<'a> Env<'a> {
     /// Remembers to walk from `target` in `state` later.
     pub(in crate::verifier_sim) fn push_state(&mut self, mut state: State, target: usize) -> Step {
         if self.pending.len() >= MAX_PENDING {
-            reject!("The sequence of {} jumps is too complex.", self.pending.len() + 1);
+            // Also a speculative path may not go on.
+            let rule = format!("The sequence of {} jumps is too complex.", self.pending.len() + 1);
+            return Err(Stop::RejectAt(self.at, rule));
         }
         state.parent = self.cur.parent;
         if let Some(parent) = state.parent {

@@ -107,8 +107,8 @@ impl Env<'_> {
         let at = self.at;
         let Some(log) = &mut self.log else { return };
         if let Some(from) = log.branch.take() {
-            let state = self.describe_frame(&self.cur, self.cur.depth(), Shown::ALL, None);
-            self.log_line(&format!("\nfrom {from} to {at}:{state}"));
+            let (state, how) = (self.describe_frame(&self.cur, self.cur.depth(), Shown::ALL, None), self.speculation());
+            self.log_line(&format!("\nfrom {from} to {at}{how}:{state}"));
         }
         if self.is_scratched() {
             self.log_state();
@@ -138,6 +138,11 @@ impl Env<'_> {
         } else {
             log.push(&format!("{at}:{state}\n"));
         }
+    }
+
+    /// How the log calls a path that only a processor takes which speculates.
+    fn speculation(&self) -> &'static str {
+        if self.cur.speculative { " (speculative execution)" } else { "" }
     }
 
     fn is_scratched(&self) -> bool {
@@ -198,10 +203,10 @@ impl Env<'_> {
 
     /// The current path is cut short.
     pub(in crate::verifier_sim) fn log_safe(&mut self) {
-        let at = self.at;
+        let (at, how) = (self.at, self.speculation());
         if let Some(log) = &mut self.log {
             let line = match log.branch.take() {
-                Some(from) => format!("\nfrom {from} to {at}: safe\n"),
+                Some(from) => format!("\nfrom {from} to {at}{how}: safe\n"),
                 None => format!("{at}: safe\n"),
             };
             log.push(&line);

@@ -13,7 +13,7 @@ use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::REGS;
-use crate::verifier_sim::stop::{Step, reject, unsupported};
+use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::prune::Visit;
 
@@ -43,10 +43,7 @@ impl Env<'_> {
             } else {
                 self.enter_insn();
                 self.log_insn();
-                self.log_stack_begin();
-                let flow = self.step()?;
-                self.log_stack_commit();
-                flow
+                self.walk_insn()?
             };
             match flow {
                 Flow::To(next) => self.at = next,
@@ -57,6 +54,26 @@ impl Env<'_> {
                 }
             }
         }
+    }
+
+    /// One instruction. A speculative path that breaks a rule ends there, where the kernel puts a barrier.
+    fn walk_insn(&mut self) -> Step<Flow> {
+        let at = self.at;
+        if self.cur.speculative && self.aux[at].barrier_before {
+            return Ok(Flow::End);
+        }
+        self.log_stack_begin();
+        let flow = match self.step() {
+            Err(Stop::Reject(rule)) if self.cur.speculative => {
+                self.log_line(&rule);
+                (self.aux[at].barrier_before, self.aux[at].masking) = (true, None);
+                Flow::End
+            }
+            Ok(_) if self.cur.speculative && self.aux[at].barrier_behind => Flow::End,
+            flow => flow?,
+        };
+        self.log_stack_commit();
+        Ok(flow)
     }
 
     /// Ends the current path and goes on with the latest branch, if there is one.

@@ -282,7 +282,10 @@ impl Env<'_> {
     /// Compares `old` with the current state.
     fn alike(&self, old: &State, precise: &[Mask], how: ExactLevel) -> bool {
         let cur = &self.cur;
-        if old.frames.len() != cur.frames.len() || old.refs.len() != cur.refs.len() {
+        if (old.speculative && !cur.speculative)
+            || old.frames.len() != cur.frames.len()
+            || old.refs.len() != cur.refs.len()
+        {
             return false;
         }
         let mut ids = Ids::new(self.next_id);
