@@ -39,7 +39,7 @@ impl Verdict {
         }
     }
 
-    /// The reason in one line: empty for an accepted program.
+    /// The reason in the kernel's words, the line that decides last; empty for an accepted program.
     pub fn reason(&self) -> String {
         match self {
             Self::Accept(_) => String::new(),
