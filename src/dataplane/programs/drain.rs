@@ -56,6 +56,10 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
         }
         let sk: Ptr<TcpSock> = offsets.behind(a, R9, SK.reg(), out);
         let psock = psock(a, offsets, R9, sk, out, waiting);
+        if offsets.iterators_have_storage {
+            a.comment("a thread that sends keeps its psock: without the map's reference it would be taken for the map");
+            require_alone(a, offsets, psock, R6, 0, waiting);
+        }
         let head = queue(a, offsets, psock, waiting);
         a.permit(R1.equals(head.reg()), empty, "its queue is empty");
         a.bind(waiting);
@@ -68,7 +72,7 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
         a.load_map(R1, MapRole::Sockets.map_ref());
         a.addr(R2, key);
         a.call(helper::MAP_DELETE_ELEM);
-        a.jump_if(R0.differs(0), out);
+        a.require(R0.equals(0), out, "it was there");
         count(a, Counter::Drained, 1);
     });
     a.mov(R0, 0);

@@ -86,6 +86,8 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets, watch: &Watc
 /// with, or the agent is to be asked again.
 fn worth_a_look(a: &mut Asm, options: &Options, look: Label, out: Label) {
     a.emitter("look", Uses::scratch().reads([R3, OWN.reg()]), |a| {
+        a.ld(R1, OWN, Head::READER);
+        a.require(R1.differs(socket::NEVER), out, "it may still be served");
         a.load_map_value(R1, MapRole::Splices.map_ref(), 0);
         a.ld(R1, Ptr::<Splices>::new(R1), Splices::PROCESSES);
         a.ld(R2, OWN, Socket::SPLICERS);
@@ -94,7 +96,6 @@ fn worth_a_look(a: &mut Asm, options: &Options, look: Label, out: Label) {
             a.goto(look);
         });
         a.ld(R1, OWN, Head::READER);
-        a.require(R1.differs(socket::NEVER), out, "it may still be served");
         a.block("not_yet_asked", |a, unasked| {
             if options.joins_later() {
                 a.comment("the agent is asked again now and then: it may have been another one");
