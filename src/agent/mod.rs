@@ -32,6 +32,6 @@ pub use log::set_log;
 pub use problem::{Neighbour, Problem};
 pub use reading::{MapUse, ProgramUse, Reading};
 pub use snapshot::Snapshot;
-pub use specs::{map_loads, map_specs, program_specs, simulated_offsets, tracing_specs};
+pub use specs::{map_loads, map_specs, program_specs, simulated_offsets, simulated_trace_offsets, tracing_specs};
 pub use states::StateReader;
 pub use tracking::keepalive;

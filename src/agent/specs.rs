@@ -1,7 +1,9 @@
 //! The data plane as the verifier simulator takes it: what would be loaded, without a kernel to load it into.
 
 use crate::asm::{self, Field};
-use crate::dataplane::{BufferLocks, DataPlane, EpollFields, Hooks, KernelField, KernelOffsets, MemoryLimit};
+use crate::dataplane::{
+    BufferLocks, DataPlane, EpollFields, Hooks, KernelField, KernelOffsets, MemoryLimit, TraceOffsets,
+};
 use crate::uapi::AttachType;
 use crate::verifier_sim::kernel::{buffer_locks, offset_of};
 use crate::verifier_sim::spec::{MapLoad, MapSpec, Origin, ProgType, ProgramSpec};
@@ -96,11 +98,20 @@ pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
     })
 }
 
+/// Offsets for the programs that watch readers, in the simulated kernel.
+///
+/// # Errors
+///
+/// As [`simulated_offsets`].
+pub fn simulated_trace_offsets() -> Result<TraceOffsets, &'static str> {
+    TraceOffsets::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::asm::{Asm, Cond, Features, Reg, Size};
-    use crate::dataplane::{Hooks, Options, Policy, PortRange, TraceOffsets, Trust, TrustBy, Watch, build};
+    use crate::dataplane::{Hooks, Options, Policy, PortRange, Trust, TrustBy, Watch, build};
     use crate::verifier_sim::spec::Options as Settings;
     use crate::verifier_sim::verify;
 

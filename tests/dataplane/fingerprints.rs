@@ -17,7 +17,7 @@ const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dataplane/fin
 const KNOWN: &str = include_str!("../../fixtures/dataplane/fingerprints.txt");
 
 /// What a kernel may offer beyond the fields that every variant needs.
-const PARTS: [&str; 6] = ["casts", "locks", "epoll", "memory", "iterators", "told"];
+const PARTS: [&str; 6] = ["casts", "locks", "epoll", "memory", "iterators", "woken"];
 
 /// The programs, in the order of the table.
 const COLUMNS: [&str; 9] =
@@ -64,7 +64,7 @@ fn offsets(parts: usize) -> KernelOffsets {
             parent: Field::new(740),
         }),
         iterators_have_storage: has("iterators"),
-        readers_can_be_woken: has("told"),
+        readers_can_be_woken: has("woken"),
         ..fields.unwrap()
     }
 }
@@ -136,7 +136,7 @@ fn watching() -> String {
         ("mixed, outside", Hooks::Mixed, Probation::Outside),
     ];
     for (name, hooks, probation) in variants {
-        for (parts, with) in [(0, ""), (1, "casts"), (1 | 4 | 32, "casts,epoll,told")] {
+        for (parts, with) in [(0, ""), (1, "casts"), (1 | 4 | 32, "casts,epoll,woken")] {
             let mut policy = Policy::default();
             policy.trust.by = TrustBy::Watching(Watch { hooks, offsets: trace.unwrap(), probation });
             policy.trust.cgroups = true;

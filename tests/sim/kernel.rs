@@ -21,8 +21,8 @@ const STATISTICS: u32 = 4;
 const EVERYTHING: u32 = 2;
 
 /// Whether this machine can be asked. Without root it says loudly that nothing was compared and returns `false`; where
-/// `CI` is set that is a failure, since CI runs as root. The same for a kernel other than 6.18, whose rules the tests
-/// state, but that is nobody's mistake.
+/// `CI` is set that is a failure, since CI runs as root. A kernel other than 6.18, whose rules the tests state, is not
+/// compared either, and that is not a failure.
 pub(crate) fn available(test: &str) -> bool {
     let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
     if !release.starts_with("6.18.") {

@@ -7,13 +7,26 @@ use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestR
 
 use sidestep::dataplane::Pairing;
 
-use super::history::{CONFIG, Form, Insns, Op, Simulation, history};
+use super::history::{CONFIG, Form, Insns, Op, Simulation, drained_history, history, watched_history};
 
 /// The same histories in every run.
 pub(crate) fn histories(count: usize) -> Vec<Vec<Op>> {
+    same_each_time(history(300), count)
+}
+
+/// The same of readers that are watched.
+pub(crate) fn watched_histories(count: usize) -> Vec<Vec<Op>> {
+    same_each_time(watched_history(60), count)
+}
+
+/// The same that end with the drain.
+pub(crate) fn drained_histories(count: usize) -> Vec<Vec<Op>> {
+    same_each_time(drained_history(60), count)
+}
+
+fn same_each_time(strategy: impl Strategy<Value = Vec<Op>>, count: usize) -> Vec<Vec<Op>> {
     let mut runner =
         TestRunner::new_with_rng(RunnerConfig::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let strategy = history(300);
     (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
@@ -31,6 +44,40 @@ proptest! {
         let plane = form.plane(Pairing::FourTuple);
         Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn readers_get_redirected_bytes_when_they_have_earned_it(ops in watched_history(60)) {
+        let plane = Form::Watched.plane(Pairing::Sequence);
+        Simulation::new(&plane, Form::Watched, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_drain_loses_nothing(ops in drained_history(60), form in select(&Form::ALL)) {
+        for pairing in [Pairing::Sequence, Pairing::FourTuple] {
+            let plane = form.plane(pairing);
+            Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        }
+    }
+}
+
+#[test]
+fn trusted_readers_do_get_redirected_bytes() {
+    let plane = Form::Watched.plane(Pairing::Sequence);
+    let mut redirected = 0;
+    for ops in watched_histories(50) {
+        let mut simulation = Simulation::new(&plane, Form::Watched, &Insns::of(&plane), CONFIG);
+        simulation.run(&ops).unwrap();
+        redirected += simulation.redirected;
+    }
+    assert!(redirected > 5_000, "{redirected} bytes");
 }
 
 #[test]

@@ -69,6 +69,11 @@ fn sock_ops_context(socket: &Socket, op: i32) -> Vec<u8> {
     put(sock_ops::RCV_NXT, socket.rcv_nxt.to_le_bytes());
     // All that is written is sent at once, so snd_nxt is write_seq.
     put(sock_ops::SND_NXT, socket.write_seq.to_le_bytes());
+    let (acked, received) = socket.exchanged;
+    for (offset, bytes) in [(sock_ops::BYTES_ACKED, acked), (sock_ops::BYTES_RECEIVED, received)] {
+        context[offset as usize..][..8].copy_from_slice(&bytes.to_le_bytes());
+    }
+    let mut put = |offset: i16, value: [u8; 4]| context[offset as usize..][..4].copy_from_slice(&value);
     put(sock_ops::SK_TXHASH, socket.mark.to_le_bytes());
     context[sock_ops::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_le_bytes());
     context
@@ -137,7 +142,7 @@ impl World {
 
     /// Shows programs the state of all sockets. Freed ones keep their last state until their memory is given out again,
     /// or cannot be read until then.
-    fn publish_all(&mut self) {
+    pub(super) fn publish_all(&mut self) {
         if self.unmaps_freed {
             let storage = self.machine.maps_mut().filter(|map| map.is_sk_storage());
             let free: Vec<_> = storage.flat_map(|map| map.free_storage().to_vec()).collect();
@@ -160,7 +165,14 @@ impl World {
         let kern = self.machine.memory.bytes_mut(self.contexts.sock_ops_kern);
         kern[layout::OPS_SK..layout::OPS_SK + 8].copy_from_slice(&sk.to_le_bytes());
         let may_enroll = matches!(op, sock_ops::ACTIVE_ESTABLISHED | sock_ops::PASSIVE_ESTABLISHED);
-        let mut running = Running { sockets: &mut self.sockets, socket: id, now: self.now, may_enroll, redirect: None };
+        let mut running = Running {
+            sockets: &mut self.sockets,
+            socket: id,
+            now: self.now,
+            may_enroll,
+            redirect: None,
+            process: None,
+        };
         let entry = [self.contexts.sock_ops.address()];
         interp::run(&self.sock_ops, &mut self.machine, &mut running, &entry, Limits::default())
             .map_err(|trap| Failure::Trap("sock_ops", trap))?;
@@ -176,8 +188,14 @@ impl World {
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sk_msg).copy_from_slice(&context);
-        let mut running =
-            Running { sockets: &mut self.sockets, socket: id, now: self.now, may_enroll: false, redirect: None };
+        let mut running = Running {
+            sockets: &mut self.sockets,
+            socket: id,
+            now: self.now,
+            may_enroll: false,
+            redirect: None,
+            process: None,
+        };
         let entry = [self.contexts.sk_msg.address()];
         let outcome = interp::run(&self.sk_msg, &mut self.machine, &mut running, &entry, Limits::default())
             .map_err(|trap| Failure::Trap("sk_msg", trap))?;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::btf_id;
+use super::layout::{btf_id, put};
+use super::process::Process;
 use super::socket::{Slabs, Socket, SocketId};
-use crate::uapi::ctx::sock_ops::ALL_CB_FLAGS;
+use crate::uapi::ctx::sock_ops::{ALL_CB_FLAGS, CB_FLAGS};
 use crate::uapi::flags::{SK_PASS, STORAGE_CREATE};
 use crate::uapi::helper::id;
 use crate::uapi::net::{SO_RCVLOWAT, SOL_SOCKET};
@@ -12,6 +13,19 @@ use crate::verifier_sim::interp::{Args, EINVAL, EOPNOTSUPP, Environment, Errno, 
 
 /// -ENOENT.
 const ENOENT: Errno = -2;
+
+/// What every thread is called.
+const THREAD_NAME: &[u8] = b"reader";
+
+/// What a helper says of the process that runs.
+fn of_process(process: Process, helper: i32) -> Option<u64> {
+    Some(match helper {
+        id::GET_CURRENT_PID_TGID => u64::from(process.id.0) << 32 | u64::from(process.id.1),
+        id::GET_CURRENT_TASK | id::GET_CURRENT_TASK_BTF => process.task,
+        id::TASK_PT_REGS => process.registers,
+        _ => return None,
+    })
+}
 
 /// All sockets, and the memory of dead ones.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +70,8 @@ pub(super) struct Running<'a> {
     pub(super) may_enroll: bool,
     /// The receiver the program chose.
     pub(super) redirect: Option<SocketId>,
+    /// The process that runs, where programs ask for it.
+    pub(super) process: Option<Process>,
 }
 
 impl Running<'_> {
@@ -170,9 +186,14 @@ impl Environment for Running<'_> {
             id::GET_SOCKET_COOKIE => Ok(self.socket),
             id::GET_NETNS_COOKIE => Ok(self.sockets.all.get(&self.socket).map_or(0, |socket| socket.end.netns)),
             id::SOCK_OPS_CB_FLAGS_SET => {
-                let flags = args.get(2)? as u32;
+                let (context, flags) = (args.get(1)?, args.get(2)? as u32);
+                let kept = flags & ALL_CB_FLAGS as u32;
                 if let Some(socket) = self.sockets.get_mut(self.socket) {
-                    socket.cb_flags = flags & ALL_CB_FLAGS as u32;
+                    socket.cb_flags = kept;
+                }
+                // A load from the context is one from the socket (`sock_ops_convert_ctx_access`, net/core/filter.c).
+                if let Some(region) = machine.memory.region_of(context) {
+                    put(machine.memory.bytes_mut(region), CB_FLAGS as usize, &kept.to_le_bytes());
                 }
                 Ok(u64::from(flags & !(ALL_CB_FLAGS as u32)))
             }
@@ -181,7 +202,13 @@ impl Environment for Running<'_> {
             id::SOCK_HASH_UPDATE => self.hash_update(machine, args),
             id::MSG_REDIRECT_HASH => self.redirect(machine, args),
             id::SK_STORAGE_GET | id::SK_STORAGE_DELETE => self.storage(machine, args),
-            other => Err(Fault::UnknownHelper(other)),
+            id::GET_CURRENT_COMM => {
+                let name = machine.memory.slice_mut(args.get(1)?, args.get(2)?)?;
+                name.fill(0);
+                name.iter_mut().zip(THREAD_NAME).for_each(|(to, from)| *to = *from);
+                Ok(0)
+            }
+            other => self.process.and_then(|process| of_process(process, other)).ok_or(Fault::UnknownHelper(other)),
         }
     }
 }

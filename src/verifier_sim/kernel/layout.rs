@@ -33,9 +33,39 @@ pub(super) const PACKET_HASH: usize = 0x094;
 pub(super) const RCV_WUP: usize = 0x2f4;
 pub(super) const RCV_WND: usize = 0x2f8;
 pub(super) const KEEPALIVE_TIME: usize = 0x2fc;
-/// Left at zero.
-const BYTES_ACKED: usize = 0x300;
-const BYTES_RECEIVED: usize = 0x308;
+pub(super) const BYTES_ACKED: usize = 0x310;
+pub(super) const BYTES_RECEIVED: usize = 0x318;
+pub(super) const DADDR: usize = 0x000;
+pub(super) const SADDR: usize = 0x004;
+pub(super) const DPORT: usize = 0x00c;
+pub(super) const NUM: usize = 0x00e;
+pub(super) const FAMILY: usize = 0x010;
+pub(super) const COOKIE: usize = 0x018;
+/// Of IPv6: left at zero.
+const V6_DADDR: usize = 0x030;
+const V6_SADDR: usize = 0x040;
+pub(super) const PROTOCOL: usize = 0x214;
+/// Left at zero: a socket with an error is closed.
+const ERR: usize = 0x218;
+pub(super) const SOCKET_SK: usize = 0x020;
+pub(super) const INODE: usize = 0x028;
+pub(super) const PRIVATE_DATA: usize = 0x0c8;
+/// `inode.i_mode`.
+pub(super) const MODE: usize = 0x004;
+pub(super) const GROUP_LEADER: usize = 0x100;
+pub(super) const START: usize = 0x108;
+pub(super) const TASK_FILES: usize = 0x110;
+/// `files_struct.fdt`, `fdtable.max_fds` and `fdtable.fd`.
+pub(super) const FDT: usize = 0x020;
+pub(super) const MAX_FDS: usize = 0x000;
+pub(super) const FD: usize = 0x008;
+/// `pt_regs.di`.
+pub(super) const DI: usize = 0x070;
+/// `IPPROTO_TCP`, include/uapi/linux/in.h.
+pub(super) const IPPROTO_TCP: u16 = 6;
+/// `MSG_PEEK` and `MSG_WAITALL`, include/linux/socket.h.
+pub(super) const MSG_PEEK: u32 = 2;
+pub(super) const MSG_WAITALL: u32 = 0x100;
 pub(super) const SNDBUF: usize = 0x0b8;
 pub(super) const RCVBUF: usize = 0x0bc;
 pub(super) const PROT: usize = 0x028;
@@ -118,6 +148,27 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("epitem", "ffd.fd") => ITEM_FD,
         ("epitem", "event.events") => ITEM_EVENTS,
         ("epitem", "event.data") => ITEM_DATA,
+        ("sock", "__sk_common.skc_daddr") => DADDR,
+        ("sock", "__sk_common.skc_rcv_saddr") => SADDR,
+        ("sock", "__sk_common.skc_dport") => DPORT,
+        ("sock", "__sk_common.skc_num") => NUM,
+        ("sock", "__sk_common.skc_family") => FAMILY,
+        ("sock", "__sk_common.skc_cookie.counter") => COOKIE,
+        ("sock", "__sk_common.skc_v6_daddr") => V6_DADDR,
+        ("sock", "__sk_common.skc_v6_rcv_saddr") => V6_SADDR,
+        ("sock", "sk_protocol") => PROTOCOL,
+        ("sock", "sk_err") => ERR,
+        ("socket", "sk") => SOCKET_SK,
+        ("file", "f_inode") => INODE,
+        ("file", "private_data") => PRIVATE_DATA,
+        ("inode", "i_mode") => MODE,
+        ("task_struct", "group_leader") => GROUP_LEADER,
+        ("task_struct", "start_boottime") => START,
+        ("task_struct", "files") => TASK_FILES,
+        ("files_struct", "fdt") => FDT,
+        ("fdtable", "max_fds") => MAX_FDS,
+        ("fdtable", "fd") => FD,
+        ("pt_regs", "di") => DI,
         _ => return None,
     };
     Some(offset as u16)

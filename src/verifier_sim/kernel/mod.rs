@@ -1,7 +1,7 @@
 //! A simulated kernel: TCP sockets, namespaces, NAT and both receive queues, with real programs attached.
 //!
-//! A [`World`] runs a sock_ops and an sk_msg program in the interpreter wherever a kernel would. Nothing happens by
-//! itself: the caller says when a segment or an acknowledgement arrives and when a thread inside a system call
+//! A [`World`] runs a sock_ops and an sk_msg program, and the tracing programs that it has, in the interpreter wherever a
+//! kernel would. Nothing happens by itself: the caller says when a segment or an acknowledgement arrives and when a thread inside a system call
 //! goes on. So every interleaving that a real kernel can show is a sequence of calls, and can be replayed.
 //!
 //! What is modelled, after net/ipv4/tcp_bpf.c, net/core/skmsg.c and net/core/sock_map.c:
@@ -22,23 +22,29 @@ mod environment;
 mod epoll;
 mod layout;
 mod memory;
+mod process;
 mod socket;
 mod timers;
+mod tracing;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::interp::{Machine, Program, Trap};
 use crate::uapi::net;
 use callback::Contexts;
 use environment::Sockets;
 use memory::Memory;
+use process::Processes;
 
 pub use epoll::{MAX_WAITERS, Waiter};
 pub use layout::{btf_id, buffer_locks, offset_of};
 pub use memory::GroupId;
+pub use process::PROCESSES;
 pub use socket::{Address, Buffers, Chunk, End, Socket, SocketId};
 pub use timers::Timers;
+pub use tracing::{ReceiveHook, SpliceHook, Tracing};
 
 /// Something that must never happen with correct programs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +94,8 @@ pub struct World {
     now: u64,
     contexts: Contexts,
     memory: Memory,
+    processes: Processes,
+    tracing: Arc<Tracing>,
     /// Whether freed memory cannot be read.
     unmaps_freed: bool,
 }
@@ -97,6 +105,7 @@ impl World {
     pub fn new(mut machine: Machine, sock_ops: Program, sk_msg: Program, members: usize) -> Self {
         let contexts = Contexts::new(&mut machine);
         let memory = Memory::new(&mut machine);
+        let processes = Processes::new(&mut machine);
         Self {
             machine,
             sockets: Sockets::default(),
@@ -107,6 +116,8 @@ impl World {
             now: 0,
             contexts,
             memory,
+            processes,
+            tracing: Arc::default(),
             unmaps_freed: false,
         }
     }
@@ -165,6 +176,7 @@ impl World {
             sent: 0,
             wire: VecDeque::new(),
             acks: 0,
+            exchanged: (0, 0),
             receive_queue: VecDeque::new(),
             backlog: VecDeque::new(),
             psock: None,
@@ -176,6 +188,7 @@ impl World {
         };
         let socket = self.sockets.all.entry(id).insert_entry(socket).into_mut();
         socket.offer_window();
+        socket.publish_identity(&mut self.machine, id, self.processes.inode());
         id
     }
 

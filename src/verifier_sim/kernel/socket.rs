@@ -6,6 +6,7 @@ use super::epoll::{WaitList, Waiter};
 use super::layout::{self, put};
 use super::memory::{GroupId, Memory};
 use super::timers::Timers;
+use crate::uapi::net;
 use crate::verifier_sim::interp::{Access, Machine, RegionId, RegionKind};
 
 /// A socket's number: its cookie, never given twice.
@@ -120,6 +121,9 @@ pub(super) struct Reading {
     pub(super) locked: bool,
     /// It blocks until it has all it wants (MSG_WAITALL), and sleeps for more of the stack's bytes.
     pub(super) waits_for_all: bool,
+    /// Its flags, and whether it reads a member.
+    pub(super) flags: u32,
+    pub(super) by_map: bool,
     pub(super) asleep: bool,
     pub(super) left: u32,
     pub(super) copied: u32,
@@ -159,6 +163,8 @@ pub struct Socket {
     pub(super) sent: u32,
     pub(super) wire: VecDeque<Chunk>,
     pub(super) acks: u32,
+    /// Bytes that the stack has carried: of its own, and of its peer (`bytes_acked`, `bytes_received`).
+    pub(super) exchanged: (u64, u64),
     pub(super) receive_queue: VecDeque<Chunk>,
     pub(super) backlog: VecDeque<Packet>,
     pub(super) psock: Option<Psock>,
@@ -295,9 +301,37 @@ impl Socket {
         self.carry.map(|carry| carry.to)
     }
 
+    /// Whether it is open and no thread is inside a call that reads it or holds it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.accepted && !self.closed && !self.owned && self.reading.is_none()
+    }
+
+    /// Bytes that the stack has carried, in both directions.
+    pub fn exchanged(&self) -> u64 {
+        self.exchanged.0 + self.exchanged.1
+    }
+
     /// Whether bytes of any path wait to be read.
     pub fn has_unread(&self) -> bool {
         !self.receive_queue.is_empty() || self.redirected_waiting().0 > 0 || !self.backlog.is_empty()
+    }
+
+    /// Writes what programs may see of this socket and never changes.
+    pub(super) fn publish_identity(&self, machine: &mut Machine, id: SocketId, inode: u64) {
+        let [socket, file] = self.file_regions;
+        let (local, remote) = (self.end.local, self.end.remote);
+        let sk = machine.memory.bytes_mut(self.kernel);
+        put(sk, layout::FAMILY, &(net::AF_INET as u16).to_le_bytes());
+        put(sk, layout::PROTOCOL, &layout::IPPROTO_TCP.to_le_bytes());
+        put(sk, layout::COOKIE, &id.to_le_bytes());
+        put(sk, layout::SADDR, &local.ip.to_be_bytes());
+        put(sk, layout::DADDR, &remote.ip.to_be_bytes());
+        put(sk, layout::NUM, &local.port.to_le_bytes());
+        put(sk, layout::DPORT, &remote.port.to_be_bytes());
+        put(machine.memory.bytes_mut(socket), layout::SOCKET_SK, &self.visible.address().to_le_bytes());
+        let file = machine.memory.bytes_mut(file);
+        put(file, layout::INODE, &inode.to_le_bytes());
+        put(file, layout::PRIVATE_DATA, &socket.address().to_le_bytes());
     }
 
     /// Writes what programs may see of this socket into the machine's memory.
@@ -315,6 +349,8 @@ impl Socket {
         put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
         self.timers.publish(self.options, sk);
+        put(sk, layout::BYTES_ACKED, &self.exchanged.0.to_le_bytes());
+        put(sk, layout::BYTES_RECEIVED, &self.exchanged.1.to_le_bytes());
         put(sk, layout::RCV_WUP, &self.window.0.to_le_bytes());
         put(sk, layout::RCV_WND, &self.window.1.to_le_bytes());
         put(sk, layout::PEEK_OFF, &self.peek_off.to_le_bytes());

@@ -1,6 +1,7 @@
 //! Bytes on their way: sendmsg, the wire, recvmsg. Each call is one step that other threads cannot split.
 
 use super::callback::Verdict;
+use super::layout::MSG_WAITALL;
 use super::socket::{Carry, Chunk, Packet, Reading, SocketId};
 use super::{Failure, World};
 
@@ -115,11 +116,13 @@ impl World {
         if let Some(socket) = self.get(id) {
             socket.rcv_nxt = socket.rcv_nxt.wrapping_add(chunk.len);
             socket.receive_queue.push_back(chunk);
+            socket.exchanged.1 += u64::from(chunk.len);
             socket.notified = true;
             socket.offer_window();
         }
         if let Some(sender) = self.get(chunk.from) {
             sender.acks += 1;
+            sender.exchanged.0 += u64::from(chunk.len);
         }
         self.transmits(id)
     }
@@ -172,7 +175,18 @@ impl World {
         let member = socket.psock.is_some();
         let stack = !member || (!socket.receive_queue.is_empty() && socket.redirected_waiting().0 == 0);
         let waits_for_all = all && !socket.end.nonblocking;
-        socket.reading = Some(Reading { stack, locked: false, waits_for_all, asleep: false, left: want, copied: 0 });
+        let flags = if all { MSG_WAITALL } else { 0 };
+        let reading = Reading {
+            stack,
+            locked: false,
+            waits_for_all,
+            flags,
+            by_map: member,
+            asleep: false,
+            left: want,
+            copied: 0,
+        };
+        socket.reading = Some(reading);
         if member && !stack {
             self.sockets.link(&mut self.machine, id);
         }
@@ -227,15 +241,16 @@ impl World {
             }
             return Ok(None);
         }
-        self.end_recv(id);
+        self.end_recv(id)?;
         Ok(None)
     }
 
-    fn end_recv(&mut self, id: SocketId) {
-        let Some(reading) = self.get(id).and_then(|socket| socket.reading.take()) else { return };
+    fn end_recv(&mut self, id: SocketId) -> Result<(), Failure> {
+        let Some(reading) = self.get(id).and_then(|socket| socket.reading.take()) else { return Ok(()) };
         if !reading.stack {
             self.sockets.unlink(id);
         }
+        self.received(id, reading.copied, reading.flags, reading.by_map)
     }
 
     /// Whether a thread sleeps inside recvmsg for more bytes of the stack.
@@ -245,10 +260,12 @@ impl World {
     }
 
     /// A signal ends that sleep.
-    pub fn interrupt(&mut self, id: SocketId) {
-        if self.is_asleep(id) {
-            self.end_recv(id);
-        }
+    ///
+    /// # Errors
+    ///
+    /// As all that run programs: a [`Failure`] when a program misbehaves.
+    pub fn interrupt(&mut self, id: SocketId) -> Result<(), Failure> {
+        if self.is_asleep(id) { self.end_recv(id) } else { Ok(()) }
     }
 
     /// Whether there has been an event for the reader since this was last asked.
@@ -259,6 +276,12 @@ impl World {
     /// Whether acknowledgements are on their way to this socket.
     pub fn has_acks(&self, id: SocketId) -> bool {
         self.socket(id).is_some_and(|socket| socket.acks > 0)
+    }
+
+    /// What a thread inside recvmsg has received so far, and whether it has MSG_WAITALL and reads a member.
+    pub fn call(&self, id: SocketId) -> Option<(u32, bool, bool)> {
+        let reading = self.socket(id)?.reading?;
+        Some((reading.copied, reading.flags & MSG_WAITALL != 0, reading.by_map))
     }
 
     /// Whether a thread is inside recvmsg.

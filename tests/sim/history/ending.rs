@@ -17,8 +17,9 @@ impl Simulation {
         if socket.redirected_waiting().0 > 0 {
             return Err(Broken(format!("socket {id} sleeps in recvmsg while redirected bytes wait")));
         }
-        self.world.interrupt(id);
-        Ok(())
+        let before = self.world.call(id);
+        self.world.interrupt(id)?;
+        self.note_receive(id, before)
     }
 
     /// What is underway to or from a socket arrives.
@@ -56,8 +57,7 @@ impl Simulation {
                 if !self.world.is_reading(id) && looks.remove(&id) {
                     self.world.recv(id, u32::MAX);
                 }
-                let chunk = self.world.step_recv(id)?;
-                self.received(id, chunk)?;
+                self.step_recv(id)?;
                 busy |= self.world.is_reading(id) || self.has_unread(id);
             }
             if !busy && looks.is_empty() {
@@ -87,7 +87,9 @@ impl Simulation {
             }
             // Without our callbacks our settings stay; in another tool's map the socket does.
             let peer = socket.peer();
-            if [id, peer].iter().any(|id| self.replaced.contains(id) || self.elsewhere.contains(id)) {
+            let apart =
+                |id: &SocketId| self.replaced.contains(id) || self.elsewhere.contains(id) || self.drained.contains(id);
+            if [id, peer].iter().any(apart) {
                 continue;
             }
             let (now, set) = (socket.timers(), self.timers.get(&id).copied().unwrap_or_default());
@@ -133,8 +135,7 @@ impl Simulation {
                     busy = true;
                     self.world.recv(id, u32::MAX);
                 }
-                let chunk = self.world.step_recv(id)?;
-                self.received(id, chunk)?;
+                self.step_recv(id)?;
             }
             if !busy {
                 break;
@@ -177,6 +178,6 @@ impl Simulation {
                 return Err(Broken(format!("socket {reader} has read {next} of the {sent} bytes of {peer}")));
             }
         }
-        Ok(())
+        self.detach()
     }
 }

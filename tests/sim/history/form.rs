@@ -1,8 +1,9 @@
 //! The forms of our programs that histories run.
 
-use sidestep::agent::simulated_offsets;
+use sidestep::agent::{simulated_offsets, simulated_trace_offsets};
 use sidestep::dataplane::{
-    self, Casts, Config, DataPlane, KernelOffsets, OptionBits, Options, Pairing, Policy, Readers, Tier,
+    self, Casts, Config, DataPlane, Hooks, KernelOffsets, OptionBits, Options, Pairing, Policy, Probation, Readers,
+    Tier, TrustBy, Watch,
 };
 use sidestep::verifier_sim::kernel::btf_id;
 
@@ -16,7 +17,7 @@ pub(crate) const CONFIG: Config = Config {
     spare_askers: false,
     stream_messages: 6,
     keepalive: 600,
-    spare_armed: false,
+    spare_armed: true,
 };
 
 /// Bits of options that keep the sender's and the receiver's bytes on the stack.
@@ -35,9 +36,12 @@ pub(crate) enum Form {
     Any,
     /// The sticky tier.
     Sticky,
+    /// As [`Form::Waking`], where readers have to earn trust.
+    Watched,
 }
 
 impl Form {
+    /// All but [`Form::Watched`], whose readers need longer histories.
     pub(crate) const ALL: [Self; 5] = [Self::Calls, Self::Waking, Self::Loads, Self::Any, Self::Sticky];
 
     /// What tests call them.
@@ -48,6 +52,7 @@ impl Form {
             Self::Loads => "loads",
             Self::Any => "any",
             Self::Sticky => "sticky",
+            Self::Watched => "watched",
         }
     }
 
@@ -63,7 +68,12 @@ impl Form {
 
     /// Whether a reader is notified again of stack bytes behind redirected ones.
     pub(crate) const fn wakes(self) -> bool {
-        matches!(self, Self::Waking | Self::Loads)
+        matches!(self, Self::Waking | Self::Loads | Self::Watched)
+    }
+
+    /// Whether readers have to earn trust.
+    pub(crate) const fn watches(self) -> bool {
+        matches!(self, Self::Watched)
     }
 
     /// The programs.
@@ -77,6 +87,12 @@ impl Form {
         };
         let tier = if self.is_gated() { Tier::Gated(offsets) } else { Tier::Sticky };
         let readers = if self.spares_blocking() { Readers::NonBlocking } else { Readers::Any };
-        dataplane::build(Options { pairing, tier, readers, policy: Policy::default() }).unwrap()
+        let mut policy = Policy::default();
+        if self.watches() {
+            let hooks = Hooks::Functions { flags: 3, arguments: 5 };
+            let offsets = simulated_trace_offsets().unwrap();
+            policy.trust.by = TrustBy::Watching(Watch { hooks, offsets, probation: Probation::Inside });
+        }
+        dataplane::build(Options { pairing, tier, readers, policy }).unwrap()
     }
 }

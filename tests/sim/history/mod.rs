@@ -1,15 +1,18 @@
 //! Random histories of connections in the simulated kernel, and what must hold in every one of them.
 //!
 //! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
-//! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer.
+//! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer, `trust` what
+//! readers have earned, `maintenance` what the drain and the tally must do.
 
 mod connect;
 mod ending;
 mod form;
+mod maintenance;
 mod op;
 mod random;
 mod redirect;
 mod sockets;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +20,14 @@ use sidestep::agent::{map_loads, map_specs};
 use sidestep::asm;
 use sidestep::dataplane::{Config, DataPlane, MapRole, Pairing};
 use sidestep::verifier_sim::interp::{Machine, Program};
-use sidestep::verifier_sim::kernel::{Chunk, Failure, GroupId, Socket, SocketId, Timers, World};
+use sidestep::verifier_sim::kernel::{
+    Chunk, Failure, GroupId, ReceiveHook, Socket, SocketId, SpliceHook, Timers, Tracing, World,
+};
 use sidestep::verifier_sim::spec::MapType;
 
 pub(crate) use form::{CONFIG, Form};
 pub(crate) use op::{Connect, Op, Settings, Watchers};
-pub(crate) use random::history;
+pub(crate) use random::{drained_history, history, watched_history};
 
 /// Few enough sockets in the sockhash for histories to fill it.
 const MEMBERS: u32 = 8;
@@ -65,6 +70,12 @@ pub(crate) struct Simulation {
     rendezvous: usize,
     pairs: usize,
     storage: usize,
+    counters: usize,
+    members: usize,
+    /// Where readers are watched.
+    readers: Option<usize>,
+    events: Option<usize>,
+    trust: trust::Trust,
     /// Memory groups, each below the one before it.
     groups: Vec<GroupId>,
     enabled: bool,
@@ -75,8 +86,8 @@ pub(crate) struct Simulation {
     sent: BTreeMap<SocketId, u32>,
     /// By sender: messages and bytes redirected since the receiver's queue was last empty.
     bursts: BTreeMap<SocketId, (u32, u32)>,
-    /// By sender: messages since its peer last sent one.
-    rows: BTreeMap<SocketId, u32>,
+    /// By sender: messages and bytes since its peer last sent one.
+    rows: BTreeMap<SocketId, (u32, u32)>,
     /// Directions whose two ends were as they must be when a message was sent.
     known: BTreeSet<(SocketId, SocketId)>,
     /// Directions whose reader has been found not to ask FIONREAD.
@@ -102,25 +113,34 @@ pub(crate) struct Simulation {
     disturbed: bool,
     /// Whether records or answers have been damaged.
     torn: bool,
+    /// Sockets that the drain has taken out.
+    drained: BTreeSet<SocketId>,
+    /// By active end that counts: the bytes that its connection has exchanged by the stack.
+    tallied: BTreeMap<SocketId, u64>,
     /// Bytes whose sender was told to redirect them.
     pub(crate) redirected: u64,
 }
 
-fn program(program: &asm::Program, insns: Vec<asm::Insn>, numbers: &[usize]) -> Program {
-    Program::new(insns, &map_loads(program), numbers)
-}
+/// The programs that histories do not run (docs/explanation/verifier-simulator.md says why).
+const NOT_RUN: [&str; 3] = ["dispatcher", "opt_out", "trusted"];
 
-/// The instructions of both programs, which a test may have changed.
+/// The instructions of the programs, which a test may have changed.
 #[derive(Clone)]
-pub(crate) struct Insns {
-    pub(crate) sock_ops: Vec<asm::Insn>,
-    pub(crate) sk_msg: Vec<asm::Insn>,
-}
+pub(crate) struct Insns(BTreeMap<&'static str, Vec<asm::Insn>>);
 
 impl Insns {
     pub(crate) fn of(plane: &DataPlane) -> Self {
-        Self { sock_ops: plane.sock_ops.insns().to_vec(), sk_msg: plane.sk_msg.insns().to_vec() }
+        Self(programs(plane).map(|(name, program)| (name, program.insns().to_vec())).collect())
     }
+
+    pub(crate) fn set(&mut self, name: &'static str, insns: Vec<asm::Insn>) {
+        self.0.insert(name, insns);
+    }
+}
+
+/// The programs that histories run, by their names.
+pub(crate) fn programs(plane: &DataPlane) -> impl Iterator<Item = (&'static str, &asm::Program)> {
+    plane.programs().map(|(name, _, program)| (name, program)).filter(|(name, _)| !NOT_RUN.contains(name))
 }
 
 impl Simulation {
@@ -134,10 +154,20 @@ impl Simulation {
             numbers.push(machine.add_map(&map).unwrap());
         }
         let number = |role: MapRole| numbers[role.map_ref().0 as usize];
-        let sock_ops = program(&plane.sock_ops, insns.sock_ops.clone(), &numbers);
-        let sk_msg = program(&plane.sk_msg, insns.sk_msg.clone(), &numbers);
+        let mut programs: BTreeMap<_, _> = programs(plane)
+            .map(|(name, original)| (name, Program::new(insns.0[name].clone(), &map_loads(original), &numbers)))
+            .collect();
+        let [sock_ops, sk_msg] = ["sock_ops", "sk_msg"].map(|name| programs.remove(name).unwrap());
+        let has = |role: MapRole| plane.maps.iter().any(|map| map.role == role).then(|| number(role));
+        let (readers, events) = (has(MapRole::Readers), has(MapRole::Events));
         machine.value(number(MapRole::Config), &[0; 4]).unwrap().copy_from_slice(&bounds.to_bytes());
         let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
+        world.attach(Tracing {
+            receives: programs.remove("receives").map(|program| (program, ReceiveHook::Function)),
+            splices: programs.remove("splices").map(|program| (program, SpliceHook::Function)),
+            drain: programs.remove("drain"),
+            tally: programs.remove("tally"),
+        });
         let mut groups = Vec::new();
         for _ in 0..op::MAX_GROUPS {
             groups.push(world.add_group(groups.last().copied(), GROUP_LIMIT));
@@ -149,6 +179,11 @@ impl Simulation {
             rendezvous: number(MapRole::Rendezvous),
             pairs: number(MapRole::Pairs),
             storage: number(MapRole::Storage),
+            counters: number(MapRole::Counters),
+            members: number(MapRole::Sockets),
+            readers,
+            events,
+            trust: trust::Trust::default(),
             groups,
             enabled: true,
             bounds,
@@ -168,6 +203,8 @@ impl Simulation {
             unclaimed: BTreeSet::new(),
             disturbed: plane.options.pairing == Pairing::FourTuple,
             torn: false,
+            drained: BTreeSet::new(),
+            tallied: BTreeMap::new(),
             redirected: 0,
         }
     }
@@ -225,6 +262,9 @@ impl Simulation {
             }
             Op::Tear(from, to, kept) => self.tear(from, to, kept),
             Op::Forge(of, how, mark) => return self.forge(of, how, mark),
+            Op::Drain => self.drain()?,
+            Op::Tally => self.tally()?,
+            Op::Admit(proven) => self.admit(proven)?,
             Op::Cpu(second) => world.machine.cpu = second.into(),
             Op::Pressure(is_high) => world.set_memory_pressure(is_high),
             _ => {}
@@ -246,11 +286,21 @@ impl Simulation {
             Op::Ack(_) => world.deliver_ack(id)?,
             Op::Recv(_, want) => world.recv(id, want.into()),
             Op::RecvAll(_, want) => world.recv_all(id, want.into()),
-            Op::StepRecv(_) => {
-                let chunk = world.step_recv(id)?;
-                self.received(id, chunk)?;
+            Op::StepRecv(_) => self.step_recv(id)?,
+            Op::Exchange(_, rounds, len) => {
+                let peer = world.socket(id).map_or(0, Socket::peer);
+                for _ in 0..rounds {
+                    self.carry(id, len)?;
+                    self.carry(peer, 1)?;
+                }
             }
-            Op::Close(_) => world.close(id)?,
+            Op::Splice(_, want) => self.splice(id, want.into())?,
+            Op::Take(_, want) => self.take(id, want.into())?,
+            Op::Peek(_) => self.peek(id)?,
+            Op::Close(_) => {
+                self.note_close(id);
+                self.world.close(id)?;
+            }
             Op::RcvLowAt(_, bytes) => world.set_rcvlowat(id, bytes.into()),
             // Of two threads on one socket, one of which sets O_NONBLOCK while the other sleeps in recvmsg with MSG_WAITALL,
             // the programs know nothing.
@@ -286,6 +336,27 @@ impl Simulation {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The reading thread goes on.
+    fn step_recv(&mut self, id: SocketId) -> Result<(), Broken> {
+        let before = self.world.call(id);
+        let chunk = self.world.step_recv(id)?;
+        self.received(id, chunk)?;
+        self.note_receive(id, before)
+    }
+
+    /// A message is sent, arrives, and is read.
+    fn carry(&mut self, id: SocketId, len: u32) -> Result<(), Broken> {
+        let Some(peer) = self.world.socket(id).map(Socket::peer) else { return Ok(()) };
+        self.send(id, len)?;
+        self.world.finish_send(id)?;
+        self.world.deliver(id)?;
+        self.world.recv(peer, u32::MAX);
+        for _ in 0..4 {
+            self.step_recv(peer)?;
+        }
+        Ok(self.world.deliver_ack(id)?)
     }
 
     fn received(&mut self, reader: SocketId, chunk: Option<Chunk>) -> Result<(), Broken> {

@@ -42,6 +42,20 @@ pub(crate) enum Op {
     /// A record in the rendezvous map becomes another's, except the first words that a program reads.
     Tear(u8, u8, u8),
     Cpu(bool),
+    /// The agent turns the switch off and runs the drain.
+    Drain,
+    /// It runs the tally.
+    Tally,
+    /// So many messages of this size, each read and answered by one byte.
+    Exchange(u8, u8, u32),
+    /// splice(2).
+    Splice(u8, u16),
+    /// Bytes of the stack are taken for io_uring.
+    Take(u8, u16),
+    /// recv(2) with MSG_PEEK.
+    Peek(u8),
+    /// The agent admits the processes that it has been notified of, trusted with so many bytes in a row.
+    Admit(u32),
 }
 
 impl Op {
@@ -69,6 +83,10 @@ impl Op {
             | Self::Timers(number, _)
             | Self::Watch(number, _)
             | Self::Buffers(number, _)
+            | Self::Exchange(number, ..)
+            | Self::Splice(number, _)
+            | Self::Take(number, _)
+            | Self::Peek(number)
             | Self::Group(number, _) => Some(number),
             _ => None,
         }
@@ -144,6 +162,11 @@ pub(crate) struct Connect {
 }
 
 impl Connect {
+    /// As [`Connect::plain`], from another port.
+    pub(crate) fn from_port(client_port: u8) -> Self {
+        Self { client_port, ..Self::plain() }
+    }
+
     /// Two non-blocking sockets of one namespace, with nothing between them.
     pub(crate) fn plain() -> Self {
         Self {

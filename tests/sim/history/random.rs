@@ -169,3 +169,51 @@ pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     let one = one.prop_map(|(begin, ops)| [begin, ops].concat());
     (settings(), prop_oneof![many, one]).prop_map(|(settings, ops)| [vec![Op::Settings(settings)], ops].concat())
 }
+
+/// A step of readers that are watched.
+fn watched_op() -> impl Strategy<Value = Op> {
+    let socket = 0..4_u8;
+    prop_oneof![
+        1 => (socket.clone(), 1..3000_u16).prop_map(|(socket, want)| Op::Splice(socket, want)),
+        1 => (socket.clone(), 1..3000_u16).prop_map(|(socket, want)| Op::Take(socket, want)),
+        1 => socket.clone().prop_map(Op::Peek),
+        2 => admit(),
+        8 => (socket, 1..20_u8, 1..200_u32).prop_map(|(socket, rounds, len)| Op::Exchange(socket, rounds, len)),
+    ]
+}
+
+fn admit() -> impl Strategy<Value = Op> {
+    prop_oneof![Just(0), Just(100), Just(u32::MAX)].prop_map(Op::Admit)
+}
+
+/// Histories of readers that are watched: of a connection that has had some receives, of up to `length` steps.
+pub(crate) fn watched_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let edge = [Some(Waiter::Epoll { edge: true, data: 7, fd: 7 }), None];
+    let begin = (settings(), 15..20_u8, admit(), 1..8_u8, 1..200_u32);
+    let begin = begin.prop_map(move |(settings, rounds, admit, more, len)| {
+        let mut ops = vec![Op::Settings(settings), Op::Connect(Connect::plain()), Op::Handshake(0), Op::Accept(0)];
+        ops.extend([Op::Watch(0, edge), Op::Watch(1, edge), Op::Exchange(1, rounds, len), admit]);
+        ops.push(Op::Exchange(1, more, len));
+        ops
+    });
+    let more = prop::collection::vec(prop_oneof![3 => op(), 1 => watched_op()], 0..length);
+    (begin, more).prop_map(|(begin, more)| [begin, more].concat())
+}
+
+/// Histories that end with the drain, while messages are underway, and with the tally.
+pub(crate) fn drained_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let socket = 0..4_u8;
+    let step = prop_oneof![
+        3 => Just(Op::Drain),
+        1 => Just(Op::Tally),
+        3 => (socket.clone(), 1..2000_u32).prop_map(|(socket, len)| Op::Send(socket, len)),
+        3 => socket.clone().prop_map(Op::FinishSend),
+        2 => socket.clone().prop_map(Op::Deliver),
+        2 => socket.clone().prop_map(Op::Ack),
+        2 => socket.clone().prop_map(|socket| Op::Recv(socket, 5000)),
+        4 => socket.clone().prop_map(Op::StepRecv),
+        1 => socket.clone().prop_map(Op::Close),
+        1 => socket.prop_map(Op::OtherMap),
+    ];
+    (history(length), prop::collection::vec(step, 5..40)).prop_map(|(ops, end)| [ops, end].concat())
+}

@@ -28,14 +28,16 @@ impl Simulation {
         let (strands, free) = (self.would_strand(id, len), self.nothing_against(id, len));
         let only_large = self.queue_is_empty(id) && self.nothing_against(id, 1);
         let misses_bytes = self.may_miss_bytes(id);
+        let may_earn = self.form.watches() && self.ends_do_not_block(id) && self.nothing_but_trust_against(id, 1);
         self.world.send(id, len)?;
         let sent = self.world.socket(id).unwrap().sent();
         if underway || self.sent.insert(id, sent).unwrap_or(0) == sent {
             return Ok(());
         }
         let peer = self.world.socket(id).unwrap().peer();
-        self.rows.insert(peer, 0);
-        *self.rows.entry(id).or_default() += 1;
+        self.rows.insert(peer, (0, 0));
+        let (messages, bytes) = self.rows.entry(id).or_default();
+        (*messages, *bytes) = (*messages + 1, *bytes + len);
         if let Some(to) = redirecting(&self.world) {
             self.redirected += u64::from(len);
             self.check_redirect(id, to, len)?;
@@ -47,6 +49,8 @@ impl Simulation {
             return Err(Broken(format!("socket {id} uses the stack, and nothing speaks against redirecting")));
         } else if only_large && self.form.spares_blocking() && self.has_flag(id, UNENROLLING) {
             return Err(Broken(format!("socket {id} is to leave the map because of one large message")));
+        } else if may_earn && self.has_flag(id, UNENROLLING) {
+            return Err(Broken(format!("socket {id} is to leave the map while its peer's reader may earn trust")));
         } else if misses_bytes && is_member(&self.world, id) && !self.has_flag(id, UNENROLLING) {
             return Err(Broken(format!("socket {id} keeps a peer that blocks and whose FIONREAD misses bytes")));
         }
@@ -99,6 +103,10 @@ impl Simulation {
         }
         if !self.enabled && waiting == 0 {
             return broken("while the switch is off");
+        }
+        let row = self.rows.get(&from).map_or(0, |(_, bytes)| *bytes);
+        if self.form.watches() && waiting == 0 && !self.trust.permits(to, row) {
+            return broken("whose reader is not trusted with so many bytes in a row");
         }
         if (self.has_flag(from, UNENROLLING) || self.has_flag(to, UNENROLLING)) && waiting == 0 {
             return broken("while one of them wants to leave the map");
@@ -252,14 +260,22 @@ impl Simulation {
     /// Whether nothing at all speaks for the stack: the pair is accelerated, all is read, no thread is inside a call, and
     /// neither end has anything that matters.
     fn nothing_against(&self, from: SocketId, len: u32) -> bool {
+        self.ends_do_not_block(from) && self.nothing_else_against(from, len)
+    }
+
+    fn ends_do_not_block(&self, from: SocketId) -> bool {
         let sender = self.world.socket(from);
         let ends = sender.and_then(|sender| Some((sender, self.world.socket(sender.peer())?)));
         ends.is_some_and(|(sender, receiver)| !an_end_blocks(self.form, sender, receiver))
-            && self.nothing_else_against(from, len)
     }
 
     /// The same of an end that blocks.
     fn nothing_else_against(&self, from: SocketId, len: u32) -> bool {
+        self.nothing_but_trust_against(from, len) && self.trusts(from, len)
+    }
+
+    /// The same of a reader that may not have earned trust yet.
+    fn nothing_but_trust_against(&self, from: SocketId, len: u32) -> bool {
         let Some(sender) = self.world.socket(from).filter(|_| self.form.is_gated() && self.enabled) else {
             return false;
         };
@@ -279,11 +295,12 @@ impl Simulation {
             && knows(to, from, sender.address())
             && unread == Some(receiver.redirected_waiting().1)
             && !self.world.is_reading(to)
+            && self.may_earn_trust(to)
             && receiver.redirecting_to().is_none()
             && receiver.shutdown_bits() & SEND_SHUTDOWN == 0
             // Where something rewrites the numbers, the programs do not see what has been read.
             && sender.numbers().0 == receiver.numbers().1
-            && self.rows.get(&from).is_none_or(|row| *row < self.bounds.stream_messages)
+            && self.rows.get(&from).is_none_or(|(messages, _)| *messages < self.bounds.stream_messages)
             && !self.has_new_timers(from, to)
             && self.has_callbacks(sender)
             && self.has_callbacks(receiver)

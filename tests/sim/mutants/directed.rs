@@ -102,3 +102,66 @@ fn queues() -> impl Iterator<Item = Vec<Op>> {
 pub(super) fn histories() -> Vec<Vec<Op>> {
     [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).collect()
 }
+
+/// A connection that has had enough receives for its program's word to count, and whose agent has admitted its processes,
+/// trusted with so many bytes.
+fn trusted(proven: u32) -> Vec<Op> {
+    let mut ops = pair(Settings::PLAIN, [EDGE, None]);
+    ops.extend([Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 17, 10), Op::Admit(proven)]);
+    ops.push(Op::Exchange(CLIENT, 2, 10));
+    ops
+}
+
+/// A message of so many bytes is sent, arrives by either way, and is read by a call that may wait for all of them.
+fn read(len: u32, all: bool) -> Vec<Op> {
+    let call = if all { Op::RecvAll(SERVER, len as u16) } else { Op::Recv(SERVER, 5000) };
+    let mut ops = vec![Op::Send(CLIENT, len), Op::FinishSend(CLIENT), Op::Deliver(CLIENT), call];
+    ops.extend([Op::StepRecv(SERVER); 4]);
+    ops
+}
+
+/// A reader of a second process has spliced when a third connection, of processes that are trusted, is new.
+fn new_connection_after_splice() -> Vec<Op> {
+    let mut ops = trusted(u32::MAX);
+    for port in 1..3 {
+        ops.extend([Op::Connect(Connect::from_port(port)), Op::Handshake(SERVER), Op::Accept(SERVER)]);
+    }
+    // By their numbers, the server of the second connection, and the client of the third.
+    ops.extend([Op::Splice(2, 10), Op::Exchange(1, 2, 10)]);
+    ops
+}
+
+/// Of readers that have to earn trust.
+pub(super) fn watched_histories() -> Vec<Vec<Op>> {
+    let after = |proven, more: &[Vec<Op>]| [trusted(proven), more.concat()].concat();
+    let any = u32::MAX;
+    let by_stack = [vec![Op::Pressure(true), Op::Send(CLIENT, 10), Op::Deliver(CLIENT), Op::Pressure(false)]].concat();
+    vec![
+        // Trust that is earned, and then used up; that of a stream; a row of messages.
+        after(0, &[vec![Op::Exchange(CLIENT, 70, 10), Op::Exchange(CLIENT, 2, 10), Op::Exchange(CLIENT, 2, 20)]]),
+        after(0, &[vec![Op::Exchange(CLIENT, 66, 1 << 20), Op::Exchange(CLIENT, 2, 2 << 20)]]),
+        after(100, &[read(60, false), read(60, false), read(60, false)]),
+        // A reader that peeks, one that waits for all, one that splices, one for which the kernel reads.
+        after(any, &[vec![Op::Peek(SERVER), Op::Exchange(CLIENT, 3, 10)]]),
+        after(
+            any,
+            &[vec![Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Peek(SERVER), Op::Exchange(CLIENT, 3, 10)]],
+        ),
+        after(any, &[read(10, true), read(10, false), read(10, false)]),
+        after(any, &[read(10, true), by_stack.clone(), vec![Op::Peek(SERVER), Op::Exchange(CLIENT, 3, 10)]]),
+        after(any, &[vec![Op::Splice(SERVER, 10), Op::Exchange(CLIENT, 3, 10)]]),
+        after(any, &[vec![Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Splice(SERVER, 10)]]),
+        after(any, &[by_stack, vec![Op::Take(SERVER, 100), Op::Exchange(CLIENT, 3, 10)]]),
+        new_connection_after_splice(),
+    ]
+}
+
+/// Of the drain: bytes that are unread, and a reader that has read the redirected ones and is still armed for others.
+pub(super) fn drained_histories() -> Vec<Vec<Op>> {
+    let unread: Vec<_> = pair(Settings::PLAIN, [EDGE, None]).into_iter().chain(sends(&[10])).collect();
+    let mut armed = unread.clone();
+    armed.extend([Op::Pressure(true), Op::Send(CLIENT, 10), Op::Deliver(CLIENT), Op::Pressure(false)]);
+    armed.push(Op::Recv(SERVER, 10));
+    armed.extend([Op::StepRecv(SERVER); 3]);
+    [unread, armed].map(|ops| [ops, vec![Op::Drain, Op::Drain]].concat()).into()
+}

@@ -15,8 +15,8 @@ use sidestep::dataplane::{DataPlane, Pairing};
 use sidestep::verifier_sim::spec::{Kernel, Options, ProgramSpec};
 use sidestep::verifier_sim::verify;
 
-use super::history::{CONFIG, Form, Insns, Op, Simulation};
-use super::pairing::histories as random_histories;
+use super::history::{CONFIG, Form, Insns, Op, Simulation, programs};
+use super::pairing::{drained_histories, histories as random_histories, watched_histories};
 use reasons::{REASONS, Reason};
 
 /// Labels of jumps that are not checks: they choose the callback, how an address is written, or how the kernel is asked to
@@ -45,6 +45,10 @@ const CHOICES: &[&str] = &[
     // A network or port of the policy, where there is one.
     "outside",
     "port_above",
+    // Whether the agent is asked once more, or the drain spares armed sockets.
+    "not_yet_asked",
+    "not_armed",
+    "peer_still_quiet",
 ];
 
 /// With direct loads the programs call a kernel function, of which the verifier simulator says nothing, so that what only
@@ -60,9 +64,19 @@ const NULL_CHECKS: &[&str] = &[
 /// How many histories a mutant must survive for one of [`REASONS`] to excuse it.
 const FIRST: usize = 200;
 
+/// The histories that mutants run.
+struct Histories {
+    /// Those that are written by hand, and random ones.
+    random: Vec<Vec<Op>>,
+    /// For the programs that run over all sockets.
+    drained: Vec<Vec<Op>>,
+    /// For readers that have to earn trust.
+    watched: Vec<Vec<Op>>,
+}
+
 /// One check of a program.
 struct Check {
-    sock_ops: bool,
+    program: &'static str,
     /// Behind that of its program.
     name: String,
     check: asm::Check,
@@ -71,6 +85,13 @@ struct Check {
 impl Check {
     fn ends_with(&self, end: &str) -> bool {
         self.name.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    }
+
+    /// Whether it is there only where readers have to earn trust.
+    fn is_of_trust(&self) -> bool {
+        let name = self.name.as_str();
+        ["receives/", "splices/"].iter().any(|program| name.starts_with(program))
+            || ["/reader/", "/received/"].iter().any(|emitter| name.contains(emitter))
     }
 
     /// Which of a reason's checks this one of programs in these forms is.
@@ -87,7 +108,7 @@ fn is_conditional(insn: Insn) -> bool {
 }
 
 /// The checks of a program; a condition that is neither one nor a choice is a mistake.
-fn checks(program: &asm::Program, name: &str) -> Vec<Check> {
+fn checks(program: &asm::Program, name: &'static str) -> Vec<Check> {
     for (slot, insn) in program.insns().iter().enumerate().filter(|(_, insn)| is_conditional(**insn)) {
         if program.checks().iter().any(|check| check.slots.contains(&slot)) {
             continue;
@@ -100,11 +121,8 @@ fn checks(program: &asm::Program, name: &str) -> Vec<Check> {
             program.origin(slot).unwrap()
         );
     }
-    let named = |check: &asm::Check| Check {
-        sock_ops: name == "sock_ops",
-        name: format!("{name}/{}", check.name),
-        check: check.clone(),
-    };
+    let named =
+        |check: &asm::Check| Check { program: name, name: format!("{name}/{}", check.name), check: check.clone() };
     program.checks().iter().map(named).collect()
 }
 
@@ -124,29 +142,35 @@ fn refused(spec: &ProgramSpec, mutant: &asm::Program, check: &Check) -> bool {
 type Excuse = (usize, &'static str);
 
 /// The mutants that nothing catches and no reason excuses; adds what excuses one to `excused`.
-fn survivors(plane: &DataPlane, form: Form, histories: &[Vec<Op>], excused: &mut BTreeSet<Excuse>) -> Vec<String> {
+fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTreeSet<Excuse>) -> Vec<String> {
     let original = Insns::of(plane);
     // Else every mutant would be caught.
-    for ops in histories {
+    let (first, rest) = if form.watches() { (&all.watched[..], &[][..]) } else { all.random.split_at(FIRST) };
+    for ops in first.iter().chain(rest).chain(&all.drained) {
         Simulation::new(plane, form, &original, CONFIG).run(ops).unwrap();
     }
     let specs = program_specs(plane).unwrap();
     let forms = [plane.options.pairing.name(), form.name()];
-    let mut all = checks(&plane.sock_ops, "sock_ops");
-    all.extend(checks(&plane.sk_msg, "sk_msg"));
-    assert!(all.len() > 40, "only {} checks", all.len());
-    let (first, rest) = histories.split_at(FIRST);
+    let checks: Vec<_> = programs(plane).flat_map(|(name, program)| checks(program, name)).collect();
+    assert!(checks.len() > 40, "only {} checks", checks.len());
     let mut survivors = Vec::new();
-    for check in all {
+    for check in checks {
+        if form.watches() && !check.is_of_trust() {
+            continue;
+        }
+        let runs_at_the_end = ["drain", "tally"].contains(&check.program);
+        let (first, rest) = if runs_at_the_end { (&all.drained[..], &[][..]) } else { (first, rest) };
         if form == Form::Loads && NULL_CHECKS.iter().any(|end| check.ends_with(end)) {
             continue;
         }
-        let program = if check.sock_ops { &plane.sock_ops } else { &plane.sk_msg };
-        let without = program.without(&check.check);
+        let program = programs(plane).find_map(|(name, program)| (name == check.program).then_some(program));
+        let without = program.unwrap().without(&check.check);
         let mut mutant = original.clone();
-        *(if check.sock_ops { &mut mutant.sock_ops } else { &mut mutant.sk_msg }) = without.insns().to_vec();
+        mutant.set(check.program, without.insns().to_vec());
         let caught = |ops: &Vec<Op>| Simulation::new(plane, form, &mutant, CONFIG).run(ops).is_err();
-        if refused(&specs[usize::from(!check.sock_ops)], &without, &check) || first.iter().any(caught) {
+        // Judging a tracing program takes the types of a kernel.
+        let spec = specs.iter().find(|spec| spec.name == check.program);
+        if spec.is_some_and(|spec| refused(spec, &without, &check)) || first.iter().any(caught) {
             continue;
         }
         let known = REASONS.iter().enumerate().filter_map(|(at, reason)| Some((at, check.excused_by(reason, forms)?)));
@@ -162,8 +186,11 @@ fn survivors(plane: &DataPlane, form: Form, histories: &[Vec<Op>], excused: &mut
 
 #[test]
 fn a_program_that_drops_a_check_is_caught() {
-    let mut histories = directed::histories();
-    histories.extend(random_histories(7_000));
+    let histories = Histories {
+        random: [directed::histories(), random_histories(7_000)].concat(),
+        drained: [directed::drained_histories(), drained_histories(60)].concat(),
+        watched: [directed::watched_histories(), watched_histories(60)].concat(),
+    };
     let planes = [
         (Pairing::FourTuple, Form::Calls),
         (Pairing::Sequence, Form::Calls),
@@ -172,6 +199,7 @@ fn a_program_that_drops_a_check_is_caught() {
         (Pairing::Sequence, Form::Any),
         (Pairing::Sequence, Form::Sticky),
         (Pairing::FourTuple, Form::Sticky),
+        (Pairing::Sequence, Form::Watched),
     ];
     let excused: BTreeSet<Excuse> = thread::scope(|scope| {
         let workers = planes.map(|(pairing, form)| {

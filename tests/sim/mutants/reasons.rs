@@ -262,6 +262,81 @@ pub(super) const REASONS: &[Reason] = &[
         ],
     ),
     always("its settings would stay when the program goes", &["unenroll/an armed peer is waited for"]),
+    // The programs that run over all sockets.
+    always(
+        "both are null together, in the call that ends the iteration: the other check asks the same",
+        &["drain/there is a key", "drain/there is a socket", "tally/there is a socket", "tally/it has a storage"],
+    ),
+    always(
+        "the socket lives while the iterator is at it, and so does what the kernel keeps for it",
+        &[
+            "drain/psock/probe/there is memory",
+            "drain/references/probe/there is memory",
+            "drain/queue/probe/there is memory",
+            "tally/probe/there is memory",
+        ],
+    ),
+    always(
+        "the peer of a socket may be gone: then its cookie, or its count of references, reads as 0",
+        &[
+            "drain/sender/probe/there is memory",
+            "drain/sender/psock/probe/there is memory",
+            "drain/sender/references/probe/there is memory",
+            "drain/since/probe/there is memory",
+        ],
+    ),
+    always(
+        "a socket whose peer is gone may have to wait for another's messages, and leaves when it closes",
+        &["drain/sender/the peer's storage is still the peer's"],
+    ),
+    always(
+        "a socket in our map has a psock, and a storage",
+        &["drain/psock/it is in a sockhash", "drain/sender/it has a storage", "receives/the socket has a storage"],
+    ),
+    in_forms(
+        &["loads"],
+        "an end that waits has no peer: what is read at address 0 is 0, which is no psock",
+        &["drain/sender/it is paired"],
+    ),
+    always("nothing happens between two instructions", &["drain/since/the peer has not sent meanwhile"]),
+    always("an entry that the iterator is at is there; only a counter would err", &["drain/it was there"]),
+    always(
+        "a per-CPU array has all its elements; the verifier refuses the mutant, which takes the types of a kernel to show",
+        &["drain/count/there are counters", "tally/count/there are counters"],
+    ),
+    // The programs that watch readers.
+    always("the peer's storage lives, whose cookie the gate has just compared", &["received/probe/there is memory"]),
+    always(
+        "the thread that receives or splices lives, and so does the socket that it has called",
+        &[
+            "receives/receive/probe/there is memory",
+            "lookup/probe/copy/there is memory",
+            "splices/probe/copy/there is memory",
+            "splices/socket/probe/copy/there is memory",
+            "splices/wait/probe/copy/there is memory",
+            "describe/probe/copy/there is memory",
+            "describe/copy/there is memory",
+        ],
+    ),
+    always(
+        "the process is looked up more often, and is trusted with as much or more",
+        &["receives/look/the row is more than it is trusted with"],
+    ),
+    always("two threads that call for the first time at once", &["enter/no other thread of it was first"]),
+    always(
+        "every socket of these histories is one of TCP over IPv4; tests/splice has others",
+        &["splices/there is a socket", "splices/it is one of TCP", "splices/its addresses are IPv4", "splices/or IPv6"],
+    ),
+    always("one more event, and one more look at each process", &["splices/process/it was none before"]),
+    always(
+        "an entry for a socket that never becomes a member, since it was none when it was established",
+        &["splices/socket/it is in a sockhash"],
+    ),
+    always("a member has a number, by which our programs know it", &["splices/socket/it has a number"]),
+    always(
+        "the agent destroys a connection while the program looks; here it does so afterwards",
+        &["wait/the connection lives"],
+    ),
     // What does not happen in these histories.
     always(
         "the storage of a peer that is gone belongs to one that leaves at that time",

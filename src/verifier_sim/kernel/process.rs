@@ -1,0 +1,120 @@
+//! Processes, as programs see the one that runs: its numbers, its files, and the registers of its system call.
+
+use super::World;
+use super::layout::{self, put};
+use super::socket::SocketId;
+use crate::verifier_sim::interp::{Access, Machine, RegionId, RegionKind};
+
+/// How many there are; each has the sockets of one in so many numbers.
+pub const PROCESSES: usize = 4;
+/// Number of splice(2), arch/x86/entry/syscalls/syscall_64.tbl.
+pub(super) const SYS_SPLICE: u64 = 275;
+/// Entries of a table of files.
+const FILES: usize = 16;
+/// Bytes of a program's arguments.
+const ARGUMENTS: usize = 64;
+/// `S_IFSOCK` and permissions.
+const MODE: u16 = 0o140_777;
+
+/// A process that runs a program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    /// Its number, and its thread's: not the first one.
+    pub(super) id: (u32, u32),
+    /// Address of its thread's structure.
+    pub(super) task: u64,
+    /// Address of the registers that its system call has saved.
+    pub(super) registers: u64,
+}
+
+/// All processes, and what programs are given.
+#[derive(Clone, Debug)]
+pub(super) struct Processes {
+    tasks: [RegionId; PROCESSES],
+    /// The array of files, one for all: it has the file of one socket.
+    files: RegionId,
+    inode: RegionId,
+    registers: RegionId,
+    arguments: RegionId,
+    key: RegionId,
+}
+
+impl Processes {
+    pub(super) fn new(machine: &mut Machine) -> Self {
+        let mut add = |size| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; size]);
+        let [leaders, tasks] = [(); 2].map(|()| [(); PROCESSES].map(|()| add(layout::STRUCT_SIZE)));
+        let [inode, registers, structure, table] = [(); 4].map(|()| add(layout::STRUCT_SIZE));
+        let [files, arguments, key] = [FILES * 8, ARGUMENTS, ARGUMENTS].map(add);
+        for (at, (leader, task)) in leaders.iter().zip(&tasks).enumerate() {
+            let bytes = machine.memory.bytes_mut(*leader);
+            put(bytes, layout::START, &Self::start(at).to_le_bytes());
+            let bytes = machine.memory.bytes_mut(*task);
+            put(bytes, layout::GROUP_LEADER, &leader.address().to_le_bytes());
+            put(bytes, layout::TASK_FILES, &structure.address().to_le_bytes());
+        }
+        put(machine.memory.bytes_mut(structure), layout::FDT, &table.address().to_le_bytes());
+        put(machine.memory.bytes_mut(table), layout::MAX_FDS, &(FILES as u32).to_le_bytes());
+        put(machine.memory.bytes_mut(table), layout::FD, &files.address().to_le_bytes());
+        put(machine.memory.bytes_mut(inode), layout::MODE, &MODE.to_le_bytes());
+        Self { tasks, files, inode, registers, arguments, key }
+    }
+
+    /// Which process has a socket.
+    pub(super) fn of(id: SocketId) -> usize {
+        (id % PROCESSES as u64) as usize
+    }
+
+    /// When a process began.
+    fn start(process: usize) -> u64 {
+        1_000_000 + process as u64
+    }
+
+    /// Address of what all sockets' files are of.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode.address()
+    }
+
+    pub(super) fn running(&self, process: usize) -> Process {
+        let number = 100 + process as u32;
+        let task = self.tasks.get(process).map_or(0, |task| task.address());
+        Process { id: (number, 1000 + number), task, registers: self.registers.address() }
+    }
+
+    /// A system call about the socket with this file begins; the address of its registers.
+    pub(super) fn call(&self, machine: &mut Machine, id: SocketId, file: RegionId) -> u64 {
+        let descriptor = World::descriptor(id);
+        let files = machine.memory.bytes_mut(self.files);
+        files.fill(0);
+        put(files, descriptor as usize * 8, &file.address().to_le_bytes());
+        // What a caller has in the upper half is not looked at.
+        let register = u64::from(descriptor) | 0x7777_0000_0000;
+        put(machine.memory.bytes_mut(self.registers), layout::DI, &register.to_le_bytes());
+        self.registers.address()
+    }
+
+    /// The address of a program's arguments.
+    pub(super) fn arguments(&self, machine: &mut Machine, arguments: &[u64]) -> u64 {
+        let bytes = machine.memory.bytes_mut(self.arguments);
+        bytes.chunks_exact_mut(8).zip(arguments).for_each(|(to, from)| to.copy_from_slice(&from.to_le_bytes()));
+        self.arguments.address()
+    }
+
+    /// The address of a key that an iterator has come to.
+    pub(super) fn key(&self, machine: &mut Machine, key: &[u8]) -> u64 {
+        put(machine.memory.bytes_mut(self.key), 0, key);
+        self.key.address()
+    }
+}
+
+impl World {
+    /// The process that has a socket: its number and when it began.
+    pub fn process(id: SocketId) -> (u32, u64) {
+        let process = Processes::of(id);
+        (100 + process as u32, Processes::start(process))
+    }
+
+    /// The process's descriptor of a socket.
+    pub fn descriptor(id: SocketId) -> u32 {
+        3 + (id % 8) as u32
+    }
+}

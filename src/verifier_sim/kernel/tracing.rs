@@ -1,0 +1,204 @@
+//! Tracing programs: those that see processes receive, and those that are run over sockets.
+
+use std::sync::Arc;
+
+use super::environment::Running;
+use super::layout;
+use super::process::{Processes, SYS_SPLICE};
+use super::socket::{Chunk, SocketId};
+use super::{Failure, World};
+use crate::uapi::ctx::{iter_sockmap, iter_storage};
+use crate::verifier_sim::interp::{self, Limits, Program};
+
+/// `EAGAIN` as a call returns it.
+const EAGAIN: i64 = -11;
+/// Largest key of a socket map that the drain is given.
+const KEY_SIZE: usize = 64;
+
+/// Where the program is attached that sees data received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveHook {
+    /// The exit of `tcp_bpf_recvmsg`, which members of socket maps call: five arguments, of which the fourth are the flags
+    /// (Linux 5.19).
+    Function,
+    /// The trace point `sock_recv_length`, which every receive passes.
+    TracePoint,
+}
+
+/// Where the program is attached that sees splice(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpliceHook {
+    /// The entry of `tcp_splice_read`.
+    Function,
+    /// The trace point `sys_enter`.
+    TracePoint,
+}
+
+/// The tracing programs of a [`World`].
+#[derive(Clone, Debug, Default)]
+pub struct Tracing {
+    /// Sees data received.
+    pub receives: Option<(Program, ReceiveHook)>,
+    /// Sees splice(2).
+    pub splices: Option<(Program, SpliceHook)>,
+    /// An iterator over the sockhash.
+    pub drain: Option<Program>,
+    /// An iterator over the sockets' storage.
+    pub tally: Option<Program>,
+}
+
+impl World {
+    /// These tracing programs are attached.
+    pub fn attach(&mut self, tracing: Tracing) {
+        self.tracing = Arc::new(tracing);
+    }
+
+    /// Runs one of the programs for a process.
+    fn trace(&mut self, name: &'static str, program: &Program, process: usize, args: &[u64]) -> Result<(), Failure> {
+        self.publish_all();
+        self.now += 1000;
+        let context = self.processes.arguments(&mut self.machine, args);
+        let mut running = Running {
+            sockets: &mut self.sockets,
+            socket: 0,
+            now: self.now,
+            may_enroll: false,
+            redirect: None,
+            process: Some(self.processes.running(process)),
+        };
+        interp::run(program, &mut self.machine, &mut running, &[context], Limits::default())
+            .map_err(|trap| Failure::Trap(name, trap))?;
+        Ok(())
+    }
+
+    /// A call that receives has returned `copied` bytes, or none.
+    pub(super) fn received(&mut self, id: SocketId, copied: u32, flags: u32, by_map: bool) -> Result<(), Failure> {
+        let tracing = Arc::clone(&self.tracing);
+        let Some((program, hook)) = &tracing.receives else { return Ok(()) };
+        let Some(socket) = self.sockets.all.get(&id) else { return Ok(()) };
+        let (sk, result) = (socket.visible.address(), if copied == 0 { EAGAIN as u64 } else { copied.into() });
+        let arguments = match hook {
+            ReceiveHook::Function if !by_map => return Ok(()),
+            ReceiveHook::Function => [sk, 0, 0, flags.into(), 0, result],
+            ReceiveHook::TracePoint => [sk, result, flags.into(), 0, 0, 0],
+        };
+        self.trace("receives", program, Processes::of(id), &arguments)?;
+        Ok(())
+    }
+
+    /// A thread looks at what there is with MSG_PEEK, unless another is inside a call.
+    ///
+    /// # Errors
+    ///
+    /// As all that run programs: a [`Failure`] when a program misbehaves.
+    pub fn peek(&mut self, id: SocketId) -> Result<bool, Failure> {
+        let Some(socket) = self.socket(id).filter(|socket| socket.is_idle() && socket.has_unread()) else {
+            return Ok(false);
+        };
+        self.received(id, 1, layout::MSG_PEEK, socket.is_member())?;
+        Ok(true)
+    }
+
+    /// A thread calls splice(2), unless another is inside a call: for up to `want` bytes, which the stack's queue alone has.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn splice(&mut self, id: SocketId, want: u32) -> Result<Option<Vec<Chunk>>, Failure> {
+        let Some(socket) = self.socket(id).filter(|socket| socket.is_idle()) else { return Ok(None) };
+        let file = socket.file_regions;
+        let tracing = Arc::clone(&self.tracing);
+        if let Some((program, hook)) = &tracing.splices {
+            let registers = self.processes.call(&mut self.machine, id, file[1]);
+            let arguments = match hook {
+                SpliceHook::Function => [file[0].address(), 0, 0, 0, 0, 0],
+                SpliceHook::TracePoint => [registers, SYS_SPLICE, 0, 0, 0, 0],
+            };
+            self.trace("splices", program, Processes::of(id), &arguments)?;
+        }
+        Ok(Some(self.take_stack_bytes(id, want)))
+    }
+
+    /// The kernel takes bytes for io_uring or a reader of its own, which no tracing program sees.
+    pub fn take_stack_bytes(&mut self, id: SocketId, want: u32) -> Vec<Chunk> {
+        let Some(socket) = self.get(id).filter(|socket| socket.is_idle()) else { return Vec::new() };
+        let (mut taken, mut left) = (Vec::new(), want);
+        while let Some(front) = socket.receive_queue.front_mut().filter(|_| left > 0) {
+            let chunk = front.split(left);
+            left -= chunk.len;
+            socket.copied_seq = socket.copied_seq.wrapping_add(chunk.len);
+            if front.len == 0 {
+                socket.receive_queue.pop_front();
+            }
+            taken.push(chunk);
+        }
+        taken
+    }
+
+    /// The connection of a socket is destroyed (SOCK_DESTROY of sock_diag(7)): it returns an error from now on.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn destroy(&mut self, id: SocketId) -> Result<(), Failure> {
+        if self.get(id).is_some_and(|socket| socket.carry.take().is_some()) {
+            self.sockets.unlink(id);
+        }
+        self.close(id)
+    }
+
+    /// A process enters a socket into the sockhash under `key`, as bpf(2) does.
+    pub fn enroll(&mut self, id: SocketId, key: &[u8]) {
+        let entered = self.machine.map_and_memory(self.members).map(|(map, _)| map.set_socket(key, id, 1));
+        if entered == Some(Ok(())) {
+            self.sockets.link(&mut self.machine, id);
+        }
+    }
+
+    /// The drain is run over all entries of the sockhash.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn drain(&mut self) -> Result<(), Failure> {
+        let tracing = Arc::clone(&self.tracing);
+        let Some(program) = &tracing.drain else { return Ok(()) };
+        let Some(map) = self.machine.map(self.members) else { return Ok(()) };
+        let keys: Vec<Vec<u8>> = map.keys().map(<[u8]>::to_vec).collect();
+        let entries = keys.into_iter().map(Some).chain([None]);
+        for key in entries {
+            let mut arguments = [0; iter_sockmap::SIZE as usize / 8];
+            if let Some(key) = key {
+                let held = self.machine.map(self.members).and_then(|map| map.socket(&key));
+                let Some(socket) = held.and_then(|id| self.sockets.all.get(&id)) else { continue };
+                arguments[iter_sockmap::SK as usize / 8] = socket.visible.address();
+                arguments[iter_sockmap::KEY as usize / 8] =
+                    self.processes.key(&mut self.machine, &key[..key.len().min(KEY_SIZE)]);
+            }
+            self.trace("drain", program, 0, &arguments)?;
+        }
+        Ok(())
+    }
+
+    /// The tally is run over all sockets' storage.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn tally(&mut self) -> Result<(), Failure> {
+        let tracing = Arc::clone(&self.tracing);
+        let Some(program) = &tracing.tally else { return Ok(()) };
+        let ids: Vec<_> = self.sockets.all.keys().copied().map(Some).chain([None]).collect();
+        for id in ids {
+            let mut arguments = [0; iter_storage::SIZE as usize / 8];
+            if let Some(id) = id {
+                let storage = self.machine.maps_mut().filter(|map| map.is_sk_storage()).find_map(|map| map.storage(id));
+                let (Some(value), Some(socket)) = (storage, self.sockets.all.get(&id)) else { continue };
+                arguments[iter_storage::SK as usize / 8] = socket.visible.address();
+                arguments[iter_storage::VALUE as usize / 8] = value.address();
+            }
+            self.trace("tally", program, 0, &arguments)?;
+        }
+        Ok(())
+    }
+}
