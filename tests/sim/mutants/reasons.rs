@@ -295,7 +295,7 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     in_forms(
         &["loads"],
-        "an end that waits has no peer: what is read at address 0 is 0, which is no psock",
+        "an end that waits has no peer: at address 0 no psock is found",
         &["drain/sender/it is paired"],
     ),
     always("nothing happens between two instructions", &["drain/since/the peer has not sent meanwhile"]),
