@@ -49,6 +49,9 @@ const CHOICES: &[&str] = &[
     "not_yet_asked",
     "not_armed",
     "peer_still_quiet",
+    // What a process that watches is notified of.
+    "unwatched",
+    "left_before",
 ];
 
 /// With direct loads the programs call a kernel function, of which the verifier simulator says nothing, so that what only

@@ -265,7 +265,12 @@ pub(super) const REASONS: &[Reason] = &[
     // The programs that run over all sockets.
     always(
         "both are null together, in the call that ends the iteration: the other check asks the same",
-        &["drain/there is a key", "drain/there is a socket", "tally/there is a socket", "tally/it has a storage"],
+        &[
+            "drain/there is a key",
+            "drain/there is a socket",
+            "of_storage/there is a socket",
+            "of_storage/it has a storage",
+        ],
     ),
     always(
         "the socket lives while the iterator is at it, and so does what the kernel keeps for it",
