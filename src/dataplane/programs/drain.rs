@@ -12,7 +12,7 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{ITER_SOCKMAP, IterSockmap, Key};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue, require_alone};
-use crate::dataplane::options::Options;
+use crate::dataplane::options::{Options, Readers};
 use crate::dataplane::state::config::Value;
 use crate::dataplane::state::socket::{self, FourTuple, Head, Socket};
 use crate::dataplane::state::{Counter, MapRole};
@@ -56,7 +56,8 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
         }
         let sk: Ptr<TcpSock> = offsets.behind(a, R9, SK.reg(), out);
         let psock = psock(a, offsets, R9, sk, out, waiting);
-        if offsets.iterators_have_storage {
+        // A reader that sleeps in recvmsg keeps its psock as well, and would have to be waited for.
+        if offsets.iterators_have_storage && options.readers == Readers::NonBlocking {
             a.comment("a thread that sends keeps its psock: without the map's reference it would be taken for the map");
             require_alone(a, offsets, psock, R6, 0, waiting);
         }

@@ -27,7 +27,10 @@ impl Simulation {
         // does not know whose these may be; where it does, the drain sees them.
         for id in &ids {
             let to = self.world.socket(*id).and_then(Socket::redirecting_to);
-            if to.is_some_and(|to| self.state(to).is_some_and(|bytes| bytes[STORAGE_STATE] != PAIRED)) {
+            // Nor does it see a sender whose own entry it has just removed, where readers that block are served.
+            let unseen =
+                |to| !self.form.spares_blocking() || self.state(to).is_some_and(|bytes| bytes[STORAGE_STATE] != PAIRED);
+            if to.is_some_and(unseen) {
                 self.world.finish_send(*id)?;
                 if self.world.socket(*id).is_some_and(|socket| socket.redirecting_to().is_some()) {
                     return Ok(());
