@@ -303,6 +303,11 @@ pub(super) const REASONS: &[Reason] = &[
         "an end that waits has no peer: at address 0 no psock is found",
         &["drain/sender/it is paired"],
     ),
+    in_forms(
+        &["any"],
+        "where readers that block are served, the agent has waited for every message that is underway before it drains",
+        &["drain/sender/references/no thread is underway", "drain/sender/references/it is in two maps"],
+    ),
     always("nothing happens between two instructions", &["drain/since/the peer has not sent meanwhile"]),
     always("an entry that the iterator is at is there; only a counter would err", &["drain/it was there"]),
     always(
