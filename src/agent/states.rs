@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::error::{Context, Error, Result};
 use super::kernel::{TallyOver, kernel_offsets, tally_over};
 use crate::dataplane::{LICENSE, MapRole, SocketState, states};
-use crate::syscall::{self, Link, LinkTarget, Map, ProgSpec, Program, iter_reader};
+use crate::syscall::{self, Link, LinkTarget, Map, ProgSpec, Program, iter_reader, memlock};
 use crate::uapi::{AttachType, ProgType};
 
 /// The program's name in the kernel, at most 15 bytes.
@@ -30,6 +30,7 @@ impl StateReader {
                 remedy: "use the version that `sidestep status` shows",
             });
         }
+        memlock::raise_if_needed()?;
         let offsets = kernel_offsets()?;
         let program = states(&offsets, size as u32)?;
         let storage_ref = MapRole::Storage.map_ref();

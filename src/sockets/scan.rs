@@ -10,7 +10,7 @@ use crate::asm::{self, Laid};
 use crate::btf::Btf;
 use crate::dataplane::{KernelField, LICENSE};
 use crate::syscall::btf::vmlinux;
-use crate::syscall::{Error, Link, LinkTarget, LoadedDebugInfo, ProgSpec, Program, Result, iter_reader};
+use crate::syscall::{Error, Link, LinkTarget, LoadedDebugInfo, ProgSpec, Program, Result, iter_reader, memlock};
 use crate::uapi::{AttachType, ProgType};
 
 /// The program's name in the kernel, at most 15 bytes.
@@ -36,6 +36,8 @@ impl Scanner {
     }
 
     fn load(btf: &Btf, access: SocketAccess) -> Result<Self> {
+        // Before Linux 5.11 programs count against it.
+        memlock::raise_if_needed()?;
         let missing = |what: &str| Error::Missing { what: what.into(), remedy: "it needs Linux 5.10 or later" };
         let offsets = SocketOffsets::resolve(|wanted| offset(btf, wanted))?;
         let target =
