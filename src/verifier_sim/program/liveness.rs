@@ -56,8 +56,8 @@ fn uses(insn: &Insn, place: Place) -> (u16, u16) {
             _ => (dst, 0),
         },
         _ if is_load_imm64(insn) => (0, dst),
-        // Legacy packet loads take the context in r6.
-        _ => (bit(6) | src, CALLER_SAVED),
+        // The kernel takes loads of classic BPF for reads of everything.
+        _ => (ALL, 0),
     }
 }
 

@@ -13,12 +13,16 @@ use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::REGS;
-use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
+use crate::verifier_sim::state::reg::{Kind, Reg};
+use crate::verifier_sim::stop::{Step, Stop, reject};
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::prune::Visit;
 
 /// Instructions walked before the kernel gives up (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const MAX_INSNS: u64 = 1_000_000;
+
+/// The register that has the context of loads from the packet (`ctx_reg` of `check_ld_abs`).
+const CONTEXT: u8 = 6;
 
 /// Where a path goes after an instruction.
 pub(in crate::verifier_sim) enum Flow {
@@ -112,6 +116,7 @@ impl Env<'_> {
                 self.store_imm(&insn)?;
             }
             op::JMP | op::JMP32 => return self.jump(&insn),
+            _ if matches!(insn.code & op::MODE_MASK, op::ABS | op::IND) => self.load_from_packet(&insn)?,
             _ => {
                 self.load_special(&insn)?;
                 return Ok(Flow::To(self.at + 2));
@@ -210,17 +215,37 @@ impl Env<'_> {
         Ok(())
     }
 
-    /// A 64-bit immediate load, or a legacy load from the packet.
+    /// A load from the packet as classic BPF has it: the context is in r6, r0 to r5 are gone (`check_ld_abs`).
+    fn load_from_packet(&mut self, insn: &Insn) -> Step {
+        let indirect = insn.code & op::MODE_MASK == op::IND;
+        if ![ProgType::SOCKET_FILTER, ProgType::SCHED_CLS, ProgType::SCHED_ACT].contains(&self.place.prog) {
+            reject!("BPF_LD_[ABS|IND] instructions not allowed for this program type");
+        }
+        let wide = insn.code & op::SIZE_MASK == op::DW;
+        if insn.dst != 0 || insn.off != 0 || wide || (!indirect && insn.src != 0) {
+            reject!("BPF_LD_[ABS|IND] uses reserved fields");
+        }
+        self.check_source(CONTEXT)?;
+        self.check_leaks("BPF_LD_[ABS|IND]")?;
+        let context = *self.reg(CONTEXT);
+        if context.kind != Kind::Ctx {
+            reject!("at the time of BPF_LD_ABS|IND R6 != pointer to skb");
+        }
+        if indirect {
+            self.check_source(insn.src)?;
+        }
+        self.check_fixed_offset(CONTEXT, &context, false)?;
+        self.scratch(0x3f);
+        let regs = &mut self.cur.top_mut().regs;
+        regs[..6].fill(Reg::NOT_INIT);
+        regs[0] = Reg::UNKNOWN;
+        Ok(())
+    }
+
+    /// A 64-bit immediate load.
     fn load_special(&mut self, insn: &Insn) -> Step {
         match insn.code & op::MODE_MASK {
             op::IMM => {}
-            op::ABS | op::IND => {
-                let legacy = [ProgType::SOCKET_FILTER, ProgType::SCHED_CLS, ProgType::SCHED_ACT];
-                if legacy.contains(&self.place.prog) {
-                    unsupported!("loads from the packet of classic BPF are not simulated");
-                }
-                reject!("BPF_LD_[ABS|IND] instructions not allowed for this program type")
-            }
             _ => reject!("invalid BPF_LD mode"),
         }
         if insn.code & op::SIZE_MASK != op::DW {

@@ -159,8 +159,11 @@ impl Wanted {
                 _ => {}
             },
             _ => {
+                let was_wanted = self.has(insn.dst);
                 *self.regs() &= !dst;
-                return Ok(());
+                // What is in the packet is not followed.
+                let packet = matches!(insn.code & op::MODE_MASK, op::ABS | op::IND);
+                return if was_wanted && packet { Err(Lost) } else { Ok(()) };
             }
         }
         self.add_linked(linked);

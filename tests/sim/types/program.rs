@@ -182,8 +182,25 @@ impl Writer<'_> {
         }
     }
 
+    /// A load of classic BPF. The context is where it has to be.
+    fn legacy(&mut self) {
+        let mode = if self.one_in(3) { op::IND } else { op::ABS };
+        let (size, _) = self.size();
+        let size = if size == op::DW && !self.one_in(4) { op::W } else { size };
+        let src = if mode == op::IND || self.one_in(8) { NUMBER } else { 0 };
+        let dst = u8::from(self.one_in(12));
+        let imm = self.below(64) as i32;
+        self.push(op::LD | mode | size, dst, src, 0, imm);
+        if self.one_in(2) {
+            self.copy(NUMBER, 0);
+        }
+    }
+
     /// Packet bytes, mostly behind a check that they are there.
     fn packet(&mut self) {
+        if self.one_in(4) {
+            return self.legacy();
+        }
         let (data, end) = match self.place.prog {
             ProgType::XDP => (0, 4),
             _ => (76, 80),
