@@ -110,33 +110,51 @@ fn broken(explained: &Value, code: &str) -> Option<Value> {
     conditions.iter().find(|one| one["code"] == code && one["holds"] == false).cloned()
 }
 
+/// Whether all five connections of each hop are there, with the share that can be accelerated and what that saves.
+fn says_what_can_be_gained(survey: &Value) -> Result<(), String> {
+    let groups = survey["groups"].as_array().ok_or("there are no groups")?;
+    for (client, server, share) in [
+        // One of the five clients blocks.
+        ("client-app", "client-sidecar", 0.8),
+        ("client-sidecar", "server-sidecar", 1.0),
+        ("server-sidecar", "server-app", 1.0),
+    ] {
+        let in_group = |end: &Value, name: &str| end.as_str().is_some_and(|path| path.ends_with(&format!("/{name}")));
+        let mut hops = groups.iter();
+        let hop = hops.find(|one| in_group(&one["client_cgroup"], client) && in_group(&one["server_cgroup"], server));
+        let hop = hop.ok_or_else(|| format!("{client} -> {server}: {survey}"))?;
+        let whole = hop["connections"] == 5 && hop["eligible_share"] == share;
+        if !whole
+            || hop["eligible_bytes_per_second"].as_f64() <= Some(1000.0)
+            || hop["saved_cpus"].as_f64() <= Some(0.0)
+        {
+            return Err(format!("{client} -> {server}: {hop}"));
+        }
+    }
+    let saved = survey["saved_cpus"].as_f64();
+    if saved > Some(0.0) && saved < Some(4.0) { Ok(()) } else { Err(format!("{survey}")) }
+}
+
 #[test]
 fn an_operator_gets_four_answers() {
     let kind = Kind::Tcp;
     let Some(mesh) = up(kind, &[]) else { return };
     let own = std::process::id().to_string();
     // Before: how much can be accelerated, and what would that save?
-    let survey =
-        Traffic::meanwhile(&mesh, kind, |_| ask(&["survey", "--seconds", "2", "--calibrate"]).unwrap().remove(0));
-    let groups = survey["groups"].as_array().unwrap();
-    for (client, server, share) in [
-        ("client-app", "client-sidecar", 0.8),
-        ("client-sidecar", "server-sidecar", 1.0),
-        ("server-sidecar", "server-app", 1.0),
-    ] {
-        let in_group = |end: &Value, name: &str| end.as_str().is_some_and(|path| path.ends_with(&format!("/{name}")));
-        let hop = groups
-            .iter()
-            .find(|one| in_group(&one["client_cgroup"], client) && in_group(&one["server_cgroup"], server));
-        let hop = hop.unwrap_or_else(|| panic!("{client} -> {server}: {survey}"));
-        // One of the five clients blocks.
-        assert_eq!((&hop["connections"], &hop["eligible_share"]), (&5.into(), &share.into()), "{hop}");
-        assert!(
-            hop["eligible_bytes_per_second"].as_f64() > Some(1000.0) && hop["saved_cpus"].as_f64() > Some(0.0),
-            "{hop}"
-        );
+    let mut survey = Value::Null;
+    let mut answer = Err(String::new());
+    // A connection whose numbers change while they are read is missing, and on a busy machine the calibration of a second
+    // may find that acceleration costs: then an operator asks again.
+    for _ in 0..5 {
+        survey =
+            Traffic::meanwhile(&mesh, kind, |_| ask(&["survey", "--seconds", "2", "--calibrate"]).unwrap().remove(0));
+        answer = says_what_can_be_gained(&survey);
+        if answer.is_ok() {
+            break;
+        }
     }
-    assert!(survey["saved_cpus"].as_f64() > Some(0.0) && survey["saved_cpus"].as_f64() < Some(4.0), "{survey}");
+    answer.unwrap();
+    let groups = survey["groups"].as_array().unwrap();
     let blocked = groups.iter().flat_map(|one| one["why_not"].as_array().unwrap());
     let blocked = blocked.filter(|why| why["condition"]["code"] == "client_nonblocking");
     assert!(blocked.clone().any(|why| why["condition"]["remedy"].is_string()), "{survey}");
