@@ -80,7 +80,9 @@ struct Binary(PathBuf);
 impl Binary {
     fn new() -> Self {
         let path = std::env::temp_dir().join(unique("sidestep-binary"));
-        std::fs::copy(env!("CARGO_BIN_EXE_sidestep"), &path).unwrap();
+        // By a process of its own: a child that another test starts meanwhile would hold a descriptor of ours that may
+        // write, and execve(2) would answer ETXTBSY.
+        assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_sidestep")).arg(&path).status().unwrap().success());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         Self(path)
     }

@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -19,8 +21,11 @@ use crate::support::wait::wait_until;
 /// A running `sidestep watch`.
 struct Watch {
     child: ChildGuard,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
+
+/// For how long a test waits for a line.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn command(bpffs: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
@@ -32,15 +37,17 @@ fn command(bpffs: &Path) -> Command {
 impl Watch {
     fn start(bpffs: &Path) -> Self {
         let mut child = ChildGuard::spawn(&mut command(bpffs));
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Self { child, lines }
     }
 
     /// The next line with this event.
     fn next(&mut self, event: &str) -> Value {
         loop {
-            let mut line = String::new();
-            assert!(self.lines.read_line(&mut line).unwrap() > 0, "it has ended before {event}");
+            let line = self.lines.recv_timeout(TIMEOUT);
+            let line = line.unwrap_or_else(|error| panic!("no event {event}: {error}"));
             let value: Value = serde_json::from_str(&line).unwrap();
             assert!(value["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
             if value["event"] == event {
