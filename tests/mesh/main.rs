@@ -7,6 +7,7 @@
 
 mod answers;
 mod bench;
+mod estimate;
 mod lifecycle;
 mod load;
 #[path = "../../benches/mesh/measure.rs"]
