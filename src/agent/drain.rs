@@ -1,6 +1,5 @@
 //! Emptying the sockhash at detach.
 
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -38,10 +37,7 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
     let link = Link::create(program.as_fd(), LinkTarget::IterMap(sockets.as_fd()), AttachType::TRACE_ITER)
         .context("attach the drain to the sockhash")?;
     loop {
-        let mut reader = iter_reader(&link).context("start the drain")?;
-        // The program prints nothing; reading to the end is what runs it over every entry.
-        let mut output = [0; 64];
-        while reader.read(&mut output).map_err(drain_failed)? > 0 {}
+        iter_reader(&link).context("start the drain")?.run().map_err(drain_failed)?;
         let left = members(sockets)?;
         if left == 0 || start.elapsed() >= timeout {
             return Ok(left);

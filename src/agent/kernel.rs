@@ -1,5 +1,6 @@
 //! What this kernel and this process allow: the tier.
 
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use super::error::{Context, Error, Result};
@@ -13,7 +14,7 @@ use crate::dataplane::{
 use crate::syscall::btf::vmlinux;
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
-use crate::syscall::{self, ProgSpec, Program, Release};
+use crate::syscall::{self, LinkTarget, Map, ProgSpec, Program, Release};
 use crate::uapi::{AttachType, ProgType};
 
 /// Which tier to use.
@@ -79,6 +80,21 @@ pub(super) enum TallyOver {
     Storages(u32),
     /// The open files of all tasks (`DEFINE_BPF_ITER_FUNC(task_file, ...)`, kernel/bpf/task_iter.c).
     Files(u32),
+}
+
+impl TallyOver {
+    pub(super) fn hook(self) -> Hook {
+        let (Self::Storages(btf_id) | Self::Files(btf_id)) = self;
+        Hook { attach_type: AttachType::TRACE_ITER, btf_id }
+    }
+
+    /// What the iterator is attached to, for the sockets that have a storage in this map.
+    pub(super) fn target(self, storage: &Map) -> LinkTarget<'_> {
+        match self {
+            Self::Storages(_) => LinkTarget::IterMap(storage.as_fd()),
+            Self::Files(_) => LinkTarget::None,
+        }
+    }
 }
 
 /// What the tally for these offsets looks at.

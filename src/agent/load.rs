@@ -139,9 +139,7 @@ pub(super) fn load_drain<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Opt
 }
 
 fn load_tally<'a>(program: &asm::Program, over: TallyOver, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Tally> {
-    let (TallyOver::Storages(btf_id) | TallyOver::Files(btf_id)) = over;
-    let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id };
-    load_at("sidestep_tally", ProgType::TRACING, program, map, Some(hook)).map(|program| Tally { program, over })
+    load_at("sidestep_tally", ProgType::TRACING, program, map, Some(over.hook())).map(|program| Tally { program, over })
 }
 
 fn load<'a>(

@@ -4,9 +4,9 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{Context, Error, Result};
-use super::kernel::{TallyOver, kernel_offsets, tally_over};
+use super::kernel::{kernel_offsets, tally_over};
 use crate::dataplane::{LICENSE, MapRole, SocketState, states};
-use crate::syscall::{self, Link, LinkTarget, Map, ProgSpec, Program, iter_reader, memlock};
+use crate::syscall::{self, Link, Map, ProgSpec, Program, iter_reader, memlock};
 use crate::uapi::{AttachType, ProgType};
 
 /// The program's name in the kernel, at most 15 bytes.
@@ -35,19 +35,16 @@ impl StateReader {
         let program = states(&offsets, size as u32)?;
         let storage_ref = MapRole::Storage.map_ref();
         let insns = program.encode_native(|map| (map == storage_ref).then(|| storage.as_fd().as_raw_fd()))?;
-        let (btf_id, target) = match tally_over(&offsets)? {
-            TallyOver::Storages(id) => (id, LinkTarget::IterMap(storage.as_fd())),
-            TallyOver::Files(id) => (id, LinkTarget::None),
-        };
+        let over = tally_over(&offsets)?;
         let spec = ProgSpec {
             license: LICENSE,
             expected_attach_type: Some(AttachType::TRACE_ITER),
-            attach_btf_id: btf_id,
+            attach_btf_id: over.hook().btf_id,
             ..ProgSpec::new(NAME, ProgType::TRACING, &insns)
         };
         let program = Program::load(&spec)?;
-        let link =
-            Link::create(program.as_fd(), target, AttachType::TRACE_ITER).context("read the states of sockets")?;
+        let link = Link::create(program.as_fd(), over.target(storage), AttachType::TRACE_ITER)
+            .context("read the states of sockets")?;
         Ok(Self { link, size })
     }
 

@@ -1,11 +1,10 @@
 //! Counting what open connections have exchanged by the stack since the last look.
 
-use std::io::Read;
 use std::os::fd::AsFd;
 
 use super::error::{Context, Error, Result};
 use super::kernel::TallyOver;
-use crate::syscall::{self, Link, LinkTarget, Map, Program, iter_reader};
+use crate::syscall::{self, Link, Map, Program, iter_reader};
 use crate::uapi::AttachType;
 
 /// The tally, loaded.
@@ -18,18 +17,11 @@ pub(super) struct Tally {
 impl Tally {
     /// Runs it over every socket that has a storage in this map.
     pub(super) fn count(&self, storage: &Map) -> Result<()> {
-        let target = match self.over {
-            TallyOver::Storages(_) => LinkTarget::IterMap(storage.as_fd()),
-            TallyOver::Files(_) => LinkTarget::None,
-        };
-        let link = Link::create(self.program.as_fd(), target, AttachType::TRACE_ITER)
+        let link = Link::create(self.program.as_fd(), self.over.target(storage), AttachType::TRACE_ITER)
             .context("attach the tally to the sockets whose bytes it counts")?;
-        let mut reader = iter_reader(&link).context("start the tally")?;
+        let reader = iter_reader(&link).context("start the tally")?;
         let failed =
             |error| Error::Syscall(syscall::Error::Invalid(format!("the tally of bytes stopped with {error}")));
-        // It prints nothing; reading to the end is what runs it over every socket.
-        let mut output = [0; 64];
-        while reader.read(&mut output).map_err(failed)? > 0 {}
-        Ok(())
+        reader.run().map_err(failed)
     }
 }

@@ -8,9 +8,10 @@ use super::objects::{Cgroup, File, Inode, Net, Node, Sock, Socket, SuperBlock, T
 use super::record::Raw;
 use crate::asm::Reg::{self, R0, R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{
-    self, Asm, Base, BeginsWith, Features, Field, Helper, Label, Laid, Pointer, Program, Ptr, Scalar, Slot, Uses,
+    self, Asm, Base, BeginsWith, Features, Field, Label, Laid, Pointer, Program, Ptr, Scalar, Slot, Uses,
 };
 use crate::layout;
+use crate::uapi::helper::id as helper;
 
 layout! {
     /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
@@ -29,12 +30,6 @@ layout! {
         SEQ: u64 = 0;
     }
 }
-
-/// `enum bpf_func_id` (include/uapi/linux/bpf.h), with how many arguments each takes: Linux 5.5, 5.8, 5.9 and 5.11.
-const PROBE_READ_KERNEL: Helper = Helper::new(113, 3);
-const SEQ_WRITE: Helper = Helper::new(127, 3);
-const SKC_TO_TCP_SOCK: Helper = Helper::new(137, 1);
-const SOCK_FROM_FILE: Helper = Helper::new(162, 1);
 
 /// `SK_USER_DATA_PSOCK` (include/net/sock.h), a flag in the low bits of `sk_user_data`.
 const USER_DATA_PSOCK: i32 = 4;
@@ -95,7 +90,7 @@ pub fn build(offsets: &SocketOffsets, access: SocketAccess) -> Result<Program, a
         a.ld(R1, Ptr::<Meta>::new(R1), Meta::SEQ);
         a.addr(R2, record);
         a.mov(R3, Raw::BYTES as i32);
-        a.call(SEQ_WRITE);
+        a.call(helper::SEQ_WRITE);
     });
     a.mov(R0, 0);
     a.exit();
@@ -106,10 +101,10 @@ pub fn build(offsets: &SocketOffsets, access: SocketAccess) -> Result<Program, a
 fn by_helper(a: &mut Asm, offsets: &SocketOffsets, out: Label) {
     a.emitter("by_helper", Uses::scratch().reads(FILE.reg()).gives(SOCK.reg()), |a| {
         a.mov(R1, FILE.reg());
-        a.call(SOCK_FROM_FILE);
+        a.call(helper::SOCK_FROM_FILE);
         a.require(R0.differs(0), out, "it is a socket");
         a.ld(R1, Ptr::<Socket>::new(R0), offsets.sk);
-        a.call(SKC_TO_TCP_SOCK);
+        a.call(helper::SKC_TO_TCP_SOCK);
         a.require(R0.differs(0), out, "of TCP");
         a.mov(SOCK.reg(), R0);
     });
@@ -152,7 +147,7 @@ impl Source {
                 a.addr(R3, base.at(field));
                 a.addr(R1, copy);
                 a.mov(R2, V::BYTES as i32);
-                a.call(PROBE_READ_KERNEL);
+                a.call(helper::PROBE_READ_KERNEL);
                 a.require(R0.equals(0), self.out, "there is memory");
                 a.get(dst, copy);
             }),
@@ -204,7 +199,7 @@ fn copy_16<B: Base, F>(
         a.addr(R1, record.at(place));
         a.mov(R2, 16);
         a.addr(R3, base.at(field));
-        a.call(PROBE_READ_KERNEL);
+        a.call(helper::PROBE_READ_KERNEL);
         a.require(R0.equals(0), fail, "there is memory");
     });
 }

@@ -60,17 +60,10 @@ impl Scanner {
 
     /// Looks once.
     pub fn scan(&self) -> Result<Vec<Record>> {
-        let mut bytes = Vec::new();
         // What the kernel hands out at once is at most 8 pages (`bpf_seq_read`, kernel/bpf/bpf_iter.c).
-        let mut part = vec![0; 1 << 16];
-        let mut reader = iter_reader(&self.link)?;
-        loop {
-            match reader.read(&mut part) {
-                Ok(0) => break,
-                Ok(count) => bytes.extend_from_slice(part.get(..count).unwrap_or_default()),
-                Err(error) => return Err(Error::Invalid(format!("the socket iterator stopped: {error}; try again"))),
-            }
-        }
+        let mut bytes = Vec::with_capacity(1 << 16);
+        let failed = |error| Error::Invalid(format!("the socket iterator stopped: {error}; try again"));
+        iter_reader(&self.link)?.read_to_end(&mut bytes).map_err(failed)?;
         Ok(bytes.as_chunks::<{ Raw::BYTES }>().0.iter().map(Record::read).collect())
     }
 }

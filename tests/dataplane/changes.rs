@@ -7,17 +7,16 @@ use sidestep::agent::{Acceleration, ChangeWatch, StateReader};
 use sidestep::dataplane::{Change, ChangeKind, Counter, MapRole, Pairing, SocketState, Standing};
 use sidestep::testbed::listen;
 
-use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
+use crate::link::{ANY_PORT, back_and_forth, exchange_patterns, pair, pattern};
 use crate::scope::{Scope, pairings};
+use crate::support::wait::wait_within;
 
 /// Waits until `enough` of what was heard.
 fn hear(watch: &mut ChangeWatch, heard: &mut Vec<Change>, enough: impl Fn(&[Change]) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !enough(heard) {
-        assert!(Instant::now() < deadline, "{heard:?}");
+    wait_within(Duration::from_secs(10), || {
         heard.extend(watch.drain());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+        if enough(heard) { Ok(()) } else { Err(format!("{heard:?}")) }
+    });
 }
 
 fn states(acceleration: &Acceleration) -> Vec<SocketState> {
@@ -56,13 +55,7 @@ fn a_watcher_hears_of_pairs_that_leave_and_close_and_nothing_is_reported_without
         heard.clear();
         let (client, server) = pair(&listener, to);
         server.set_nonblocking(false).unwrap();
-        for round in 0..20 {
-            let bytes = pattern(round, 700);
-            send(&client, &bytes);
-            expect(&server, &bytes);
-            send(&server, &bytes);
-            expect(&client, &bytes);
-        }
+        exchange_patterns(&client, &server, 700, 20);
         hear(&mut watch, &mut heard, |heard| heard.iter().any(|one| one.kind == ChangeKind::Left));
         let left = heard.iter().find(|one| one.kind == ChangeKind::Left).unwrap();
         assert_eq!(left.traffic.leaving.or(left.traffic.last_reason), Some(Counter::PassBlocking), "{left:?}");

@@ -141,19 +141,13 @@ fn an_operator_gets_four_answers() {
     let Some(mesh) = up(kind, &[]) else { return };
     let own = std::process::id().to_string();
     // Before: how much can be accelerated, and what would that save?
-    let mut survey = Value::Null;
-    let mut answer = Err(String::new());
     // A connection whose numbers change while they are read is missing, and on a busy machine the calibration of a second
     // may find that acceleration costs: then an operator asks again.
-    for _ in 0..5 {
-        survey =
-            Traffic::meanwhile(&mesh, kind, |_| ask(&["survey", "--seconds", "2", "--calibrate"]).unwrap().remove(0));
-        answer = says_what_can_be_gained(&survey);
-        if answer.is_ok() {
-            break;
-        }
-    }
-    answer.unwrap();
+    let survey = wait_for(|| {
+        let asked = Traffic::meanwhile(&mesh, kind, |_| ask(&["survey", "--seconds", "2", "--calibrate"]));
+        let survey = asked.unwrap().remove(0);
+        says_what_can_be_gained(&survey).map(|()| survey)
+    });
     let groups = survey["groups"].as_array().unwrap();
     let blocked = groups.iter().flat_map(|one| one["why_not"].as_array().unwrap());
     let blocked = blocked.filter(|why| why["condition"]["code"] == "client_nonblocking");

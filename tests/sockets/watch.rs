@@ -14,7 +14,7 @@ use sidestep::testbed::listen;
 use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
 use crate::support::child::ChildGuard;
-use crate::support::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
+use crate::support::link::{ANY_PORT, back_and_forth, exchange_patterns, pair, pattern};
 use crate::support::scope::Scope;
 use crate::support::wait::wait_until;
 
@@ -100,13 +100,7 @@ fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
     assert!(text.contains("; past the stack ") && text.contains(" messages, by it "), "{text}");
 
     server.set_nonblocking(false).unwrap();
-    for round in 0..20 {
-        let bytes = pattern(round, 700);
-        send(&client, &bytes);
-        expect(&server, &bytes);
-        send(&server, &bytes);
-        expect(&client, &bytes);
-    }
+    exchange_patterns(&client, &server, 700, 20);
     let left = watch.next("left");
     assert_eq!(left["reason"], "pass_blocking", "{left}");
     assert!(left["why"].as_str().unwrap().contains("blocking mode"), "{left}");

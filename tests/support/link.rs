@@ -87,6 +87,13 @@ pub(crate) fn back_and_forth(client: &TcpStream, server: &TcpStream, bytes: &[u8
     }
 }
 
+/// The same with `len` other bytes each time.
+pub(crate) fn exchange_patterns(client: &TcpStream, server: &TcpStream, len: usize, rounds: u64) {
+    for round in 0..rounds {
+        back_and_forth(client, server, &pattern(round, len), 1);
+    }
+}
+
 /// `len` bytes that differ with the seed.
 pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     // Steele and others, "Fast splittable pseudorandom number generators": the SplitMix64 constants.

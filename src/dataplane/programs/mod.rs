@@ -2,6 +2,7 @@
 
 pub(in crate::dataplane) mod dispatcher;
 pub(in crate::dataplane) mod drain;
+mod each_storage;
 pub(in crate::dataplane) mod mark;
 mod process;
 pub(in crate::dataplane) mod receives;

@@ -22,6 +22,15 @@ pub fn iter_reader(link: &Link) -> Result<IterReader> {
     Ok(IterReader(File::from(fd)))
 }
 
+impl IterReader {
+    /// Runs a program that prints nothing over every object: reading to the end does that.
+    pub fn run(mut self) -> std::io::Result<()> {
+        let mut output = [0; 64];
+        while self.read(&mut output)? > 0 {}
+        Ok(())
+    }
+}
+
 impl Read for IterReader {
     /// Goes on after a signal, and after a million objects of which the program has printed nothing: then read(2) fails
     /// with EAGAIN (`MAX_ITER_OBJECTS` in kernel/bpf/bpf_iter.c), and the next one goes on from there.
