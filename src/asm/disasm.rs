@@ -4,15 +4,16 @@
 //! `map[fd:3][0]+8`, `subprog[+5]` (as bpftool does), `map[idx:0]`, `btf[id:77]`.
 
 use std::fmt;
-use std::io::{self, Write};
 
 use super::Insn;
 use super::opcode as op;
-use super::parse::parse_insn;
 use crate::uapi::helper::short_name;
 
+mod llvm;
 #[cfg(test)]
 mod tests;
+
+pub(super) use llvm::LlvmText;
 
 /// One instruction; its `Display` is the kernel's text, such as `(07) r1 += 8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,28 +34,6 @@ pub fn disassemble(insns: &[Insn]) -> impl Iterator<Item = (usize, Disasm)> {
     })
 }
 
-/// Writes a program, one instruction a line with its slot, so that the parser reads back exactly these slots.
-///
-/// An instruction that the kernel's words do not determine (an unknown opcode, or a field set that the operation ignores)
-/// is written as a `.slot` of 16 hex digits, the little-endian encoding, with the kernel's words as a comment.
-pub fn write_text(insns: &[Insn], out: &mut dyn Write) -> io::Result<()> {
-    for (slot, disasm) in disassemble(insns) {
-        let text = disasm.to_string();
-        if parse_insn(&text).is_ok_and(|(insn, second)| insn == disasm.insn && second == disasm.second) {
-            writeln!(out, "{slot}: {text}")?;
-            continue;
-        }
-        for (index, insn) in std::iter::once(disasm.insn).chain(disasm.second).enumerate() {
-            write!(out, "{}: .slot ", slot + index)?;
-            for byte in insn.encode::<byteorder::LittleEndian>() {
-                write!(out, "{byte:02x}")?;
-            }
-            if index == 0 { writeln!(out, " ; {text}")? } else { writeln!(out)? }
-        }
-    }
-    Ok(())
-}
-
 impl Disasm {
     /// The instruction that starts at this slot.
     pub fn at(insns: &[Insn], slot: usize) -> Option<Self> {
@@ -66,6 +45,16 @@ impl Disasm {
     /// Number of slots: 2 for a 64-bit immediate load, else 1.
     pub fn slots(&self) -> usize {
         1 + usize::from(self.second.is_some())
+    }
+
+    /// Its slots.
+    pub(super) fn insns(self) -> impl Iterator<Item = Insn> {
+        std::iter::once(self.insn).chain(self.second)
+    }
+
+    /// Whether these are its slots.
+    pub(super) fn is(&self, (insn, second): (Insn, Option<Insn>)) -> bool {
+        (self.insn, self.second) == (insn, second)
     }
 
     /// The distance that the instruction may jump, call or point, counted from the next slot.

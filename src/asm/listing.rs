@@ -12,24 +12,25 @@ use std::io::{self, Write};
 
 use byteorder::LittleEndian;
 
-use super::{Disasm, MapRef, Program, disassemble};
+use super::{Dialect, Disasm, MapRef, Program, disassemble};
 
 /// Column in which the remarks start, where the instruction leaves room.
 const REMARKS: usize = 40;
 
 /// A printer of programs. Without [`Listing::hex`], what it writes of real instructions can be read by
-/// [`super::parse_program`], as long as no label has a `;` in its name.
+/// [`Dialect::parse`], as long as no label has what starts a comment in its name (`;`, and in LLVM's dialect `#` and `//`).
 pub struct Listing<'a> {
     program: &'a Program,
     hex: bool,
     origins: bool,
+    dialect: Dialect,
     map_name: Option<&'a dyn Fn(MapRef) -> Option<String>>,
 }
 
 impl<'a> Listing<'a> {
     /// A listing with origins and without hex.
     pub fn new(program: &'a Program) -> Self {
-        Self { program, hex: false, origins: true, map_name: None }
+        Self { program, hex: false, origins: true, dialect: Dialect::Kernel, map_name: None }
     }
 
     /// Whether each instruction is preceded by its bytes (little-endian).
@@ -46,6 +47,13 @@ impl<'a> Listing<'a> {
         self
     }
 
+    /// In whose words; the kernel's unless this says otherwise.
+    #[must_use]
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
     /// Names the maps in the remarks.
     #[must_use]
     pub fn map_names(mut self, name: &'a dyn Fn(MapRef) -> Option<String>) -> Self {
@@ -55,23 +63,24 @@ impl<'a> Listing<'a> {
 
     /// Writes the listing.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let comment = self.dialect.comment();
         for (slot, disasm) in disassemble(self.program.insns()) {
             for label in self.program.labels_at(slot) {
                 writeln!(out, "{label}:")?;
             }
             for line in self.program.comment(slot).into_iter().flat_map(str::lines) {
-                writeln!(out, "         ; {line}")?;
+                writeln!(out, "         {comment} {line}")?;
             }
             write!(out, "{slot:>7}: ")?;
             if self.hex {
                 self.write_hex(slot, disasm.slots(), out)?;
             }
-            let text = disasm.to_string();
+            let text = self.dialect.line(slot, disasm);
             let remarks = self.remarks(slot, &disasm);
             if remarks.is_empty() {
                 writeln!(out, "{text}")?;
             } else {
-                writeln!(out, "{text:<REMARKS$} ;{remarks}")?;
+                writeln!(out, "{text:<REMARKS$} {comment}{remarks}")?;
             }
         }
         Ok(())

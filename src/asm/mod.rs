@@ -70,6 +70,7 @@ mod cfg;
 mod check;
 mod debug_info;
 mod decode;
+mod dialect;
 mod disasm;
 mod effects;
 mod error;
@@ -93,7 +94,8 @@ pub use cfg::{Block, Cfg, Edge, EdgeKind};
 pub use check::Check;
 pub use debug_info::DebugInfo;
 pub use decode::decode_program;
-pub use disasm::{Disasm, disassemble, write_text};
+pub use dialect::{Dialect, write_text};
+pub use disasm::{Disasm, disassemble};
 pub use error::{Breach, Error};
 pub use field::{BeginsWith, Field, Laid, Pointer, Scalar};
 #[doc(hidden)]

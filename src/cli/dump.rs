@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use super::error::Error;
 use super::plane::PlaneArgs;
 use super::streams::Streams;
-use crate::asm::{Cfg, Listing, MapRef};
+use super::values::one_of;
+use crate::asm::{Cfg, Dialect, Listing, MapRef};
 use crate::dataplane::{self, MapRole};
 
 /// Print the BPF programs as annotated assembly
 ///
-/// Prints the BPF programs as they would be loaded here, one instruction a line in the kernel verifier's words, with
-/// labels and comments.
+/// Prints the BPF programs as they would be loaded here, one instruction a line in the kernel verifier's words or LLVM's,
+/// with labels and comments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The programs to print; without a name, all that are loaded with these flags
@@ -24,8 +25,11 @@ pub(super) struct Args {
     #[arg(long)]
     origins: bool,
     /// Print the control flow as graphs in the DOT language, with the names of the checks, for `dot -Tsvg`
-    #[arg(long, conflicts_with_all = ["bytes", "origins"])]
+    #[arg(long, conflicts_with_all = ["bytes", "origins", "dialect"])]
     dot: bool,
+    /// Whose words: kernel, as in the verifier's log, or llvm, as llvm-objdump prints them
+    #[arg(long, value_name = "DIALECT", default_value = "kernel", value_parser = one_of(Dialect::ALL))]
+    dialect: Dialect,
     #[command(flatten)]
     plane: PlaneArgs,
 }
@@ -42,7 +46,8 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
             }
             writeln!(out, "{name}: {} instructions", program.insns().len())?;
             let map_name = |map: MapRef| MapRole::ALL.get(map.0 as usize).map(|role| role.name().to_owned());
-            Listing::new(program).hex(args.bytes).origins(args.origins).map_names(&map_name).write(out)?;
+            let listing = Listing::new(program).hex(args.bytes).origins(args.origins).map_names(&map_name);
+            listing.dialect(args.dialect).write(out)?;
             writeln!(out)?;
         }
     }
@@ -51,14 +56,34 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 
 #[cfg(test)]
 mod tests {
+    use crate::asm::Dialect;
     use crate::cli::dispatch;
+
+    fn printed(args: &[&str]) -> String {
+        let args = [&["dump", "sk_msg", "--tier", "sticky"], args].concat();
+        let mut out = Vec::new();
+        dispatch(args.iter().map(Into::into).collect(), &mut std::io::empty(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Both dialects say the same program.
+    #[test]
+    fn listings_can_be_read_back() {
+        let read = |dialect: Dialect, name| {
+            let text = printed(&["--dialect", name]);
+            // The first line counts the instructions.
+            let (head, listing) = text.split_once('\n').unwrap();
+            assert!(head.starts_with("sk_msg: ") && head.ends_with(" instructions"), "{head}");
+            dialect.parse(listing).unwrap()
+        };
+        let [kernel, llvm] = Dialect::ALL.map(|(name, dialect)| read(dialect, name));
+        assert_eq!(kernel, llvm);
+        assert!(kernel.len() > 50 && printed(&["--dialect", "llvm"]).contains("\tr1, 0x1, "));
+    }
 
     #[test]
     fn a_graph_has_the_names_of_the_checks() {
-        let args = ["dump", "sk_msg", "--tier", "sticky", "--dot"].map(Into::into).to_vec();
-        let mut out = Vec::new();
-        dispatch(args, &mut std::io::empty(), &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
+        let text = printed(&["--dot"]);
         assert!(text.starts_with("digraph \"sk_msg\" {") && text.ends_with("}\n"), "{text}");
         assert!(text.contains("no message has taken the stack"), "{text}");
     }

@@ -6,4 +6,5 @@ mod encode;
 mod flow;
 mod frame;
 mod labels;
+mod llvm;
 mod strategies;

@@ -1,7 +1,7 @@
 //! Any bytes, in either byte order: decoding, disassembly and debug records never panic, and nothing is lost on the way.
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
-use sidestep::asm::{Cfg, Insn, Listing, Program, decode_program, disassemble, parse_program, write_text};
+use sidestep::asm::{Cfg, Dialect, Insn, Listing, Program, decode_program, disassemble};
 
 fn round_trip<B: ByteOrder>(bytes: &[u8]) {
     let Ok(insns) = decode_program::<B>(bytes) else {
@@ -11,10 +11,12 @@ fn round_trip<B: ByteOrder>(bytes: &[u8]) {
     let encoded: Vec<u8> = insns.iter().flat_map(|insn| insn.encode::<B>()).collect();
     assert_eq!(encoded, bytes);
     assert_eq!(disassemble(&insns).map(|(_, disasm)| disasm.slots()).sum::<usize>(), insns.len());
-    let mut text = Vec::new();
-    write_text(&insns, &mut text).expect("a vector takes any number of bytes");
-    let text = String::from_utf8(text).expect("the disassembler writes ASCII");
-    assert_eq!(parse_program(&text).expect("the parser reads the disassembler's text"), insns);
+    for (_, dialect) in Dialect::ALL {
+        let mut text = Vec::new();
+        dialect.write(&insns, &mut text).expect("a vector takes any number of bytes");
+        let text = String::from_utf8(text).expect("the disassembler writes ASCII");
+        assert_eq!(dialect.parse(&text).expect("the parser reads the disassembler's text"), insns);
+    }
     let program = Program::from_insns(insns);
     let cfg = Cfg::of(&program);
     assert_eq!(cfg.blocks().iter().map(|block| block.slots.len()).sum::<usize>(), program.insns().len());
@@ -28,6 +30,8 @@ pub(crate) fn check(bytes: &[u8]) {
     round_trip::<BigEndian>(bytes);
     // The same bytes as text: an error is fine, a panic is not.
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _refused_or_read = parse_program(text);
+        for (_, dialect) in Dialect::ALL {
+            let _refused_or_read = dialect.parse(text);
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use byteorder::LittleEndian;
 
-use super::{Disasm, disassemble, write_text};
-use crate::asm::{Insn, decode_program, parse_program};
+use super::{Disasm, disassemble};
+use crate::asm::{Insn, decode_program, parse_program, write_text};
 
 const VERIFIER_TEXT: &str = include_str!("../../../fixtures/asm/verifier_text.txt");
 

@@ -59,6 +59,15 @@ impl<'a> Cursor<'a> {
         after.len() < self.rest.len() && after.starts_with(':')
     }
 
+    /// Two hex digits that stand alone, if they are next.
+    pub(super) fn hex_byte(&mut self) -> Option<u8> {
+        let mut ahead = self.clone();
+        let digits = ahead.take(|c| c.is_ascii_alphanumeric());
+        let byte = u8::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 2)?;
+        *self = ahead;
+        Some(byte)
+    }
+
     /// `(07)`, if an opening parenthesis is next.
     pub(super) fn opcode(&mut self) -> Result<Option<u8>, ParseError> {
         let start = self.clone();

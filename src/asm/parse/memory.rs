@@ -6,18 +6,18 @@ use crate::asm::opcode as op;
 use crate::asm::{AtomicOp, Insn};
 
 /// A place in memory: `(u32 *)(r1 +4)`.
-struct Place {
-    size: u8,
-    reg: u8,
-    off: i16,
+pub(super) struct Place {
+    pub(super) size: u8,
+    pub(super) reg: u8,
+    pub(super) off: i16,
 }
 
-const UNSIGNED: [(&str, u8); 4] = [("u8", op::B), ("u16", op::H), ("u32", op::W), ("u64", op::DW)];
-const SIGNED: [(&str, u8); 3] = [("s8", op::B), ("s16", op::H), ("s32", op::W)];
+pub(super) const UNSIGNED: [(&str, u8); 4] = [("u8", op::B), ("u16", op::H), ("u32", op::W), ("u64", op::DW)];
+pub(super) const SIGNED: [(&str, u8); 3] = [("s8", op::B), ("s16", op::H), ("s32", op::W)];
 const EXAMPLE: &str = "`*(u32 *)(r10 -8)`";
 
 /// `u32 *)`, behind the opening parenthesis.
-fn size(cursor: &mut Cursor<'_>, sizes: &[(&str, u8)]) -> Result<u8, ParseError> {
+pub(super) fn size(cursor: &mut Cursor<'_>, sizes: &[(&str, u8)]) -> Result<u8, ParseError> {
     let found = sizes.iter().find(|(word, _)| cursor.accept(word)).map(|(_, size)| *size);
     let found = found.ok_or_else(|| cursor.error("expected the type of a memory access".into(), EXAMPLE))?;
     cursor.expect("*)", EXAMPLE)?;
@@ -25,7 +25,7 @@ fn size(cursor: &mut Cursor<'_>, sizes: &[(&str, u8)]) -> Result<u8, ParseError>
 }
 
 /// `(r1 +4)`
-fn address(cursor: &mut Cursor<'_>) -> Result<(u8, i16), ParseError> {
+pub(super) fn address(cursor: &mut Cursor<'_>) -> Result<(u8, i16), ParseError> {
     cursor.expect("(", EXAMPLE)?;
     let reg = cursor.reg('r')?;
     let off = cursor.offset()?;
@@ -34,7 +34,7 @@ fn address(cursor: &mut Cursor<'_>) -> Result<(u8, i16), ParseError> {
 }
 
 /// `u32 *)(r1 +4)`, behind the opening parenthesis.
-fn place(cursor: &mut Cursor<'_>) -> Result<Place, ParseError> {
+pub(super) fn place(cursor: &mut Cursor<'_>) -> Result<Place, ParseError> {
     let size = size(cursor, &UNSIGNED)?;
     let (reg, off) = address(cursor)?;
     Ok(Place { size, reg, off })
@@ -50,7 +50,7 @@ pub(super) fn store(cursor: &mut Cursor<'_>) -> Result<Insn, ParseError> {
     Ok(Insn { code: op::ST | op::MEM | size, dst, src: 0, off, imm: cursor.imm()? })
 }
 
-fn atomic(operation: AtomicOp, size: u8, dst: u8, src: u8, off: i16) -> Insn {
+pub(super) fn atomic(operation: AtomicOp, size: u8, dst: u8, src: u8, off: i16) -> Insn {
     Insn { code: op::STX | op::ATOMIC | size, dst, src, off, imm: operation.code() }
 }
 

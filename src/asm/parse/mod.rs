@@ -4,6 +4,7 @@
 //! left out; where they stand they are checked.
 
 mod cursor;
+pub(super) mod llvm;
 mod memory;
 mod statement;
 

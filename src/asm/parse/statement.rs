@@ -10,7 +10,7 @@ use crate::uapi::helper::{helper_id, short_name};
 type Parsed = Result<(Insn, Option<Insn>), ParseError>;
 
 /// Longer signs first, so that no sign hides behind its beginning.
-const ALU_SIGNS: [(&str, AluOp); 14] = [
+pub(super) const ALU_SIGNS: [(&str, AluOp); 14] = [
     ("s>>=", AluOp::Arsh),
     ("<<=", AluOp::Lsh),
     (">>=", AluOp::Rsh),
@@ -28,7 +28,7 @@ const ALU_SIGNS: [(&str, AluOp); 14] = [
 ];
 
 /// Longer signs first, as above.
-const COND_SIGNS: [(&str, Cond); 11] = [
+pub(super) const COND_SIGNS: [(&str, Cond); 11] = [
     ("s>=", Cond::Sge),
     ("s<=", Cond::Sle),
     ("s>", Cond::Sgt),
@@ -73,7 +73,7 @@ pub(super) fn statement(cursor: &mut Cursor<'_>) -> Parsed {
     .map(alone)
 }
 
-fn alone(insn: Insn) -> (Insn, Option<Insn>) {
+pub(super) fn alone(insn: Insn) -> (Insn, Option<Insn>) {
     (insn, None)
 }
 
@@ -136,7 +136,7 @@ fn call(cursor: &mut Cursor<'_>) -> Result<Insn, ParseError> {
 }
 
 /// A register or an immediate, as source bit, source register and immediate.
-fn operand(cursor: &mut Cursor<'_>, kind: char) -> Result<(u8, u8, i32), ParseError> {
+pub(super) fn operand(cursor: &mut Cursor<'_>, kind: char) -> Result<(u8, u8, i32), ParseError> {
     if cursor.sees_reg(kind) { Ok((op::X, cursor.reg(kind)?, 0)) } else { Ok((op::K, 0, cursor.imm()?)) }
 }
 
@@ -169,12 +169,12 @@ fn assignment(cursor: &mut Cursor<'_>, kind: char) -> Parsed {
     Ok(alone(Insn { code: class | source | code, dst, src, off, imm }))
 }
 
-fn sign_extension(cursor: &mut Cursor<'_>) -> Option<i16> {
+pub(super) fn sign_extension(cursor: &mut Cursor<'_>) -> Option<i16> {
     [("(s8)", 8), ("(s16)", 16), ("(s32)", 32)].iter().find(|(cast, _)| cursor.accept(cast)).map(|(_, off)| *off)
 }
 
 /// Skips a minus that stands before a register rather than before a number.
-fn negation(cursor: &mut Cursor<'_>) -> bool {
+pub(super) fn negation(cursor: &mut Cursor<'_>) -> bool {
     let mut ahead = cursor.clone();
     let found = ahead.accept("-") && (ahead.sees_reg('r') || ahead.sees_reg('w'));
     if found {
@@ -184,7 +184,7 @@ fn negation(cursor: &mut Cursor<'_>) -> bool {
 }
 
 /// `be16 r1`, `le64 r1`, `bswap32 r1`, `addr_space_cast(r1, 1, 0)`
-fn swap_or_cast(cursor: &mut Cursor<'_>, dst: u8) -> Result<Option<Insn>, ParseError> {
+pub(super) fn swap_or_cast(cursor: &mut Cursor<'_>, dst: u8) -> Result<Option<Insn>, ParseError> {
     if cursor.accept("addr_space_cast(") {
         let example = "`r1 = addr_space_cast(r2, 0, 1)`";
         let src = cursor.reg('r')?;

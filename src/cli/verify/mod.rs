@@ -14,6 +14,7 @@ use self::source::Candidate;
 use super::error::Error;
 use super::streams::Streams;
 use super::values::{number, one_of};
+use crate::asm::Dialect;
 use crate::verifier_sim::spec::{Kernel, LogLevel, Options, Privilege, ProgType};
 use crate::verifier_sim::{verify, verify_with_log};
 
@@ -75,8 +76,12 @@ pub(super) struct Args {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Whose words print an instruction: kernel, as in the verifier's log, or llvm, as llvm-objdump prints them; the log is
+    /// always the kernel's
+    #[arg(long, value_name = "DIALECT", default_value = "kernel", value_parser = one_of(Dialect::ALL))]
+    dialect: Dialect,
     /// Judge one JSON record a line from standard input, and answer one line each
-    #[arg(long, conflicts_with_all = ["files", "format", "json", "log", "explain", "prog_type"])]
+    #[arg(long, conflicts_with_all = ["files", "format", "json", "log", "explain", "prog_type", "dialect"])]
     json_lines: bool,
 }
 
@@ -93,6 +98,7 @@ struct Request {
     explain: bool,
     log: bool,
     format: Format,
+    dialect: Dialect,
 }
 
 /// Runs the command.
@@ -119,9 +125,9 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     if args.files.is_empty() && args.prog_type.is_some() {
         return Err(Error::Usage("--type goes with a FILE, and there is none".into()));
     }
-    let Args { kernel, prog_type, files, explain, log, json, format, .. } = args;
+    let Args { kernel, prog_type, files, explain, log, json, format, dialect, .. } = args;
     let format = if json { Format::Json } else { format };
-    judge_all(&Request { options, kernel, prog_type, files, explain, log, format }, streams.out)
+    judge_all(&Request { options, kernel, prog_type, files, explain, log, format, dialect }, streams.out)
 }
 
 fn prog_type(name: &str) -> Result<ProgType, String> {
@@ -151,12 +157,12 @@ fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode
         .collect::<Result<_, _>>()?;
     for candidate in &candidates {
         for (&kernel, &types) in kernels.iter().zip(&types) {
-            judged.push(judge(candidate, Options { kernel, types, ..request.options }, request.log));
+            judged.push(judge(candidate, Options { kernel, types, ..request.options }, request));
         }
     }
     for (kernel, types, made) in &tracing {
         let options = Options { kernel: *kernel, types: Some(types), ..request.options };
-        judged.extend(made.iter().map(|candidate| judge(candidate, options, request.log)));
+        judged.extend(made.iter().map(|candidate| judge(candidate, options, request)));
     }
     match request.format {
         Format::Json => {
@@ -170,7 +176,7 @@ fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode
     Ok(if judged.iter().all(Judged::as_wanted) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn judge(candidate: &Candidate, options: Options, log: bool) -> Judged<'_> {
+fn judge<'a>(candidate: &'a Candidate, options: Options, request: &Request) -> Judged<'a> {
     let mut judged = Judged {
         file: candidate.file.as_deref(),
         name: &candidate.name,
@@ -179,9 +185,10 @@ fn judge(candidate: &Candidate, options: Options, log: bool) -> Judged<'_> {
         lacking: candidate.needs.filter(|(since, _)| options.kernel < *since).map(|(_, what)| what),
         verdict: None,
         log: None,
+        dialect: request.dialect,
     };
     if let Ok(spec) = &candidate.spec {
-        if log {
+        if request.log {
             let (verdict, log) = verify_with_log(spec, &Options { log: LogLevel::Full, ..options });
             judged.verdict = Some(verdict);
             judged.log = Some(log);
@@ -304,6 +311,9 @@ mod tests {
         assert!(json[0]["stats"]["insns_processed"].as_u64().unwrap() > 100, "{}", json[0]);
         let (text, ok) = verify(&["--kernel", "5.10", "--explain"]);
         assert!(ok && text.contains("  the path that led there:\n"), "{text}");
+        assert!(text.contains(": (85) call bpf_get_netns_cookie#122\n"), "{text}");
+        let (text, ok) = verify(&["--kernel", "5.10", "--explain", "--dialect", "llvm"]);
+        assert!(ok && text.contains(": call 0x7a\n"), "{text}");
         let (text, ok) = verify(&["--kernel", "6.18", "--log"]);
         assert!(ok && text.contains("\n0: (bf) r6 = r1"), "{text}");
         // bpf_probe_read_kernel needs CAP_PERFMON.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::asm::Disasm;
+use crate::asm::{Dialect, Disasm};
 use crate::verifier_sim::spec::{Kernel, ProgramSpec};
 use crate::verifier_sim::verdict::{Rejection, Verdict};
 
@@ -23,6 +23,8 @@ pub(super) struct Judged<'a> {
     pub(super) verdict: Option<Verdict>,
     /// The log, if one was asked for.
     pub(super) log: Option<String>,
+    /// In whose words instructions are printed outside the log.
+    pub(super) dialect: Dialect,
 }
 
 impl Judged<'_> {
@@ -37,7 +39,7 @@ impl Judged<'_> {
 
     fn insn(&self, slot: usize) -> String {
         let text = self.spec.ok().and_then(|spec| Disasm::at(&spec.insns, slot));
-        text.map_or_else(|| "(outside the program)".into(), |insn| insn.to_string())
+        text.map_or_else(|| "(outside the program)".into(), |insn| self.dialect.text(insn))
     }
 
     /// One line, and with `explain` what led to it.
@@ -206,7 +208,7 @@ pub(super) struct Json<'a> {
 struct JsonInsn {
     /// Its slot, from 0.
     slot: usize,
-    /// It in the words of the kernel's log.
+    /// It in the words of the kernel's log, or those of --dialect.
     text: String,
 }
 
