@@ -68,7 +68,7 @@ impl Args {
         };
         self.pid.is_none_or(|pid| ends.iter().any(|end| end.pid == pid))
             && self.port.is_none_or(|port| ends.iter().any(|end| end.local.port() == port || end.remote.port() == port))
-            && self.state.is_none_or(|state| state == State::of(connection))
+            && self.state.is_none_or(|state| state.name() == row.state)
             && self.cgroup.as_deref().is_none_or(inside)
             && !(self.not_accelerated && row.in_socket_map)
     }
@@ -84,12 +84,13 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let mut processes = Processes::default();
     let mut found = 0;
     for connection in &observed.connections.local {
+        let conditions = conditions(connection, &mut processes);
         let row = Row {
             client: states.end(processes.end(&connection.client), &connection.client),
             server: states.end(processes.end(&connection.server), &connection.server),
             in_socket_map: connection.client.in_socket_map && connection.server.in_socket_map,
             state: State::of(connection).name(),
-            conditions: conditions(connection),
+            conditions,
         };
         if !args.wants(&row, connection) {
             continue;

@@ -18,9 +18,9 @@ pub(super) struct Args {
     /// Seconds between the two looks
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = number::<u32, 1, 3600>)]
     seconds: u32,
-    /// Say also how much CPU time acceleration would save. For that, a second of ping-pong over loopback is measured, plain
-    /// and accelerated, in a cgroup that is made for it: nothing else is accelerated, and nothing stays. Between network
-    /// namespaces, and where packets pass rules of a firewall, acceleration saves more than this says
+    /// Say also how much CPU time acceleration would save. For that, a second of ping-pong is measured, plain and
+    /// accelerated, over loopback and between network namespaces, with connection tracking and without, in namespaces and a
+    /// cgroup that are made for it: nothing else is accelerated, and nothing stays
     #[cfg(feature = "bench")]
     #[arg(long)]
     calibrate: bool,
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     #[cfg(feature = "bench")]
     if args.calibrate {
         let costs = crate::bench::calibrate().map_err(|error| Error::Failed(error.to_string()))?;
-        survey.estimate(&costs);
+        survey.estimate(costs);
     }
     if args.json {
         serde_json::to_writer(&mut *streams.out, &survey).map_err(io::Error::from)?;

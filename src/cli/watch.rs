@@ -27,8 +27,8 @@ use crate::dataplane::{Change, ChangeKind, Counter, SocketTraffic};
 /// Each line has the time and the event: paired, left (with the reason), closed, unclaimed, refused and no_storage, as the
 /// programs in the kernel report them; lost, when more happened than the buffer holds; problem, when something is not as it
 /// was attached; attached and detached. Runs beside the agent, and sees what is pinned. The programs report only while this
-/// command runs: without it they only look at one number for each connection. One process at a time can watch what is
-/// attached to a cgroup. Ends when it is interrupted, or its output is closed.
+/// command runs: without it they only look at one number for each connection. Several can run at once. What runs with
+/// --unpinned has no pins by which it could be found, and is not seen. Ends when it is interrupted, or its output is closed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only what is attached to this cgroup2 directory
@@ -61,12 +61,15 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         if end.is_some_and(|end| now >= end) {
             return Ok(ExitCode::SUCCESS);
         }
-        let wait = end.map_or(ChangeWatch::RENEWAL, |end| end.duration_since(now).min(ChangeWatch::RENEWAL));
+        let follows = watched.instances.values().any(|(_, watch)| watch.readable().is_none());
+        let wait = if follows { ChangeWatch::INTERVAL } else { ChangeWatch::RENEWAL };
+        let wait = end.map_or(wait, |end| end.duration_since(now).min(wait));
         // Up to the next millisecond, so that the time has come when poll(2) returns.
         let timeout = PollTimeout::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
         let mut fds =
             vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
-        fds.extend(watched.instances.values().map(|(_, watch)| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
+        let readable = watched.instances.values().filter_map(|(_, watch)| watch.readable());
+        fds.extend(readable.map(|changes| PollFd::new(changes, PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::Failed(format!("cannot wait for changes: {errno}"))),
@@ -103,7 +106,7 @@ impl Watched {
     /// Begins with what has been attached since the last look, ends with what is gone, and goes on with the rest.
     fn follow(&mut self, out: &mut dyn Write) -> Result<(), Error> {
         let mut gone = Vec::new();
-        for (id, (instance, watch)) in &self.instances {
+        for (id, (instance, watch)) in &mut self.instances {
             // An upgrade to other maps is an end and a beginning.
             if watch.is_current(instance)? {
                 watch.renew()?;

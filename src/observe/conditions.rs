@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::process::Processes;
 use crate::sockets::{Connection, Record, TcpState};
 
 /// One condition and its present value.
@@ -27,11 +28,20 @@ impl Condition {
 
 /// Every condition that a look at the sockets shows, for a connection of which both ends are here. Socket options and
 /// ways of reading are not among them: the data plane looks at these when a message is sent.
-pub fn conditions(connection: &Connection) -> Vec<Condition> {
+pub fn conditions(connection: &Connection, processes: &mut Processes) -> Vec<Condition> {
+    judged(connection, |end| processes.name(end).to_owned())
+}
+
+/// Whether all of them hold. Does not ask for the names of processes.
+pub(super) fn all_hold(connection: &Connection) -> bool {
+    judged(connection, |_| String::new()).iter().all(|condition| condition.holds)
+}
+
+fn judged(connection: &Connection, mut name_of: impl FnMut(&Record) -> String) -> Vec<Condition> {
     let ends = [("client", &connection.client), ("server", &connection.server)];
     let mut found = Vec::new();
     for (name, end) in ends {
-        found.push(nonblocking(name, end));
+        found.push(nonblocking(name, end, &name_of(end)));
     }
     found.push(open(ends.map(|(_, end)| end)));
     found.push(Condition::new(
@@ -46,14 +56,13 @@ pub fn conditions(connection: &Connection) -> Vec<Condition> {
     found
 }
 
-fn nonblocking(name: &str, end: &Record) -> Condition {
-    let code = if name == "client" { "client_nonblocking" } else { "server_nonblocking" };
+fn nonblocking(role: &str, end: &Record, process: &str) -> Condition {
+    let code = if role == "client" { "client_nonblocking" } else { "server_nonblocking" };
     Condition {
         code,
         holds: end.nonblocking,
         finding: format!(
-            "The {name} ({}, process {}) {} its descriptor {}.",
-            end.comm,
+            "The {role} ({process}, process {}) {} its descriptor {}.",
             end.pid,
             if end.nonblocking { "does not block on" } else { "blocks on" },
             end.fd

@@ -5,14 +5,17 @@
 
 mod conditions;
 mod costs;
+mod name;
 mod observer;
 mod process;
+mod route;
 mod state;
 mod survey;
 
 pub use conditions::{Condition, conditions};
-pub use costs::Costs;
+pub use costs::{Costs, MessageCost, RouteCosts};
 pub use observer::{Observed, Observer};
 pub use process::{End, Processes};
+pub use route::Route;
 pub use state::State;
-pub use survey::{Group, Survey, Why};
+pub use survey::{Group, RouteTraffic, Survey, Why};

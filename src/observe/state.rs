@@ -1,6 +1,6 @@
 //! How a connection stands, in one word.
 
-use super::conditions::conditions;
+use super::conditions::all_hold;
 use crate::sockets::Connection;
 
 /// The state of a connection of which both ends are here.
@@ -24,7 +24,7 @@ impl State {
     pub fn of(connection: &Connection) -> Self {
         if connection.client.in_socket_map && connection.server.in_socket_map {
             Self::InSocketMap
-        } else if conditions(connection).iter().all(|condition| condition.holds) {
+        } else if all_hold(connection) {
             Self::Eligible
         } else {
             Self::Plain

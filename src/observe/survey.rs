@@ -9,6 +9,7 @@ use super::conditions::{Condition, conditions};
 use super::costs::Costs;
 use super::observer::Observed;
 use super::process::{End, Processes};
+use super::route::Route;
 use crate::sockets::{Connection, Record};
 
 /// What was seen between two looks.
@@ -25,18 +26,24 @@ pub struct Survey {
     pub single_bytes_per_second: f64,
     /// CPU time that acceleration would save, in CPUs (1.0 is one whole CPU); nothing without a calibration.
     pub saved_cpus: Option<f64>,
+    /// What messages cost here, of which the estimates are made; nothing without a calibration.
+    pub costs: Option<Costs>,
 }
 
 /// All connections between two programs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Group {
-    /// The program that connects.
+    /// The program that connects, as an operator knows it.
     pub client: String,
+    /// The kernel's name of it.
+    pub client_comm: String,
     /// Its cgroup.
     pub client_cgroup: Option<String>,
-    /// The program that accepts.
+    /// The program that accepts, as an operator knows it.
     pub server: String,
+    /// The kernel's name of it.
+    pub server_comm: String,
     /// Its cgroup.
     pub server_cgroup: Option<String>,
     /// Connections at the second look.
@@ -49,12 +56,28 @@ pub struct Group {
     pub eligible_bytes_per_second: f64,
     /// Segments with data per second of these.
     pub eligible_segments_per_second: f64,
+    /// What of that takes which way.
+    pub routes: Vec<RouteTraffic>,
     /// CPU time that acceleration would save, in CPUs (1.0 is one whole CPU); nothing without a calibration.
     pub saved_cpus: Option<f64>,
     /// Share of the connections that would be accelerated by default, 0 to 1.
     pub eligible_share: f64,
     /// Why the others would not be.
     pub why_not: Vec<Why>,
+}
+
+/// What the connections of a group that would be accelerated by default carry on one way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RouteTraffic {
+    /// The way: loopback, loopback_tracked, veth or veth_tracked.
+    pub route: Route,
+    /// Connections that would be accelerated by default.
+    pub eligible: usize,
+    /// Bytes per second, both ways.
+    pub bytes_per_second: f64,
+    /// Segments with data per second, both ways.
+    pub segments_per_second: f64,
 }
 
 /// A condition that does not hold for some connections of a group.
@@ -87,7 +110,8 @@ impl Survey {
                 server.cgroup.clone(),
             ];
             let tally = groups.entry(key).or_insert_with(|| Tally::new(client, server));
-            tally.add(connection, gained(&connection.client), gained(&connection.server));
+            let conditions = conditions(connection, processes);
+            tally.add(connection, conditions, gained(&connection.client), gained(&connection.server));
         }
         let mut groups: Vec<_> = groups.into_values().map(|tally| tally.finish(seconds)).collect();
         groups.sort_by(|a, b| b.segments_per_second.total_cmp(&a.segments_per_second));
@@ -99,19 +123,24 @@ impl Survey {
             single_ends: single.len(),
             single_bytes_per_second: single_bytes as f64 / seconds,
             saved_cpus: None,
+            costs: None,
         }
     }
 }
 
 impl Survey {
-    /// Says what acceleration would save, with what messages cost on this machine. Takes each segment for a message, and
-    /// assumes that all messages of connections that can be accelerated are.
-    pub fn estimate(&mut self, costs: &Costs) {
+    /// Says what acceleration would save, with what messages cost on this machine. Assumes that all messages of connections
+    /// that can be accelerated are.
+    pub fn estimate(&mut self, costs: Costs) {
         for group in &mut self.groups {
-            let size = group.eligible_bytes_per_second / group.eligible_segments_per_second.max(f64::MIN_POSITIVE);
-            group.saved_cpus = Some(group.eligible_segments_per_second * costs.saved_ns(size) / 1e9);
+            let saved_ns = group.routes.iter().map(|one| {
+                let bytes = one.bytes_per_second / one.segments_per_second.max(f64::MIN_POSITIVE);
+                one.segments_per_second * costs.saved_ns(one.route, bytes)
+            });
+            group.saved_cpus = Some(saved_ns.sum::<f64>() / 1e9);
         }
         self.saved_cpus = Some(self.groups.iter().filter_map(|group| group.saved_cpus).sum());
+        self.costs = Some(costs);
     }
 }
 
@@ -143,15 +172,21 @@ fn traffic(observed: &Observed) -> HashMap<u64, Traffic> {
     local.chain(&observed.connections.single).map(|record| (record.inode, Traffic::of(record))).collect()
 }
 
+/// What connections that would be accelerated have carried.
+#[derive(Clone, Copy, Debug, Default)]
+struct Eligible {
+    connections: usize,
+    bytes: u64,
+    segments: u64,
+}
+
 struct Tally {
     client: End,
     server: End,
     connections: usize,
-    eligible: usize,
     bytes: u64,
     segments: u64,
-    eligible_bytes: u64,
-    eligible_segments: u64,
+    eligible: BTreeMap<Route, Eligible>,
     failed: BTreeMap<&'static str, Why>,
 }
 
@@ -161,26 +196,25 @@ impl Tally {
             client,
             server,
             connections: 0,
-            eligible: 0,
             bytes: 0,
             segments: 0,
-            eligible_bytes: 0,
-            eligible_segments: 0,
+            eligible: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
     }
 
-    fn add(&mut self, connection: &Connection, client: Traffic, server: Traffic) {
+    fn add(&mut self, connection: &Connection, conditions: Vec<Condition>, client: Traffic, server: Traffic) {
         self.connections += 1;
         let bytes = client.sent + server.sent;
         let segments = u64::from(client.segments_sent) + u64::from(server.segments_sent);
         self.bytes += bytes;
         self.segments += segments;
-        let failed: Vec<_> = conditions(connection).into_iter().filter(|condition| !condition.holds).collect();
+        let failed: Vec<_> = conditions.into_iter().filter(|condition| !condition.holds).collect();
         if failed.is_empty() {
-            self.eligible += 1;
-            self.eligible_bytes += bytes;
-            self.eligible_segments += segments;
+            let eligible = self.eligible.entry(Route::of(connection)).or_default();
+            eligible.connections += 1;
+            eligible.bytes += bytes;
+            eligible.segments += segments;
         }
         for condition in failed {
             self.failed.entry(condition.code).or_insert(Why { condition, connections: 0 }).connections += 1;
@@ -188,18 +222,33 @@ impl Tally {
     }
 
     fn finish(self, seconds: f64) -> Group {
+        let rate = |number: u64| number as f64 / seconds;
+        let routes: Vec<_> = self
+            .eligible
+            .into_iter()
+            .map(|(route, Eligible { connections, bytes, segments })| RouteTraffic {
+                route,
+                eligible: connections,
+                bytes_per_second: rate(bytes),
+                segments_per_second: rate(segments),
+            })
+            .collect();
+        let eligible: usize = routes.iter().map(|one| one.eligible).sum();
         Group {
             client: self.client.process,
+            client_comm: self.client.comm,
             client_cgroup: self.client.cgroup,
             server: self.server.process,
+            server_comm: self.server.comm,
             server_cgroup: self.server.cgroup,
             connections: self.connections,
-            bytes_per_second: self.bytes as f64 / seconds,
-            segments_per_second: self.segments as f64 / seconds,
-            eligible_bytes_per_second: self.eligible_bytes as f64 / seconds,
-            eligible_segments_per_second: self.eligible_segments as f64 / seconds,
+            bytes_per_second: rate(self.bytes),
+            segments_per_second: rate(self.segments),
+            eligible_bytes_per_second: routes.iter().map(|one| one.bytes_per_second).sum(),
+            eligible_segments_per_second: routes.iter().map(|one| one.segments_per_second).sum(),
+            routes,
             saved_cpus: None,
-            eligible_share: self.eligible as f64 / self.connections.max(1) as f64,
+            eligible_share: eligible as f64 / self.connections.max(1) as f64,
             why_not: self.failed.into_values().collect(),
         }
     }

@@ -12,6 +12,8 @@ macro_rules! socket_offsets {
             $( $(#[doc = $doc])* pub $name: Field<$object, $value>, )*
             /// How to get to a socket's cgroup; nothing where its place holds other things too (before Linux 5.15).
             pub cgroup: Option<CgroupOffsets>,
+            /// How to see whether a namespace tracks connections; nothing where the kernel cannot.
+            pub tracking: Option<TrackingOffsets>,
             /// How to get from a file to its socket without `bpf_sock_from_file`.
             pub sockfs: SockFsOffsets,
         }
@@ -25,6 +27,7 @@ macro_rules! socket_offsets {
                 Ok(Self {
                     $( $name: Field::new(lookup(&field::<$value>($structure, $path))?.into()), )*
                     sockfs: SockFsOffsets::resolve(&mut lookup)?,
+                    tracking: TrackingOffsets::resolve(&mut lookup).ok(),
                     cgroup: CgroupOffsets::resolve(lookup).ok(),
                 })
             }
@@ -114,6 +117,29 @@ impl CgroupOffsets {
             node: Field::new(offset("cgroup", "kn")?),
             id: Field::new(offset("kernfs_node", "id")?),
         })
+    }
+}
+
+/// What tells whether connection tracking is in use in a namespace: it needs defragmentation, which counts its users
+/// (`nf_ct_netns_do_get`, net/netfilter/nf_conntrack_proto.c; `nf_defrag_ipv4_enable`).
+#[derive(Clone, Copy, Debug)]
+pub enum TrackingOffsets {
+    /// `net.nf.defrag_ipv4_users` and `defrag_ipv6_users`.
+    Users([Field<Net, u32>; 2]),
+    /// `net.nf.defrag_ipv4` and `defrag_ipv6`: whether it was ever used (before Linux 5.13).
+    Used([Field<Net, u8>; 2]),
+}
+
+impl TrackingOffsets {
+    fn resolve<E>(lookup: &mut impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+        let mut both = |paths: [&'static str; 2], size| -> Result<[i32; 2], E> {
+            let mut offset = |path| lookup(&KernelField { structure: "net", path, size }).map(i32::from);
+            Ok([offset(paths[0])?, offset(paths[1])?])
+        };
+        if let Ok(users) = both(["nf.defrag_ipv4_users", "nf.defrag_ipv6_users"], 4) {
+            return Ok(Self::Users(users.map(Field::new)));
+        }
+        Ok(Self::Used(both(["nf.defrag_ipv4", "nf.defrag_ipv6"], 1)?.map(Field::new)))
     }
 }
 

@@ -15,7 +15,7 @@ pub mod program;
 mod record;
 mod scan;
 
-pub use fields::{CgroupOffsets, FIELDS, SocketOffsets};
+pub use fields::{CgroupOffsets, FIELDS, SocketOffsets, TrackingOffsets};
 pub use join::{Connection, Connections, join};
 pub use program::SocketAccess;
 pub use record::{Record, TcpState};

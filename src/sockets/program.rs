@@ -3,7 +3,7 @@
 //! Nothing is locked while it looks, so what belongs together may be read apart. Only the numbers that identify a
 //! connection are read again until they are consistent; a record for which they never were says so.
 
-use super::fields::SocketOffsets;
+use super::fields::{SocketOffsets, TrackingOffsets};
 use super::objects::{Cgroup, File, Inode, Net, Node, Sock, Socket, SuperBlock, Task, TcpSock};
 use super::record::Raw;
 use crate::asm::Reg::{self, R0, R1, R2, R3, R6, R7, R8, R9};
@@ -222,10 +222,32 @@ fn identity(a: &mut Asm, offsets: &SocketOffsets, record: Slot<Raw>, from: Sourc
         from.copy(a, SOCK, offsets.cookie, record, Raw::COOKIE);
         from.load(a, R2, SOCK, offsets.net);
         from.copy(a, Ptr::<Net>::new(R2), offsets.net_inum, record, Raw::NETNS);
+        match &offsets.tracking {
+            Some(TrackingOffsets::Users(fields)) => tracking(a, offsets, *fields, record, from),
+            Some(TrackingOffsets::Used(fields)) => tracking(a, offsets, *fields, record, from),
+            None => {}
+        }
         if let Some(cgroup) = &offsets.cgroup {
             from.load(a, R2, SOCK, cgroup.cgroup);
             from.load(a, R2, Ptr::<Cgroup>::new(R2), cgroup.node);
             from.copy(a, Ptr::<Node>::new(R2), cgroup.id, record, Raw::CGROUP);
+        }
+    });
+}
+
+/// Whether the socket's namespace tracks connections of IPv4, and of IPv6.
+fn tracking<V: Scalar>(
+    a: &mut Asm,
+    offsets: &SocketOffsets,
+    fields: [Field<Net, V>; 2],
+    record: Slot<Raw>,
+    from: Source,
+) {
+    a.emitter("tracking", Uses::scratch().reads(SOCK.reg()), |a| {
+        for (field, place) in fields.into_iter().zip([Raw::TRACKED_V4, Raw::TRACKED_V6]) {
+            from.load(a, R2, SOCK, offsets.net);
+            from.load(a, R1, Ptr::<Net>::new(R2), field);
+            a.if_(R1.differs(0), |a| a.st(record, place, 1));
         }
     });
 }

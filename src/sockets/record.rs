@@ -39,7 +39,10 @@ layout! {
         HAS_ULP: u8 = 145;
         /// Whether the sequence numbers stood still while they were read.
         SETTLED: u8 = 146;
-        PADDING: [u8; 5] = 147;
+        /// Whether connections are tracked in the network namespace.
+        TRACKED_V4: u8 = 147;
+        TRACKED_V6: u8 = 148;
+        PADDING: [u8; 3] = 149;
     }
 }
 
@@ -63,6 +66,8 @@ pub struct Record {
     pub comm: String,
     /// Inode number of the network namespace.
     pub netns: u32,
+    /// Whether that namespace tracks connections of this address family (nf_conntrack).
+    pub tracked: bool,
     /// Own address.
     pub local: SocketAddr,
     /// The peer's address, as this end sees it.
@@ -151,6 +156,7 @@ impl Record {
         let byte = |field| value::<_, 1>(bytes, field)[0];
         let word = |field: Field<Raw, u32>| u32::from_ne_bytes(value(bytes, field));
         let long = |field: Field<Raw, u64>| u64::from_ne_bytes(value(bytes, field));
+        let local = address(value(bytes, Raw::LOCAL), value(bytes, Raw::LOCAL_PORT));
         let comm: [u8; 16] = value(bytes, Raw::COMM);
         let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
         Self {
@@ -162,7 +168,8 @@ impl Record {
             fd: word(Raw::FD),
             comm: String::from_utf8_lossy(&comm[..end]).into_owned(),
             netns: word(Raw::NETNS),
-            local: address(value(bytes, Raw::LOCAL), value(bytes, Raw::LOCAL_PORT)),
+            tracked: byte(if local.ip().to_canonical().is_ipv4() { Raw::TRACKED_V4 } else { Raw::TRACKED_V6 }) != 0,
+            local,
             remote: address(value(bytes, Raw::REMOTE), value(bytes, Raw::REMOTE_PORT)),
             state: TcpState::from_number(byte(Raw::STATE)),
             nonblocking: word(Raw::FILE_FLAGS) & O_NONBLOCK != 0,

@@ -24,7 +24,7 @@ pub mod netns;
 mod pin;
 mod prog;
 mod release;
-mod ringbuf;
+mod ring;
 mod sock_diag;
 mod sys;
 pub mod sysctl;
@@ -41,5 +41,5 @@ pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, UpdateFlags, possib
 pub use mountinfo::{Mount, mounts, parse_mountinfo};
 pub use prog::{DebugInfo, LoadedDebugInfo, ProgInfo, ProgSpec, Program, RunTimeStats};
 pub use release::Release;
-pub use ringbuf::RingBuffer;
+pub use ring::{RingBuffer, RingFollower};
 pub use sock_diag::TcpSocketId;

@@ -52,7 +52,15 @@ const JSON: [(&str, &str, &[Part]); 8] = [
     (
         "survey",
         "one object",
-        &[("src/observe/survey.rs", "Survey"), ("src/observe/survey.rs", "Group"), ("src/observe/survey.rs", "Why")],
+        &[
+            ("src/observe/survey.rs", "Survey"),
+            ("src/observe/survey.rs", "Group"),
+            ("src/observe/survey.rs", "RouteTraffic"),
+            ("src/observe/survey.rs", "Why"),
+            ("src/observe/costs.rs", "Costs"),
+            ("src/observe/costs.rs", "RouteCosts"),
+            ("src/observe/costs.rs", "MessageCost"),
+        ],
     ),
     (
         "verify",

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use sidestep::asm::{Insn, opcode};
-use sidestep::syscall::{Map, MapSpec, ProgSpec, Program, RingBuffer, UpdateFlags, prog_attach};
+use sidestep::syscall::{Map, MapSpec, ProgSpec, Program, RingBuffer, RingFollower, UpdateFlags, prog_attach};
 
 use crate::program::{bytes, call, exit, load_map, mov, mov_reg};
 use crate::support::machine::require_root;
@@ -46,6 +46,7 @@ fn records_come_out_whole_and_in_order() {
     let (mut server, _) = listener.accept().unwrap();
     sockets.update(&[1; 8], &u64::from(client.as_raw_fd() as u32).to_ne_bytes(), UpdateFlags::empty()).unwrap();
 
+    let mut follower = RingFollower::new(ring.try_clone().unwrap()).unwrap();
     let mut reader = RingBuffer::new(ring).unwrap();
     assert_eq!(reader.drain(|_| panic!("nothing was written yet")), 0);
     assert!(!reader.wait(Duration::from_millis(1)).unwrap());
@@ -58,6 +59,10 @@ fn records_come_out_whole_and_in_order() {
         let mut got = Vec::new();
         assert_eq!(reader.drain(|record| got.push(u64::from_ne_bytes(record.try_into().unwrap()))), 1);
         assert_eq!(got, [size as u64]);
+        // Beside the reader, each record is there a second time.
+        let mut followed = Vec::new();
+        assert_eq!(follower.drain(|record| followed.push(u64::from_ne_bytes(record.try_into().unwrap()))), 0);
+        assert_eq!(followed, got);
     }
     // A full buffer drops, and what is there still comes out in order.
     for size in 1..=300_usize {
@@ -68,5 +73,20 @@ fn records_come_out_whole_and_in_order() {
     let count = reader.drain(|record| got.push(u64::from_ne_bytes(record.try_into().unwrap())));
     assert!((250..=256).contains(&count), "{count}");
     assert_eq!(got, (1..=count as u64).collect::<Vec<_>>());
+    // A follower that comes too late says how much it has missed, and goes on with what comes.
+    assert_eq!(follower.drain(|record| panic!("{record:?} can be written over at any time")), 16 * count);
+    client.write_all(&[0; 77]).unwrap();
+    server.read_exact(&mut [0; 77]).unwrap();
+    let mut followed = Vec::new();
+    assert_eq!(follower.drain(|record| followed.push(record.to_vec())), 0);
+    assert_eq!(followed, [77_u64.to_ne_bytes()]);
+    // Without a reader it takes over, where it is: the reader had not read this one.
+    drop(reader);
+    let mut reader = follower.reader().unwrap();
+    client.write_all(&[0; 78]).unwrap();
+    server.read_exact(&mut [0; 78]).unwrap();
+    let mut got = Vec::new();
+    assert_eq!(reader.drain(|record| got.push(record.to_vec())), 1);
+    assert_eq!(got, [78_u64.to_ne_bytes()]);
     assert!(RingBuffer::new(sockets).unwrap_err().to_string().contains("not a ring buffer"));
 }

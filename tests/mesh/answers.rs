@@ -113,17 +113,17 @@ fn broken(explained: &Value, code: &str) -> Option<Value> {
 /// Whether all five connections of each hop are there, with the share that can be accelerated and what that saves.
 fn says_what_can_be_gained(survey: &Value) -> Result<(), String> {
     let groups = survey["groups"].as_array().ok_or("there are no groups")?;
-    for (client, server, share) in [
+    for (client, server, share, route) in [
         // One of the five clients blocks.
-        ("client-app", "client-sidecar", 0.8),
-        ("client-sidecar", "server-sidecar", 1.0),
-        ("server-sidecar", "server-app", 1.0),
+        ("client-app", "client-sidecar", 0.8, "loopback_tracked"),
+        ("client-sidecar", "server-sidecar", 1.0, "veth_tracked"),
+        ("server-sidecar", "server-app", 1.0, "loopback_tracked"),
     ] {
         let in_group = |end: &Value, name: &str| end.as_str().is_some_and(|path| path.ends_with(&format!("/{name}")));
         let mut hops = groups.iter();
         let hop = hops.find(|one| in_group(&one["client_cgroup"], client) && in_group(&one["server_cgroup"], server));
         let hop = hop.ok_or_else(|| format!("{client} -> {server}: {survey}"))?;
-        let whole = hop["connections"] == 5 && hop["eligible_share"] == share;
+        let whole = hop["connections"] == 5 && hop["eligible_share"] == share && hop["routes"][0]["route"] == route;
         if !whole
             || hop["eligible_bytes_per_second"].as_f64() <= Some(1000.0)
             || hop["saved_cpus"].as_f64() <= Some(0.0)

@@ -61,7 +61,7 @@ fn the_estimate_is_near_what_is_saved() {
                 let plain = ping_pong(&connection, size);
                 let (after, elapsed) = (look(), start.elapsed());
                 let mut survey = Survey::between(&before, &after, elapsed, &mut Processes::default());
-                survey.estimate(&costs);
+                survey.estimate(costs);
                 let estimate = survey.saved_cpus.unwrap() * survey.seconds;
                 drop(connection);
                 let acceleration = scope.accelerate(Pairing::Sequence);

@@ -1,9 +1,13 @@
 //! What a survey says of connections whose traffic is known.
 
 use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use sidestep::observe::{Observed, Observer, Processes, Survey};
+use nix::unistd::{Uid, setfsuid};
+use sidestep::observe::{Observed, Observer, Processes, Route, Survey};
+use sidestep::testbed::{Addresses, INBOUND_PORT, NetNs, OUTBOUND_PORT, Pods, SIDECAR_ID};
 
 use crate::pair;
 
@@ -41,4 +45,40 @@ fn a_survey_tells_bytes_and_why_a_connection_cannot_be_accelerated() {
     let blocking = group.why_not.iter().find(|why| why.condition.code == "server_nonblocking").unwrap();
     assert!(blocking.connections >= 1 && blocking.condition.remedy.is_some(), "{blocking:?}");
     assert!(blocking.condition.finding.contains("blocks on"), "{blocking:?}");
+}
+
+/// The way of a connection between two namespaces, which is made while this thread is that user.
+fn route(observer: &Observer, user: u32, from: &NetNs, called: SocketAddr, to: &NetNs, port: u16) -> Route {
+    let any = Addresses::V4.any;
+    let listener = to.run(|| TcpListener::bind((any, port))).unwrap().unwrap();
+    let connect = || {
+        let own = setfsuid(Uid::from_raw(user));
+        let client = TcpStream::connect(called);
+        setfsuid(own);
+        client.unwrap()
+    };
+    let client = from.run(connect).unwrap();
+    let _server = listener.accept().unwrap();
+    let fd = client.as_raw_fd().cast_unsigned();
+    let observed = look(observer);
+    Route::of(observed.connections.local.iter().find(|one| one.client.fd == fd).unwrap())
+}
+
+#[test]
+fn the_way_of_a_connection_is_told_from_its_two_ends() {
+    const PORT: u16 = 18_080;
+    let observer = Observer::new().unwrap();
+    let Addresses { loopback, server_pod, service, app, .. } = Addresses::V4;
+    let at = |ip: IpAddr| SocketAddr::new(ip, PORT);
+
+    let Pods { client, server } = Pods::without_sidecars().unwrap();
+    assert_eq!(route(&observer, 0, &client, at(loopback), &client, PORT), Route::Loopback);
+    assert_eq!(route(&observer, 0, &client, at(server_pod), &server, PORT), Route::Veth);
+
+    // Istio's rules redirect what leaves a pod and what enters it, except for what a sidecar sends.
+    let Pods { client, server } = Pods::new(false).unwrap();
+    assert_eq!(route(&observer, 0, &client, service, &client, OUTBOUND_PORT), Route::LoopbackTracked);
+    assert_eq!(route(&observer, SIDECAR_ID, &client, app, &server, INBOUND_PORT), Route::VethTracked);
+    // Of what they let through unchanged, the addresses tell nothing, and the namespace does.
+    assert_eq!(route(&observer, 0, &client, at(loopback), &client, PORT), Route::LoopbackTracked);
 }

@@ -78,13 +78,14 @@ fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
     let mut watch = Watch::start(pins.path());
     scope.enter();
     watch.next("attached");
-    let second = ChildGuard::spawn(&mut command(pins.path())).end();
-    assert!(!second.status.success() && second.err.contains("watches the connections of"), "{second:?}");
+    let mut second = Watch::start(pins.path());
+    second.next("attached");
 
     let listener = listen(ANY_PORT).unwrap();
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let paired = watch.next("paired");
     assert_eq!(paired["remote"], client.local_addr().unwrap().to_string(), "{paired}");
+    assert_eq!(second.next("paired")["time"], paired["time"]);
     let mut row = Value::Null;
     wait_until("its messages are redirected", || {
         back_and_forth(&client, &server, &pattern(1, 1_000), 3);
@@ -108,14 +109,18 @@ fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
     let explained = call(&["explain", "--bpffs", path, &one, &other]);
     assert!(explained.contains("  has sent ") && explained.contains("because of pass_blocking: "), "{explained}");
 
+    assert_eq!(second.next("left")["reason"], "pass_blocking");
+
+    // The first one reads, and the second one takes over when it is killed.
+    watch.child.stop(Signal::SIGKILL);
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let address = client.local_addr().unwrap().to_string();
     back_and_forth(&client, &server, &pattern(2, 100), 2);
     drop((client, server));
-    while watch.next("closed")["local"] != address {}
+    while second.next("closed")["local"] != address {}
     agent.stop();
-    watch.next("detached");
-    let ended = watch.child.stop(Signal::SIGTERM);
+    second.next("detached");
+    let ended = second.child.stop(Signal::SIGTERM);
     assert!(ended.status.success(), "{ended:?}");
 }
 

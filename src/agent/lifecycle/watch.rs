@@ -1,6 +1,8 @@
 //! Watching what is pinned: the states of its sockets, and what happens to its connections.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 
 use nix::fcntl::Flock;
 
@@ -11,14 +13,19 @@ use crate::agent::error::Result;
 use crate::dataplane::{Change, MapRole};
 use crate::syscall::Map;
 
-/// Hears of changes of the connections of an instance.
+/// Hears of changes of the connections of an instance. Several processes can, at once.
+///
+/// A ring buffer has one reader, since only one position tells the kernel what has been read. The process that has locked the
+/// generation's directory reads, and the others follow it; when it ends, one of them takes over.
 #[derive(Debug)]
 pub struct InstanceWatch {
     /// The kernel's number of the ring buffer: another one after an upgrade to other maps.
     id: u32,
     watch: ChangeWatch,
-    #[allow(dead_code, reason = "closing it unlocks")]
-    lock: Flock<std::fs::File>,
+    /// Where the maps are pinned.
+    directory: PathBuf,
+    /// Has the process that reads.
+    lock: Option<Flock<File>>,
 }
 
 impl Instance {
@@ -29,7 +36,7 @@ impl Instance {
         maps.filter_map(Result::transpose).collect()
     }
 
-    /// Hears of changes of its connections. Nothing when it is not attached; an error while another process hears of them.
+    /// Hears of changes of its connections. Nothing when it is not attached.
     pub fn watch_changes(&self) -> Result<Option<InstanceWatch>> {
         let Some(generation) = self.live_generation()? else { return Ok(None) };
         let map = |role: MapRole| generation.map(role.name());
@@ -38,9 +45,11 @@ impl Instance {
         else {
             return Ok(None);
         };
-        let Some(lock) = try_lock(generation.dir(), "watches the connections of")? else { return Ok(None) };
+        let directory = generation.dir().to_owned();
+        let lock = try_lock(&directory)?;
         let id = changes.info()?.id;
-        Ok(Some(InstanceWatch { id, watch: ChangeWatch::new(changes, wanted, counters)?, lock }))
+        let watch = if lock.is_some() { ChangeWatch::new } else { ChangeWatch::following };
+        Ok(Some(InstanceWatch { id, watch: watch(changes, wanted, counters)?, directory, lock }))
     }
 }
 
@@ -52,8 +61,14 @@ impl InstanceWatch {
         Ok(changes.info()?.id == self.id)
     }
 
-    /// See [`ChangeWatch::renew`].
-    pub fn renew(&self) -> Result<()> {
+    /// See [`ChangeWatch::renew`]. Takes over when the process that reads has ended.
+    pub fn renew(&mut self) -> Result<()> {
+        if self.lock.is_none() {
+            self.lock = try_lock(&self.directory)?;
+            if self.lock.is_some() {
+                self.watch.take_over()?;
+            }
+        }
         self.watch.renew()
     }
 
@@ -62,14 +77,13 @@ impl InstanceWatch {
         self.watch.drain()
     }
 
+    /// See [`ChangeWatch::readable`].
+    pub fn readable(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.readable()
+    }
+
     /// See [`ChangeWatch::lost`].
     pub fn lost(&mut self) -> Result<u64> {
         self.watch.lost()
-    }
-}
-
-impl AsFd for InstanceWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
     }
 }

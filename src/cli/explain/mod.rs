@@ -90,7 +90,7 @@ fn explain(connection: &Connection, attached: &Attached, states: &States, proces
     let ends = [processes.end(&connection.client), processes.end(&connection.server)];
     let accelerated = connection.client.in_socket_map && connection.server.in_socket_map;
     let mut all = attached.conditions(&ends);
-    let own = conditions(connection).into_iter();
+    let own = conditions(connection, processes).into_iter();
     // Where --readers any is given, an end that blocks does not keep the connection plain.
     all.extend(own.filter(|one| one.holds || !(attached.any_reader(&ends) && one.code.ends_with("_nonblocking"))));
     let hindrance = all.iter().find(|one| !one.holds).map(|one| one.finding.clone());

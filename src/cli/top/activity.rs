@@ -93,13 +93,14 @@ impl Looks {
             let gained = self.before.get(&key).map_or_else(Carried::default, |before| carried.since(*before));
             sum.by_stack += gained.by_stack;
             sum.past_it += gained.past_it;
+            let conditions = conditions(connection, &mut processes);
             let state = State::of(connection);
             activity.in_socket_map += usize::from(state == State::InSocketMap);
             activity.rows.push(Row {
                 client: processes.end(&connection.client),
                 server: processes.end(&connection.server),
                 state,
-                hindrance: conditions(connection).into_iter().find(|one| !one.holds).map(|one| one.code),
+                hindrance: conditions.into_iter().find(|one| !one.holds).map(|one| one.code),
                 bytes_per_second: gained.bytes() as f64 / seconds,
                 messages_per_second: gained.messages as f64 / seconds,
                 share: gained.share(),

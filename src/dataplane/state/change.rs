@@ -94,6 +94,9 @@ pub struct Change {
 }
 
 impl Change {
+    /// What one takes in the ring buffer, with its header (`BPF_RINGBUF_HDR_SZ`).
+    pub const RING_BYTES: usize = 8 + Raw::BYTES;
+
     /// From the ring buffer's bytes; `None` when they are nothing of the kind.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Raw::BYTES] = bytes.try_into().ok()?;
