@@ -16,8 +16,9 @@ use crate::sockets::Connection;
 /// List the TCP connections between processes of this node, and what keeps each of them plain
 ///
 /// One row a connection, with both ends as the processes that have them open, and with what each has sent past the stack and
-/// by it where a pinned data plane knows its sockets. Changes nothing. Needs CAP_BPF and
-/// CAP_PERFMON, and Linux 5.10; without CAP_SYS_PTRACE the cgroups of other users' processes may be missing.
+/// by it where a pinned data plane knows its sockets. Changes nothing. Needs CAP_BPF and CAP_PERFMON, and Linux 5.10; without
+/// CAP_SYS_PTRACE the executables of other users' processes cannot be seen, and some are shown by the kernel's name of them
+/// (comm).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only connections with an end in this process

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::log::write_line;
 use super::signals::stop_signals;
-use super::streams::Streams;
+use super::streams::{Streams, note};
 use super::target::PinArgs;
 use super::timestamp::of_monotonic;
 use super::values::seconds;
@@ -53,6 +53,12 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     loop {
         if looked.is_none_or(|then| then.elapsed() >= ChangeWatch::RENEWAL) {
             watched.follow(out)?;
+            if looked.is_none() && watched.instances.is_empty() {
+                note(format_args!(
+                    "sidestep: nothing is pinned yet; what is attached from now on is shown. What runs with --unpinned is not: it \
+                     has no pins by which its reports could be found"
+                ));
+            }
             looked = Some(Instant::now());
         }
         watched.hear(out)?;
