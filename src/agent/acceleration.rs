@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::attachment::{self, OnCgroup};
 use super::error::{Context, Error, Result};
+use super::leave::{Attached, leave};
 use super::load::{Loaded, Watching};
 use super::problem::Problem;
 use super::readers::ReaderWatcher;
 use super::{Snapshot, drain};
-use crate::dataplane::{self, Config, DataPlane, MapRole, Options};
+use crate::dataplane::{self, Config, DataPlane, MapRole, Member, Options};
 use crate::syscall::cgroup::Cgroup;
 use crate::syscall::{Errno, Link, LinkTarget, Program, prog_attach, prog_detach, prog_query};
 use crate::uapi::AttachType;
@@ -141,6 +142,20 @@ impl Acceleration {
     pub fn set_enabled(&mut self, enabled: bool) -> Result<()> {
         self.config.enabled = enabled;
         self.loaded.configure(self.config)
+    }
+
+    /// Sends connections back to the stack while the others go on: those that have an end of which `chosen` is true. Waits at
+    /// most `timeout` for redirected bytes to be read. Returns how many sockets are left in the sockhash: they use the stack.
+    pub fn leave(&self, chosen: &dyn Fn(&Member) -> bool, timeout: Duration) -> Result<usize> {
+        let loaded = &self.loaded;
+        let attached = Attached {
+            sockets: loaded.map(MapRole::Sockets),
+            storage: loaded.map(MapRole::Storage),
+            config: loaded.map(MapRole::Config),
+            drain: loaded.drain.as_ref(),
+            watches: !loaded.watching.is_empty(),
+        };
+        leave(&attached, chosen, timeout)
     }
 
     /// Attaches or detaches the programs that watch readers, for a benchmark of what they cost others. A process is not seen

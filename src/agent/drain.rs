@@ -1,4 +1,4 @@
-//! Emptying the sockhash at detach.
+//! Emptying the sockhash at detach. [`super::leave`] takes out a part of it.
 
 use std::os::fd::AsFd;
 use std::thread::sleep;
@@ -12,14 +12,14 @@ use crate::uapi::AttachType;
 /// How long a verdict may take to be carried out: from `sk_psock_msg_verdict` to the end of `bpf_tcp_ingress`, which
 /// may wait for the receiver's socket lock. Microseconds in practice; a thread can be preempted in between, and where the
 /// drain sees that, this only saves it passes.
-const IN_FLIGHT: Duration = Duration::from_millis(200);
+pub(super) const IN_FLIGHT: Duration = Duration::from_millis(200);
 
 /// The same where the drain does not see it (Linux 5.10). A guest with 16 busy threads on a host with ten times more work
 /// than processors took longer than 200 ms.
 const IN_FLIGHT_UNSEEN: Duration = Duration::from_secs(3);
 
 /// Between two passes over entries whose reader is slow.
-const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Deletes the entries of the sockhash as their queues become empty; the soft switch must be off. Returns how many
 /// are left when `timeout` is over.
@@ -34,15 +34,30 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
         return members(sockets);
     };
     sleep(if kernel_offsets()?.iterators_have_storage { IN_FLIGHT } else { IN_FLIGHT_UNSEEN });
-    let link = Link::create(program.as_fd(), LinkTarget::IterMap(sockets.as_fd()), AttachType::TRACE_ITER)
-        .context("attach the drain to the sockhash")?;
+    let passes = Passes::new(sockets, program)?;
     loop {
-        iter_reader(&link).context("start the drain")?.run().map_err(drain_failed)?;
+        passes.run()?;
         let left = members(sockets)?;
         if left == 0 || start.elapsed() >= timeout {
             return Ok(left);
         }
         sleep(RETRY_INTERVAL);
+    }
+}
+
+/// The drain, attached to a sockhash.
+pub(super) struct Passes(Link);
+
+impl Passes {
+    pub(super) fn new(sockets: &Map, program: &Program) -> Result<Self> {
+        Link::create(program.as_fd(), LinkTarget::IterMap(sockets.as_fd()), AttachType::TRACE_ITER)
+            .context("attach the drain to the sockhash")
+            .map(Self)
+    }
+
+    /// Looks once at every entry.
+    pub(super) fn run(&self) -> Result<()> {
+        iter_reader(&self.0).context("start the drain")?.run().map_err(drain_failed)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::asm::{Asm, Field, Pointer, Reg};
 use crate::btf::{self, Btf, Kind};
 use crate::dataplane::{
     BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Probation,
-    Tier, TraceOffsets, Watch,
+    ScopeFields, Tier, TraceOffsets, Watch,
     objects::{Socket, TcpSock},
 };
 use crate::syscall::btf::vmlinux;
@@ -70,6 +70,14 @@ pub(super) fn iter_sockmap_id() -> Result<u32> {
     Ok(kernel_types()?.iter_sockmap.ok_or(syscall::Error::Missing {
         what: "the iterator bpf_iter_sockmap".into(),
         remedy: "it needs Linux 5.10 or later with CONFIG_BPF_SYSCALL and CONFIG_NET_SOCK_MSG",
+    })?)
+}
+
+/// Where a socket says to which cgroup it belongs, and which addresses it has.
+pub(super) fn scope() -> Result<ScopeFields> {
+    Ok(kernel_types()?.scope.ok_or(syscall::Error::Missing {
+        what: "the cgroup of a socket in the kernel's BTF".into(),
+        remedy: "detach instead, which sends all connections back to the stack",
     })?)
 }
 
@@ -161,6 +169,7 @@ fn hook(hooks: Hooks, id: impl Fn(&TraceTypes) -> Option<Hook>) -> Result<Hook> 
 #[derive(Clone, Copy)]
 struct KernelTypes {
     offsets: KernelOffsets,
+    scope: Option<ScopeFields>,
     iter_sockmap: Option<u32>,
     iter_storage: Option<u32>,
     iter_task_file: Option<u32>,
@@ -267,6 +276,7 @@ fn kernel_types() -> Result<KernelTypes> {
             readers_can_be_woken: btf.func_by_name("sk_getsockopt").is_some(),
             ..offsets(&btf)?
         },
+        scope: scope_fields(&btf)?,
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
         iter_storage: btf.func_by_name("bpf_iter_bpf_sk_storage_map"),
         iter_task_file: btf.func_by_name("bpf_iter_task_file"),
@@ -302,6 +312,20 @@ fn buffer_locks(btf: &Btf) -> Result<Option<BufferLocks>> {
             field.bit_offset, field.bits
         ))),
     }
+}
+
+/// Where sockets say what they belong to; nothing when this kernel does not say it.
+fn scope_fields(btf: &Btf) -> Result<Option<ScopeFields>> {
+    // The cgroup above is reached through the first part of a cgroup.
+    if btf.field("cgroup", "self").ok().is_none_or(|field| field.bit_offset != 0) {
+        return Ok(None);
+    }
+    optional(|lookup| {
+        ScopeFields::resolve(|field| match lookup(btf, field) {
+            Err(None) if field.path == "sk_cgrp_data.cgroup" => lookup(btf, &ScopeFields::OLDER_CGROUP),
+            found => found,
+        })
+    })
 }
 
 /// The offsets behind limits on memory: version 2 of the controller counts sockets with everything else, version 1 apart.

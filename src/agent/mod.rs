@@ -11,6 +11,7 @@ pub mod check;
 mod drain;
 mod error;
 mod kernel;
+mod leave;
 pub mod lifecycle;
 mod load;
 mod log;

@@ -38,12 +38,14 @@ use crate::asm::{self, Program};
 use crate::uapi::ProgType;
 
 pub use kernel::{
-    BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, TraceOffsets, objects,
+    BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, ScopeFields,
+    TraceOffsets, objects,
 };
 pub use options::{
     Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Tier, Trust,
     TrustBy, Watch,
 };
+pub use programs::members::{CHOSEN, Member, MembersOver, members};
 pub use programs::states::states;
 pub use state::{
     Change, ChangeKind, Config, Counter, JoiningSocket, LosingSocket, MapDef, MapKind, MapRole, Reader, ReaderEvent,

@@ -10,6 +10,7 @@ mod detach;
 mod fingerprints;
 mod hops;
 mod isolation;
+mod leaving;
 mod policy;
 mod storm;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]

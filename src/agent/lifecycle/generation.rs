@@ -11,11 +11,12 @@ use crate::agent::attachment;
 use crate::agent::drain::drain;
 use crate::agent::error::{Context, Result};
 use crate::agent::kernel::tally_over;
+use crate::agent::leave::{Attached, leave};
 use crate::agent::load::{Loaded, RECEIVES, SPLICES, set_verdict};
 use crate::agent::problem::Problem;
 use crate::agent::tally::Tally;
 use crate::agent::{Snapshot, kernel_offsets};
-use crate::dataplane::{Config, MapRole};
+use crate::dataplane::{Config, MapRole, Member};
 use crate::syscall::{Errno, Link, Map, Program, UpdateFlags, bpffs};
 
 pub(super) const SOCK_OPS: &str = "sock_ops";
@@ -233,6 +234,26 @@ impl Generation {
         };
         steps("drained");
         Ok(left)
+    }
+
+    /// Sends the connections back to the stack that have an end which `chosen` is true of; see [`super::Instance::leave`].
+    pub(super) fn leave(&self, chosen: &dyn Fn(&Member) -> bool, timeout: Duration) -> Result<usize> {
+        let map = |role: MapRole| self.map(role.name());
+        let (Some(sockets), Some(storage), Some(config)) =
+            (map(MapRole::Sockets)?, map(MapRole::Storage)?, map(MapRole::Config)?)
+        else {
+            // A missing pin is a problem of its own.
+            return Ok(0);
+        };
+        let drain = self.program(DRAIN)?;
+        let attached = Attached {
+            sockets: &sockets,
+            storage: &storage,
+            config: &config,
+            drain: drain.as_ref(),
+            watches: map(MapRole::Readers)?.is_some(),
+        };
+        leave(&attached, chosen, timeout)
     }
 
     /// Empties it and removes it. Returns how many sockets hold unread bytes after `timeout`: then it stays for another

@@ -20,7 +20,7 @@ use crate::agent::Snapshot;
 use crate::agent::drain::members;
 use crate::agent::error::{Context, Error, Result};
 use crate::agent::load::Loaded;
-use crate::dataplane::{Config, MapRole};
+use crate::dataplane::{Config, MapRole, Member};
 use crate::syscall::{Link, Map, bpffs};
 
 impl Instance {
@@ -98,6 +98,17 @@ impl Instance {
         link.update(loaded.sock_ops.as_fd(), None)?;
         steps("link moved");
         Ok(Outcome::Superseded { left: old.retire(request.drain, false, steps)? })
+    }
+
+    /// Sends connections back to the stack while the others go on: those that have an end of which `chosen` is true, for example
+    /// because a new policy forbids them. Waits at most `timeout` for redirected bytes to be read. Returns how many sockets are
+    /// left in the sockhash: they use the stack. In the sticky tier this is an error.
+    pub fn leave(&self, chosen: &dyn Fn(&Member) -> bool, timeout: Duration) -> Result<usize> {
+        let Some(_lock) = DirectoryLock::take(self.dir(), false)? else { return Ok(0) };
+        match self.live_generation()? {
+            Some(generation) => generation.leave(chosen, timeout),
+            None => Ok(0),
+        }
     }
 
     /// Sends sockets that older generations still hold back to plain TCP, for at most `timeout`; what an upgrade could

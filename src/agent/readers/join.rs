@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::search::Search;
 use super::watcher::WatchedMaps;
 use crate::agent::error::{Context, Result};
-use crate::dataplane::{JoiningSocket, Reader, ReaderState, sockhash_key};
+use crate::dataplane::{JoiningSocket, Reader, ReaderState, SocketState, sockhash_key};
 use crate::syscall::{ForeignSocket, UpdateFlags};
 
 /// Sockets whose peer's reader is not trusted yet, and pairs that are about to join; the programs ask again after 256
@@ -177,7 +177,8 @@ fn join(maps: &WatchedMaps, ends: &[(End, ForeignSocket)]) -> Result<bool> {
             return Ok(false);
         }
         let state = maps.storage.lookup(&socket.as_fd().as_raw_fd().to_ne_bytes()).context("read a socket's state")?;
-        match state.and_then(|state| sockhash_key(&state, maps.sockets.key_size())) {
+        match state.filter(|state| !is_to_leave(state)).and_then(|state| sockhash_key(&state, maps.sockets.key_size()))
+        {
             // A member's key is taken.
             Some(key) if maps.sockets.lookup(&key).context("look up a socket")?.is_none() => keys.push(key),
             _ => return Ok(false),
@@ -200,6 +201,11 @@ fn join(maps: &WatchedMaps, ends: &[(End, ForeignSocket)]) -> Result<bool> {
 }
 
 /// Whether its process has not spliced meanwhile.
+/// Whether a socket with this state is not to be accelerated any more.
+fn is_to_leave(state: &[u8]) -> bool {
+    SocketState::from_bytes(state).is_none_or(|state| state.is_leaving)
+}
+
 fn is_admitted(maps: &WatchedMaps, end: &End) -> Result<bool> {
     let key = Reader::key(end.process);
     let record = maps.readers.lookup(&key).context("look up a reader")?;

@@ -54,6 +54,10 @@ pub(in crate::dataplane) fn gated(
             a.ld(R2, OWN, Head::FLAGS);
             a.or(R1, R2);
             a.and(R1, socket::UNENROLLING);
+            a.ld(R2, peer, Head::LEAVING);
+            a.or(R1, R2);
+            a.ld(R2, OWN, Head::LEAVING);
+            a.or(R1, R2);
             a.guard(R1.differs(0), "an end that leaves defers", |a| deferral.note(a, Counter::PassUnenrolling));
             reader::require(a, options, peer, deferral);
             a.comment("how many messages in a row?");

@@ -72,6 +72,7 @@ context! {
 context! {
     /// `struct bpf_iter__sockmap`.
     IterSockmap, iter_sockmap:
+    META: Pointer<()>;
     KEY: Pointer<Key>;
     SK: Pointer<TcpSock>;
 }

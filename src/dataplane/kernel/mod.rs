@@ -10,5 +10,5 @@ pub(in crate::dataplane) mod psock;
 mod trace;
 
 pub use casts::Casts;
-pub use offsets::{BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits};
+pub use offsets::{BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, ScopeFields};
 pub use trace::TraceOffsets;

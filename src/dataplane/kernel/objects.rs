@@ -47,6 +47,10 @@ objects! {
     MemoryGroup;
     /// `struct page_counter`.
     PageCounter;
+    /// `struct cgroup`, which begins with its `struct cgroup_subsys_state`.
+    Cgroup;
+    /// `struct kernfs_node`: a cgroup's directory.
+    Directory;
 }
 
 impl BeginsWith<Sock> for TcpSock {}

@@ -6,8 +6,8 @@
 use crate::asm::{Field, Laid, Pointer};
 use crate::dataplane::kernel::casts::Casts;
 use crate::dataplane::kernel::objects::{
-    EpollItem, File, ListHead, MemoryGroup, Packet, PageCounter, PollEntry, Proto, Psock, Request, Sock, SockOpsKern,
-    Socket, TcpSock, WaitQueue, Word,
+    Cgroup, Directory, EpollItem, File, ListHead, MemoryGroup, Packet, PageCounter, PollEntry, Proto, Psock, Request,
+    Sock, SockOpsKern, Socket, TcpSock, WaitQueue, Word,
 };
 
 /// One field that the programs read, as the kernel's BTF names it.
@@ -163,6 +163,45 @@ impl MemoryLimit {
     pub fn resolve<E>(version_2: bool, mut lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
         let counter = KernelField::of::<PageCounter>("mem_cgroup", "memory");
         Self::resolve_all(|field| lookup(if !version_2 && *field == counter { &Self::VERSION_1 } else { field }))
+    }
+}
+
+field_group! {
+    /// What tells which connections are to leave.
+    ScopeFields {
+        /// Address family.
+        family: "sock"."__sk_common.skc_family", Sock, u16;
+        /// Own port, host byte order.
+        local_port: "sock"."__sk_common.skc_num", Sock, u16;
+        /// The peer's port, network byte order.
+        remote_port: "sock"."__sk_common.skc_dport", Sock, u16;
+        /// Own IPv4 address.
+        local_v4: "sock"."__sk_common.skc_rcv_saddr", Sock, u32;
+        /// The peer's IPv4 address.
+        remote_v4: "sock"."__sk_common.skc_daddr", Sock, u32;
+        /// Own IPv6 address.
+        local_v6: "sock"."__sk_common.skc_v6_rcv_saddr", Sock, [u64; 2];
+        /// The peer's IPv6 address.
+        remote_v6: "sock"."__sk_common.skc_v6_daddr", Sock, [u64; 2];
+        /// The cgroup in which the socket was made; see [`ScopeFields::OLDER_CGROUP`].
+        cgroup: "sock"."sk_cgrp_data.cgroup", Sock, Pointer<Cgroup>;
+        /// A cgroup's directory.
+        directory: "cgroup"."kn", Cgroup, Pointer<Directory>;
+        /// The directory's number, by which user space knows the cgroup.
+        id: "kernfs_node"."id", Directory, u64;
+        /// The cgroup above.
+        parent: "cgroup"."self.parent", Cgroup, Pointer<Cgroup>;
+    }
+}
+
+impl ScopeFields {
+    /// Where the cgroup is before Linux 5.15. net_prio and net_cls keep their numbers in the same place, and then bit 0 is set
+    /// (`sock_cgroup_ptr`, include/linux/cgroup.h).
+    pub const OLDER_CGROUP: KernelField = KernelField::of::<u64>("sock", "sk_cgrp_data.val");
+
+    /// Asks `lookup` for each field's byte offset, and returns its first error.
+    pub fn resolve<E>(lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+        Self::resolve_all(lookup)
     }
 }
 

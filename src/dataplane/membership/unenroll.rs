@@ -12,6 +12,9 @@
 //! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`Head::SENT`] is
 //!    what it was. Our own messages wait for the lock that we hold.
 //!
+//! The agent can ask for the same by a mark ([`Head::LEAVING`]), which the first callback turns into step 1. Where no callback
+//! comes, the drain takes marked sockets out.
+//!
 //! Then both entries go, in the callback of an acknowledgement, and both sockets are plain TCP again. Otherwise the
 //! next acknowledgement tries again; meanwhile all messages take the stack.
 
@@ -42,6 +45,8 @@ pub(in crate::dataplane) fn paired(
     let uses = Uses::scratch().reads([R1, SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]);
     a.emitter("unenroll", uses, |a| {
         a.require(R1.equals(socket::PAIRED), out, "it is paired");
+        a.ld(R1, OWN, Head::LEAVING);
+        a.guard(R1.differs(0), "what the agent has marked is to leave", |a| set_flags(a, socket::UNENROLLING));
         a.frame(|a| {
             let sent = a.slot::<u32>("peer's sent");
             let flags = a.slot::<u32>("peer's flags");
@@ -134,18 +139,26 @@ fn own_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
         let sk = Ptr::<TcpSock>::new(R9);
         a.ld(sk.reg(), OWN, Socket::OWN_SK);
         offsets.open(a, sk);
-        let psock = psock(a, offsets, R8, sk, stay, stay);
-        a.block("none_underway", |a, alone| {
-            let underway = a.label("own_underway");
-            require_alone(a, offsets, psock, R9, 0, underway);
-            a.goto(alone);
-            a.bind(underway);
-            a.ld(R1, OWN, Head::FLAGS);
-            a.and(R1, socket::NONE_IN_FLIGHT);
-            a.require(R1.differs(0), stay, "our last message was alone");
+        a.block("own_quiet", |a, quiet| {
+            a.block("own_gone", |a, gone| {
+                let psock = psock(a, offsets, R8, sk, gone, stay);
+                a.block("none_underway", |a, alone| {
+                    let underway = a.label("own_underway");
+                    require_alone(a, offsets, psock, R9, 0, underway);
+                    a.goto(alone);
+                    a.bind(underway);
+                    a.ld(R1, OWN, Head::FLAGS);
+                    a.and(R1, socket::NONE_IN_FLIGHT);
+                    a.require(R1.differs(0), stay, "our last message was alone");
+                });
+                let head = queue(a, offsets, psock, stay);
+                a.require(R1.equals(head.reg()), stay, "our queue is empty");
+                a.goto(quiet);
+            });
+            a.comment("the drain has taken us out, and what we have set on our socket is still to be given back");
+            a.ld(R1, OWN, Head::LEAVING);
+            a.require(R1.differs(0), stay, "the agent has marked us");
         });
-        let head = queue(a, offsets, psock, stay);
-        a.require(R1.equals(head.reg()), stay, "our queue is empty");
     });
 }
 

@@ -1,7 +1,8 @@
 //! The drain: a BPF iterator over the sockhash (Linux 5.10) that deletes the entries whose queue of redirected
-//! messages is empty.
+//! messages is empty: all of them when the soft switch is off, else those that the agent has marked (`programs::leave`),
+//! where iterators see the marks (Linux 5.11).
 //!
-//! It runs after the soft switch is off, when an empty queue stays empty but for messages underway (`gate::deferral`): a
+//! After the switch, or the mark, an empty queue stays empty but for messages underway (`gate::deferral`): a
 //! sender that may be underway, or has sent while the drain looked, is waited for. Entries with unread bytes are counted
 //! and left for the next pass: deleting them would lose the bytes.
 
@@ -51,6 +52,7 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
         let words = FourTuple::WORDS.items().take(options.pairing.socket_key_size() as usize / 8);
         let words = words.map(|word| (Field::<Key, u64>::new(word.offset()), word));
         copy_words(a, words, Ptr::<Key>::new(R7), key);
+        is_to_leave(a, offsets, out);
         if offsets.iterators_have_storage {
             no_sender_underway(a, options, offsets, peer, waiting);
         }
@@ -78,6 +80,24 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
     });
     a.mov(R0, 0);
     a.exit();
+}
+
+/// Goes on when the socket is to leave, else to `out`.
+fn is_to_leave(a: &mut Asm, offsets: &KernelOffsets, out: Label) {
+    a.emitter("leaves", Uses::scratch().reads(SK.reg()), |a| {
+        a.block("all_leave", |a, all| {
+            config(a, R1, Value::ENABLED);
+            if !offsets.iterators_have_storage {
+                a.require(R1.equals(0), out, "the switch is off");
+                return;
+            }
+            a.permit(R1.equals(0), all, "the switch is off");
+            let own = storage_get(a, SK.reg(), false);
+            a.require(R0.differs(0), out, "it has a storage");
+            a.ld(R1, own, Head::LEAVING);
+            a.require(R1.differs(0), out, "it is marked");
+        });
+    });
 }
 
 /// Goes to `waiting` while our socket is armed, or a thread of the peer may be between its verdict and our queue:
@@ -121,8 +141,13 @@ fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, p
 fn unarmed(a: &mut Asm, own: Ptr<Socket>, waiting: Label) {
     a.emitter("armed", Uses::scratch().reads(own.reg()), |a| {
         a.block("not_armed", |a, unarmed| {
-            config(a, R1, Value::SPARE_ARMED);
-            a.jump_if(R1.equals(0), unarmed);
+            a.comment("callbacks take these settings back while the switch is on, and as long as the agent says so");
+            a.block("spared", |a, spared| {
+                config(a, R1, Value::ENABLED);
+                a.jump_if(R1.differs(0), spared);
+                config(a, R1, Value::SPARE_ARMED);
+                a.jump_if(R1.equals(0), unarmed);
+            });
             a.ld(R1, own, Head::FLAGS);
             a.require(R1.none_of(socket::ARMED), waiting, "it is not armed");
         });

@@ -6,7 +6,9 @@ use crate::asm::Reg::{R0, R1, R7, R8};
 use crate::asm::{Asm, Field, Label, Pointer, Ptr, Uses};
 use crate::dataplane::emit::storage_get;
 use crate::dataplane::kernel::KernelOffsets;
-use crate::dataplane::kernel::ctx::{ITER_STORAGE, ITER_TASK_FILE, IterStorage, IterTaskFile};
+use crate::dataplane::kernel::ctx::{
+    ITER_SOCKMAP, ITER_STORAGE, ITER_TASK_FILE, IterSockmap, IterStorage, IterTaskFile,
+};
 use crate::dataplane::kernel::objects::{Socket as KernelSocket, TcpSock};
 use crate::uapi::helper::id as helper;
 
@@ -16,6 +18,18 @@ pub(super) fn each_storage(a: &mut Asm, offsets: &KernelOffsets, out: Label) {
         None => of_storage(a, out),
         Some(sk) => of_file(a, sk, out),
     }
+}
+
+/// From the iterator over the sockhash: R8 = the socket, R7 = its storage; goes to `out` when there is none.
+pub(super) fn each_member(a: &mut Asm, out: Label) {
+    a.emitter("of_member", Uses::scratch().reads(ITER_SOCKMAP.reg()).gives([R7, R8]), |a| {
+        a.comment("null in the call that ends the iteration");
+        a.ld(R8, ITER_SOCKMAP, IterSockmap::SK);
+        a.require(R8.differs(0), out, "there is a socket");
+        storage_get(a, R8, false);
+        a.require(R0.differs(0), out, "it has a storage");
+        a.mov(R7, R0);
+    });
 }
 
 /// From the iterator over storages.

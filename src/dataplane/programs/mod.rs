@@ -4,6 +4,7 @@ pub(in crate::dataplane) mod dispatcher;
 pub(in crate::dataplane) mod drain;
 mod each_storage;
 pub(in crate::dataplane) mod mark;
+pub(in crate::dataplane) mod members;
 mod process;
 pub(in crate::dataplane) mod receives;
 pub(in crate::dataplane) mod sk_msg;

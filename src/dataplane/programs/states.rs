@@ -12,7 +12,7 @@ use crate::uapi::helper::id as helper;
 
 layout! {
     /// `struct bpf_iter_meta` (include/linux/bpf.h), as far as it is read.
-    view Meta: 8 {
+    pub(super) view Meta: 8 {
         /// Where the output goes.
         SEQ: u64 = 0;
     }

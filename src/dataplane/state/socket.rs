@@ -12,7 +12,10 @@ layout! {
         /// The socket's number, which never repeats while the machine runs.
         COOKIE: u64 = 0;
         /// [`WAITING`], [`PAIRED`], [`PLAIN`] or [`OPTED_OUT`]; 0 before.
-        STATE: u32 = 8;
+        STATE: u16 = 8;
+        /// Not 0 when the agent wants this socket to leave, and its pair with it: the agent alone writes it, through
+        /// `programs::leave`, so that no write of ours to the words beside it can undo it.
+        LEAVING: u16 = 10;
         /// Bits, from [`UNENROLLING`] on.
         FLAGS: u32 = 12;
         /// Messages this end has sent, whichever way they went; it wraps.
@@ -186,6 +189,8 @@ pub struct SocketState {
     pub peer_cookie: u64,
     /// Where it stands.
     pub standing: Standing,
+    /// The agent wants it to leave: its messages take the stack, and it goes when its redirected bytes have been read.
+    pub is_leaving: bool,
     /// What it has sent.
     pub traffic: SocketTraffic,
 }
@@ -215,13 +220,14 @@ impl SocketState {
         Some(Self {
             cookie: u64::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::COOKIE).offset())?),
             peer_cookie: u64::from_ne_bytes(number(bytes, Socket::PEER_COOKIE.offset())?),
-            standing: match i32::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::STATE).offset())?) {
+            standing: match i32::from(u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::STATE).offset())?)) {
                 WAITING => Standing::Waiting,
                 PAIRED => Standing::Paired,
                 PLAIN => Standing::Plain,
                 OPTED_OUT => Standing::OptedOut,
                 _ => Standing::Unknown,
             },
+            is_leaving: u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::LEAVING).offset())?) != 0,
             traffic: SocketTraffic::read(bytes, Socket::TRAFFIC.offset())?,
         })
     }

@@ -149,6 +149,7 @@ impl Simulation {
         if self.form.wakes() {
             self.check_timers()?;
         }
+        self.check_marked()?;
         for id in &self.foreign {
             if self.world.socket(*id).is_some_and(|socket| socket.cb_flags() & FOREIGN != FOREIGN) {
                 return Err(Broken(format!("socket {id} has lost the callbacks of another program")));

@@ -22,6 +22,11 @@ impl Simulation {
         }
         self.enabled = false;
         self.configure();
+        self.drain_once(|_, _| true)
+    }
+
+    /// The agent drains the members once of which `leaves` is true.
+    pub(super) fn drain_once(&mut self, leaves: impl Fn(&Self, SocketId) -> bool) -> Result<(), Broken> {
         let ids = self.world.socket_ids();
         // The agent waits 200 ms for messages that are underway (src/agent/drain.rs). An end that has not read its peer's answer
         // does not know whose these may be; where it does, the drain sees them.
@@ -38,12 +43,15 @@ impl Simulation {
             }
         }
         let members: Vec<_> = ids.into_iter().filter(|id| self.is_enrolled(*id)).collect();
-        let stays: Vec<_> = members.iter().map(|id| self.must_stay(*id)).collect();
+        let stays: Vec<_> =
+            members.iter().map(|id| if leaves(self, *id) { self.must_stay(*id) } else { (true, true) }).collect();
         self.world.drain()?;
         for (id, (stays, may_stay)) in members.into_iter().zip(stays) {
             let enrolled = self.is_enrolled(id);
             if stays && !enrolled {
-                return Err(Broken(format!("socket {id} is drained though it is armed or has unread bytes")));
+                return Err(Broken(format!(
+                    "socket {id} is drained though it is armed, has unread bytes or is not to leave"
+                )));
             }
             if enrolled && !may_stay && !self.torn {
                 return Err(Broken(format!("socket {id} is not drained though nothing waits")));

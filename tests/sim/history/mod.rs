@@ -2,11 +2,12 @@
 //!
 //! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
 //! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer, `trust` what
-//! readers have earned, `maintenance` what the drain and the tally must do.
+//! readers have earned, `leaving` what the agent has marked to leave, `maintenance` what the drain and the tally must do.
 
 mod connect;
 mod ending;
 mod form;
+mod leaving;
 mod maintenance;
 mod op;
 mod random;
@@ -46,9 +47,12 @@ const STORAGE_SENT: usize = 16;
 const STORAGE_PEER: usize = 24;
 const STORAGE_PEER_STORAGE: usize = 32;
 const STORAGE_PEER_SK: usize = 40;
-/// The states of a socket that waits for its peer and of one that knows it, and flags: it is to leave the map, and it has timers of ours.
+/// The byte that is not 0 when the agent wants a socket to leave.
+const STORAGE_LEAVING: usize = 10;
+/// The states of a socket that waits for its peer, of one that knows it and of one that has left, and flags: it is to leave the map, and it has timers of ours.
 const WAITING: u8 = 1;
 const PAIRED: u8 = 2;
+const PLAIN: u8 = 3;
 const UNENROLLING: u32 = 1 << 0;
 const ARMED: u32 = 1 << 6;
 
@@ -263,6 +267,7 @@ impl Simulation {
             Op::Tear(from, to, kept) => self.tear(from, to, kept),
             Op::Forge(of, how, mark) => return self.forge(of, how, mark),
             Op::Drain => self.drain()?,
+            Op::DrainMarked => self.drain_marked()?,
             Op::Tally => self.tally()?,
             Op::Admit(proven) => self.admit(proven)?,
             Op::Cpu(second) => world.machine.cpu = second.into(),
@@ -279,6 +284,7 @@ impl Simulation {
         let world = &mut self.world;
         match op {
             Op::Handshake(_) => self.finish_handshake(id)?,
+            Op::Mark(_) => self.mark(id),
             Op::Accept(_) => world.accept(id),
             Op::Send(_, len) => self.send(id, len)?,
             Op::FinishSend(_) => world.finish_send(id)?,

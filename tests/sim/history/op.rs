@@ -44,6 +44,10 @@ pub(crate) enum Op {
     Cpu(bool),
     /// The agent turns the switch off and runs the drain.
     Drain,
+    /// It marks this socket and its peer, which are to leave.
+    Mark(u8),
+    /// It runs the drain for those that are marked.
+    DrainMarked,
     /// It runs the tally.
     Tally,
     /// So many messages of this size, each read and answered by one byte.
@@ -84,6 +88,7 @@ impl Op {
             | Self::Watch(number, _)
             | Self::Buffers(number, _)
             | Self::Exchange(number, ..)
+            | Self::Mark(number)
             | Self::Splice(number, _)
             | Self::Take(number, _)
             | Self::Peek(number)

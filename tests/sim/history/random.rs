@@ -205,6 +205,9 @@ pub(crate) fn drained_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     let socket = 0..4_u8;
     let step = prop_oneof![
         3 => Just(Op::Drain),
+        3 => Just(Op::DrainMarked),
+        1 => Just(Op::Switch(true)),
+        3 => socket.clone().prop_map(Op::Mark),
         1 => Just(Op::Tally),
         3 => (socket.clone(), 1..2000_u32).prop_map(|(socket, len)| Op::Send(socket, len)),
         3 => socket.clone().prop_map(Op::FinishSend),
@@ -213,7 +216,7 @@ pub(crate) fn drained_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
         2 => socket.clone().prop_map(|socket| Op::Recv(socket, 5000)),
         4 => socket.clone().prop_map(Op::StepRecv),
         1 => socket.clone().prop_map(Op::Close),
-        1 => socket.prop_map(Op::OtherMap),
+        2 => socket.prop_map(Op::OtherMap),
     ];
     (history(length), prop::collection::vec(step, 5..40)).prop_map(|(ops, end)| [ops, end].concat())
 }

@@ -111,6 +111,9 @@ impl Simulation {
         if (self.has_flag(from, UNENROLLING) || self.has_flag(to, UNENROLLING)) && waiting == 0 {
             return broken("while one of them wants to leave the map");
         }
+        if (self.is_marked(from) || self.is_marked(to)) && waiting == 0 {
+            return broken("while the agent wants one of them to leave the map");
+        }
         if sender.has_protocol() || target.has_protocol() {
             return broken("past a protocol above TCP");
         }
@@ -165,7 +168,7 @@ impl Simulation {
     }
 
     /// Whether a socket has the callbacks that the programs need.
-    fn has_callbacks(&self, socket: &Socket) -> bool {
+    pub(super) fn has_callbacks(&self, socket: &Socket) -> bool {
         let needed = if self.form.wakes() { RTT_FLAG | WRITE_HDR_OPT_FLAG } else { RTT_FLAG };
         socket.cb_flags() & needed == needed
     }
@@ -289,6 +292,7 @@ impl Simulation {
                 && self.word(own, STORAGE_PEER_SK) == Some(address);
             (state == Some(PAIRED) && right || state == Some(WAITING) && self.has_answer(own))
                 && !self.has_flag(own, UNENROLLING)
+                && !self.is_marked(own)
         };
         let unread = self.expected.get(&to).map(|(_, next)| sender.sent() - next);
         knows(from, to, receiver.address())

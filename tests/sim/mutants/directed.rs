@@ -98,9 +98,19 @@ fn queues() -> impl Iterator<Item = Vec<Op>> {
     })
 }
 
+/// A pair that the agent marks while a message is unread, and when nothing is.
+fn marked() -> impl Iterator<Item = Vec<Op>> {
+    [false, true].into_iter().map(|reads| {
+        let begin = pair(Settings::PLAIN, [LEVEL, None]).into_iter();
+        let first = begin.chain([Op::Watch(CLIENT, [LEVEL, None]), Op::Exchange(CLIENT, 2, 10)]).chain(sends(&[10]));
+        let read = [Op::Recv(SERVER, 100), Op::StepRecv(SERVER), Op::StepRecv(SERVER)];
+        first.chain(read.into_iter().filter(|_| reads)).chain([Op::Mark(CLIENT)]).chain(sends(&[10])).collect()
+    })
+}
+
 /// All of them.
 pub(super) fn histories() -> Vec<Vec<Op>> {
-    [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).collect()
+    [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).chain(marked()).collect()
 }
 
 /// A connection that has had enough receives for its program's word to count, and whose agent has admitted its processes,
@@ -163,5 +173,13 @@ pub(super) fn drained_histories() -> Vec<Vec<Op>> {
     armed.extend([Op::Pressure(true), Op::Send(CLIENT, 10), Op::Deliver(CLIENT), Op::Pressure(false)]);
     armed.push(Op::Recv(SERVER, 10));
     armed.extend([Op::StepRecv(SERVER); 3]);
-    [unread, armed].map(|ops| [ops, vec![Op::Drain, Op::Drain]].concat()).into()
+    let quiet: Vec<_> = pair(Settings::PLAIN, [EDGE, None]).into_iter().chain([Op::Exchange(CLIENT, 2, 10)]).collect();
+    let marked = |ops: &Vec<Op>| [ops.clone(), vec![Op::Mark(CLIENT), Op::DrainMarked, Op::DrainMarked]].concat();
+    // A pair that the drain has taken out while its callbacks are there, and one that stays beside it.
+    let mut gone = marked(&quiet);
+    gone.extend([Op::Connect(Connect::from_port(1)), Op::Handshake(SERVER), Op::Accept(SERVER)]);
+    gone.extend([Op::Exchange(CLIENT, 2, 10), Op::DrainMarked]);
+    let marked = [&unread, &armed, &quiet].map(marked);
+    let all = [unread, armed].map(|ops| [ops, vec![Op::Drain, Op::Drain]].concat());
+    all.into_iter().chain(marked).chain([gone]).collect()
 }

@@ -48,6 +48,7 @@ const CHOICES: &[&str] = &[
     // Whether the agent is asked once more, or the drain spares armed sockets.
     "not_yet_asked",
     "not_armed",
+    "spared",
     "peer_still_quiet",
     // What a process that watches is notified of.
     "unwatched",
@@ -191,7 +192,7 @@ fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTree
 fn a_program_that_drops_a_check_is_caught() {
     let histories = Histories {
         random: [directed::histories(), random_histories(7_000)].concat(),
-        drained: [directed::drained_histories(), drained_histories(60)].concat(),
+        drained: [directed::drained_histories(), drained_histories(100)].concat(),
         watched: [directed::watched_histories(), watched_histories(60)].concat(),
     };
     let planes = [

@@ -296,7 +296,12 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     always(
         "a socket in our map has a psock, and a storage",
-        &["drain/psock/it is in a sockhash", "drain/sender/it has a storage", "receives/the socket has a storage"],
+        &[
+            "drain/psock/it is in a sockhash",
+            "drain/leaves/it has a storage",
+            "drain/sender/it has a storage",
+            "receives/the socket has a storage",
+        ],
     ),
     in_forms(
         &["loads"],
@@ -307,6 +312,16 @@ pub(super) const REASONS: &[Reason] = &[
         &["any"],
         "where readers that block are served, the agent has waited for every message that is underway before it drains",
         &["drain/sender/references/no thread is underway", "drain/sender/references/it is in two maps"],
+    ),
+    // Pairs that the agent has marked.
+    always(
+        "a socket that is to leave, is in no sockhash and is not marked joins it later: tests/splice has such sockets",
+        &["unenroll/own/the agent has marked us"],
+    ),
+    in_forms(
+        &["any"],
+        "where readers that block are served, a message that takes the stack has its pair leave, marked or not",
+        &["unenroll/what the agent has marked is to leave"],
     ),
     always("nothing happens between two instructions", &["drain/since/the peer has not sent meanwhile"]),
     always("an entry that the iterator is at is there; only a counter would err", &["drain/it was there"]),

@@ -1,0 +1,76 @@
+//! Pairs that the agent sends back to the stack, while the others go on.
+
+use sidestep::verifier_sim::kernel::{Socket, SocketId};
+
+use super::{Broken, PAIRED, PLAIN, STORAGE_LEAVING, STORAGE_PEER, STORAGE_STATE, Simulation};
+
+impl Simulation {
+    /// Whether the agent wants a socket to leave.
+    pub(super) fn is_marked(&self, id: SocketId) -> bool {
+        self.state(id).is_some_and(|bytes| bytes[STORAGE_LEAVING] != 0)
+    }
+
+    /// The agent marks a socket, the one that it knows as its peer, and the one that knows it.
+    pub(super) fn mark(&mut self, id: SocketId) {
+        if !self.form.is_gated() {
+            return;
+        }
+        let mut ends = vec![id];
+        ends.extend(self.word(id, STORAGE_PEER));
+        ends.extend(self.world.socket_ids().into_iter().filter(|other| self.word(*other, STORAGE_PEER) == Some(id)));
+        for end in ends {
+            let storage = self.world.machine.map(self.storage).and_then(|map| map.storage(end));
+            if let Some(region) = storage {
+                self.world.machine.memory.bytes_mut(region)[STORAGE_LEAVING] = 1;
+            }
+        }
+    }
+
+    /// The agent drains what is marked, once.
+    pub(super) fn drain_marked(&mut self) -> Result<(), Broken> {
+        if !self.form.is_gated() {
+            return Ok(());
+        }
+        let all = !self.enabled;
+        self.drain_once(|simulation, id| all || simulation.is_marked(id))
+    }
+
+    /// A pair that is marked is plain TCP when some bytes have been acknowledged.
+    pub(super) fn check_marked(&mut self) -> Result<(), Broken> {
+        for id in self.world.socket_ids() {
+            if !self.leaves_by_itself(id) {
+                continue;
+            }
+            let peer = self.world.socket(id).map_or(0, Socket::peer);
+            for end in [id, peer, id, peer] {
+                self.carry(end, 1)?;
+            }
+            for end in [id, peer] {
+                if self.state(end).is_some_and(|bytes| bytes[STORAGE_STATE] != PLAIN) {
+                    return Err(Broken(format!("socket {end} is not plain TCP though the agent has marked its pair")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a socket and its peer are marked and open, and nothing but their callbacks decides how long they stay.
+    fn leaves_by_itself(&self, id: SocketId) -> bool {
+        let is_open = |id: SocketId| {
+            let socket = self.world.socket(id).filter(|socket| !socket.is_closed() && socket.shutdown_bits() == 0);
+            socket.is_some_and(|socket| self.has_callbacks(socket))
+                && !self.elsewhere.contains(&id)
+                && !self.replaced.contains(&id)
+                && self.is_marked(id)
+        };
+        let Some(socket) = self.world.socket(id) else { return false };
+        let (peer, numbers) = (socket.peer(), socket.numbers());
+        // Where something rewrites the numbers, the programs do not see what has been read.
+        let rewritten = self.world.socket(peer).is_none_or(|peer| numbers.0 != peer.numbers().1);
+        let knows = |own: SocketId, peer: SocketId| {
+            self.state(own).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED)
+                && self.word(own, STORAGE_PEER) == Some(peer)
+        };
+        is_open(id) && is_open(peer) && knows(id, peer) && knows(peer, id) && !rewritten && !self.torn
+    }
+}
