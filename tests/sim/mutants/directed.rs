@@ -179,7 +179,12 @@ pub(super) fn drained_histories() -> Vec<Vec<Op>> {
     let mut gone = marked(&quiet);
     gone.extend([Op::Connect(Connect::from_port(1)), Op::Handshake(SERVER), Op::Accept(SERVER)]);
     gone.extend([Op::Exchange(CLIENT, 2, 10), Op::DrainMarked]);
+    // A sender is underway while its own entry, whose queue is empty, is looked at.
+    let underway = [vec![Op::Drain; 2], vec![Op::Mark(CLIENT), Op::DrainMarked, Op::DrainMarked]].map(|drains| {
+        let ops = [quiet.clone(), vec![Op::Send(CLIENT, 10)], drains, vec![Op::FinishSend(CLIENT)]];
+        ops.concat()
+    });
     let marked = [&unread, &armed, &quiet].map(marked);
     let all = [unread, armed].map(|ops| [ops, vec![Op::Drain, Op::Drain]].concat());
-    all.into_iter().chain(marked).chain([gone]).collect()
+    all.into_iter().chain(marked).chain(underway).chain([gone]).collect()
 }
