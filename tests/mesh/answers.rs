@@ -110,21 +110,23 @@ fn broken(explained: &Value, code: &str) -> Option<Value> {
     conditions.iter().find(|one| one["code"] == code && one["holds"] == false).cloned()
 }
 
-/// Whether all five connections of each hop are there, with the share that can be accelerated and what that saves.
-fn says_what_can_be_gained(survey: &Value) -> Result<(), String> {
+/// Whether all five connections of each hop are there, with the share that can be accelerated and what that saves, and
+/// under the names of their programs: the sidecars are started by a descriptor, whose number is the kernel's name of them.
+fn says_what_can_be_gained(survey: &Value, sidecar: &str) -> Result<(), String> {
     let groups = survey["groups"].as_array().ok_or("there are no groups")?;
-    for (client, server, share, route) in [
+    for (client, server, share, route, name) in [
         // One of the five clients blocks.
-        ("client-app", "client-sidecar", 0.8, "loopback_tracked"),
-        ("client-sidecar", "server-sidecar", 1.0, "veth_tracked"),
-        ("server-sidecar", "server-app", 1.0, "loopback_tracked"),
+        ("client-app", "client-sidecar", 0.8, "loopback_tracked", sidecar),
+        ("client-sidecar", "server-sidecar", 1.0, "veth_tracked", sidecar),
+        ("server-sidecar", "server-app", 1.0, "loopback_tracked", "nginx"),
     ] {
         let in_group = |end: &Value, name: &str| end.as_str().is_some_and(|path| path.ends_with(&format!("/{name}")));
         let mut hops = groups.iter();
         let hop = hops.find(|one| in_group(&one["client_cgroup"], client) && in_group(&one["server_cgroup"], server));
         let hop = hop.ok_or_else(|| format!("{client} -> {server}: {survey}"))?;
         let whole = hop["connections"] == 5 && hop["eligible_share"] == share && hop["routes"][0]["route"] == route;
-        if !whole
+        let named = hop["server"] == name && hop["server_comm"].is_string();
+        if !(whole && named)
             || hop["eligible_bytes_per_second"].as_f64() <= Some(1000.0)
             || hop["saved_cpus"].as_f64() <= Some(0.0)
         {
@@ -140,13 +142,15 @@ fn an_operator_gets_four_answers() {
     let kind = Kind::Tcp;
     let Some(mesh) = up(kind, &[]) else { return };
     let own = std::process::id().to_string();
+    let envoy = std::fs::read_to_string(mesh.directory().join("envoy")).unwrap();
+    let sidecar = envoy.trim().rsplit('/').next().unwrap();
     // Before: how much can be accelerated, and what would that save?
     // A connection whose numbers change while they are read is missing, and on a busy machine the calibration of a second
     // may find that acceleration costs: then an operator asks again.
     let survey = wait_for(|| {
         let asked = Traffic::meanwhile(&mesh, kind, |_| ask(&["survey", "--seconds", "2", "--calibrate"]));
         let survey = asked.unwrap().remove(0);
-        says_what_can_be_gained(&survey).map(|()| survey)
+        says_what_can_be_gained(&survey, sidecar).map(|()| survey)
     });
     let groups = survey["groups"].as_array().unwrap();
     let blocked = groups.iter().flat_map(|one| one["why_not"].as_array().unwrap());
