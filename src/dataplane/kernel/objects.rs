@@ -51,6 +51,16 @@ objects! {
     Cgroup;
     /// `struct kernfs_node`: a cgroup's directory.
     Directory;
+    /// `struct task_struct`: a thread.
+    Task;
+    /// `struct files_struct`: what it has open.
+    Files;
+    /// `struct fdtable`: the same by descriptor.
+    FileTable;
+    /// `struct inode`: what a file is of.
+    Inode;
+    /// `struct pt_regs`: the registers of a system call.
+    Registers;
 }
 
 impl BeginsWith<Sock> for TcpSock {}

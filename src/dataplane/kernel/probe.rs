@@ -17,6 +17,22 @@ where
     });
 }
 
+/// Copies the field of the object at `base`, which is a number and not a pointer, or jumps to `fail`.
+#[track_caller]
+pub(in crate::dataplane) fn probe_field<B, F, V: Laid>(
+    a: &mut Asm,
+    copy: Slot<V>,
+    base: Ptr<B>,
+    field: Field<F, V>,
+    fail: Label,
+) where
+    B: BeginsWith<F>,
+{
+    a.idiom("probe", Uses::scratch().reads(base.reg()), |a| {
+        copy_to(a, copy, V::BYTES, base.reg(), field.offset(), fail);
+    });
+}
+
 /// Copies as much kernel memory at the address in `base`, which is a number, as `copy` holds, or jumps to `fail`.
 #[track_caller]
 pub(in crate::dataplane) fn probe_all<S: Laid>(a: &mut Asm, copy: Slot<S>, base: Reg, fail: Label) {

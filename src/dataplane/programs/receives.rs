@@ -8,14 +8,14 @@
 //! All of this is written into the receiver's own storage, where `gate::reader` finds it.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{self, Asm, FP, Label, Program, Ptr, Size, Uses};
+use crate::asm::{self, Asm, Base, Label, Program, Ptr, Size, Uses};
 use crate::dataplane::emit::{set_flags, storage_get};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{CONNECTION_RECEIVES, Hooks, Options, PROGRAM_RECEIVES, STREAM_BYTES, Watch};
-use crate::dataplane::programs::process::{self, EVENT_SLOT};
+use crate::dataplane::programs::process::{Process, RECORD, descriptor_of_call};
 use crate::dataplane::state::MapRole;
-use crate::dataplane::state::reader::{self, EVENT_SIZE, Splices, event};
+use crate::dataplane::state::reader::{self, Event, Record, Splices, event};
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 
 /// `MSG_OOB`, `MSG_TRUNC` and `MSG_WAITALL`, include/linux/socket.h: redirected bytes do not support them.
@@ -42,6 +42,7 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets, watch: &Watc
         // include/trace/events/sock.h: the socket, the result, the flags.
         Hooks::TracePoints | Hooks::Mixed => (2, 1),
     };
+    let process = Process::new(a);
     a.mov(R6, R1);
     a.block("out", |a, out| {
         a.load(Size::DW, R8, R6, i16::from(result) * 8);
@@ -61,12 +62,12 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets, watch: &Watc
                 count(a, offsets, out);
                 a.block("open", |a, open| {
                     a.block("look_up_process", |a, look| worth_a_look(a, options, look, out));
-                    of_process(a, watch, [never, open, out]);
+                    of_process(a, process, watch, [never, open, out]);
                 });
                 a.comment("R2 is what the process is trusted with");
                 a.st(OWN, Head::READER, R2);
                 if options.joins_later() {
-                    ask_to_join(a, watch, out);
+                    ask_to_join(a, process, watch, out);
                 }
                 a.goto(out);
             });
@@ -114,18 +115,18 @@ fn worth_a_look(a: &mut Asm, options: &Options, look: Label, out: Label) {
 }
 
 /// Tells the agent that the socket may join the sockhash.
-fn ask_to_join(a: &mut Asm, watch: &Watch, out: Label) {
+fn ask_to_join(a: &mut Asm, process: Process, watch: &Watch, out: Label) {
     a.emitter("join", Uses::scratch().reads(OWN.reg()), |a| {
-        for word in (event::COOKIE..EVENT_SIZE).step_by(8) {
-            a.store(Size::DW, FP, EVENT_SLOT + word, 0);
+        for word in Event::of_socket() {
+            a.st(process.event, word, 0);
         }
-        let cookies = [(Socket::HEAD.then(Head::COOKIE), event::COOKIE), (Socket::PEER_COOKIE, event::PEER_COOKIE)];
+        let cookies = [(Socket::HEAD.then(Head::COOKIE), Event::COOKIE), (Socket::PEER_COOKIE, Event::PEER_COOKIE)];
         for (cookie, place) in cookies {
             a.ld(R1, OWN, cookie);
-            a.store(Size::DW, FP, EVENT_SLOT + place, R1);
+            a.st(process.event, place, R1);
         }
-        process::descriptor_of_call(a, &watch.offsets, EVENT_SLOT + event::DESCRIPTOR);
-        process::notify(a, event::JOINS);
+        descriptor_of_call(a, &watch.offsets, process.event.at(Event::DESCRIPTOR));
+        process.notify(a, event::JOINS);
         a.require(R0.equals(0), out, "there was room for the event");
         set_flags(a, socket::JOINS);
     });
@@ -154,34 +155,34 @@ fn count(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
 }
 
 /// What the process has earned, for a row of more bytes than its socket is trusted with: goes to `open` with it in R2.
-fn of_process(a: &mut Asm, watch: &Watch, [never, open, out]: [Label; 3]) {
-    a.emitter("process", Uses::scratch().reads(OWN.reg()).writes(R9).gives(R2), |a| {
-        process::lookup(a, &watch.offsets, out);
+fn of_process(a: &mut Asm, process: Process, watch: &Watch, [never, open, out]: [Label; 3]) {
+    a.emitter("process", Uses::scratch().reads(OWN.reg()).writes(RECORD.reg()).gives(R2), |a| {
+        process.lookup(a, &watch.offsets, out);
         a.if_(R0.equals(0), |a| {
-            process::enter(a, reader::NEW, event::APPEARED);
+            process.enter(a, reader::NEW, event::APPEARED);
             a.goto(out);
         });
-        a.mov(R9, R0);
-        a.load(Size::W, R1, R9, reader::STATE);
+        a.mov(RECORD.reg(), R0);
+        a.ld(R1, RECORD, Record::STATE);
         a.require(R1.differs(reader::SPLICER), never, "it has not spliced");
         a.comment("the agent has not admitted it yet, or there is no agent");
         a.require(R1.differs(reader::NEW), out, "it is admitted");
         a.ld(R1, OWN, Socket::RECEIVES);
         a.require(R1.at_least(CONNECTION_RECEIVES), out, "the connection has received often enough");
         a.ld(R3, OWN, Socket::READ_ROW);
-        a.load(Size::W, R2, R9, reader::PROVEN);
+        a.ld(R2, RECORD, Record::PROVEN);
         a.permit(R2.w().at_least(R3), open, "it is trusted with the row");
-        a.load(Size::W, R1, R9, reader::MOST);
-        a.guard(R1.below(R3), "the longest row is remembered", |a| a.store(Size::W, R9, reader::MOST, R3));
-        a.load(Size::W, R1, R9, reader::SEEN);
+        a.ld(R1, RECORD, Record::MOST);
+        a.guard(R1.below(R3), "the longest row is remembered", |a| a.st(RECORD, Record::MOST, R3));
+        a.ld(R1, RECORD, Record::SEEN);
         a.add(R1, 1);
-        a.store(Size::W, R9, reader::SEEN, R1);
+        a.st(RECORD, Record::SEEN, R1);
         a.require(R1.at_least(PROGRAM_RECEIVES), out, "it has received often enough");
-        a.load(Size::W, R2, R9, reader::MOST);
+        a.ld(R2, RECORD, Record::MOST);
         a.guard(R2.at_least(STREAM_BYTES), "a stream is trusted with any number", |a| a.mov32(R2, socket::ANY));
-        a.store(Size::W, R9, reader::PROVEN, R2);
-        a.store(Size::W, R9, reader::SEEN, 0);
-        a.store(Size::W, R9, reader::MOST, 0);
+        a.st(RECORD, Record::PROVEN, R2);
+        a.st(RECORD, Record::SEEN, 0);
+        a.st(RECORD, Record::MOST, 0);
         a.goto(open);
     });
 }

@@ -192,7 +192,7 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Changes => (MapKind::RingBuf, 0, 0, CHANGES_SIZE, 0),
                 MapRole::Wanted => (MapKind::Array, 4, change::Wanted::SIZE as u32, 1, 0),
                 MapRole::Readers => {
-                    (MapKind::LruHash, reader::KEY_SIZE as u32, reader::RECORD_SIZE as u32, MAX_READERS, 0)
+                    (MapKind::LruHash, reader::Key::SIZE as u32, reader::Record::SIZE as u32, MAX_READERS, 0)
                 }
                 MapRole::Spliced => (MapKind::LruHash, 8, 4, MAX_SPLICED, 0),
                 MapRole::Splices => (MapKind::Array, 4, reader::Splices::SIZE as u32, 1, 0),

@@ -1,52 +1,94 @@
 //! What is known of the programs that read: a record for each process, and events about them.
-//!
-//! ```text
-//! key      0  process u32   4  0 u32   8  start u64
-//! record   0  state u32     4  proven u32   8  seen u32   12  most u32   16  name [16]
-//! event    0  kind u32      4  process u32   8  start u64   16  name [16]
-//!         32  cookie u64   40  family u16  42  own port u16  44  peer port u16 (network byte order)  46  0 u16
-//!         48  own address [16]   64  peer address [16]   as in struct in_addr or in6_addr
-//!         80  descriptor u32   84  0 u32
-//! ```
-
+use crate::asm::Field;
 use crate::layout;
 
-/// Bytes of a process's key.
-pub(in crate::dataplane) const KEY_SIZE: i16 = 16;
-/// Bytes of its record.
-pub(in crate::dataplane) const RECORD_SIZE: i16 = 32;
-/// Bytes of an event.
-pub(in crate::dataplane) const EVENT_SIZE: i16 = 88;
+layout! {
+    /// The key of a process: its number may come again, the two together do not.
+    pub(in crate::dataplane) struct Key: 16 {
+        /// Its number in the initial namespace.
+        PROCESS: u32 = 0;
+        /// 0.
+        ZERO: u32 = 4;
+        /// When it began, in nanoseconds since boot.
+        START: u64 = 8;
+    }
+}
 
-/// Of a record: where its process stands.
-pub(in crate::dataplane) const STATE: i16 = 0;
-/// How many bytes in a row it is trusted with.
-pub(in crate::dataplane) const PROVEN: i16 = 4;
-/// Receives of more than that.
-pub(in crate::dataplane) const SEEN: i16 = 8;
-/// The most bytes in a row among them.
-pub(in crate::dataplane) const MOST: i16 = 12;
-/// The name of the thread that was seen first.
-pub(in crate::dataplane) const NAME: i16 = 16;
+layout! {
+    /// What is known of it.
+    pub(in crate::dataplane) struct Record: 32 {
+        /// Where it stands: [`NEW`], 1 when the agent has admitted it, or [`SPLICER`].
+        STATE: u32 = 0;
+        /// How many bytes in a row it is trusted with.
+        PROVEN: u32 = 4;
+        /// Receives of more than that.
+        SEEN: u32 = 8;
+        /// The most bytes in a row among them.
+        MOST: u32 = 12;
+        /// The name of the thread that was seen first.
+        NAME: [u8; 16] = 16;
+    }
+}
 
-/// [`STATE`]: the agent has not said yet whether its program is known to splice.
+layout! {
+    /// An event about a process, and about a socket for [`event::LOSES`] and [`event::JOINS`].
+    pub(in crate::dataplane) struct Event: 88 {
+        /// One of [`event`].
+        KIND: u32 = 0;
+        /// The process's number.
+        PROCESS: u32 = 4;
+        /// When it began.
+        START: u64 = 8;
+        /// The name of the thread.
+        NAME: [u8; 16] = 16;
+        /// The socket's number.
+        COOKIE: u64 = 32;
+        /// `AF_INET` or `AF_INET6`.
+        FAMILY: u16 = 40;
+        /// Its own port.
+        OWN_PORT: u16 = 42;
+        /// Its peer's port, in network byte order.
+        PEER_PORT: u16 = 44;
+        /// 0.
+        ZERO: u16 = 46;
+        /// Its own address, as in struct in_addr or in6_addr.
+        OWN_ADDRESS: [u32; 4] = 48;
+        /// Its peer's.
+        PEER_ADDRESS: [u32; 4] = 64;
+        /// The process's descriptor of it, in the lower half.
+        DESCRIPTOR: u64 = 80;
+    }
+}
+
+/// The words of an object from a field on.
+fn words<S, V>(from: Field<S, V>, size: usize) -> impl Iterator<Item = Field<S, u64>> {
+    (from.offset()..size as i32).step_by(8).map(Field::new)
+}
+
+impl Record {
+    /// All of it, in words.
+    pub(in crate::dataplane) fn all() -> impl Iterator<Item = Field<Self, u64>> {
+        words(Self::STATE, Self::SIZE)
+    }
+}
+
+impl Event {
+    /// What is about a socket, in words.
+    pub(in crate::dataplane) fn of_socket() -> impl Iterator<Item = Field<Self, u64>> {
+        words(Self::COOKIE, Self::SIZE)
+    }
+
+    /// Of [`event::JOINS`]: the cookie of the peer, where other events have the address.
+    pub(in crate::dataplane) const PEER_COOKIE: Field<Self, u64> = Self::OWN_ADDRESS.cast();
+}
+
+/// [`Record::STATE`]: the agent has not said yet whether its program is known to splice.
 pub(in crate::dataplane) const NEW: i32 = 0;
-/// [`STATE`]: it has been seen to splice, or its program has in another life.
+/// [`Record::STATE`]: it has been seen to splice, or its program has in another life.
 pub(in crate::dataplane) const SPLICER: i32 = 2;
 
-/// Of an event: its place.
+/// [`Event::KIND`].
 pub(in crate::dataplane) mod event {
-    pub(in crate::dataplane) const KIND: i16 = 0;
-    pub(in crate::dataplane) const KEY: i16 = 4;
-    pub(in crate::dataplane) const NAME: i16 = 16;
-    pub(in crate::dataplane) const COOKIE: i16 = 32;
-    pub(in crate::dataplane) const FAMILY: i16 = 40;
-    pub(in crate::dataplane) const OWN_PORT: i16 = 42;
-    pub(in crate::dataplane) const PEER_PORT: i16 = 44;
-    pub(in crate::dataplane) const OWN_ADDRESS: i16 = 48;
-    pub(in crate::dataplane) const PEER_ADDRESS: i16 = 64;
-    pub(in crate::dataplane) const DESCRIPTOR: i16 = 80;
-
     /// A process reads for the first time.
     pub(in crate::dataplane) const APPEARED: i32 = 1;
     /// A process has spliced for the first time.
@@ -56,8 +98,6 @@ pub(in crate::dataplane) mod event {
     /// A process is trusted with what a socket outside the sockhash receives. Instead of the addresses there is the cookie
     /// of the peer.
     pub(in crate::dataplane) const JOINS: i32 = 4;
-    /// The cookie of the peer.
-    pub(in crate::dataplane) const PEER_COOKIE: i16 = OWN_ADDRESS;
 }
 
 /// Bytes behind the numbers in [`Splices`].
@@ -107,8 +147,21 @@ pub struct Reader {
     pub name: String,
 }
 
-fn word(bytes: &[u8], at: i16) -> Option<u32> {
-    Some(u32::from_ne_bytes(*bytes.get(at as usize..)?.first_chunk()?))
+/// The bytes from a field on.
+fn from<S, V>(bytes: &[u8], field: Field<S, V>) -> Option<&[u8]> {
+    bytes.get(usize::try_from(field.offset()).ok()?..)
+}
+
+fn short<S>(bytes: &[u8], field: Field<S, u16>) -> Option<[u8; 2]> {
+    from(bytes, field)?.first_chunk().copied()
+}
+
+fn word<S>(bytes: &[u8], field: Field<S, u32>) -> Option<u32> {
+    Some(u32::from_ne_bytes(*from(bytes, field)?.first_chunk()?))
+}
+
+fn long<S>(bytes: &[u8], field: Field<S, u64>) -> Option<u64> {
+    Some(u64::from_ne_bytes(*from(bytes, field)?.first_chunk()?))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -119,37 +172,37 @@ fn text(bytes: &[u8]) -> String {
 impl Reader {
     /// From the map's bytes; `None` when they have another size.
     pub fn from_bytes(key: &[u8], record: &[u8]) -> Option<Self> {
-        let key: &[u8; KEY_SIZE as usize] = key.try_into().ok()?;
-        let record: &[u8; RECORD_SIZE as usize] = record.try_into().ok()?;
+        let key: &[u8; Key::SIZE] = key.try_into().ok()?;
+        let record: &[u8; Record::SIZE] = record.try_into().ok()?;
         Some(Self {
-            process: word(key, 0)?,
-            start: u64::from_ne_bytes(*key.last_chunk()?),
-            state: match word(record, STATE)? {
+            process: word(key, Key::PROCESS)?,
+            start: long(key, Key::START)?,
+            state: match word(record, Record::STATE)? {
                 0 => ReaderState::New,
                 1 => ReaderState::Admitted,
                 _ => ReaderState::Splicer,
             },
-            proven: word(record, PROVEN)?,
-            seen: word(record, SEEN)?,
-            most: word(record, MOST)?,
-            name: text(record.get(NAME as usize..)?),
+            proven: word(record, Record::PROVEN)?,
+            seen: word(record, Record::SEEN)?,
+            most: word(record, Record::MOST)?,
+            name: text(from(record, Record::NAME)?),
         })
     }
 
     /// The map's key for a process that began then.
-    pub fn key((process, start): (u32, u64)) -> [u8; KEY_SIZE as usize] {
-        let mut key = [0; KEY_SIZE as usize];
+    pub fn key((process, start): (u32, u64)) -> [u8; Key::SIZE] {
+        let mut key = [0; Key::SIZE];
         key[..4].copy_from_slice(&process.to_ne_bytes());
         key[8..].copy_from_slice(&start.to_ne_bytes());
         key
     }
 
     /// The map's key and value.
-    pub fn to_bytes(&self) -> ([u8; KEY_SIZE as usize], [u8; RECORD_SIZE as usize]) {
+    pub fn to_bytes(&self) -> ([u8; Key::SIZE], [u8; Record::SIZE]) {
         let key = Self::key((self.process, self.start));
-        let mut record = [0; RECORD_SIZE as usize];
+        let mut record = [0; Record::SIZE];
         let words = [self.state as u32, self.proven, self.seen, self.most];
-        let (places, name) = record.split_at_mut(NAME as usize);
+        let (places, name) = record.split_at_mut(Record::NAME.offset() as usize);
         places.chunks_exact_mut(4).zip(words).for_each(|(place, word)| place.copy_from_slice(&word.to_ne_bytes()));
         // One byte stays for the closing zero.
         name.iter_mut().zip(self.name.bytes().take(15)).for_each(|(place, byte)| *place = byte);
@@ -213,29 +266,30 @@ pub struct ReaderEvent {
 impl ReaderEvent {
     /// From the ring buffer's bytes; `None` when they are nothing of the kind.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; EVENT_SIZE as usize] = bytes.try_into().ok()?;
-        let short = |at: i16| Some([*bytes.get(at as usize)?, *bytes.get(at as usize + 1)?]);
-        let long = |at: i16| Some(u64::from_ne_bytes(*bytes.get(at as usize..)?.first_chunk()?));
-        let address = |at: i16| bytes.get(at as usize..)?.first_chunk().copied();
-        let kind = match word(bytes, event::KIND)?.cast_signed() {
+        let bytes: &[u8; Event::SIZE] = bytes.try_into().ok()?;
+        let address = |field: Field<Event, [u32; 4]>| from(bytes, field)?.first_chunk().copied();
+        let kind = match word(bytes, Event::KIND)?.cast_signed() {
             event::APPEARED => ReaderEventKind::Appeared,
             event::SPLICES => ReaderEventKind::Splices,
             event::LOSES => ReaderEventKind::Loses(LosingSocket {
-                cookie: long(event::COOKIE)?,
-                family: u16::from_ne_bytes(short(event::FAMILY)?),
-                ports: (u16::from_ne_bytes(short(event::OWN_PORT)?), u16::from_be_bytes(short(event::PEER_PORT)?)),
-                addresses: (address(event::OWN_ADDRESS)?, address(event::PEER_ADDRESS)?),
-                descriptor: word(bytes, event::DESCRIPTOR)?,
+                cookie: long(bytes, Event::COOKIE)?,
+                family: u16::from_ne_bytes(short(bytes, Event::FAMILY)?),
+                ports: (
+                    u16::from_ne_bytes(short(bytes, Event::OWN_PORT)?),
+                    u16::from_be_bytes(short(bytes, Event::PEER_PORT)?),
+                ),
+                addresses: (address(Event::OWN_ADDRESS)?, address(Event::PEER_ADDRESS)?),
+                descriptor: long(bytes, Event::DESCRIPTOR)? as u32,
             }),
             event::JOINS => ReaderEventKind::Joins(JoiningSocket {
-                cookie: long(event::COOKIE)?,
-                peer: long(event::PEER_COOKIE)?,
-                descriptor: word(bytes, event::DESCRIPTOR)?,
+                cookie: long(bytes, Event::COOKIE)?,
+                peer: long(bytes, Event::PEER_COOKIE)?,
+                descriptor: long(bytes, Event::DESCRIPTOR)? as u32,
             }),
             _ => return None,
         };
-        let process = (word(bytes, event::KEY)?, long(event::KEY + 4)?);
-        Some(Self { kind, process, name: text(bytes.get(event::NAME as usize..event::COOKIE as usize)?) })
+        let process = (word(bytes, Event::PROCESS)?, long(bytes, Event::START)?);
+        Some(Self { kind, process, name: text(from(bytes, Event::NAME)?.get(..Event::NAME.bytes())?) })
     }
 }
 
@@ -261,7 +315,7 @@ mod tests {
 
     #[test]
     fn an_event_is_read_as_the_programs_write_it() {
-        let mut bytes = [0; EVENT_SIZE as usize];
+        let mut bytes = [0; Event::SIZE];
         bytes[0] = 3;
         bytes[4] = 9;
         bytes[16..21].copy_from_slice(b"a\0b\0c");

@@ -335,12 +335,11 @@ pub(super) const REASONS: &[Reason] = &[
         "the thread that receives or splices lives, and so does the socket that it has called",
         &[
             "receives/receive/probe/there is memory",
-            "lookup/probe/copy/there is memory",
-            "splices/probe/copy/there is memory",
-            "splices/socket/probe/copy/there is memory",
-            "splices/wait/probe/copy/there is memory",
-            "describe/probe/copy/there is memory",
-            "describe/copy/there is memory",
+            "lookup/probe/there is memory",
+            "splices/probe/there is memory",
+            "splices/socket/probe/there is memory",
+            "splices/wait/probe/there is memory",
+            "describe/probe/there is memory",
         ],
     ),
     always(
