@@ -11,7 +11,7 @@ use crate::dataplane::{
     ScopeFields, Tier, TraceOffsets, Watch,
     objects::{Socket, TcpSock},
 };
-use crate::syscall::btf::vmlinux;
+use crate::syscall::btf::shared_vmlinux;
 use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::sysctl::{self, Lockdown};
 use crate::syscall::{self, LinkTarget, Map, ProgSpec, Program, Release};
@@ -254,7 +254,7 @@ fn kernel_types() -> Result<KernelTypes> {
     if let Some(known) = KNOWN.get() {
         return Ok(*known);
     }
-    let btf = vmlinux().context("read the kernel's BTF")?;
+    let btf = shared_vmlinux().context("read the kernel's BTF")?;
     let casts = Casts::resolve(|name| btf.func_by_name(name).or_else(|| btf.struct_by_name(name))).filter(can_cast);
     let (buffer_locks, memory_limit) = (buffer_locks(&btf)?, memory_limit(&btf)?);
     let epoll = optional(|lookup| EpollFields::resolve(|field| lookup(&btf, field)))?;

@@ -9,9 +9,7 @@ use super::tally::Tally;
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole, Tier};
 use crate::syscall::btf::StorageBtf;
-use crate::syscall::{
-    Link, LinkTarget, LoadedDebugInfo, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock,
-};
+use crate::syscall::{Link, LinkTarget, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
 use crate::uapi::{AttachType, ProgType};
 
 /// Names of the programs that watch readers.
@@ -158,17 +156,12 @@ fn load_at<'a>(
     map: impl Fn(MapRef) -> Option<&'a Map>,
     hook: Option<Hook>,
 ) -> Result<Program> {
-    let insns = program.encode_native(|number| map(number).map(|map| map.as_fd().as_raw_fd()))?;
-    // So that a refused program names the Rust line in the kernel's own log.
-    let debug = LoadedDebugInfo::of(program, name);
-    let mut spec = ProgSpec::new(name, prog_type, &insns);
-    spec.license = dataplane::LICENSE;
-    spec.debug = debug.as_ref().map(LoadedDebugInfo::for_program);
+    let mut spec = ProgSpec { license: dataplane::LICENSE, ..ProgSpec::new(name, prog_type, &[]) };
     if let Some(hook) = hook {
         spec.expected_attach_type = Some(hook.attach_type);
         spec.attach_btf_id = hook.btf_id;
     }
-    Ok(Program::load(&spec)?)
+    Ok(Program::assembled(program, map, spec)?)
 }
 
 /// Puts a sk_msg program where the dispatcher finds it.

@@ -1,7 +1,7 @@
 //! The state that each of our sockets has in the kernel.
 
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use super::error::{Context, Error, Result};
 use super::kernel::{kernel_offsets, tally_over};
@@ -34,15 +34,14 @@ impl StateReader {
         let offsets = kernel_offsets()?;
         let program = states(&offsets, size as u32)?;
         let storage_ref = MapRole::Storage.map_ref();
-        let insns = program.encode_native(|map| (map == storage_ref).then(|| storage.as_fd().as_raw_fd()))?;
         let over = tally_over(&offsets)?;
         let spec = ProgSpec {
             license: LICENSE,
             expected_attach_type: Some(AttachType::TRACE_ITER),
             attach_btf_id: over.hook().btf_id,
-            ..ProgSpec::new(NAME, ProgType::TRACING, &insns)
+            ..ProgSpec::new(NAME, ProgType::TRACING, &[])
         };
-        let program = Program::load(&spec)?;
+        let program = Program::assembled(&program, |map| (map == storage_ref).then_some(storage), spec)?;
         let link = Link::create(program.as_fd(), over.target(storage), AttachType::TRACE_ITER)
             .context("read the states of sockets")?;
         Ok(Self { link, size })

@@ -12,6 +12,7 @@ use super::target::PinArgs;
 use super::values::{MAX_PID, number, one_of};
 use crate::observe::{Condition, Observer, Processes, State, conditions};
 use crate::sockets::Connection;
+use crate::syscall::btf::shared_vmlinux;
 
 /// List the TCP connections between processes of this node, and what keeps each of them plain
 ///
@@ -77,6 +78,8 @@ impl Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    // Both that look for sockets and those that read their states read the kernel's types; held, they are read once.
+    let _types = shared_vmlinux();
     let observed = Observer::new()?.look()?;
     let states = States::read(&args.pins);
     if let Some(why) = &states.unseen {

@@ -10,24 +10,17 @@ use crate::asm::Reg::{self, R0, R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{
     self, Asm, Base, BeginsWith, Features, Field, Label, Laid, Pointer, Program, Ptr, Scalar, Slot, Uses,
 };
+use crate::dataplane::objects::IterMeta;
 use crate::layout;
 use crate::uapi::helper::id as helper;
 
 layout! {
     /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
     view Context: 32 {
-        META: Pointer<Meta> = 0;
+        META: Pointer<IterMeta> = 0;
         TASK: Pointer<Task> = 8;
         FD: u32 = 16;
         FILE: Pointer<File> = 24;
-    }
-}
-
-layout! {
-    /// `struct bpf_iter_meta` (include/linux/bpf.h), as far as it is read.
-    view Meta: 8 {
-        /// Where the output goes.
-        SEQ: u64 = 0;
     }
 }
 
@@ -87,7 +80,7 @@ pub fn build(offsets: &SocketOffsets, access: SocketAccess) -> Result<Program, a
         condition(a, offsets, record, from);
         sequence(a, offsets, record, from);
         a.ld(R1, CONTEXT, Context::META);
-        a.ld(R1, Ptr::<Meta>::new(R1), Meta::SEQ);
+        a.ld(R1, Ptr::<IterMeta>::new(R1), IterMeta::SEQ);
         a.addr(R2, record);
         a.mov(R3, Raw::BYTES as i32);
         a.call(helper::SEQ_WRITE);

@@ -9,8 +9,8 @@ use super::record::{Raw, Record};
 use crate::asm::{self, Laid};
 use crate::btf::Btf;
 use crate::dataplane::{KernelField, LICENSE};
-use crate::syscall::btf::vmlinux;
-use crate::syscall::{Error, Link, LinkTarget, LoadedDebugInfo, ProgSpec, Program, Result, iter_reader, memlock};
+use crate::syscall::btf::shared_vmlinux;
+use crate::syscall::{Error, Link, LinkTarget, ProgSpec, Program, Result, iter_reader, memlock};
 use crate::uapi::{AttachType, ProgType};
 
 /// The program's name in the kernel, at most 15 bytes.
@@ -25,14 +25,15 @@ pub struct Scanner {
 impl Scanner {
     /// Assembles and loads the iterator. Needs CAP_BPF and CAP_PERFMON, and Linux 5.10.
     pub fn new() -> Result<Self> {
-        let btf = vmlinux()?;
+        let btf = shared_vmlinux()?;
         let helper = btf.func_by_name("bpf_sock_from_file").is_some();
         Self::load(&btf, if helper { SocketAccess::Helper } else { SocketAccess::SockFs })
     }
 
     /// The same, with this way from a file to its socket.
     pub fn with(access: SocketAccess) -> Result<Self> {
-        Self::load(&vmlinux()?, access)
+        let btf = shared_vmlinux()?;
+        Self::load(&btf, access)
     }
 
     fn load(btf: &Btf, access: SocketAccess) -> Result<Self> {
@@ -44,16 +45,13 @@ impl Scanner {
             btf.func_by_name("bpf_iter_task_file").ok_or_else(|| missing("the iterator bpf_iter_task_file"))?;
         let invalid = |error: asm::Error| Error::Invalid(error.to_string());
         let program = program::build(&offsets, access).map_err(invalid)?;
-        let insns = program.encode_native(|_| None).map_err(invalid)?;
-        let debug = LoadedDebugInfo::of(&program, NAME);
         let spec = ProgSpec {
             license: LICENSE,
             expected_attach_type: Some(AttachType::TRACE_ITER),
             attach_btf_id: target,
-            debug: debug.as_ref().map(LoadedDebugInfo::for_program),
-            ..ProgSpec::new(NAME, ProgType::TRACING, &insns)
+            ..ProgSpec::new(NAME, ProgType::TRACING, &[])
         };
-        let program = Program::load(&spec)?;
+        let program = Program::assembled(&program, |_| None, spec)?;
         let link = Link::create(program.as_fd(), LinkTarget::None, AttachType::TRACE_ITER)?;
         Ok(Self { link })
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::attr;
 use super::error::{Error, Operation, Result};
@@ -23,6 +24,19 @@ pub fn vmlinux() -> Result<Btf> {
         _ => Error::file("read", path, &error),
     })?;
     Ok(Btf::parse(bytes)?)
+}
+
+/// The same, read once for all that hold it at the same time: the file has megabytes.
+pub fn shared_vmlinux() -> Result<Arc<Btf>> {
+    static HELD: Mutex<Weak<Btf>> = Mutex::new(Weak::new());
+    // What a thread that panicked has left there is whole.
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(btf) = held.upgrade() {
+        return Ok(btf);
+    }
+    let btf = Arc::new(vmlinux()?);
+    *held = Arc::downgrade(&btf);
+    Ok(btf)
 }
 
 /// A loaded BTF object (BPF_BTF_LOAD, 4.18).

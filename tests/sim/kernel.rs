@@ -68,18 +68,26 @@ impl Oracle {
         Rc::clone(maps)
     }
 
+    /// Whether the kernel has what the program traces.
+    pub(crate) fn has_target(&self, program: &spec::ProgramSpec) -> bool {
+        let Some(name) = &program.attach_target else { return true };
+        self.find(program.expected_attach_type, name).is_some()
+    }
+
+    /// The BTF ID of what programs of this attach type trace.
+    fn find(&self, attach: u32, name: &str) -> Option<u32> {
+        let types = self.types.get_or_init(|| vmlinux().unwrap());
+        match AttachType(attach) {
+            AttachType::TRACE_RAW_TP => types.by_name(Kind::Typedef, &format!("btf_trace_{name}")),
+            AttachType::TRACE_ITER => types.func_by_name(&format!("bpf_iter_{name}")),
+            _ => types.func_by_name(name),
+        }
+    }
+
     /// The BTF ID of what a tracing program traces.
     fn target(&self, place: &Place) -> u32 {
         let (_, attach, Some(name)) = place else { return 0 };
-        let find = || {
-            let types = self.types.get_or_init(|| vmlinux().unwrap());
-            let id = match AttachType(*attach) {
-                AttachType::TRACE_RAW_TP => types.by_name(Kind::Typedef, &format!("btf_trace_{name}")),
-                AttachType::TRACE_ITER => types.func_by_name(&format!("bpf_iter_{name}")),
-                _ => types.func_by_name(name),
-            };
-            id.unwrap_or_else(|| panic!("the kernel has no {name}"))
-        };
+        let find = || self.find(*attach, name).unwrap_or_else(|| panic!("the kernel has no {name}"));
         *self.targets.borrow_mut().entry(place.clone()).or_insert_with(find)
     }
 

@@ -17,6 +17,7 @@ use crate::cli::values::{MAX_PID, address, number};
 use crate::dataplane::Counter;
 use crate::observe::{Condition, Observer, Processes, conditions};
 use crate::sockets::{Connection, Record};
+use crate::syscall::btf::shared_vmlinux;
 use attached::Attached;
 use finder::{Found, Wanted};
 
@@ -66,6 +67,8 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         (None, Some(pid)) => Wanted::Process(pid, args.fd),
         (None, None) => return Err(Error::Usage("name a connection: two addresses, or --pid".into())),
     };
+    // Both that look for sockets and those that read their states read the kernel's types; held, they are read once.
+    let _types = shared_vmlinux();
     let observed = Observer::new()?.look()?;
     let found = finder::find(&observed.connections, &wanted)?;
     let attached = Attached::read(&args.pins);

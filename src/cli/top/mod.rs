@@ -20,6 +20,7 @@ use super::streams::Streams;
 use super::target::PinArgs;
 use super::values::{MAX_PID, number, one_of};
 use crate::observe::Observer;
+use crate::syscall::btf::shared_vmlinux;
 use activity::Looks;
 use keys::{Key, keys};
 use screen::{Screen, draw};
@@ -59,6 +60,8 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         return Err(Error::Usage("top needs a terminal for input and output; `sidestep list --json` does not".into()));
     }
     let signals = stop_signals()?;
+    // Read once for the two that need them, until both have.
+    let mut types = Some(shared_vmlinux());
     let observer = Observer::new()?;
     let interval = Duration::from_secs(args.interval.into());
     let mut view = View { sort: args.sort, reverse: false, first: 0 };
@@ -70,6 +73,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let mut last = Instant::now();
     let mut look = |looks: &mut Looks| -> Result<_, Error> {
         let states = States::read(&args.pins);
+        types = None;
         let mut observed = observer.look()?;
         if let Some(pid) = args.pid {
             observed.connections.local.retain(|one| [one.client.pid, one.server.pid].contains(&pid));

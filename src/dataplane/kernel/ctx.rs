@@ -1,7 +1,7 @@
 //! The contexts of our programs, as structures with typed fields.
 
 use crate::asm::{Field, Laid, Pointer, Ptr, Reg};
-use crate::dataplane::kernel::objects::{File, TcpSock};
+use crate::dataplane::kernel::objects::{File, IterMeta, TcpSock};
 use crate::dataplane::state::socket::Socket;
 use crate::uapi::ctx::{self, iter_sockmap, iter_storage, iter_task_file, sk_msg, sock_ops};
 
@@ -72,7 +72,7 @@ context! {
 context! {
     /// `struct bpf_iter__sockmap`.
     IterSockmap, iter_sockmap:
-    META: Pointer<()>;
+    META: Pointer<IterMeta>;
     KEY: Pointer<Key>;
     SK: Pointer<TcpSock>;
 }
@@ -80,7 +80,7 @@ context! {
 context! {
     /// `struct bpf_iter__bpf_sk_storage_map`.
     IterStorage, iter_storage:
-    META: Pointer<()>;
+    META: Pointer<IterMeta>;
     SK: Pointer<TcpSock>;
     VALUE: Pointer<Socket>;
 }
@@ -88,7 +88,7 @@ context! {
 context! {
     /// `struct bpf_iter__task_file`.
     IterTaskFile, iter_task_file:
-    META: Pointer<()>;
+    META: Pointer<IterMeta>;
     FILE: Pointer<File>;
 }
 

@@ -82,6 +82,14 @@ layout! {
 }
 
 layout! {
+    /// `struct bpf_iter_meta` (include/linux/bpf.h), as far as it is read.
+    pub view IterMeta: 8 {
+        /// Where the output goes.
+        SEQ: u64 = 0;
+    }
+}
+
+layout! {
     /// 8 bytes anywhere.
     pub struct Word: 8 {
         /// All of them.

@@ -9,10 +9,9 @@ use crate::dataplane::emit::clear;
 use crate::dataplane::kernel::ctx::{
     ITER_SOCKMAP, ITER_STORAGE, ITER_TASK_FILE, IterSockmap, IterStorage, IterTaskFile,
 };
-use crate::dataplane::kernel::objects::{Cgroup, Directory, TcpSock};
+use crate::dataplane::kernel::objects::{Cgroup, Directory, IterMeta, TcpSock};
 use crate::dataplane::kernel::{KernelOffsets, ScopeFields};
 use crate::dataplane::programs::each_storage::{each_member, each_storage};
-use crate::dataplane::programs::states::Meta;
 use crate::dataplane::state::SocketState;
 use crate::dataplane::state::socket::{Head, OWN, Socket};
 use crate::layout;
@@ -135,7 +134,7 @@ pub fn members(
                 (MembersOver::Storages, None) => a.ld(R1, ITER_STORAGE, IterStorage::META),
                 (MembersOver::Storages, Some(_)) => a.ld(R1, ITER_TASK_FILE, IterTaskFile::META),
             }
-            a.ld(R1, Ptr::<Meta>::new(R1), Meta::SEQ);
+            a.ld(R1, Ptr::<IterMeta>::new(R1), IterMeta::SEQ);
             match part {
                 None => {
                     a.mov(R2, OWN.reg());

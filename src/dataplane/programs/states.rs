@@ -5,18 +5,10 @@ use crate::asm::Reg::{R0, R1, R2, R3, R6};
 use crate::asm::{self, Asm, Features, Program, Ptr};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{ITER_STORAGE, ITER_TASK_FILE, IterStorage, IterTaskFile};
+use crate::dataplane::kernel::objects::IterMeta;
 use crate::dataplane::programs::each_storage::each_storage;
 use crate::dataplane::state::socket::OWN;
-use crate::layout;
 use crate::uapi::helper::id as helper;
-
-layout! {
-    /// `struct bpf_iter_meta` (include/linux/bpf.h), as far as it is read.
-    pub(super) view Meta: 8 {
-        /// Where the output goes.
-        SEQ: u64 = 0;
-    }
-}
 
 /// Assembles the iterator for storages of this many bytes. Of the maps it names [`crate::dataplane::MapRole::Storage`], if any.
 pub fn states(offsets: &KernelOffsets, size: u32) -> Result<Program, asm::Error> {
@@ -29,7 +21,7 @@ pub fn states(offsets: &KernelOffsets, size: u32) -> Result<Program, asm::Error>
             None => a.ld(R1, ITER_STORAGE, IterStorage::META),
             Some(_) => a.ld(R1, ITER_TASK_FILE, IterTaskFile::META),
         }
-        a.ld(R1, Ptr::<Meta>::new(R1), Meta::SEQ);
+        a.ld(R1, Ptr::<IterMeta>::new(R1), IterMeta::SEQ);
         a.mov(R2, OWN.reg());
         a.mov(R3, size.cast_signed());
         a.call(helper::SEQ_WRITE);

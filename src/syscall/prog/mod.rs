@@ -6,7 +6,7 @@ mod load;
 mod spec;
 mod stats;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 pub use debug::LoadedDebugInfo;
@@ -14,8 +14,10 @@ pub use info::ProgInfo;
 pub use spec::{DebugInfo, ProgSpec};
 pub use stats::RunTimeStats;
 
-use super::error::Result;
+use super::error::{Error, Result};
+use super::map::Map;
 use super::{id, pin};
+use crate::asm::{self, MapRef};
 
 /// A loaded program, held by a descriptor of ours.
 #[derive(Debug)]
@@ -28,6 +30,21 @@ impl Program {
     /// the error carries the verifier's reasons.
     pub fn load(spec: &ProgSpec<'_>) -> Result<Self> {
         load::quiet(spec).map(|fd| Self { fd })
+    }
+
+    /// Loads what the assembler has made, with `spec` for everything but its instructions and debug information: a program
+    /// that the kernel refuses names the Rust line in the kernel's own log. `map` gives the maps that it names.
+    pub fn assembled<'a>(
+        program: &asm::Program,
+        map: impl Fn(MapRef) -> Option<&'a Map>,
+        spec: ProgSpec<'_>,
+    ) -> Result<Self> {
+        let insns = program
+            .encode_native(|number| map(number).map(|map| map.as_fd().as_raw_fd()))
+            .map_err(|error| Error::Invalid(error.to_string()))?;
+        let debug = LoadedDebugInfo::of(program, spec.name);
+        let debug = debug.as_ref().map(LoadedDebugInfo::for_program);
+        Self::load(&ProgSpec { insns: &insns, debug, ..spec })
     }
 
     /// Loads a program and gives the verifier's log of `level` (see [`ProgSpec::log_level`]) also on success.

@@ -41,26 +41,19 @@ impl Simulation {
             }
         }
         let cb_flags = if how.foreign_callbacks { FOREIGN } else { 0 };
-        let client_end = End {
-            netns: client_netns,
-            in_cgroup: how.client_in_cgroup,
-            local: client,
-            remote: service,
+        let end = |(netns, local, remote): Tuple, in_cgroup, isn, nonblocking, unmarked| End {
+            netns,
+            in_cgroup,
+            local,
+            remote,
             cb_flags,
-            isn: how.isn.0,
-            nonblocking: how.client_nonblocking,
-            unmarked: how.unmarked.0,
+            isn,
+            nonblocking,
+            unmarked,
         };
-        let server_end = End {
-            netns: server_netns,
-            in_cgroup: how.server_in_cgroup,
-            local: listener,
-            remote: client,
-            cb_flags,
-            isn: how.isn.1,
-            nonblocking: how.server_nonblocking,
-            unmarked: how.unmarked.1,
-        };
+        let [near, far] = tuples;
+        let client_end = end(near, how.client_in_cgroup, how.isn.0, how.client_nonblocking, how.unmarked.0);
+        let server_end = end(far, how.server_in_cgroup, how.isn.1, how.server_nonblocking, how.unmarked.1);
         let shift = if how.rewritten { 0x1234_5678 } else { 0 };
         if how.foreseen.0 {
             let isn = client_end.isn.wrapping_add(shift);
@@ -75,7 +68,7 @@ impl Simulation {
             self.check_pairing(forged)?;
         }
         self.world.syn_ack(client)?;
-        self.addresses.extend([(tuples[0], server), (tuples[1], client)]);
+        self.addresses.extend([(near, server), (far, client)]);
         self.expected.insert(client, (server, 0));
         self.expected.insert(server, (client, 0));
         self.servers.insert(server);

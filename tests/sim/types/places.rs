@@ -41,8 +41,12 @@ impl Place {
         }
     }
 
-    /// Whether the kernel loads any program there: some kernels refuse all at functions (fentry), whatever they are.
+    /// Whether the kernel loads any program there: older ones have fewer iterators, and some refuse all programs at functions
+    /// (fentry), whatever they are.
     pub(crate) fn loads(&self, oracle: &Oracle) -> bool {
+        if !oracle.has_target(&self.program(Vec::new())) {
+            return false;
+        }
         let set = Insn { code: op::ALU64 | op::MOV | op::K, dst: 0, src: 0, off: 0, imm: 1 };
         let exit = Insn { code: op::JMP | op::EXIT, dst: 0, src: 0, off: 0, imm: 0 };
         [0, 1].into_iter().any(|imm| oracle.verdict(&self.program(vec![Insn { imm, ..set }, exit])).is_ok())
