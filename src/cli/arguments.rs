@@ -5,8 +5,8 @@ use super::bench;
 #[cfg(feature = "demo")]
 use super::demo;
 use super::{
-    attach, check, completions, detach, dump, exec, explain, list, man, metrics, run, status, survey, top, upgrade,
-    verify, watch,
+    attach, check, completions, config, detach, dump, exec, explain, list, man, metrics, reload, run, status, survey,
+    top, upgrade, verify, watch,
 };
 
 /// Carries TCP data between local processes past the TCP/IP stack
@@ -38,6 +38,8 @@ pub(super) enum Command {
     Check(check::Args),
     Survey(survey::Args),
     Run(run::Args),
+    Config(config::Args),
+    Reload(reload::Args),
     Attach(attach::Args),
     Detach(detach::Args),
     Upgrade(upgrade::Args),

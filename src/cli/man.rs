@@ -52,10 +52,15 @@ fn pages() -> Vec<Command> {
     let mut top = CommandLine::command().disable_help_subcommand(true);
     top.build();
     let version = env!("CARGO_PKG_VERSION");
-    let mut pages = vec![top.clone()];
-    pages.extend(
-        top.get_subcommands().filter(|command| !command.is_hide_set()).map(|page| page.clone().version(version)),
-    );
+    let mut pages = vec![top];
+    let mut at = 0;
+    // Commands of commands come behind all others.
+    while let Some(page) = pages.get(at) {
+        let below = page.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
+        let below: Vec<_> = below.map(|page| page.clone().version(version)).collect();
+        pages.extend(below);
+        at += 1;
+    }
     pages
 }
 
@@ -82,6 +87,7 @@ mod tests {
             let text = String::from_utf8(render(page).unwrap()).unwrap();
             assert!(text.contains(".TH") && text.contains("NAME") && text.contains("SYNOPSIS"), "{}", name(page));
         }
+        assert!(pages.iter().any(|page| name(page) == "sidestep-config-check"));
         let run = pages.iter().find(|page| name(page) == "sidestep-run").unwrap();
         let text = String::from_utf8(render(run).unwrap()).unwrap();
         assert!(text.contains("exclude") && text.contains("sidestep run"), "{text}");

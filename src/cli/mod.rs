@@ -11,6 +11,7 @@ mod bounded;
 mod cgroups;
 mod check;
 mod completions;
+mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod detach;
@@ -21,13 +22,17 @@ mod explain;
 mod hex;
 #[cfg(any(feature = "demo", feature = "bench"))]
 mod interrupt;
+mod line;
 mod list;
 mod log;
 mod man;
 mod metrics;
 mod plane;
 mod policy;
+mod preset;
+mod reload;
 mod run;
+mod settings;
 mod signals;
 mod states;
 mod status;
@@ -47,12 +52,11 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
 pub use error::Error;
 
-use arguments::{Command, CommandLine};
+use arguments::Command;
 use streams::{Streams, note};
 
 /// Runs the command named by the arguments of this process.
@@ -91,8 +95,8 @@ fn child(outcome: io::Result<bool>) -> ExitCode {
 
 /// Runs the command that `args` (without the program's name) ask for, reading from `input` and printing to `out`.
 pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let args = std::iter::once(OsString::from("sidestep")).chain(args);
-    let command = match CommandLine::try_parse_from(args) {
+    let args: Vec<_> = std::iter::once(OsString::from("sidestep")).chain(args).collect();
+    let command = match line::parse(&args)? {
         Ok(line) => line.command,
         Err(error) => return refuse(&error, out),
     };
@@ -107,7 +111,9 @@ pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Writ
         Command::Watch(args) => watch::run(&args, streams),
         Command::Explain(args) => explain::run(&args, streams),
         Command::Metrics(args) => metrics::run(&args, streams),
-        Command::Run(args) => run::run(&args, streams),
+        Command::Run(args_of_run) => run::run(args_of_run, &|| line::again(&args), streams),
+        Command::Config(args) => config::run(args, streams),
+        Command::Reload(args) => reload::run(&args, streams),
         Command::Attach(args) => attach::run(&args, streams),
         Command::Detach(args) => detach::run(&args, streams),
         Command::Upgrade(args) => upgrade::run(args, streams),

@@ -1,6 +1,6 @@
 //! The flags that choose the data plane, shared by the commands that build one.
 
-use clap::Parser;
+use clap::{Args as _, Parser};
 
 use super::error::Error;
 use super::policy::PolicyArgs;
@@ -96,6 +96,18 @@ impl PlaneArgs {
         own.into_iter().flatten().chain(self.policy.given()).chain(self.trust.given()).collect()
     }
 
+    /// Whether one of these flags has this long name.
+    pub(super) fn has(name: &str) -> bool {
+        let flags = Self::augment_args(clap::Command::new("plane"));
+        flags.get_arguments().any(|flag| flag.get_long() == Some(name))
+    }
+
+    /// Fails where values that are right by themselves are too many.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.policy.policy()?;
+        self.trust.check()
+    }
+
     /// The same arguments again from what [`PlaneArgs::given`] has returned.
     pub(super) fn recall(given: &[String]) -> Result<Self, Error> {
         #[derive(Parser)]
@@ -120,6 +132,8 @@ mod tests {
             "--readers=any",
             "--tier=sticky",
             "--keepalive=7",
+            "--preset=istio-sidecar",
+            "--preset=local",
             "--port=80,8000-8100",
             "--port=90",
             "--exclude-port=81",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::Error;
+use super::preset::{self, PRESETS, Preset};
 use super::values::{List, one_of};
 use crate::dataplane::{Direction, MAX_RULES, Network, Policy, PortRange};
 use crate::syscall::cgroup::Cgroup;
@@ -14,6 +15,11 @@ const DIRECTIONS: [(&str, Direction); 3] =
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Which connections (a list is separated by commas, and a flag can be repeated)")]
 pub(super) struct PolicyArgs {
+    /// Only connections that a known arrangement makes: istio-sidecar (an application and its sidecar proxy, and two sidecars of
+    /// this node), istio-ambient (what ztunnel accepts), or local (over loopback addresses). Several presets add up; the
+    /// other flags narrow them
+    #[arg(long, value_name = "NAME", value_parser = one_of(PRESETS))]
+    preset: Vec<Preset>,
     /// Only connections to these server ports: 80,8000-8100. Each end decides by the port that it sees; where REDIRECT
     /// or DNAT makes them two, name both
     #[arg(long, value_name = "LIST")]
@@ -44,6 +50,7 @@ impl PolicyArgs {
             excluded_ports: merge("--exclude-port", &self.exclude_port)?,
             networks: merge("--cidr", &self.cidr)?,
             excluded_networks: merge("--exclude-cidr", &self.exclude_cidr)?,
+            servers: preset::servers(&self.preset),
             direction: self.direction.unwrap_or_default(),
             opt_out: !self.exclude_cgroup.is_empty(),
             ..Policy::default()
@@ -62,7 +69,9 @@ impl PolicyArgs {
     pub(super) fn given(&self) -> Vec<String> {
         let direction = self.direction.and_then(|way| DIRECTIONS.iter().find(|(_, known)| *known == way));
         let cgroups = self.exclude_cgroup.iter().map(|path| format!("--exclude-cgroup={}", path.display()));
-        texts("--port", &self.port)
+        let presets = self.preset.iter().map(|preset| format!("--preset={}", preset::name(*preset)));
+        presets
+            .chain(texts("--port", &self.port))
             .chain(texts("--exclude-port", &self.exclude_port))
             .chain(texts("--cidr", &self.cidr))
             .chain(texts("--exclude-cidr", &self.exclude_cidr))
@@ -104,6 +113,7 @@ mod tests {
         assert_eq!(options("--exclude-cidr=10.0.0.0/8,::1").unwrap().excluded_networks.len(), 2);
         assert_eq!(options("--direction=to-active").unwrap().direction, Direction::ToActive);
         assert!(options("--exclude-cgroup=/a").unwrap().opt_out);
+        assert_eq!(options("--preset=istio-ambient").unwrap().servers.ports.len(), 3);
     }
 
     #[test]
@@ -117,6 +127,7 @@ mod tests {
             ("--cidr=10.0.0.0/33", "10.0.0.0/33"),
             ("--cidr=10.1.2.3/8", "10.0.0.0/8"),
             ("--direction=up", "to-passive"),
+            ("--preset=istio", "did you mean istio-"),
         ] {
             let error = options(flag).unwrap_err();
             let name = flag.split('=').next().unwrap();

@@ -1,4 +1,4 @@
-//! The signals that end a command which runs until it is asked to stop.
+//! The signals that end a command which runs until it is asked to stop, or make it read its settings again.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -7,12 +7,17 @@ use super::error::Error;
 
 /// The signals that end the command. One that is ignored from the start, as SIGHUP is under nohup(1), does not.
 pub(super) fn stop_signals() -> Result<SignalFd, Error> {
+    signals(false)
+}
+
+/// The same, and SIGHUP in any case where it `reloads`.
+pub(super) fn signals(reloads: bool) -> Result<SignalFd, Error> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGINT);
     set.add(Signal::SIGTERM);
     for signal in [Signal::SIGHUP, Signal::SIGQUIT] {
         // A blocked signal is delivered to a signalfd even when it is ignored (sig_ignored, kernel/signal.c).
-        if !is_ignored(signal) {
+        if !is_ignored(signal) || (reloads && signal == Signal::SIGHUP) {
             set.add(signal);
         }
     }

@@ -73,9 +73,7 @@ impl TrustArgs {
                 Trusted::Program(path) => trust.programs.push(path.clone()),
             }
         }
-        if trust.ports.len() > MAX_RULES {
-            return Err(Error::Usage(format!("--trust takes at most {MAX_RULES} ports; merge neighbours into one")));
-        }
+        self.check()?;
         let why = match (tier, readers) {
             // The user has chosen what blocking readers may meet; there is no receive without a first message.
             (Tier::Gated(_), Readers::Any) => return Ok((Trust::default(), None)),
@@ -94,6 +92,15 @@ impl TrustArgs {
             _ => "so only the ports and cgroups that --trust names are accelerated",
         };
         Ok((trust, Some(format!("{why}; {served}"))))
+    }
+
+    /// Fails where there are more ports than the programs take.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let ports = self.trust.iter().filter(|trusted| matches!(trusted, Trusted::Port(_)));
+        if ports.count() > MAX_RULES {
+            return Err(Error::Usage(format!("--trust takes at most {MAX_RULES} ports; merge neighbours into one")));
+        }
+        Ok(())
     }
 
     /// The cgroups whose readers are trusted, opened.

@@ -42,8 +42,8 @@ pub use kernel::{
     TraceOffsets, objects,
 };
 pub use options::{
-    Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Tier, Trust,
-    TrustBy, Watch,
+    Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Servers, Tier,
+    Trust, TrustBy, Watch,
 };
 pub use programs::members::{CHOSEN, Member, MembersOver, members};
 pub use programs::states::states;

@@ -11,6 +11,8 @@ use super::sysctl;
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Capability {
+    /// Reading files and directories of other users.
+    DacReadSearch = 2,
     /// Network configuration: loading sk_msg and sock_ops programs, attaching them.
     NetAdmin = 12,
     /// Looking into processes of other users, and taking descriptors of theirs.
@@ -28,6 +30,7 @@ pub enum Capability {
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
@@ -45,9 +48,13 @@ pub struct Capabilities(u64);
 impl Capabilities {
     /// The effective set of this thread.
     pub fn effective() -> Result<Self> {
-        let text = sysctl::read(Path::new("/proc/thread-self/status"))?;
+        Self::read("/proc/thread-self/status")
+    }
+
+    fn read(file: &str) -> Result<Self> {
+        let text = sysctl::read(Path::new(file))?;
         Self::parse(&text).ok_or_else(|| Error::Malformed {
-            what: "/proc/thread-self/status",
+            what: "/proc/PID/status",
             why: "it has no CapEff line with a hexadecimal number".into(),
         })
     }
@@ -55,6 +62,16 @@ impl Capabilities {
     fn parse(status: &str) -> Option<Self> {
         let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
         u64::from_str_radix(line.trim(), 16).ok().map(Self)
+    }
+
+    /// Exactly these.
+    pub fn of(capabilities: &[Capability]) -> Self {
+        Self(capabilities.iter().fold(0, |set, capability| set | 1 << *capability as u8))
+    }
+
+    /// The effective set of a process's first thread.
+    pub fn of_process(process: u32) -> Result<Self> {
+        Self::read(&format!("/proc/{process}/status"))
     }
 
     /// Whether `capability` is in the set.
@@ -68,6 +85,47 @@ impl Capabilities {
         let stands_in = matches!(capability, Capability::Bpf | Capability::Perfmon);
         self.has(capability) || (stands_in && self.has(Capability::SysAdmin))
     }
+}
+
+/// `struct __user_cap_header_struct` (include/uapi/linux/capability.h).
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: libc::c_int,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
+const VERSION: u32 = 0x2008_0522;
+
+/// `struct __user_cap_data_struct`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Gives up all capabilities of this thread but these, forever: no program that it executes gets them back either. Threads
+/// that it starts later have what it has.
+pub fn keep_only(kept: &[Capability]) -> Result<()> {
+    let failed = |errno: nix::errno::Errno| Error::Invalid(format!("cannot give up capabilities: {}", errno.desc()));
+    nix::sys::prctl::set_no_new_privs().map_err(failed)?;
+    let header = Header { version: VERSION, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: the header and the two words are live and of the version's size.
+    let got = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
+    nix::errno::Errno::result(got).map_err(failed)?;
+    for (number, word) in data.iter_mut().enumerate() {
+        let bits = kept.iter().map(|capability| *capability as usize).filter(|bit| bit / 32 == number);
+        let mask = bits.fold(0, |mask, bit| mask | 1_u32 << (bit % 32));
+        word.permitted &= mask;
+        word.effective &= word.permitted;
+        word.inheritable = 0;
+    }
+    // SAFETY: as above.
+    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    nix::errno::Errno::result(set).map(drop).map_err(failed)
 }
 
 /// Whether this process is in the initial user namespace. Elsewhere capabilities do not reach bpf(2).

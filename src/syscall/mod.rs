@@ -22,6 +22,7 @@ pub mod memlock;
 mod mountinfo;
 pub mod netns;
 mod pin;
+mod process;
 mod prog;
 mod release;
 mod ring;
@@ -39,6 +40,7 @@ pub use link::{
 };
 pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, UpdateFlags, possible_cpus};
 pub use mountinfo::{Mount, mounts, parse_mountinfo};
+pub use process::ProcessHandle;
 pub use prog::{DebugInfo, LoadedDebugInfo, ProgInfo, ProgSpec, Program, RunTimeStats};
 pub use release::Release;
 pub use ring::{RingBuffer, RingFollower};

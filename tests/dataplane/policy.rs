@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use nix::poll::PollFlags;
 use sidestep::agent::{Acceleration, TierChoice};
-use sidestep::dataplane::{Counter, Direction, Pairing, Policy};
+use sidestep::dataplane::{Counter, Direction, Pairing, Policy, Servers};
 use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{StackBytes, connect, listen};
 
 use crate::link::{accepted, expect, pair, pattern, send, wait};
 use crate::scope::{Scope, describe, pairings, tiers};
 use crate::support::cgroup::enter;
+use crate::support::wait::wait_until;
 
 /// A listener on any port of `address`.
 fn listener(address: impl Into<std::net::IpAddr>) -> TcpListener {
@@ -64,6 +65,35 @@ fn ports_decide() {
             assert_accelerated(&acceleration, &wanted, wanted_at, &what);
             assert_left_alone(&acceleration, &unwanted, unwanted_at, &what);
         }
+    }
+}
+
+/// The client of what is left alone waits for its first message, which finds no partner.
+#[test]
+fn the_end_of_the_server_decides_by_port_or_by_address() {
+    let scope = Scope::new();
+    let [named, other] = [(); 2].map(|()| listener(Ipv4Addr::LOCALHOST));
+    let [named_at, other_at] = [&named, &other].map(|listener| listener.local_addr().unwrap());
+    let from = Ipv4Addr::new(127, 0, 0, 6);
+    let servers = Servers {
+        ports: vec![named_at.port().to_string().parse().unwrap()],
+        networks: vec!["127.0.0.6".parse().unwrap(), "::6".parse().unwrap()],
+    };
+    for pairing in pairings() {
+        let policy = Policy { servers: servers.clone(), ..Policy::default() };
+        let acceleration = scope.accelerate_by(policy, pairing, TierChoice::Gated, &[]);
+        assert_accelerated(&acceleration, &named, named_at, "named by port");
+        let client = connect(other_at, Some(from.into())).unwrap();
+        wait(&client, PollFlags::POLLOUT);
+        assert_eq!(talk(&client, &accepted(&other)), (0, 0), "named by address");
+        drop(client);
+        wait_until("closed connections have left", || acceleration.members().unwrap() == 0);
+        let (client, server) = pair(&other, other_at);
+        let (up, down) = talk(&client, &server);
+        assert!(up > 0 && down > 0, "not named: {up} and {down} segments with data");
+        assert_eq!(acceleration.members().unwrap(), 0, "not named");
+        let counters = acceleration.snapshot().unwrap();
+        assert_eq!(counters.get(Counter::Excluded), 1, "{}", describe(&counters));
     }
 }
 

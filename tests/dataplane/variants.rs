@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use sidestep::agent::{Loaded, TierChoice, choose_tier, program_specs, watch};
 use sidestep::dataplane::{
-    Config, DataPlane, Direction, Hooks, KernelOffsets, Options, Pairing, Policy, Probation, Readers, Tier,
+    Config, DataPlane, Direction, Hooks, KernelOffsets, Options, Pairing, Policy, Probation, Readers, Servers, Tier,
     TraceOffsets, TrustBy, Watch, build,
 };
 use sidestep::verifier_sim::spec::{self, Kernel};
@@ -46,6 +46,8 @@ fn variants(pairings: &[Pairing], watches: &[Watch]) -> Vec<DataPlane> {
                 let mut policy = Policy::default();
                 (policy.trust.by, policy.trust.cgroups) = (by, true);
                 policy.trust.ports = policies()[1].ports.clone();
+                policy.servers =
+                    Servers { ports: policies()[1].ports.clone(), networks: policies()[1].networks.clone() };
                 all.push(with_policy(&options, policy));
             }
         }

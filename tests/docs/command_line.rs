@@ -175,14 +175,21 @@ fn json_type(kind: &str, is_left_out: bool) -> String {
     if is_left_out && !word.ends_with("if any") { format!("{word}, if any") } else { word }
 }
 
+fn section(command: &str, help: &str) -> String {
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    format!("\n## {command}\n\n```text\n{}\n```\n", lines.join("\n").trim_end())
+}
+
 fn page() -> String {
     let mut text = HEAD.to_owned();
     let top = help(&["--help"]);
     let json: BTreeMap<_, _> = JSON.iter().map(|(command, shape, parts)| (*command, (*shape, *parts))).collect();
     for command in commands(&top) {
         let help = help(&[command, "--help"]);
-        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-        write!(text, "\n## {command}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()).unwrap();
+        text += &section(command, &help);
+        for below in commands(&help) {
+            text += &section(&format!("{command} {below}"), &self::help(&[command, below, "--help"]));
+        }
         let Some((shape, parts)) = json.get(command) else {
             assert!(!help.contains("--json\n"), "{command} prints JSON whose fields are not in this reference");
             continue;

@@ -8,6 +8,7 @@ mod fixture;
 mod operations;
 mod owner;
 mod pins;
+mod reload;
 mod streams;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]

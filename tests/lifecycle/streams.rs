@@ -58,8 +58,12 @@ pub(crate) struct Streams {
 impl Streams {
     /// Opens `count` connections and starts: clients write, servers read and compare.
     pub(crate) fn start(count: usize) -> Self {
-        let listener = listener();
-        let (clients, servers): (Vec<_>, Vec<_>) = (0..count).map(|_| pair(&listener)).unzip();
+        Self::start_on(&listener(), count)
+    }
+
+    /// The same with connections to this listener.
+    pub(crate) fn start_on(listener: &TcpListener, count: usize) -> Self {
+        let (clients, servers): (Vec<_>, Vec<_>) = (0..count).map(|_| pair(listener)).unzip();
         let (stop, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let writer = std::thread::spawn({
             let stop = stop.clone();
@@ -157,7 +161,12 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn new() -> Self {
-        let (client, server) = pair(&listener());
+        Self::on(&listener())
+    }
+
+    /// A connection to this listener.
+    pub(crate) fn on(listener: &TcpListener) -> Self {
+        let (client, server) = pair(listener);
         Self { client, server }
     }
 

@@ -1,11 +1,11 @@
 //! The policy in the simulated kernel: who enters the sockhash, and who redirects, is what the lists say.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 
 use sidestep::agent::simulated_offsets;
-use sidestep::dataplane::{self, Direction, Network, Options, Pairing, Policy, PortRange, Readers, Tier};
+use sidestep::dataplane::{self, Direction, Network, Options, Pairing, Policy, PortRange, Readers, Servers, Tier};
 use sidestep::verifier_sim::kernel::{Address, End, SocketId};
 
 use super::history::{CONFIG, Form, Insns, Simulation};
@@ -15,6 +15,8 @@ use super::history::{CONFIG, Form, Insns, Simulation};
 struct Lists {
     ports: [Vec<(u16, u16)>; 2],
     networks: [Vec<(u32, u8)>; 2],
+    server_ports: Vec<(u16, u16)>,
+    server_networks: Vec<(u32, u8)>,
     direction: Direction,
 }
 
@@ -32,13 +34,15 @@ impl Lists {
             excluded_ports: ports(&self.ports[1]),
             networks: networks(&self.networks[0]),
             excluded_networks: networks(&self.networks[1]),
+            servers: Servers { ports: ports(&self.server_ports), networks: networks(&self.server_networks) },
             direction: self.direction,
             opt_out: false,
             ..Policy::default()
         }
     }
 
-    fn admits(&self, end: End, server_port: u16) -> bool {
+    fn admits(&self, end: End, is_server: bool) -> bool {
+        let server_port = if is_server { end.local.port } else { end.remote.port };
         let port = |list: &[(u16, u16)]| list.iter().any(|(first, last)| (*first..=*last).contains(&server_port));
         let network = |list: &[(u32, u8)]| {
             let same = |a: u32, b: u32, prefix: u8| (0..prefix).all(|bit| (a ^ b) >> (31 - bit) & 1 == 0);
@@ -50,6 +54,10 @@ impl Lists {
             && !port(no_ports)
             && (networks.is_empty() || network(networks))
             && !network(no_networks)
+            && (!is_server
+                || (self.server_ports.is_empty() && self.server_networks.is_empty())
+                || port(&self.server_ports)
+                || network(&self.server_networks))
     }
 }
 
@@ -67,11 +75,16 @@ fn lists() -> impl Strategy<Value = Lists> {
     let ports = || prop::collection::vec(range(), 0..4);
     let networks = || prop::collection::vec((ip(), 0..33_u8), 0..3);
     let direction = prop_oneof![Just(Direction::Both), Just(Direction::ToActive), Just(Direction::ToPassive)];
-    ((ports(), ports()), (networks(), networks()), direction).prop_map(|(ports, networks, direction)| Lists {
-        ports: [ports.0, ports.1],
-        networks: [networks.0, networks.1],
-        direction,
-    })
+    let servers = (ports(), networks());
+    ((ports(), ports()), (networks(), networks()), servers, direction).prop_map(
+        |(ports, networks, servers, direction)| Lists {
+            ports: [ports.0, ports.1],
+            networks: [networks.0, networks.1],
+            server_ports: servers.0,
+            server_networks: servers.1,
+            direction,
+        },
+    )
 }
 
 /// Whether the next message of `from` is redirected.
@@ -114,8 +127,13 @@ proptest! {
         simulation.world.finish_handshake(server).unwrap();
         simulation.world.accept(server);
 
-        let client_admitted = lists.admits(client_end, service_port);
-        let both = client_admitted && lists.admits(server_end, server_port);
+        let client_admitted = lists.admits(client_end, false);
+        let server_admitted = lists.admits(server_end, true);
+        let both = client_admitted && server_admitted;
+        // What the agent thinks of an end that exists is the same.
+        let address = |of: Address| SocketAddr::from((Ipv4Addr::from_bits(of.ip), of.port));
+        let thought = |is_server, end: End| lists.policy().admits(is_server, address(end.local), address(end.remote));
+        prop_assert_eq!((thought(false, client_end), thought(true, server_end)), (client_admitted, server_admitted));
         let member = |id| simulation.world.socket(id).unwrap().is_member();
         prop_assert_eq!((member(client), member(server)), (client_admitted, both));
         let up = redirects(&mut simulation, client);

@@ -50,6 +50,11 @@ impl Agent {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.child.signal(signal);
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(self) {
         drop(self);

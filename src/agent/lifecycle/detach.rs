@@ -68,7 +68,7 @@ impl Instance {
         let left = self.reconcile(rest, leftovers == Leftovers::Abandon, steps)?.left;
         let gone = self.generations()?.is_empty();
         if gone {
-            bpffs::remove_empty(&self.owner_path())?;
+            bpffs::remove_directory(&self.owner_path())?;
             self.remove_if_empty()?;
             steps("instance removed");
         }

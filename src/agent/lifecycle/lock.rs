@@ -82,6 +82,14 @@ impl Instance {
         }
     }
 
+    /// The process that owns it now; `None` also where it is in another PID namespace.
+    pub fn owner_pid(&self) -> Result<Option<u32>> {
+        Ok(match attempt(&self.owner_path())? {
+            Attempt::Held(inode) => holder_pid(inode),
+            Attempt::Locked(_) | Attempt::Absent => None,
+        })
+    }
+
     /// Whether a process owns it now.
     pub fn has_owner(&self) -> Result<bool> {
         Ok(matches!(attempt(&self.owner_path())?, Attempt::Held(_)))
@@ -93,12 +101,19 @@ impl Instance {
     }
 }
 
+impl OwnerLock {
+    /// What it owns.
+    pub(super) fn instance(&self) -> &Instance {
+        &self.instance
+    }
+}
+
 impl Drop for OwnerLock {
     /// Takes away the directory it locked, and the instance's when nothing else is in it, as after a start that failed.
     fn drop(&mut self) {
         if let Ok(Attempt::Locked(_lock)) = attempt(self.instance.dir()) {
             // What fails here is only an empty directory that stays.
-            let _ = bpffs::remove_empty(&self.instance.owner_path());
+            let _ = bpffs::remove_directory(&self.instance.owner_path());
             let _ = self.instance.remove_if_empty();
         }
     }
@@ -143,14 +158,18 @@ fn is_still(inode: u64, path: &Path) -> bool {
 
 /// The process that has locked the directory with this number, in words.
 fn holder(inode: u64) -> String {
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    match locks.lines().find_map(|line| pid_of(line, inode)) {
+    match holder_pid(inode) {
         Some(pid) => {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             format!("process {pid} ({})", name.trim_end())
         }
         None => "another process".into(),
     }
+}
+
+fn holder_pid(inode: u64) -> Option<u32> {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().find_map(|line| pid_of(line, inode))
 }
 
 /// The process of a line of /proc/locks, if it is a flock(2) on this inode (proc_locks(5)):

@@ -5,7 +5,7 @@
 //! ```text
 //! BPFFS/sidestep/v2/c<cgroup id>/   flock(2) on this directory serialises changes
 //!     link                         the sock_ops program's place on the cgroup
-//!     owner/                       flock(2) on it: a `sidestep run` owns the instance
+//!     owner/                       flock(2) on it: a `sidestep run` owns the instance; what it says of reloads
 //!     g<number>/                   a generation: maps, programs, the sockhash's link, the record
 //!     staging/  retired/           half a generation: not yet, or no longer, in use
 //! ```
@@ -28,6 +28,7 @@ mod readers;
 mod reading;
 mod reconcile;
 mod record;
+mod reload;
 mod status;
 mod upgrade;
 mod watch;
@@ -39,6 +40,7 @@ pub use lock::OwnerLock;
 pub use pins::{Instance, Pins};
 pub use readers::ReaderAttendance;
 pub use record::Record;
+pub use reload::{ReloadAnswer, ReloadBoard};
 pub use status::{GenerationStatus, InstanceStatus, Object, State, Status};
 pub use watch::InstanceWatch;
 

@@ -24,6 +24,16 @@ impl ReaderAttendance {
         Ok(attendance)
     }
 
+    /// From now on these executables need not earn trust.
+    pub fn trust(&mut self, instance: &Instance, trusted: Vec<PathBuf>) -> Result<()> {
+        if trusted != self.trusted {
+            // The one that runs keeps its list.
+            self.now = None;
+            self.trusted = trusted;
+        }
+        self.follow(instance)
+    }
+
     /// Goes on with what is attached now, which an upgrade may have changed.
     pub fn follow(&mut self, instance: &Instance) -> Result<()> {
         let Some(generation) = instance.live_generation()? else { return Ok(()) };

@@ -11,7 +11,7 @@ use crate::asm::Features;
 use crate::dataplane::kernel::KernelOffsets;
 
 pub use network::Network;
-pub use policy::{Direction, MAX_RULES, Policy};
+pub use policy::{Direction, MAX_RULES, Policy, Servers};
 pub use port::PortRange;
 pub use trust::{Hooks, Probation, Trust, TrustBy, Watch};
 

@@ -25,6 +25,15 @@ impl Network {
         (prefix <= 128 && bits <= 128).then(|| Self { address: network.address & network.mask(), ..network })
     }
 
+    /// Whether the address is in it. An IPv4 address is the same as its mapped one.
+    pub fn holds(self, address: IpAddr) -> bool {
+        let address = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        address.to_bits() & self.mask() == self.address
+    }
+
     /// The network's first address, in the family of `like`.
     fn first(self, like: IpAddr) -> IpAddr {
         let first = Ipv6Addr::from_bits(self.address);

@@ -1,5 +1,7 @@
 //! Which connections may be accelerated, as the user asks for it.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{Network, PortRange, Trust};
 
 /// Most entries of each list: the programs grow with their lists, and a jump reaches 32,767 instructions.
@@ -17,6 +19,8 @@ pub struct Policy {
     pub networks: Vec<Network>,
     /// Networks to leave alone, by either address; wins over [`Policy::networks`].
     pub excluded_networks: Vec<Network>,
+    /// Which ends of servers are served. Each connection has one, which decides by what it sees, for both ends.
+    pub servers: Servers,
     /// Which way messages are redirected.
     pub direction: Direction,
     /// Whether cgroups inside the accelerated one can opt out, by [`crate::dataplane::DataPlane::opt_out`].
@@ -26,6 +30,48 @@ pub struct Policy {
     /// Does not count what the stack carries: the counter `stack_bytes` stays 0. The benchmark shows by it what counting
     /// costs.
     pub uncounted: bool,
+}
+
+/// Ends of servers: where accept(2) returns the socket. Behind REDIRECT they have the port and the address of the program that
+/// has accepted, which no client sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// Those with one of these ports.
+    pub ports: Vec<PortRange>,
+    /// Those with an own address, or a client's address, in one of these networks.
+    pub networks: Vec<Network>,
+}
+
+impl Servers {
+    /// Whether all are served: none is named.
+    pub fn are_all(&self) -> bool {
+        self.ports.is_empty() && self.networks.is_empty()
+    }
+
+    fn hold(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let by_port = self.ports.iter().any(|range| range.holds(local.port()));
+        self.are_all() || by_port || lies_in(&self.networks, [local.ip(), remote.ip()])
+    }
+}
+
+impl Policy {
+    /// Whether the rules for ports and addresses admit an end with these addresses, which has called connect(2) or, as the
+    /// `is_server`, has been accepted. What the sock_ops program decides is the same.
+    pub fn admits(&self, is_server: bool, local: SocketAddr, remote: SocketAddr) -> bool {
+        let port = if is_server { local.port() } else { remote.port() };
+        let named = |ranges: &[PortRange]| ranges.iter().any(|range| range.holds(port));
+        let addresses = [local.ip(), remote.ip()];
+        (self.ports.is_empty() || named(&self.ports))
+            && !named(&self.excluded_ports)
+            && (self.networks.is_empty() || lies_in(&self.networks, addresses))
+            && !lies_in(&self.excluded_networks, addresses)
+            && (!is_server || self.servers.hold(local, remote))
+    }
+}
+
+/// Whether one of the networks holds one of the addresses.
+fn lies_in(networks: &[Network], addresses: [IpAddr; 2]) -> bool {
+    networks.iter().any(|network| addresses.iter().any(|address| network.holds(*address)))
 }
 
 /// Which way messages are redirected; the other way they take the stack, although both ends are in the sockhash.

@@ -7,6 +7,7 @@
 mod network;
 mod opt_out;
 mod port;
+mod server;
 pub(in crate::dataplane) mod trust;
 
 use crate::asm::Reg::{R1, R7, R8};
@@ -25,8 +26,9 @@ pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, ou
     let policy = &options.policy;
     let ports = port::boundaries(&policy.ports, &policy.excluded_ports);
     let by_network = !policy.networks.is_empty() || !policy.excluded_networks.is_empty();
+    let by_server = side == Side::Passive && !policy.servers.are_all();
     let by_name = options.by_name_only();
-    if ports.is_none() && !by_network && !policy.opt_out && !by_name {
+    if ports.is_none() && !by_network && !by_server && !policy.opt_out && !by_name {
         return;
     }
     a.emitter("policy", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8]), |a| {
@@ -44,6 +46,9 @@ pub(in crate::dataplane) fn admit(a: &mut Asm, options: &Options, side: Side, ou
                 if by_network {
                     a.comment("either address");
                     network::require(a, &policy.networks, &policy.excluded_networks, excluded);
+                }
+                if by_server {
+                    server::require(a, &policy.servers, excluded);
                 }
                 if policy.opt_out {
                     opt_out::require_unmarked(a, excluded);

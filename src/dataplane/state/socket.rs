@@ -187,6 +187,8 @@ pub struct SocketState {
     pub cookie: u64,
     /// The number of its peer's socket; 0 when it does not know its peer.
     pub peer_cookie: u64,
+    /// It has called connect(2); otherwise it has been accepted.
+    pub is_client: bool,
     /// Where it stands.
     pub standing: Standing,
     /// The agent wants it to leave: its messages take the stack, and it goes when its redirected bytes have been read.
@@ -220,6 +222,8 @@ impl SocketState {
         Some(Self {
             cookie: u64::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::COOKIE).offset())?),
             peer_cookie: u64::from_ne_bytes(number(bytes, Socket::PEER_COOKIE.offset())?),
+            is_client: number::<8>(bytes, Socket::PAIR_KEY.then(PairKey::CLIENT).offset())?
+                == number(bytes, Socket::HEAD.then(Head::COOKIE).offset())?,
             standing: match i32::from(u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::STATE).offset())?)) {
                 WAITING => Standing::Waiting,
                 PAIRED => Standing::Paired,

@@ -1,0 +1,84 @@
+//! What keeps the data plane attached: pins and a lock, or this process alone.
+
+use std::time::Duration;
+
+use crate::agent::lifecycle::{Instance, Leftovers, OwnerLock, ReaderAttendance};
+use crate::agent::{Acceleration, Problem, Reading, Snapshot};
+use crate::cli::detach;
+use crate::cli::error::Error;
+use crate::cli::streams::note;
+use crate::cli::upgrade::listed;
+
+/// What keeps the data plane attached.
+pub(super) enum Held {
+    Pinned(Instance, OwnerLock, ReaderAttendance),
+    Unpinned(Box<Acceleration>),
+}
+
+impl Held {
+    /// The counters, and how many sockets are in the map.
+    pub(super) fn look(&mut self) -> Result<(Snapshot, usize), Error> {
+        match self {
+            Self::Unpinned(acceleration) => Ok((acceleration.snapshot()?, acceleration.members()?)),
+            Self::Pinned(instance, _, readers) => {
+                // An upgrade may have brought other maps.
+                readers.follow(instance)?;
+                // What an upgrade could not wait for; nothing to do as a rule, and next time is soon enough.
+                let _ = instance.tidy(Duration::ZERO);
+                instance.look()?.ok_or_else(|| {
+                    let cgroup = if instance.dir().exists() { "the cgroup, or the pins" } else { "the pins" };
+                    Error::Failed(format!(
+                        "{cgroup} in {} have been removed by another program",
+                        instance.dir().display()
+                    ))
+                })
+            }
+        }
+    }
+
+    /// All that metrics show.
+    pub(super) fn reading(&self) -> Result<Option<Reading>, Error> {
+        Ok(match self {
+            Self::Unpinned(acceleration) => Some(acceleration.reading()?),
+            Self::Pinned(instance, ..) => instance.reading()?,
+        })
+    }
+
+    /// Says which flags end here: those that `sidestep upgrade` gave to what this command had attached with `own`.
+    pub(super) fn note_lost_flags(&self, own: &[String]) {
+        let Self::Pinned(instance, ..) = self else { return };
+        if let Ok(Some(record)) = instance.record()
+            && record.flags != own
+        {
+            note(format_args!(
+                "sidestep: the flags of the last `sidestep upgrade`, {}, end with this command; the next run has {} \
+                 unless it is given others",
+                listed(&record.flags),
+                listed(own)
+            ));
+        }
+    }
+
+    /// What others have detached, replaced or removed.
+    pub(super) fn problems(&self) -> Result<Vec<Problem>, Error> {
+        Ok(match self {
+            Self::Unpinned(acceleration) => acceleration.problems()?,
+            // Nothing that cannot be looked at just now ends the acceleration.
+            Self::Pinned(instance, ..) => {
+                instance.problems().unwrap_or_else(|error| vec![Problem::NotKnown(error.to_string())])
+            }
+        })
+    }
+
+    /// Detaches, and says what has come of it.
+    pub(super) fn stop(self, timeout: Duration) -> Result<String, Error> {
+        let detached = match self {
+            Self::Pinned(instance, attendance, _) => {
+                // No later command would come back for what is left.
+                instance.detach(timeout, Leftovers::Abandon, Some(attendance), &mut |_| {})?
+            }
+            Self::Unpinned(acceleration) => acceleration.stop(timeout)?.into(),
+        };
+        Ok(detach::report(&detached))
+    }
+}

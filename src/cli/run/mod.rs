@@ -1,0 +1,161 @@
+//! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when it is asked to stop.
+
+mod held;
+mod live;
+mod printer;
+mod service;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::error::Error;
+use super::log::{FORMATS, Log, LogFormat};
+use super::metrics::Exporter;
+use super::signals::signals;
+use super::streams::{Streams, note};
+use super::target::{TargetArgs, Wanted, configuration, instance};
+use super::upgrade::{self, listed};
+use super::values::{address, number, one_of};
+use crate::agent::lifecycle::{Outcome, Pins, ReaderAttendance};
+use crate::agent::{Acceleration, check, drop_privileges};
+use crate::syscall::cgroup::Cgroup;
+
+use held::Held;
+use live::{Again, Live};
+use printer::print;
+use service::Service;
+use watch::Agent;
+
+/// Accelerate the connections inside a cgroup until interrupted
+///
+/// Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on. On SIGINT,
+/// SIGTERM or SIGQUIT, and when its output is closed, everything goes back to plain TCP without losing a byte, and nothing
+/// stays in the kernel. So it is on SIGHUP (unless it is ignored, as under nohup); with --config the file is read again
+/// instead. It pins what it attaches, so that nothing happens
+/// to a connection when it is killed: the next run, attach or upgrade takes over, or detach clears away. It also takes
+/// over what `sidestep attach` has left.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Read settings from this TOML file, whose keys are the names of these flags: `port = [80, "8000-8100"]`. A flag wins
+    /// over the environment (SIDESTEP_PORT), and the environment over the file. SIGHUP and `sidestep reload` read it again
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Seconds between two lines of counters; 0 for none
+    #[arg(long, value_name = "S", default_value = "5", value_parser = number::<u16, 0, 65_535>)]
+    interval: u16,
+    /// Leave everything attached at the end
+    #[arg(long)]
+    keep: bool,
+    /// Pin nothing: when it is killed, the kernel detaches, and messages of connections made before take the stack. This
+    /// is the default where no bpf file system is on /sys/fs/bpf
+    #[arg(long)]
+    unpinned: bool,
+    /// Answer HTTP there: /metrics for Prometheus, /healthz and /readyz for probes. Every host that can reach the address
+    /// can read them
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    metrics: Option<SocketAddr>,
+    /// How the lines are written: text, or one JSON object a line, with the time and the event
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = one_of(FORMATS))]
+    log_format: LogFormat,
+}
+
+/// Runs the command. `again` reads all settings as they are then.
+pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let log = &mut Log::new(args.log_format, streams.out);
+    // Signals are held back before anything is loaded, so that none can skip the detach.
+    let signals = signals(args.config.is_some())?;
+    let service = Service::of_this_process();
+    let cgroup = args.target.open()?;
+    let path = cgroup.path().to_owned();
+    // Before anything is attached, so that an address that is taken changes nothing.
+    let mut exporter = args.metrics.map(Exporter::start).transpose()?;
+    let started = start(&args, cgroup)?;
+    let mut agent = Agent { live: Live::new(args, again, started.held), service };
+    // From here on an error, also one of the output, ends the acceleration and not only this process.
+    let ended = (|| {
+        agent.live.offer_reload()?;
+        for line in &started.lines {
+            log.say("note", line)?;
+        }
+        if let Some(exporter) = &exporter {
+            log.say("metrics", &format!("metrics on http://{}/metrics", exporter.address()))?;
+        }
+        log.say(
+            "started",
+            &format!("accelerating {} by {} pairing; interrupt to stop", path.display(), started.pairing),
+        )?;
+        log.out.flush()?;
+        agent.service.ready(&format!("accelerating {}", path.display()));
+        agent.watch(&signals, exporter.as_mut(), log)
+    })();
+    agent.service.stopping();
+    let Live { args, mut held, .. } = agent.live;
+    let last = held.look();
+    match held {
+        Held::Pinned(..) if args.keep => log.say("kept", "everything stays attached")?,
+        held => {
+            held.note_lost_flags(&args.target.plane.given());
+            let notified = log
+                .say("detaching", "detaching: all connections go back to the TCP/IP stack")
+                .and_then(|()| log.out.flush());
+            let report = held.stop(args.target.drain())?;
+            notified?;
+            if let Ok((last, _)) = last {
+                print(&last, None, None, log)?;
+            }
+            log.say("detached", &report)?;
+        }
+    }
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// What has been attached, and what to say of it.
+struct Started {
+    held: Held,
+    pairing: &'static str,
+    lines: Vec<String>,
+}
+
+/// Attaches.
+fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
+    let target = &args.target;
+    let asked = args.keep || target.mount || target.pins.bpffs.is_some();
+    let impossible = !args.unpinned && !asked && !Pins::are_possible()?;
+    if args.unpinned || impossible {
+        drop_privileges()?;
+        let wanted = target.build(cgroup, check::configuration())?;
+        let acceleration = Acceleration::start_plane(&wanted.cgroup, wanted.marked(), &wanted.plane, wanted.config)?;
+        let why = "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or \
+                   --mount)";
+        let lines = if impossible { vec![why.into()] } else { Vec::new() };
+        return Ok(started(Held::Unpinned(Box::new(acceleration)), &wanted, lines));
+    }
+    let instance = instance(&target.find()?, &cgroup)?;
+    // What is to be mounted is mounted, and the address for scrapers is bound.
+    drop_privileges()?;
+    let attendance = instance.take_ownership()?;
+    let wanted = target.build(cgroup, configuration(&instance)?)?;
+    let before = instance.record()?.map(|record| record.flags);
+    let outcome = instance.ensure(&wanted.request(), &mut |_| {})?;
+    let mut lines = Vec::new();
+    if outcome != Outcome::Attached {
+        lines.push(format!("taking over from {}: {}", instance.dir().display(), upgrade::report(outcome)));
+    }
+    if let Some(before) = before
+        && before != target.plane.given()
+    {
+        let now = listed(&target.plane.given());
+        note(format_args!("sidestep: the flags of what was attached, {}, are replaced by {now}", listed(&before)));
+    }
+    let readers = ReaderAttendance::new(&instance, wanted.plane.options.policy.trust.programs.clone())?;
+    Ok(started(Held::Pinned(instance, attendance, readers), &wanted, lines))
+}
+
+fn started(held: Held, wanted: &Wanted, lines: Vec<String>) -> Started {
+    wanted.note();
+    Started { held, pairing: wanted.plane.options.pairing.name(), lines }
+}
