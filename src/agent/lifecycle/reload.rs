@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::generation::present;
 use super::{Instance, OwnerLock};
 use crate::agent::error::{Context, Error, Result};
-use crate::syscall::{Map, MapFlags, MapSpec, ProcessHandle, UpdateFlags, bpffs};
+use crate::syscall::{Map, MapFlags, MapSpec, ProcessHandle, UpdateFlags, bpffs, memlock};
 use crate::uapi::MapType;
 
 /// Bytes of the entry; a longer sentence is cut.
@@ -55,6 +55,8 @@ pub struct ReloadBoard {
 impl OwnerLock {
     /// From now on, this owner can be asked to read its settings again.
     pub fn offer_reload(&self) -> Result<ReloadBoard> {
+        // Where everything was attached already, nothing has raised it yet.
+        memlock::raise_if_needed()?;
         // An entry is replaced as a whole: a reader never sees half a report.
         let spec = MapSpec::new("sidestep_reload", MapType::HASH, 4, SIZE as u32, 1).flags(MapFlags::NO_PREALLOC);
         let board = ReloadBoard { map: Map::create(&spec)?, report: Report::default() };
