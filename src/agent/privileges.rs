@@ -12,11 +12,12 @@ pub fn capabilities() -> Vec<Capability> {
     all
 }
 
-/// Gives up all capabilities but [`capabilities`] and, if this thread has it, the one that shows which descriptors processes of
-/// other users have. Threads that are started later have no more either.
+/// Gives up all capabilities but [`capabilities`] and, if this thread has them, two that make it better. Threads that are started later have no more either.
 pub fn drop_privileges() -> Result<()> {
     let mut kept = capabilities();
     // The descriptor of a socket that io_uring receives from is looked for in /proc/PID/fd, which is its user's alone.
     kept.push(Capability::DacReadSearch);
+    // A call that has spliced waits for the threads that watch readers, for 3 ms at most: they run before others (SCHED_FIFO).
+    kept.push(Capability::SysNice);
     Ok(caps::keep_only(&kept)?)
 }

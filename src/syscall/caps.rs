@@ -19,6 +19,8 @@ pub enum Capability {
     SysPtrace = 19,
     /// Everything that has no capability of its own.
     SysAdmin = 21,
+    /// Scheduling before others.
+    SysNice = 23,
     /// Raising limits.
     SysResource = 24,
     /// Tracing: reading kernel memory from a program (5.8).
@@ -34,6 +36,7 @@ impl fmt::Display for Capability {
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::SysNice => "CAP_SYS_NICE",
             Self::SysResource => "CAP_SYS_RESOURCE",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
