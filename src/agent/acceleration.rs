@@ -1,11 +1,12 @@
 //! A running data plane that lasts as long as its owner.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::attachment::{self, OnCgroup};
 use super::error::{Context, Error, Result};
-use super::leave::{Attached, leave};
+use super::leave::{Attached, is_within, leave};
 use super::load::{Loaded, Watching};
 use super::problem::Problem;
 use super::readers::ReaderWatcher;
@@ -23,6 +24,8 @@ pub struct Acceleration {
     cgroup: Cgroup,
     /// Of the sock_ops program, and before it those of cgroups that have opted out.
     sock_ops: Vec<Link>,
+    /// Of the sock_ops program, on cgroups that were added, each by its ID.
+    cgroups: Vec<(u64, Link)>,
     verdict: Option<Verdict>,
     /// Of the programs that watch readers.
     watching: Vec<Link>,
@@ -84,8 +87,8 @@ impl Acceleration {
         // First the verdict: a socket takes the program along when it enters the map.
         let verdict = attach_verdict(&loaded)?;
         let (group, sock_ops, verdict) = (cgroup.try_clone()?, Vec::new(), Some(verdict));
-        let (watching, watcher) = (Vec::new(), None);
-        let mut acceleration = Self { loaded, config, cgroup: group, sock_ops, verdict, watching, watcher };
+        let (watching, watcher, cgroups) = (Vec::new(), None, Vec::new());
+        let mut acceleration = Self { loaded, config, cgroup: group, sock_ops, cgroups, verdict, watching, watcher };
         let loaded = &acceleration.loaded;
         // Readers must be watched from the first byte on.
         acceleration.watching = loaded.watching.iter().map(Watching::attach).collect::<Result<_>>()?;
@@ -94,6 +97,29 @@ impl Acceleration {
             acceleration.sock_ops.push(attach_cgroup(program, group)?);
         }
         Ok(acceleration)
+    }
+
+    /// Accelerates the connections inside one more cgroup from now on, and those between it and the others. It may not be inside
+    /// one of them, nor they in it: a socket must not meet the program twice.
+    pub fn add_cgroup(&mut self, cgroup: &Cgroup) -> Result<()> {
+        let id = cgroup.id()?;
+        if self.cgroups.iter().any(|(known, _)| *known == id) {
+            return Ok(());
+        }
+        self.cgroups.push((id, attach_cgroup(&self.loaded.sock_ops, cgroup)?));
+        Ok(())
+    }
+
+    /// Sends the connections of a cgroup that was added, by its ID, back to the stack without losing a byte, and detaches from it.
+    /// Returns how many sockets are left in the sockhash after `timeout`: they use the stack.
+    pub fn remove_cgroup(&mut self, cgroup_id: u64, timeout: Duration) -> Result<usize> {
+        let mut rest: HashSet<u64> = self.cgroups.iter().map(|(id, _)| *id).filter(|id| *id != cgroup_id).collect();
+        rest.insert(self.cgroup.id()?);
+        let leaves = |member: &Member| !is_within(member, &rest);
+        // Before the link goes: callbacks take back what we have set on sockets.
+        self.leave(&leaves, timeout)?;
+        self.cgroups.retain(|(id, _)| *id != cgroup_id);
+        self.leave(&leaves, timeout)
     }
 
     /// The cgroup to which it is attached.
@@ -188,6 +214,7 @@ impl Acceleration {
         let sockets = self.loaded.map(MapRole::Sockets);
         let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
         self.sock_ops.clear();
+        self.cgroups.clear();
         self.watcher = None;
         self.watching.clear();
         if let Some(Verdict::Legacy) = self.verdict.take() {

@@ -33,6 +33,9 @@ const BY_CALLBACK: Duration = Duration::from_millis(400);
 /// `BPF_F_NO_PREALLOC`.
 const F_NO_PREALLOC: u32 = 1;
 
+/// The ID of the root of cgroup2: kernfs gives its root the inode number 1 (`kernfs_create_root`, fs/kernfs/dir.c).
+const ROOT: u64 = 1;
+
 /// The maps and programs of an attached data plane that this takes.
 pub(super) struct Attached<'a> {
     pub(super) sockets: &'a Map,
@@ -83,6 +86,12 @@ pub(super) fn leave(attached: &Attached<'_>, chosen: &dyn Fn(&Member) -> bool, t
         }
         sleep(RETRY_INTERVAL);
     }
+}
+
+/// Whether a socket belongs to one of these cgroups, or to one inside them.
+pub(super) fn is_within(member: &Member, cgroups: &HashSet<u64>) -> bool {
+    let root = member.cgroups.is_empty() && cgroups.contains(&ROOT);
+    root || member.cgroups.iter().any(|id| cgroups.contains(id))
 }
 
 /// The sockets that `chosen` is true of, those that they know as their peers, and those that know them.

@@ -5,8 +5,8 @@ use super::bench;
 #[cfg(feature = "demo")]
 use super::demo;
 use super::{
-    attach, check, completions, config, detach, dump, exec, explain, list, man, metrics, reload, run, status, survey,
-    top, upgrade, verify, watch,
+    attach, cgroup, check, completions, config, detach, dump, exec, explain, list, man, metrics, reload, run, status,
+    survey, top, upgrade, verify, watch,
 };
 
 /// Carries TCP data between local processes past the TCP/IP stack
@@ -42,6 +42,7 @@ pub(super) enum Command {
     Reload(reload::Args),
     Attach(attach::Args),
     Detach(detach::Args),
+    Cgroup(cgroup::Args),
     Upgrade(upgrade::Args),
     Status(status::Args),
     List(list::Args),

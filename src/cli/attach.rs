@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use super::error::Error;
 use super::streams::{Streams, note};
-use super::target::{TargetArgs, configuration, instance};
+use super::target::{TargetArgs, configuration};
 use crate::agent::lifecycle::Outcome;
 
-/// Accelerate the connections inside a cgroup from now on, and return
+/// Accelerate the connections inside cgroups from now on, and return
 ///
-/// Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on, until
+/// Accelerates the TCP connections that processes in the cgroups (and below them) make to each other from now on, until
 /// `sidestep detach`. No process stays: programs and maps live by their pins on a bpf file system. Attaching twice is
 /// fine; with other flags or programs, use `sidestep upgrade`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let target = &args.target;
     let cgroup = target.open()?;
-    let instance = instance(&target.find()?, &cgroup)?;
+    let instance = target.instance(&target.find()?, &cgroup)?;
     let wanted = target.build(cgroup, configuration(&instance)?)?;
     let done = match instance.attach(&wanted.request(), &mut |_| {})? {
         Outcome::Already => "just this was attached already",
@@ -36,6 +36,8 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
              run` on the cgroup, or attach with --trust"
         ));
     }
-    writeln!(streams.out, "{done}: {}, pinned in {}", wanted.cgroup.path().display(), instance.dir().display())?;
+    let paths = std::iter::once(&wanted.cgroup).chain(&wanted.more).map(|cgroup| cgroup.path().display().to_string());
+    let paths = paths.collect::<Vec<_>>().join(", ");
+    writeln!(streams.out, "{done}: {paths}, pinned in {}", instance.dir().display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use super::values::seconds;
 use crate::agent::lifecycle::{Detached, Instance, Leftovers, Orphan, Orphans, Pins};
 use crate::syscall::cgroup::Cgroup;
 
-/// Send the connections of a cgroup back to plain TCP, and remove everything
+/// Send the connections of cgroups back to plain TCP, and remove everything
 ///
 /// Ends what `sidestep attach`, or a `sidestep run` that was killed, has left: no new connections are enrolled, all
 /// messages take the stack, sockets leave the map when their redirected bytes are read, and then everything is removed.
@@ -20,7 +20,8 @@ use crate::syscall::cgroup::Cgroup;
 /// sockets with unread bytes are left; they are on the stack, and another detach tries again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The cgroup as it was given to attach; it can have been removed since
+    /// The instance that has this cgroup, with all its cgroups. The one that was given to attach first can have been removed
+    /// since
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
     /// Every instance
@@ -86,9 +87,12 @@ fn choose(args: &Args, pins: &Pins) -> Result<Vec<Instance>, Error> {
         let id = Cgroup::open(path).and_then(|cgroup| cgroup.id()).ok();
         let mut chosen = Vec::new();
         for instance in all {
-            if id == Some(instance.cgroup_id())
-                || (id.is_none() && instance.recorded_cgroup()? == std::path::absolute(path).ok())
-            {
+            let has = |id| instance.cgroups().map(|all| all.iter().any(|cgroup| cgroup.id == id));
+            let named = match id {
+                Some(id) => id == instance.cgroup_id() || has(id)?,
+                None => false,
+            };
+            if named || (id.is_none() && instance.recorded_cgroup()? == std::path::absolute(path).ok()) {
                 chosen.push(instance);
             }
         }

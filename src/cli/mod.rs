@@ -8,6 +8,7 @@ mod attach;
 #[cfg(feature = "bench")]
 mod bench;
 mod bounded;
+mod cgroup;
 mod cgroups;
 mod check;
 mod completions;
@@ -116,6 +117,7 @@ pub fn dispatch(args: Vec<OsString>, input: &mut dyn BufRead, out: &mut dyn Writ
         Command::Reload(args) => reload::run(&args, streams),
         Command::Attach(args) => attach::run(&args, streams),
         Command::Detach(args) => detach::run(&args, streams),
+        Command::Cgroup(args) => cgroup::run(&args, streams),
         Command::Upgrade(args) => upgrade::run(args, streams),
         Command::Status(args) => status::run(&args, streams),
         #[cfg(feature = "bench")]

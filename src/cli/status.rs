@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::error::Error;
 use super::streams::Streams;
 use super::target::PinArgs;
-use crate::agent::lifecycle::{GenerationStatus, InstanceStatus, Object, Pins, State, Status};
+use crate::agent::lifecycle::{AttachedCgroup, GenerationStatus, InstanceStatus, Object, Pins, State, Status};
 use crate::agent::readers::{Readers, Splicer};
 
 /// Say what is attached, and whether exactly that is in the kernel
@@ -87,8 +87,10 @@ fn print_instance(instance: &InstanceStatus, out: &mut dyn Write) -> io::Result<
     if !instance.flags.is_empty() {
         writeln!(out, "  flags {}", instance.flags.join(" "))?;
     }
-    if let Some(link) = instance.link {
-        writeln!(out, "  link {link} on the cgroup")?;
+    for AttachedCgroup { id, path, state, link, .. } in &instance.cgroups {
+        let path = path.as_ref().map_or_else(String::new, |path| format!(" {}", path.display()));
+        let state = if *state == State::Attached { "" } else { ", which is gone" };
+        writeln!(out, "  link {link} on cgroup {id}{path}{state}")?;
     }
     for generation in &instance.generations {
         print_generation(generation, out)?;

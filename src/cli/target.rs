@@ -8,7 +8,7 @@ use super::error::Error;
 use super::plane::PlaneArgs;
 use super::streams::note;
 use super::values::seconds;
-use crate::agent::lifecycle::{Instance, Pins, Request};
+use crate::agent::lifecycle::{Instance, Pins, Request, outermost};
 use crate::agent::{self, Marked, check};
 use crate::dataplane::{self, Config, DataPlane};
 use crate::syscall::cgroup::Cgroup;
@@ -31,9 +31,10 @@ impl PinArgs {
 /// What is to be attached to which cgroup, and pinned where.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TargetArgs {
-    /// A cgroup2 directory
-    #[arg(long, value_name = "PATH")]
-    cgroup: PathBuf,
+    /// A cgroup2 directory, or a pattern with `*`, `?` or `[...]` for several. Can be repeated: connections between these
+    /// cgroups are accelerated, too. One that is inside another of them adds nothing
+    #[arg(long, value_name = "PATH", required = true)]
+    cgroup: Vec<PathBuf>,
     /// Seconds to wait at most for readers that are behind, where connections leave
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
     drain: u64,
@@ -52,9 +53,31 @@ impl TargetArgs {
         Duration::from_secs(self.drain)
     }
 
-    /// The cgroup, opened.
+    /// The cgroup, opened; the first, where there are more.
     pub(super) fn open(&self) -> Result<Cgroup, Error> {
-        Cgroup::open(&self.cgroup).map_err(|error| Error::Failed(format!("{error}; {}", cgroups::hint())))
+        let first = self.cgroups()?.into_iter().next();
+        first.ok_or_else(|| Error::Usage("name a cgroup with --cgroup".into()))
+    }
+
+    /// All cgroups, opened: those that are not inside another one of them.
+    pub(super) fn cgroups(&self) -> Result<Vec<Cgroup>, Error> {
+        let mut all = Vec::new();
+        for pattern in &self.cgroup {
+            for path in cgroups::matching("--cgroup", pattern)? {
+                all.push(cgroups::open(&path)?);
+            }
+        }
+        Ok(outermost(all)?)
+    }
+
+    /// The instance that has one of the cgroups, or the one that the first of them gives its name.
+    pub(super) fn instance(&self, pins: &Pins, first: &Cgroup) -> Result<Instance, Error> {
+        for cgroup in std::iter::once(first).chain(&self.cgroups()?) {
+            if let Some(instance) = pins.instance_of(id(cgroup)?)? {
+                return Ok(instance);
+            }
+        }
+        Ok(pins.instance(id(first)?))
     }
 
     /// The pins.
@@ -66,8 +89,15 @@ impl TargetArgs {
     pub(super) fn build(&self, cgroup: Cgroup, config: Config) -> Result<Wanted, Error> {
         let (options, why) = self.plane.options(config)?;
         let plane = dataplane::build(options).map_err(crate::agent::Error::from)?;
+        let mut more = Vec::new();
+        for other in self.cgroups()? {
+            if id(&other)? != id(&cgroup)? {
+                more.push(other);
+            }
+        }
         Ok(Wanted {
             cgroup,
+            more,
             opted_out: self.plane.opted_out()?,
             trusted: self.plane.trusted()?,
             plane,
@@ -82,6 +112,7 @@ impl TargetArgs {
 /// What the flags ask for, opened and built.
 pub(super) struct Wanted {
     pub(super) cgroup: Cgroup,
+    pub(super) more: Vec<Cgroup>,
     opted_out: Vec<Cgroup>,
     trusted: Vec<Cgroup>,
     pub(super) plane: DataPlane,
@@ -109,6 +140,7 @@ impl Wanted {
             plane: &self.plane,
             config: self.config,
             cgroup: &self.cgroup,
+            more: &self.more,
             marked: self.marked(),
             flags: &self.flags,
             drain: self.drain,
@@ -125,5 +157,10 @@ pub(super) fn configuration(instance: &Instance) -> Result<Config, Error> {
 
 /// The instance of a cgroup.
 pub(super) fn instance(pins: &Pins, cgroup: &Cgroup) -> Result<Instance, Error> {
-    Ok(pins.instance(cgroup.id().map_err(crate::agent::Error::from)?))
+    let id = id(cgroup)?;
+    Ok(pins.instance_of(id)?.unwrap_or_else(|| pins.instance(id)))
+}
+
+fn id(cgroup: &Cgroup) -> Result<u64, Error> {
+    Ok(cgroup.id().map_err(agent::Error::from)?)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::error::Error;
 use super::plane::PlaneArgs;
 use super::streams::{Streams, note};
-use super::target::{TargetArgs, configuration, instance};
+use super::target::{TargetArgs, configuration};
 use crate::agent::lifecycle::Outcome;
 
 /// Replace what is attached to a cgroup, under traffic
@@ -24,7 +24,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let mut target = args.target;
     let cgroup = target.open()?;
-    let instance = instance(&target.find()?, &cgroup)?;
+    let instance = target.instance(&target.find()?, &cgroup)?;
     if target.plane.given().is_empty()
         && let Some(record) = instance.record()?
     {

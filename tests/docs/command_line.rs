@@ -37,6 +37,7 @@ const JSON: [(&str, &str, &[Part]); 8] = [
         &[
             ("src/agent/lifecycle/status.rs", "Status"),
             ("src/agent/lifecycle/status.rs", "InstanceStatus"),
+            ("src/agent/lifecycle/cgroups.rs", "AttachedCgroup"),
             ("src/agent/lifecycle/status.rs", "GenerationStatus"),
             ("src/agent/lifecycle/status.rs", "Object"),
             ("src/agent/lifecycle/inventory.rs", "Orphan"),

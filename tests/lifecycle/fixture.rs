@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use sidestep::agent::lifecycle::{Instance, InstanceStatus, Outcome, Pins, Request, Status, Steps};
+use sidestep::agent::lifecycle::{Instance, InstanceStatus, Outcome, Pins, Request, State, Status, Steps};
 use sidestep::agent::{Marked, TierChoice, choose_tier};
 use sidestep::dataplane::{Config, DataPlane, MapRole, Options, Pairing, Policy, PortRange, Readers, build};
 use sidestep::syscall::cgroup::Cgroup;
@@ -144,6 +144,9 @@ pub(crate) fn alive() -> Ids {
 /// All objects of an instance.
 pub(crate) fn objects(status: &InstanceStatus) -> Ids {
     let mut ids: Ids = status.link.iter().map(|id| ("link", *id)).collect();
+    ids.extend(
+        status.cgroups.iter().filter(|cgroup| cgroup.state == State::Attached).map(|cgroup| ("link", cgroup.link)),
+    );
     for generation in &status.generations {
         ids.extend(generation.programs.iter().map(|object| ("program", object.id)));
         ids.extend(generation.maps.iter().map(|object| ("map", object.id)));
@@ -196,6 +199,7 @@ pub(crate) fn ensure(instance: &Instance, cgroup: &Cgroup, version: Version, ste
         plane: &plane,
         config: version.config(),
         cgroup,
+        more: &[],
         marked: Marked::default(),
         flags: &[],
         drain: DRAIN,

@@ -5,6 +5,7 @@
 
 mod crash;
 mod fixture;
+mod many;
 mod operations;
 mod owner;
 mod pins;

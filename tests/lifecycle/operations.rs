@@ -81,6 +81,7 @@ fn a_sockhash_that_is_full_is_a_problem_with_a_number() {
         plane: &plane,
         config: Config::default(),
         cgroup: &fixture.cgroup(),
+        more: &[],
         marked: sidestep::agent::Marked::default(),
         flags: &[],
         drain: DRAIN,

@@ -157,6 +157,7 @@ fn of_several_that_attach_at_once_one_does() {
                 plane: &plane,
                 config: Config::default(),
                 cgroup: &cgroup,
+                more: &[],
                 marked: Marked::default(),
                 flags: &[],
                 drain: DRAIN,

@@ -20,8 +20,10 @@ pub struct Request<'a> {
     pub plane: &'a DataPlane,
     /// The soft switch and the bounds.
     pub config: Config,
-    /// To which cgroup.
+    /// To which cgroup; the first, where there are more.
     pub cgroup: &'a Cgroup,
+    /// To which others. None of them all may be inside another one; see [`super::outermost`].
+    pub more: &'a [Cgroup],
     /// Which cgroups inside it are not like the others, where the policy lets them.
     pub marked: Marked<'a>,
     /// What the record is to say of the flags.
@@ -53,7 +55,7 @@ impl Instance {
         let _lock = self.lock_to_attach()?;
         match self.reconcile(request.drain, false, steps)?.live {
             None => self.attach_first(request, steps),
-            Some((_, generation)) if generation.is(request)? => Ok(Outcome::Already),
+            Some((_, generation)) if generation.is(request)? => self.complete(&generation, request, steps),
             Some((_, generation)) => Err(Error::Conflict {
                 what: format!(
                     "{} has a data plane of version {} with other programs or flags",
@@ -70,8 +72,36 @@ impl Instance {
         let _lock = self.lock_to_attach()?;
         match self.reconcile(request.drain, false, steps)?.live {
             None => self.attach_first(request, steps),
-            Some((link, generation)) => self.replace(&link, &generation, request, steps),
+            Some((_, generation)) => {
+                let outcome = self.replace(&generation, request, steps)?;
+                if let Some(live) = self.live_generation()? {
+                    self.scope(&live, &request.cgroups(), request.drain, steps)?;
+                }
+                Ok(outcome)
+            }
         }
+    }
+
+    /// Attaches what is attached already to those cgroups that are missing. Fails when it has others.
+    fn complete(&self, live: &Generation, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
+        let mut wanted = Vec::new();
+        for cgroup in request.cgroups() {
+            wanted.push(cgroup.id()?);
+        }
+        if let Some(other) = self.cgroups()?.into_iter().find(|cgroup| !wanted.contains(&cgroup.id)) {
+            let path = other.path.map_or_else(String::new, |path| format!(", {}", path.display()));
+            return Err(Error::Conflict {
+                what: format!("{} is attached to another cgroup as well ({}{path})", self.dir().display(), other.id),
+                remedy: "name it too, or take it out with `sidestep cgroup remove`",
+            });
+        }
+        let mut outcome = Outcome::Already;
+        for cgroup in request.cgroups() {
+            if self.add(live, cgroup, steps)? == super::Added::Added {
+                outcome = Outcome::Attached;
+            }
+        }
+        Ok(outcome)
     }
 
     fn lock_to_attach(&self) -> Result<Option<DirectoryLock>> {
@@ -92,21 +122,39 @@ impl Instance {
     fn load_and_attach(&self, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
         let loaded = Loaded::new(request.plane, request.config)?;
         let generation = self.add_generation(&loaded, request, steps)?;
-        let attached = attach_cgroup(&loaded.sock_ops, request.cgroup).and_then(|link| {
-            steps("attached");
-            Ok(link.pin(&self.link())?)
-        });
-        if attached.is_err() {
-            // The next change removes what this leaves.
-            let _ = generation.retire(Duration::ZERO, false, steps);
+        for cgroup in request.cgroups() {
+            let attached = attach_cgroup(&loaded.sock_ops, cgroup).and_then(|link| {
+                steps("attached");
+                Ok(link.pin(&self.link_of(cgroup.id()?))?)
+            });
+            if let Err(error) = attached {
+                // The next change removes what this leaves.
+                let _ = self.undo(&generation, request.drain, steps);
+                return Err(error);
+            }
+            steps("link pinned");
         }
-        attached?;
-        steps("link pinned");
         Ok(Outcome::Attached)
+    }
+
+    /// Ends what was attached to some of the cgroups only.
+    fn undo(&self, generation: &Generation, drain: Duration, steps: Steps<'_>) -> Result<()> {
+        let places = self.places()?;
+        let timeout = if places.is_empty() { Duration::ZERO } else { drain };
+        generation.empty(timeout, true, steps)?;
+        for place in places {
+            place.remove(steps)?;
+        }
+        generation.retire(Duration::ZERO, false, steps).map(drop)
     }
 }
 
 impl Request<'_> {
+    /// All cgroups.
+    pub(super) fn cgroups(&self) -> Vec<&Cgroup> {
+        std::iter::once(self.cgroup).chain(self.more).collect()
+    }
+
     pub(super) fn record(&self) -> Result<Record> {
         let ids = |cgroups: &[Cgroup]| {
             let mut ids = cgroups.iter().map(Cgroup::id).collect::<crate::syscall::Result<Vec<_>>>()?;

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::generation::present;
 use super::lock::{DirectoryLock, OwnerLock};
 use super::{Instance, Steps};
 use crate::agent::error::Result;
-use crate::syscall::{Errno, Link, bpffs};
+use crate::syscall::bpffs;
 
 /// What to do about sockets that hold unread bytes when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,21 +47,18 @@ impl Instance {
             Some(owner) => owner,
             None => self.take_ownership()?,
         };
-        let found = self.link().exists() || !self.generations()?.is_empty();
+        let places = self.places()?;
+        let found = !places.is_empty() || !self.generations()?.is_empty();
         let deadline = Instant::now() + timeout;
-        if let Some(link) = present(Link::from_pin(&self.link()))? {
-            // Context there are callbacks, which give back what they have set on sockets.
-            if let Some(live) = self.generation_of(link.info()?.prog_id)? {
+        // While there are callbacks, which give back what they have set on sockets.
+        for place in &places {
+            if let Some(live) = self.generation_of(place.info.prog_id)? {
                 live.empty(timeout, true, steps)?;
+                break;
             }
-            match link.detach() {
-                // Its cgroup has gone before it.
-                Err(error) if error.errno() == Some(Errno(libc::ENOLINK)) => {}
-                done => done?,
-            }
-            steps("link detached");
-            bpffs::unpin(&self.link())?;
-            steps("link unpinned");
+        }
+        for place in &places {
+            place.remove(steps)?;
         }
         let rest = deadline.saturating_duration_since(Instant::now());
         let left = self.reconcile(rest, leftovers == Leftovers::Abandon, steps)?.left;

@@ -1,16 +1,17 @@
 //! Data planes that outlive the process that attached them.
 //!
-//! One cgroup, one [`Instance`]: a directory of pins.
+//! One or more cgroups, one [`Instance`]: a directory of pins, named by the first cgroup.
 //!
 //! ```text
 //! BPFFS/sidestep/v2/c<cgroup id>/   flock(2) on this directory serialises changes
-//!     link                         the sock_ops program's place on the cgroup
+//!     link                         the sock_ops program's place on that cgroup
+//!     link_<cgroup id>             its place on another cgroup of the instance
 //!     owner/                       flock(2) on it: a `sidestep run` owns the instance; what it says of reloads
 //!     g<number>/                   a generation: maps, programs, the sockhash's link, the record
 //!     staging/  retired/           half a generation: not yet, or no longer, in use
 //! ```
 //!
-//! The state is in the kernel alone. The generation whose sock_ops program the link holds is the live one; every
+//! The state is in the kernel alone. The generation whose sock_ops program the first link holds is the live one; every
 //! other is on its way out. So after a crash at any step, the next change finds out what is attached (`reconcile`),
 //! completes or undoes what was begun, and goes on. [`Steps`] lets a test crash after each step.
 //!
@@ -19,6 +20,7 @@
 //! has replaced by a symbolic link is refused.
 
 mod attach;
+mod cgroups;
 mod detach;
 mod generation;
 pub(super) mod inventory;
@@ -34,6 +36,7 @@ mod upgrade;
 mod watch;
 
 pub use attach::{Outcome, Request};
+pub use cgroups::{Added, AttachedCgroup, Removed, outermost};
 pub use detach::{Detached, Leftovers};
 pub use inventory::{Orphan, Orphans};
 pub use lock::OwnerLock;

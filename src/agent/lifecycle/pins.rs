@@ -50,6 +50,11 @@ impl Pins {
         Ok(pins)
     }
 
+    /// Those in this directory.
+    pub(super) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// Below a directory that is private all are, since only this user creates directories in it.
     fn check_private(&self) -> Result<()> {
         for directory in [self.root.parent().unwrap_or(&self.root), &self.root] {
@@ -101,7 +106,7 @@ fn none_mounted(other: Option<&Path>) -> Error {
     }
 }
 
-/// What is attached, or was, to one cgroup.
+/// What is attached, or was, to one or more cgroups.
 #[derive(Clone, Debug)]
 pub struct Instance {
     dir: PathBuf,
@@ -113,7 +118,7 @@ impl Instance {
         &self.dir
     }
 
-    /// The cgroup it was made for.
+    /// The cgroup it was made for, and has its name from; others can have been added, and this one removed.
     pub fn cgroup_id(&self) -> u64 {
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
         number_after('c', &name).unwrap_or(0)

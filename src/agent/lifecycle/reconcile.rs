@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::generation::{Generation, present};
+use super::cgroups::Place;
+use super::generation::Generation;
 use super::{Instance, Steps};
 use crate::agent::error::{Error, Result};
-use crate::syscall::{Link, LinkDetail, LinkInfo, bpffs};
+use crate::syscall::{Link, LinkInfo, bpffs};
 
 /// An instance at rest.
 pub(super) struct Reconciled {
@@ -16,12 +17,10 @@ pub(super) struct Reconciled {
 }
 
 impl Instance {
-    /// The link on the cgroup; none when it was never pinned, or its cgroup is gone, or it was detached.
+    /// The first of its links; none when none was ever pinned, or its cgroups are gone, or they were detached.
     pub(super) fn attached_link(&self) -> Result<Option<(Link, LinkInfo)>> {
-        let Some(link) = present(Link::from_pin(&self.link()))? else { return Ok(None) };
-        let info = link.info()?;
-        let dead = matches!(info.detail, LinkDetail::Cgroup { cgroup_id: 0, .. });
-        Ok((!dead).then_some((link, info)))
+        let alive = self.places()?.into_iter().find(|place| !place.is_dead());
+        Ok(alive.map(|place| (place.link, place.info)))
     }
 
     /// Brings the instance to rest: one live generation or none, and the others gone or on their way out for at most
@@ -31,16 +30,18 @@ impl Instance {
         for half in [self.staging_path(), self.retired_path()] {
             bpffs::remove_directory(&half)?;
         }
-        let link = self.attached_link()?;
-        if link.is_none() {
-            bpffs::unpin(&self.link())?;
+        let (dead, places): (Vec<_>, Vec<_>) = self.places()?.into_iter().partition(Place::is_dead);
+        for place in dead {
+            bpffs::unpin(&place.pin)?;
         }
         let deadline = Instant::now() + timeout;
         let (mut live, mut left) = (None, 0);
-        for generation in self.generations()? {
-            match &link {
-                Some((_, info)) if generation.has_sock_ops(info.prog_id)? => {
-                    generation.finish_upgrade(info.prog_id, steps)?;
+        // The newest first, so that no link holds a program of an older one when that goes.
+        for generation in self.generations()?.into_iter().rev() {
+            match places.first() {
+                Some(place) if generation.has_sock_ops(place.info.prog_id)? => {
+                    generation.finish_upgrade(place.info.prog_id, steps)?;
+                    self.align(&generation, &places, steps)?;
                     // A detach that was cut short had turned it off.
                     generation.switch(true, false)?;
                     live = Some(generation);
@@ -51,14 +52,14 @@ impl Instance {
                 }
             }
         }
-        match (link, live) {
-            (Some((link, _)), Some(generation)) => Ok(Reconciled { live: Some((link, generation)), left }),
+        match (places.into_iter().next(), live) {
+            (Some(place), Some(generation)) => Ok(Reconciled { live: Some((place.link, generation)), left }),
             (None, _) => Ok(Reconciled { live: None, left }),
-            (Some((_, info)), None) => Err(Error::Conflict {
+            (Some(place), None) => Err(Error::Conflict {
                 what: format!(
                     "{} holds program {}, which is not sidestep's: another tool has replaced it",
-                    self.link().display(),
-                    info.prog_id
+                    place.pin.display(),
+                    place.info.prog_id
                 ),
                 remedy: "run `sidestep detach`, then attach again",
             }),

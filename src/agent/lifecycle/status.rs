@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::cgroups::{AttachedCgroup, Place};
 use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, SOCK_OPS, TALLY, TRUSTED, present};
 use super::inventory::Inventory;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
-use crate::agent::attachment::OnCgroup;
 use crate::agent::drain::members;
 use crate::agent::error::Result;
 use crate::agent::load::{RECEIVES, SPLICES};
@@ -17,7 +17,7 @@ use crate::agent::problem::{Neighbour, Problem};
 use crate::agent::readers::Readers;
 use crate::dataplane::{Counter, MapRole};
 use crate::syscall::cgroup::Cgroup;
-use crate::syscall::{Link, LinkInfo, Map, prog_query};
+use crate::syscall::{Link, Map, prog_query};
 use crate::uapi::AttachType;
 
 /// A program, map or link.
@@ -87,8 +87,10 @@ pub struct InstanceStatus {
     pub layout: String,
     /// The flags it was attached with.
     pub flags: Vec<String>,
-    /// The link on the cgroup.
+    /// The link on the first of its cgroups.
     pub link: Option<u32>,
+    /// All its cgroups.
+    pub cgroups: Vec<AttachedCgroup>,
     /// The live one, and any that are on their way out.
     pub generations: Vec<GenerationStatus>,
     /// What is not as it should be.
@@ -122,7 +124,7 @@ impl Status {
         let mut instances = Vec::new();
         for instance in pins.map_or(Ok(Vec::new()), Pins::instances)? {
             // A command that is about to attach has created no more than the directory.
-            if instance.link().exists() || !instance.generations()?.is_empty() {
+            if !instance.places()?.is_empty() || !instance.generations()?.is_empty() {
                 instances.push(instance.status(inventory.as_ref())?);
             }
         }
@@ -161,7 +163,7 @@ impl InstanceStatus {
 impl Instance {
     /// What is wrong, as far as the pins show it; nothing while a change is under way.
     pub fn problems(&self) -> Result<Vec<Problem>> {
-        if self.is_changing()? || !self.link().exists() {
+        if self.is_changing()? || self.places()?.is_empty() {
             return Ok(Vec::new());
         }
         Ok(self.status(None)?.problems)
@@ -191,13 +193,16 @@ impl Instance {
         }
         let (state, on_cgroup) = self.on_cgroup(live_found)?;
         problems.extend(on_cgroup);
-        let link = attached.map(|(_, info)| info);
-        if let Some(link) = &link {
-            problems.extend(count_on(&record, self.cgroup_id(), link));
+        let places = self.places()?;
+        for (number, place) in places.iter().filter(|place| !place.is_dead()).enumerate() {
+            problems.extend(count_on(&record, place));
+            // Of the first one it is known already.
+            if number > 0 && self.generation_of(place.info.prog_id)?.is_none() {
+                problems.push(Problem::SockOpsReplaced(place.info.prog_id));
+            }
         }
-        let link = link.map(|link| link.id);
         if let Some(inventory) = inventory {
-            strays(&generations, link, inventory, &mut problems);
+            strays(&generations, &places, inventory, &mut problems);
         }
         Ok(InstanceStatus {
             cgroup: record.cgroup,
@@ -208,7 +213,8 @@ impl Instance {
             version: record.version,
             layout: format!("{:016x}", record.layout),
             flags: record.flags,
-            link,
+            link: attached.map(|(_, info)| info.id),
+            cgroups: self.cgroups()?,
             generations,
             problems,
         })
@@ -216,11 +222,16 @@ impl Instance {
 
     /// The state of the link, and what is wrong with it. `live_found`: it holds the program of one of the generations.
     fn on_cgroup(&self, live_found: bool) -> Result<(State, Option<Problem>)> {
-        let Some(link) = present(Link::from_pin(&self.link()))? else {
+        let places = self.places()?;
+        if places.is_empty() {
             return Ok((State::Detached, Some(Problem::Leftovers)));
-        };
-        let link = link.info()?;
-        let problem = OnCgroup { link: &link, cgroup_id: self.cgroup_id(), cgroup: None }.problem(|_| live_found);
+        }
+        // One of several cgroups that was removed is not a problem: the instance goes on without it.
+        let mut problems: Vec<_> = places.iter().map(|place| place.problem(|_| live_found)).collect();
+        if let Some(at) = problems.iter().position(|problem| *problem != Some(Problem::CgroupRemoved)) {
+            problems.swap(0, at);
+        }
+        let problem = problems.into_iter().next().flatten();
         let state = match problem {
             Some(Problem::CgroupRemoved) => State::CgroupGone,
             Some(Problem::SockOpsDetached) => State::Detached,
@@ -232,20 +243,22 @@ impl Instance {
 
 /// Whether the cgroup has our program once. `None` also where this process cannot ask: the recorded path may not exist in
 /// its container, or be another cgroup there.
-fn count_on(record: &Record, cgroup_id: u64, link: &LinkInfo) -> Option<Problem> {
-    let by_path = || Cgroup::open(&record.cgroup).ok().filter(|cgroup| cgroup.id().ok() == Some(cgroup_id));
-    let cgroup = Cgroup::from_id(cgroup_id).ok().flatten().or_else(by_path)?;
+fn count_on(record: &Record, place: &Place) -> Option<Problem> {
+    let by_path = || Cgroup::open(&record.cgroup).ok().filter(|cgroup| cgroup.id().ok() == Some(place.cgroup_id));
+    let cgroup = Cgroup::from_id(place.cgroup_id).ok().flatten().or_else(by_path)?;
     let programs = prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).ok()?;
-    let times = programs.iter().filter(|id| **id == link.prog_id).count();
-    let program = link.prog_id;
-    (times != 1).then(|| Problem::SockOpsCount { program, times, cgroup: record.cgroup.clone() })
+    let program = place.info.prog_id;
+    let times = programs.iter().filter(|id| **id == program).count();
+    (times != 1).then(|| Problem::SockOpsCount { program, times, cgroup: cgroup.path().to_owned() })
 }
 
 /// What holds or uses our objects and is not ours.
-fn strays(generations: &[GenerationStatus], link: Option<u32>, inventory: &Inventory, problems: &mut Vec<Problem>) {
+fn strays(generations: &[GenerationStatus], places: &[Place], inventory: &Inventory, problems: &mut Vec<Problem>) {
     for generation in generations {
         let is_program = |id| generation.programs.iter().any(|object| object.id == id);
-        let is_link = |id| link == Some(id) || generation.links.iter().any(|object| object.id == id);
+        let is_link = |id| {
+            places.iter().any(|place| place.info.id == id) || generation.links.iter().any(|object| object.id == id)
+        };
         for map in &generation.maps {
             let users = inventory.users(map.id).filter(|user| !is_program(user.id));
             // What was just replaced is freed after a grace period.

@@ -13,6 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::attach::{Outcome, Request};
+use super::cgroups::Place;
 use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, TALLY, pending, watching_link};
 use super::lock::DirectoryLock;
 use super::{Instance, Record, Steps};
@@ -21,7 +22,7 @@ use crate::agent::drain::members;
 use crate::agent::error::{Context, Error, Result};
 use crate::agent::load::Loaded;
 use crate::dataplane::{Config, MapRole, Member};
-use crate::syscall::{Link, Map, bpffs};
+use crate::syscall::{Map, bpffs};
 
 impl Instance {
     /// Replaces what is attached by what is asked for. Fails when nothing is attached.
@@ -29,7 +30,7 @@ impl Instance {
         self.refuse_older()?;
         let Some(_lock) = DirectoryLock::take(self.dir(), false)? else { return Err(self.not_attached()) };
         match self.reconcile(request.drain, false, steps)?.live {
-            Some((link, generation)) => self.replace(&link, &generation, request, steps),
+            Some((_, generation)) => self.replace(&generation, request, steps),
             None => Err(self.not_attached()),
         }
     }
@@ -77,26 +78,22 @@ impl Instance {
         self.generations()?.last().map(|generation| Ok(generation.record()?.cgroup)).transpose()
     }
 
-    pub(super) fn replace(
-        &self,
-        link: &Link,
-        old: &Generation,
-        request: &Request<'_>,
-        steps: Steps<'_>,
-    ) -> Result<Outcome> {
+    pub(super) fn replace(&self, old: &Generation, request: &Request<'_>, steps: Steps<'_>) -> Result<Outcome> {
         if old.is(request)? {
             return Ok(Outcome::Already);
         }
         // Those that opt out are found by the links of their generation.
         let in_place = !request.plane.options.policy.opt_out && !request.plane.options.policy.trust.cgroups;
         if in_place && old.record()?.layout == request.plane.layout() {
-            old.replace_programs(link, request, steps)?;
+            old.replace_programs(&self.places()?, request, steps)?;
             return Ok(Outcome::Replaced);
         }
         let loaded = Loaded::new(request.plane, request.config)?;
         self.add_generation(&loaded, request, steps)?;
-        link.update(loaded.sock_ops.as_fd(), None)?;
-        steps("link moved");
+        for place in self.places()?.iter().filter(|place| !place.is_dead()) {
+            place.link.update(loaded.sock_ops.as_fd(), None)?;
+            steps("link moved");
+        }
         Ok(Outcome::Superseded { left: old.retire(request.drain, false, steps)? })
     }
 
@@ -120,7 +117,7 @@ impl Instance {
         }
     }
 
-    fn not_attached(&self) -> Error {
+    pub(super) fn not_attached(&self) -> Error {
         Error::Conflict {
             what: format!("nothing is attached to this cgroup ({} is not there)", self.link().display()),
             remedy: "use `sidestep attach`",
@@ -129,7 +126,7 @@ impl Instance {
 }
 
 impl Generation {
-    fn replace_programs(&self, link: &Link, request: &Request<'_>, steps: Steps<'_>) -> Result<()> {
+    fn replace_programs(&self, places: &[Place], request: &Request<'_>, steps: Steps<'_>) -> Result<()> {
         let maps: Vec<Map> = request
             .plane
             .maps
@@ -157,8 +154,10 @@ impl Generation {
         steps("verdict replaced");
         loaded.configure(request.config)?;
         steps("configured");
-        link.update(loaded.sock_ops.as_fd(), None).context("replace the sock_ops program")?;
-        steps("link updated");
+        for place in places.iter().filter(|place| !place.is_dead()) {
+            place.link.update(loaded.sock_ops.as_fd(), None).context("replace the sock_ops program")?;
+            steps("link updated");
+        }
         for name in REPLACED.into_iter().filter(|name| new(name).exists()) {
             bpffs::rename(&new(name), &self.path(name))?;
             steps("pin replaced");

@@ -11,7 +11,7 @@ use crate::agent::lifecycle::{Instance, Outcome, ReloadBoard};
 use crate::cli::error::Error;
 use crate::cli::log::Log;
 use crate::cli::streams::note;
-use crate::cli::target::{configuration, instance};
+use crate::cli::target::configuration;
 use crate::cli::upgrade;
 use crate::dataplane::{Member, Policy};
 
@@ -82,7 +82,7 @@ impl<'a> Live<'a> {
             ));
         };
         let cgroup = new.target.open()?;
-        refuse_fixed(&self.args, &new, held, &instance(&new.target.find()?, &cgroup)?)?;
+        refuse_fixed(&self.args, &new, held, &new.target.instance(&new.target.find()?, &cgroup)?)?;
         let wanted = new.target.build(cgroup, configuration(held)?)?;
         let less = trusts_less(&self.args, &new);
         let outcome = held.ensure(&wanted.request(), &mut |_| {})?;

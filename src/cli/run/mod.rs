@@ -15,7 +15,7 @@ use super::log::{FORMATS, Log, LogFormat};
 use super::metrics::Exporter;
 use super::signals::signals;
 use super::streams::{Streams, note};
-use super::target::{TargetArgs, Wanted, configuration, instance};
+use super::target::{TargetArgs, Wanted, configuration};
 use super::upgrade::{self, listed};
 use super::values::{address, number, one_of};
 use crate::agent::lifecycle::{Outcome, Pins, ReaderAttendance};
@@ -128,13 +128,17 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
     if args.unpinned || impossible {
         drop_privileges()?;
         let wanted = target.build(cgroup, check::configuration())?;
-        let acceleration = Acceleration::start_plane(&wanted.cgroup, wanted.marked(), &wanted.plane, wanted.config)?;
+        let mut acceleration =
+            Acceleration::start_plane(&wanted.cgroup, wanted.marked(), &wanted.plane, wanted.config)?;
+        for cgroup in &wanted.more {
+            acceleration.add_cgroup(cgroup)?;
+        }
         let why = "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or \
                    --mount)";
         let lines = if impossible { vec![why.into()] } else { Vec::new() };
         return Ok(started(Held::Unpinned(Box::new(acceleration)), &wanted, lines));
     }
-    let instance = instance(&target.find()?, &cgroup)?;
+    let instance = target.instance(&target.find()?, &cgroup)?;
     // What is to be mounted is mounted, and the address for scrapers is bound.
     drop_privileges()?;
     let attendance = instance.take_ownership()?;
