@@ -165,7 +165,7 @@ mod tests {
             "cgroup = \"/a \\\"b\\\\\"\nport = [80, \"8000-8100\"]\nkeep = true\ntier = 'sticky'\nkeepalive = 7\n";
         let shown = answer("show", text).1;
         for line in [
-            "cgroup = \"/a \\\"b\\\\\"  # FILE, line 1\n",
+            "cgroup = [\"/a \\\"b\\\\\"]  # FILE, line 1\n",
             "port = [80, \"8000-8100\"]  # FILE, line 2\n",
             "interval = 5  # default\n",
             "unpinned = false  # default\n",
