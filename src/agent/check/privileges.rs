@@ -38,6 +38,11 @@ pub(super) fn all() -> Vec<Finding> {
             Capability::SysPtrace,
             "The agent names programs, and resets the connection of a trusted one that splices; without, such a connection may lose bytes.",
         ),
+        finding(
+            Need::Optional,
+            Capability::SysNice,
+            "The threads that reset such a connection run before others; without, they may come too late on a busy machine.",
+        ),
         Finding::new(FAMILY, Need::Required, "initial user namespace", namespace)
             .why("Capabilities of other user namespaces do not reach bpf(2).")
             .remedy("start it outside of the user namespace (hostUsers: true, no rootless container)"),
