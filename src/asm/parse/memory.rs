@@ -54,11 +54,8 @@ pub(super) fn atomic(operation: AtomicOp, size: u8, dst: u8, src: u8, off: i16) 
     Insn { code: op::STX | op::ATOMIC | size, dst, src, off, imm: operation.code() }
 }
 
-/// `*(u64 *)(r1 +0) += r2`, behind `lock`.
-pub(super) fn lock(cursor: &mut Cursor<'_>) -> Result<Insn, ParseError> {
-    let example = "`lock *(u64 *)(r1 +0) += r2`";
-    cursor.expect("*(", example)?;
-    let Place { size, reg, off } = place(cursor)?;
+/// The operator of an atomic update that does not fetch.
+pub(super) fn update(cursor: &mut Cursor<'_>, example: &'static str) -> Result<AtomicOp, ParseError> {
     let fetch = false;
     let signs = [
         ("+=", AtomicOp::Add { fetch }),
@@ -67,7 +64,15 @@ pub(super) fn lock(cursor: &mut Cursor<'_>) -> Result<Insn, ParseError> {
         ("^=", AtomicOp::Xor { fetch }),
     ];
     let found = signs.iter().find(|(sign, _)| cursor.accept(sign)).map(|(_, operation)| *operation);
-    let operation = found.ok_or_else(|| cursor.error("expected an atomic operator".into(), example))?;
+    found.ok_or_else(|| cursor.error("expected an atomic operator".into(), example))
+}
+
+/// `*(u64 *)(r1 +0) += r2`, behind `lock`.
+pub(super) fn lock(cursor: &mut Cursor<'_>) -> Result<Insn, ParseError> {
+    let example = "`lock *(u64 *)(r1 +0) += r2`";
+    cursor.expect("*(", example)?;
+    let Place { size, reg, off } = place(cursor)?;
+    let operation = update(cursor, example)?;
     Ok(atomic(operation, size, reg, cursor.reg('r')?, off))
 }
 

@@ -1,7 +1,7 @@
 //! Loads, stores and atomics in LLVM's words. Registers of 4 bytes or fewer are `w`; older LLVMs write `r`, which is read, too.
 
 use super::super::cursor::Cursor;
-use super::super::memory::{Place, SIGNED, UNSIGNED, address, atomic, place, size};
+use super::super::memory::{Place, SIGNED, UNSIGNED, address, atomic, place, size, update};
 use super::ParseError;
 use crate::asm::opcode as op;
 use crate::asm::{AtomicOp, Insn};
@@ -35,15 +35,7 @@ pub(super) fn lock(cursor: &mut Cursor<'_>) -> Result<Insn, ParseError> {
     let start = cursor.clone();
     cursor.expect("*(", example)?;
     let Place { size, reg: dst, off } = computing(place(cursor)?, &start)?;
-    let fetch = false;
-    let signs = [
-        ("+=", AtomicOp::Add { fetch }),
-        ("&=", AtomicOp::And { fetch }),
-        ("|=", AtomicOp::Or { fetch }),
-        ("^=", AtomicOp::Xor { fetch }),
-    ];
-    let found = signs.iter().find(|(sign, _)| cursor.accept(sign)).map(|(_, operation)| *operation);
-    let operation = found.ok_or_else(|| cursor.error("expected an atomic operator".into(), example))?;
+    let operation = update(cursor, example)?;
     Ok(atomic(operation, size, dst, reg(cursor, size)?, off))
 }
 
