@@ -4,12 +4,13 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 use sidestep::agent::capabilities;
 use sidestep::syscall::caps::{Capabilities, Capability, keep_only};
+use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::Fixture;
 use crate::streams::{Probe, Streams, TIMEOUT, listener};
@@ -27,9 +28,16 @@ impl File {
     fn new(fixture: &Fixture) -> Self {
         let name = fixture.cgroup_path().file_name().unwrap().to_str().unwrap();
         let path = std::env::temp_dir().join(format!("{name}.toml"));
-        let (cgroup, bpffs) = (fixture.cgroup_path().display(), fixture.bpffs().display());
-        let head = format!("cgroup = \"{cgroup}\"\nbpffs = \"{bpffs}\"\ntrust = \"all\"\ninterval = 1\ndrain = 1\n");
-        Self { path, head }
+        let mut file = Self { path, head: String::new() };
+        file.names(fixture, &[fixture.cgroup_path()]);
+        file
+    }
+
+    /// The cgroups of its next version.
+    fn names(&mut self, fixture: &Fixture, cgroups: &[&Path]) {
+        let bpffs = fixture.bpffs().display();
+        // Paths of tests have no character that a string of Rust and one of TOML write differently.
+        self.head = format!("cgroup = {cgroups:?}\nbpffs = \"{bpffs}\"\ntrust = \"all\"\ninterval = 1\ndrain = 1\n");
     }
 
     fn write(&self, rest: &str) {
@@ -172,6 +180,29 @@ fn a_policy_changes_under_load_and_each_mistake_changes_nothing() {
     assert!(said.out.contains("detached; nothing is left"), "{}", said.out);
     assert_eq!(said.err.matches("the settings stay as they were").count(), 8, "{}", said.err);
     streams.into_iter().for_each(Streams::finish);
+    fixture.is_gone(&seen);
+}
+
+#[test]
+fn the_cgroups_of_the_file_change_and_the_first_one_can_go() {
+    let fixture = Fixture::new();
+    let [one, two, three] =
+        ["one", "two", "three"].map(|name| Cgroup::create(&fixture.cgroup_path().join(name)).unwrap());
+    let mut file = File::new(&fixture);
+    file.names(&fixture, &[one.path(), two.path()]);
+    file.write("");
+    let run = file.start();
+    let instance = fixture.pins().instance(one.id().unwrap());
+    let attached = || instance.cgroups().unwrap().iter().map(|cgroup| cgroup.id).collect::<Vec<_>>();
+    assert_eq!(attached(), [&one, &two].map(|cgroup| cgroup.id().unwrap()));
+    let mut seen = fixture.is_healthy();
+    file.names(&fixture, &[two.path(), three.path()]);
+    file.write("");
+    // The agent is found by a cgroup that it has, old or new.
+    reloaded(&fixture);
+    assert_eq!(attached(), [&two, &three].map(|cgroup| cgroup.id().unwrap()));
+    seen.extend(fixture.is_healthy());
+    run.stop();
     fixture.is_gone(&seen);
 }
 

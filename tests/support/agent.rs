@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{ChildStdout, Command, Stdio};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::child::{ChildGuard, read};
 
@@ -23,10 +24,14 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
-/// The command, without flags. Its streams are pipes.
+/// The command, without flags. Its streams are pipes. SIGHUP ends it also where nohup(1) has started the tests.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
     command.arg("run").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: a system call, which may be made between fork and exec.
+    let not_ignored = || unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }.map(drop).map_err(Into::into);
+    // SAFETY: the closure makes one system call and takes no memory.
+    unsafe { command.pre_exec(not_ignored) };
     command
 }
 
