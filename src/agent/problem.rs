@@ -103,7 +103,8 @@ pub enum Problem {
     /// The sockhash has room for few more sockets, or for none.
     #[error(
         "the sockhash holds {members} of at most {capacity} sockets, and all cgroups below share it: sockets that do not \
-         fit stay plain TCP; exclude the cgroup that opens the most connections (--exclude-cgroup), or attach to smaller cgroups"
+         fit stay plain TCP; give it more room (`sidestep upgrade` with --max-connections), or exclude the cgroup that opens the most \
+         connections (--exclude-cgroup)"
     )]
     SockhashFull {
         /// Sockets in it.
@@ -147,10 +148,9 @@ impl Problem {
         }
     }
 
-    /// Whether so many sockets leave little room: the last eighth is in use.
+    /// Whether so many sockets leave little room: four fifths of it are in use.
     pub(super) fn of_members(members: usize, capacity: u32) -> Option<Self> {
-        let limit = capacity as usize - capacity as usize / 8;
-        (members >= limit.max(1)).then_some(Self::SockhashFull { members, capacity })
+        (5 * members >= 4 * capacity as usize).then_some(Self::SockhashFull { members, capacity })
     }
 }
 
@@ -215,9 +215,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_is_full_from_its_last_eighth_on() {
-        assert_eq!(Problem::of_members(55, 64), None);
-        assert_eq!(Problem::of_members(56, 64), Some(Problem::SockhashFull { members: 56, capacity: 64 }));
+    fn a_full_map_is_reported_from_four_fifths_on() {
+        assert_eq!(Problem::of_members(51, 64), None);
+        assert_eq!(Problem::of_members(52, 64), Some(Problem::SockhashFull { members: 52, capacity: 64 }));
         assert_eq!(Problem::of_members(0, 1), None);
         assert!(Problem::of_members(1, 1).is_some());
     }

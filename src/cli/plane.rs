@@ -8,7 +8,7 @@ use super::streams::note;
 use super::trust::TrustArgs;
 use super::values::{number, one_of};
 use crate::agent::{TierChoice, check, choose_tier};
-use crate::dataplane::{Config, Options, Pairing, Policy, Readers};
+use crate::dataplane::{self, Config, DataPlane, Options, Pairing, Policy, Readers};
 use crate::syscall::cgroup::Cgroup;
 
 const PAIRINGS: [(&str, Pairing); 2] =
@@ -20,6 +20,10 @@ const TIERS: [(&str, TierChoice); 3] =
 
 /// `MAX_TCP_KEEPIDLE`, include/net/tcp.h.
 const MAX_KEEPALIVE: u64 = 32_767;
+
+/// Their empty places take 192 MiB: two buckets of the sockhash (`struct bpf_shtab_bucket`) and one of the pairs (`struct
+/// bucket`) for each, of 16 bytes.
+const MAX_CONNECTIONS: u64 = 1 << 22;
 
 /// What the flags said; `None` where a flag was not given.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -42,6 +46,10 @@ pub(super) struct PlaneArgs {
     /// entry's lifetime, at most 7200, and 0 where connections are not tracked
     #[arg(long, value_name = "S", value_parser = number::<u32, 0, MAX_KEEPALIVE>)]
     keepalive: Option<u32>,
+    /// How many connections can be accelerated at once, 32768 by default; more stay plain TCP and are counted. 1,000
+    /// empty places take 48 kB of memory
+    #[arg(long, value_name = "N", value_parser = number::<u32, 1, MAX_CONNECTIONS>)]
+    max_connections: Option<u32>,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
@@ -74,6 +82,15 @@ impl PlaneArgs {
         Config { keepalive: self.keepalive.unwrap_or(config.keepalive), ..config }
     }
 
+    /// Assembles these options, with maps of the size that the flags ask for.
+    pub(super) fn build(&self, options: Options) -> crate::agent::Result<DataPlane> {
+        let plane = dataplane::build(options)?;
+        Ok(match self.max_connections {
+            Some(connections) => plane.sized_for(connections),
+            None => plane,
+        })
+    }
+
     /// The cgroups that have opted out.
     pub(super) fn opted_out(&self) -> Result<Vec<Cgroup>, Error> {
         self.policy.opted_out()
@@ -92,6 +109,7 @@ impl PlaneArgs {
             self.readers.map(|readers| format!("--readers={}", readers.name())),
             self.tier.map(|choice| format!("--tier={}", tier(choice))),
             self.keepalive.map(|seconds| format!("--keepalive={seconds}")),
+            self.max_connections.map(|connections| format!("--max-connections={connections}")),
         ];
         own.into_iter().flatten().chain(self.policy.given()).chain(self.trust.given()).collect()
     }
@@ -132,6 +150,7 @@ mod tests {
             "--readers=any",
             "--tier=sticky",
             "--keepalive=7",
+            "--max-connections=9",
             "--preset=istio-sidecar",
             "--preset=local",
             "--port=80,8000-8100",

@@ -10,7 +10,7 @@ use super::streams::note;
 use super::values::seconds;
 use crate::agent::lifecycle::{Instance, Pins, Request, outermost};
 use crate::agent::{self, Marked, check};
-use crate::dataplane::{self, Config, DataPlane};
+use crate::dataplane::{Config, DataPlane};
 use crate::syscall::cgroup::Cgroup;
 
 /// Where pins are.
@@ -88,7 +88,7 @@ impl TargetArgs {
     /// Builds what the flags ask for.
     pub(super) fn build(&self, cgroup: Cgroup, config: Config) -> Result<Wanted, Error> {
         let (options, why) = self.plane.options(config)?;
-        let plane = dataplane::build(options).map_err(crate::agent::Error::from)?;
+        let plane = self.plane.build(options)?;
         let mut more = Vec::new();
         for other in self.cgroups()? {
             if id(&other)? != id(&cgroup)? {

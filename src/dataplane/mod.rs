@@ -97,6 +97,20 @@ impl DataPlane {
         ];
         all.into_iter().filter_map(|(name, prog_type, program)| Some((name, prog_type, program?)))
     }
+
+    /// Gives the maps room for so many accelerated connections at once, instead of 32,768. Each has a socket at both ends,
+    /// and its empty places take 48 bytes.
+    #[must_use]
+    pub fn sized_for(mut self, connections: u32) -> Self {
+        for map in &mut self.maps {
+            match map.role {
+                MapRole::Sockets => map.max_entries = connections.saturating_mul(2),
+                MapRole::Pairs => map.max_entries = connections,
+                _ => {}
+            }
+        }
+        self
+    }
 }
 
 /// Licence string for the kernel: `bpf_probe_read_kernel` is for GPL-compatible programs only.

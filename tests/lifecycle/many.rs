@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sidestep::agent::Marked;
 use sidestep::agent::lifecycle::{Added, Instance, Leftovers, Outcome, Pins, Request, State};
+use sidestep::agent::{Marked, Problem};
 use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::{DRAIN, Fixture, Ids, Version, objects};
@@ -66,6 +66,25 @@ fn is_healthy(fixture: &Fixture) -> Ids {
 /// Whether the connections of a cgroup leave although nothing is sent (Linux 5.11).
 fn idle_ones_leave() -> bool {
     sidestep::agent::kernel_offsets().unwrap().iterators_have_storage
+}
+
+#[test]
+fn a_map_that_fills_is_reported_and_given_more_room_under_traffic() {
+    let fixture = Fixture::new();
+    fixture.succeeds("attach", &["--max-connections=2"]);
+    let listener = listener();
+    let probes = [Probe::on(&listener), Probe::on(&listener)];
+    assert!(probes.iter().all(Probe::is_redirected), "nothing is redirected");
+    let third = Probe::on(&listener);
+    assert!(!third.is_redirected(), "the sockhash has more room than was asked for");
+    let problems = fixture.status().unwrap().problems;
+    assert_eq!(problems, [Problem::SockhashFull { members: 4, capacity: 4 }]);
+    fixture.succeeds("upgrade", &["--max-connections=100"]);
+    assert!(!probes[0].is_redirected(), "a connection of the old maps is redirected");
+    assert!(Probe::on(&listener).is_redirected(), "a new connection is not redirected");
+    let seen = fixture.is_healthy();
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
 }
 
 #[test]

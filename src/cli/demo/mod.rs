@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::error::Error;
 use super::interrupt;
 use super::streams::{Streams, note};
-use crate::agent::{self, Acceleration, Marked, check};
-use crate::dataplane::{self, Options, Trust};
+use crate::agent::{Acceleration, Marked, check};
+use crate::dataplane::{Options, Trust};
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::testbed::{self, Addresses, Hop, Launcher, Load, Pods, TemporaryCgroup};
 use settings::Settings;
@@ -96,8 +96,8 @@ fn measure(
     let target = Cgroup::open(&group.path().join("accelerated"))?;
     let pairing = options.pairing;
     let config = settings.plane.configure(check::configuration());
-    let acceleration =
-        Acceleration::start_plane(&target, marked, &dataplane::build(options).map_err(agent::Error::from)?, config)?;
+    let plane = settings.plane.build(options)?;
+    let acceleration = Acceleration::start_plane(&target, marked, &plane, config)?;
 
     let mut rounds = Rounds::default();
     for round in 0..settings.rounds {

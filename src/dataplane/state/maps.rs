@@ -139,7 +139,8 @@ pub struct MapDef {
 /// for what is in it.
 const F_NO_PREALLOC: u32 = 1;
 
-/// Sockets that can be accelerated at once; more stay plain TCP and are counted. An empty bucket costs 16 bytes
+/// Sockets that can be accelerated at once, unless [`DataPlane::sized_for`](crate::dataplane::DataPlane::sized_for) is asked;
+/// more stay plain TCP and are counted. An empty bucket costs 16 bytes
 /// (`struct bpf_shtab_bucket`), so this is 1 MiB idle.
 const MAX_SOCKETS: u32 = 65_536;
 
