@@ -10,17 +10,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::drain::{IN_FLIGHT, Passes, RETRY_INTERVAL};
 use super::error::{Context, Error, Result};
-use super::kernel::{iter_sockmap_id, kernel_offsets, scope, tally_over};
-use crate::dataplane::{CHOSEN, Config, LICENSE, MapRole, Member, MembersOver, Probation, members, sockhash_key};
-use crate::syscall::{
-    self, Link, LinkTarget, Map, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, iter_reader, memlock,
-};
+use super::kernel::{Hook, iter_sockmap_id, kernel_offsets, scope, tally_over};
+use super::load::load_at;
+use crate::dataplane::{CHOSEN, Config, MapRole, Member, MembersOver, Probation, members, sockhash_key};
+use crate::syscall::{self, Link, LinkTarget, Map, MapFlags, MapSpec, Program, UpdateFlags, iter_reader, memlock};
 use crate::uapi::{AttachType, MapType, ProgType};
 
 /// The name of program and map in the kernel, at most 15 bytes.
@@ -29,9 +28,6 @@ const NAME: &str = "sidestep_leave";
 /// How long connections with traffic may take to leave where the drain does not see marks: an acknowledgement can be delayed by
 /// 40 ms to 200 ms (`TCP_DELACK_MIN`, `TCP_DELACK_MAX`, include/net/tcp.h).
 const BY_CALLBACK: Duration = Duration::from_millis(400);
-
-/// `BPF_F_NO_PREALLOC`.
-const F_NO_PREALLOC: u32 = 1;
 
 /// The ID of the root of cgroup2: kernfs gives its root the inode number 1 (`kernfs_create_root`, fs/kernfs/dir.c).
 const ROOT: u64 = 1;
@@ -131,7 +127,7 @@ impl<'a> Lists<'a> {
     fn new(attached: &Attached<'a>, sees_marks: bool, joins_later: bool) -> Result<Self> {
         memlock::raise_if_needed()?;
         let spec = MapSpec::new(NAME, MapType::HASH, 8, 4, attached.sockets.max_entries());
-        let chosen = Map::create(&spec.flags(MapFlags::from_bits_retain(F_NO_PREALLOC)))?;
+        let chosen = Map::create(&spec.flags(MapFlags::NO_PREALLOC))?;
         let storage_size = attached.storage.value_size();
         let mut lists = Self { sockets: attached.sockets, chosen, links: Vec::new(), storage_size };
         if sees_marks {
@@ -148,26 +144,22 @@ impl<'a> Lists<'a> {
         let offsets = kernel_offsets()?;
         let program = members(&offsets, &scope()?, over, self.storage_size as u32)?;
         let storage_ref = MapRole::Storage.map_ref();
-        let descriptor = |map| match map {
-            _ if map == storage_ref => Some(attached.storage.as_fd().as_raw_fd()),
-            CHOSEN => Some(self.chosen.as_fd().as_raw_fd()),
+        let map = |map| match map {
+            _ if map == storage_ref => Some(attached.storage),
+            CHOSEN => Some(&self.chosen),
             _ => None,
         };
-        let insns = program.encode_native(descriptor)?;
-        let (btf_id, target) = match over {
-            MembersOver::Sockhash => (iter_sockmap_id()?, LinkTarget::IterMap(attached.sockets.as_fd())),
+        let (hook, target) = match over {
+            MembersOver::Sockhash => {
+                let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id: iter_sockmap_id()? };
+                (hook, LinkTarget::IterMap(attached.sockets.as_fd()))
+            }
             MembersOver::Storages => {
                 let over = tally_over(&offsets)?;
-                (over.hook().btf_id, over.target(attached.storage))
+                (over.hook(), over.target(attached.storage))
             }
         };
-        let spec = ProgSpec {
-            license: LICENSE,
-            expected_attach_type: Some(AttachType::TRACE_ITER),
-            attach_btf_id: btf_id,
-            ..ProgSpec::new(NAME, ProgType::TRACING, &insns)
-        };
-        let program = Program::load(&spec)?;
+        let program = load_at(NAME, ProgType::TRACING, &program, map, Some(hook))?;
         let link = Link::create(program.as_fd(), target, AttachType::TRACE_ITER).context("list our sockets")?;
         self.links.push(link);
         Ok(())

@@ -149,7 +149,8 @@ fn load<'a>(
     load_at(name, prog_type, program, map, None)
 }
 
-fn load_at<'a>(
+/// The same, for a program that is attached to `hook`.
+pub(super) fn load_at<'a>(
     name: &str,
     prog_type: ProgType,
     program: &asm::Program,

@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 
 use super::error::{Context, Error, Result};
 use super::kernel::{kernel_offsets, tally_over};
-use crate::dataplane::{LICENSE, MapRole, SocketState, states};
-use crate::syscall::{self, Link, Map, ProgSpec, Program, iter_reader, memlock};
+use super::load::load_at;
+use crate::dataplane::{MapRole, SocketState, states};
+use crate::syscall::{self, Link, Map, iter_reader, memlock};
 use crate::uapi::{AttachType, ProgType};
 
 /// The program's name in the kernel, at most 15 bytes.
@@ -35,13 +36,8 @@ impl StateReader {
         let program = states(&offsets, size as u32)?;
         let storage_ref = MapRole::Storage.map_ref();
         let over = tally_over(&offsets)?;
-        let spec = ProgSpec {
-            license: LICENSE,
-            expected_attach_type: Some(AttachType::TRACE_ITER),
-            attach_btf_id: over.hook().btf_id,
-            ..ProgSpec::new(NAME, ProgType::TRACING, &[])
-        };
-        let program = Program::assembled(&program, |map| (map == storage_ref).then_some(storage), spec)?;
+        let map = |map| (map == storage_ref).then_some(storage);
+        let program = load_at(NAME, ProgType::TRACING, &program, map, Some(over.hook()))?;
         let link = Link::create(program.as_fd(), over.target(storage), AttachType::TRACE_ITER)
             .context("read the states of sockets")?;
         Ok(Self { link, size })

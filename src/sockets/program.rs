@@ -13,6 +13,7 @@ use crate::asm::{
 use crate::dataplane::objects::IterMeta;
 use crate::layout;
 use crate::uapi::helper::id as helper;
+use crate::uapi::net::AF_INET6;
 
 layout! {
     /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
@@ -26,8 +27,6 @@ layout! {
 
 /// `SK_USER_DATA_PSOCK` (include/net/sock.h), a flag in the low bits of `sk_user_data`.
 const USER_DATA_PSOCK: i32 = 4;
-/// `AF_INET6`, include/linux/socket.h.
-const AF_INET6: i32 = 10;
 /// `SOCKFS_MAGIC`, include/uapi/linux/magic.h.
 const SOCKFS_MAGIC: i32 = 0x534f_434b;
 /// `SOCK_STREAM` and `IPPROTO_TCP`.

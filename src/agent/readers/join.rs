@@ -200,12 +200,12 @@ fn join(maps: &WatchedMaps, ends: &[(End, ForeignSocket)]) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether its process has not spliced meanwhile.
 /// Whether a socket with this state is not to be accelerated any more.
 fn is_to_leave(state: &[u8]) -> bool {
     SocketState::from_bytes(state).is_none_or(|state| state.is_leaving)
 }
 
+/// Whether its process has not spliced meanwhile.
 fn is_admitted(maps: &WatchedMaps, end: &End) -> Result<bool> {
     let key = Reader::key(end.process);
     let record = maps.readers.lookup(&key).context("look up a reader")?;

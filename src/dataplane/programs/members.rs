@@ -16,15 +16,13 @@ use crate::dataplane::state::SocketState;
 use crate::dataplane::state::socket::{Head, OWN, Socket};
 use crate::layout;
 use crate::uapi::helper::id as helper;
+use crate::uapi::net::AF_INET6;
 
 /// A hash of the cookies that are to be marked.
 pub const CHOSEN: MapRef = MapRef(100);
 
 /// Cgroups above each other that are looked at. A container of Kubernetes in a node that is a container has eight.
 const LEVELS: usize = 24;
-
-/// `AF_INET6`, include/linux/socket.h.
-const AF_INET6: i32 = 10;
 
 /// Over which sockets the iterator goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
