@@ -12,7 +12,7 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, Finish, back_and_forth, expect, pair, pattern, send};
 use crate::scope::{Scope, pairings};
-use crate::support::cgroup::enter;
+use crate::support::cgroup::{enter, remove};
 use crate::support::wait::{wait_until, wait_within};
 
 /// Longer than readers need for what waits for them, on the slowest machine.
@@ -112,9 +112,7 @@ fn the_connections_of_one_cgroup_leave_under_traffic_and_the_others_go_on() {
         drop((leaving, idle, staying, later));
         scope.enter();
     }
-    for cgroup in [below, one, two] {
-        cgroup.remove().unwrap();
-    }
+    remove([below.path(), one.path(), two.path()]);
 }
 
 #[test]

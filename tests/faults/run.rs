@@ -11,6 +11,7 @@ use sidestep::testbed::{StackBytes, listen};
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::Scope;
 use crate::support::agent::{self, Agent, Said};
+use crate::support::cgroup::remove;
 use crate::support::wait::wait_for;
 
 /// `CLONE_NEWTIME` of include/uapi/linux/sched.h, which nix does not name.
@@ -52,7 +53,7 @@ fn run_says_that_its_cgroup_was_removed() {
     let listener = listen(ANY_PORT).unwrap();
     let pair = accelerated_pair(&listener);
     scope.leave();
-    std::fs::remove_dir(scope.path()).unwrap();
+    remove([scope.path()]);
     exchange(&pair);
     // A line of counters comes every second.
     std::thread::sleep(Duration::from_millis(2_500));

@@ -14,6 +14,7 @@ use sidestep::testbed::listen;
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
+use crate::support::cgroup::remove;
 use sidestep::uapi::{AttachType, ProgType};
 
 /// A program that does nothing: `return 1`.
@@ -152,7 +153,7 @@ fn a_cgroup_removed_while_attached_is_reported_and_loses_nothing() {
     let before = redirected(&acceleration);
     // Sockets stay with the cgroup they were made in; a removed one stays in memory for them, but takes no more.
     scope.leave();
-    std::fs::remove_dir(scope.path()).unwrap();
+    remove([scope.path()]);
     exchange(&old);
     assert!(redirected(&acceleration) > before, "connections that are there stay accelerated");
     let problems = acceleration.problems().unwrap();

@@ -13,7 +13,7 @@ use sidestep::syscall::id;
 
 use crate::streams::TIMEOUT;
 use crate::support::bpffs::TestBpffs;
-use crate::support::cgroup::{Home, TestCgroup, enter};
+use crate::support::cgroup::{Home, TestCgroup, enter, remove};
 use crate::support::machine::Turn;
 use crate::support::wait::{wait_for, wait_within};
 
@@ -52,7 +52,7 @@ impl Fixture {
     /// Leaves the cgroup and removes it, as a runtime does when a pod ends.
     pub(crate) fn remove_cgroup(&self) {
         self.home.enter();
-        self.cgroup().remove().unwrap();
+        remove([self.cgroup_path()]);
     }
 
     pub(crate) fn bpffs(&self) -> &Path {

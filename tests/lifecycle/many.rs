@@ -9,7 +9,7 @@ use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::{DRAIN, Fixture, Ids, Version, objects};
 use crate::streams::{Probe, Streams, listener};
-use crate::support::cgroup::enter;
+use crate::support::cgroup::{enter, remove};
 use crate::support::machine::scale;
 use crate::support::wait::{wait_until, wait_within};
 
@@ -169,9 +169,7 @@ fn cgroups_of_one_instance_pair_and_come_and_go_under_traffic() {
     streams.finish();
     drop((apart, between, older, newer));
     enter(fixture.cgroup_path());
-    for cgroup in [inner, one, two, three] {
-        cgroup.remove().unwrap();
-    }
+    remove([inner.path(), one.path(), two.path(), three.path()]);
 }
 
 #[test]
@@ -187,7 +185,7 @@ fn a_cgroup_that_was_removed_leaves_the_instance() {
     enter(two.path());
     let other = Probe::new();
     // Its sockets are still open.
-    one.remove().unwrap();
+    remove([one.path()]);
     assert!(other.is_redirected());
     let text = String::from_utf8(fixture.sidestep("status", &[]).stdout).unwrap();
     assert!(text.contains(": attached"), "{text}");
@@ -203,7 +201,7 @@ fn a_cgroup_that_was_removed_leaves_the_instance() {
     drop((open, other));
     fixture.is_gone(&seen);
     enter(fixture.cgroup_path());
-    two.remove().unwrap();
+    remove([two.path()]);
 }
 
 /// The child: adds or removes a cgroup and ends after a step. Run by hand it has no order and does nothing.
@@ -276,6 +274,5 @@ fn a_crash_after_any_step_of_add_and_remove_is_recovered_from() {
     fixture.is_gone(&seen);
     staying.finish();
     enter(fixture.cgroup_path());
-    one.remove().unwrap();
-    two.remove().unwrap();
+    remove([one.path(), two.path()]);
 }

@@ -10,6 +10,7 @@ use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::{DRAIN, Fixture, Version, all_gone, ensure, objects, plane};
 use crate::streams::{Probe, Streams, listener, pair};
+use crate::support::cgroup::remove;
 use crate::support::wait::wait_until;
 
 /// As many connections as the lifecycle promises not to touch.
@@ -142,8 +143,7 @@ fn cgroups_that_opt_out_have_links_of_their_own() {
     fixture.succeeds("detach", &[]);
     fixture.is_gone(&seen);
     streams.finish();
-    one.remove().unwrap();
-    two.remove().unwrap();
+    remove([one.path(), two.path()]);
 }
 
 #[test]

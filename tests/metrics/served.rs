@@ -12,6 +12,7 @@ use sidestep::uapi::AttachType;
 use crate::fetch::{get, samples, send, sum};
 use crate::prometheus::promtool;
 use crate::start;
+use crate::support::cgroup::remove;
 use crate::support::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::support::scope::Scope;
 use crate::support::wait::wait_until;
@@ -90,7 +91,7 @@ fn probes_say_whether_new_connections_are_accelerated() {
     assert_eq!(get(address, "/healthz", ""), (200, "ok\n".into()));
     assert_eq!(get(address, "/readyz", ""), (200, "ready\n".into()));
     scope.leave();
-    std::fs::remove_dir(scope.path()).unwrap();
+    remove([scope.path()]);
     wait_until("/readyz says that the cgroup was removed", || {
         let (status, why) = get(address, "/readyz", "");
         status == 503 && (why.contains("the cgroup was removed") || why.contains("nothing is attached"))

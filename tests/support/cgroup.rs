@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::testbed::TemporaryCgroup;
 
+use super::wait::wait_for;
+
 /// How many groups this process has made.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -69,6 +71,15 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         self.enter();
+    }
+}
+
+/// Removes groups that this process and its children have left. A thread that ends is not moved and stays in its group until
+/// the kernel has released it, which may be after the process was waited for; until then the group is busy.
+pub(crate) fn remove(groups: impl IntoIterator<Item = impl AsRef<Path>>) {
+    for group in groups {
+        let path = group.as_ref();
+        wait_for(|| std::fs::remove_dir(path).map_err(|error| format!("{}: {error}", path.display())));
     }
 }
 
