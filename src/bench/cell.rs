@@ -76,8 +76,10 @@ pub enum Variant {
     Plain,
     /// Accelerated, paired by initial sequence numbers.
     Sequence,
-    /// Accelerated, paired by addresses: the method of Intel's article.
+    /// Accelerated, paired by addresses.
     FourTuple,
+    /// Redirected always, without a gate: the method of Intel's article. Only this benchmark has it.
+    Ungated,
     /// A pair of AF_UNIX stream sockets: no acceleration of TCP can hope for much more.
     Unix,
     /// Two pipes: less than a socket can do.
@@ -94,7 +96,7 @@ pub enum Variant {
 
 impl Variant {
     /// All that most cells have, in the order of the columns.
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Sequence, Self::FourTuple, Self::Unix, Self::Pipe];
+    pub const ALL: [Self; 6] = [Self::Plain, Self::Sequence, Self::FourTuple, Self::Ungated, Self::Unix, Self::Pipe];
 
     /// Those that show what the protection of readers costs, and the count of bytes. All pair by sequence numbers.
     pub const PROTECTION: [Self; 6] =
@@ -106,6 +108,7 @@ impl Variant {
             Self::Plain => "plain",
             Self::Sequence => "sequence",
             Self::FourTuple => "four-tuple",
+            Self::Ungated => "ungated",
             Self::Unix => "AF_UNIX",
             Self::Pipe => "pipe",
             Self::Stranger => "plain, others watched",
@@ -147,7 +150,7 @@ impl Cell {
             return &Variant::PROTECTION;
         }
         let local = self.link == Link::Loopback && !self.server_outside && self.workload != Workload::Connection;
-        if local { &Variant::ALL } else { &Variant::ALL[..3] }
+        if local { &Variant::ALL } else { &Variant::ALL[..4] }
     }
 
     /// A name that no other cell has, for tables and file names.

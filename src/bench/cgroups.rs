@@ -1,4 +1,5 @@
-//! Sibling cgroups: plain, one for each pairing with the data plane attached, and one outside of all.
+//! Sibling cgroups: plain, one for each pairing with the data plane attached, one for ungated redirection, and one outside of
+//! all.
 //!
 //! All data planes stay attached for the whole run, so that rounds of all variants interleave without another attach. Only the
 //! programs that watch readers are attached for the rounds of the variants that show what they cost: at trace points they
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use super::cell::Variant;
 use super::error::{Error, Result};
+use super::ungated;
 use crate::agent::{Acceleration, Snapshot};
 use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Tier, TrustBy, Watch};
 use crate::syscall::cgroup::{self, Cgroup};
@@ -23,6 +25,7 @@ pub(super) struct Cgroups {
     planes: Vec<(Variant, Acceleration)>,
     /// Whose programs watch readers at the moment.
     watching: Option<Variant>,
+    _ungated: ungated::Attached,
     groups: Vec<(&'static str, Cgroup)>,
     _root: TemporaryCgroup,
 }
@@ -51,10 +54,12 @@ impl Cgroups {
             watched.policy.trust.by = TrustBy::Watching(watch);
             planes.push((variant, watched));
         }
-        let names = planes.iter().map(|(variant, _)| variant.name()).chain([OUTSIDE, Variant::Plain.name()]);
+        let others = [Variant::Ungated.name(), OUTSIDE, Variant::Plain.name()];
+        let names = planes.iter().map(|(variant, _)| variant.name()).chain(others);
         let groups = names.map(|name| Ok((name, Cgroup::open(&root.child(name)?)?)));
-        let groups = groups.collect::<Result<_>>()?;
-        let mut cgroups = Self { planes: Vec::new(), watching: None, groups, _root: root };
+        let groups = groups.collect::<Result<Vec<_>>>()?;
+        let ungated = ungated::Attached::to(find(&groups, Variant::Ungated.name())?)?;
+        let mut cgroups = Self { planes: Vec::new(), watching: None, _ungated: ungated, groups, _root: root };
         for (variant, options) in planes {
             let mut plane = Acceleration::start(cgroups.group(variant.name())?, options, Config::default())?;
             plane.set_watching(false)?;
@@ -70,7 +75,7 @@ impl Cgroups {
     pub(super) fn has(&self, variant: Variant) -> bool {
         match variant {
             Variant::Stranger => self.plane(Variant::Watched).is_some(),
-            Variant::Plain | Variant::Unix | Variant::Pipe => true,
+            Variant::Plain | Variant::Ungated | Variant::Unix | Variant::Pipe => true,
             _ => self.plane(variant).is_some(),
         }
     }
@@ -95,7 +100,7 @@ impl Cgroups {
     }
 
     fn group(&self, name: &str) -> Result<&Cgroup> {
-        self.groups.iter().find(|(known, _)| *known == name).map(|(_, group)| group).ok_or(Error::NoCgroup)
+        find(&self.groups, name)
     }
 
     /// Where the processes of a variant go; bytes that are not TCP go by the plain one.
@@ -127,6 +132,10 @@ impl Cgroups {
         }
         Ok(())
     }
+}
+
+fn find<'a>(groups: &'a [(&'static str, Cgroup)], name: &str) -> Result<&'a Cgroup> {
+    groups.iter().find(|(known, _)| *known == name).map(|(_, group)| group).ok_or(Error::NoCgroup)
 }
 
 /// The data plane as it is by default.

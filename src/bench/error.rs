@@ -40,6 +40,14 @@ pub enum Error {
         /// All messages.
         messages: u64,
     },
+    /// Results of an earlier run could not be read.
+    #[error("cannot compare {}: {why}; name a directory that `sidestep bench --out` has written", .path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Results could not be written.
     #[error("cannot write {}: {source}; name a directory that can be written to with --out", .path.display())]
     Output {

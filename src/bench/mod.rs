@@ -6,6 +6,7 @@
 mod calibration;
 mod cell;
 mod cgroups;
+mod compare;
 mod error;
 mod facts;
 mod goals;
@@ -16,16 +17,18 @@ mod results;
 mod run;
 mod stats;
 mod topology;
+mod ungated;
 mod worker;
 
 pub use calibration::calibrate;
 pub use cell::{Cell, Link, Placement, Variant, Workload};
+pub use compare::compare;
 pub use error::{Error, Result};
 pub use facts::{PlaneFacts, ProbationFacts, ProgramFacts};
 pub use goals::{Goal, Verdict};
 pub use plan::Plan;
 pub use report::{chart, write_directory, write_text};
-pub use results::{Conditions, Report, Row, Sample, VariantResult};
+pub use results::{Conditions, Pinned, Report, Row, Sample, VariantResult};
 pub use run::{Host, cpus, run};
 pub use stats::Estimate;
 pub use worker::{COMMAND, run_worker};

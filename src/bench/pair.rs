@@ -1,5 +1,6 @@
 //! The parent's side of a pair of workers: start, round, end.
 
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -21,8 +22,9 @@ use nix::unistd::{Pid, getppid, pipe2, write};
 
 use super::cell::{Cell, Variant};
 use super::error::{Error, Result, system};
+use super::results::Pinned;
 use super::topology::Site;
-use super::worker::{COMMAND, Spec, Transport};
+use super::worker::{COMMAND, END, FILL, HELD, Left, Spec, Transport};
 use crate::testbed::NetNs;
 
 /// How long an answer may take; longer than any round.
@@ -105,19 +107,30 @@ impl Pair {
 
     /// Lets both do a number of operations.
     pub(super) fn round(&mut self, operations: u64) -> Result<Round> {
-        self.server.command(operations)?;
-        self.client.command(operations)?;
+        self.server.command(&operations)?;
+        self.client.command(&operations)?;
         let client = self.client.expect("ran")?;
         let server = self.server.expect("ran")?;
         let (start, end) = (client[0].min(server[0]), client[1].max(server[1]));
         Ok(Round { wall_ns: end - start, client_cpu_ns: client[2], server_cpu_ns: server[2] })
     }
 
-    /// Ends both. The answer is what both have written, and what TCP carried of it.
-    pub(super) fn finish(mut self) -> Result<(u64, u64)> {
-        drop((self.client.stdin.take(), self.server.stdin.take()));
+    /// Ends the rounds. The answer is what both have written, and what TCP carried of it.
+    pub(super) fn finish(&mut self) -> Result<(u64, u64)> {
+        self.client.command(&END)?;
+        self.server.command(&END)?;
         let (client, server) = (self.client.expect("bye")?, self.server.expect("bye")?);
         Ok((client[0] + server[0], client[1] + server[1]))
+    }
+
+    /// After [`Pair::finish`]: what the client leaves in the kernel when the server does not read, in messages of `size` bytes.
+    pub(super) fn pinned(&mut self, size: usize) -> Result<Pinned> {
+        self.client.command(&FILL)?;
+        let [accepted, redirected, queued] = self.client.expect("filled")?;
+        self.server.command(&HELD)?;
+        let [receiver, ..] = self.server.expect("held")?;
+        let left = Left { accepted, redirected, queued };
+        Ok(Pinned { bytes: left.pinned(size, receiver), accepted, unbounded: left.is_unbounded(size) })
     }
 }
 
@@ -194,9 +207,9 @@ impl Worker {
         Error::Worker { end: self.end, cell: self.of.0.clone(), variant: self.of.1.name(), why }
     }
 
-    fn command(&mut self, operations: u64) -> Result<()> {
+    fn command(&mut self, what: &dyn Display) -> Result<()> {
         let Some(stdin) = &mut self.stdin else { return Ok(()) };
-        writeln!(stdin, "{operations}").map_err(|error| self.failed(error.to_string()))
+        writeln!(stdin, "{what}").map_err(|error| self.failed(error.to_string()))
     }
 
     /// The numbers of the next line, which has to start with `word`; missing ones are 0.

@@ -108,6 +108,20 @@ pub struct VariantResult {
     pub past_stack: f64,
     /// What the data plane's counters have gained.
     pub counters: Vec<(&'static str, u64)>,
+    /// Of streams: what a sender leaves in the kernel while its receiver does not read.
+    pub pinned: Option<Pinned>,
+}
+
+/// What a sender leaves in the kernel while its receiver does not read.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Pinned {
+    /// Bytes of memory: what the kernel charges to both sockets, and what it does not charge.
+    pub bytes: u64,
+    /// Bytes that write(2) took.
+    pub accepted: u64,
+    /// Nothing has stopped the sender before the benchmark did.
+    pub unbounded: bool,
 }
 
 /// A cell's results.
@@ -120,6 +134,8 @@ pub struct Row {
     pub name: String,
     /// Each variant; plain TCP first.
     pub variants: Vec<VariantResult>,
+    /// The variants that could not be measured, and why.
+    pub failed: Vec<(Variant, String)>,
     /// All rounds.
     pub samples: Vec<Sample>,
 }

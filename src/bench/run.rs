@@ -99,7 +99,7 @@ struct Bench<'a> {
 }
 
 /// Ports that Istio's rules leave alone, one for each variant of TCP: see [`Topology::site`].
-const UNREDIRECTED_PORTS: [u16; 3] = [15008, 15020, 15021];
+const UNREDIRECTED_PORTS: [u16; 4] = [15008, 15020, 15021, 15090];
 
 impl Bench<'_> {
     fn pair(&self, cell: &Cell, variant: Variant) -> Result<Pair> {
@@ -124,20 +124,21 @@ impl Bench<'_> {
     fn measure(&mut self, cell: &Cell) -> Result<Row> {
         let variants: Vec<_> = cell.variants().iter().copied().filter(|variant| self.cgroups.has(*variant)).collect();
         let before = variants.iter().map(|&variant| self.cgroups.snapshot(variant)).collect::<Result<Vec<_>>>()?;
-        let mut pairs = variants.iter().map(|&variant| self.pair(cell, variant)).collect::<Result<Vec<_>>>()?;
-        let operations = self.calibrate(&mut pairs, &variants)?;
+        let mut lanes = variants.iter().map(|&variant| Lane::new(self, cell, variant)).collect::<Result<Vec<_>>>()?;
+        let operations = self.calibrate(&mut lanes)?;
         let mut samples = Vec::new();
         for round in 0..self.plan.rounds {
-            for step in 0..pairs.len() {
+            for step in 0..lanes.len() {
                 if self.host.interrupted.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
                 // Every variant comes first equally often.
-                let at = (round + step) % pairs.len();
-                self.cgroups.watch_for(variants[at])?;
-                let took = pairs[at].round(operations)?;
+                let at = (round + step) % lanes.len();
+                let variant = lanes[at].variant;
+                self.cgroups.watch_for(variant)?;
+                let Some(took) = lanes[at].run(|pair| pair.round(operations))? else { continue };
                 samples.push(Sample {
-                    variant: variants[at],
+                    variant,
                     round,
                     operations,
                     wall_ns: took.wall_ns,
@@ -147,30 +148,37 @@ impl Bench<'_> {
             }
         }
         self.cgroups.watch_for(Variant::Plain)?;
-        let mut results = Vec::new();
-        for ((&variant, pair), before) in variants.iter().zip(pairs).zip(before) {
-            let (written, by_stack) = pair.finish()?;
-            let after = self.cgroups.snapshot(variant)?;
-            let past_stack = if written == 0 { 0.0 } else { 1.0 - by_stack as f64 / written as f64 };
-            let counters = before.zip(after).map(|(before, after)| gained(&before, &after)).unwrap_or_default();
-            results.extend(result(cell, variant, &samples, past_stack, counters));
+        let (mut results, mut failed) = (Vec::new(), Vec::new());
+        for (mut lane, before) in lanes.into_iter().zip(before) {
+            let variant = lane.variant;
+            if let Some((written, by_stack)) = lane.run(Pair::finish)? {
+                let after = self.cgroups.snapshot(variant)?;
+                let past_stack = if written == 0 { 0.0 } else { 1.0 - by_stack as f64 / written as f64 };
+                let counters = before.zip(after).map(|(before, after)| gained(&before, &after)).unwrap_or_default();
+                let stalls = cell.workload == Workload::Stream && !cell.server_outside && variant.is_tcp();
+                let pinned = if stalls { lane.run(|pair| pair.pinned(cell.size))? } else { None };
+                results.extend(
+                    result(cell, variant, &samples, past_stack, counters).map(|one| VariantResult { pinned, ..one }),
+                );
+            }
+            failed.extend(lane.failed.map(|why| (variant, why)));
         }
-        Ok(Row { cell: *cell, name: cell.name(), variants: results, samples })
+        Ok(Row { cell: *cell, name: cell.name(), variants: results, failed, samples })
     }
 
-    /// How many operations of plain TCP, the first pair, fill a round. All pairs are warm afterwards.
-    fn calibrate(&mut self, pairs: &mut [Pair], variants: &[Variant]) -> Result<u64> {
+    /// How many operations of plain TCP, the first lane, fill a round. All pairs are warm afterwards.
+    fn calibrate(&mut self, lanes: &mut [Lane]) -> Result<u64> {
         let goal = self.plan.round.as_nanos() as u64;
         let mut operations = 4;
         loop {
-            for (pair, &variant) in pairs.iter_mut().zip(variants).skip(1) {
-                self.cgroups.watch_for(variant)?;
-                pair.round(operations)?;
+            for lane in lanes.iter_mut().skip(1) {
+                self.cgroups.watch_for(lane.variant)?;
+                lane.run(|pair| pair.round(operations))?;
             }
             self.cgroups.watch_for(Variant::Plain)?;
             // CPU time, because the wait for a busy machine would pass for work and leave rounds of a few messages.
-            let took = pairs[0].round(operations)?;
-            let used = (took.client_cpu_ns + took.server_cpu_ns).max(1);
+            let took = lanes.first_mut().map(|lane| lane.run(|pair| pair.round(operations))).transpose()?.flatten();
+            let used = took.map_or(goal, |took| took.client_cpu_ns + took.server_cpu_ns).max(1);
             // A round that took half the time is long enough to say how many fill the whole.
             if used >= goal / 2 || operations >= 1 << 24 {
                 return Ok((u128::from(operations) * u128::from(goal) / u128::from(used)).max(1) as u64);
@@ -227,6 +235,43 @@ impl Bench<'_> {
     }
 }
 
+/// A variant of a cell, and its pair as long as it works.
+struct Lane {
+    variant: Variant,
+    pair: Option<Pair>,
+    failed: Option<String>,
+}
+
+impl Lane {
+    fn new(bench: &Bench<'_>, cell: &Cell, variant: Variant) -> Result<Self> {
+        let mut lane = Self { variant, pair: None, failed: None };
+        let pair = bench.pair(cell, variant);
+        lane.pair = lane.keep(pair)?;
+        Ok(lane)
+    }
+
+    /// Does something with the pair; nothing where it has failed.
+    fn run<T>(&mut self, what: impl FnOnce(&mut Pair) -> Result<T>) -> Result<Option<T>> {
+        let Some(pair) = &mut self.pair else { return Ok(None) };
+        let done = what(pair);
+        self.keep(done)
+    }
+
+    /// Ungated redirection may fail, and then its row says why: nothing bounds the memory that it takes. Any other failure is
+    /// the benchmark's.
+    fn keep<T>(&mut self, done: Result<T>) -> Result<Option<T>> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(Error::Worker { end, why, .. }) if self.variant == Variant::Ungated => {
+                self.pair = None;
+                self.failed = Some(format!("its {end} failed: {why}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn gained(before: &Snapshot, after: &Snapshot) -> Vec<(&'static str, u64)> {
     after
         .iter()
@@ -260,6 +305,7 @@ fn result(
         cpu_ratio: ratio(&used)?,
         past_stack: if variant.is_tcp() { past_stack } else { 0.0 },
         counters,
+        pinned: None,
     })
 }
 

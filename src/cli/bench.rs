@@ -13,8 +13,8 @@ use crate::bench::{self, Host, Plan};
 /// Measure plain and accelerated TCP side by side
 ///
 /// Measures ping-pong, streams, short connections and traffic that leaves the cgroup, in network namespaces of its own, by
-/// plain TCP and by both pairings, in rounds that take turns; AF_UNIX and pipes show what is possible. Needs root. Nothing
-/// stays behind. (Requests through real sidecars are measured by `cargo bench --bench mesh`, in the source tree.)
+/// plain TCP, by both pairings, and by redirection without the gate, in rounds that take turns; AF_UNIX and pipes show what is
+/// possible. Needs root. Nothing stays behind. (Requests through real sidecars are measured by `cargo bench --bench mesh`, in the source tree.)
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A few seconds: shows that everything works, not how fast it is
@@ -35,7 +35,10 @@ pub(super) struct Args {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Also write text, JSON with every round, and plots into DIR
+    /// Compare the results in two directories that --out has written, and measure nothing
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["quick", "rounds", "round", "only", "list", "json", "out"])]
+    compare: Vec<PathBuf>,
+    /// Also write text, JSON with every round, and pictures into DIR
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -68,6 +71,10 @@ fn plan(args: &Args) -> Result<Plan, Error> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    if let [before, after] = &args.compare[..] {
+        bench::compare(before, after, streams.out).map_err(|error| Error::Failed(error.to_string()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (plan, out) = (plan(args)?, streams.out);
     if args.list {
         for cell in &plan.cells {

@@ -35,7 +35,11 @@ pub(super) fn sentence(error: &Error) -> String {
             let why = std::error::Error::source(error).map_or_else(|| format!("not {value:?}"), ToString::to_string);
             format!("{flag}: {why}")
         }
-        ErrorKind::NoEquals | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+        ErrorKind::WrongNumberOfValues => match error.get(ContextKind::ExpectedNumValues) {
+            Some(ContextValue::Number(count)) if *count > 1 => format!("{flag} takes {count} values; {SEE_HELP}"),
+            _ => format!("{flag} needs a value; {SEE_HELP}"),
+        },
+        ErrorKind::NoEquals | ErrorKind::TooFewValues => {
             format!("{flag} needs a value; {SEE_HELP}")
         }
         ErrorKind::TooManyValues => format!("{flag} takes no value {value:?}; {SEE_HELP}"),
@@ -94,6 +98,7 @@ mod tests {
             (&["check", "extra"], &["unexpected argument \"extra\""]),
             (&["check", "--json=yes"], &["--json", "\"yes\""]),
             (&["check", "--cgroup"], &["--cgroup needs a value"]),
+            (&["bench", "--compare", "one"], &["--compare takes 2 values"]),
             (&["run"], &["--cgroup is missing", "cgroup2"]),
             (&["dump", "--pairing", "luck"], &["--pairing takes sequence or four-tuple, not \"luck\""]),
             (&["dump", "--tier", "gatd"], &["--tier takes", "did you mean gated?"]),

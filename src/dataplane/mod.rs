@@ -33,6 +33,8 @@ mod pairing;
 mod policy;
 mod programs;
 mod state;
+#[cfg(feature = "bench")]
+pub(crate) mod ungated;
 
 use crate::asm::{self, Program};
 use crate::uapi::ProgType;

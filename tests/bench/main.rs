@@ -37,6 +37,8 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
                 }
                 // Nothing can go past the stack where there is no data plane, or none at the other end.
                 "plain" => assert_eq!(share, 0.0, "{name}"),
+                // Only what the calibration sent before both ends were in the sockhash.
+                "ungated" if !outside => assert!(share > 0.9, "{name} {variant}: {share}"),
                 "stranger" | "probation" => assert_eq!(share, 0.0, "{name} {variant}"),
                 "watched" | "uncounted" if name.starts_with("ping-pong") => {
                     assert!(share > 0.5, "{name} {variant}: {share}")
@@ -44,6 +46,14 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
                 _ if outside => assert_eq!(share, 0.0, "{name} {variant}"),
                 _ => {}
             }
+        }
+        let pinned = |variant: &str| {
+            let of = row["variants"].as_array().unwrap().iter().find(|result| result["variant"] == variant)?;
+            Some((of["pinned"]["bytes"].as_u64()?, of["pinned"]["unbounded"].as_bool()?))
+        };
+        if name.starts_with("stream") && !outside {
+            let [plain, gated, ungated] = ["plain", "sequence", "ungated"].map(|variant| pinned(variant).unwrap());
+            assert!(!plain.1 && !gated.1 && ungated.1, "{name}: {plain:?} {gated:?} {ungated:?}");
         }
         let plain = &row["variants"][0];
         assert_eq!((&plain["variant"], &plain["wall_ratio"]["median"]), (&"plain".into(), &1.0.into()), "{name}");
@@ -54,10 +64,33 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
     assert!(measured("sidestep_ops").unwrap() > 0.0 && measured("sidestep_disp").unwrap() > 0.0);
     assert_eq!((runs.len(), measured("sidestep_msg")), (3, None));
 
-    for file in ["report.txt", "report.json", "goals.json", "stream-loopback-same-core.svg"] {
+    for file in ["report.txt", "report.json", "goals.json", "overview.svg", "stream-loopback-same-core.svg"] {
         assert!(std::fs::metadata(directory.join(file)).unwrap().len() > 100, "{file}");
     }
+    let text = std::fs::read_to_string(directory.join("report.txt")).unwrap();
+    let summary: Vec<_> =
+        text.lines().skip_while(|line| !line.starts_with("In short")).take_while(|line| !line.is_empty()).collect();
+    assert!((5..=14).contains(&summary.len()) && summary[1].starts_with("  loses"), "{summary:?}");
+    let same = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+        .arg("bench")
+        .arg("--compare")
+        .args([&directory; 2])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&same.stdout).contains("0 slower, 0 faster"), "{same:?}");
     std::fs::remove_dir_all(directory).unwrap();
     let root = cgroup::find().unwrap().unwrap();
     assert!(!root.join(format!("sidestep-bench-{id}")).exists(), "a cgroup has stayed behind");
+}
+
+#[test]
+fn no_command_attaches_ungated_redirection() {
+    for command in ["run", "attach"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+            .args([command, "--cgroup", "/sys/fs/cgroup/none", "--pairing", "ungated"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("ungated"), "{command}: {said}");
+    }
 }

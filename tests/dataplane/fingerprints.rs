@@ -4,11 +4,12 @@
 //! alter a program rewrites the table in the same commit: `UPDATE=1 cargo test --test dataplane fingerprints`.
 
 use byteorder::LittleEndian;
-use sidestep::asm::{Field, Program};
+use sidestep::asm::{Field, Insn, Program, opcode};
 use sidestep::dataplane::{
     BufferLocks, Casts, EpollFields, Hooks, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Policy,
     Probation, Readers, Tier, TraceOffsets, TrustBy, Watch, build,
 };
+use sidestep::uapi::helper::id as helper;
 
 use crate::variants::policies;
 
@@ -78,8 +79,8 @@ fn fingerprint(program: Option<&Program>) -> String {
     format!("{}:{hash:016x}", program.insns().len())
 }
 
-fn row(name: &str, options: Options) -> String {
-    let plane = build(options).unwrap();
+fn row(name: &str, options: &Options) -> String {
+    let plane = build(options.clone()).unwrap();
     let column = |name| {
         let program = plane.programs().find(|program| program.0 == name).map(|program| program.2);
         (plane.options.policy.trust.watch().is_some() || !WATCHING.contains(&name))
@@ -89,46 +90,52 @@ fn row(name: &str, options: Options) -> String {
     format!("{name}\t{}\n", columns.join(" "))
 }
 
-fn table() -> String {
-    let mut text = String::new();
+/// Every variant, with its name.
+fn variants() -> Vec<(String, Options)> {
+    let mut all = Vec::new();
     for pairing in [Pairing::Sequence, Pairing::FourTuple] {
         for (of_policy, policy) in ["all", "policy"].into_iter().zip(policies()) {
             let sticky = Options { pairing, tier: Tier::Sticky, readers: Readers::Any, policy: policy.clone() };
-            text += &row(&format!("{} {of_policy} sticky", pairing.name()), sticky);
+            all.push((format!("{} {of_policy} sticky", pairing.name()), sticky));
             for readers in [Readers::NonBlocking, Readers::Any] {
                 for parts in 0..1 << PARTS.len() {
                     let there = PARTS.iter().enumerate().filter(|(bit, _)| parts & 1 << bit != 0);
                     let there: Vec<_> = there.map(|(_, part)| *part).collect();
                     let name = format!("{} {of_policy} gated {} [{}]", pairing.name(), readers.name(), there.join(","));
                     let tier = Tier::Gated(offsets(parts));
-                    text += &row(&name, Options { pairing, tier, readers, policy: policy.clone() });
+                    all.push((name, Options { pairing, tier, readers, policy: policy.clone() }));
                 }
             }
         }
     }
-    text + &watching() + &by_file()
+    all.extend(watching());
+    all.extend(by_file());
+    all
+}
+
+fn table() -> String {
+    variants().iter().map(|(name, options)| row(name, options)).collect()
 }
 
 /// The variants whose tally finds sockets by their files.
-fn by_file() -> String {
+fn by_file() -> impl Iterator<Item = (String, Options)> {
     let offsets = [0, 1].map(|parts| KernelOffsets { sockets_by_file: Some(Field::new(24)), ..offsets(parts) });
-    let variants = ["", "casts"].into_iter().zip(offsets).map(|(with, offsets)| {
+    ["", "casts"].into_iter().zip(offsets).map(|(with, offsets)| {
         let (pairing, tier) = (Pairing::Sequence, Tier::Gated(offsets));
         let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
-        row(&format!("sequence sockets by file gated nonblocking [{with}]"), options)
-    });
-    variants.collect()
+        (format!("sequence sockets by file gated nonblocking [{with}]"), options)
+    })
 }
 
 /// The variants that watch readers, of which the three programs for that depend on little.
-fn watching() -> String {
+fn watching() -> Vec<(String, Options)> {
     let mut next = 2_000;
     let trace = TraceOffsets::resolve(|_| {
         next += 8;
         Ok::<_, std::convert::Infallible>(next)
     });
     let functions = Hooks::Functions { flags: 3, arguments: 5 };
-    let mut text = String::new();
+    let mut all = Vec::new();
     let variants = [
         ("functions", functions, Probation::Inside),
         ("trace points", Hooks::TracePoints, Probation::Inside),
@@ -142,10 +149,29 @@ fn watching() -> String {
             policy.trust.cgroups = true;
             let (pairing, tier) = (Pairing::Sequence, Tier::Gated(offsets(parts)));
             let options = Options { pairing, tier, readers: Readers::NonBlocking, policy };
-            text += &row(&format!("sequence watching by {name} gated nonblocking [{with}]"), options);
+            all.push((format!("sequence watching by {name} gated nonblocking [{with}]"), options));
         }
     }
-    text
+    all
+}
+
+/// The kernel's code behind these two helpers splits and gathers messages, and has had faults that corrupt memory.
+#[test]
+fn no_program_calls_msg_apply_bytes_or_msg_cork_bytes() {
+    let called = |program: &Program, helper| {
+        let is_call = |insn: &Insn| insn.code == opcode::JMP | opcode::CALL && insn.src == 0 && insn.imm == helper;
+        program.insns().iter().any(is_call)
+    };
+    let mut redirecting = 0;
+    for (variant, options) in variants() {
+        for (name, _, program) in build(options).unwrap().programs() {
+            redirecting += usize::from(called(program, helper::MSG_REDIRECT_HASH));
+            for (helper, forbidden) in [("apply", helper::MSG_APPLY_BYTES), ("cork", helper::MSG_CORK_BYTES)] {
+                assert!(!called(program, forbidden), "{name} of {variant} calls bpf_msg_{helper}_bytes");
+            }
+        }
+    }
+    assert_eq!(redirecting, variants().len(), "calls are not recognised");
 }
 
 #[test]

@@ -10,6 +10,20 @@ fn stated() -> Vec<String> {
     names.map(|name| name.trim_start_matches("mod@").to_owned()).collect()
 }
 
+/// Ungated redirection keeps no order and bounds no memory: a command that accelerates must not be able to load it.
+#[test]
+fn only_the_benchmark_uses_ungated_redirection() {
+    let tree = Tree::read();
+    let ungated = ["dataplane".to_owned(), "ungated".to_owned()].to_vec();
+    let users: Vec<_> = tree
+        .uses()
+        .into_iter()
+        .filter(|(_, used)| used.contains(&ungated))
+        .map(|(module, _)| tree.file(module))
+        .collect();
+    assert_eq!(users, ["bench/ungated.rs"]);
+}
+
 #[test]
 fn no_import_points_down_the_list_of_the_crate() {
     let (tree, order) = (Tree::read(), stated());

@@ -1,5 +1,7 @@
 //! The results: as text, as JSON, as plots, and every single round.
 
+mod overview;
+mod summary;
 mod svg;
 mod text;
 
@@ -12,7 +14,8 @@ use super::results::Report;
 pub use svg::chart;
 pub use text::write_text;
 
-/// Writes `report.txt`, `report.json` (with every round), `goals.json` and one SVG file for each group of cells.
+/// Writes `report.txt`, `report.json` (with every round), `goals.json`, and pictures: `overview.svg`, and one for each group of
+/// cells.
 pub fn write_directory(report: &Report, directory: &Path) -> Result<()> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -29,6 +32,9 @@ pub fn write_directory(report: &Report, directory: &Path) -> Result<()> {
     let json = |result: serde_json::Result<Vec<u8>>| result.map_err(|error| failed(directory)(error.into()));
     write("report.json", &json(serde_json::to_vec(report))?)?;
     write("goals.json", &json(serde_json::to_vec(&goals::all(report)))?)?;
+    if let Some(picture) = overview::overview(report) {
+        write("overview.svg", picture.as_bytes())?;
+    }
     for (name, plot) in svg::plots(report) {
         write(&name, plot.as_bytes())?;
     }

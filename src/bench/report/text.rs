@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use crate::bench::cell::{Variant, Workload};
 use crate::bench::facts::ProbationFacts;
 use crate::bench::goals::{self, Verdict};
-use crate::bench::results::{Report, Row};
+use crate::bench::report::summary;
+use crate::bench::results::{Pinned, Report, Row};
 use crate::bench::stats::Estimate;
 
 /// Prints the report.
@@ -22,6 +23,10 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         conditions.rounds, conditions.round_ms
     )?;
     writeln!(out, "A ratio below 1 is less time, or less CPU time, than plain TCP takes.\n")?;
+    for line in summary::lines(report) {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out)?;
     for workload in [Workload::PingPong, Workload::Stream, Workload::Connection] {
         let rows: Vec<&Row> = report.rows.iter().filter(|row| row.cell.workload == workload).collect();
         if rows.is_empty() {
@@ -29,15 +34,19 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(
             out,
-            "{:<50} {:>10} {:>10}  {:<21} {:<21} past  others",
+            "{:<50} {:>10} {:>10}  {:<21} {:<21} past  {:<9} others",
             workload.name(),
             "plain ns",
             "CPU ns",
             "time ratio",
-            "CPU ratio"
+            "CPU ratio",
+            if workload == Workload::Stream { "pinned" } else { "" }
         )?;
         for row in rows {
             write_row(row, out)?;
+            for (variant, why) in &row.failed {
+                writeln!(out, "    {} could not be measured: {why}", variant.name())?;
+            }
         }
         writeln!(out)?;
     }
@@ -85,29 +94,29 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
     let Some(plain) = row.variant(Variant::Plain) else { return Ok(()) };
-    write!(out, "{:<50} {:>10.0} {:>10.0}", row.name, plain.wall_ns.median, plain.cpu_ns.median)?;
-    let tcp = row.variants.iter().filter(|result| result.variant.is_tcp() && result.variant != Variant::Plain);
-    for (at, result) in tcp.enumerate() {
-        let variant = result.variant;
-        if at > 0 {
-            write!(out, "\n{:<72}", format!("    {}", variant.name()))?;
-        }
-        write!(
-            out,
-            "  {:<21} {:<21} {:>3.0}%",
-            ratio(&result.wall_ratio),
-            ratio(&result.cpu_ratio),
-            result.past_stack * 100.0
-        )?;
-        if at == 0 {
-            for other in [Variant::Unix, Variant::Pipe] {
-                if let Some(result) = row.variant(other) {
-                    write!(out, "  {} {:.2}", other.name(), result.wall_ratio.median)?;
-                }
-            }
+    let mut start = format!("{:<50} {:>10.0} {:>10.0}", row.name, plain.wall_ns.median, plain.cpu_ns.median);
+    let mut others = String::new();
+    if let Some(memory) = plain.pinned {
+        others += &format!(" plain {}", pinned(memory));
+    }
+    for other in [Variant::Unix, Variant::Pipe] {
+        if let Some(result) = row.variant(other) {
+            others += &format!(" {} {:.2}", other.name(), result.wall_ratio.median);
         }
     }
-    writeln!(out)?;
+    for result in row.variants.iter().filter(|result| result.variant.is_tcp() && result.variant != Variant::Plain) {
+        let line = format!(
+            "{start}  {:<21} {:<21} {:>3.0}%  {:<9}{others}",
+            ratio(&result.wall_ratio),
+            ratio(&result.cpu_ratio),
+            result.past_stack * 100.0,
+            result.pinned.map(pinned).unwrap_or_default(),
+        );
+        writeln!(out, "{}", line.trim_end())?;
+        let next = row.variants.iter().skip_while(|one| one.variant != result.variant).nth(1);
+        start = format!("{:<72}", format!("    {}", next.map_or("", |next| next.variant.name())));
+        others.clear();
+    }
     // Where time is lost, the counters say which condition sends the messages to the stack.
     if let Some(result) = row.variant(Variant::Sequence)
         && result.wall_ratio.low > 1.0
@@ -115,6 +124,12 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "    slower; counters: {}", list(&result.counters))?;
     }
     Ok(())
+}
+
+/// Memory, with a mark where nothing but the benchmark has ended it.
+pub(super) fn pinned(pinned: Pinned) -> String {
+    let most = if pinned.unbounded { ">" } else { "" };
+    format!("{most}{:.1} MiB", pinned.bytes as f64 / f64::from(1 << 20))
 }
 
 fn ratio(estimate: &Estimate) -> String {

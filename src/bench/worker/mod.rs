@@ -2,10 +2,14 @@
 //!
 //! It is the hidden command [`COMMAND`] of this binary, with a [`Spec`] in JSON. On standard output it says, a line
 //! each: `ready PORT` (a server that listens), `ready 0` (connected), then for every number it reads on standard input
-//! `ran START END CPU` (nanoseconds: CLOCK_MONOTONIC twice, CPU time once); at the end of its input `bye WRITTEN STACK`
-//! (bytes it wrote, and those of them that TCP carried); or `failed WHY`.
+//! `ran START END CPU` (nanoseconds: CLOCK_MONOTONIC twice, CPU time once); at the end of its input, or for the word `end`,
+//! `bye WRITTEN STACK` (bytes it wrote, and those of them that TCP carried); or `failed WHY`.
+//!
+//! After `end` it may be asked, once, what a receiver that does not read makes the kernel keep: `fill` is for the sender,
+//! which answers `filled ACCEPTED REDIRECTED QUEUED` (see [`Left`]), and `held` for the receiver, which answers `held MEMORY`.
 
 mod connection;
+mod pinned;
 mod wire;
 
 use std::io::{self, BufRead, Write};
@@ -21,8 +25,17 @@ use serde::{Deserialize, Serialize};
 use super::cell::Workload;
 use wire::Wire;
 
+pub(super) use pinned::Left;
+
 /// The hidden command of the `sidestep` binary that a worker is started with; its one argument is a `Spec` as JSON.
 pub const COMMAND: &str = "__bench";
+
+/// The end of the rounds; see the module's description.
+pub(super) const END: &str = "end";
+/// What the sender is asked after them.
+pub(super) const FILL: &str = "fill";
+/// What the receiver is asked then.
+pub(super) const HELD: &str = "held";
 
 /// All that a worker needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,7 +123,19 @@ fn work(spec: &Spec, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Result
         Ok(())
     })?;
     let (written, by_stack) = wire.sent()?;
-    say(out, &format!("bye {written} {by_stack}"))
+    say(out, &format!("bye {written} {by_stack}"))?;
+    let mut line = String::new();
+    while input.read_line(&mut line)? > 0 {
+        match line.trim() {
+            FILL => {
+                let Left { accepted, redirected, queued } = wire.fill(&message)?;
+                say(out, &format!("filled {accepted} {redirected} {queued}"))?;
+            }
+            _ => say(out, &format!("held {}", wire.held()?))?,
+        }
+        line.clear();
+    }
+    Ok(())
 }
 
 /// Does a round for every number of operations that comes in.
@@ -122,7 +147,7 @@ fn each_round(
     let mut line = String::new();
     loop {
         line.clear();
-        if input.read_line(&mut line)? == 0 {
+        if input.read_line(&mut line)? == 0 || line.trim() == END {
             return Ok(());
         }
         let operations = line.trim().parse().map_err(|_| io::Error::other(format!("{line:?} is not a number")))?;

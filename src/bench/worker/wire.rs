@@ -11,6 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::pinned::{self, Left};
 use crate::testbed::{self, StackBytes};
 
 /// Longer than any wait of a pair that works; the parent gives up at about the same time.
@@ -104,6 +105,16 @@ impl Wire {
             }
         }
         Ok(())
+    }
+
+    /// Writes until no more is taken.
+    pub(super) fn fill(&self, message: &[u8]) -> io::Result<Left> {
+        pinned::fill(&self.output, message)
+    }
+
+    /// Memory of what waits to be read.
+    pub(super) fn held(&self) -> io::Result<u64> {
+        pinned::received(&self.input)
     }
 
     /// Bytes written, and those that the TCP/IP stack carried.

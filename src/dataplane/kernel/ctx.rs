@@ -65,6 +65,10 @@ context! {
 context! {
     /// `struct sk_msg_md`.
     SkMsg, sk_msg:
+    REMOTE_IP4: u32;
+    LOCAL_IP4: u32;
+    REMOTE_PORT: u32;
+    LOCAL_PORT: u32;
     LENGTH: u32;
     SK: Pointer<TcpSock>;
 }
