@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use super::adoption::{Adopted, Adopting, Looks};
 use super::attachment::{self, OnCgroup};
 use super::error::{Context, Error, Result};
 use super::leave::{Attached, is_within, leave};
@@ -120,6 +121,28 @@ impl Acceleration {
         self.leave(&leaves, timeout)?;
         self.cgroups.retain(|(id, _)| *id != cgroup_id);
         self.leave(&leaves, timeout)
+    }
+
+    /// Accelerates the connections inside the cgroups that exist already, where they can be proven to be what they seem; see
+    /// [`adoption_support`](super::adoption_support). `options` and `marked` are those that it was started with. Looks that
+    /// are the same at later calls let connections come back that have left.
+    pub fn adopt(&self, options: &Options, marked: Marked<'_>, looks: &mut Looks) -> Result<Adopted> {
+        let loaded = &self.loaded;
+        let mut cgroups = vec![self.cgroup.try_clone()?];
+        for (id, _) in &self.cgroups {
+            cgroups.extend(Cgroup::from_id(*id)?);
+        }
+        let adopting = Adopting {
+            sockets: loaded.map(MapRole::Sockets),
+            storage: loaded.map(MapRole::Storage),
+            config: loaded.map(MapRole::Config),
+            counters: loaded.map(MapRole::Counters),
+            options,
+            cgroups: &cgroups,
+            opted_out: marked.opted_out,
+            trusted: marked.trusted,
+        };
+        adopting.adopt(looks)
     }
 
     /// The cgroup to which it is attached.

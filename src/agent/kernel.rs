@@ -7,8 +7,8 @@ use super::error::{Context, Error, Result};
 use crate::asm::{Asm, Field, Pointer, Reg};
 use crate::btf::{self, Btf, Kind};
 use crate::dataplane::{
-    BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit, OptionBits, Probation,
-    ScopeFields, Tier, TraceOffsets, Watch,
+    AdoptionFields, BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit,
+    OptionBits, Probation, ScopeFields, Tier, TraceOffsets, Watch,
     objects::{Socket, TcpSock},
 };
 use crate::syscall::btf::shared_vmlinux;
@@ -79,6 +79,11 @@ pub(super) fn scope() -> Result<ScopeFields> {
         what: "the cgroup of a socket in the kernel's BTF".into(),
         remedy: "detach instead, which sends all connections back to the stack",
     })?)
+}
+
+/// What proves that sockets are the ends of one connection; nothing where the kernel does not keep it.
+pub(super) fn adoption_fields() -> Result<Option<AdoptionFields>> {
+    Ok(kernel_types()?.adoption)
 }
 
 /// What the iterator that counts bytes looks at, and the iterator's BTF id.
@@ -170,6 +175,7 @@ fn hook(hooks: Hooks, id: impl Fn(&TraceTypes) -> Option<Hook>) -> Result<Hook> 
 struct KernelTypes {
     offsets: KernelOffsets,
     scope: Option<ScopeFields>,
+    adoption: Option<AdoptionFields>,
     iter_sockmap: Option<u32>,
     iter_storage: Option<u32>,
     iter_task_file: Option<u32>,
@@ -277,6 +283,7 @@ fn kernel_types() -> Result<KernelTypes> {
             ..offsets(&btf)?
         },
         scope: scope_fields(&btf)?,
+        adoption: optional(|lookup| AdoptionFields::resolve(|field| lookup(&btf, field)))?,
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
         iter_storage: btf.func_by_name("bpf_iter_bpf_sk_storage_map"),
         iter_task_file: btf.func_by_name("bpf_iter_task_file"),

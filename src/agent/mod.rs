@@ -5,6 +5,7 @@
 //! process is pinned: see [`lifecycle`].
 
 mod acceleration;
+mod adoption;
 mod attachment;
 mod changes;
 pub mod check;
@@ -26,6 +27,7 @@ mod tally;
 mod tracking;
 
 pub use acceleration::{Acceleration, Detached, Marked};
+pub use adoption::{Adopted, Looks, adoption_support};
 pub use changes::{ChangeWatch, monotonic};
 pub use error::{Error, Result};
 pub use kernel::{TierChoice, choose_tier, kernel_offsets, watch};

@@ -9,8 +9,8 @@ use crate::agent::lifecycle::Outcome;
 
 /// Accelerate the connections inside cgroups from now on, and return
 ///
-/// Accelerates the TCP connections that processes in the cgroups (and below them) make to each other from now on, until
-/// `sidestep detach`. No process stays: programs and maps live by their pins on a bpf file system. Attaching twice is
+/// Accelerates the TCP connections that processes in the cgroups (and below them) make to each other from now on, and those
+/// that exist already (--existing), until `sidestep detach`. No process stays: programs and maps live by their pins on a bpf file system. Attaching twice is
 /// fine; with other flags or programs, use `sidestep upgrade`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -39,5 +39,8 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let paths = std::iter::once(&wanted.cgroup).chain(&wanted.more).map(|cgroup| cgroup.path().display().to_string());
     let paths = paths.collect::<Vec<_>>().join(", ");
     writeln!(streams.out, "{done}: {paths}, pinned in {}", instance.dir().display())?;
+    if let Some(adopted) = target.existing.adopt(&wanted.plane, |looks| instance.adopt(&wanted.plane, looks)) {
+        writeln!(streams.out, "{adopted}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }

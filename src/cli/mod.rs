@@ -19,6 +19,7 @@ mod detach;
 mod dump;
 mod error;
 mod exec;
+mod existing;
 mod explain;
 mod hex;
 #[cfg(any(feature = "demo", feature = "bench"))]

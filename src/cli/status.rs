@@ -63,6 +63,9 @@ fn print(status: &Status, pins: Option<&Pins>, out: &mut dyn Write) -> io::Resul
     for neighbour in &status.neighbours {
         writeln!(out, "{neighbour}")?;
     }
+    if let Some(why) = status.existing_stay_plain.as_ref().filter(|_| !status.instances.is_empty()) {
+        writeln!(out, "connections made before an attach stay plain TCP: {why}")?;
+    }
     if !status.inventoried {
         writeln!(out, "the programs and links of the kernel were not listed: that takes CAP_SYS_ADMIN")?;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cgroups;
 use super::error::Error;
+use super::existing::ExistingArgs;
 use super::plane::PlaneArgs;
 use super::streams::note;
 use super::values::seconds;
@@ -43,6 +44,8 @@ pub(super) struct TargetArgs {
     /// Mount a bpf file system on /sys/fs/bpf if there is none
     #[arg(long)]
     pub(super) mount: bool,
+    #[command(flatten)]
+    pub(super) existing: ExistingArgs,
     #[command(flatten)]
     pub(super) plane: PlaneArgs,
 }

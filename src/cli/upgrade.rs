@@ -34,6 +34,9 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let outcome = instance.upgrade(&wanted.request(), &mut |_| {})?;
     wanted.note();
     writeln!(streams.out, "{}", report(outcome))?;
+    if let Some(adopted) = target.existing.adopt(&wanted.plane, |looks| instance.adopt(&wanted.plane, looks)) {
+        writeln!(streams.out, "{adopted}")?;
+    }
     if instance.has_owner()? {
         note(format_args!(
             "sidestep: a `sidestep run` owns this data plane. When it is started again, its own flags apply and not \

@@ -40,18 +40,20 @@ use crate::asm::{self, Program};
 use crate::uapi::ProgType;
 
 pub use kernel::{
-    BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, ScopeFields,
-    TraceOffsets, objects,
+    AdoptionFields, BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits,
+    ScopeFields, TraceOffsets, objects,
 };
 pub use options::{
     Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Servers, Tier,
     Trust, TrustBy, Watch,
 };
+pub use programs::adopt::{ADOPTION, LEVEL, NAME, adopt};
 pub use programs::members::{CHOSEN, Member, MembersOver, members};
 pub use programs::states::states;
 pub use state::{
-    Change, ChangeKind, Config, Counter, JoiningSocket, LosingSocket, MapDef, MapKind, MapRole, Reader, ReaderEvent,
-    ReaderEventKind, ReaderState, SocketState, SocketTraffic, Standing, sockhash_key,
+    AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, ChangeKind, Config, Counter, JoiningSocket, LosingSocket,
+    MapDef, MapKind, MapRole, Reader, ReaderEvent, ReaderEventKind, ReaderState, Refusal, SocketState, SocketTraffic,
+    Standing, sockhash_key,
 };
 
 /// The assembled programs and the maps they name.

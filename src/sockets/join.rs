@@ -51,17 +51,19 @@ pub fn join(records: Vec<Record>) -> Connections {
             _ => open.push(record),
         }
     }
-    let mut clients: HashMap<[u32; 2], Vec<usize>> = HashMap::new();
+    let mut same: HashMap<[u32; 2], Vec<usize>> = HashMap::new();
     for (at, record) in open.iter().enumerate() {
         if let Some(initial) = record.initial {
-            clients.entry(initial).or_default().push(at);
+            same.entry(initial).or_default().push(at);
         }
     }
     let mut partner = vec![None; open.len()];
     for (server, record) in open.iter().enumerate() {
-        let Some([own, peers]) = record.initial else { continue };
-        // Two clients with the same numbers are a chance of one in 2^64; then neither is believed.
-        if let Some(&[client]) = clients.get(&[peers.wrapping_sub(1), own]).map(Vec::as_slice)
+        let Some(initial @ [own, peers]) = record.initial else { continue };
+        // Two ends with the same numbers are a chance of one in 2^64; then neither is believed.
+        let is_only_server = same.get(&initial).is_some_and(|servers| servers.len() == 1);
+        if let Some(&[client]) = same.get(&[peers.wrapping_sub(1), own]).map(Vec::as_slice)
+            && is_only_server
             && client != server
             && partner[client].is_none()
             && partner[server].is_none()

@@ -138,6 +138,11 @@ const AF_INET6: u16 = 10;
 const O_NONBLOCK: u32 = 0o4000;
 
 impl Record {
+    /// The socket's address in the kernel: only to be compared, and never to be shown.
+    pub(crate) fn sk(&self) -> u64 {
+        self.sk
+    }
+
     /// Whether its numbers stood still while they were read, so that [`super::join`] can find its other end.
     pub fn is_settled(&self) -> bool {
         self.initial.is_some()

@@ -28,6 +28,16 @@ impl ForeignSocket {
         Ok(Process::open(process)?.socket(descriptor, cookie))
     }
 
+    /// The one that process `process` has as `descriptor`; `None` when that is not a TCP socket.
+    pub fn open_tcp(process: u32, descriptor: u32) -> Result<Option<Self>> {
+        let socket = Process::open(process)?.take(descriptor);
+        // What is not a socket has no options.
+        let is_tcp = |socket: &Self| {
+            socket.option::<libc::c_int>(libc::SOL_SOCKET, libc::SO_PROTOCOL).is_ok_and(|one| one == libc::IPPROTO_TCP)
+        };
+        Ok(socket.filter(is_tcp))
+    }
+
     /// One more descriptor of a socket of this process.
     #[cfg(test)]
     pub(crate) fn own(socket: BorrowedFd<'_>) -> Result<Self> {
@@ -75,6 +85,14 @@ impl ForeignSocket {
         let len = size_of::<libc::sockaddr>() as libc::socklen_t;
         // SAFETY: the address is live and as long as is said.
         let answer = unsafe { libc::connect(self.0.as_raw_fd(), &raw const nowhere, len) };
+        if answer == 0 { Ok(()) } else { Err(self.failed(Errno::last())) }
+    }
+
+    /// Calls setsockopt(2) with a number that has no meaning of its own: for a program that runs for this call.
+    pub fn set_option(&self, level: libc::c_int, name: libc::c_int) -> Result<()> {
+        let (value, len) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: `value` is live and `len` bytes long.
+        let answer = unsafe { libc::setsockopt(self.0.as_raw_fd(), level, name, (&raw const value).cast(), len) };
         if answer == 0 { Ok(()) } else { Err(self.failed(Errno::last())) }
     }
 

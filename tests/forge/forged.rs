@@ -18,12 +18,12 @@ use crate::role::Forgery;
 use crate::scope::{Scope, describe, pairings};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 8080);
+pub(crate) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 8080);
 /// Messages of each end.
 const ROUNDS: usize = 5;
 
 /// A namespace with both addresses, which are no node-local ones: others can have them, too.
-fn victims() -> NetNs {
+pub(crate) fn victims() -> NetNs {
     let space = NetNs::with_loopback().unwrap();
     let add = |address: Ipv4Addr| {
         let status = Command::new("ip").args(["address", "add", &format!("{address}/32"), "dev", "lo"]).status();

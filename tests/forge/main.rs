@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod adopted;
 mod attacker;
 mod crowd;
 mod forged;

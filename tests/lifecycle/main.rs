@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod crash;
+mod existing;
 mod fixture;
 mod many;
 mod operations;

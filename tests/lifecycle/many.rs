@@ -43,7 +43,10 @@ fn ensure(fixture: &Fixture, version: Version, first: &Cgroup, more: &[Cgroup]) 
 /// Runs `sidestep cgroup`.
 fn command(fixture: &Fixture, verb: &str, path: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
-    command.args(["cgroup", verb]).arg(path).arg("--bpffs").arg(fixture.bpffs()).output().unwrap()
+    command.args(["cgroup", verb]).arg(path).arg("--bpffs").arg(fixture.bpffs());
+    // These tests are about connections that are made later.
+    let existing: &[&str] = if verb == "add" { &["--existing=off"] } else { &[] };
+    command.args(existing).output().unwrap()
 }
 
 fn succeeds(fixture: &Fixture, verb: &str, path: &Path) -> String {
@@ -79,7 +82,7 @@ fn a_map_that_fills_is_reported_and_given_more_room_under_traffic() {
     assert!(!third.is_redirected(), "the sockhash has more room than was asked for");
     let problems = fixture.status().unwrap().problems;
     assert_eq!(problems, [Problem::SockhashFull { members: 4, capacity: 4 }]);
-    fixture.succeeds("upgrade", &["--max-connections=100"]);
+    fixture.succeeds("upgrade", &["--max-connections=100", "--existing=off"]);
     assert!(!probes[0].is_redirected(), "a connection of the old maps is redirected");
     assert!(Probe::on(&listener).is_redirected(), "a new connection is not redirected");
     let seen = fixture.is_healthy();

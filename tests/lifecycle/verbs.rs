@@ -29,9 +29,9 @@ fn attach_and_detach_under_traffic_lose_nothing_and_twice_is_fine() {
     // Older than the data plane, so that it must leave them alone.
     let older = Streams::start(8);
     older.carry(1 << 20);
-    assert!(fixture.succeeds("attach", &[]).starts_with("attached"));
+    assert!(fixture.succeeds("attach", &["--existing=off"]).starts_with("attached"));
     let seen = fixture.is_healthy();
-    assert!(fixture.succeeds("attach", &[]).starts_with("just this was attached already"));
+    assert!(fixture.succeeds("attach", &["--existing=off"]).starts_with("just this was attached already"));
     assert_eq!(fixture.is_healthy(), seen, "the second attach has changed something");
 
     let (streams, probe) = (Streams::start(CONNECTIONS), Probe::new());

@@ -92,7 +92,8 @@ fn an_accelerated_connection_says_so_until_an_end_blocks() {
     let before = connect();
     scope.leave();
     let mut command = agent::command();
-    let agent = Agent::start(command.args(["--trust", "all", "--cgroup"]).arg(scope.path()).args(bpffs));
+    let agent =
+        Agent::start(command.args(["--trust", "all", "--existing", "off", "--cgroup"]).arg(scope.path()).args(bpffs));
     scope.enter();
     let explain = |(client, server): &(std::net::TcpStream, std::net::TcpStream)| {
         let [one, other] = [client, server].map(|socket| socket.local_addr().unwrap().to_string());

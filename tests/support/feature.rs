@@ -29,11 +29,13 @@ pub(crate) enum Feature {
     UringZeroCopySend,
     /// kTLS.
     KernelTls,
+    /// Programs that ask for the callbacks of any socket, without which connections that exist cannot be adopted.
+    Adoption,
 }
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 12] = [
+const ALL: [Feature; 13] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
@@ -46,6 +48,7 @@ const ALL: [Feature; 12] = [
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
     Feature::KernelTls,
+    Feature::Adoption,
 ];
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
@@ -64,6 +67,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::UringZeroCopySend, Release(6, 0, 0)),
     // Linux has it from 4.13, but Debian's 5.10 for clouds is built without.
     (Feature::KernelTls, Release(6, 1, 0)),
+    (Feature::Adoption, Release(6, 12, 0)),
 ];
 
 impl Feature {

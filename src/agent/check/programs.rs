@@ -1,6 +1,7 @@
 //! The programs themselves: whether this kernel's verifier takes them. They are loaded, not attached.
 
 use super::finding::{Answer, Finding, Need};
+use crate::agent::adoption::{default_support, try_loading};
 use crate::agent::{Error, Loaded, TierChoice, choose_tier, watch};
 use crate::dataplane::{self, Config, Hooks, Options, Pairing, Policy, Readers, Tier, Trust, TrustBy};
 
@@ -39,7 +40,7 @@ pub(super) fn all() -> Vec<Finding> {
             .why(why)
             .remedy("mend what is missing above; if nothing is, report this with the kernel's version")
     })
-    .chain([watching()])
+    .chain([watching(), adopting()])
     .collect()
 }
 
@@ -70,6 +71,22 @@ fn watching() -> Finding {
         .remedy("name what reads by recv(2) alone: --trust port:PORT, --trust cgroup:PATH, or --trust all")
 }
 
+/// Whether connections that exist already can be adopted.
+fn adopting() -> Finding {
+    let answer = match (default_support(), choose_tier(TierChoice::Gated)) {
+        (Some(why), _) => Answer::No(why),
+        (None, Ok((tier, _))) => {
+            let options =
+                Options { pairing: Pairing::Sequence, tier, readers: readers(tier), policy: Policy::default() };
+            load_with(options.clone(), |loaded| try_loading(&options, loaded).map(|()| String::new()))
+        }
+        (None, Err(error)) => Answer::No(error.to_string()),
+    };
+    Finding::new("programs", Need::Optional, "connections made before an attach can be accelerated", answer)
+        .why("Without this, they stay plain TCP until they are made again.")
+        .remedy("start sidestep before the programs whose connections it is to accelerate, or restart them")
+}
+
 /// Only the gate can tell how a socket is read.
 fn readers(tier: Tier) -> Readers {
     match tier {
@@ -79,15 +96,20 @@ fn readers(tier: Tier) -> Readers {
 }
 
 fn load(options: Options) -> Answer {
-    let loaded =
-        dataplane::build(options).map_err(Error::from).and_then(|plane| Loaded::new(&plane, Config::default()));
-    match loaded {
-        Ok(loaded) => match (loaded.sock_ops.info(), loaded.sk_msg.info()) {
-            (Ok(ops), Ok(msg)) => {
-                Answer::Yes(format!("sock_ops {} and sk_msg {} bytes of machine code", ops.jited_len, msg.jited_len))
-            }
-            _ => Answer::Yes(String::new()),
-        },
+    load_with(options, |loaded| match (loaded.sock_ops.info(), loaded.sk_msg.info()) {
+        (Ok(ops), Ok(msg)) => {
+            Ok(format!("sock_ops {} and sk_msg {} bytes of machine code", ops.jited_len, msg.jited_len))
+        }
+        _ => Ok(String::new()),
+    })
+}
+
+/// Loads the data plane, and what goes beside it.
+fn load_with(options: Options, beside: impl FnOnce(&Loaded) -> Result<String, Error>) -> Answer {
+    let plane = dataplane::build(options).map_err(Error::from);
+    let loaded = plane.and_then(|plane| Loaded::new(&plane, Config::default()));
+    match loaded.and_then(|loaded| beside(&loaded)) {
+        Ok(text) => Answer::Yes(text),
         Err(error) => match (error.verifier_log(), &error) {
             (Some(_), _) => Answer::No(error.to_string()),
             (None, Error::Syscall(source) | Error::Context { source, .. }) => Answer::untold(source),

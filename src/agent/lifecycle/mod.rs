@@ -19,6 +19,7 @@
 //! container that has the file system, and go with the process. A directory that another user owns, can write to, or
 //! has replaced by a symbolic link is refused.
 
+mod adopt;
 mod attach;
 mod cgroups;
 mod detach;

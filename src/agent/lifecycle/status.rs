@@ -10,6 +10,7 @@ use super::generation::{DISPATCHER, DRAIN, Generation, OPT_OUT, RECORD, SK_MSG, 
 use super::inventory::Inventory;
 use super::{Instance, Orphan, Pins, Record};
 use crate::agent::Snapshot;
+use crate::agent::adoption::default_support;
 use crate::agent::drain::members;
 use crate::agent::error::Result;
 use crate::agent::load::{RECEIVES, SPLICES};
@@ -113,6 +114,8 @@ pub struct Status {
     pub others: Vec<u32>,
     /// Programs of other tools on the hooks that sidestep uses. They are not a problem by themselves.
     pub neighbours: Vec<Neighbour>,
+    /// Why connections made before an attach stay plain TCP here; none where they are accelerated, too.
+    pub existing_stay_plain: Option<String>,
     /// What is wrong beside the instances.
     pub problems: Vec<Problem>,
 }
@@ -141,6 +144,7 @@ impl Status {
             orphans,
             others,
             neighbours: inventory.map_or_else(Vec::new, |inventory| inventory.neighbours),
+            existing_stay_plain: default_support(),
             problems: older.into_iter().map(Problem::OlderPins).collect(),
         })
     }

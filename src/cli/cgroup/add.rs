@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use crate::agent::lifecycle::{Added, Instance, Pins, outermost};
 use crate::cli::cgroups::{matching, open};
 use crate::cli::error::Error;
+use crate::cli::existing::ExistingArgs;
 use crate::cli::streams::Streams;
 use crate::cli::target::{PinArgs, instance};
 
 /// Accelerate the connections inside more cgroups
 ///
-/// Connections made from now on are accelerated inside these cgroups, and between them and those that the instance has already.
-/// Adding twice is fine. Where more than one instance is attached, --cgroup says which one is meant.
+/// Connections made from now on, and those that exist already, are accelerated inside these cgroups, and between them and those
+/// that the instance has. Adding twice is fine. Where more than one instance is attached, --cgroup says which one is meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A cgroup2 directory, or a pattern with `*`, `?` or `[...]` for several
@@ -21,6 +22,8 @@ pub(super) struct Args {
     /// The instance that has this cgroup
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    existing: ExistingArgs,
     #[command(flatten)]
     pins: PinArgs,
 }
@@ -44,6 +47,9 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
             }
             _ => writeln!(streams.out, "nothing to do: {path} is attached")?,
         }
+    }
+    if let Some(adopted) = args.existing.adopt_recorded(&instance)? {
+        writeln!(streams.out, "{adopted}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -108,7 +108,7 @@ fn explain(connection: &Connection, attached: &Attached, states: &States, proces
         }
         .into(),
         remedy: (!accelerated).then_some(
-            "a connection that was made before sidestep was attached, or that has left, stays plain: make a new one",
+            "`sidestep run` takes in a connection that was made before, or has left, when it is calm (Linux 6.12 or later); else make a new one",
         ),
     });
     let answer = match (accelerated, hindrance) {

@@ -91,19 +91,21 @@ impl<'a> Live<'a> {
         wanted.note();
         let drain = new.target.drain();
         self.args = new;
-        let left = match outcome {
+        let done = match outcome {
             // New maps hold new connections alone.
-            Outcome::Superseded { .. } => return Ok(upgrade::report(outcome)),
-            _ if wanted.plane.drain.is_none() => return Ok(report(outcome, STICKY)),
-            _ => held.leave(&|member| less || !is_admitted(policy, member), drain)?,
+            Outcome::Superseded { .. } => upgrade::report(outcome),
+            _ if wanted.plane.drain.is_none() => report(outcome, STICKY),
+            _ => match held.leave(&|member| less || !is_admitted(policy, member), drain)? {
+                0 => report(outcome, "connections that are no longer allowed have left"),
+                left => report(
+                    outcome,
+                    &format!("{left} sockets of connections that are no longer allowed use the stack and leave later"),
+                ),
+            },
         };
-        Ok(match left {
-            0 => report(outcome, "connections that are no longer allowed have left"),
-            left => report(
-                outcome,
-                &format!("{left} sockets of connections that are no longer allowed use the stack and leave later"),
-            ),
-        })
+        let plane = &wanted.plane;
+        let adopted = self.args.target.existing.adopt(plane, |looks| held.adopt(plane, looks));
+        Ok(adopted.map_or(done.clone(), |adopted| format!("{done}; {adopted}")))
     }
 }
 

@@ -3,6 +3,7 @@
 mod held;
 mod live;
 mod printer;
+mod returning;
 mod service;
 mod watch;
 
@@ -25,12 +26,14 @@ use crate::syscall::cgroup::Cgroup;
 use held::Held;
 use live::{Again, Live};
 use printer::print;
+use returning::Returning;
 use service::Service;
 use watch::Agent;
 
 /// Accelerate the connections inside a cgroup until interrupted
 ///
-/// Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on. On SIGINT,
+/// Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on, and those that
+/// exist already (--existing). On SIGINT,
 /// SIGTERM or SIGQUIT, and when its output is closed, everything goes back to plain TCP without losing a byte, and nothing
 /// stays in the kernel. So it is on SIGHUP (unless it is ignored, as under nohup); with --config the file is read again
 /// instead. It pins what it attaches, so that nothing happens
@@ -74,7 +77,8 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     // Before anything is attached, so that an address that is taken changes nothing.
     let mut exporter = args.metrics.map(Exporter::start).transpose()?;
     let started = start(&args, cgroup)?;
-    let mut agent = Agent { live: Live::new(args, again, started.held), service };
+    let returning = args.target.existing.are_wanted().then(|| Returning::new(started.wanted));
+    let mut agent = Agent { live: Live::new(args, again, started.held), service, returning };
     // From here on an error, also one of the output, ends the acceleration and not only this process.
     let ended = (|| {
         agent.live.offer_reload()?;
@@ -118,6 +122,7 @@ struct Started {
     held: Held,
     pairing: &'static str,
     lines: Vec<String>,
+    wanted: Wanted,
 }
 
 /// Attaches.
@@ -133,10 +138,12 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
         for cgroup in &wanted.more {
             acceleration.add_cgroup(cgroup)?;
         }
+        let (plane, marked) = (&wanted.plane, wanted.marked());
+        let adopted = target.existing.adopt(plane, |looks| acceleration.adopt(&plane.options, marked, looks));
         let why = "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or \
                    --mount)";
-        let lines = if impossible { vec![why.into()] } else { Vec::new() };
-        return Ok(started(Held::Unpinned(Box::new(acceleration)), &wanted, lines));
+        let lines = impossible.then(|| why.into()).into_iter().chain(adopted).collect();
+        return Ok(started(Held::Unpinned(Box::new(acceleration)), wanted, lines));
     }
     let instance = target.instance(&target.find()?, &cgroup)?;
     // What is to be mounted is mounted, and the address for scrapers is bound.
@@ -156,10 +163,11 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
         note(format_args!("sidestep: the flags of what was attached, {}, are replaced by {now}", listed(&before)));
     }
     let readers = ReaderAttendance::new(&instance, wanted.plane.options.policy.trust.programs.clone())?;
-    Ok(started(Held::Pinned(instance, attendance, readers), &wanted, lines))
+    lines.extend(target.existing.adopt(&wanted.plane, |looks| instance.adopt(&wanted.plane, looks)));
+    Ok(started(Held::Pinned(instance, attendance, readers), wanted, lines))
 }
 
-fn started(held: Held, wanted: &Wanted, lines: Vec<String>) -> Started {
+fn started(held: Held, wanted: Wanted, lines: Vec<String>) -> Started {
     wanted.note();
-    Started { held, pairing: wanted.plane.options.pairing.name(), lines }
+    Started { held, pairing: wanted.plane.options.pairing.name(), lines, wanted }
 }

@@ -11,6 +11,7 @@ use nix::sys::signalfd::SignalFd;
 
 use super::live::Live;
 use super::printer::Printer;
+use super::returning::Returning;
 use super::service::Service;
 use crate::cli::error::Error;
 use crate::cli::log::Log;
@@ -20,6 +21,8 @@ use crate::cli::metrics::Exporter;
 pub(super) struct Agent<'a> {
     pub(super) live: Live<'a>,
     pub(super) service: Service,
+    /// Nothing where only connections made from now on are wanted.
+    pub(super) returning: Option<Returning>,
 }
 
 impl Agent<'_> {
@@ -35,7 +38,8 @@ impl Agent<'_> {
         let mut printer = Printer::default();
         let stdout = std::io::stdout();
         loop {
-            let soonest = next.into_iter().chain(self.service.next_sign()).min();
+            let looks = self.returning.as_ref().map(Returning::next);
+            let soonest = next.into_iter().chain(self.service.next_sign()).chain(looks).min();
             // poll(2) reports a pipe that has lost its reader without being asked to.
             let mut fds =
                 vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
@@ -67,6 +71,9 @@ impl Agent<'_> {
             self.service.sign();
             if let Some(exporter) = exporter.as_deref_mut() {
                 exporter.answer(|| self.live.held.reading());
+            }
+            if let Some(returning) = &mut self.returning {
+                returning.look(&self.live.held, log)?;
             }
             if let (Some(interval), Some(due)) = (interval, next)
                 && Instant::now() >= due

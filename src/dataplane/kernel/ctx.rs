@@ -3,7 +3,7 @@
 use crate::asm::{Field, Laid, Pointer, Ptr, Reg};
 use crate::dataplane::kernel::objects::{File, IterMeta, TcpSock};
 use crate::dataplane::state::socket::Socket;
-use crate::uapi::ctx::{self, iter_sockmap, iter_storage, iter_task_file, sk_msg, sock_ops};
+use crate::uapi::ctx::{self, iter_sockmap, iter_storage, iter_task_file, sk_msg, sock_ops, sockopt};
 
 /// Whether the ABI has a field of this size at this place, and so whether a type fits it.
 const fn is_field(fields: &[ctx::Field], offset: i16, bytes: usize) -> bool {
@@ -71,6 +71,15 @@ context! {
     LOCAL_PORT: u32;
     LENGTH: u32;
     SK: Pointer<TcpSock>;
+}
+
+context! {
+    /// `struct bpf_sockopt`.
+    SockOpt, sockopt:
+    SK: Pointer<TcpSock>;
+    LEVEL: u32;
+    OPTNAME: u32;
+    OPTLEN: u32;
 }
 
 context! {

@@ -10,5 +10,7 @@ pub(in crate::dataplane) mod psock;
 mod trace;
 
 pub use casts::Casts;
-pub use offsets::{BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, ScopeFields};
+pub use offsets::{
+    AdoptionFields, BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, ScopeFields,
+};
 pub use trace::TraceOffsets;

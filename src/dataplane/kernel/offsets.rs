@@ -194,6 +194,31 @@ field_group! {
     }
 }
 
+field_group! {
+    /// What proves that two sockets which exist already are the ends of one connection.
+    AdoptionFields {
+        /// The socket's number; 0 until something asks for it.
+        cookie: "sock"."__sk_common.skc_cookie", Sock, u64;
+        /// State of the connection.
+        state: "sock"."__sk_common.skc_state", Sock, u8;
+        /// The number with which it marks its packets.
+        sent_mark: "sock"."sk_txhash", Sock, u32;
+        /// The mark of the last packet that it has received (`sock_rps_save_rxhash`, include/net/sock.h).
+        received_mark: "sock"."__sk_common.skc_rxhash", Sock, u32;
+        /// First byte that the peer has not acknowledged.
+        snd_una: "tcp_sock"."snd_una", TcpSock, u32;
+        /// Next byte that is expected from the peer.
+        rcv_nxt: "tcp_sock"."rcv_nxt", TcpSock, u32;
+    }
+}
+
+impl AdoptionFields {
+    /// Asks `lookup` for each field's byte offset, and returns its first error.
+    pub fn resolve<E>(lookup: impl FnMut(&KernelField) -> Result<u16, E>) -> Result<Self, E> {
+        Self::resolve_all(lookup)
+    }
+}
+
 impl ScopeFields {
     /// Where the cgroup is before Linux 5.15. net_prio and net_cls keep their numbers in the same place, and then bit 0 is set
     /// (`sock_cgroup_ptr`, include/linux/cgroup.h).

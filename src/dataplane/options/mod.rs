@@ -112,7 +112,7 @@ impl Options {
     }
 
     /// Whether sockets enter the sockhash only when their readers have earned trust.
-    pub(in crate::dataplane) fn joins_later(&self) -> bool {
+    pub(crate) fn joins_later(&self) -> bool {
         self.watch().is_some_and(|watch| watch.probation == Probation::Outside)
     }
 

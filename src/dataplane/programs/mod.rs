@@ -1,5 +1,6 @@
 //! The programs, one file each.
 
+pub(in crate::dataplane) mod adopt;
 pub(in crate::dataplane) mod dispatcher;
 pub(in crate::dataplane) mod drain;
 mod each_storage;

@@ -1,5 +1,6 @@
 //! What the programs keep: in maps, and for each socket.
 
+pub(in crate::dataplane) mod adoption;
 pub(in crate::dataplane) mod change;
 pub(in crate::dataplane) mod config;
 mod counters;
@@ -11,6 +12,7 @@ pub(in crate::dataplane) mod record;
 pub(in crate::dataplane) mod socket;
 pub(in crate::dataplane) mod traffic;
 
+pub use adoption::{AdoptionAnswer, AdoptionRequest, AdoptionStep, Refusal};
 pub use change::{Change, ChangeKind};
 pub use config::Config;
 pub use counters::Counter;

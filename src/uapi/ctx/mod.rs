@@ -7,6 +7,7 @@ pub mod iter_task_file;
 pub mod sk_msg;
 pub mod sock;
 pub mod sock_ops;
+pub mod sockopt;
 pub mod tcp_sock;
 
 pub use field::Field;
@@ -29,6 +30,7 @@ mod tests {
         for (fields, size) in [
             (sock_ops::FIELDS, sock_ops::SIZE),
             (sk_msg::FIELDS, sk_msg::SIZE),
+            (sockopt::FIELDS, sockopt::SIZE),
             (iter_sockmap::FIELDS, iter_sockmap::SIZE),
             (iter_storage::FIELDS, iter_storage::SIZE),
             (iter_task_file::FIELDS, iter_task_file::SIZE),

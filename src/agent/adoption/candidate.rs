@@ -1,0 +1,49 @@
+//! Which connections may be adopted, as far as a scan tells.
+
+use super::end::End;
+use super::scope::Scope;
+use crate::dataplane::{Direction, Options, TrustBy};
+use crate::sockets::{Connection, Record, TcpState};
+
+/// A connection that may be adopted, if it is proven.
+pub(super) struct Candidate {
+    pub(super) client: End,
+    pub(super) server: End,
+    /// Of the client's socket.
+    pub(super) inode: u64,
+}
+
+impl Candidate {
+    /// What the policy says of new connections holds for it.
+    pub(super) fn new(connection: Connection, scope: &Scope, options: &Options) -> Option<Self> {
+        let Connection { client, server } = connection;
+        let policy = &options.policy;
+        let is_fit = |end: &Record| {
+            end.state == TcpState::Established
+                && end.shutdown == [false; 2]
+                && !end.in_socket_map
+                && !end.has_ulp
+                // A reader that sleeps in a call of before would not see redirected bytes.
+                && end.nonblocking
+                && scope.holds(end.cgroup)
+        };
+        let is_admitted = is_fit(&client)
+            && is_fit(&server)
+            && policy.admits(false, client.local, client.remote)
+            && policy.admits(true, server.local, server.remote);
+        let is_trusted = |end: &Record, port: u16| {
+            policy.trust.ports.iter().any(|range| range.holds(port)) || scope.trusts(end.cgroup)
+        };
+        let trusted = [is_trusted(&client, client.remote.port()), is_trusted(&server, server.local.port())];
+        if !is_admitted || (policy.trust.by == TrustBy::Name && trusted != [true; 2]) {
+            return None;
+        }
+        let watched = policy.trust.watch().is_some();
+        let by_stack = [policy.direction == Direction::ToActive, policy.direction == Direction::ToPassive];
+        Some(Self {
+            inode: client.inode,
+            client: End::new(&client, true, by_stack[0], watched && trusted[0]),
+            server: End::new(&server, false, by_stack[1], watched && trusted[1]),
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! Connections that exist already when a data plane is attached, or a cgroup is added to it.
+//!
+//! `crate::sockets` finds both ends of each local connection by their initial sequence numbers, in every network namespace. These
+//! only nominate. The proof is that of new connections: each end's last packet carried the mark of the other one
+//! (`dataplane::pairing::proof`), which the kernel keeps of every packet that a socket receives.
+//!
+//! An end becomes one of a pair under its own lock: the agent takes one more descriptor of it, and calls setsockopt(2) on that;
+//! for that call a program runs (`dataplane::adopt`), which is attached to the cgroups of the data plane while connections are
+//! adopted. So it can run only for sockets of these cgroups.
+
+mod candidate;
+mod end;
+mod looks;
+mod scope;
+mod support;
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use super::error::{Context, Result};
+use super::kernel::{Hook, kernel_offsets};
+use super::load::{Loaded, load_at};
+use crate::dataplane::{
+    ADOPTION, AdoptionAnswer, AdoptionFields, AdoptionRequest, Config, MapRole, Options, Probation, Refusal, adopt,
+};
+use crate::sockets::{Scanner, join};
+use crate::syscall::cgroup::Cgroup;
+use crate::syscall::{Link, LinkTarget, Map, MapSpec, Program, memlock};
+use crate::uapi::{AttachType, MapType, ProgType};
+
+use candidate::Candidate;
+use end::{Asked, End};
+use scope::Scope;
+
+pub use looks::Looks;
+pub use support::adoption_support;
+pub(super) use support::default_support;
+
+/// The name of program and map in the kernel, at most 15 bytes.
+const NAME: &str = "sidestep_adopt";
+/// Where the program goes.
+const ATTACH_TYPE: AttachType = AttachType::CGROUP_SETSOCKOPT;
+
+/// What an attached data plane adopts with.
+pub(super) struct Adopting<'a> {
+    pub(super) sockets: &'a Map,
+    pub(super) storage: &'a Map,
+    pub(super) config: &'a Map,
+    pub(super) counters: &'a Map,
+    pub(super) options: &'a Options,
+    /// Those that it is attached to.
+    pub(super) cgroups: &'a [Cgroup],
+    /// Those inside them that have opted out.
+    pub(super) opted_out: &'a [Cgroup],
+    /// Those inside them whose readers are trusted by name.
+    pub(super) trusted: &'a [Cgroup],
+}
+
+/// What has come of an adoption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Adopted {
+    /// Connections that are in a pair now.
+    pub pairs: usize,
+    /// Connections inside the cgroups that stay plain TCP for now: they were not proven, or not free, or closed meanwhile.
+    pub others: usize,
+}
+
+/// What one connection has come to.
+enum Outcome {
+    Paired,
+    /// It is in a pair already.
+    Taken,
+    /// Its pair has left, and does not come back yet.
+    HasLeft,
+    /// Its ends are not proven, or were not a pair for long.
+    NotProven,
+}
+
+impl Adopting<'_> {
+    /// Adopts what can be adopted now; `looks` says which of the connections that have left may come back. Where the kernel
+    /// cannot do it, or the data plane is of a kind that cannot, that is an error.
+    pub(super) fn adopt(&self, looks: &mut Looks) -> Result<Adopted> {
+        let fields = support::fields(self.options)?;
+        let mut adopted = Adopted::default();
+        if !self.config()?.enabled {
+            return Ok(adopted);
+        }
+        let scope = Scope::new(self)?;
+        let connections = join(Scanner::new()?.scan()?);
+        let now = Instant::now();
+        looks.note(&connections.local, now);
+        let fit = connections.local.into_iter().filter_map(|one| Candidate::new(one, &scope, self.options));
+        let candidates: Vec<Candidate> = fit.filter(|one| looks.is_due(one.inode, now)).collect();
+        if candidates.is_empty() {
+            return Ok(adopted);
+        }
+        let requests = requests()?;
+        let _attached = self.attach(&requests, &fields)?;
+        let mut joined = Vec::new();
+        for candidate in candidates {
+            match self.one(&requests, &candidate, looks) {
+                Ok(Outcome::Paired) => {
+                    adopted.pairs += 1;
+                    joined.push(candidate);
+                }
+                Ok(Outcome::HasLeft) => adopted.others += 1,
+                Ok(Outcome::Taken) => looks.put_off(candidate.inode, now),
+                Err(Refusal::NoCallbacks) => return Err(support::refused(support::NO_CALLBACKS)),
+                Ok(Outcome::NotProven) | Err(_) => {
+                    looks.put_off(candidate.inode, now);
+                    adopted.others += 1;
+                }
+            }
+        }
+        if !self.options.joins_later() && self.config()?.probation() == Probation::Outside {
+            end::wake_readers(&joined);
+        }
+        Ok(adopted)
+    }
+
+    fn config(&self) -> Result<Config> {
+        let bytes = self.config.lookup(&[0; 4]).context("read the configuration")?;
+        Ok(bytes.and_then(|bytes| Config::from_bytes(&bytes)).unwrap_or(Config { enabled: false, ..Config::default() }))
+    }
+
+    /// Attaches the program to the cgroups until the answer is dropped.
+    fn attach(&self, requests: &Map, fields: &AdoptionFields) -> Result<Vec<Link>> {
+        let program = load(self.options, fields, [self.storage, self.config, self.counters, requests])?;
+        let link = |cgroup: &Cgroup| {
+            Link::create(program.as_fd(), LinkTarget::Fd(cgroup.as_fd()), ATTACH_TYPE)
+                .context("attach the program that adopts connections to the cgroup")
+        };
+        self.cgroups.iter().map(link).collect()
+    }
+
+    /// Adopts one connection, if both ends are proven to be its ends.
+    fn one(&self, requests: &Map, candidate: &Candidate, looks: &mut Looks) -> std::result::Result<Outcome, Refusal> {
+        let asked = |end| {
+            let socket = End::open(end).ok_or(Refusal::NotReached)?;
+            Ok(Asked::new(requests, end, socket))
+        };
+        let [client, server] = [asked(&candidate.client)?, asked(&candidate.server)?];
+        let [at_client, at_server] = [client.look()?, server.look()?];
+        if at_client.is_taken || at_server.is_taken {
+            return Ok(Outcome::Taken);
+        }
+        if !are_ends_of_one(&at_client, &at_server) {
+            return Ok(Outcome::NotProven);
+        }
+        if at_client.is_plain || at_server.is_plain {
+            let may_return = [&at_client, &at_server].into_iter().all(looks::may_be_over);
+            if !looks.tries(candidate.inode, may_return, Instant::now()) {
+                return Ok(Outcome::HasLeft);
+            }
+        }
+        server.prepare(&at_server)?;
+        let paired = client.pair(&at_client, (at_server, candidate.server.sk));
+        let paired = paired.and_then(|()| server.pair(&at_server, (at_client, candidate.client.sk)));
+        let ends = [(&client, &at_client), (&server, &at_server)];
+        let paired = paired.and_then(|()| if self.options.joins_later() { Ok(true) } else { self.enter(ends) });
+        if !matches!(paired, Ok(true)) {
+            for (end, seen) in ends {
+                // One that has closed meanwhile needs no word.
+                let _ = end.undo(seen);
+            }
+        }
+        paired.map(|stays| if stays { Outcome::Paired } else { Outcome::NotProven })
+    }
+
+    /// Puts both ends into the sockhash. Answers whether they are a pair and stay there. While we are here, no other process
+    /// turns the soft switch: it would need the lock that we have.
+    fn enter(&self, ends: [(&Asked<'_>, &AdoptionAnswer); 2]) -> std::result::Result<bool, Refusal> {
+        let stays = ends.iter().all(|(end, seen)| end.enter(self.sockets, seen.cookie))
+            && ends.iter().all(|(end, _)| end.is_paired(self.storage));
+        if !stays {
+            // Only one end was in, or the pair has left meanwhile: either way nothing has been redirected to them since.
+            ends.iter().for_each(|(_, seen)| drop(self.sockets.delete(&seen.cookie.to_ne_bytes())));
+        }
+        Ok(stays)
+    }
+}
+
+/// The map by which the agent asks.
+fn requests() -> Result<Map> {
+    memlock::raise_if_needed()?;
+    Ok(Map::create(&MapSpec::new(NAME, MapType::ARRAY, 4, AdoptionRequest::SIZE as u32, 1))?)
+}
+
+fn load(
+    options: &Options,
+    fields: &AdoptionFields,
+    [storage, config, counters, requests]: [&Map; 4],
+) -> Result<Program> {
+    let program = adopt(options, &kernel_offsets()?, fields)?;
+    let maps = [
+        (MapRole::Storage.map_ref(), storage),
+        (MapRole::Config.map_ref(), config),
+        (MapRole::Counters.map_ref(), counters),
+        (ADOPTION, requests),
+    ];
+    let map = |wanted| maps.iter().find(|(one, _)| *one == wanted).map(|(_, map)| *map);
+    load_at(NAME, ProgType::CGROUP_SOCKOPT, &program, map, Some(Hook { attach_type: ATTACH_TYPE, btf_id: 0 }))
+}
+
+/// Whether the kernel takes the program beside this data plane.
+pub(super) fn try_loading(options: &Options, loaded: &Loaded) -> Result<()> {
+    let maps = [MapRole::Storage, MapRole::Config, MapRole::Counters].map(|role| loaded.map(role));
+    let [storage, config, counters] = maps;
+    load(options, &support::fields(options)?, [storage, config, counters, &requests()?]).map(drop)
+}
+
+/// Whether these are the ends of one connection: both know the same initial sequence numbers, of which the client counts its
+/// own SYN and the server does not (`crate::sockets::join`), and the last packet that each has received was the other's.
+///
+/// No process can see or choose the marks; see `dataplane::pairing::proof`.
+fn are_ends_of_one(client: &AdoptionAnswer, server: &AdoptionAnswer) -> bool {
+    let [own, peers] = client.initial;
+    let numbers = server.initial == [peers, own.wrapping_add(1)];
+    let [sent, received] = client.marks;
+    numbers && server.marks == [received, sent] && sent != 0 && received != 0
+}

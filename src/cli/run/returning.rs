@@ -1,0 +1,81 @@
+//! A running agent lets connections come back that have left the sockhash, when they are calm, and adopts those that could not be
+//! adopted before.
+
+use std::time::{Duration, Instant};
+
+use super::held::Held;
+use crate::agent::{Adopted, Looks, adoption_support};
+use crate::cli::error::Error;
+use crate::cli::existing::{describe, recorded};
+use crate::cli::log::Log;
+use crate::cli::target::Wanted;
+use crate::dataplane::DataPlane;
+
+/// Between two looks at all sockets of the machine.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The longest interval, where a look takes long.
+const LONGEST: Duration = Duration::from_secs(60);
+/// An interval is at least so many looks long: they take half a percent of a CPU.
+const LOOKS: u32 = 200;
+
+/// What is known from one look to the next.
+pub(super) struct Returning {
+    looks: Looks,
+    next: Instant,
+    /// What was attached at the start, which is what an unpinned data plane is for as long as it lives.
+    wanted: Wanted,
+    /// What is attached, by the flags of its record.
+    attached: Option<(Vec<String>, DataPlane)>,
+}
+
+impl Returning {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self { looks: Looks::default(), next: Instant::now(), wanted, attached: None }
+    }
+
+    /// When to look.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Looks, if it is time to. What stands in the way does so at the next look, too, or not any more.
+    pub(super) fn look(&mut self, held: &Held, log: &mut Log<'_>) -> Result<(), Error> {
+        let start = Instant::now();
+        if start < self.next {
+            return Ok(());
+        }
+        let adopted = self.adopt(held).unwrap_or_default();
+        self.next = start + INTERVAL.max(start.elapsed() * LOOKS).min(LONGEST);
+        if adopted.pairs > 0
+            && let Some(adopted) = describe(Adopted { others: 0, ..adopted })
+        {
+            log.say("adopted", &adopted)?;
+            log.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, held: &Held) -> Result<Adopted, Error> {
+        let instance = match held {
+            Held::Unpinned(acceleration) => {
+                let options = &self.wanted.plane.options;
+                return match adoption_support(options) {
+                    None => Ok(acceleration.adopt(options, self.wanted.marked(), &mut self.looks)?),
+                    Some(_) => Ok(Adopted::default()),
+                };
+            }
+            Held::Pinned(instance, ..) => instance,
+        };
+        // `sidestep upgrade` may have given it others.
+        let flags = instance.record()?.map_or_else(Vec::new, |record| record.flags);
+        if self.attached.as_ref().is_none_or(|(known, _)| *known != flags) {
+            self.attached = recorded(instance)?.map(|plane| (flags, plane));
+        }
+        match &self.attached {
+            Some((_, plane)) if adoption_support(&plane.options).is_none() => {
+                Ok(instance.adopt(plane, &mut self.looks)?)
+            }
+            _ => Ok(Adopted::default()),
+        }
+    }
+}

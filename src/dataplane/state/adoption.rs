@@ -1,0 +1,182 @@
+//! What the agent asks of a socket that exists already, and what `programs::adopt` answers.
+
+use crate::asm::{Field, Laid, Pointer};
+use crate::dataplane::kernel::objects::TcpSock;
+use crate::dataplane::state::Counter;
+use crate::dataplane::state::socket::{ANY, BY_STACK, Head, PAIRED, PLAIN};
+use crate::dataplane::state::traffic::number;
+use crate::layout;
+
+layout! {
+    /// The value of the map by which the two talk: one request at a time.
+    pub(in crate::dataplane) struct Adoption: 96 {
+        /// One of [`AdoptionStep`]; 0 when it has been taken.
+        STEP: u32 = 0;
+        /// Not 0 for the end that has called connect(2).
+        IS_CLIENT: u32 = 4;
+        /// The address of the socket that is meant, which the agent only compares.
+        SK: u64 = 8;
+        PEER_COOKIE: u64 = 16;
+        PEER_STORAGE: Pointer<Head> = 24;
+        PEER_SK: Pointer<TcpSock> = 32;
+        /// The initial sequence numbers as this end derives them: an answer to a look, and later what must still hold.
+        OWN_INITIAL: u32 = 40;
+        PEER_INITIAL: u32 = 44;
+        /// What is to be set in [`Head::FLAGS`].
+        FLAGS: u32 = 48;
+        /// What [`Head::READER`] is to be, or 0 to leave it.
+        READER: u32 = 52;
+        /// The answer: 0 when the socket was not reached, [`DONE`], or one of [`Refusal`].
+        OUTCOME: u32 = 56;
+        /// Answer to a look: [`Head::STATE`].
+        STATE: u32 = 60;
+        COOKIE: u64 = 64;
+        STORAGE: Pointer<Head> = 72;
+        /// The mark of the packets that it sends, and that of the last one that it has received.
+        SENT_MARK: u32 = 80;
+        RECEIVED_MARK: u32 = 84;
+        /// Answer to a look: why its pair has left, as [`Traffic::LEAVING`](super::traffic::Traffic::LEAVING) says it.
+        LEAVING: u32 = 88;
+        UNUSED: u32 = 92;
+    }
+}
+
+/// [`Adoption::OUTCOME`].
+pub(in crate::dataplane) const DONE: i32 = 1;
+
+/// What is to be done to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdoptionStep {
+    /// Say what it is.
+    Look = 1,
+    /// Be ready for a new pair.
+    Prepare = 2,
+    /// Take this peer.
+    Pair = 3,
+    /// Be plain TCP again.
+    Undo = 4,
+}
+
+/// Why a socket does not do what it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The program has not run for it: it belongs to none of the cgroups, or its descriptor was of another one.
+    NotReached,
+    /// It is not established, or one end has shut down.
+    NotOpen = 2,
+    /// It is in a socket map, or has a protocol above TCP.
+    NotPlain = 3,
+    /// There is no memory for its storage.
+    NoMemory = 4,
+    /// It has another connection by now.
+    OtherConnection = 5,
+    /// It is in a pair already, its cgroup has opted out, or its program reads in a way that redirected bytes do not support.
+    NotFree = 6,
+    /// The kernel does not let the program ask for callbacks (before Linux 6.12).
+    NoCallbacks = 7,
+}
+
+/// The refusals that a program writes.
+const REFUSALS: [Refusal; 6] = [
+    Refusal::NotOpen,
+    Refusal::NotPlain,
+    Refusal::NoMemory,
+    Refusal::OtherConnection,
+    Refusal::NotFree,
+    Refusal::NoCallbacks,
+];
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct AdoptionRequest {
+    /// What is to be done.
+    pub step: AdoptionStep,
+    /// The socket has called connect(2).
+    pub is_client: bool,
+    /// Its address.
+    pub sk: u64,
+    /// What the look at its peer has answered, and that peer's address.
+    pub peer: Option<(AdoptionAnswer, u64)>,
+    /// The initial sequence numbers that it had at the look.
+    pub initial: [u32; 2],
+    /// What it sends takes the stack.
+    pub by_stack: bool,
+    /// Its reader is trusted by name.
+    pub is_trusted: bool,
+}
+
+/// What a socket has answered to a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdoptionAnswer {
+    /// Its number.
+    pub cookie: u64,
+    /// The address of its storage.
+    storage: u64,
+    /// The initial sequence numbers as it derives them: its own, and its peer's.
+    pub initial: [u32; 2],
+    /// The mark of the packets that it sends, and that of the last one that it has received.
+    pub marks: [u32; 2],
+    /// It is in a pair, or about to be.
+    pub is_taken: bool,
+    /// It has been in a pair, or was not to be in one.
+    pub is_plain: bool,
+    /// Why its pair has left.
+    pub leaving: Option<Counter>,
+}
+
+impl AdoptionRequest {
+    /// Bytes of the map's value.
+    pub const SIZE: usize = Adoption::SIZE;
+
+    /// The map's value.
+    pub fn to_bytes(&self) -> [u8; Adoption::SIZE] {
+        let mut bytes = [0; Adoption::SIZE];
+        let mut put = |at: i32, value: &[u8]| {
+            let places = bytes.iter_mut().skip(usize::try_from(at).unwrap_or(usize::MAX));
+            places.zip(value).for_each(|(place, byte)| *place = *byte);
+        };
+        put(Adoption::STEP.offset(), &(self.step as u32).to_ne_bytes());
+        put(Adoption::IS_CLIENT.offset(), &u32::from(self.is_client).to_ne_bytes());
+        put(Adoption::SK.offset(), &self.sk.to_ne_bytes());
+        if let Some((peer, sk)) = self.peer {
+            put(Adoption::PEER_COOKIE.offset(), &peer.cookie.to_ne_bytes());
+            put(Adoption::PEER_STORAGE.offset(), &peer.storage.to_ne_bytes());
+            put(Adoption::PEER_SK.offset(), &sk.to_ne_bytes());
+        }
+        for (place, value) in [Adoption::OWN_INITIAL, Adoption::PEER_INITIAL].into_iter().zip(self.initial) {
+            put(place.offset(), &value.to_ne_bytes());
+        }
+        let flags = if self.by_stack { BY_STACK } else { 0 };
+        put(Adoption::FLAGS.offset(), &flags.to_ne_bytes());
+        let reader = if self.is_trusted { ANY } else { 0 };
+        put(Adoption::READER.offset(), &reader.to_ne_bytes());
+        bytes
+    }
+}
+
+impl AdoptionAnswer {
+    /// From the map's value, after the program has run.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
+        let word = |field: Field<Adoption, u32>| number(bytes, field.offset()).map_or(0, u32::from_ne_bytes);
+        let long = |at: i32| number(bytes, at).map_or(0, u64::from_ne_bytes);
+        match word(Adoption::OUTCOME).cast_signed() {
+            DONE => {
+                let state = word(Adoption::STATE).cast_signed();
+                Ok(Self {
+                    cookie: long(Adoption::COOKIE.offset()),
+                    storage: long(Adoption::STORAGE.offset()),
+                    initial: [word(Adoption::OWN_INITIAL), word(Adoption::PEER_INITIAL)],
+                    marks: [word(Adoption::SENT_MARK), word(Adoption::RECEIVED_MARK)],
+                    is_taken: (1..=PAIRED).contains(&state),
+                    is_plain: state >= PLAIN,
+                    leaving: Counter::at(word(Adoption::LEAVING)).filter(|one| one.is_reason()),
+                })
+            }
+            other => Err(REFUSALS.into_iter().find(|one| *one as i32 == other).unwrap_or(Refusal::NotReached)),
+        }
+    }
+}
+
+const _: () = assert!(Adoption::SIZE == <Adoption as Laid>::BYTES);

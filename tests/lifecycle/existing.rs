@@ -1,0 +1,120 @@
+//! Connections that exist are accelerated by each command that attaches, and a takeover leaves them as they are.
+
+use std::process::Command;
+
+use sidestep::dataplane::Counter;
+use sidestep::syscall::cgroup::Cgroup;
+
+use crate::fixture::Fixture;
+use crate::owner::pinned;
+use crate::streams::{Probe, Streams, listener, pair};
+use crate::support::agent::{self, Agent};
+use crate::support::cgroup::enter;
+use crate::support::feature::Feature;
+use crate::support::link::{back_and_forth, expect, send};
+use crate::support::wait::wait_for;
+
+/// Whether this kernel must adopt; where it need not, the commands must say why it does not.
+fn adopts(fixture: &Fixture, test: &str) -> bool {
+    if Feature::Adoption.required(test) {
+        return true;
+    }
+    let probe = Probe::new();
+    let said = fixture.succeeds("attach", &[]);
+    assert!(!said.contains("adopted"), "{said}");
+    assert!(!probe.is_redirected());
+    let status = String::from_utf8(fixture.sidestep("status", &[]).stdout).unwrap();
+    assert!(status.contains("connections made before an attach stay plain TCP"), "{status}");
+    false
+}
+
+#[test]
+fn a_run_adopts_and_a_takeover_leaves_the_adopted_as_they_are() {
+    let fixture = Fixture::new();
+    if !adopts(&fixture, "adoption by run") {
+        return;
+    }
+    let (streams, probe) = (Streams::start(8), Probe::new());
+    streams.carry(1 << 20);
+    let run = pinned(&fixture);
+    assert!(run.said.contains("adopted 9 connections that were plain TCP"), "{}", run.said);
+    assert!(probe.is_redirected());
+    streams.carry(1 << 20);
+    run.kill();
+    streams.carry(1 << 20);
+    assert!(probe.is_redirected(), "nothing is redirected after the kill");
+    let run = pinned(&fixture);
+    assert!(run.said.contains("taking over"), "{}", run.said);
+    assert!(probe.is_redirected(), "nothing is redirected after the takeover");
+    let seen = fixture.is_healthy();
+    assert!(run.stop().out.contains("detached; nothing is left"));
+    assert!(!probe.is_redirected());
+    streams.carry(1 << 20);
+    fixture.is_gone(&seen);
+    streams.finish();
+}
+
+#[test]
+fn attach_upgrade_and_a_new_cgroup_adopt_unless_they_are_not_to() {
+    let fixture = Fixture::new();
+    if !adopts(&fixture, "adoption by other commands") {
+        return;
+    }
+    let [one, two] = ["one", "two"].map(|name| Cgroup::create(&fixture.cgroup_path().join(name)).unwrap());
+    let [first, second] = [&one, &two].map(|cgroup| {
+        enter(cgroup.path());
+        Probe::new()
+    });
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+        let output = command.args(words).arg("--bpffs").arg(fixture.bpffs()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let [at_one, at_two] = [&one, &two].map(|cgroup| cgroup.path().to_str().unwrap());
+    let flags = ["--trust", "all"];
+    let said = run(&[&["attach", "--existing", "off", "--cgroup", at_one][..], &flags].concat());
+    assert!(!said.contains("adopted"), "{said}");
+    assert!(!first.is_redirected());
+    let said = run(&["upgrade", "--cgroup", at_one]);
+    assert!(said.contains("adopted 1 connection that was plain TCP"), "{said}");
+    assert!(first.is_redirected() && !second.is_redirected());
+    let said = run(&["cgroup", "add", at_two]);
+    assert!(said.contains("adopted 1 connection that was plain TCP"), "{said}");
+    assert!(first.is_redirected() && second.is_redirected());
+    run(&["detach", "--cgroup", at_one]);
+    assert!(!first.is_redirected() && !second.is_redirected());
+    enter(fixture.cgroup_path());
+    drop((first, second));
+    crate::support::cgroup::remove([one.path(), two.path()]);
+}
+
+#[test]
+fn adopted_readers_are_on_probation() {
+    let fixture = Fixture::new();
+    if !adopts(&fixture, "adoption of readers on probation") {
+        return;
+    }
+    let (client, server) = pair(&listener());
+    let mut command = agent::command();
+    command.args(["--interval", "1", "--cgroup"]).arg(fixture.cgroup_path());
+    let run = Agent::start(command.arg("--bpffs").arg(fixture.bpffs()));
+    assert!(run.said.contains("adopted 1 connection that was plain TCP"), "{}", run.said);
+    let redirected = || {
+        for _ in 0..10 {
+            send(&client, b"message");
+            expect(&server, b"message");
+            send(&server, &[7; 100]);
+            expect(&client, &[7; 100]);
+        }
+        let (counters, _) = fixture.instance().look().unwrap().unwrap();
+        counters.get(Counter::RedirectedMessages)
+    };
+    assert_eq!(redirected(), 0, "its readers have not been seen to read");
+    wait_for(|| match redirected() {
+        0 => Err(format!("its readers have not earned trust: {:?}", fixture.status())),
+        _ => Ok(()),
+    });
+    assert!(run.stop().out.contains("detached; nothing is left"));
+    back_and_forth(&client, &server, b"message", 10);
+}
