@@ -10,8 +10,8 @@ use crate::agent::lifecycle::Outcome;
 /// Accelerate the connections inside cgroups from now on, and return
 ///
 /// Accelerates the TCP connections that processes in the cgroups (and below them) make to each other from now on, and those
-/// that exist already (--existing), until `sidestep detach`. No process stays: programs and maps live by their pins on a bpf file system. Attaching twice is
-/// fine; with other flags or programs, use `sidestep upgrade`.
+/// that exist already (--existing), until `sidestep detach`. No process stays: programs and maps live by their pins on a bpf
+/// file system. Attaching twice is fine; with other flags or programs, use `sidestep upgrade`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

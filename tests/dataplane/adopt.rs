@@ -88,6 +88,15 @@ fn connections_of_before_are_adopted_and_go_back_at_the_end() {
         assert!(is_redirected(&acceleration, pair), "{}", describe(&acceleration.snapshot().unwrap()));
     }
     assert_eq!(adopt(&acceleration), Adopted::default(), "members are left alone");
+    // One that blocks while it is made has not been in a pair, and need not wait until it is calm.
+    let listener = listen(ANY_PORT).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let blocked = (client, accepted(&listener));
+    assert_eq!(acceleration.snapshot().unwrap().get(Counter::Blocking), 1);
+    assert_eq!(adopt(&acceleration), Adopted::default());
+    blocked.0.set_nonblocking(true).unwrap();
+    assert_eq!(adopt(&acceleration).pairs, 1);
+    assert!(is_redirected(&acceleration, &blocked));
     // What was redirected and is unread is waited for.
     send(&pairs[2].0, &pattern(4, 500));
     std::thread::scope(|threads| {

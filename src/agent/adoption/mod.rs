@@ -148,7 +148,7 @@ impl Adopting<'_> {
         if !are_ends_of_one(&at_client, &at_server) {
             return Ok(Outcome::NotProven);
         }
-        if at_client.is_plain || at_server.is_plain {
+        if at_client.has_left || at_server.has_left {
             let may_return = [&at_client, &at_server].into_iter().all(looks::may_be_over);
             if !looks.tries(candidate.inode, may_return, Instant::now()) {
                 return Ok(Outcome::HasLeft);

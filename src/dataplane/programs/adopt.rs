@@ -160,6 +160,8 @@ fn look(a: &mut Asm, offsets: &KernelOffsets, fields: &AdoptionFields, refused: 
         a.st(REQUEST, Adoption::STORAGE, OWN.reg());
         a.ld(R1, OWN, Head::STATE);
         a.st(REQUEST, Adoption::STATE, R1);
+        a.ld(R1, OWN, Socket::PEER_COOKIE);
+        a.st(REQUEST, Adoption::PEER_COOKIE, R1);
         a.ld(R1, OWN, Socket::TRAFFIC.then(Traffic::LEAVING));
         a.st(REQUEST, Adoption::LEAVING, R1);
         offsets.read(a, R1, SOCK, fields.cookie, refused);

@@ -16,6 +16,7 @@ layout! {
         IS_CLIENT: u32 = 4;
         /// The address of the socket that is meant, which the agent only compares.
         SK: u64 = 8;
+        /// The peer that it is to have; as the answer to a look, the one that it has had, or 0.
         PEER_COOKIE: u64 = 16;
         PEER_STORAGE: Pointer<Head> = 24;
         PEER_SK: Pointer<TcpSock> = 32;
@@ -120,8 +121,8 @@ pub struct AdoptionAnswer {
     pub marks: [u32; 2],
     /// It is in a pair, or about to be.
     pub is_taken: bool,
-    /// It has been in a pair, or was not to be in one.
-    pub is_plain: bool,
+    /// It has been in a pair, which has left. One that blocked when it was established has not been in one.
+    pub has_left: bool,
     /// Why its pair has left.
     pub leaving: Option<Counter>,
 }
@@ -170,7 +171,7 @@ impl AdoptionAnswer {
                     initial: [word(Adoption::OWN_INITIAL), word(Adoption::PEER_INITIAL)],
                     marks: [word(Adoption::SENT_MARK), word(Adoption::RECEIVED_MARK)],
                     is_taken: (1..=PAIRED).contains(&state),
-                    is_plain: state >= PLAIN,
+                    has_left: state == PLAIN && long(Adoption::PEER_COOKIE.offset()) != 0,
                     leaving: Counter::at(word(Adoption::LEAVING)).filter(|one| one.is_reason()),
                 })
             }
@@ -180,3 +181,39 @@ impl AdoptionAnswer {
 }
 
 const _: () = assert!(Adoption::SIZE == <Adoption as Laid>::BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_written_and_an_answer_read_as_the_program_has_them() {
+        let mut answer = [0; Adoption::SIZE];
+        assert_eq!(AdoptionAnswer::from_bytes(&answer), Err(Refusal::NotReached));
+        for refusal in REFUSALS {
+            answer[56] = refusal as u8;
+            assert_eq!(AdoptionAnswer::from_bytes(&answer), Err(refusal));
+        }
+        answer[56] = DONE as u8;
+        (answer[60], answer[16], answer[40], answer[64], answer[80], answer[84]) = (PLAIN as u8, 1, 2, 3, 4, 5);
+        let read = AdoptionAnswer::from_bytes(&answer).unwrap();
+        assert_eq!((read.cookie, read.initial, read.marks), (3, [2, 0], [4, 5]));
+        assert!(read.has_left && !read.is_taken && read.leaving.is_none());
+        answer[16] = 0;
+        assert!(!AdoptionAnswer::from_bytes(&answer).unwrap().has_left, "it has had no peer");
+        answer[60] = PAIRED as u8;
+        assert!(AdoptionAnswer::from_bytes(&answer).unwrap().is_taken);
+        let request = AdoptionRequest {
+            step: AdoptionStep::Pair,
+            is_client: true,
+            sk: 6,
+            peer: Some((read, 7)),
+            initial: [8, 9],
+            by_stack: true,
+            is_trusted: true,
+        };
+        let bytes = request.to_bytes();
+        assert_eq!([0, 4, 8, 16, 32, 40, 44].map(|at| bytes[at]), [3, 1, 6, 3, 7, 8, 9]);
+        assert_eq!((bytes[48] != 0, bytes[52]), (true, 0xff));
+    }
+}
