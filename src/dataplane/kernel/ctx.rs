@@ -24,6 +24,7 @@ macro_rules! context {
         #[derive(Clone, Copy, Debug)]
         pub(in crate::dataplane) enum $name {}
 
+        #[allow(dead_code, reason = "only the benchmark uses some of them")]
         impl $name {
             $(pub(in crate::dataplane) const $field: Field<Self, $type> = Field::new($abi::$field as i32);)*
         }
