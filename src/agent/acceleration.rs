@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::adoption::{Adopted, Adopting, Looks};
+use super::adoption::{Adopted, Adopting, Looks, by_ids};
 use super::attachment::{self, OnCgroup};
 use super::error::{Context, Error, Result};
 use super::leave::{Attached, is_within, leave};
@@ -129,9 +129,7 @@ impl Acceleration {
     pub fn adopt(&self, options: &Options, marked: Marked<'_>, looks: &mut Looks) -> Result<Adopted> {
         let loaded = &self.loaded;
         let mut cgroups = vec![self.cgroup.try_clone()?];
-        for (id, _) in &self.cgroups {
-            cgroups.extend(Cgroup::from_id(*id)?);
-        }
+        cgroups.extend(by_ids(self.cgroups.iter().map(|(id, _)| *id))?);
         let adopting = Adopting {
             sockets: loaded.map(MapRole::Sockets),
             storage: loaded.map(MapRole::Storage),

@@ -33,6 +33,7 @@ use end::{Asked, End};
 use scope::Scope;
 
 pub use looks::Looks;
+pub(super) use scope::by_ids;
 pub use support::adoption_support;
 pub(super) use support::default_support;
 

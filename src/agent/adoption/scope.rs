@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Adopting;
 use crate::agent::error::Result;
-use crate::syscall::cgroup::Cgroup;
+use crate::syscall::cgroup::{self, Cgroup};
 
 /// The IDs of cgroups.
 pub(super) struct Scope {
@@ -56,5 +56,62 @@ fn add_inner(path: &Path, ids: &mut HashSet<u64>) {
             ids.insert(id);
             add_inner(&entry.path(), ids);
         }
+    }
+}
+
+/// The cgroups with these IDs that are still there, as far as this process sees them.
+pub(in crate::agent) fn by_ids(ids: impl IntoIterator<Item = u64>) -> Result<Vec<Cgroup>> {
+    let (mut cgroups, mut unknown) = (Vec::new(), HashSet::new());
+    for id in ids {
+        match Cgroup::from_id(id) {
+            Ok(cgroup) => cgroups.extend(cgroup),
+            // Without CAP_DAC_READ_SEARCH.
+            Err(_) => drop(unknown.insert(id)),
+        }
+    }
+    if !unknown.is_empty()
+        && let Some(root) = cgroup::find()?
+    {
+        search(&root, &mut unknown, &mut cgroups);
+    }
+    Ok(cgroups)
+}
+
+/// Looks for cgroups with these IDs in a directory and below.
+fn search(path: &Path, wanted: &mut HashSet<u64>, found: &mut Vec<Cgroup>) {
+    // What cannot be looked into is not found.
+    if let Ok(cgroup) = Cgroup::open(path)
+        && let Ok(id) = cgroup.id()
+        && wanted.remove(&id)
+    {
+        found.push(cgroup);
+    }
+    if wanted.is_empty() {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        search(&entry.path(), wanted, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_are_found_by_a_search() {
+        let Some(root) = cgroup::find().unwrap() else {
+            assert!(std::env::var_os("CI").is_none(), "NOT TESTED: cgroup2 is not mounted");
+            return eprintln!("*** NOT TESTED: cgroup2 is not mounted ***");
+        };
+        let id = Cgroup::open(&root).unwrap().id().unwrap();
+        let (mut wanted, mut found) = (HashSet::from([id]), Vec::new());
+        search(&root, &mut wanted, &mut found);
+        assert!(wanted.is_empty() && found.len() == 1);
+        assert_eq!(found[0].path(), root.canonicalize().unwrap());
+        let mut wanted = HashSet::from([u64::MAX]);
+        search(&root, &mut wanted, &mut found);
+        assert_eq!((wanted.len(), found.len()), (1, 1), "no cgroup has this ID");
     }
 }

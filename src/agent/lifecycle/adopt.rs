@@ -2,10 +2,9 @@
 
 use super::Instance;
 use super::lock::DirectoryLock;
-use crate::agent::adoption::{Adopted, Adopting, Looks};
+use crate::agent::adoption::{Adopted, Adopting, Looks, by_ids};
 use crate::agent::error::{Error, Result};
 use crate::dataplane::{DataPlane, MapRole};
-use crate::syscall::cgroup::Cgroup;
 
 impl Instance {
     /// Accelerates the connections inside its cgroups that exist already, where they can be proven to be what they seem; see
@@ -29,8 +28,8 @@ impl Instance {
             return Ok(Adopted::default());
         };
         let places = self.places()?;
-        let attached = open(places.iter().filter(|place| !place.is_dead()).map(|place| place.cgroup_id))?;
-        let (opted_out, trusted) = (open(record.opted_out)?, open(record.trusted)?);
+        let attached = by_ids(places.iter().filter(|place| !place.is_dead()).map(|place| place.cgroup_id))?;
+        let (opted_out, trusted) = (by_ids(record.opted_out)?, by_ids(record.trusted)?);
         let adopting = Adopting {
             sockets: &sockets,
             storage: &storage,
@@ -43,13 +42,4 @@ impl Instance {
         };
         adopting.adopt(looks)
     }
-}
-
-/// The cgroups with these IDs that are still there.
-fn open(ids: impl IntoIterator<Item = u64>) -> Result<Vec<Cgroup>> {
-    let mut cgroups = Vec::new();
-    for id in ids {
-        cgroups.extend(Cgroup::from_id(id)?);
-    }
-    Ok(cgroups)
 }
