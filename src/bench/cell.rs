@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::languages::Language;
+
 /// What the two ends do with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -141,6 +143,8 @@ pub struct Cell {
     pub server_outside: bool,
     /// Its variants are those of [`Variant::PROTECTION`].
     pub protection: bool,
+    /// Both ends are programs of this language; none for our own.
+    pub language: Option<Language>,
 }
 
 impl Cell {
@@ -148,6 +152,9 @@ impl Cell {
     pub fn variants(&self) -> &'static [Variant] {
         if self.protection {
             return &Variant::PROTECTION;
+        }
+        if self.language.is_some() {
+            return &Variant::ALL[..4];
         }
         let local = self.link == Link::Loopback && !self.server_outside && self.workload != Workload::Connection;
         if local { &Variant::ALL } else { &Variant::ALL[..4] }
@@ -158,8 +165,9 @@ impl Cell {
         let outside = if self.server_outside { ", server outside" } else { "" };
         let nagle = if self.nagle { ", no TCP_NODELAY" } else { "" };
         let protection = if self.protection { ", protection" } else { "" };
+        let language = self.language.map_or(String::new(), |language| format!(", {}", language.name()));
         let (workload, link, placement) = (self.workload.name(), self.link.name(), self.placement.name());
-        format!("{workload} {}, {link}, {placement}{nagle}{outside}{protection}", bytes(self.size))
+        format!("{workload} {}, {link}, {placement}{nagle}{outside}{protection}{language}", bytes(self.size))
     }
 }
 

@@ -18,6 +18,7 @@ use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::time::ClockId;
 use nix::unistd::{Pid, getppid, pipe2, write};
 
 use super::cell::{Cell, Variant};
@@ -49,6 +50,8 @@ pub(super) struct Setup<'a> {
     pub(super) cgroups: (PathBuf, PathBuf),
     /// CPUs of client and server.
     pub(super) cpus: (usize, usize),
+    /// The command of an end in another language.
+    pub(super) foreign: Option<&'a [String]>,
     /// Set from outside to stop.
     pub(super) interrupted: &'static AtomicBool,
 }
@@ -107,12 +110,17 @@ impl Pair {
 
     /// Lets both do a number of operations.
     pub(super) fn round(&mut self, operations: u64) -> Result<Round> {
+        let before = (self.client.used()?, self.server.used()?);
         self.server.command(&operations)?;
         self.client.command(&operations)?;
         let client = self.client.expect("ran")?;
         let server = self.server.expect("ran")?;
         let (start, end) = (client[0].min(server[0]), client[1].max(server[1]));
-        Ok(Round { wall_ns: end - start, client_cpu_ns: client[2], server_cpu_ns: server[2] })
+        Ok(Round {
+            wall_ns: end.saturating_sub(start),
+            client_cpu_ns: client[2] + (self.client.used()? - before.0),
+            server_cpu_ns: server[2] + (self.server.used()? - before.1),
+        })
     }
 
     /// Ends the rounds. The answer is what both have written, and what TCP carried of it.
@@ -141,6 +149,8 @@ fn cannot_io() -> impl Fn(io::Error) -> Error {
 /// A worker's process; dropping it kills it.
 #[derive(Debug)]
 struct Worker {
+    /// The CPU clock of an end that cannot read its own.
+    cpu: Option<ClockId>,
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
@@ -177,8 +187,23 @@ impl Worker {
         let mut cpus = CpuSet::new();
         cpus.set(cpu).map_err(|errno| cannot(errno.into()))?;
         let parent = Pid::from_raw(spec.parent);
-        let mut command = Command::new(setup.program);
-        command.arg(COMMAND).arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command = match setup.foreign {
+            Some([program, arguments @ ..]) => {
+                let Transport::Tcp(address) = spec.transport else {
+                    return Err(cannot(io::ErrorKind::Unsupported.into()));
+                };
+                let mut command = Command::new(program);
+                command.args(arguments).arg(if spec.is_server { "server" } else { "client" });
+                command.arg(address.ip().to_string()).args([address.port().to_string(), spec.size.to_string()]);
+                command
+            }
+            _ => {
+                let mut command = Command::new(setup.program);
+                command.arg(COMMAND).arg(argument);
+                command
+            }
+        };
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let prepare = move || -> io::Result<()> {
             set_pdeathsig(Signal::SIGKILL)?;
             if getppid() != parent {
@@ -200,11 +225,20 @@ impl Worker {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(|| cannot(io::ErrorKind::BrokenPipe.into()))?;
         let end = if spec.is_server { "server" } else { "client" };
-        Ok(Self { child, stdin, stdout, unread: Vec::new(), end, of, interrupted: setup.interrupted })
+        let cpu = setup.foreign.is_some().then(|| ClockId::pid_cpu_clock_id(Pid::from_raw(child.id() as i32)));
+        let cpu = cpu.transpose().map_err(|errno| cannot(errno.into()))?;
+        Ok(Self { cpu, child, stdin, stdout, unread: Vec::new(), end, of, interrupted: setup.interrupted })
     }
 
     fn failed(&self, why: String) -> Error {
         Error::Worker { end: self.end, cell: self.of.0.clone(), variant: self.of.1.name(), why }
+    }
+
+    /// CPU time so far of an end that cannot read its own clock, ns; else 0.
+    fn used(&self) -> Result<u64> {
+        let Some(clock) = self.cpu else { return Ok(0) };
+        let time = clock.now().map_err(|errno| self.failed(errno.to_string()))?;
+        Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
     }
 
     fn command(&mut self, what: &dyn Display) -> Result<()> {

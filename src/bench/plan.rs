@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cell::{Cell, Link, Placement, Workload};
+use super::languages::Language;
 
 /// How much to measure.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ fn protection() -> [Cell; 2] {
         nagle: false,
         server_outside: false,
         protection: true,
+        language: None,
     })
 }
 
@@ -50,6 +52,7 @@ impl Plan {
                         nagle: false,
                         server_outside: false,
                         protection: false,
+                        language: None,
                     }));
                 }
             }
@@ -64,6 +67,7 @@ impl Plan {
                 nagle: true,
                 server_outside: false,
                 protection: false,
+                language: None,
             }));
         }
         // Without connection tracking: one size of each, to see what part of the gain is conntrack's.
@@ -76,6 +80,7 @@ impl Plan {
                 nagle: false,
                 server_outside: false,
                 protection: false,
+                language: None,
             }));
         }
         for link in [Link::Loopback, Link::VethConntrack] {
@@ -88,6 +93,7 @@ impl Plan {
                     nagle: false,
                     server_outside,
                     protection: false,
+                    language: None,
                 }));
             }
         }
@@ -101,9 +107,21 @@ impl Plan {
                 nagle: false,
                 server_outside: true,
                 protection: false,
+                language: None,
             }));
         }
         cells.extend(protection());
+        // What people run: the networking of a language, with all that its runtime does besides.
+        cells.extend(Language::ALL.map(|language| Cell {
+            workload: Workload::PingPong,
+            size: 1 << 10,
+            link: Link::Loopback,
+            placement: Placement::SameCore,
+            nagle: false,
+            server_outside: false,
+            protection: false,
+            language: Some(language),
+        }));
         Self { rounds: 21, round: Duration::from_millis(20), cells, starts: 15 }
     }
 
@@ -117,6 +135,7 @@ impl Plan {
             nagle: false,
             server_outside,
             protection: false,
+            language: None,
         };
         let mut cells = vec![
             cell(Workload::PingPong, 64, Link::Loopback, false),
@@ -128,6 +147,10 @@ impl Plan {
             cell(Workload::PingPong, 64, Link::Veth, true),
         ];
         cells.extend(protection());
+        cells.push(Cell {
+            language: Some(Language::Python),
+            ..cell(Workload::PingPong, 1 << 10, Link::Loopback, false)
+        });
         Self { rounds: 7, round: Duration::from_millis(4), cells, starts: 3 }
     }
 

@@ -104,8 +104,9 @@ pub struct VariantResult {
     pub wall_ratio: Estimate,
     /// CPU time likewise.
     pub cpu_ratio: Estimate,
-    /// The share of written bytes that went past the stack, 0 to 1; of connections, that of the last of each round.
-    pub past_stack: f64,
+    /// The share of written bytes that went past the stack, 0 to 1; of connections, that of the last of each round. Not known of
+    /// ends in other languages without a data plane of ours.
+    pub past_stack: Option<f64>,
     /// What the data plane's counters have gained.
     pub counters: Vec<(&'static str, u64)>,
     /// Of streams: what a sender leaves in the kernel while its receiver does not read.

@@ -10,6 +10,7 @@ use super::cell::{Cell, Link, Placement, Variant, Workload};
 use super::cgroups::Cgroups;
 use super::error::{Error, Result, system};
 use super::facts::{self, PlaneFacts, ProbationFacts, ProgramFacts};
+use super::languages::Programs;
 use super::pair::{Pair, Setup};
 use super::plan::Plan;
 use super::results::{Conditions, Report, Row, Sample, VariantResult};
@@ -61,7 +62,15 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
         _ => None,
     };
     let cgroups = Cgroups::new(tier, protection, watch)?;
-    let mut bench = Bench { plan: &plan, host, cpus: &cpus, topology: &topology, cgroups };
+    let mut bench = Bench {
+        plan: &plan,
+        host,
+        cpus: &cpus,
+        topology: &topology,
+        cgroups,
+        programs: Programs::new(),
+        foreign: None,
+    };
     let probation = watch.map(|watch| bench.probation(watch)).transpose()?;
     let mut rows = Vec::new();
     for (at, cell) in plan.cells.iter().enumerate() {
@@ -84,6 +93,7 @@ const PING_PONG: Cell = Cell {
     nagle: false,
     server_outside: false,
     protection: false,
+    language: None,
 };
 /// Messages there and back between two looks whether one has been redirected.
 const TRIPS: u64 = 4;
@@ -96,6 +106,9 @@ struct Bench<'a> {
     cpus: &'a [usize],
     topology: &'a Topology,
     cgroups: Cgroups,
+    programs: Programs,
+    /// The command of the ends in the language of the present cell.
+    foreign: Option<Vec<String>>,
 }
 
 /// Ports that Istio's rules leave alone, one for each variant of TCP: see [`Topology::site`].
@@ -115,13 +128,27 @@ impl Bench<'_> {
             program: &self.host.program,
             cgroups: (inside, server),
             cpus: (first, second),
+            foreign: self.foreign.as_deref(),
             interrupted: self.host.interrupted,
         };
         Pair::new(&setup, cell, variant, &self.topology.site(cell.link, port))
     }
 
-    /// One cell: pairs for all variants, then rounds in turns.
+    /// One cell: pairs for all variants, then rounds in turns. A language that is not here makes a row that says so.
     fn measure(&mut self, cell: &Cell) -> Result<Row> {
+        self.foreign = match cell.language.map(|language| self.programs.prepare(language)).transpose() {
+            Ok(command) => command,
+            Err(why) => {
+                let failed = vec![(Variant::Plain, why)];
+                return Ok(Row { cell: *cell, name: cell.name(), variants: Vec::new(), failed, samples: Vec::new() });
+            }
+        };
+        let row = self.measure_here(cell);
+        self.foreign = None;
+        row
+    }
+
+    fn measure_here(&mut self, cell: &Cell) -> Result<Row> {
         let variants: Vec<_> = cell.variants().iter().copied().filter(|variant| self.cgroups.has(*variant)).collect();
         let before = variants.iter().map(|&variant| self.cgroups.snapshot(variant)).collect::<Result<Vec<_>>>()?;
         let mut lanes = variants.iter().map(|&variant| Lane::new(self, cell, variant)).collect::<Result<Vec<_>>>()?;
@@ -153,8 +180,13 @@ impl Bench<'_> {
             let variant = lane.variant;
             if let Some((written, by_stack)) = lane.run(Pair::finish)? {
                 let after = self.cgroups.snapshot(variant)?;
-                let past_stack = if written == 0 { 0.0 } else { 1.0 - by_stack as f64 / written as f64 };
                 let counters = before.zip(after).map(|(before, after)| gained(&before, &after)).unwrap_or_default();
+                // Ends in other languages do not ask what TCP has carried.
+                let past_stack = match (written, cell.language) {
+                    (0, Some(_)) => past(&counters),
+                    (0, None) => Some(0.0),
+                    _ => Some(1.0 - by_stack as f64 / written as f64),
+                };
                 let stalls = cell.workload == Workload::Stream && !cell.server_outside && variant.is_tcp();
                 let pinned = if stalls { lane.run(|pair| pair.pinned(cell.size))? } else { None };
                 results.extend(
@@ -272,6 +304,14 @@ impl Lane {
     }
 }
 
+/// The share of bytes that went past the stack, by what the data plane's counters have gained; none without a data plane.
+fn past(counters: &[(&'static str, u64)]) -> Option<f64> {
+    let of =
+        |counter: Counter| counters.iter().find(|(name, _)| *name == counter.name()).map_or(0, |(_, value)| *value);
+    let [redirected, passed] = [Counter::RedirectedBytes, Counter::PassedBytes].map(of);
+    (redirected + passed > 0).then(|| redirected as f64 / (redirected + passed) as f64)
+}
+
 fn gained(before: &Snapshot, after: &Snapshot) -> Vec<(&'static str, u64)> {
     after
         .iter()
@@ -284,7 +324,7 @@ fn result(
     cell: &Cell,
     variant: Variant,
     samples: &[Sample],
-    past_stack: f64,
+    past_stack: Option<f64>,
     counters: Vec<(&'static str, u64)>,
 ) -> Option<VariantResult> {
     let of = |variant| samples.iter().filter(move |sample| sample.variant == variant);
@@ -303,7 +343,7 @@ fn result(
         cpu_ns: Estimate::of(of(variant).map(used))?,
         wall_ratio: ratio(&wall)?,
         cpu_ratio: ratio(&used)?,
-        past_stack: if variant.is_tcp() { past_stack } else { 0.0 },
+        past_stack: if variant.is_tcp() { past_stack } else { Some(0.0) },
         counters,
         pinned: None,
     })
@@ -311,6 +351,9 @@ fn result(
 
 fn summary(row: &Row) -> String {
     let mut text = row.name.clone();
+    for (variant, why) in &row.failed {
+        text += &format!("; {} could not be measured: {why}", variant.name());
+    }
     for result in row.variants.iter().skip(1) {
         text += &format!("; {} {:.2}", result.variant.name(), result.wall_ratio.median);
         if result.variant.is_tcp() {

@@ -23,13 +23,22 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
 
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 9);
+    assert_eq!(rows.len(), 10);
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let outside = row["cell"]["server_outside"].as_bool().unwrap();
+        let foreign = row["cell"]["language"].as_str();
+        if let Some(why) = row["failed"].as_array().unwrap().first() {
+            let why = why[1].as_str().unwrap();
+            assert!(foreign == Some("python") && why.contains("install python3"), "{name}: {why}");
+            continue;
+        }
         for result in row["variants"].as_array().unwrap() {
             let variant = result["variant"].as_str().unwrap();
-            let share = result["past_stack"].as_f64().unwrap();
+            let Some(share) = result["past_stack"].as_f64() else {
+                assert!(foreign.is_some() && ["plain", "ungated"].contains(&variant), "{name} {variant}");
+                continue;
+            };
             assert!(result["wall_ns"]["median"].as_f64().unwrap() > 0.0, "{name} {variant}");
             match variant {
                 "sequence" | "four-tuple" if !outside && name.starts_with("ping-pong") => {
@@ -37,8 +46,10 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
                 }
                 // Nothing can go past the stack where there is no data plane, or none at the other end.
                 "plain" => assert_eq!(share, 0.0, "{name}"),
-                // Only what the calibration sent before both ends were in the sockhash.
-                "ungated" if !outside => assert!(share > 0.9, "{name} {variant}: {share}"),
+                // Only what was sent before both ends were in the sockhash: of a connection, that may be all.
+                "ungated" if !outside && !name.starts_with("connection") => {
+                    assert!(share > 0.9, "{name} {variant}: {share}")
+                }
                 "stranger" | "probation" => assert_eq!(share, 0.0, "{name} {variant}"),
                 "watched" | "uncounted" if name.starts_with("ping-pong") => {
                     assert!(share > 0.5, "{name} {variant}: {share}")
@@ -53,7 +64,9 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
         };
         if name.starts_with("stream") && !outside {
             let [plain, gated, ungated] = ["plain", "sequence", "ungated"].map(|variant| pinned(variant).unwrap());
-            assert!(!plain.1 && !gated.1 && ungated.1, "{name}: {plain:?} {gated:?} {ungated:?}");
+            // On a small machine all of TCP's memory is less than the benchmark's own bound.
+            let more = ungated.1 || ungated.0 > plain.0;
+            assert!(!plain.1 && !gated.1 && more, "{name}: {plain:?} {gated:?} {ungated:?}");
         }
         let plain = &row["variants"][0];
         assert_eq!((&plain["variant"], &plain["wall_ratio"]["median"]), (&"plain".into(), &1.0.into()), "{name}");

@@ -18,14 +18,18 @@ struct Group {
 
 fn inside(row: &Row, workload: Workload, placement: Placement) -> bool {
     let cell = &row.cell;
-    cell.workload == workload && cell.placement == placement && !cell.server_outside && !cell.protection
+    cell.workload == workload
+        && cell.placement == placement
+        && !cell.server_outside
+        && !cell.protection
+        && cell.language.is_none()
 }
 
 fn stream(row: &Row, placement: Placement, large: bool) -> bool {
     inside(row, Workload::Stream, placement) && (row.cell.size >= LARGE) == large
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group { name: "ping-pong, same core", holds: |row| inside(row, Workload::PingPong, Placement::SameCore) },
     Group { name: "ping-pong, two cores", holds: |row| inside(row, Workload::PingPong, Placement::AcrossCores) },
     Group { name: "streams below 16 KiB, same core", holds: |row| stream(row, Placement::SameCore, false) },
@@ -36,6 +40,7 @@ const GROUPS: [Group; 8] = [
         name: "short connections",
         holds: |row| row.cell.workload == Workload::Connection && !row.cell.server_outside && !row.cell.protection,
     },
+    Group { name: "Go, Java, Node and Python, ping-pong", holds: |row| row.cell.language.is_some() },
     Group { name: "server outside", holds: |row| row.cell.server_outside },
 ];
 

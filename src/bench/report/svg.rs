@@ -30,6 +30,7 @@ pub(super) fn plots(report: &Report) -> Vec<(String, String)> {
                             && !cell.server_outside
                             && !cell.nagle
                             && !cell.protection
+                            && cell.language.is_none()
                     })
                     .collect();
                 if rows.len() > 1 {

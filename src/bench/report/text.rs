@@ -45,7 +45,8 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         for row in rows {
             write_row(row, out)?;
             for (variant, why) in &row.failed {
-                writeln!(out, "    {} could not be measured: {why}", variant.name())?;
+                let whole = if row.variants.is_empty() { row.name.as_str() } else { "   " };
+                writeln!(out, "{whole} {} could not be measured: {why}", variant.name())?;
             }
         }
         writeln!(out)?;
@@ -106,10 +107,10 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
     }
     for result in row.variants.iter().filter(|result| result.variant.is_tcp() && result.variant != Variant::Plain) {
         let line = format!(
-            "{start}  {:<21} {:<21} {:>3.0}%  {:<9}{others}",
+            "{start}  {:<21} {:<21} {:>4}  {:<9}{others}",
             ratio(&result.wall_ratio),
             ratio(&result.cpu_ratio),
-            result.past_stack * 100.0,
+            result.past_stack.map_or("-".to_owned(), |past| format!("{:.0}%", past * 100.0)),
             result.pinned.map(pinned).unwrap_or_default(),
         );
         writeln!(out, "{}", line.trim_end())?;

@@ -11,9 +11,9 @@ use crate::testbed::StackBytes;
 
 /// `struct sk_msg` is 760 bytes (6.18, x86_64); kmalloc takes them from the slab of the next power of two.
 const MESSAGE: u64 = 1024;
-/// A sender that has left so much is not bounded by anything that plain TCP has: that pins 10 MB at most, with the default
-/// `tcp_wmem` and `tcp_rmem` of 4 and 6 MiB.
-const MOST: u64 = 96 << 20;
+/// A sender that has left so much is not bounded by anything that plain TCP has. With the default `tcp_wmem` and `tcp_rmem` of 4
+/// and 6 MiB that pins 5 to 22 MB (docs/how-to/measure.md says how this is counted).
+const MOST: u64 = 48 << 20;
 /// How long a full socket may take to become writable again: its bytes go on to the receiver.
 const PATIENCE: Duration = Duration::from_millis(30);
 /// Indices into the answer of SO_MEMINFO, include/uapi/linux/sock_diag.h.
