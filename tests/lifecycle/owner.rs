@@ -27,7 +27,8 @@ pub(crate) fn pinned(fixture: &Fixture) -> Agent {
 fn objects(agent: &Agent) -> Ids {
     let mut ids = Ids::new();
     for entry in std::fs::read_dir(format!("/proc/{}/fdinfo", agent.id())).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        // The agent may close one meanwhile.
+        let Ok(text) = std::fs::read_to_string(entry.unwrap().path()) else { continue };
         for (word, kind) in [("map_id:", "map"), ("prog_id:", "program"), ("link_id:", "link")] {
             let id = text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok());
             ids.extend(id.map(|id| (kind, id)));

@@ -30,7 +30,7 @@ pub(super) struct Returning {
 
 impl Returning {
     pub(super) fn new(wanted: Wanted) -> Self {
-        Self { looks: Looks::default(), next: Instant::now(), wanted, attached: None }
+        Self { looks: Looks::default(), next: Instant::now() + INTERVAL, wanted, attached: None }
     }
 
     /// When to look.
