@@ -139,6 +139,7 @@ const O_NONBLOCK: u32 = 0o4000;
 
 impl Record {
     /// The socket's address in the kernel: only to be compared, and never to be shown.
+    #[cfg(feature = "agent")]
     pub(crate) fn sk(&self) -> u64 {
         self.sk
     }
