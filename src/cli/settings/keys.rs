@@ -65,3 +65,31 @@ pub(in crate::cli) fn is_list(flag: &Arg) -> bool {
 pub(in crate::cli) fn is_path(flag: &Arg) -> bool {
     flag.get_value_names().is_some_and(|names| names.iter().any(|name| name == "PATH"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The chart writes `metrics` itself.
+    #[test]
+    fn the_charts_schema_knows_every_setting() {
+        let schema = include_str!("../../../deploy/helm/sidestep/values.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let known = schema["properties"]["settings"]["properties"].as_object().unwrap();
+        let keys = crate::cli::line::keys();
+        let flags: Vec<_> = keys.flags().filter(|(name, _)| *name != "metrics").collect();
+        for (name, flag) in &flags {
+            let kind = if is_switch(flag) {
+                "switch"
+            } else if is_list(flag) {
+                "list"
+            } else {
+                "value"
+            };
+            assert_eq!(known.get(*name).map(|kind| &kind["$ref"]), Some(&format!("#/$defs/{kind}").into()), "{name}");
+        }
+        assert_eq!(known.len(), flags.len(), "the schema has settings that `run` does not have");
+    }
+}

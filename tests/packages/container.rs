@@ -1,0 +1,91 @@
+//! A container that runc runs.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::TemporaryDirectory;
+use crate::support::child::{ChildGuard, Ended, read};
+use crate::support::machine::{missing, unique};
+
+/// Whether runc is installed; a failure where `CI` is set.
+pub(crate) fn is_possible() -> bool {
+    let here = Command::new("runc").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    here || missing("packages", "it takes Debian's package runc")
+}
+
+/// A running `sidestep run` in a container, which has attached. It is killed and deleted with the value.
+pub(crate) struct Container {
+    /// runc, which ends with the container and its exit status. Its streams are the container's.
+    runc: Option<ChildGuard>,
+    lines: Option<BufReader<ChildStdout>>,
+    said: String,
+    name: String,
+    bundle: TemporaryDirectory,
+}
+
+impl Container {
+    /// Starts it in the caller's cgroup2 group, and waits until it says that it has attached.
+    #[track_caller]
+    pub(crate) fn start(config: &Value) -> Self {
+        let bundle = TemporaryDirectory::new();
+        std::fs::write(bundle.path().join("config.json"), config.to_string()).unwrap();
+        let name = unique("sidestep-test");
+        let mut command = runc(bundle.path());
+        command.args(["run", "--bundle"]).arg(bundle.path()).arg(&name);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = ChildGuard::spawn(&mut command);
+        let lines = child.stdout.take().map(BufReader::new);
+        let mut container = Self { runc: Some(child), lines, said: String::new(), name, bundle };
+        while !container.said.contains("interrupt to stop") {
+            if container.lines.as_mut().unwrap().read_line(&mut container.said).unwrap() == 0 {
+                panic!("the container has ended: {}{:?}", container.said, container.runc.take().unwrap().end());
+            }
+        }
+        container
+    }
+
+    /// The process ID on this machine.
+    pub(crate) fn id(&self) -> u64 {
+        let state = runc(self.bundle.path()).arg("state").arg(&self.name).output().unwrap();
+        serde_json::from_slice::<Value>(&state.stdout).unwrap()["pid"].as_u64().unwrap()
+    }
+
+    /// The status of an HTTP request that comes from within its network namespace.
+    #[track_caller]
+    pub(crate) fn probe(&self, port: u64, path: &str) -> String {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.id()));
+        command.args(["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "10"]);
+        let output = command.arg(format!("http://127.0.0.1:{port}{path}")).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Sends a signal, and waits for the end; all that it has said, and how it ended.
+    #[track_caller]
+    pub(crate) fn stop(mut self, signal: &str) -> (String, Ended) {
+        let sent = runc(self.bundle.path()).args(["kill", &self.name, signal]).output().unwrap();
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+        let rest = read(self.lines.take().unwrap());
+        let ended = self.runc.take().unwrap().end();
+        let said = std::mem::take(&mut self.said) + &rest.join().unwrap();
+        println!("{said}{}", ended.err);
+        (said, ended)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It is gone already when the test has stopped it.
+        let _ = runc(self.bundle.path()).args(["delete", "--force", &self.name]).output();
+    }
+}
+
+/// runc, with its state in the bundle's directory.
+fn runc(bundle: &Path) -> Command {
+    let mut command = Command::new("runc");
+    command.arg("--root").arg(bundle.join("state"));
+    command
+}

@@ -1,0 +1,126 @@
+//! The image from scratch.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::machine::Turn;
+use crate::{DEPLOY, TemporaryDirectory};
+
+/// Runs deploy/image.
+fn write(archive: &Path, binaries: &[&str]) -> Output {
+    let mut command = Command::new(format!("{DEPLOY}/image"));
+    command.arg(archive).args(binaries).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs a tool, which must succeed; what it has printed.
+#[track_caller]
+fn tool(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// An image as a container engine has it: unpacked, every digest checked.
+pub(crate) struct Image {
+    directory: TemporaryDirectory,
+    config: Value,
+}
+
+impl Image {
+    /// The image with the binary of this build.
+    pub(crate) fn new() -> Self {
+        let directory = TemporaryDirectory::new();
+        let archive = directory.path().join("image.tar");
+        let output = write(&archive, &[env!("CARGO_BIN_EXE_sidestep")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let layout = directory.path().join("layout");
+        std::fs::create_dir(&layout).unwrap();
+        tool(Command::new("tar").args(["--extract", "--directory"]).arg(&layout).arg("--file").arg(&archive));
+        let index = json(&layout.join("index.json"));
+        // From the index of the archive to that of the image, the manifest, and its parts.
+        let manifest = json(&blob(&layout, &json(&blob(&layout, &index["manifests"][0]))["manifests"][0]));
+        let config = json(&blob(&layout, &manifest["config"]));
+        let layer = blob(&layout, &manifest["layers"][0]);
+        let root = directory.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        tool(Command::new("tar").args(["--extract", "--gzip", "--directory"]).arg(&root).arg("--file").arg(&layer));
+        let plain = tool(Command::new("sh").args(["-c", "gzip -dc \"$1\" | sha256sum", "sh"]).arg(&layer));
+        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", &plain[..64]));
+        std::fs::remove_dir_all(layout).unwrap();
+        std::fs::remove_file(archive).unwrap();
+        Self { directory, config }
+    }
+
+    /// Its root directory.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// What it runs.
+    pub(crate) fn entrypoint(&self) -> Vec<String> {
+        serde_json::from_value(self.config["config"]["Entrypoint"].clone()).unwrap()
+    }
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The blob that a descriptor names, which must have its size and digest.
+#[track_caller]
+fn blob(layout: &Path, descriptor: &Value) -> PathBuf {
+    let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+    let path = layout.join("blobs/sha256").join(digest);
+    assert_eq!(descriptor["size"], path.metadata().unwrap().len());
+    assert_eq!(&tool(Command::new("sha256sum").arg(&path))[..64], digest);
+    path
+}
+
+#[test]
+fn it_holds_the_binary_and_nothing_else() {
+    let _turn = Turn::take();
+    let image = Image::new();
+    let files: Vec<_> = std::fs::read_dir(image.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["sidestep"]);
+    assert_eq!(image.config["architecture"], if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" });
+    assert_eq!(image.config["config"]["Labels"]["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
+    let help = tool(Command::new(image.root().join("sidestep")).arg("help"));
+    assert!(help.contains("Usage: sidestep"), "{help}");
+}
+
+#[test]
+fn the_same_binary_gives_the_same_bytes() {
+    let _turn = Turn::take();
+    let directory = TemporaryDirectory::new();
+    let archives = ["one.tar", "two.tar"].map(|name| {
+        let path = directory.path().join(name);
+        // A small one.
+        assert!(write(&path, &["/bin/true"]).status.success());
+        std::fs::read(path).unwrap()
+    });
+    assert!(archives[0] == archives[1]);
+}
+
+#[test]
+fn what_is_not_a_binary_is_refused_in_one_sentence() {
+    let _turn = Turn::take();
+    let directory = TemporaryDirectory::new();
+    let archive = directory.path().join("image.tar");
+    let text = directory.path().join("text");
+    std::fs::write(&text, "a text\n").unwrap();
+    let binary = env!("CARGO_BIN_EXE_sidestep");
+    let cases: [(&[&str], &str); 4] = [
+        (&[], "give the archive to write and a binary"),
+        (&["/nonexistent"], "there is no /nonexistent; build it"),
+        (&[text.to_str().unwrap()], "is not an ELF file for x86-64 or arm64; build it"),
+        (&[binary, binary], "; give one"),
+    ];
+    for (binaries, sentence) in cases {
+        let output = write(&archive, binaries);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(sentence) && error.lines().count() == 1, "{error}");
+        assert!(!archive.exists());
+    }
+}
