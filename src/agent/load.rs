@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::{Context, Result};
 use super::kernel::{Hook, TallyOver, iter_sockmap_id, receives_hook, splices_hook, tally_over};
-use super::readers::{ReaderWatcher, SplicerMemory, WatchedMaps};
+use super::readers::{DrainOf, ReaderWatcher, SplicerMemory, WatchedMaps};
 use super::tally::Tally;
 use crate::asm::{self, MapRef};
 use crate::dataplane::{self, Config, DataPlane, MapDef, MapKind, MapRole, Tier};
@@ -109,11 +109,9 @@ impl Loaded {
 
     /// Looks after readers, where they are watched, until the answer is dropped. `trusted` need not earn trust.
     pub fn watch_readers(&self, trusted: Vec<std::path::PathBuf>) -> Result<Option<ReaderWatcher>> {
-        if self.watching.is_empty() {
-            return Ok(None);
-        }
+        let Some(drain) = self.drain.as_ref().filter(|_| !self.watching.is_empty()) else { return Ok(None) };
         let roles = [MapRole::Readers, MapRole::Sockets, MapRole::Events, MapRole::Storage, MapRole::Config];
-        let maps = WatchedMaps::of(roles.map(|role| self.map(role)))?;
+        let maps = WatchedMaps::of(roles.map(|role| self.map(role)), DrainOf::Held(drain.try_clone()?))?;
         ReaderWatcher::start(maps, SplicerMemory::open(), trusted).map(Some)
     }
 

@@ -2,10 +2,13 @@
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::drive::pattern;
 use crate::relay::{connect, listen, receive, send, splice, wait};
@@ -13,6 +16,7 @@ use crate::role::start;
 use crate::running::{Place, readers_are_seen};
 use crate::support::link::free_port;
 use crate::support::machine::require_root;
+use crate::support::wait::wait_until;
 
 /// Round trips by which the reader earns its trust, each of so many bytes.
 const TRIPS: usize = 400;
@@ -84,8 +88,9 @@ fn late_splicer(test: &str, how: &str) {
     assert_eq!(resets.len(), 1, "{}", said.err);
 }
 
-/// Role: the other end of [`reader`].
-pub(crate) fn feeder(port: u16, end: bool) {
+/// Role: the other end of [`reader`]. With a `gate` it says that the reader has its trust by creating that file with the
+/// ending `.ready`, and goes on as soon as the file itself is there.
+pub(crate) fn feeder(port: u16, end: bool, gate: Option<&Path>) {
     let socket = connect(port);
     std::thread::sleep(Duration::from_millis(100));
     let mut space = [0; BYTES];
@@ -95,6 +100,10 @@ pub(crate) fn feeder(port: u16, end: bool) {
         while len < BYTES {
             len += receive(&socket, &mut space[len..]).unwrap();
         }
+    }
+    if let Some(gate) = gate {
+        std::fs::write(gate.with_extension("ready"), "").unwrap();
+        wait_until("the gate opens", || gate.exists());
     }
     send(&socket, &pattern(1, BYTES)).unwrap();
     if end {
@@ -115,4 +124,47 @@ fn a_trusted_reader_that_splices_gets_an_error() {
 #[test]
 fn a_trusted_reader_that_splices_behind_the_end_gets_an_error() {
     late_splicer("a_trusted_reader_that_splices_behind_the_end_gets_an_error", "end");
+}
+
+/// Splices from a socket that has nothing, so that this program is one that splices.
+fn splice_once() {
+    let port = free_port();
+    let listener = listen(port);
+    let client = connect(port);
+    let _server = listener.accept().unwrap();
+    let (_out, into) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
+    assert_eq!(splice(client.as_fd(), into.as_fd(), 1).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// Whether a thread of the process is inside open(2) or openat(2): arch/x86/entry/syscalls/syscall_64.tbl.
+fn opens(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let call = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+    threads.map(call).any(|call| call.starts_with("2 ") || call.starts_with("257 "))
+}
+
+#[test]
+fn a_disk_that_stands_still_delays_no_reset() {
+    if !require_root("a_disk_that_stands_still_delays_no_reset") || !readers_are_seen() {
+        return;
+    }
+    let place = Place::new();
+    let running = place.run(&[]);
+    std::fs::create_dir_all(place.state()).unwrap();
+    let (port, gate) = (free_port(), place.state().join("gate"));
+    let mut late = start(place.cgroup(), &format!("late {port} open"));
+    let _feeder = start(place.cgroup(), &format!("feed {port} open {}", gate.display()));
+    wait_until("the reader has its trust", || gate.with_extension("ready").exists());
+    // Who opens it to write waits for a reader.
+    let file = place.state().join("splicers");
+    mkfifo(&file, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    splice_once();
+    wait_until("the agent writes down what has spliced", || opens(running.id()));
+    std::fs::write(&gate, "").unwrap();
+    let all = late.wait().unwrap().success();
+    assert!(opens(running.id()), "the disk did not stand still");
+    let _reader = std::fs::File::open(&file).unwrap();
+    let said = running.stop();
+    assert!(all, "{}", said.err);
+    assert!(said.err.contains("the connection was reset"), "{}", said.err);
 }

@@ -32,7 +32,7 @@ fn play() {
         "drive-whole" => drive::run(number(1), drive::Way::Whole),
         "pings" => drive::pings(number(1), words[2].parse().unwrap()),
         "late" => late::reader(number(1), words[2] == "end"),
-        "feed" => late::feeder(number(1), words[2] == "end"),
+        "feed" => late::feeder(number(1), words[2] == "end", words.get(3).map(Path::new)),
         other => panic!("no role {other:?}"),
     }
 }

@@ -36,6 +36,11 @@ impl Place {
         Agent::start(command.env("STATE_DIRECTORY", &self.state))
     }
 
+    /// The directory for what is remembered.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// What is remembered.
     pub(crate) fn remembered(&self) -> String {
         std::fs::read_to_string(self.state.join("splicers")).unwrap_or_default()

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::Instance;
+use super::generation::DRAIN;
 use crate::agent::error::Result;
-use crate::agent::readers::{ReaderWatcher, SplicerMemory, WatchedMaps};
+use crate::agent::readers::{DrainOf, ReaderWatcher, SplicerMemory, WatchedMaps};
 use crate::dataplane::MapRole;
 
 /// Looks after readers until it is dropped, where they are watched.
@@ -53,7 +54,8 @@ impl ReaderAttendance {
             // A ring buffer has one reader at a time.
             self.now = None;
             let memory = SplicerMemory::open();
-            let maps = WatchedMaps { readers, sockets, events, storage, config };
+            let drain = DrainOf::Pinned(generation.path(DRAIN));
+            let maps = WatchedMaps { readers, sockets, events, storage, config, drain };
             self.now = Some((id, ReaderWatcher::start(maps, memory, self.trusted.clone())?));
         }
         Ok(())

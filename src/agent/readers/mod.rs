@@ -6,6 +6,7 @@
 //! splices. Where no agent runs, no process is admitted, and so none earns trust: a trusted process that splices all the
 //! same needs an agent that resets its connection.
 
+mod clerk;
 mod destroy;
 mod join;
 mod look;
@@ -17,6 +18,6 @@ mod watcher;
 pub(super) use look::all;
 pub use look::{Readers, Splicer};
 pub use memory::SplicerMemory;
-pub use watcher::{ReaderWatcher, WatchedMaps};
+pub use watcher::{DrainOf, ReaderWatcher, WatchedMaps};
 
 use super::log::say;

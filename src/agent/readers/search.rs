@@ -1,7 +1,7 @@
 //! Finding the descriptor of a socket where the programs could not tell it: a receive by io_uring does not name one.
 //!
-//! That takes a walk through all descriptors of the process, of which there may be very many, and a call that has spliced may
-//! wait for this thread meanwhile. So the walk goes a few steps at a time, and one walk looks for all sockets of its process.
+//! That takes a walk through all descriptors of the process, of which there may be very many, and other events wait meanwhile.
+//! So the walk goes a few steps at a time, and one walk looks for all sockets of its process.
 
 use std::collections::HashMap;
 

@@ -1,31 +1,33 @@
 //! The threads that hear of readers.
+//!
+//! A call that has spliced waits for a few milliseconds until its connection is destroyed. So the threads that do this do
+//! nothing else: they hand every other event to the [`Clerk`], whose work can take long (a disk, a reader of the log, the lock of
+//! a socket).
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use super::clerk::{Clerk, Heard};
 use super::destroy::{destroy, is_member};
-use super::join::{End, Joining};
-use super::look::all;
 use super::memory::SplicerMemory;
-use super::program::Program;
-use super::say;
 use crate::agent::error::{Context, Result};
-use crate::dataplane::{Reader, ReaderEvent, ReaderEventKind, ReaderState};
-use crate::syscall::{Map, RingBuffer, UpdateFlags};
+use crate::dataplane::{ReaderEvent, ReaderEventKind};
+use crate::syscall::{Map, Program, RingBuffer};
 
-/// Longest wait for an event, after which the thread looks whether it is to end.
+/// Longest wait for an event, after which a thread looks whether it is to end.
 const TICK: Duration = Duration::from_millis(100);
-/// Between two looks at all readers, for those whose event found no room.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Events that the clerk has not seen yet. Those that find no room are repeated by the programs, or found by the sweep.
+const MOST_QUEUED: usize = 16_384;
 
 /// The maps that it needs.
 #[derive(Debug)]
@@ -40,17 +42,39 @@ pub struct WatchedMaps {
     pub storage: Map,
     /// [`crate::dataplane::MapRole::Config`].
     pub config: Map,
+    /// The program that takes sockets out.
+    pub drain: DrainOf,
+}
+
+/// Where the drain is.
+#[derive(Debug)]
+pub enum DrainOf {
+    /// It is held.
+    Held(Program),
+    /// It is pinned: an upgrade may put another one there, so it is held only while it is needed.
+    Pinned(PathBuf),
+}
+
+impl DrainOf {
+    /// A descriptor of it.
+    pub(super) fn open(&self) -> Result<Program> {
+        Ok(match self {
+            Self::Held(program) => program.try_clone()?,
+            Self::Pinned(path) => Program::from_pin(path)?,
+        })
+    }
 }
 
 impl WatchedMaps {
     /// Other handles of the same maps.
-    pub fn of([readers, sockets, events, storage, config]: [&Map; 5]) -> Result<Self> {
+    pub fn of([readers, sockets, events, storage, config]: [&Map; 5], drain: DrainOf) -> Result<Self> {
         Ok(Self {
             readers: readers.try_clone()?,
             sockets: sockets.try_clone()?,
             events: events.try_clone()?,
             storage: storage.try_clone()?,
             config: config.try_clone()?,
+            drain,
         })
     }
 }
@@ -67,17 +91,32 @@ impl ReaderWatcher {
     pub fn start(maps: WatchedMaps, memory: SplicerMemory, trusted: Vec<PathBuf>) -> Result<Self> {
         let bell = maps.events.try_clone()?;
         let events = RingBuffer::new(maps.events.try_clone()?).context("read the events about readers")?;
-        let work = Work { maps, events, memory, trusted, swept: None, joining: Joining::default() };
-        let shared = Arc::new(Shared { bell, work: Mutex::new(work), stop: AtomicBool::new(false) });
+        let sockets = maps.sockets.try_clone()?;
+        let shared = Arc::new(Shared { bell, sockets, events: Mutex::new(events), stop: AtomicBool::new(false) });
         let mut watcher = Self { shared, threads: Vec::new() };
+        let (queue, heard) = sync_channel(MOST_QUEUED);
         for cpu in two_processors() {
-            let shared = Arc::clone(&watcher.shared);
-            let thread = std::thread::Builder::new().name("readers".into()).spawn(move || shared.run(cpu));
-            let thread =
-                thread.map_err(|error| crate::syscall::Error::Invalid(format!("cannot start a thread: {error}")))?;
-            watcher.threads.push(thread);
+            let (shared, queue) = (Arc::clone(&watcher.shared), queue.clone());
+            watcher.spawn("readers", move || {
+                hurry(cpu, 2);
+                shared.run(&queue);
+            })?;
         }
+        // The clerk ends when all who have the queue have ended.
+        drop(queue);
+        let clerk = Clerk::new(maps, memory, trusted);
+        watcher.spawn("clerk", move || {
+            hurry(None, 1);
+            clerk.run(&heard);
+        })?;
         Ok(watcher)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+        let failed = |error| crate::syscall::Error::Invalid(format!("cannot start a thread: {error}"));
+        self.threads.push(thread.map_err(failed)?);
+        Ok(())
     }
 }
 
@@ -91,156 +130,47 @@ impl Drop for ReaderWatcher {
     }
 }
 
-/// What the threads share.
+/// What the threads share that destroy connections.
 #[derive(Debug)]
 struct Shared {
     /// The ring buffer, to wait for.
     bell: Map,
-    work: Mutex<Work>,
+    sockets: Map,
+    events: Mutex<RingBuffer>,
     stop: AtomicBool,
 }
 
 impl Shared {
     /// A thread: waits, and works when it is the first.
-    fn run(&self, cpu: Option<usize>) {
-        hurry(cpu);
+    fn run(&self, queue: &SyncSender<Heard>) {
         while !self.stop.load(Ordering::Relaxed) {
-            // A thread that has panicked has said why; what it was at is over.
-            let again = self.work.lock().unwrap_or_else(PoisonError::into_inner).turn();
-            let timeout = PollTimeout::try_from(again.unwrap_or(TICK)).unwrap_or(PollTimeout::MAX);
+            for heard in self.heard() {
+                let _ = queue.try_send(heard);
+            }
+            let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
             let waited = poll(&mut [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)], timeout);
             if waited.is_err_and(|errno| errno != Errno::EINTR) {
                 std::thread::sleep(TICK);
             }
         }
     }
-}
 
-#[derive(Debug)]
-struct Work {
-    maps: WatchedMaps,
-    events: RingBuffer,
-    memory: SplicerMemory,
-    trusted: Vec<PathBuf>,
-    swept: Option<Instant>,
-    joining: Joining,
-}
-
-impl Work {
-    /// Handles the events that have come. Says when to come again, if that is soon.
-    fn turn(&mut self) -> Option<Duration> {
-        let mut heard = Vec::new();
-        self.events.drain(|bytes| heard.extend(ReaderEvent::from_bytes(bytes)));
+    /// Takes the events that have come, and destroys the connections that lose bytes.
+    fn heard(&self) -> Vec<Heard> {
+        let mut events: Vec<ReaderEvent> = Vec::new();
+        // A thread that has panicked has said why; what it was at is over.
+        let mut ring = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.drain(|bytes| events.extend(ReaderEvent::from_bytes(bytes)));
+        drop(ring);
         // First those for whom a call waits.
-        heard.sort_by_key(|event| !matches!(event.kind, ReaderEventKind::Loses(_)));
-        for event in &heard {
-            self.hear(event);
-        }
-        if self.swept.is_none_or(|then| then.elapsed() >= SWEEP) {
-            self.sweep();
-            self.swept = Some(Instant::now());
-        }
-        self.joining.turn(&self.maps)
+        events.sort_by_key(|event| !matches!(event.kind, ReaderEventKind::Loses(_)));
+        events.into_iter().filter_map(|event| self.hear(event)).collect()
     }
 
-    fn hear(&mut self, event: &ReaderEvent) {
-        let (process, start) = event.process;
-        match event.kind {
-            ReaderEventKind::Appeared => {
-                let reader = Reader {
-                    process,
-                    start,
-                    state: ReaderState::New,
-                    proven: 0,
-                    seen: 0,
-                    most: 0,
-                    name: event.name.clone(),
-                };
-                self.admit(reader);
-            }
-            ReaderEventKind::Splices => {
-                let program = Program::of(process).map_or_else(|| event.name.clone(), |program| program.name);
-                say(&format!("{program} (process {process}) reads with splice(2): its connections stay on the stack"));
-                self.remember(&program);
-                self.condemn(process, start, &event.name);
-            }
-            ReaderEventKind::Joins(socket) => {
-                self.joining.ask(End::new(event.process, socket));
-            }
-            ReaderEventKind::Loses(socket) => {
-                if !is_member(&self.maps.sockets, socket.cookie) {
-                    return;
-                }
-                let destroyed = destroy(&socket, process);
-                let program = Program::of(process).map_or_else(|| event.name.clone(), |program| program.name);
-                match destroyed {
-                    Ok(()) => say(&format!(
-                        "{program} (process {process}) spliced from a connection with unread redirected bytes, which splice(2) does not see: the connection was reset"
-                    )),
-                    Err(error) => say(&format!("{program} (process {process}) has lost bytes: {error}")),
-                }
-            }
-        }
-    }
-
-    /// Says of a process whether it may earn trust.
-    fn admit(&mut self, mut reader: Reader) {
-        let program = Program::of(reader.process);
-        reader.state = ReaderState::Admitted;
-        if let Some(program) = &program {
-            if self.memory.knows(&program.name) {
-                reader.state = ReaderState::Splicer;
-                say(&format!("{} (process {}) is known to splice", program.name, reader.process));
-            } else if self.trusted.iter().any(|named| program.is(named)) {
-                reader.proven = u32::MAX;
-            }
-        }
-        let (key, record) = reader.to_bytes();
-        // The record may have been pushed out, and a process that has spliced meanwhile must stay a splicer.
-        match self.maps.readers.lookup(&key).ok().flatten().and_then(|now| Reader::from_bytes(&key, &now)) {
-            Some(now) if now.state == ReaderState::New => {
-                if let Err(error) = self.maps.readers.update(&key, &record, UpdateFlags::EXIST) {
-                    say(&format!("process {} stays on the stack: {error}", reader.process));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Makes sure that a process is known as a splicer: it may have been admitted in the same moment.
-    fn condemn(&self, process: u32, start: u64, name: &str) {
-        let state = ReaderState::Splicer;
-        let reader = Reader { process, start, state, proven: 0, seen: 0, most: 0, name: name.to_owned() };
-        let (key, record) = reader.to_bytes();
-        // When it is not there any more, its next splice enters it again.
-        let _ = self.maps.readers.update(&key, &record, UpdateFlags::EXIST);
-    }
-
-    fn remember(&mut self, program: &str) {
-        if let Err(error) = self.memory.add(program) {
-            say(&format!(
-                "cannot write to {} that {program} splices, so this is known until sidestep ends: {error}",
-                SplicerMemory::path().display()
-            ));
-        }
-    }
-
-    /// Looks at all readers.
-    fn sweep(&mut self) {
-        let Ok(readers) = all(&self.maps.readers) else { return };
-        for reader in readers {
-            match reader.state {
-                ReaderState::New => self.admit(reader),
-                ReaderState::Admitted => {}
-                ReaderState::Splicer => {
-                    if let Some(program) = Program::of(reader.process)
-                        && !self.memory.knows(&program.name)
-                    {
-                        self.remember(&program.name);
-                    }
-                }
-            }
-        }
+    fn hear(&self, event: ReaderEvent) -> Option<Heard> {
+        let ReaderEventKind::Loses(socket) = event.kind else { return Some(Heard::Event(event)) };
+        let is_ours = is_member(&self.sockets, socket.cookie);
+        is_ours.then(|| Heard::Destroyed(destroy(&socket, event.process.0), event))
     }
 }
 
@@ -255,14 +185,14 @@ fn two_processors() -> Vec<Option<usize>> {
     }
 }
 
-/// Runs this thread on `cpu`, and before ordinary threads, if we are let.
-fn hurry(cpu: Option<usize>) {
+/// Runs this thread on `cpu`, and before ordinary threads and those of a lower priority, if we are let.
+fn hurry(cpu: Option<usize>, priority: libc::c_int) {
     if let Some(cpu) = cpu {
         let mut only = CpuSet::new();
         // Elsewhere it is slower.
         let _ = only.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only));
     }
-    let parameters = libc::sched_param { sched_priority: 1 };
+    let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the parameters are live; 0 is the calling thread. Without the privilege nothing changes.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
 }

@@ -68,6 +68,12 @@ impl Program {
         Self::from_fd(pin::get(path)?)
     }
 
+    /// A second descriptor of the same program.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone();
+        fd.map(|fd| Self { fd }).map_err(|error| Error::Invalid(format!("cannot hold a program twice: {error}")))
+    }
+
     /// Pins it at `path`, on a bpf file system: it then lives until the pin is removed.
     pub fn pin(&self, path: &Path) -> Result<()> {
         pin::pin(self.fd.as_fd(), path)
