@@ -10,14 +10,15 @@ use crate::agent::check;
 /// Say what this machine lets sidestep do, and what to do about the rest
 ///
 /// Tries everything that acceleration needs: mounts, capabilities, map types, helpers, the programs themselves, and how
-/// the kernel behaves on a loopback connection. Nothing is left behind. Exit status: 0 when everything required is there,
+/// the kernel behaves on a loopback connection; and names the known faults that this kernel has or may have. Nothing is left
+/// behind. Exit status: 0 when everything required is there,
 /// 1 when something is missing or could not be found out.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Also say which programs are attached to this cgroup2 directory
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
-    /// Print JSON: {"ok": bool, "findings": [{family, name, answer, detail, need, why, remedy?}]}
+    /// Print JSON: {"ok": bool, "findings": [{family, name, answer, detail, need, why, remedy?, fault?}]}
     #[arg(long)]
     json: bool,
 }

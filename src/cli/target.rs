@@ -9,9 +9,11 @@ use super::existing::ExistingArgs;
 use super::plane::PlaneArgs;
 use super::streams::note;
 use super::values::seconds;
+use crate::agent::check::{self, faults};
 use crate::agent::lifecycle::{Instance, Pins, Request, outermost};
-use crate::agent::{self, Marked, check};
+use crate::agent::{self, Marked};
 use crate::dataplane::{Config, DataPlane};
+use crate::syscall::btf::shared_vmlinux;
 use crate::syscall::cgroup::Cgroup;
 
 /// Where pins are.
@@ -44,6 +46,10 @@ pub(super) struct TargetArgs {
     /// Mount a bpf file system on /sys/fs/bpf if there is none
     #[arg(long)]
     pub(super) mount: bool,
+    /// Accelerate although this kernel surely has a fault that loses data or crashes it, which is refused otherwise
+    /// (`sidestep check` names the faults)
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     pub(super) existing: ExistingArgs,
     #[command(flatten)]
@@ -88,8 +94,17 @@ impl TargetArgs {
         self.pins.find(self.mount)
     }
 
-    /// Builds what the flags ask for.
+    /// Builds what the flags ask for. A kernel that must not be used is refused before anything is touched.
     pub(super) fn build(&self, cgroup: Cgroup, config: Config) -> Result<Wanted, Error> {
+        // The kernel's types are read once for all that looks into them here.
+        let _types = shared_vmlinux();
+        if self.force {
+            for fault in faults::forbidding() {
+                note(format_args!("sidestep: --force overrides that this kernel must not be used: {fault}"));
+            }
+        } else {
+            faults::refuse()?;
+        }
         let (options, why) = self.plane.options(config)?;
         let plane = self.plane.build(options)?;
         let mut more = Vec::new();

@@ -30,7 +30,15 @@ type Part = (&'static str, &'static str);
 
 /// Each command with `--json`: what it prints, and the structures of that in the order of the page.
 const JSON: [(&str, &str, &[Part]); 8] = [
-    ("check", "one object", &[("src/agent/check/finding.rs", "Report"), ("src/agent/check/finding.rs", "Finding")]),
+    (
+        "check",
+        "one object",
+        &[
+            ("src/agent/check/finding.rs", "Report"),
+            ("src/agent/check/finding.rs", "Finding"),
+            ("src/agent/check/faults/mod.rs", "FaultFacts"),
+        ],
+    ),
     (
         "status",
         "one object",

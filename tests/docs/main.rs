@@ -4,5 +4,6 @@
 
 mod command_line;
 mod counters;
+mod faults;
 mod generated;
 mod links;

@@ -5,6 +5,7 @@
 
 mod crash;
 mod existing;
+mod faulty_kernel;
 mod fixture;
 mod many;
 mod operations;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::faults::{DATE, FaultFacts};
 use crate::syscall::{self, Errno};
 
 /// The answer to a question.
@@ -59,16 +60,29 @@ pub struct Finding {
     /// What to do when the answer is not yes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The known fault of the kernel that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultFacts>,
 }
 
 impl Finding {
     pub(super) fn new(family: &'static str, need: Need, name: impl Into<String>, answer: Answer) -> Self {
-        Self { family, name: name.into(), answer, need, why: String::new(), remedy: None }
+        Self { family, name: name.into(), answer, need, why: String::new(), remedy: None, fault: None }
+    }
+
+    /// Whether it says of a fault that it is not there, which is worth no line of text.
+    fn is_absent_fault(&self) -> bool {
+        self.fault.is_some() && matches!(self.answer, Answer::Yes(_))
     }
 
     /// What depends on it.
     pub(super) fn why(self, why: impl Into<String>) -> Self {
         Self { why: why.into(), ..self }
+    }
+
+    /// The fault that it is about.
+    pub(super) fn of_fault(self, fault: FaultFacts) -> Self {
+        Self { fault: Some(fault), ..self }
     }
 
     /// What to do; kept only when there is something to do.
@@ -99,7 +113,8 @@ impl Report {
     /// Prints a line for each finding, the remedy on a line below, and a sum.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut family = "";
-        for finding in &self.findings {
+        let (absent, shown): (Vec<_>, Vec<_>) = self.findings.iter().partition(|finding| finding.is_absent_fault());
+        for finding in shown {
             if finding.family != family {
                 family = finding.family;
                 writeln!(out, "{family}")?;
@@ -116,6 +131,13 @@ impl Report {
             if let Some(remedy) = &finding.remedy {
                 writeln!(out, "      -> {remedy}")?;
             }
+        }
+        if !absent.is_empty() {
+            writeln!(
+                out,
+                "known faults (as of {DATE}) that this kernel does not have or that sidestep does not use: {}; --json lists them",
+                absent.len()
+            )?;
         }
         let count = |wanted: fn(&Answer) -> bool, need| {
             self.findings.iter().filter(|finding| finding.need == need && wanted(&finding.answer)).count()

@@ -1,12 +1,15 @@
 //! What this machine lets sidestep do, found out by trying: `sidestep check`.
 //!
-//! One file a family of probes. Nothing is decided by the kernel's version; what is tried is taken away again.
+//! One file a family of probes. The kernel's version decides nothing but whether it may have one of the known
+//! [`faults`]. What is tried is taken away again.
 
 mod attach;
 mod behaviour;
+pub mod faults;
 mod finding;
 mod helpers;
 mod maps;
+mod pair;
 mod privileges;
 mod programs;
 mod system;
@@ -37,5 +40,6 @@ pub fn check(cgroup: Option<&Path>) -> Report {
     findings.extend(attach::all(cgroup));
     findings.push(attach::neighbours());
     findings.extend(behaviour::all());
+    findings.extend(faults::all());
     Report::new(findings)
 }

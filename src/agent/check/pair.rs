@@ -1,0 +1,91 @@
+//! A loopback connection whose ends can be put into a sockhash of its own.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use super::finding::Answer;
+use crate::asm::{Asm, FP, MapRef, Reg, Size};
+use crate::dataplane;
+use crate::syscall::{Map, MapSpec, ProgSpec, Program, UpdateFlags, prog_attach};
+use crate::uapi::{AttachType, MapType, ProgType};
+
+/// A loopback message takes microseconds; a second is for a machine that is busy with something else.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
+/// Keys in the sockhash.
+pub(super) const CLIENT: u32 = 0;
+/// The other one.
+pub(super) const SERVER: u32 = 1;
+/// `BPF_FUNC_msg_redirect_hash` and `BPF_F_INGRESS` of `include/uapi/linux/bpf.h`; `SK_PASS`.
+const MSG_REDIRECT_HASH: i32 = 71;
+const F_INGRESS: i32 = 1;
+const SK_PASS: i32 = 1;
+
+/// Two ends of a loopback connection, and a sockhash whose program redirects to [`SERVER`].
+pub(super) struct Pair {
+    /// The end that sends.
+    pub(super) client: TcpStream,
+    /// The end that receives.
+    pub(super) server: TcpStream,
+    sockets: Map,
+}
+
+impl Pair {
+    /// Connected, and neither end in the sockhash.
+    pub(super) fn new() -> Result<Self, Answer> {
+        let text = |error: crate::syscall::Error| Answer::untold(&error);
+        let sockets = Map::create(&MapSpec::new("sidestep_check", MapType::SOCKHASH, 4, 8, 2)).map_err(text)?;
+        let insns = redirector()
+            .and_then(|program| program.encode_native(|_| Some(sockets.as_fd().as_raw_fd())))
+            .map_err(|error| Answer::Unknown(error.to_string()))?;
+        let spec =
+            ProgSpec { license: dataplane::LICENSE, ..ProgSpec::new("sidestep_check", ProgType::SK_MSG, &insns) };
+        let program = Program::load(&spec).map_err(text)?;
+        prog_attach(sockets.as_fd(), program.as_fd(), AttachType::SK_MSG_VERDICT).map_err(text)?;
+        let connect = || {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let client = TcpStream::connect_timeout(&listener.local_addr()?, TIMEOUT)?;
+            let (server, _) = listener.accept()?;
+            for end in [&client, &server] {
+                end.set_read_timeout(Some(TIMEOUT))?;
+                end.set_write_timeout(Some(TIMEOUT))?;
+            }
+            Ok((client, server))
+        };
+        let (client, server) =
+            connect().map_err(|error: std::io::Error| Answer::Unknown(format!("no loopback connection: {error}")))?;
+        Ok(Self { client, server, sockets })
+    }
+
+    /// Puts an end into the sockhash.
+    pub(super) fn enrol(&self, key: u32) -> Result<(), Answer> {
+        let end = if key == CLIENT { &self.client } else { &self.server };
+        let value = u64::from(end.as_raw_fd() as u32).to_ne_bytes();
+        self.sockets.update(&key.to_ne_bytes(), &value, UpdateFlags::NO_EXIST).map_err(|error| Answer::untold(&error))
+    }
+
+    /// Takes an end out of the sockhash.
+    pub(super) fn remove(&self, key: u32) -> Result<(), Answer> {
+        self.sockets.delete(&key.to_ne_bytes()).map(drop).map_err(|error| Answer::untold(&error))
+    }
+
+    /// Sends from the client.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Answer> {
+        self.client.write_all(bytes).map_err(|error| Answer::Unknown(format!("cannot send: {error}")))
+    }
+}
+
+/// `bpf_msg_redirect_hash(ctx, sockets, &SERVER, BPF_F_INGRESS); return SK_PASS`.
+fn redirector() -> Result<crate::asm::Program, crate::asm::Error> {
+    let mut asm = Asm::new();
+    asm.store(Size::W, FP, -4, SERVER as i32);
+    asm.load_map(Reg::R2, MapRef(0));
+    asm.mov(Reg::R3, FP);
+    asm.add(Reg::R3, -4);
+    asm.mov(Reg::R4, F_INGRESS);
+    asm.call(MSG_REDIRECT_HASH);
+    asm.mov(Reg::R0, SK_PASS);
+    asm.exit();
+    asm.finish()
+}
