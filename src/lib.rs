@@ -10,6 +10,7 @@
 //! - [`dataplane`]: the two BPF programs and their maps, as data. Uses only [`asm`].
 //! - [`sockets`]: every TCP socket of the machine, and which two are one connection.
 //! - [`observe`]: what runs on this node, and which of its connections can be accelerated.
+//! - [`pods`]: the pods of this node, by the container runtime's word, and their cgroups.
 //! - [`testbed`]: two pods with sidecars on one machine, for the demo, benchmarks and tests.
 //! - [`agent`]: loads, attaches, watches and removes the data plane.
 //! - [`metrics`]: what the data plane tells, for Prometheus.
@@ -29,6 +30,8 @@ pub mod dataplane;
 pub mod metrics;
 #[cfg(feature = "agent")]
 pub mod observe;
+#[cfg(feature = "pods")]
+pub mod pods;
 #[cfg(feature = "syscall")]
 pub mod sockets;
 #[cfg(feature = "syscall")]

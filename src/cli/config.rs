@@ -9,6 +9,7 @@ use clap::Arg;
 use super::error::Error;
 use super::line::keys;
 use super::plane::PlaneArgs;
+use super::pods::PodArgs;
 use super::settings::keys::{is_list, is_path, is_switch};
 use super::settings::setting::{Setting, Value};
 use super::settings::{Settings, environment, file};
@@ -62,7 +63,10 @@ fn check(path: PathBuf, out: &mut dyn Write) -> Result<ExitCode, Error> {
     if errors.is_empty() {
         let plane = settings.iter().filter(|setting| PlaneArgs::has(&setting.name)).flat_map(Setting::arguments);
         let plane = PlaneArgs::recall(&plane.collect::<Vec<_>>())?;
-        errors.extend(plane.check().err().map(|error| format!("{}: {error}", path.display())));
+        let has = |name| settings.iter().any(|setting| setting.name == name && !setting.arguments().is_empty());
+        let together = if has("pods") { PodArgs::refuse_both(has("cgroup")) } else { Ok(()) };
+        let wrong = [plane.check(), together].into_iter().filter_map(Result::err);
+        errors.extend(wrong.map(|error| format!("{}: {error}", path.display())));
     }
     if errors.is_empty() {
         writeln!(out, "{}: {} settings, no mistakes", path.display(), settings.len())?;

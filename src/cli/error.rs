@@ -37,6 +37,12 @@ impl From<crate::agent::Error> for Error {
     }
 }
 
+impl From<crate::pods::Error> for Error {
+    fn from(error: crate::pods::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 impl From<crate::syscall::Error> for Error {
     fn from(error: crate::syscall::Error) -> Self {
         Self::Failed(error.to_string())

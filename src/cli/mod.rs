@@ -30,6 +30,7 @@ mod log;
 mod man;
 mod metrics;
 mod plane;
+mod pods;
 mod policy;
 mod preset;
 mod reload;

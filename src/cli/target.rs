@@ -62,6 +62,16 @@ impl TargetArgs {
         Duration::from_secs(self.drain)
     }
 
+    /// Whether a cgroup is named.
+    pub(super) fn is_given(&self) -> bool {
+        !self.cgroup.is_empty()
+    }
+
+    /// Names a cgroup, where none is named.
+    pub(super) fn name(&mut self, cgroup: PathBuf) {
+        self.cgroup = vec![cgroup];
+    }
+
     /// The cgroup, opened; the first, where there are more.
     pub(super) fn open(&self) -> Result<Cgroup, Error> {
         let first = self.cgroups()?.into_iter().next();

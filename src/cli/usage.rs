@@ -99,7 +99,7 @@ mod tests {
             (&["check", "--json=yes"], &["--json", "\"yes\""]),
             (&["check", "--cgroup"], &["--cgroup needs a value"]),
             (&["bench", "--compare", "one"], &["--compare takes 2 values"]),
-            (&["run"], &["--cgroup is missing", "cgroup2"]),
+            (&["run"], &["--cgroup is missing, or --pods", "cgroup2"]),
             (&["dump", "--pairing", "luck"], &["--pairing takes sequence or four-tuple, not \"luck\""]),
             (&["dump", "--tier", "gatd"], &["--tier takes", "did you mean gated?"]),
             (&["dump", "sk_msgs"], &["sk_msg", "did you mean sk_msg?"]),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::agent::lifecycle::{Instance, Leftovers, OwnerLock, ReaderAttendance};
+use crate::agent::lifecycle::{Added, Instance, Leftovers, OwnerLock, ReaderAttendance};
 use crate::agent::{Acceleration, Problem, Reading, Snapshot};
 use crate::cli::detach;
 use crate::cli::error::Error;
 use crate::cli::streams::note;
 use crate::cli::upgrade::listed;
+use crate::syscall::cgroup::Cgroup;
 
 /// What keeps the data plane attached.
 pub(super) enum Held {
@@ -68,6 +69,34 @@ impl Held {
                 instance.problems().unwrap_or_else(|error| vec![Problem::NotKnown(error.to_string())])
             }
         })
+    }
+
+    /// Accelerates the connections of one more cgroup.
+    pub(super) fn add_cgroup(&mut self, cgroup: &Cgroup) -> Result<Added, Error> {
+        Ok(match self {
+            Self::Pinned(instance, ..) => instance.add_cgroup(cgroup, &mut |_| {})?,
+            Self::Unpinned(acceleration) => {
+                acceleration.add_cgroup(cgroup)?;
+                Added::Added
+            }
+        })
+    }
+
+    /// Sends the connections of a cgroup, by its ID, back to the stack; returns how many sockets are left after `timeout`.
+    pub(super) fn remove_cgroup(&mut self, id: u64, timeout: Duration) -> Result<usize, Error> {
+        Ok(match self {
+            Self::Pinned(instance, ..) => instance.remove_cgroup(id, timeout, &mut |_| {})?.left,
+            Self::Unpinned(acceleration) => acceleration.remove_cgroup(id, timeout)?,
+        })
+    }
+
+    /// Tries once more to take out what was left of a cgroup; whether nothing is left.
+    pub(super) fn has_left(&self, id: u64) -> bool {
+        match self {
+            Self::Pinned(instance, ..) => matches!(instance.leave_outside(id, Duration::ZERO), Ok(None | Some(0))),
+            // The next removal takes it out.
+            Self::Unpinned(_) => true,
+        }
     }
 
     /// Detaches, and says what has come of it.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::Args;
 use super::held::Held;
+use super::pods::Pods;
+use super::refuse_sticky;
 use crate::agent::lifecycle::{Instance, Outcome, ReloadBoard};
 use crate::cli::error::Error;
 use crate::cli::log::Log;
@@ -25,11 +27,25 @@ pub(super) struct Live<'a> {
     pub(super) held: Held,
     /// Where it answers `sidestep reload`.
     board: Option<ReloadBoard>,
+    /// Where pods are named.
+    pub(super) pods: Option<Pods>,
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(args: Args, again: Again<'a>, held: Held) -> Self {
-        Self { args, again, held, board: None }
+    pub(super) fn new(args: Args, again: Again<'a>, held: Held, pods: Option<Pods>) -> Self {
+        Self { args, again, held, board: None, pods }
+    }
+
+    /// Adds the pods that were read at the start.
+    pub(super) fn add_pods(&mut self, log: &mut Log<'_>) -> Result<bool, Error> {
+        let drain = self.args.target.drain();
+        self.pods.as_mut().map_or(Ok(false), |pods| pods.apply(&mut self.held, drain, log))
+    }
+
+    /// Adds pods that have come, and takes out those that have gone. Returns whether one was added.
+    pub(super) fn follow_pods(&mut self, log: &mut Log<'_>) -> Result<bool, Error> {
+        let drain = self.args.target.drain();
+        self.pods.as_mut().map_or(Ok(false), |pods| pods.follow(&mut self.held, drain, log))
     }
 
     /// From now on `sidestep reload` works, where there are settings that can be read again.
@@ -54,6 +70,11 @@ impl<'a> Live<'a> {
     pub(super) fn reload(&mut self, log: &mut Log<'_>) -> Result<String, Error> {
         self.tell(ReloadBoard::begin);
         let outcome = self.apply();
+        if outcome.is_ok()
+            && let Some(pods) = &mut self.pods
+        {
+            pods.apply(&mut self.held, self.args.target.drain(), log)?;
+        }
         let (event, text) = match &outcome {
             Ok(done) => ("reloaded", format!("settings read again: {done}")),
             Err(error) => ("reload_failed", format!("the settings stay as they were: {error}")),
@@ -75,7 +96,7 @@ impl<'a> Live<'a> {
     }
 
     fn apply(&mut self) -> Result<String, Error> {
-        let new = (self.again)()?;
+        let new = (self.again)()?.settled()?;
         let Held::Pinned(held, _, readers) = &mut self.held else {
             return Err(Error::Failed(
                 "what is not pinned cannot be changed; mount a bpf file system on /sys/fs/bpf and start again".into(),
@@ -83,7 +104,14 @@ impl<'a> Live<'a> {
         };
         let cgroup = new.target.open()?;
         refuse_fixed(&self.args, &new, held, &new.target.instance(&new.target.find()?, &cgroup)?)?;
-        let wanted = new.target.build(cgroup, configuration(held)?)?;
+        let mut wanted = new.target.build(cgroup, configuration(held)?)?;
+        let attached: Vec<u64> = held.cgroups()?.iter().map(|cgroup| cgroup.id).collect();
+        let rule = new.pods.rule();
+        if let Some(pods) = &self.pods {
+            refuse_sticky(&wanted)?;
+            // Of the others the connections leave.
+            wanted.more = pods.among(&rule, &|id| attached.contains(&id));
+        }
         let less = trusts_less(&self.args, &new);
         let outcome = held.ensure(&wanted.request(), &mut |_| {})?;
         let policy = &wanted.plane.options.policy;
@@ -91,6 +119,9 @@ impl<'a> Live<'a> {
         wanted.note();
         let drain = new.target.drain();
         self.args = new;
+        if let Some(pods) = &mut self.pods {
+            pods.set_rule(rule);
+        }
         let done = match outcome {
             // New maps hold new connections alone.
             Outcome::Superseded { .. } => upgrade::report(outcome),
@@ -135,6 +166,8 @@ fn trusts_less(old: &Args, new: &Args) -> bool {
 /// Fails where a setting differs that takes another start.
 fn refuse_fixed(old: &Args, new: &Args, held: &Instance, named: &Instance) -> Result<(), Error> {
     let changed = [
+        ("pods, where cgroup was named, or the other way round,", old.pods.are_given() != new.pods.are_given()),
+        ("cri", old.pods.named_socket() != new.pods.named_socket()),
         ("cgroup or bpffs", held.dir() != named.dir()),
         ("unpinned", old.unpinned != new.unpinned),
         ("metrics", old.metrics != new.metrics),

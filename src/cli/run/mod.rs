@@ -2,18 +2,20 @@
 
 mod held;
 mod live;
+mod pods;
 mod printer;
 mod returning;
 mod service;
 mod watch;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::error::Error;
 use super::log::{FORMATS, Log, LogFormat};
 use super::metrics::Exporter;
+use super::pods::{PodArgs, anchor, remove_anchor};
 use super::signals::signals;
 use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration};
@@ -25,6 +27,7 @@ use crate::syscall::cgroup::Cgroup;
 
 use held::Held;
 use live::{Again, Live};
+use pods::Pods;
 use printer::print;
 use returning::Returning;
 use service::Service;
@@ -39,6 +42,8 @@ use watch::Agent;
 /// killed: the next run, attach or upgrade takes over, or detach clears away. It also takes over what `sidestep attach` has
 /// left.
 #[derive(Debug, clap::Args)]
+// Pods may be named instead.
+#[command(mut_arg("cgroup", |cgroup| cgroup.required(false)))]
 pub(super) struct Args {
     /// Read settings from this TOML file, whose keys are the names of these flags: `port = [80, "8000-8100"]`. A flag wins
     /// over the environment (SIDESTEP_PORT), and the environment over the file. SIGHUP and `sidestep reload` read it again
@@ -46,6 +51,8 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    pods: PodArgs,
     /// Seconds between two lines of counters; 0 for none
     #[arg(long, value_name = "S", default_value = "5", value_parser = number::<u16, 0, 65_535>)]
     interval: u16,
@@ -65,19 +72,42 @@ pub(super) struct Args {
     log_format: LogFormat,
 }
 
+impl Args {
+    /// The same, checked, with a cgroup also where pods are named.
+    fn settled(mut self) -> Result<Self, Error> {
+        self.pods.check(self.target.is_given())?;
+        if self.pods.are_given() {
+            self.target.name(anchor()?);
+        }
+        Ok(self)
+    }
+
+    /// What is accelerated, in words.
+    fn what(&self, cgroup: &Path) -> String {
+        if self.pods.are_given() { "the selected pods".into() } else { cgroup.display().to_string() }
+    }
+}
+
 /// Runs the command. `again` reads all settings as they are then.
 pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let log = &mut Log::new(args.log_format, streams.out);
     // Signals are held back before anything is loaded, so that none can skip the detach.
     let signals = signals(args.config.is_some())?;
     let service = Service::of_this_process();
+    let args = args.settled()?;
+    // Before anything is attached, so that a runtime that does not answer changes nothing.
+    let mut pods = args.pods.are_given().then(|| Pods::read(&args.pods)).transpose()?;
     let cgroup = args.target.open()?;
     let path = cgroup.path().to_owned();
     // Before anything is attached, so that an address that is taken changes nothing.
     let mut exporter = args.metrics.map(Exporter::start).transpose()?;
-    let started = start(&args, cgroup)?;
+    let started = start(&args, cgroup, pods.as_ref())?;
+    if let Some(pods) = &mut pods {
+        pods.watch(&args.pods)?;
+    }
+    let what = args.what(&path);
     let returning = args.target.existing.are_wanted().then(|| Returning::new(started.wanted));
-    let mut agent = Agent { live: Live::new(args, again, started.held), service, returning };
+    let mut agent = Agent { live: Live::new(args, again, started.held, pods), service, returning };
     // From here on an error, also one of the output, ends the acceleration and not only this process.
     let ended = (|| {
         agent.live.offer_reload()?;
@@ -87,12 +117,10 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
         if let Some(exporter) = &exporter {
             log.say("metrics", &format!("metrics on http://{}/metrics", exporter.address()))?;
         }
-        log.say(
-            "started",
-            &format!("accelerating {} by {} pairing; interrupt to stop", path.display(), started.pairing),
-        )?;
+        log.say("started", &format!("accelerating {what} by {} pairing; interrupt to stop", started.pairing))?;
+        agent.live.add_pods(log)?;
         log.out.flush()?;
-        agent.service.ready(&format!("accelerating {}", path.display()));
+        agent.service.ready(&format!("accelerating {what}"));
         agent.watch(&signals, exporter.as_mut(), log)
     })();
     agent.service.stopping();
@@ -111,6 +139,10 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
                 print(&last, None, None, log)?;
             }
             log.say("detached", &report)?;
+            if remove_anchor(&path) {
+                let stays = format!("{} stays for the next run, empty; remove it with rmdir", path.display());
+                log.say("note", &stays)?;
+            }
         }
     }
     ended.map(|()| ExitCode::SUCCESS)
@@ -125,13 +157,14 @@ struct Started {
 }
 
 /// Attaches.
-fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
+fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>) -> Result<Started, Error> {
     let target = &args.target;
     let asked = args.keep || target.mount || target.pins.bpffs.is_some();
     let impossible = !args.unpinned && !asked && !Pins::are_possible()?;
     if args.unpinned || impossible {
         drop_privileges()?;
         let wanted = target.build(cgroup, check::configuration())?;
+        pods.map_or(Ok(()), |_| refuse_sticky(&wanted))?;
         let mut acceleration =
             Acceleration::start_plane(&wanted.cgroup, wanted.marked(), &wanted.plane, wanted.config)?;
         for cgroup in &wanted.more {
@@ -148,7 +181,13 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
     // What is to be mounted is mounted, and the address for scrapers is bound.
     drop_privileges()?;
     let attendance = instance.take_ownership()?;
-    let wanted = target.build(cgroup, configuration(&instance)?)?;
+    let mut wanted = target.build(cgroup, configuration(&instance)?)?;
+    if let Some(pods) = pods {
+        refuse_sticky(&wanted)?;
+        // Those of a run before this one; the others come one by one, so that none can harm another.
+        let attached: Vec<u64> = instance.cgroups()?.iter().map(|cgroup| cgroup.id).collect();
+        wanted.more = pods.among(pods.rule(), &|id| attached.contains(&id));
+    }
     let before = instance.record()?.map(|record| record.flags);
     let outcome = instance.ensure(&wanted.request(), &mut |_| {})?;
     let mut lines = Vec::new();
@@ -164,6 +203,18 @@ fn start(args: &Args, cgroup: Cgroup) -> Result<Started, Error> {
     let readers = ReaderAttendance::new(&instance, wanted.plane.options.policy.trust.programs.clone())?;
     lines.extend(target.existing.adopt(&wanted.plane, |looks| instance.adopt(&wanted.plane, looks)));
     Ok(started(Held::Pinned(instance, attendance, readers), wanted, lines))
+}
+
+/// A pod that opts out must be able to leave.
+fn refuse_sticky(wanted: &Wanted) -> Result<(), Error> {
+    if wanted.plane.drain.is_some() {
+        return Ok(());
+    }
+    Err(Error::Failed(
+        "--pods takes the gated tier, since in the sticky one a pod that has been added cannot be taken out; `sidestep check` says what \
+         the gated tier needs"
+            .into(),
+    ))
 }
 
 fn started(held: Held, wanted: Wanted, lines: Vec<String>) -> Started {

@@ -13,6 +13,8 @@ use crate::dataplane::DataPlane;
 
 /// Between two looks at all sockets of the machine.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// Before a look at something new, so that several new things at once are one look.
+const SOON: Duration = Duration::from_millis(200);
 /// The longest interval, where a look takes long.
 const LONGEST: Duration = Duration::from_secs(60);
 /// An interval is at least so many looks long: they take half a percent of a CPU.
@@ -36,6 +38,11 @@ impl Returning {
     /// When to look.
     pub(super) fn next(&self) -> Instant {
         self.next
+    }
+
+    /// Looks earlier, since there is something new to be adopted.
+    pub(super) fn hurry(&mut self) {
+        self.next = self.next.min(Instant::now() + SOON);
     }
 
     /// Looks, if it is time to. What stands in the way does so at the next look, too, or not any more.

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
 use super::live::Live;
+use super::pods::Pods;
 use super::printer::Printer;
 use super::returning::Returning;
 use super::service::Service;
@@ -45,6 +46,7 @@ impl Agent<'_> {
                 vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
             let asked = exporter.as_ref().map(|exporter| PollFd::new(exporter.as_fd(), PollFlags::POLLIN));
             fds.extend(asked);
+            fds.extend(self.live.pods.as_ref().and_then(Pods::fd).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             let ready = poll(&mut fds, until(soonest));
             let came = |at: usize| fds.get(at).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
             if came(1).contains(PollFlags::POLLERR) {
@@ -72,7 +74,11 @@ impl Agent<'_> {
             if let Some(exporter) = exporter.as_deref_mut() {
                 exporter.answer(|| self.live.held.reading());
             }
+            let has_new_pods = self.live.follow_pods(log)?;
             if let Some(returning) = &mut self.returning {
+                if has_new_pods {
+                    returning.hurry();
+                }
                 returning.look(&self.live.held, log)?;
             }
             if let (Some(interval), Some(due)) = (interval, next)

@@ -1,0 +1,18 @@
+//! `sidestep run --pods` with the real containerd and pod sandboxes that it makes: pods come, opt in and out, and go, while their
+//! connections carry data. Needs root, containerd and runc.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
+
+mod containerd;
+mod fixture;
+mod image;
+mod messages;
+mod refusals;
+mod run;
+mod sandbox;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../lifecycle/streams.rs"]
+mod streams;
+#[allow(dead_code, reason = "each test binary uses a part of what they share")]
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,107 @@
+//! What is wrong with flags, files, annotations and runtimes is one sentence, and harms no pod that is accelerated.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::fixture::Fixture;
+use crate::sandbox::{Driver, TestPod};
+use crate::streams::Probe;
+use crate::support::agent::{self, Agent};
+
+/// The one sentence with which it refuses to start.
+#[track_caller]
+fn sentence(output: &Output, status: i32) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(status), 1), "{text}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    text
+}
+
+#[test]
+fn wrong_flags_and_dead_sockets_are_refused_before_anything_is_attached() {
+    for (flags, status, part) in [
+        (&["--pods", "shop"][..], 2, "--pods: \"shop\" selects no pods; write all, or namespace=NAME"),
+        (&["--pods", "all", "--pods-default", "maybe"], 2, "--pods-default takes on or off, not \"maybe\""),
+        (&["--pods", "all", "--cri", "run.sock"], 2, "--cri: \"run.sock\" is not an absolute path"),
+        (&["--pods", "all", "--cgroup", "/x"], 2, "--pods and --cgroup do not go together"),
+        (&["--pods-default", "on"], 2, "--pods all"),
+        (&["--pods", "all", "--cri", "/no/such.sock"], 1, "/no/such.sock: No such file or directory"),
+        (&["--pods", "all", "--cri", "/etc/passwd"], 1, "/etc/passwd: Connection refused"),
+    ] {
+        let text = sentence(&agent::command().args(flags).output().unwrap(), status);
+        assert!(text.contains(part), "{flags:?}: {text}");
+    }
+}
+
+/// A configuration file, removed with the test.
+struct File(PathBuf);
+
+impl File {
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_selector_changes_live_and_a_runtime_that_goes_away_changes_nothing() {
+    let mut fixture = Fixture::new();
+    let mut pods = ["one", "two"].map(|name| TestPod::new(&mut fixture.containerd, name, Driver::Cgroupfs, None));
+    for pod in &mut pods {
+        pod.start(&mut fixture.containerd);
+    }
+    let [one, two] = &pods;
+    let file = File(std::env::temp_dir().join(format!("sidestep-pods-{}.toml", std::process::id())));
+    file.write("pods = \"label:app=one\"\npods-default = \"on\"\n");
+    let mut command = fixture.command(&["--config"]);
+    let run = Agent::start(command.arg(&file.0));
+    fixture.accelerates(&[one]);
+    one.enter();
+    let of_one = Probe::new();
+    assert!(of_one.is_redirected());
+    let sidestep = |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_sidestep")).args(words).output().unwrap();
+    let (pid, bpffs) = (run.id().to_string(), fixture.bpffs().to_owned());
+    let reload = || sidestep(&["reload", "--pid", &pid, "--bpffs", bpffs.to_str().unwrap()]);
+    for (text, part) in [
+        ("pods = \"one\"\n", "line 1: pods: \"one\" selects no pods"),
+        ("pods = \"all\"\npods-default = true\n", "line 2: pods-default takes"),
+        ("pod = \"all\"\n", "there is no key \"pod\"; did you mean pods?"),
+        ("pods = \"all\"\ncgroup = \"/x\"\n", "do not go together"),
+    ] {
+        file.write(text);
+        let text = sentence(&reload(), 1);
+        assert!(text.contains(part), "{text}");
+        let check = sidestep(&["config", "check", file.0.to_str().unwrap()]);
+        let found = String::from_utf8(check.stdout).unwrap();
+        assert!(check.status.code() == Some(1) && found.contains(part), "{found}");
+    }
+    fixture.accelerates(&[one]);
+    file.write("pods = [\"label:app=two\", \"namespace=none\"]\npods-default = \"on\"\n");
+    let answer = reload();
+    assert!(answer.status.success(), "{answer:?}");
+    fixture.accelerates(&[two]);
+    assert!(!of_one.is_redirected(), "it is not selected any more");
+    two.enter();
+    let of_two = Probe::new();
+    assert!(of_two.is_redirected());
+
+    fixture.containerd.pause();
+    file.write("pods = \"all\"\npods-default = \"on\"\n");
+    assert!(reload().status.success(), "the rule holds for the pods that were read last");
+    let [one, two] = &mut pods;
+    fixture.accelerates(&[one, two]);
+    assert!(of_two.is_redirected());
+    fixture.containerd.go_on();
+    two.stop(&mut fixture.containerd);
+    fixture.accelerates(&[one]);
+    fixture.leave();
+    let said = run.stop();
+    assert_eq!(said.err.matches("cannot speak with the container runtime").count(), 1, "{}", said.err);
+    assert!(said.out.contains("the container runtime answers again"), "{}", said.out);
+    fixture.is_gone();
+}
