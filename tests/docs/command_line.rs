@@ -36,7 +36,7 @@ const JSON: [(&str, &str, &[Part]); 8] = [
         &[
             ("src/agent/check/finding.rs", "Report"),
             ("src/agent/check/finding.rs", "Finding"),
-            ("src/agent/check/faults/mod.rs", "FaultFacts"),
+            ("src/agent/check/faults/fault.rs", "FaultFacts"),
         ],
     ),
     (
