@@ -93,6 +93,19 @@ fn everything_that_is_optional_renders() {
 }
 
 #[test]
+fn pods_take_the_runtimes_socket_and_an_empty_cgroup() {
+    let _turn = Turn::take();
+    let Some(objects) = objects(&json!({"settings": {"pods": "all", "cgroup": []}})) else { return };
+    let pod = &one(&objects, "DaemonSet")["spec"]["template"]["spec"];
+    let volumes = pod["volumes"].as_array().unwrap();
+    for wanted in ["/run/containerd", "/sys/fs/cgroup/sidestep-pods"] {
+        assert!(volumes.iter().any(|volume| volume["hostPath"]["path"] == wanted), "{wanted} is not in {volumes:?}");
+    }
+    let config = objects.iter().find_map(|object| object["data"]["config.toml"].as_str()).unwrap();
+    assert!(config.contains("pods = \"all\"") && config.contains("cgroup = []"), "{config}");
+}
+
+#[test]
 fn wrong_values_are_refused_with_their_names() {
     let _turn = Turn::take();
     let cases = [
