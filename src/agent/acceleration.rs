@@ -11,6 +11,7 @@ use super::leave::{Attached, is_within, leave};
 use super::load::{Loaded, Watching};
 use super::problem::Problem;
 use super::readers::ReaderWatcher;
+use super::wake::Waker;
 use super::{Snapshot, drain};
 use crate::dataplane::{self, Config, DataPlane, MapRole, Member, Options};
 use crate::syscall::cgroup::Cgroup;
@@ -233,7 +234,8 @@ impl Acceleration {
         self.config.spare_armed = true;
         self.set_enabled(false)?;
         let sockets = self.loaded.map(MapRole::Sockets);
-        let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout)?;
+        let wakes = Waker::is_needed(self.config, !self.watching.is_empty());
+        let remaining = drain::drain(sockets, self.loaded.drain.as_ref(), timeout, wakes)?;
         self.sock_ops.clear();
         self.cgroups.clear();
         self.watcher = None;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{Context, Error, Result};
 use super::kernel::kernel_offsets;
+use super::wake::Waker;
 use crate::syscall::{self, Link, LinkTarget, Map, Program, iter_reader};
 use crate::uapi::AttachType;
 
@@ -22,8 +23,8 @@ const IN_FLIGHT_UNSEEN: Duration = Duration::from_secs(3);
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Deletes the entries of the sockhash as their queues become empty; the soft switch must be off. Returns how many
-/// are left when `timeout` is over.
-pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration) -> Result<usize> {
+/// are left when `timeout` is over. With `wakes`, readers are woken meanwhile ([`Waker`]).
+pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration, wakes: bool) -> Result<usize> {
     let start = Instant::now();
     if members(sockets)? == 0 {
         return Ok(0);
@@ -33,15 +34,18 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration)
         sleep(IN_FLIGHT);
         return members(sockets);
     };
-    sleep(if kernel_offsets()?.iterators_have_storage { IN_FLIGHT } else { IN_FLIGHT_UNSEEN });
+    let waker = if wakes { Waker::of_members(sockets) } else { Waker::default() };
+    waker.wake_for(if kernel_offsets()?.iterators_have_storage { IN_FLIGHT } else { IN_FLIGHT_UNSEEN });
     let passes = Passes::new(sockets, program)?;
     loop {
         passes.run()?;
+        // Those that have just left are told of all that came before.
+        waker.wake();
         let left = members(sockets)?;
         if left == 0 || start.elapsed() >= timeout {
             return Ok(left);
         }
-        sleep(RETRY_INTERVAL);
+        waker.wake_for(RETRY_INTERVAL);
     }
 }
 

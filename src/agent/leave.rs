@@ -11,13 +11,13 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::drain::{IN_FLIGHT, Passes, RETRY_INTERVAL};
 use super::error::{Context, Error, Result};
 use super::kernel::{Hook, iter_sockmap_id, kernel_offsets, scope, tally_over};
 use super::load::load_at;
+use super::wake::Waker;
 use crate::dataplane::{CHOSEN, Config, MapRole, Member, MembersOver, Probation, members, sockhash_key};
 use crate::syscall::{self, Link, LinkTarget, Map, MapFlags, MapSpec, Program, UpdateFlags, iter_reader, memlock};
 use crate::uapi::{AttachType, MapType, ProgType};
@@ -64,6 +64,8 @@ pub(super) fn leave(attached: &Attached<'_>, chosen: &dyn Fn(&Member) -> bool, t
     let joins_later = attached.watches && config.probation() == Probation::Outside;
     let lists = Lists::new(attached, sees_marks, joins_later)?;
     let passes = if sees_marks { Some(Passes::new(attached.sockets, drain)?) } else { None };
+    let wakes = Waker::is_needed(config, attached.watches);
+    let mut waker = Waker::default();
     let timeout = if sees_marks { timeout } else { timeout.min(BY_CALLBACK) };
     loop {
         let listed = lists.read()?;
@@ -71,16 +73,20 @@ pub(super) fn leave(attached: &Attached<'_>, chosen: &dyn Fn(&Member) -> bool, t
         let fresh: Vec<u64> = leaving.iter().copied().filter(|cookie| !listed.is_marked(*cookie)).collect();
         if !fresh.is_empty() {
             lists.mark(&fresh)?;
-            sleep(IN_FLIGHT);
+            if wakes {
+                waker = Waker::of(&leaving);
+            }
+            waker.wake_for(IN_FLIGHT);
         }
         if let Some(passes) = &passes {
             passes.run()?;
         }
+        waker.wake();
         let left = lists.members_of(&listed, &leaving)?;
         if (left == 0 && fresh.is_empty()) || start.elapsed() >= timeout {
             return Ok(left);
         }
-        sleep(RETRY_INTERVAL);
+        waker.wake_for(RETRY_INTERVAL);
     }
 }
 

@@ -25,6 +25,7 @@ mod specs;
 mod states;
 mod tally;
 mod tracking;
+mod wake;
 
 pub use acceleration::{Acceleration, Detached, Marked};
 pub use adoption::{Adopted, Looks, adoption_support};

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod adopt;
+mod asker;
 mod bounds;
 mod changes;
 mod debug_info;

@@ -15,6 +15,7 @@ use crate::agent::leave::{Attached, leave};
 use crate::agent::load::{Loaded, RECEIVES, SPLICES, set_verdict};
 use crate::agent::problem::Problem;
 use crate::agent::tally::Tally;
+use crate::agent::wake::Waker;
 use crate::agent::{Snapshot, kernel_offsets};
 use crate::dataplane::{Config, MapRole, Member};
 use crate::syscall::{Errno, Link, Map, Program, UpdateFlags, bpffs};
@@ -228,8 +229,12 @@ impl Generation {
     pub(super) fn empty(&self, timeout: Duration, callbacks: bool, steps: Steps<'_>) -> Result<usize> {
         self.switch(false, callbacks)?;
         steps("soft switch off");
+        let watches = self.map(MapRole::Readers.name())?.is_some();
+        let config = self.map(MapRole::Config.name())?.map(|config| config.lookup(&[0; 4])).transpose()?.flatten();
+        let wakes = config.and_then(|bytes| Config::from_bytes(&bytes));
+        let wakes = wakes.is_some_and(|config| Waker::is_needed(config, watches));
         let left = match self.map(MapRole::Sockets.name())? {
-            Some(sockets) => drain(&sockets, self.program(DRAIN)?.as_ref(), timeout)?,
+            Some(sockets) => drain(&sockets, self.program(DRAIN)?.as_ref(), timeout, wakes)?,
             None => 0,
         };
         steps("drained");

@@ -152,7 +152,7 @@ impl Orphan {
                 None => Some(&sockets),
             })
         });
-        drain(&sockets, program.transpose()?.as_ref(), timeout)
+        drain(&sockets, program.transpose()?.as_ref(), timeout, false)
     }
 
     /// While another process holds the dispatcher's array open, its program still redirects; the soft switch ends that.
