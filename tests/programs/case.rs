@@ -29,7 +29,7 @@ pub(crate) struct Case {
 }
 
 /// Whether programs can earn trust here.
-fn readers_are_seen() -> bool {
+pub(crate) fn readers_are_seen() -> bool {
     sidestep::agent::watch(sidestep::agent::check::configuration().probation()).is_ok()
 }
 

@@ -10,6 +10,7 @@ mod agent;
 mod case;
 mod cases;
 mod content;
+mod existing;
 mod octets;
 mod page;
 mod probation;

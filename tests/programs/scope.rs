@@ -112,7 +112,7 @@ impl Scope {
     /// With sidestep on the cgroup, with no other flag.
     pub(crate) fn accelerated(name: &str) -> Result<Self, String> {
         let mut scope = Self::plain(name)?;
-        scope.sidestep = Some(Sidestep::start(scope.cgroup.path(), &scope.state())?);
+        scope.sidestep = Some(scope.sidestep()?);
         Ok(scope)
     }
 
@@ -186,6 +186,16 @@ impl Scope {
         // SAFETY: between fork and exec the closure makes only system calls on descriptors that it owns.
         unsafe { command.pre_exec(enter) };
         Ok(command)
+    }
+
+    /// Begins to look after the cgroup, with no other flag.
+    pub(crate) fn sidestep(&self) -> Result<Sidestep, String> {
+        Sidestep::start(self.cgroup.path(), &self.state())
+    }
+
+    /// Starts a client that writes to files of the name `log`.
+    pub(crate) fn start(&self, words: &[&str], log: &str) -> Result<Child, String> {
+        self.command(words, log)?.spawn().map_err(|error| format!("{}: {error}", words[0]))
     }
 
     /// Starts a server, and waits until it listens on a port.

@@ -59,13 +59,13 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-pub(super) const POSTGRES: &[&str] = &["psql", "pgbench", "postgres", "initdb", "setpriv", "python3"];
+pub(crate) const POSTGRES: &[&str] = &["psql", "pgbench", "postgres", "initdb", "setpriv", "python3"];
 
 /// Where psql and its kind find the server.
-pub(super) const DSN: &str = "postgresql://tester@127.0.0.1:5432/postgres?sslmode=disable&gssencmode=disable";
+pub(crate) const DSN: &str = "postgresql://tester@127.0.0.1:5432/postgres?sslmode=disable&gssencmode=disable";
 
 /// Starts PostgreSQL, which refuses to run as root, as a user of its own number.
-pub(super) fn postgres(scope: &Scope) -> Result<(), String> {
+pub(crate) fn postgres(scope: &Scope) -> Result<(), String> {
     // `nobody`, which every system has.
     let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let data = scope.path("data");
@@ -107,15 +107,18 @@ fn psql(scope: &Scope) -> Result<String, String> {
     Ok("equal".into())
 }
 
+/// Whether the balances add up.
+pub(crate) const SUMS: &str = "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = \
+    (SELECT sum(bbalance) FROM pgbench_branches) AND (SELECT sum(delta) FROM pgbench_history) = \
+    (SELECT sum(tbalance) FROM pgbench_tellers)";
+
 /// The balances must add up, as pgbench's own transactions promise.
 fn pgbench(scope: &Scope) -> Result<String, String> {
     postgres(scope)?;
     scope.run(&["pgbench", "-i", "-q", "-s", "1", DSN])?;
     let output = scope.run(&["pgbench", "-c", "4", "-t", "250", "-n", DSN])?;
     let done = output.lines().find(|line| line.contains("actually processed")).unwrap_or_default().to_owned();
-    let sums = "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches) \
-                AND (SELECT sum(delta) FROM pgbench_history) = (SELECT sum(tbalance) FROM pgbench_tellers)";
-    let equal = scope.run(&["psql", DSN, "-Atc", sums])?;
+    let equal = scope.run(&["psql", DSN, "-Atc", SUMS])?;
     Ok(format!("{done}; the sums are equal: {}", equal.trim()))
 }
 

@@ -6,6 +6,7 @@ mod proxies;
 mod pypi;
 mod web;
 
+pub(crate) use databases::{DSN, POSTGRES, SUMS, postgres};
 pub(crate) use languages::go;
 pub(crate) use web::nginx;
 
