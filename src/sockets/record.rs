@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::asm::{Field, Laid};
 use crate::layout;
+use crate::uapi::net::AF_INET6;
 
 layout! {
     /// One record, as the program writes it.
@@ -133,8 +134,7 @@ impl TcpState {
     }
 }
 
-/// `AF_INET6` and `O_NONBLOCK`, as the kernel that wrote the record knows them.
-const AF_INET6: u16 = 10;
+/// `O_NONBLOCK`, as the kernel that wrote the record knows it.
 const O_NONBLOCK: u32 = 0o4000;
 
 impl Record {
@@ -151,11 +151,12 @@ impl Record {
 
     /// Reads one record.
     pub(super) fn read(bytes: &[u8; Raw::BYTES]) -> Self {
-        let family = u16::from_ne_bytes(value(bytes, Raw::FAMILY));
+        let family = i32::from(u16::from_ne_bytes(value(bytes, Raw::FAMILY)));
         let address = |bytes: [u8; 16], port: [u8; 2]| {
-            let ip = match family {
-                AF_INET6 => IpAddr::V6(Ipv6Addr::from(bytes)),
-                _ => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+            let ip = if family == AF_INET6 {
+                IpAddr::V6(Ipv6Addr::from(bytes))
+            } else {
+                IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
             };
             SocketAddr::new(ip, u16::from_ne_bytes(port))
         };

@@ -38,6 +38,18 @@ macro_rules! context {
     };
 }
 
+/// What a tracing program is given, 8 bytes each: the arguments of the function or trace point, and at a function's exit what it
+/// returns.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane) enum Arguments {}
+
+impl Arguments {
+    /// The one with this number.
+    pub(in crate::dataplane) const fn at(number: u8) -> Field<Self, u64> {
+        Field::new(number as i32 * 8)
+    }
+}
+
 context! {
     /// `struct bpf_sock_ops`.
     SockOps, sock_ops:

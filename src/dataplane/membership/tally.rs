@@ -31,19 +31,21 @@ pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options) {
     });
 }
 
-/// An active end whose peer is in our scope, and which will not enter the sockhash. Uses R7 and R8.
+/// An active end whose peer is in our scope, and which will not enter the sockhash.
 pub(in crate::dataplane) fn outsider(a: &mut Asm, options: &Options, out: Label) {
     if options.policy.uncounted {
         return;
     }
-    a.ld(R8, SOCK_OPS, SockOps::SK);
-    a.require(R8.differs(0), out, "there is a socket");
-    storage_get(a, R8, true);
-    a.require(R0.differs(0), out, "there is memory for it");
-    a.mov(R7, R0);
-    a.st(OWN, Head::STATE, socket::PLAIN);
-    a.st(OWN, Head::FLAGS, 0);
-    begin(a, options);
+    a.emitter("outsider", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8]), |a| {
+        a.ld(R8, SOCK_OPS, SockOps::SK);
+        a.require(R8.differs(0), out, "there is a socket");
+        storage_get(a, R8, true);
+        a.require(R0.differs(0), out, "there is memory for it");
+        a.mov(R7, R0);
+        a.st(OWN, Head::STATE, socket::PLAIN);
+        a.st(OWN, Head::FLAGS, 0);
+        begin(a, options);
+    });
 }
 
 /// The active end is closed.
@@ -60,9 +62,11 @@ pub(in crate::dataplane) fn end(a: &mut Asm) {
     });
 }
 
-/// R1 = the bytes of both directions. Loses R2.
+/// R1 = the bytes of both directions.
 fn total(a: &mut Asm) {
-    a.ld(R1, SOCK_OPS, SockOps::BYTES_ACKED);
-    a.ld(R2, SOCK_OPS, SockOps::BYTES_RECEIVED);
-    a.add(R1, R2);
+    a.idiom("total", Uses::nothing().reads(SOCK_OPS.reg()).gives(R1).writes(R2), |a| {
+        a.ld(R1, SOCK_OPS, SockOps::BYTES_ACKED);
+        a.ld(R2, SOCK_OPS, SockOps::BYTES_RECEIVED);
+        a.add(R1, R2);
+    });
 }

@@ -2,7 +2,7 @@
 //! `state::record` draws both.
 
 use crate::asm::Reg::{self, R0, R1, R2, R3, R4, R8, R9};
-use crate::asm::{Asm, Base, Field, Label, Place, Ptr, Slot, Uses};
+use crate::asm::{Asm, Base, Field, Label, Place, Ptr, Regs, Slot, Uses};
 use crate::dataplane::emit::{clear, map_delete, map_lookup, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
@@ -57,7 +57,7 @@ fn own_words(pairing: Pairing) -> impl Iterator<Item = Field<Socket, u64>> {
 /// not see.
 const FACTOR: i32 = 0x9e37_79b1_u32.cast_signed();
 
-/// R1 = the checksum of words, which begins with the word at `bound_to` of our own state. Loses R2.
+/// R1 = the checksum of words, which begins with the word at `bound_to` of our own state.
 #[track_caller]
 fn checksum<B: Base>(
     a: &mut Asm,
@@ -65,11 +65,14 @@ fn checksum<B: Base>(
     words: impl Iterator<Item = Field<B::Object, u64>>,
     bound_to: Option<Field<Socket, u64>>,
 ) {
-    begin_checksum(a, R1, bound_to);
-    for word in words {
-        a.ld(R2, base, word);
-        add_to_checksum(a, R1, R2);
-    }
+    let own = bound_to.map_or(Regs::NONE, |_| OWN.reg().into());
+    a.idiom("checksum", Uses::nothing().reads(base.regs()).reads(own).gives(R1).writes(R2), |a| {
+        begin_checksum(a, R1, bound_to);
+        for word in words {
+            a.ld(R2, base, word);
+            add_to_checksum(a, R1, R2);
+        }
+    });
 }
 
 /// `sum` = the checksum of that word alone, or of none.

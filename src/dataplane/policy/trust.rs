@@ -1,7 +1,7 @@
 //! Readers that are trusted by name: by the server's port, or by their cgroup, which `programs::mark` marks.
 
 use crate::asm::Reg::{R0, R1, R3, R8};
-use crate::asm::{Asm, Label, Uses};
+use crate::asm::{Asm, Label, Regs, Uses};
 use crate::dataplane::emit::storage_get;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::options::{Options, Side};
@@ -13,7 +13,7 @@ use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 #[track_caller]
 pub(in crate::dataplane) fn keep_mark(a: &mut Asm, options: &Options) {
     if options.watch().is_some() && options.policy.trust.cgroups {
-        a.ld(R3, OWN, Head::READER);
+        a.idiom("keep_mark", Uses::nothing().reads(OWN.reg()).gives(R3), |a| a.ld(R3, OWN, Head::READER));
     }
 }
 
@@ -24,18 +24,21 @@ pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options, side: Side) {
         return;
     }
     let trust = &options.policy.trust;
-    a.comment("nothing has come by the stack, or recvmsg will have to take it");
-    a.ld(R1, SOCK_OPS, SockOps::RCV_NXT);
-    a.st(OWN, Socket::READ_SEQ, R1);
-    if trust.cgroups {
-        a.guard(R3.w().equals(socket::ANY), "its cgroup is trusted", |a| a.st(OWN, Head::READER, socket::ANY));
-    }
-    if !trust.ports.is_empty() {
-        a.block("port_not_trusted", |a, other| {
-            named_port(a, options, side, other);
-            a.st(OWN, Head::READER, socket::ANY);
-        });
-    }
+    let mark = if trust.cgroups { R3.into() } else { Regs::NONE };
+    a.idiom("trust", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).reads(mark), |a| {
+        a.comment("nothing has come by the stack, or recvmsg will have to take it");
+        a.ld(R1, SOCK_OPS, SockOps::RCV_NXT);
+        a.st(OWN, Socket::READ_SEQ, R1);
+        if trust.cgroups {
+            a.guard(R3.w().equals(socket::ANY), "its cgroup is trusted", |a| a.st(OWN, Head::READER, socket::ANY));
+        }
+        if !trust.ports.is_empty() {
+            a.block("port_not_trusted", |a, other| {
+                named_port(a, options, side, other);
+                a.st(OWN, Head::READER, socket::ANY);
+            });
+        }
+    });
 }
 
 /// Goes on when the socket of the context is trusted by name, else to `no`.

@@ -8,9 +8,10 @@
 //! All of this is written into the receiver's own storage, where `gate::reader` finds it.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Base, Label, Program, Ptr, Size, Uses};
+use crate::asm::{self, Asm, Base, Label, Program, Ptr, Uses};
 use crate::dataplane::emit::{set_flags, storage_get};
 use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::ctx::Arguments;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{CONNECTION_RECEIVES, Hooks, Options, PROGRAM_RECEIVES, STREAM_BYTES, Watch};
 use crate::dataplane::programs::process::{Process, RECORD, descriptor_of_call};
@@ -22,6 +23,9 @@ use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 const NEVER_WITH: i32 = 1 | 0x20 | 0x100;
 /// `MSG_PEEK`: what is seen is not taken, and how it will be is not known.
 const PEEK: i32 = 2;
+
+/// What the program is given.
+const ARGUMENTS: Ptr<Arguments> = Ptr::new(R6);
 
 /// Receives after which the agent is asked once more to let the socket join; a power of 2.
 const ASK_AGAIN: i32 = 256;
@@ -43,13 +47,13 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets, watch: &Watc
         Hooks::TracePoints | Hooks::Mixed => (2, 1),
     };
     let process = Process::new(a);
-    a.mov(R6, R1);
+    a.mov(ARGUMENTS.reg(), R1);
     a.block("out", |a, out| {
-        a.load(Size::DW, R8, R6, i16::from(result) * 8);
+        a.ld(R8, ARGUMENTS, Arguments::at(result));
         a.require(R8.w().signed_above(0), out, "it has received something");
         a.mov32(R8, R8);
-        a.load(Size::DW, R9, R6, i16::from(flags) * 8);
-        a.load(Size::DW, R7, R6, 0);
+        a.ld(R9, ARGUMENTS, Arguments::at(flags));
+        a.ld(R7, ARGUMENTS, Arguments::at(0));
         storage_get(a, R7, false);
         a.require(R0.differs(0), out, "the socket has a storage");
         a.mov(R7, R0);
@@ -134,11 +138,11 @@ fn ask_to_join(a: &mut Asm, process: Process, watch: &Watch, out: Label) {
 
 /// Counts the receive of R8 bytes, and notes how far the stack has been read; R3 = the bytes received in a row.
 fn count(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
-    a.emitter("receive", Uses::scratch().reads([R6, OWN.reg(), R8]).writes(R9).gives(R3), |a| {
+    a.emitter("receive", Uses::scratch().reads([ARGUMENTS.reg(), OWN.reg(), R8]).writes(R9).gives(R3), |a| {
         a.ld(R1, OWN, Socket::RECEIVES);
         a.add(R1, 1);
         a.st(OWN, Socket::RECEIVES, R1);
-        a.load(Size::DW, R2, R6, 0);
+        a.ld(R2, ARGUMENTS, Arguments::at(0));
         let sk: Ptr<TcpSock> = offsets.behind(a, R9, R2, fail);
         offsets.read(a, R1, sk, offsets.copied_seq, fail);
         a.st(OWN, Socket::READ_SEQ, R1);

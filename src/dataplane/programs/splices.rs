@@ -6,7 +6,8 @@
 //! returns an error.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R7, R8, R9};
-use crate::asm::{self, Asm, Base, Field, Label, Laid, Place, Program, Ptr, Size, Slot, Uses};
+use crate::asm::{self, Asm, Base, Field, Label, Laid, Place, Program, Ptr, Slot, Uses};
+use crate::dataplane::kernel::ctx::Arguments;
 use crate::dataplane::kernel::objects::{File, FileTable, Files, Inode, Registers, Sock, Socket, Task, Word};
 use crate::dataplane::kernel::probe::{number_of, probe, probe_field};
 use crate::dataplane::kernel::{KernelOffsets, TraceOffsets};
@@ -31,6 +32,8 @@ const USER_DATA_POINTER: i32 = !7;
 const ROUNDS: i32 = 2_048;
 /// Helper calls in each round that only take time.
 const CALLS: usize = 12;
+/// What the program is given, while it has called no helper.
+const ARGUMENTS: Ptr<Arguments> = Ptr::new(R1);
 /// The socket that is read from; before it is known, the `struct socket`.
 const SOCK: Ptr<Sock> = Ptr::new(R8);
 
@@ -51,7 +54,7 @@ fn program(a: &mut Asm, offsets: &KernelOffsets, watch: &Watch) {
     a.block("out", |a, out| {
         match watch.hooks {
             Hooks::Functions { .. } | Hooks::Mixed => {
-                a.load(Size::DW, R2, R1, 0);
+                a.ld(R2, ARGUMENTS, Arguments::at(0));
                 number_of(a, R8, R2, out);
                 descriptor_of_call(a, trace, descriptor);
             }
@@ -76,10 +79,10 @@ fn program(a: &mut Asm, offsets: &KernelOffsets, watch: &Watch) {
 
 /// R8 = the `struct socket` that the system call reads from, or a jump to `other`.
 fn socket_of_call(a: &mut Asm, trace: &TraceOffsets, descriptor: Slot<u64>, other: Label) {
-    a.emitter("call", Uses::scratch().reads(R1).writes(R7).gives(R8), |a| {
-        a.load(Size::DW, R2, R1, 8);
+    a.emitter("call", Uses::scratch().reads(ARGUMENTS.reg()).writes(R7).gives(R8), |a| {
+        a.ld(R2, ARGUMENTS, Arguments::at(1));
         a.require(R2.equals(SPLICE), other, "it is splice");
-        a.load(Size::DW, R2, R1, 0);
+        a.ld(R2, ARGUMENTS, Arguments::at(0));
         a.ld(R7, Ptr::<Registers>::new(R2), trace.di);
         a.mov32(R7, R7);
         a.set(descriptor, R7);
