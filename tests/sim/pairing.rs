@@ -7,7 +7,7 @@ use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestR
 
 use sidestep::dataplane::Pairing;
 
-use super::history::{CONFIG, Form, Insns, Op, Simulation, drained_history, history, watched_history};
+use super::history::{CONFIG, Form, Insns, Op, Simulation, drained_history, history, killed_history, watched_history};
 
 /// The same histories in every run.
 pub(crate) fn histories(count: usize) -> Vec<Vec<Op>> {
@@ -50,9 +50,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn readers_get_redirected_bytes_when_they_have_earned_it(ops in watched_history(60)) {
-        let plane = Form::Watched.plane(Pairing::Sequence);
-        Simulation::new(&plane, Form::Watched, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+    fn readers_get_redirected_bytes_when_they_have_earned_it(ops in watched_history(60), form in select(&Form::WATCHED)) {
+        let plane = form.plane(Pairing::Sequence);
+        Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_byte_is_lost_when_the_agent_is_killed(ops in killed_history(100), form in select(&Form::ALL)) {
+        let plane = form.plane(Pairing::Sequence);
+        Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
     }
 }
 
@@ -70,14 +80,16 @@ proptest! {
 
 #[test]
 fn trusted_readers_do_get_redirected_bytes() {
-    let plane = Form::Watched.plane(Pairing::Sequence);
-    let mut redirected = 0;
-    for ops in watched_histories(50) {
-        let mut simulation = Simulation::new(&plane, Form::Watched, &Insns::of(&plane), CONFIG);
-        simulation.run(&ops).unwrap();
-        redirected += simulation.redirected;
+    for form in Form::WATCHED {
+        let plane = form.plane(Pairing::Sequence);
+        let mut redirected = 0;
+        for ops in watched_histories(50) {
+            let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane), CONFIG);
+            simulation.run(&ops).unwrap();
+            redirected += simulation.redirected;
+        }
+        assert!(redirected > 5_000, "{}: {redirected} bytes", form.name());
     }
-    assert!(redirected > 5_000, "{redirected} bytes");
 }
 
 #[test]

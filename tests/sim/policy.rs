@@ -111,16 +111,7 @@ proptest! {
         let plane = dataplane::build(options).unwrap();
         let mut simulation = Simulation::new(&plane, Form::Calls, &Insns::of(&plane), CONFIG);
         let client_address = Address { ip: client_ip, port: 40_000 };
-        let end = |local, remote, isn| End {
-            netns: 1,
-            in_cgroup: true,
-            local,
-            remote,
-            cb_flags: 0,
-            isn,
-            nonblocking: true,
-            unmarked: false,
-        };
+        let end = |local, remote, isn| End::new(1, local, remote, isn);
         let client_end = end(client_address, Address { ip: service_ip, port: service_port }, 100);
         let server_end = end(Address { ip: server_ip, port: server_port }, client_address, 200);
         let (client, server) = simulation.world.connect(client_end, server_end, 0).unwrap();

@@ -28,8 +28,8 @@ fn build(mark: impl FnOnce(&mut Asm, Ptr<Socket>)) -> Result<Program, asm::Error
     a.block("out", |a, out| {
         a.block("established", |a, established| {
             a.ld(R1, SOCK_OPS, SockOps::OP);
-            a.jump_if(R1.equals(sock_ops::ACTIVE_ESTABLISHED), established);
-            a.jump_if(R1.differs(sock_ops::PASSIVE_ESTABLISHED), out);
+            a.permit(R1.equals(sock_ops::ACTIVE_ESTABLISHED), established, "an active end is established");
+            a.require(R1.equals(sock_ops::PASSIVE_ESTABLISHED), out, "or a passive one");
         });
         a.ld(R8, SOCK_OPS, SockOps::SK);
         a.require(R8.differs(0), out, "there is a socket");

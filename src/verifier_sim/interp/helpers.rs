@@ -65,6 +65,11 @@ pub trait Environment {
         Err(Fault::UnknownKfunc(args.helper))
     }
 
+    /// Whether a tail call finds a program in the map. If so the run ends here, and the caller of [`super::run`] runs the other one.
+    fn tail_call(&mut self, machine: &mut Machine, args: &Args) -> Result<bool, Fault> {
+        self.helper(machine, args).map(|_| false)
+    }
+
     /// The BTF id of the kernel function `bpf_rdonly_cast`, where there is one.
     fn rdonly_cast(&self) -> Option<i32> {
         None

@@ -1,6 +1,7 @@
 //! The fetch-and-execute loop.
 
 use crate::asm::{Insn, opcode as op};
+use crate::uapi::helper::id;
 
 use super::fault::{Fault, Trap};
 use super::helpers::{self, Args, Environment};
@@ -258,6 +259,9 @@ impl Cpu<'_> {
                 let mut values = [0; 5];
                 values.copy_from_slice(&self.regs[1..6]);
                 let args = Args::new(insn.imm, values, self.written);
+                if insn.src == 0 && insn.imm == id::TAIL_CALL {
+                    return self.tail_call(insn, &args);
+                }
                 let result = if insn.src == op::PSEUDO_KFUNC_CALL {
                     self.environment.kfunc(self.machine, &args)?
                 } else {
@@ -272,6 +276,20 @@ impl Cpu<'_> {
             }
             _ => Err(bad(insn)),
         }
+    }
+
+    /// The other program takes this one's place; when there is none, this one goes on, and r0 holds nothing.
+    fn tail_call(&mut self, insn: Insn, args: &Args) -> Result<Next, Fault> {
+        if !self.callers.is_empty() {
+            return Err(bad(insn));
+        }
+        if self.environment.tail_call(self.machine, args)? {
+            self.write(0, 0)?;
+            return Ok(Next::Exit);
+        }
+        self.forget_arguments();
+        self.written &= !1;
+        Ok(Next::Skip(0))
     }
 
     fn call_subprogram(&mut self, insn: Insn) -> Result<Next, Fault> {

@@ -2,12 +2,12 @@
 
 use super::environment::Running;
 use super::layout;
-use super::socket::{Socket, SocketId};
+use super::socket::{Cgroup, Socket, SocketId};
 use super::{Failure, World};
 use crate::uapi::ctx::{sk_msg, sock_ops};
 use crate::uapi::flags::SK_PASS;
 use crate::uapi::net;
-use crate::verifier_sim::interp::{self, Access, Limits, Machine, RegionId, RegionKind};
+use crate::verifier_sim::interp::{self, Access, Limits, Machine, Program, RegionId, RegionKind};
 
 const SOCK_OPS_SIZE: usize = sock_ops::SIZE as usize;
 const SK_MSG_SIZE: usize = sk_msg::SIZE as usize;
@@ -154,8 +154,12 @@ impl World {
     }
 
     fn run_sock_ops(&mut self, id: SocketId, op: i32, state: i32) -> Result<(), Failure> {
-        let Some(socket) = self.socket(id).filter(|socket| socket.end.in_cgroup) else { return Ok(()) };
+        let Some(socket) = self.socket(id).filter(|socket| self.is_attached && socket.end.cgroup != Cgroup::Outside)
+        else {
+            return Ok(());
+        };
         let (mut context, kernel) = (sock_ops_context(socket, op), socket.kernel.address());
+        let cgroup = socket.end.cgroup;
         // args[1] of a change of state
         context[sock_ops::REPLYLONG as usize..][..4].copy_from_slice(&state.to_le_bytes());
         self.publish_all();
@@ -165,21 +169,19 @@ impl World {
         let kern = self.machine.memory.bytes_mut(self.contexts.sock_ops_kern);
         kern[layout::OPS_SK..layout::OPS_SK + 8].copy_from_slice(&sk.to_le_bytes());
         let may_enroll = matches!(op, sock_ops::ACTIVE_ESTABLISHED | sock_ops::PASSIVE_ESTABLISHED);
-        let mut running = Running {
-            sockets: &mut self.sockets,
-            socket: id,
-            now: self.now,
-            may_enroll,
-            redirect: None,
-            process: None,
-        };
+        let mut running = Running::new(&mut self.sockets, id, self.now);
+        running.may_enroll = may_enroll;
         let entry = [self.contexts.sock_ops.address()];
-        interp::run(&self.sock_ops, &mut self.machine, &mut running, &entry, Limits::default())
-            .map_err(|trap| Failure::Trap("sock_ops", trap))?;
+        // The programs of the innermost cgroup come first (`compute_effective_progs`, kernel/bpf/cgroup.c).
+        for (name, program) in self.inner.of(cgroup).into_iter().chain([("sock_ops", &self.sock_ops)]) {
+            interp::run(program, &mut self.machine, &mut running, &entry, Limits::default())
+                .map_err(|trap| Failure::Trap(name, trap))?;
+        }
         Ok(())
     }
 
-    /// Runs the sk_msg program on a message of `size` bytes.
+    /// Runs the program of the sockhash on a message of `size` bytes: the dispatcher, which calls the sk_msg program, or where
+    /// there is no dispatcher that itself.
     pub(super) fn run_sk_msg(&mut self, id: SocketId, size: u32) -> Result<Verdict, Failure> {
         let Some(socket) = self.socket(id) else { return Ok(Verdict::Pass) };
         let mut context = vec![0; SK_MSG_SIZE];
@@ -188,17 +190,21 @@ impl World {
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sk_msg).copy_from_slice(&context);
-        let mut running = Running {
-            sockets: &mut self.sockets,
-            socket: id,
-            now: self.now,
-            may_enroll: false,
-            redirect: None,
-            process: None,
-        };
+        let mut running = Running::new(&mut self.sockets, id, self.now);
         let entry = [self.contexts.sk_msg.address()];
-        let outcome = interp::run(&self.sk_msg, &mut self.machine, &mut running, &entry, Limits::default())
-            .map_err(|trap| Failure::Trap("sk_msg", trap))?;
+        let mut run = |name, program: &Program, running: &mut Running| {
+            interp::run(program, &mut self.machine, running, &entry, Limits::default())
+                .map_err(|trap| Failure::Trap(name, trap))
+        };
+        let mut outcome = None;
+        if let Some(dispatcher) = &self.dispatcher {
+            running.programs = dispatcher.is_owned.then_some(dispatcher.programs);
+            outcome = Some(run("dispatcher", &dispatcher.program, &mut running)?);
+        }
+        let outcome = match outcome {
+            Some(outcome) if !running.tail_called => outcome,
+            _ => run("sk_msg", &self.sk_msg, &mut running)?,
+        };
         // `sk_psock_map_verd`, include/linux/skmsg.h
         Ok(match (outcome.r0, running.redirect) {
             (PASS, Some(to)) => Verdict::Redirect(to),

@@ -72,6 +72,29 @@ pub(super) struct Running<'a> {
     pub(super) redirect: Option<SocketId>,
     /// The process that runs, where programs ask for it.
     pub(super) process: Option<Process>,
+    /// The map whose first place has the sk_msg program, while it does.
+    pub(super) programs: Option<usize>,
+    /// Whether that program has been called.
+    pub(super) tail_called: bool,
+    /// What an iterator has written.
+    pub(super) output: Vec<u8>,
+}
+
+impl<'a> Running<'a> {
+    /// A program that runs for a socket.
+    pub(super) fn new(sockets: &'a mut Sockets, socket: SocketId, now: u64) -> Self {
+        Self {
+            sockets,
+            socket,
+            now,
+            may_enroll: false,
+            redirect: None,
+            process: None,
+            programs: None,
+            tail_called: false,
+            output: Vec::new(),
+        }
+    }
 }
 
 impl Running<'_> {
@@ -175,6 +198,13 @@ impl Running<'_> {
 }
 
 impl Environment for Running<'_> {
+    fn tail_call(&mut self, machine: &mut Machine, args: &Args) -> Result<bool, Fault> {
+        args.get(1)?;
+        let map = args.map(machine, 2)?;
+        self.tail_called = self.programs == Some(map) && args.get(3)? == 0;
+        Ok(self.tail_called)
+    }
+
     fn rdonly_cast(&self) -> Option<i32> {
         btf_id("bpf_rdonly_cast").map(|id| id as i32)
     }
@@ -206,6 +236,10 @@ impl Environment for Running<'_> {
                 let name = machine.memory.slice_mut(args.get(1)?, args.get(2)?)?;
                 name.fill(0);
                 name.iter_mut().zip(THREAD_NAME).for_each(|(to, from)| *to = *from);
+                Ok(0)
+            }
+            id::SEQ_WRITE => {
+                self.output.extend(machine.memory.slice(args.get(2)?, args.get(3)?)?);
                 Ok(0)
             }
             other => self.process.and_then(|process| of_process(process, other)).ok_or(Fault::UnknownHelper(other)),

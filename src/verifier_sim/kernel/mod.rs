@@ -1,7 +1,7 @@
 //! A simulated kernel: TCP sockets, namespaces, NAT and both receive queues, with real programs attached.
 //!
-//! A [`World`] runs a sock_ops and an sk_msg program, and the tracing programs that it has, in the interpreter wherever a
-//! kernel would. Nothing happens by itself: the caller says when a segment or an acknowledgement arrives and when a thread inside a system call
+//! A [`World`] runs a sock_ops and an sk_msg program, and the tracing programs, the dispatcher and the programs of inner cgroups that
+//! it has, in the interpreter wherever a kernel would. Nothing happens by itself: the caller says when a segment or an acknowledgement arrives and when a thread inside a system call
 //! goes on. So every interleaving that a real kernel can show is a sequence of calls, and can be replayed.
 //!
 //! What is modelled, after net/ipv4/tcp_bpf.c, net/core/skmsg.c and net/core/sock_map.c:
@@ -12,6 +12,8 @@
 //!   only stack bytes wait;
 //! - while a thread holds a socket, segments and acknowledgements wait in its backlog, and are processed before it lets go;
 //! - a socket that leaves the map loses its unread redirected messages when the last reference on its psock goes;
+//! - a dispatcher reaches the sk_msg program by a tail call, until the process is gone that owns both;
+//! - a socket's own cgroup runs its program before the one above it;
 //! - sockets are watched by epoll instances, have buffers of a size, and belong to memory groups with limits;
 //! - memory of closed sockets, their storage and their psocks is given out again at the same addresses.
 //!
@@ -41,8 +43,8 @@ use process::Processes;
 pub use epoll::{MAX_WAITERS, Waiter};
 pub use layout::{btf_id, buffer_locks, offset_of};
 pub use memory::GroupId;
-pub use process::PROCESSES;
-pub use socket::{Address, Buffers, Chunk, End, Socket, SocketId};
+pub use process::{PROCESSES, WrongDescriptor};
+pub use socket::{Address, Buffers, Cgroup, Chunk, End, Socket, SocketId};
 pub use timers::Timers;
 pub use tracing::{ReceiveHook, SpliceHook, Tracing};
 
@@ -81,6 +83,37 @@ pub enum Forgery {
     Announced,
 }
 
+/// The program of the sockhash, which calls another.
+#[derive(Clone, Debug)]
+struct Dispatcher {
+    program: Program,
+    /// The map that has the other one.
+    programs: usize,
+    /// Whether the map still has it.
+    is_owned: bool,
+}
+
+/// The sock_ops programs of cgroups inside the one that has ours.
+#[derive(Clone, Debug, Default)]
+pub struct InnerPrograms {
+    /// Of those that opt out.
+    pub opt_out: Option<Program>,
+    /// Of those whose readers are trusted by name.
+    pub trusted: Option<Program>,
+}
+
+impl InnerPrograms {
+    /// The name and the program of a socket's own cgroup.
+    fn of(&self, cgroup: Cgroup) -> Option<(&'static str, &Program)> {
+        let (name, program) = match cgroup {
+            Cgroup::OptedOut => ("opt_out", &self.opt_out),
+            Cgroup::Trusted => ("trusted", &self.trusted),
+            Cgroup::Outside | Cgroup::Accelerated => return None,
+        };
+        Some((name, program.as_ref()?))
+    }
+}
+
 /// The simulated kernel.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -89,6 +122,8 @@ pub struct World {
     sockets: Sockets,
     sock_ops: Program,
     sk_msg: Program,
+    dispatcher: Option<Dispatcher>,
+    inner: InnerPrograms,
     members: usize,
     next: SocketId,
     now: u64,
@@ -96,6 +131,8 @@ pub struct World {
     memory: Memory,
     processes: Processes,
     tracing: Arc<Tracing>,
+    /// Whether sock_ops programs are attached.
+    is_attached: bool,
     /// Whether freed memory cannot be read.
     unmaps_freed: bool,
 }
@@ -111,6 +148,8 @@ impl World {
             sockets: Sockets::default(),
             sock_ops,
             sk_msg,
+            dispatcher: None,
+            inner: InnerPrograms::default(),
             members,
             next: 1,
             now: 0,
@@ -118,8 +157,29 @@ impl World {
             memory,
             processes,
             tracing: Arc::default(),
+            is_attached: true,
             unmaps_freed: false,
         }
+    }
+
+    /// From now on the program of the sockhash is `program`, which calls the sk_msg program in map number `programs`.
+    pub fn dispatch(&mut self, program: Program, programs: usize) {
+        self.dispatcher = Some(Dispatcher { program, programs, is_owned: true });
+    }
+
+    /// The process that has attached the programs is gone: nothing runs for cgroups any more, and the kernel has emptied the map
+    /// of programs. The sockhash and its program live as long as its sockets.
+    pub fn lose_owner(&mut self) {
+        self.is_attached = false;
+        self.tracing = Arc::default();
+        if let Some(dispatcher) = &mut self.dispatcher {
+            dispatcher.is_owned = false;
+        }
+    }
+
+    /// These programs are attached to cgroups inside the one that has the sock_ops program.
+    pub fn attach_inside(&mut self, inner: InnerPrograms) {
+        self.inner = inner;
     }
 
     /// From now on freed memory cannot be read until it is given out again, as with `CONFIG_DEBUG_PAGEALLOC`, or when it has

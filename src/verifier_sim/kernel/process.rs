@@ -9,12 +9,29 @@ use crate::verifier_sim::interp::{Access, Machine, RegionId, RegionKind};
 pub const PROCESSES: usize = 4;
 /// Number of splice(2), arch/x86/entry/syscalls/syscall_64.tbl.
 pub(super) const SYS_SPLICE: u64 = 275;
+/// Number of recvfrom(2), in the same place.
+pub(super) const SYS_RECVFROM: u64 = 45;
 /// Entries of a table of files.
 const FILES: usize = 16;
 /// Bytes of a program's arguments.
 const ARGUMENTS: usize = 64;
+/// Bytes of `struct bpf_iter_meta` (include/linux/bpf.h): where the output goes, and two numbers.
+const META: usize = 24;
 /// `S_IFSOCK` and permissions.
 const MODE: u16 = 0o140_777;
+/// `S_IFIFO` and permissions.
+const PIPE_MODE: u16 = 0o010_600;
+
+/// A descriptor that is not a socket's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongDescriptor {
+    /// It is closed.
+    Closed,
+    /// The table of files is shorter. What is behind it in memory may look like a file.
+    BeyondTable,
+    /// It is a pipe's. What its file names may look like a socket.
+    Pipe,
+}
 
 /// A process that runs a program.
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +51,21 @@ pub(super) struct Processes {
     /// The array of files, one for all: it has the file of one socket.
     files: RegionId,
     inode: RegionId,
+    /// The file of a pipe.
+    pipe: RegionId,
     registers: RegionId,
     arguments: RegionId,
     key: RegionId,
+    /// What iterators are told of their output (`struct bpf_iter_meta`).
+    meta: RegionId,
 }
 
 impl Processes {
     pub(super) fn new(machine: &mut Machine) -> Self {
         let mut add = |size| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; size]);
         let [leaders, tasks] = [(); 2].map(|()| [(); PROCESSES].map(|()| add(layout::STRUCT_SIZE)));
-        let [inode, registers, structure, table] = [(); 4].map(|()| add(layout::STRUCT_SIZE));
-        let [files, arguments, key] = [FILES * 8, ARGUMENTS, ARGUMENTS].map(add);
+        let [inode, fifo, pipe, registers, structure, table] = [(); 6].map(|()| add(layout::STRUCT_SIZE));
+        let [files, arguments, key, meta] = [2 * FILES * 8, ARGUMENTS, ARGUMENTS, META].map(add);
         for (at, (leader, task)) in leaders.iter().zip(&tasks).enumerate() {
             let bytes = machine.memory.bytes_mut(*leader);
             put(bytes, layout::START, &Self::start(at).to_le_bytes());
@@ -56,7 +77,9 @@ impl Processes {
         put(machine.memory.bytes_mut(table), layout::MAX_FDS, &(FILES as u32).to_le_bytes());
         put(machine.memory.bytes_mut(table), layout::FD, &files.address().to_le_bytes());
         put(machine.memory.bytes_mut(inode), layout::MODE, &MODE.to_le_bytes());
-        Self { tasks, files, inode, registers, arguments, key }
+        put(machine.memory.bytes_mut(fifo), layout::MODE, &PIPE_MODE.to_le_bytes());
+        put(machine.memory.bytes_mut(pipe), layout::INODE, &fifo.address().to_le_bytes());
+        Self { tasks, files, inode, pipe, registers, arguments, key, meta }
     }
 
     /// Which process has a socket.
@@ -92,11 +115,40 @@ impl Processes {
         self.registers.address()
     }
 
+    /// The same with a descriptor that is not of the socket with this file.
+    pub(super) fn wrong_call(
+        &self,
+        machine: &mut Machine,
+        [socket, file]: [RegionId; 2],
+        wrong: WrongDescriptor,
+    ) -> u64 {
+        let descriptor = match wrong {
+            WrongDescriptor::Closed | WrongDescriptor::Pipe => 5,
+            WrongDescriptor::BeyondTable => FILES + 5,
+        };
+        put(machine.memory.bytes_mut(self.pipe), layout::PRIVATE_DATA, &socket.address().to_le_bytes());
+        let named = match wrong {
+            WrongDescriptor::Closed => 0,
+            WrongDescriptor::BeyondTable => file.address(),
+            WrongDescriptor::Pipe => self.pipe.address(),
+        };
+        let files = machine.memory.bytes_mut(self.files);
+        files.fill(0);
+        put(files, descriptor * 8, &named.to_le_bytes());
+        put(machine.memory.bytes_mut(self.registers), layout::DI, &(descriptor as u64).to_le_bytes());
+        self.registers.address()
+    }
+
     /// The address of a program's arguments.
     pub(super) fn arguments(&self, machine: &mut Machine, arguments: &[u64]) -> u64 {
         let bytes = machine.memory.bytes_mut(self.arguments);
         bytes.chunks_exact_mut(8).zip(arguments).for_each(|(to, from)| to.copy_from_slice(&from.to_le_bytes()));
         self.arguments.address()
+    }
+
+    /// The address of what iterators are told of their output.
+    pub(super) fn meta(&self) -> u64 {
+        self.meta.address()
     }
 
     /// The address of a key that an iterator has come to.

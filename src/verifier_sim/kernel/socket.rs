@@ -49,13 +49,27 @@ pub struct Address {
     pub port: u16,
 }
 
+/// The cgroup of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cgroup {
+    /// One without any program.
+    Outside,
+    /// The one that has the sock_ops program.
+    #[default]
+    Accelerated,
+    /// One inside that, which opts out.
+    OptedOut,
+    /// One inside that, whose readers are trusted by name.
+    Trusted,
+}
+
 /// How one end of a connection is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// Cookie of its network namespace.
     pub netns: u64,
-    /// Whether its cgroup has the sock_ops program.
-    pub in_cgroup: bool,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
     /// Its own address, as it sees it.
     pub local: Address,
     /// Its peer's address, as it sees it.
@@ -68,6 +82,14 @@ pub struct End {
     pub nonblocking: bool,
     /// Whether something on the way takes the kernel's mark (`sk_buff.hash`) from the packets it sends.
     pub unmarked: bool,
+}
+
+impl End {
+    /// A socket that does not block, of a program that is to be accelerated, with nothing on the way.
+    pub fn new(netns: u64, local: Address, remote: Address, isn: u32) -> Self {
+        let cgroup = Cgroup::default();
+        Self { netns, cgroup, local, remote, cb_flags: 0, isn, nonblocking: true, unmarked: false }
+    }
 }
 
 /// Sizes of a socket's buffers, as the kernel counts them, and which of them the application has set.
@@ -216,6 +238,11 @@ impl Socket {
     /// Whether its file is O_NONBLOCK.
     pub fn is_nonblocking(&self) -> bool {
         self.end.nonblocking
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> Cgroup {
+        self.end.cgroup
     }
 
     /// Those who wait for it.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::environment::Running;
 use super::layout;
-use super::process::{Processes, SYS_SPLICE};
+use super::process::{Processes, SYS_RECVFROM, SYS_SPLICE, WrongDescriptor};
 use super::socket::{Chunk, SocketId};
 use super::{Failure, World};
 use crate::uapi::ctx::{iter_sockmap, iter_storage};
-use crate::verifier_sim::interp::{self, Limits, Program};
+use crate::verifier_sim::interp::{self, Limits, NOEXIST, Program};
 
 /// `EAGAIN` as a call returns it.
 const EAGAIN: i64 = -11;
@@ -45,6 +45,8 @@ pub struct Tracing {
     pub drain: Option<Program>,
     /// An iterator over the sockets' storage.
     pub tally: Option<Program>,
+    /// Another one, which writes it.
+    pub states: Option<Program>,
 }
 
 impl World {
@@ -53,27 +55,28 @@ impl World {
         self.tracing = Arc::new(tracing);
     }
 
-    /// Runs one of the programs for a process.
-    fn trace(&mut self, name: &'static str, program: &Program, process: usize, args: &[u64]) -> Result<(), Failure> {
+    /// Runs one of the programs for a process. Answers with its output.
+    fn trace(
+        &mut self,
+        name: &'static str,
+        program: &Program,
+        process: usize,
+        args: &[u64],
+    ) -> Result<Vec<u8>, Failure> {
         self.publish_all();
         self.now += 1000;
         let context = self.processes.arguments(&mut self.machine, args);
-        let mut running = Running {
-            sockets: &mut self.sockets,
-            socket: 0,
-            now: self.now,
-            may_enroll: false,
-            redirect: None,
-            process: Some(self.processes.running(process)),
-        };
+        let mut running = Running::new(&mut self.sockets, 0, self.now);
+        running.process = Some(self.processes.running(process));
         interp::run(program, &mut self.machine, &mut running, &[context], Limits::default())
             .map_err(|trap| Failure::Trap(name, trap))?;
-        Ok(())
+        Ok(running.output)
     }
 
     /// A call that receives has returned `copied` bytes, or none.
     pub(super) fn received(&mut self, id: SocketId, copied: u32, flags: u32, by_map: bool) -> Result<(), Failure> {
         let tracing = Arc::clone(&self.tracing);
+        self.enters(id, SYS_RECVFROM, None)?;
         let Some((program, hook)) = &tracing.receives else { return Ok(()) };
         let Some(socket) = self.sockets.all.get(&id) else { return Ok(()) };
         let (sk, result) = (socket.visible.address(), if copied == 0 { EAGAIN as u64 } else { copied.into() });
@@ -84,6 +87,28 @@ impl World {
         };
         self.trace("receives", program, Processes::of(id), &arguments)?;
         Ok(())
+    }
+
+    /// A system call of a socket's process begins, about that socket or by another descriptor.
+    fn enters(&mut self, id: SocketId, number: u64, wrong: Option<WrongDescriptor>) -> Result<(), Failure> {
+        let tracing = Arc::clone(&self.tracing);
+        let Some(socket) = self.sockets.all.get(&id) else { return Ok(()) };
+        let files = socket.file_regions;
+        let registers = match wrong {
+            None => self.processes.call(&mut self.machine, id, files[1]),
+            Some(wrong) => self.processes.wrong_call(&mut self.machine, files, wrong),
+        };
+        let Some((program, SpliceHook::TracePoint)) = &tracing.splices else { return Ok(()) };
+        self.trace("splices", program, Processes::of(id), &[registers, number, 0, 0, 0, 0]).map(drop)
+    }
+
+    /// A socket's process calls splice(2) with a descriptor that is not a socket's.
+    ///
+    /// # Errors
+    ///
+    /// As all that run programs: a [`Failure`] when a program misbehaves.
+    pub fn splice_another(&mut self, id: SocketId, wrong: WrongDescriptor) -> Result<(), Failure> {
+        self.enters(id, SYS_SPLICE, Some(wrong))
     }
 
     /// A thread looks at what there is with MSG_PEEK, unless another is inside a call.
@@ -108,13 +133,13 @@ impl World {
         let Some(socket) = self.socket(id).filter(|socket| socket.is_idle()) else { return Ok(None) };
         let file = socket.file_regions;
         let tracing = Arc::clone(&self.tracing);
-        if let Some((program, hook)) = &tracing.splices {
-            let registers = self.processes.call(&mut self.machine, id, file[1]);
-            let arguments = match hook {
-                SpliceHook::Function => [file[0].address(), 0, 0, 0, 0, 0],
-                SpliceHook::TracePoint => [registers, SYS_SPLICE, 0, 0, 0, 0],
-            };
-            self.trace("splices", program, Processes::of(id), &arguments)?;
+        match &tracing.splices {
+            Some((program, SpliceHook::Function)) => {
+                self.processes.call(&mut self.machine, id, file[1]);
+                self.trace("splices", program, Processes::of(id), &[file[0].address(), 0, 0, 0, 0, 0])?;
+            }
+            Some((_, SpliceHook::TracePoint)) => self.enters(id, SYS_SPLICE, None)?,
+            None => {}
         }
         Ok(Some(self.take_stack_bytes(id, want)))
     }
@@ -148,10 +173,20 @@ impl World {
     }
 
     /// A process enters a socket into the sockhash under `key`, as bpf(2) does.
-    pub fn enroll(&mut self, id: SocketId, key: &[u8]) {
-        let entered = self.machine.map_and_memory(self.members).map(|(map, _)| map.set_socket(key, id, 1));
+    /// Answers whether the map has taken it.
+    pub fn enroll(&mut self, id: SocketId, key: &[u8]) -> bool {
+        let entered = self.machine.map_and_memory(self.members).map(|(map, _)| map.set_socket(key, id, NOEXIST));
         if entered == Some(Ok(())) {
             self.sockets.link(&mut self.machine, id);
+        }
+        entered == Some(Ok(()))
+    }
+
+    /// A process takes a socket out of the sockhash again.
+    pub fn expel(&mut self, id: SocketId, key: &[u8]) {
+        let deleted = self.machine.map_and_memory(self.members).map(|(map, _)| map.delete(key));
+        if deleted == Some(Ok(())) {
+            self.sockets.unlink(id);
         }
     }
 
@@ -187,18 +222,35 @@ impl World {
     /// As there.
     pub fn tally(&mut self) -> Result<(), Failure> {
         let tracing = Arc::clone(&self.tracing);
-        let Some(program) = &tracing.tally else { return Ok(()) };
+        self.run_over_storage("tally", tracing.tally.as_ref()).map(drop)
+    }
+
+    /// The states are read: what the program writes for all sockets.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn states(&mut self) -> Result<Vec<u8>, Failure> {
+        let tracing = Arc::clone(&self.tracing);
+        self.run_over_storage("states", tracing.states.as_ref())
+    }
+
+    /// Runs an iterator over all sockets' storage. Answers with its output.
+    fn run_over_storage(&mut self, name: &'static str, program: Option<&Program>) -> Result<Vec<u8>, Failure> {
+        let Some(program) = program else { return Ok(Vec::new()) };
+        let mut output = Vec::new();
         let ids: Vec<_> = self.sockets.all.keys().copied().map(Some).chain([None]).collect();
         for id in ids {
             let mut arguments = [0; iter_storage::SIZE as usize / 8];
+            arguments[iter_storage::META as usize / 8] = self.processes.meta();
             if let Some(id) = id {
                 let storage = self.machine.maps_mut().filter(|map| map.is_sk_storage()).find_map(|map| map.storage(id));
                 let (Some(value), Some(socket)) = (storage, self.sockets.all.get(&id)) else { continue };
                 arguments[iter_storage::SK as usize / 8] = socket.visible.address();
                 arguments[iter_storage::VALUE as usize / 8] = value.address();
             }
-            self.trace("tally", program, 0, &arguments)?;
+            output.extend(self.trace(name, program, 0, &arguments)?);
         }
-        Ok(())
+        Ok(output)
     }
 }

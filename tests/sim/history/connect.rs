@@ -1,9 +1,9 @@
 //! How connections come to be, and what attackers do to that.
 
-use sidestep::verifier_sim::kernel::{Address, End, Forgery, Socket, SocketId};
+use sidestep::verifier_sim::kernel::{Address, Cgroup, End, Forgery, Socket, SocketId};
 
 use super::op::Connect;
-use super::{Broken, FOREIGN, PAIRED, STORAGE_PEER, STORAGE_STATE, Simulation, is_member};
+use super::{Broken, FOREIGN, PAIRED, STORAGE_PEER, STORAGE_STATE, Simulation, WAITING, is_member};
 
 const LOOPBACK: u32 = 0x7f00_0001;
 
@@ -41,19 +41,12 @@ impl Simulation {
             }
         }
         let cb_flags = if how.foreign_callbacks { FOREIGN } else { 0 };
-        let end = |(netns, local, remote): Tuple, in_cgroup, isn, nonblocking, unmarked| End {
-            netns,
-            in_cgroup,
-            local,
-            remote,
-            cb_flags,
-            isn,
-            nonblocking,
-            unmarked,
-        };
+        let end = |(netns, local, remote): Tuple, isn| End { cb_flags, ..End::new(netns, local, remote, isn) };
         let [near, far] = tuples;
-        let client_end = end(near, how.client_in_cgroup, how.isn.0, how.client_nonblocking, how.unmarked.0);
-        let server_end = end(far, how.server_in_cgroup, how.isn.1, how.server_nonblocking, how.unmarked.1);
+        let (nonblocking, unmarked) = (how.client_nonblocking, how.unmarked.0);
+        let client_end = End { cgroup: how.client_cgroup, nonblocking, unmarked, ..end(near, how.isn.0) };
+        let (nonblocking, unmarked) = (how.server_nonblocking, how.unmarked.1);
+        let server_end = End { cgroup: how.server_cgroup, nonblocking, unmarked, ..end(far, how.isn.1) };
         let shift = if how.rewritten { 0x1234_5678 } else { 0 };
         if how.foreseen.0 {
             let isn = client_end.isn.wrapping_add(shift);
@@ -72,27 +65,82 @@ impl Simulation {
         self.expected.insert(client, (server, 0));
         self.expected.insert(server, (client, 0));
         self.servers.insert(server);
+        if how == (Connect { client_cgroup: how.client_cgroup, server_cgroup: how.server_cgroup, ..Connect::plain() })
+            && self.enabled
+        {
+            self.plain.insert(server);
+        }
         if how.foreign_callbacks {
             self.foreign.extend([client, server]);
         }
-        if self.form.is_gated() && (!how.server_in_cgroup || how.unmarked.0 || how.unmarked.1) {
+        if self.form.is_gated() && (how.server_cgroup == Cgroup::Outside || how.unmarked.0 || how.unmarked.1) {
             self.unclaimed.insert(client);
         }
         let socket = self.world.socket(client).unwrap();
         if socket.is_member() && !self.enabled {
             return Err(Broken(format!("socket {client} enters the sockhash while the switch is off")));
         }
+        self.note_trusted(client, how.client_cgroup);
+        self.note_trusted(server, how.server_cgroup);
+        let socket = self.world.socket(client).unwrap();
         if socket.is_member() && !how.client_nonblocking && self.form.spares_blocking() {
             return Err(Broken(format!("socket {client} enters the sockhash though it blocks")));
         }
-        Ok(())
+        self.check_cgroup(client)
+    }
+
+    /// A socket is in the sockhash only when the program of its cgroup lets it.
+    fn check_cgroup(&self, id: SocketId) -> Result<(), Broken> {
+        let Some(socket) = self.world.socket(id) else { return Ok(()) };
+        let is_served = self.state(id).is_some_and(|bytes| [WAITING, PAIRED].contains(&bytes[STORAGE_STATE]));
+        if socket.cgroup() == Cgroup::OptedOut && self.form.has_policy() && is_served {
+            return Err(Broken(format!("socket {id} is served, though its cgroup has opted out")));
+        }
+        if !socket.is_member() {
+            return Ok(());
+        }
+        let refused = match socket.cgroup() {
+            Cgroup::Outside => true,
+            Cgroup::OptedOut => self.form.has_policy(),
+            Cgroup::Accelerated => self.form.serves_named() || self.form.joins_later(),
+            Cgroup::Trusted => false,
+        };
+        if refused { Err(Broken(format!("socket {id} of {:?} enters the sockhash", socket.cgroup()))) } else { Ok(()) }
+    }
+
+    /// The handshake of a plain connection is over: where the policy serves both its ends, they are a pair.
+    fn check_paired(&mut self, server: SocketId) -> Result<(), Broken> {
+        let is_plain = self.plain.remove(&server) && self.form.has_policy() && self.enabled && !self.disturbed;
+        let Some(socket) = self.world.socket(server).filter(|_| is_plain) else { return Ok(()) };
+        let client = socket.peer();
+        let is_served = |id: SocketId| {
+            let cgroup = self.world.socket(id).filter(|socket| !socket.is_closed()).map(Socket::cgroup);
+            match cgroup {
+                Some(Cgroup::Trusted) => true,
+                Some(Cgroup::Accelerated) => !self.form.serves_named(),
+                Some(Cgroup::OptedOut | Cgroup::Outside) | None => false,
+            }
+        };
+        let room = self.world.machine.map(self.members).map_or(0, |map| super::MEMBERS as usize - map.len());
+        let is_paired = self.state(server).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED);
+        if is_served(client) && is_served(server) && room > 0 && !is_paired {
+            return Err(Broken(format!("sockets {client} and {server} are not paired, though the policy serves both")));
+        }
+        let joined = |id: SocketId| {
+            let socket = self.world.socket(id);
+            socket.is_none_or(|socket| socket.is_member() || socket.cgroup() != Cgroup::Trusted)
+        };
+        match [client, server].into_iter().find(|id| is_paired && room > 0 && !joined(*id)) {
+            Some(id) => Err(Broken(format!("socket {id} is not in the sockhash, though its cgroup is trusted"))),
+            None => Ok(()),
+        }
     }
 
     /// The end of an attacker who knows everything about the end of another. Each has a namespace of its own, since a
     /// namespace has no two sockets with the same addresses.
     fn attacker(&mut self, end: End) -> End {
         self.attackers += 1;
-        End { netns: 1000 + self.attackers, in_cgroup: true, cb_flags: 0, nonblocking: true, unmarked: false, ..end }
+        End::new(1000 + self.attackers, end.local, end.remote, end.isn)
     }
 
     /// Whether TCP still keeps one of these addresses for a connection whose other end is open (FIN_WAIT_2, TIME_WAIT). That
@@ -106,17 +154,7 @@ impl Simulation {
         let Some(socket) = self.pick(of).and_then(|id| self.world.socket(id)) else { return Ok(()) };
         let (_, local, remote) = socket.addresses();
         let (next, expected) = socket.numbers();
-        let like = End {
-            netns: 0,
-            in_cgroup: true,
-            local: remote,
-            remote: local,
-            cb_flags: 0,
-            isn: expected.wrapping_sub(1),
-            nonblocking: true,
-            unmarked: false,
-        };
-        let end = self.attacker(like);
+        let end = self.attacker(End::new(0, remote, local, expected.wrapping_sub(1)));
         let how = match how % 5 {
             0 => Forgery::Repaired,
             1 => Forgery::Connected(mark),
@@ -134,6 +172,10 @@ impl Simulation {
         self.world.finish_handshake(server)?;
         if !self.enabled && !before && is_member(&self.world, server) {
             return Err(Broken(format!("socket {server} enters the sockhash while the switch is off")));
+        }
+        if !before {
+            self.check_cgroup(server)?;
+            self.check_paired(server)?;
         }
         self.check_pairing(server)
     }

@@ -97,13 +97,15 @@ impl Simulation {
             if self.has_flag(id, ARMED) && !self.disturbed {
                 return Err(Broken(format!("socket {id} is still armed though all is read")));
             }
-            let keeps_times = socket.is_member() && self.bounds.keepalive != 0;
+            let waits_to_join =
+                self.form.joins_later() && self.state(id).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED);
+            let keeps_times = (socket.is_member() || waits_to_join) && self.bounds.keepalive != 0;
             if !keeps_times && !self.has_flag(id, ARMED) && !now.agrees(set) {
                 return Err(Broken(format!("socket {id} has {now:?} and its application has set {set:?}")));
             }
             let paired = self.state(id).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED);
-            // What turns keepalive off is noticed with the next message.
-            let silent = self.timers.get(&id).is_some_and(|set| !set.keepalive);
+            // What turns keepalive off is noticed with the next message; before there is a pair, at once.
+            let silent = self.silenced.contains(&id);
             if keeps_times && paired && self.servers.contains(&id) && !self.has_flag(id, ARMED) && !silent {
                 let most = self.bounds.keepalive;
                 let kept = set.interval > most || now.interval == set.interval;
@@ -123,7 +125,7 @@ impl Simulation {
 
     /// Lets everything arrive and be read, and checks that nothing was lost.
     pub(crate) fn finish(&mut self) -> Result<(), Broken> {
-        if self.form.wakes() {
+        if self.form.wakes() && !self.is_orphaned {
             self.wait_for_events()?;
         }
         for _ in 0..10_000 {
@@ -145,6 +147,9 @@ impl Simulation {
             while self.world.has_acks(id) {
                 self.world.deliver_ack(id)?;
             }
+        }
+        if self.is_orphaned {
+            return self.check_all_is_read();
         }
         if self.form.wakes() {
             self.check_timers()?;
@@ -172,6 +177,12 @@ impl Simulation {
                 return Err(Broken(format!("an answer to socket {client} has outlived the socket that gave it")));
             }
         }
+        self.check_all_is_read()?;
+        self.detach()
+    }
+
+    /// No byte is lost.
+    fn check_all_is_read(&self) -> Result<(), Broken> {
         for (reader, (peer, next)) in &self.expected {
             let sent = self.sent.get(peer).copied().unwrap_or(0);
             let alive = self.world.socket(*reader).is_some_and(|socket| !socket.is_closed());
@@ -179,6 +190,6 @@ impl Simulation {
                 return Err(Broken(format!("socket {reader} has read {next} of the {sent} bytes of {peer}")));
             }
         }
-        self.detach()
+        Ok(())
     }
 }

@@ -5,7 +5,8 @@ use sidestep::dataplane::{
     self, Casts, Config, DataPlane, Hooks, KernelOffsets, OptionBits, Options, Pairing, Policy, Probation, Readers,
     Tier, TrustBy, Watch,
 };
-use sidestep::verifier_sim::kernel::btf_id;
+use sidestep::verifier_sim::interp::Program;
+use sidestep::verifier_sim::kernel::{ReceiveHook, SpliceHook, Tracing, btf_id};
 
 /// Bounds so small that histories run into them.
 pub(crate) const CONFIG: Config = Config {
@@ -36,13 +37,24 @@ pub(crate) enum Form {
     Any,
     /// The sticky tier.
     Sticky,
-    /// As [`Form::Waking`], where readers have to earn trust.
+    /// As [`Form::Waking`], where readers have to earn trust, and with cgroups that opt out or are trusted.
     Watched,
+    /// The same by trace points.
+    Traced,
+    /// As [`Form::Traced`], where sockets join the sockhash when their readers have earned it.
+    Joining,
+    /// The same, and splice(2) is seen at a function.
+    Mixed,
+    /// As [`Form::Waking`], where only cgroups that are trusted are served.
+    Named,
 }
 
 impl Form {
-    /// All but [`Form::Watched`], whose readers need longer histories.
+    /// Those in which every reader is served.
     pub(crate) const ALL: [Self; 5] = [Self::Calls, Self::Waking, Self::Loads, Self::Any, Self::Sticky];
+
+    /// Those whose readers have to earn trust, and need longer histories.
+    pub(crate) const WATCHED: [Self; 4] = [Self::Watched, Self::Traced, Self::Joining, Self::Mixed];
 
     /// What tests call them.
     pub(crate) const fn name(self) -> &'static str {
@@ -53,6 +65,10 @@ impl Form {
             Self::Any => "any",
             Self::Sticky => "sticky",
             Self::Watched => "watched",
+            Self::Traced => "traced",
+            Self::Joining => "joining",
+            Self::Mixed => "mixed",
+            Self::Named => "named",
         }
     }
 
@@ -68,12 +84,52 @@ impl Form {
 
     /// Whether a reader is notified again of stack bytes behind redirected ones.
     pub(crate) const fn wakes(self) -> bool {
-        matches!(self, Self::Waking | Self::Loads | Self::Watched)
+        !matches!(self, Self::Calls | Self::Any | Self::Sticky)
     }
 
     /// Whether readers have to earn trust.
-    pub(crate) const fn watches(self) -> bool {
-        matches!(self, Self::Watched)
+    pub(crate) fn watches(self) -> bool {
+        Self::WATCHED.contains(&self)
+    }
+
+    /// Whether every receive is seen, not only those of members.
+    pub(crate) const fn sees_all_receives(self) -> bool {
+        matches!(self, Self::Traced | Self::Joining | Self::Mixed)
+    }
+
+    /// Whether sockets join the sockhash when their readers have earned trust.
+    pub(crate) const fn joins_later(self) -> bool {
+        matches!(self, Self::Joining | Self::Mixed)
+    }
+
+    /// Whether only cgroups that are trusted are served.
+    pub(crate) const fn serves_named(self) -> bool {
+        matches!(self, Self::Named)
+    }
+
+    /// Whether cgroups can opt out, or be trusted.
+    pub(crate) fn has_policy(self) -> bool {
+        self.watches() || self.serves_named()
+    }
+
+    /// Where the programs look that watch readers.
+    fn hooks(self) -> (ReceiveHook, SpliceHook, Hooks) {
+        let functions = Hooks::Functions { flags: 3, arguments: 5 };
+        match self {
+            Self::Mixed => (ReceiveHook::TracePoint, SpliceHook::Function, Hooks::Mixed),
+            Self::Traced | Self::Joining => (ReceiveHook::TracePoint, SpliceHook::TracePoint, Hooks::TracePoints),
+            _ => (ReceiveHook::Function, SpliceHook::Function, functions),
+        }
+    }
+
+    /// The programs that watch readers, as they are attached.
+    pub(crate) fn watching(self, receives: Option<Program>, splices: Option<Program>) -> Tracing {
+        let (at_receive, at_splice, _) = self.hooks();
+        Tracing {
+            receives: receives.map(|program| (program, at_receive)),
+            splices: splices.map(|program| (program, at_splice)),
+            ..Tracing::default()
+        }
     }
 
     /// The programs.
@@ -89,10 +145,13 @@ impl Form {
         let readers = if self.spares_blocking() { Readers::NonBlocking } else { Readers::Any };
         let mut policy = Policy::default();
         if self.watches() {
-            let hooks = Hooks::Functions { flags: 3, arguments: 5 };
             let offsets = simulated_trace_offsets().unwrap();
-            policy.trust.by = TrustBy::Watching(Watch { hooks, offsets, probation: Probation::Inside });
+            let probation = if self.joins_later() { Probation::Outside } else { Probation::Inside };
+            policy.trust.by = TrustBy::Watching(Watch { hooks: self.hooks().2, offsets, probation });
+        } else if self.serves_named() {
+            policy.trust.by = TrustBy::Name;
         }
+        (policy.opt_out, policy.trust.cgroups) = (self.has_policy(), self.has_policy());
         dataplane::build(Options { pairing, tier, readers, policy }).unwrap()
     }
 }

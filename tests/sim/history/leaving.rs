@@ -2,7 +2,7 @@
 
 use sidestep::verifier_sim::kernel::{Socket, SocketId};
 
-use super::{Broken, PAIRED, PLAIN, STORAGE_LEAVING, STORAGE_PEER, STORAGE_STATE, Simulation};
+use super::{ARMED, Broken, PAIRED, PLAIN, STORAGE_LEAVING, STORAGE_PEER, STORAGE_STATE, Simulation};
 
 impl Simulation {
     /// Whether the agent wants a socket to leave.
@@ -52,6 +52,42 @@ impl Simulation {
             }
         }
         Ok(())
+    }
+
+    /// An acknowledgement arrives: a marked pair of which nothing is underway or unread leaves at once.
+    pub(super) fn acknowledge(&mut self, id: SocketId) -> Result<(), Broken> {
+        let leaves = self.leaves_by_itself(id) && self.world.has_acks(id) && {
+            let peer = self.world.socket(id).map_or(0, Socket::peer);
+            [id, peer].into_iter().all(|end| self.is_quiet(end))
+        };
+        let is_heard = self.world.has_acks(id) && self.hears(id);
+        self.world.deliver_ack(id)?;
+        if is_heard && self.hears(id) {
+            // The callback has looked at keepalive's times.
+            self.silenced.remove(&id);
+        }
+        if leaves && self.state(id).is_some_and(|bytes| bytes[STORAGE_STATE] != PLAIN) {
+            return Err(Broken(format!("socket {id} stays, though its pair is marked and nothing is underway")));
+        }
+        Ok(())
+    }
+
+    /// Whether the callback of an acknowledgement looks at a pair's socket, and nothing of ours stands in its way.
+    fn hears(&self, id: SocketId) -> bool {
+        let socket =
+            self.world.socket(id).filter(|socket| self.has_callbacks(socket) && socket.redirecting_to().is_none());
+        socket.is_some()
+            && !self.world.is_reading(id)
+            && !self.has_flag(id, ARMED)
+            && self.state(id).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED)
+    }
+
+    /// Whether a member is not inside any call, and has read its redirected messages.
+    fn is_quiet(&self, id: SocketId) -> bool {
+        let socket = self.world.socket(id).filter(|socket| socket.is_member());
+        socket.is_some_and(|socket| socket.redirected_waiting().0 == 0 && socket.redirecting_to().is_none())
+            && !self.world.is_reading(id)
+            && !self.has_flag(id, ARMED)
     }
 
     /// Whether a socket and its peer are marked and open, and nothing but their callbacks decides how long they stay.

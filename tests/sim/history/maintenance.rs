@@ -102,6 +102,20 @@ impl Simulation {
         Err(Broken(format!("the tally says {counted} bytes and should say {expected}: {:?}", self.tallied)))
     }
 
+    /// The states that a process reads are those that the sockets have; reading them changes nothing.
+    pub(super) fn read_states(&mut self) -> Result<(), Broken> {
+        let states = |simulation: &Self| -> Vec<u8> {
+            let ids = simulation.world.socket_ids().into_iter();
+            ids.filter_map(|id| simulation.state(id)).flatten().copied().collect()
+        };
+        let before = states(self);
+        let read = self.world.states()?;
+        if read != before || states(self) != before {
+            return Err(Broken(format!("states are read as {read:?}, and are {before:?}")));
+        }
+        Ok(())
+    }
+
     /// A counter over both processors.
     fn counter(&mut self, counter: Counter) -> u64 {
         let at = Counter::ALL.iter().position(|known| *known == counter).unwrap() * 8;
@@ -118,6 +132,7 @@ impl Simulation {
 
     /// At the end of a history: all members go, and the counters are whole.
     pub(super) fn detach(&mut self) -> Result<(), Broken> {
+        self.read_states()?;
         self.tally()?;
         self.drain()?;
         let left = |id: &SocketId| {

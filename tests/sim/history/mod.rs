@@ -2,11 +2,12 @@
 //!
 //! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
 //! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer, `trust` what
-//! readers have earned, `leaving` what the agent has marked to leave, `maintenance` what the drain and the tally must do.
+//! readers have earned, `joining` who joins the sockhash later, `leaving` what the agent has marked to leave, `maintenance` what the drain and the tally must do.
 
 mod connect;
 mod ending;
 mod form;
+mod joining;
 mod leaving;
 mod maintenance;
 mod op;
@@ -17,18 +18,18 @@ mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sidestep::agent::{map_loads, map_specs};
+use sidestep::agent::{map_loads, map_specs, simulated_offsets};
 use sidestep::asm;
 use sidestep::dataplane::{Config, DataPlane, MapRole, Pairing};
 use sidestep::verifier_sim::interp::{Machine, Program};
 use sidestep::verifier_sim::kernel::{
-    Chunk, Failure, GroupId, ReceiveHook, Socket, SocketId, SpliceHook, Timers, Tracing, World,
+    Chunk, Failure, GroupId, InnerPrograms, Socket, SocketId, Timers, Tracing, World,
 };
 use sidestep::verifier_sim::spec::MapType;
 
 pub(crate) use form::{CONFIG, Form};
 pub(crate) use op::{Connect, Op, Settings, Watchers};
-pub(crate) use random::{drained_history, history, watched_history};
+pub(crate) use random::{drained_history, history, killed_history, watched_history};
 
 /// Few enough sockets in the sockhash for histories to fill it.
 const MEMBERS: u32 = 8;
@@ -80,9 +81,12 @@ pub(crate) struct Simulation {
     readers: Option<usize>,
     events: Option<usize>,
     trust: trust::Trust,
+    joining: joining::Joining,
     /// Memory groups, each below the one before it.
     groups: Vec<GroupId>,
     enabled: bool,
+    /// Whether the agent has been killed.
+    is_orphaned: bool,
     bounds: Config,
     /// By receiver: its peer, and the number of the next byte it must read.
     expected: BTreeMap<SocketId, (SocketId, u32)>,
@@ -110,6 +114,12 @@ pub(crate) struct Simulation {
     attackers: u64,
     /// Ends that have accepted.
     servers: BTreeSet<SocketId>,
+    /// Ends that will accept connections with nothing between them, made while the switch was on.
+    plain: BTreeSet<SocketId>,
+    /// Sockets whose application has turned keepalive off since they were paired.
+    silenced: BTreeSet<SocketId>,
+    /// Whether the programs may look at both ends of the message that is sent for the first time.
+    first_look: bool,
     /// Active ends whose passive one has no program, or gets no proof: no passive end claims them.
     unclaimed: BTreeSet<SocketId>,
     /// Whether a record may be missing from the rendezvous map: taken out, damaged, or with four-tuple pairing
@@ -125,16 +135,15 @@ pub(crate) struct Simulation {
     pub(crate) redirected: u64,
 }
 
-/// The programs that histories do not run (docs/explanation/verifier-simulator.md says why).
-const NOT_RUN: [&str; 3] = ["dispatcher", "opt_out", "trusted"];
-
 /// The instructions of the programs, which a test may have changed.
 #[derive(Clone)]
 pub(crate) struct Insns(BTreeMap<&'static str, Vec<asm::Insn>>);
 
 impl Insns {
     pub(crate) fn of(plane: &DataPlane) -> Self {
-        Self(programs(plane).map(|(name, program)| (name, program.insns().to_vec())).collect())
+        let mut all = BTreeMap::from([(STATES, states(plane).insns().to_vec())]);
+        all.extend(programs(plane).map(|(name, program)| (name, program.insns().to_vec())));
+        Self(all)
     }
 
     pub(crate) fn set(&mut self, name: &'static str, insns: Vec<asm::Insn>) {
@@ -142,9 +151,17 @@ impl Insns {
     }
 }
 
-/// The programs that histories run, by their names.
+/// The programs of a data plane, by their names.
 pub(crate) fn programs(plane: &DataPlane) -> impl Iterator<Item = (&'static str, &asm::Program)> {
-    plane.programs().map(|(name, _, program)| (name, program)).filter(|(name, _)| !NOT_RUN.contains(name))
+    plane.programs().map(|(name, _, program)| (name, program))
+}
+
+/// What the agent loads to read the states of sockets, and its name.
+pub(crate) const STATES: &str = "states";
+
+pub(crate) fn states(plane: &DataPlane) -> asm::Program {
+    let storage = plane.maps.iter().find(|map| map.role == MapRole::Storage).unwrap();
+    sidestep::dataplane::states(&simulated_offsets().unwrap(), storage.value_size).unwrap()
 }
 
 impl Simulation {
@@ -158,19 +175,24 @@ impl Simulation {
             numbers.push(machine.add_map(&map).unwrap());
         }
         let number = |role: MapRole| numbers[role.map_ref().0 as usize];
+        let states = states(plane);
         let mut programs: BTreeMap<_, _> = programs(plane)
+            .chain([(STATES, &states)])
             .map(|(name, original)| (name, Program::new(insns.0[name].clone(), &map_loads(original), &numbers)))
             .collect();
-        let [sock_ops, sk_msg] = ["sock_ops", "sk_msg"].map(|name| programs.remove(name).unwrap());
+        let [sock_ops, sk_msg, dispatcher] =
+            ["sock_ops", "sk_msg", "dispatcher"].map(|name| programs.remove(name).unwrap());
         let has = |role: MapRole| plane.maps.iter().any(|map| map.role == role).then(|| number(role));
         let (readers, events) = (has(MapRole::Readers), has(MapRole::Events));
         machine.value(number(MapRole::Config), &[0; 4]).unwrap().copy_from_slice(&bounds.to_bytes());
         let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
+        world.dispatch(dispatcher, number(MapRole::Programs));
+        world.attach_inside(InnerPrograms { opt_out: programs.remove("opt_out"), trusted: programs.remove("trusted") });
         world.attach(Tracing {
-            receives: programs.remove("receives").map(|program| (program, ReceiveHook::Function)),
-            splices: programs.remove("splices").map(|program| (program, SpliceHook::Function)),
             drain: programs.remove("drain"),
             tally: programs.remove("tally"),
+            states: programs.remove(STATES),
+            ..form.watching(programs.remove("receives"), programs.remove("splices"))
         });
         let mut groups = Vec::new();
         for _ in 0..op::MAX_GROUPS {
@@ -188,8 +210,10 @@ impl Simulation {
             readers,
             events,
             trust: trust::Trust::default(),
+            joining: joining::Joining::default(),
             groups,
             enabled: true,
+            is_orphaned: false,
             bounds,
             expected: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -204,6 +228,9 @@ impl Simulation {
             addresses: Vec::new(),
             attackers: 0,
             servers: BTreeSet::new(),
+            plain: BTreeSet::new(),
+            silenced: BTreeSet::new(),
+            first_look: false,
             unclaimed: BTreeSet::new(),
             disturbed: plane.options.pairing == Pairing::FourTuple,
             torn: false,
@@ -266,16 +293,24 @@ impl Simulation {
             }
             Op::Tear(from, to, kept) => self.tear(from, to, kept),
             Op::Forge(of, how, mark) => return self.forge(of, how, mark),
+            Op::Kill => {
+                self.is_orphaned = true;
+                world.lose_owner();
+            }
+            // What the agent would do.
+            Op::Drain | Op::DrainMarked | Op::Tally | Op::Admit(_) | Op::Join if self.is_orphaned => {}
             Op::Drain => self.drain()?,
             Op::DrainMarked => self.drain_marked()?,
             Op::Tally => self.tally()?,
             Op::Admit(proven) => self.admit(proven)?,
+            Op::Join => self.join()?,
             Op::Cpu(second) => world.machine.cpu = second.into(),
             Op::Pressure(is_high) => world.set_memory_pressure(is_high),
             _ => {}
         }
         let Some(id) = op.socket().and_then(|number| self.pick(number)) else { return Ok(()) };
         self.socket_step(id, op)?;
+        self.check_joined(id)?;
         self.check_pairing(id)
     }
 
@@ -289,7 +324,7 @@ impl Simulation {
             Op::Send(_, len) => self.send(id, len)?,
             Op::FinishSend(_) => world.finish_send(id)?,
             Op::Deliver(_) => world.deliver(id)?,
-            Op::Ack(_) => world.deliver_ack(id)?,
+            Op::Ack(_) => self.acknowledge(id)?,
             Op::Recv(_, want) => world.recv(id, want.into()),
             Op::RecvAll(_, want) => world.recv_all(id, want.into()),
             Op::StepRecv(_) => self.step_recv(id)?,
@@ -302,6 +337,7 @@ impl Simulation {
             }
             Op::Splice(_, want) => self.splice(id, want.into())?,
             Op::Take(_, want) => self.take(id, want.into())?,
+            Op::SpliceAnother(_, wrong) => self.splice_another(id, wrong)?,
             Op::Peek(_) => self.peek(id)?,
             Op::Close(_) => {
                 self.note_close(id);
@@ -329,6 +365,10 @@ impl Simulation {
             Op::Timers(_, timers) if !armed && self.timers.get(&id).is_none_or(|set| set.idle != timers.idle) => {
                 world.set_timers(id, timers);
                 self.timers.insert(id, timers);
+                let paired = self.state(id).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED);
+                if paired && !timers.keepalive {
+                    self.silenced.insert(id);
+                }
             }
             Op::Watch(_, watchers) => world.set_waiters(id, &watchers.into_iter().flatten().collect::<Vec<_>>()),
             Op::Buffers(_, buffers) => world.set_buffers(id, buffers),
@@ -362,7 +402,7 @@ impl Simulation {
         for _ in 0..4 {
             self.step_recv(peer)?;
         }
-        Ok(self.world.deliver_ack(id)?)
+        self.acknowledge(id)
     }
 
     fn received(&mut self, reader: SocketId, chunk: Option<Chunk>) -> Result<(), Broken> {

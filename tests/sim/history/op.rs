@@ -1,6 +1,6 @@
 //! The steps of histories.
 
-use sidestep::verifier_sim::kernel::{Buffers, Timers, Waiter};
+use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Timers, Waiter, WrongDescriptor};
 
 /// One step of a history. Numbers choose among the sockets that there are.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +58,14 @@ pub(crate) enum Op {
     Take(u8, u16),
     /// recv(2) with MSG_PEEK.
     Peek(u8),
+    /// splice(2) with a descriptor that is not a socket's, by the process of this one.
+    SpliceAnother(u8, WrongDescriptor),
     /// The agent admits the processes that it has been notified of, trusted with so many bytes in a row.
     Admit(u32),
+    /// It lets pairs join whose readers are trusted.
+    Join,
+    /// It is killed: from then on no process owns what it has attached.
+    Kill,
 }
 
 impl Op {
@@ -91,6 +97,7 @@ impl Op {
             | Self::Mark(number)
             | Self::Splice(number, _)
             | Self::Take(number, _)
+            | Self::SpliceAnother(number, _)
             | Self::Peek(number)
             | Self::Group(number, _) => Some(number),
             _ => None,
@@ -138,7 +145,7 @@ pub(crate) struct Group {
 pub(crate) type Watchers = [Option<Waiter>; 2];
 
 /// What a connection is like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Connect {
     /// Whether the client is in the namespace of its server, and by which address it then reaches it.
     pub(super) same_namespace: bool,
@@ -153,8 +160,8 @@ pub(crate) struct Connect {
     pub(super) client_port: u8,
     /// Whether REDIRECT rewrites the server's local address.
     pub(super) redirect: bool,
-    pub(super) client_in_cgroup: bool,
-    pub(super) server_in_cgroup: bool,
+    pub(super) client_cgroup: Cgroup,
+    pub(super) server_cgroup: Cgroup,
     pub(super) client_nonblocking: bool,
     pub(super) server_nonblocking: bool,
     /// Whether something on the way rewrites sequence numbers.
@@ -167,6 +174,11 @@ pub(crate) struct Connect {
 }
 
 impl Connect {
+    /// As [`Connect::plain`], between sockets of these cgroups.
+    pub(crate) fn between(client_cgroup: Cgroup, server_cgroup: Cgroup) -> Self {
+        Self { client_cgroup, server_cgroup, ..Self::plain() }
+    }
+
     /// As [`Connect::plain`], from another port.
     pub(crate) fn from_port(client_port: u8) -> Self {
         Self { client_port, ..Self::plain() }
@@ -182,8 +194,8 @@ impl Connect {
             foreign_callbacks: false,
             client_port: 0,
             redirect: false,
-            client_in_cgroup: true,
-            server_in_cgroup: true,
+            client_cgroup: Cgroup::Accelerated,
+            server_cgroup: Cgroup::Accelerated,
             client_nonblocking: true,
             server_nonblocking: true,
             rewritten: false,

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use sidestep::verifier_sim::kernel::{Buffers, Timers, Waiter};
+use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Timers, Waiter, WrongDescriptor};
 
 use super::op::{Connect, Group, MAX_GROUPS, Op, Settings, Watchers};
 
@@ -95,8 +95,8 @@ fn connect() -> impl Strategy<Value = Op> {
             service: place.3,
             client_port: place.4,
             redirect: place.5,
-            client_in_cgroup: ends.0,
-            server_in_cgroup: ends.1,
+            client_cgroup: if ends.0 { Cgroup::Accelerated } else { Cgroup::Outside },
+            server_cgroup: if ends.1 { Cgroup::Accelerated } else { Cgroup::Outside },
             client_nonblocking: ends.2,
             server_nonblocking: ends.3,
             rewritten: ends.4,
@@ -170,16 +170,30 @@ pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     (settings(), prop_oneof![many, one]).prop_map(|(settings, ops)| [vec![Op::Settings(settings)], ops].concat())
 }
 
+/// Histories in which the agent is killed.
+pub(crate) fn killed_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let after = prop::collection::vec(prop_oneof![1 => connect(), 29 => op()], length / 2..length);
+    (history(length), after).prop_map(|(before, after)| [before, vec![Op::Kill], after].concat())
+}
+
 /// A step of readers that are watched.
 fn watched_op() -> impl Strategy<Value = Op> {
     let socket = 0..4_u8;
+    let wrong =
+        || prop_oneof![Just(WrongDescriptor::Closed), Just(WrongDescriptor::BeyondTable), Just(WrongDescriptor::Pipe)];
     prop_oneof![
+        1 => (socket.clone(), wrong()).prop_map(|(socket, wrong)| Op::SpliceAnother(socket, wrong)),
+        3 => Just(Op::Join),
         1 => (socket.clone(), 1..3000_u16).prop_map(|(socket, want)| Op::Splice(socket, want)),
         1 => (socket.clone(), 1..3000_u16).prop_map(|(socket, want)| Op::Take(socket, want)),
         1 => socket.clone().prop_map(Op::Peek),
         2 => admit(),
         8 => (socket, 1..20_u8, 1..200_u32).prop_map(|(socket, rounds, len)| Op::Exchange(socket, rounds, len)),
     ]
+}
+
+fn cgroup() -> impl Strategy<Value = Cgroup> {
+    prop_oneof![8 => Just(Cgroup::Accelerated), 2 => Just(Cgroup::Trusted), 1 => Just(Cgroup::OptedOut)]
 }
 
 fn admit() -> impl Strategy<Value = Op> {
@@ -189,11 +203,12 @@ fn admit() -> impl Strategy<Value = Op> {
 /// Histories of readers that are watched: of a connection that has had some receives, of up to `length` steps.
 pub(crate) fn watched_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     let edge = [Some(Waiter::Epoll { edge: true, data: 7, fd: 7 }), None];
-    let begin = (settings(), 15..20_u8, admit(), 1..8_u8, 1..200_u32);
-    let begin = begin.prop_map(move |(settings, rounds, admit, more, len)| {
-        let mut ops = vec![Op::Settings(settings), Op::Connect(Connect::plain()), Op::Handshake(0), Op::Accept(0)];
+    let begin = (settings(), (cgroup(), cgroup()), 15..20_u8, admit(), 1..8_u8, 1..200_u32);
+    let begin = begin.prop_map(move |(settings, (client, server), rounds, admit, more, len)| {
+        let connect = Op::Connect(Connect::between(client, server));
+        let mut ops = vec![Op::Settings(settings), connect, Op::Handshake(0), Op::Accept(0)];
         ops.extend([Op::Watch(0, edge), Op::Watch(1, edge), Op::Exchange(1, rounds, len), admit]);
-        ops.push(Op::Exchange(1, more, len));
+        ops.extend([Op::Exchange(1, more, len), Op::Join, Op::Exchange(1, more, len)]);
         ops
     });
     let more = prop::collection::vec(prop_oneof![3 => op(), 1 => watched_op()], 0..length);

@@ -24,6 +24,8 @@ impl Simulation {
     pub(super) fn send(&mut self, id: SocketId, len: u32) -> Result<(), Broken> {
         let redirecting = |world: &super::World| world.socket(id).and_then(Socket::redirecting_to);
         let underway = redirecting(&self.world).is_some();
+        let peer = self.world.socket(id).map_or(0, Socket::peer);
+        self.first_look = !self.known.contains(&(id, peer));
         self.note_ends(id);
         let (strands, free) = (self.would_strand(id, len), self.nothing_against(id, len));
         let only_large = self.queue_is_empty(id) && self.nothing_against(id, 1);
@@ -92,6 +94,9 @@ impl Simulation {
         let (waiting, _) = target.redirected_waiting();
         if to != sender.peer() || target.is_closed() {
             return broken("which is not its peer");
+        }
+        if self.is_orphaned {
+            return broken("though the agent is gone");
         }
         let (messages, bytes) = self.burst(from);
         if !self.form.is_gated() {
@@ -181,7 +186,7 @@ impl Simulation {
     fn is_probed(&self, from: SocketId, to: SocketId) -> bool {
         let server = if self.servers.contains(&from) { from } else { to };
         // Where a look costs a call, it is taken once, and at the program's own socket.
-        let looked_at = server == from && !self.known.contains(&(from, to));
+        let looked_at = server == from && self.first_look;
         let visible = self.form == super::Form::Loads || (self.form.wakes() && looked_at);
         let Some(socket) = self.world.socket(server).filter(|_| visible && self.bounds.keepalive != 0) else {
             return true;
@@ -207,7 +212,9 @@ impl Simulation {
     /// Whether a message of `from` that takes the stack now is behind redirected bytes without a good reason: a reader that
     /// is notified once reads those, and waits for an event that has been.
     fn would_strand(&self, from: SocketId, len: u32) -> bool {
-        let Some(sender) = self.world.socket(from).filter(|_| self.form.is_gated()) else { return false };
+        let Some(sender) = self.world.socket(from).filter(|_| self.form.is_gated() && !self.is_orphaned) else {
+            return false;
+        };
         let to = sender.peer();
         let Some(receiver) = self.world.socket(to) else { return false };
         let (messages, bytes) = receiver.redirected_waiting();
@@ -279,7 +286,9 @@ impl Simulation {
 
     /// The same of a reader that may not have earned trust yet.
     fn nothing_but_trust_against(&self, from: SocketId, len: u32) -> bool {
-        let Some(sender) = self.world.socket(from).filter(|_| self.form.is_gated() && self.enabled) else {
+        let Some(sender) =
+            self.world.socket(from).filter(|_| self.form.is_gated() && self.enabled && !self.is_orphaned)
+        else {
             return false;
         };
         let to = sender.peer();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sidestep::dataplane::{Reader, ReaderEvent, ReaderEventKind, ReaderState};
 use sidestep::uapi::net::AF_INET;
-use sidestep::verifier_sim::kernel::{SocketId, World};
+use sidestep::verifier_sim::kernel::{Cgroup, SocketId, World, WrongDescriptor};
 
 use super::{Broken, PAIRED, STORAGE_SENT, STORAGE_STATE, Simulation};
 
@@ -32,6 +32,8 @@ struct Socket {
     trusted: u32,
     /// How many programs had spliced when its process was last looked up.
     splicers: u32,
+    /// Whether its reader has been trusted with anything.
+    has_earned: bool,
 }
 
 /// A process that reads.
@@ -90,6 +92,7 @@ impl Trust {
                 *process = Process { proven, seen: 0, most: 0, ..*process };
             }
             socket.trusted = process.proven;
+            socket.has_earned = true;
         }
     }
 
@@ -142,20 +145,24 @@ impl Simulation {
 
     /// A step of a call that receives is over; `before` is what was known of it then.
     pub(super) fn note_receive(&mut self, id: SocketId, before: Call) -> Result<(), Broken> {
-        let returned = before.filter(|_| self.form.watches() && !self.world.is_reading(id));
+        let returned = before.filter(|_| self.form.watches() && !self.is_orphaned && !self.world.is_reading(id));
         let Some((bytes, waits_for_all, is_member)) = returned else { return Ok(()) };
-        if bytes > 0 && is_member && self.is_paired(id) {
+        if bytes > 0 && (is_member || self.form.sees_all_receives()) && self.is_paired(id) {
             let sent = self.half(id, STORAGE_SENT);
             if !waits_for_all {
                 self.trust.unseen.remove(&id);
             }
             self.trust.receive(id, bytes, sent, waits_for_all);
+            self.check_asked(id)?;
         }
         self.check_trust(id)
     }
 
     /// What the programs have noted of a socket and its process is what these have earned.
     fn check_trust(&mut self, id: SocketId) -> Result<(), Broken> {
+        if self.is_orphaned {
+            return Ok(());
+        }
         if let Some(socket) = self.trust.sockets.get(&id).filter(|_| self.is_paired(id)) {
             let trusted = self.half(id, STORAGE_READER);
             if trusted != socket.trusted {
@@ -178,18 +185,52 @@ impl Simulation {
         if same { Ok(()) } else { Err(Broken(format!("{known:?} has earned {earned:?}"))) }
     }
 
-    /// The events that the agent has not read yet.
-    fn events(&mut self) -> Vec<ReaderEvent> {
+    /// The events that the agent has not read yet; sockets that are to join are put aside.
+    pub(super) fn events(&mut self) -> Vec<ReaderEvent> {
         let records = self.events.and_then(|map| self.world.machine.map(map)).map_or(&[][..], |map| map.records());
-        let new = records[self.trust.events..].iter().filter_map(|record| ReaderEvent::from_bytes(record)).collect();
+        let new: Vec<_> =
+            records[self.trust.events..].iter().filter_map(|record| ReaderEvent::from_bytes(record)).collect();
         self.trust.events = records.len();
+        for event in &new {
+            match event.kind {
+                ReaderEventKind::Joins(socket) => self.joining.ask(event.process, socket),
+                _ => self.trust.appeared.push(event.process),
+            }
+        }
         new
+    }
+
+    /// A socket of a cgroup that is trusted need not earn it.
+    pub(super) fn note_trusted(&mut self, id: SocketId, cgroup: Cgroup) {
+        if self.form.watches() && cgroup == Cgroup::Trusted {
+            self.trust.sockets.insert(id, Socket { trusted: u32::MAX, has_earned: true, ..Socket::default() });
+        }
+    }
+
+    /// The same of one whose cgroup is not.
+    pub(super) fn has_earned_by_reading(&self, id: SocketId) -> bool {
+        self.has_earned_once(id) && self.world.socket(id).is_some_and(|socket| socket.cgroup() != Cgroup::Trusted)
+    }
+
+    /// Whether a socket's reader has ever been trusted.
+    pub(super) fn has_earned_once(&self, id: SocketId) -> bool {
+        self.trust.sockets.get(&id).is_some_and(|socket| socket.has_earned)
+    }
+
+    /// A process is trusted by the agent, and does not splice.
+    pub(super) fn is_admitted(&self, process: (u32, u64)) -> bool {
+        self.trust.processes.get(&process).is_some_and(|process| process.admitted && !process.splices)
+    }
+
+    /// A process calls splice(2) with a descriptor that is not a socket's: it is not a splicer.
+    pub(super) fn splice_another(&mut self, id: SocketId, wrong: WrongDescriptor) -> Result<(), Broken> {
+        self.world.splice_another(id, wrong)?;
+        self.check_trust(id)
     }
 
     /// The agent admits the processes of which it has been notified, trusted with so many bytes.
     pub(super) fn admit(&mut self, proven: u32) -> Result<(), Broken> {
-        let events = self.events();
-        self.trust.appeared.extend(events.iter().map(|event| event.process));
+        self.events();
         for process in self.trust.appeared.clone() {
             let Some(earned) =
                 self.trust.processes.get_mut(&process).filter(|earned| !earned.admitted && !earned.splices)
@@ -215,7 +256,8 @@ impl Simulation {
     /// A thread looks with MSG_PEEK: how it will take what it sees is not known.
     pub(super) fn peek(&mut self, id: SocketId) -> Result<(), Broken> {
         let is_member = self.world.socket(id).is_some_and(|socket| socket.is_member());
-        if self.world.peek(id)? && is_member && self.form.watches() && self.is_paired(id) {
+        let is_seen = is_member || self.form.sees_all_receives();
+        if self.world.peek(id)? && is_seen && self.form.watches() && self.is_paired(id) {
             let socket = self.trust.sockets.entry(id).or_default();
             if socket.trusted != NEVER {
                 socket.trusted = 0;
@@ -226,12 +268,12 @@ impl Simulation {
 
     /// A thread calls splice(2): it does not miss redirected bytes, since its connection is destroyed first.
     pub(super) fn splice(&mut self, id: SocketId, want: u32) -> Result<(), Broken> {
-        let Some(socket) = self.world.socket(id).cloned().filter(|_| self.form.watches()) else { return Ok(()) };
+        let watched = self.form.watches() && !self.is_orphaned;
+        let Some(socket) = self.world.socket(id).cloned().filter(|_| watched) else { return Ok(()) };
         self.admit(0)?;
         let Some(chunks) = self.world.splice(id, want)? else { return Ok(()) };
         self.trust.splice(id, socket.is_member());
         let events = self.events();
-        self.trust.appeared.extend(events.iter().map(|event| event.process));
         let lost = events.iter().find_map(|event| match event.kind {
             ReaderEventKind::Loses(losing) => Some(losing),
             _ => None,

@@ -1,6 +1,6 @@
 //! Histories for checks that random ones seldom meet.
 
-use sidestep::verifier_sim::kernel::{Buffers, Waiter};
+use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Timers, Waiter, WrongDescriptor};
 
 use crate::history::{Connect, Op, Settings, Watchers};
 
@@ -108,17 +108,74 @@ fn marked() -> impl Iterator<Item = Vec<Op>> {
     })
 }
 
+/// A client's message is read from the stack, and its acknowledgement is still underway.
+fn unacknowledged() -> Vec<Op> {
+    let mut ops = pair(Settings::PLAIN, [LEVEL, None]);
+    ops.extend([Op::Watch(CLIENT, [LEVEL, None]), Op::Exchange(CLIENT, 2, 10)]);
+    ops.extend([Op::Pressure(true), Op::Send(CLIENT, 10), Op::Deliver(CLIENT), Op::Pressure(false)]);
+    ops.push(Op::Recv(SERVER, 100));
+    ops.extend([Op::StepRecv(SERVER); 3]);
+    ops
+}
+
+/// It arrives at a pair that is marked: when a redirected message has been read since, and while one is underway.
+fn acknowledged_late() -> [Vec<Op>; 2] {
+    let mut read = unacknowledged();
+    read.extend(sends(&[10]).chain([Op::Recv(SERVER, 100)]));
+    read.extend([Op::StepRecv(SERVER); 3]);
+    read.extend([Op::Mark(CLIENT), Op::Ack(CLIENT)]);
+    let mut underway = unacknowledged();
+    underway.extend([Op::Send(CLIENT, 10), Op::Mark(CLIENT), Op::Ack(CLIENT), Op::FinishSend(CLIENT)]);
+    [read, underway]
+}
+
+/// An application sets keepalive's times: short ones without keepalive, before there is a pair and later; long ones just before its
+/// first message; and some where connections are not tracked.
+fn times() -> [Vec<Op>; 4] {
+    let timers = |keepalive, idle| Op::Timers(SERVER, Timers { keepalive, idle, interval: 10, ..Timers::default() });
+    let tracked = |keepalive| Op::Settings(Settings { keepalive, ..Settings::PLAIN });
+    let connect = || [Op::Connect(Connect::plain())].into_iter();
+    let accepted = || [Op::Handshake(SERVER), Op::Accept(SERVER)].into_iter();
+    let watched = || [SERVER, CLIENT].map(|id| Op::Watch(id, [EDGE, None])).into_iter();
+    let sent = || [Op::Send(SERVER, 10), Op::FinishSend(SERVER)].into_iter();
+    let before = [tracked(600)].into_iter().chain(connect()).chain([timers(false, 20)]).chain(accepted());
+    let later = |keepalive, idle| {
+        let begin = [tracked(keepalive)].into_iter().chain(connect()).chain(accepted()).chain(watched());
+        begin.chain([timers(true, idle)]).chain(sent()).collect()
+    };
+    let silenced = [tracked(600)].into_iter().chain(connect()).chain(accepted()).chain(watched());
+    let by_stack = [Op::Pressure(true), Op::Exchange(CLIENT, 1, 10), Op::Pressure(false)];
+    let silenced = silenced.chain([Op::Exchange(CLIENT, 2, 10), timers(false, 20)]).chain(by_stack);
+    let before = before.chain([Op::Exchange(CLIENT, 2, 10)]);
+    [before.collect(), silenced.collect(), later(600, 5001), later(0, 20)]
+}
+
 /// All of them.
 pub(super) fn histories() -> Vec<Vec<Op>> {
-    [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).chain(marked()).collect()
+    let begin = [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).chain(marked());
+    begin.chain(acknowledged_late()).chain(times()).collect()
+}
+
+/// Messages on a connection between sockets of these cgroups.
+fn between(client: Cgroup, server: Cgroup) -> Vec<Op> {
+    let mut ops = vec![Op::Settings(Settings::PLAIN), Op::Connect(Connect::between(client, server))];
+    ops.extend([Op::Handshake(SERVER), Op::Accept(SERVER)]);
+    ops.extend([Op::Watch(SERVER, [EDGE, None]), Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 3, 10)]);
+    ops
+}
+
+/// Of cgroups: connections between each two.
+pub(super) fn policy_histories() -> impl Iterator<Item = Vec<Op>> {
+    let all = [Cgroup::Accelerated, Cgroup::OptedOut, Cgroup::Trusted, Cgroup::Outside];
+    all.into_iter().flat_map(move |client| all.into_iter().map(move |server| between(client, server)))
 }
 
 /// A connection that has had enough receives for its program's word to count, and whose agent has admitted its processes,
-/// trusted with so many bytes.
+/// trusted with so many bytes, and lets it join where it is not in the sockhash yet.
 fn trusted(proven: u32) -> Vec<Op> {
     let mut ops = pair(Settings::PLAIN, [EDGE, None]);
     ops.extend([Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 17, 10), Op::Admit(proven)]);
-    ops.push(Op::Exchange(CLIENT, 2, 10));
+    ops.extend([Op::Exchange(CLIENT, 2, 10), Op::Join]);
     ops
 }
 
@@ -141,6 +198,34 @@ fn new_connection_after_splice() -> Vec<Op> {
     ops
 }
 
+/// On a connection that has not joined: a reader asks for all, which ends its trust, and then peeks.
+fn waits_for_all_and_peeks() -> Vec<Op> {
+    let mut ops = pair(Settings::PLAIN, [EDGE, None]);
+    ops.extend([Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 2, 10)]);
+    ops.extend(read(10, true));
+    ops.extend([Op::Send(CLIENT, 10), Op::Deliver(CLIENT), Op::Peek(SERVER)]);
+    ops
+}
+
+/// The process of a trusted reader splices on its other connection.
+fn spliced_elsewhere() -> Vec<Op> {
+    let mut ops = trusted(u32::MAX);
+    for port in 1..3 {
+        ops.extend([Op::Connect(Connect::from_port(port)), Op::Handshake(SERVER), Op::Accept(SERVER)]);
+    }
+    // The server of the third connection, and the client of the first: every fourth socket is of one process.
+    ops.extend([Op::Splice(0, 10), Op::Exchange(5, 2, 10)]);
+    ops
+}
+
+/// Between trusted cgroups: a reader peeks, which ends its trust, and then gets bytes by the stack.
+fn trusted_reader_peeks() -> Vec<Op> {
+    let mut ops = between(Cgroup::Trusted, Cgroup::Trusted);
+    ops.extend(sends(&[10]).chain([Op::Peek(SERVER), Op::Pressure(true), Op::Exchange(CLIENT, 2, 10)]));
+    ops.push(Op::Pressure(false));
+    ops
+}
+
 /// Of readers that have to earn trust.
 pub(super) fn watched_histories() -> Vec<Vec<Op>> {
     let after = |proven, more: &[Vec<Op>]| [trusted(proven), more.concat()].concat();
@@ -148,9 +233,12 @@ pub(super) fn watched_histories() -> Vec<Vec<Op>> {
     let by_stack = [vec![Op::Pressure(true), Op::Send(CLIENT, 10), Op::Deliver(CLIENT), Op::Pressure(false)]].concat();
     vec![
         // Trust that is earned, and then used up; that of a stream; a row of messages.
-        after(0, &[vec![Op::Exchange(CLIENT, 70, 10), Op::Exchange(CLIENT, 2, 10), Op::Exchange(CLIENT, 2, 20)]]),
-        after(0, &[vec![Op::Exchange(CLIENT, 66, 1 << 20), Op::Exchange(CLIENT, 2, 2 << 20)]]),
-        after(100, &[read(60, false), read(60, false), read(60, false)]),
+        after(
+            0,
+            &[vec![Op::Exchange(CLIENT, 70, 10), Op::Join, Op::Exchange(CLIENT, 2, 10), Op::Exchange(CLIENT, 2, 20)]],
+        ),
+        after(0, &[vec![Op::Exchange(CLIENT, 66, 1 << 20), Op::Join, Op::Exchange(CLIENT, 2, 2 << 20)]]),
+        after(1000, &[read(600, false), read(600, false), read(600, false)]),
         // A reader that peeks, one that waits for all, one that splices, one for which the kernel reads.
         after(any, &[vec![Op::Peek(SERVER), Op::Exchange(CLIENT, 3, 10)]]),
         after(
@@ -163,7 +251,17 @@ pub(super) fn watched_histories() -> Vec<Vec<Op>> {
         after(any, &[vec![Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Splice(SERVER, 10)]]),
         after(any, &[by_stack, vec![Op::Take(SERVER, 100), Op::Exchange(CLIENT, 3, 10)]]),
         new_connection_after_splice(),
+        // Calls that name no socket; a reader of a trusted cgroup that peeks; the agent is asked again.
+        after(any, &[vec![Op::SpliceAnother(SERVER, WrongDescriptor::BeyondTable)]]),
+        after(any, &[vec![Op::SpliceAnother(SERVER, WrongDescriptor::Pipe)]]),
+        after(any, &[vec![Op::Exchange(CLIENT, 250, 10)]]),
+        trusted_reader_peeks(),
+        waits_for_all_and_peeks(),
+        spliced_elsewhere(),
     ]
+    .into_iter()
+    .chain(policy_histories())
+    .collect()
 }
 
 /// Of the drain: bytes that are unread, and a reader that has read the redirected ones and is still armed for others.

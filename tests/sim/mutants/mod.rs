@@ -15,7 +15,7 @@ use sidestep::dataplane::{DataPlane, Pairing};
 use sidestep::verifier_sim::spec::{Kernel, Options, ProgramSpec};
 use sidestep::verifier_sim::verify;
 
-use super::history::{CONFIG, Form, Insns, Op, Simulation, programs};
+use super::history::{CONFIG, Form, Insns, Op, STATES, Simulation, programs, states};
 use super::pairing::{drained_histories, histories as random_histories, watched_histories};
 use reasons::{REASONS, Reason};
 
@@ -76,6 +76,8 @@ struct Histories {
     drained: Vec<Vec<Op>>,
     /// For readers that have to earn trust.
     watched: Vec<Vec<Op>>,
+    /// For cgroups that opt out or are trusted.
+    policy: Vec<Vec<Op>>,
 }
 
 /// One check of a program.
@@ -91,11 +93,11 @@ impl Check {
         self.name.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('/'))
     }
 
-    /// Whether it is there only where readers have to earn trust.
+    /// Whether it is there only where readers have to earn trust, or for a policy.
     fn is_of_trust(&self) -> bool {
         let name = self.name.as_str();
-        ["receives/", "splices/"].iter().any(|program| name.starts_with(program))
-            || ["/reader/", "/received/"].iter().any(|emitter| name.contains(emitter))
+        ["receives/", "splices/", "opt_out/", "trusted/"].iter().any(|program| name.starts_with(program))
+            || ["/reader/", "/received/", "/policy/", "trusted"].iter().any(|part| name.contains(part))
     }
 
     /// Which of a reason's checks this one of programs in these forms is.
@@ -149,25 +151,31 @@ type Excuse = (usize, &'static str);
 fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTreeSet<Excuse>) -> Vec<String> {
     let original = Insns::of(plane);
     // Else every mutant would be caught.
-    let (first, rest) = if form.watches() { (&all.watched[..], &[][..]) } else { all.random.split_at(FIRST) };
+    let (first, rest) = match form {
+        Form::Named => (&all.policy[..], &[][..]),
+        _ if form.watches() => (&all.watched[..], &[][..]),
+        _ => all.random.split_at(FIRST),
+    };
     for ops in first.iter().chain(rest).chain(&all.drained) {
         Simulation::new(plane, form, &original, CONFIG).run(ops).unwrap();
     }
     let specs = program_specs(plane).unwrap();
     let forms = [plane.options.pairing.name(), form.name()];
-    let checks: Vec<_> = programs(plane).flat_map(|(name, program)| checks(program, name)).collect();
+    let states = states(plane);
+    let all_programs = || programs(plane).chain([(STATES, &states)]);
+    let checks: Vec<_> = all_programs().flat_map(|(name, program)| checks(program, name)).collect();
     assert!(checks.len() > 40, "only {} checks", checks.len());
     let mut survivors = Vec::new();
     for check in checks {
-        if form.watches() && !check.is_of_trust() {
+        if form.has_policy() && !check.is_of_trust() {
             continue;
         }
-        let runs_at_the_end = ["drain", "tally"].contains(&check.program);
+        let runs_at_the_end = ["drain", "tally", STATES].contains(&check.program);
         let (first, rest) = if runs_at_the_end { (&all.drained[..], &[][..]) } else { (first, rest) };
         if form == Form::Loads && NULL_CHECKS.iter().any(|end| check.ends_with(end)) {
             continue;
         }
-        let program = programs(plane).find_map(|(name, program)| (name == check.program).then_some(program));
+        let program = all_programs().find_map(|(name, program)| (name == check.program).then_some(program));
         let without = program.unwrap().without(&check.check);
         let mut mutant = original.clone();
         mutant.set(check.program, without.insns().to_vec());
@@ -194,6 +202,7 @@ fn a_program_that_drops_a_check_is_caught() {
         random: [directed::histories(), random_histories(7_000)].concat(),
         drained: [directed::drained_histories(), drained_histories(100)].concat(),
         watched: [directed::watched_histories(), watched_histories(60)].concat(),
+        policy: directed::policy_histories().collect(),
     };
     let planes = [
         (Pairing::FourTuple, Form::Calls),
@@ -204,6 +213,8 @@ fn a_program_that_drops_a_check_is_caught() {
         (Pairing::Sequence, Form::Sticky),
         (Pairing::FourTuple, Form::Sticky),
         (Pairing::Sequence, Form::Watched),
+        (Pairing::Sequence, Form::Joining),
+        (Pairing::Sequence, Form::Named),
     ];
     let excused: BTreeSet<Excuse> = thread::scope(|scope| {
         let workers = planes.map(|(pairing, form)| {

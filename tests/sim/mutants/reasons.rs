@@ -196,15 +196,6 @@ pub(super) const REASONS: &[Reason] = &[
             "confirm/their port",
         ],
     ),
-    in_forms(
-        &["waking"],
-        "the gate of this form looks once, when the application has hardly set anything; with direct loads it is caught",
-        &["probes/it does not probe for us", "probes/its time is still ours"],
-    ),
-    always(
-        "an application that turns keepalive off is noticed with its next message, which hardly comes here",
-        &["times/the application probes"],
-    ),
     // Only what happens while a program runs, or a second thread on one socket, could tell; histories have neither.
     always("a peer that sends while we look at the queues", &["unenroll/the peer has not sent meanwhile"]),
     always(
@@ -219,8 +210,10 @@ pub(super) const REASONS: &[Reason] = &[
         &["own/references/it is in two maps", "in_flight/references/it is in two maps"],
     ),
     always("a pair that leaves a little later", &["in_flight/references/no thread is underway"]),
-    always(
-        "a pair that leaves while its own message is underway: with one thread on each socket it hardly happens",
+    in_forms(
+        &["any"],
+        "a callback takes a message by the stack, which has its pair leave: when it has been read, so have those before it, and no \
+         later one is redirected",
         &["own/references/no thread is underway", "unenroll/own/our last message was alone"],
     ),
     always("the last look at the references asks the same", &["references/the second reference may be a map's"]),
@@ -343,8 +336,33 @@ pub(super) const REASONS: &[Reason] = &[
         ],
     ),
     always(
-        "the process is looked up more often, and is trusted with as much or more",
-        &["receives/look/the row is more than it is trusted with"],
+        "the thread that calls lives, and so do its files; address 0 has no memory, so that a closed descriptor ends the next load",
+        &["call/probe/there is memory", "call/it is open"],
+    ),
+    always(
+        "the ring buffer has room here; the agent is asked again after 256 receives",
+        &["join/there was room for the event"],
+    ),
+    // Policies.
+    always(
+        "a socket of a cgroup that opts out is marked once more in a later callback",
+        &["opt_out/an active end is established", "opt_out/or a passive one"],
+    ),
+    in_forms(
+        &["named"],
+        "where nothing watches readers, the mark is looked at only once",
+        &["trusted/an active end is established", "trusted/or a passive one"],
+    ),
+    in_forms(
+        &["named"],
+        "a cgroup that opts out is not trusted by name, which the next check asks",
+        &["opt_out/it is not marked"],
+    ),
+    in_forms(
+        &["named"],
+        "who has a storage by then is of a cgroup that is marked, or connects again, which the semantics tests have; and those that \
+         opt out are refused before",
+        &["named/its cgroup is trusted"],
     ),
     always("two threads that call for the first time at once", &["enter/no other thread of it was first"]),
     always(
