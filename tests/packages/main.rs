@@ -7,6 +7,7 @@
 mod bundle;
 mod chart;
 mod container;
+mod deb;
 mod image;
 mod node;
 #[path = "../support/mod.rs"]
