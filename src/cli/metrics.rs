@@ -1,7 +1,7 @@
 //! `sidestep metrics`: the metrics once, and the server that `run --metrics` starts.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,14 +86,20 @@ pub(super) struct Exporter {
     observer: Option<Observer>,
 }
 
+/// Listens for scrapers, who wait until [`Exporter::start`].
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).map_err(|error| cannot_listen(address, error))
+}
+
+fn cannot_listen(address: SocketAddr, error: std::io::Error) -> Error {
+    Error::Failed(format!("cannot listen for scrapers on {address}: {error}; name another address with --metrics"))
+}
+
 impl Exporter {
-    /// Starts the server.
-    pub(super) fn start(address: SocketAddr) -> Result<Self, Error> {
-        let failed = |error: std::io::Error| {
-            Error::Failed(format!(
-                "cannot listen for scrapers on {address}: {error}; name another address with --metrics"
-            ))
-        };
+    /// Starts the server. Its threads have the privileges of the caller, so this one has given up its own before.
+    pub(super) fn start(listener: &TcpListener) -> Result<Self, Error> {
+        let address = listener.local_addr()?;
+        let failed = |error: std::io::Error| cannot_listen(address, error);
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let wake = Arc::new(wake.map_err(|errno| failed(errno.into()))?);
         let (ask, asked) = sync_channel(WAITING);
@@ -113,7 +119,7 @@ impl Exporter {
             }
             answered.recv_timeout(TIMEOUT).unwrap_or_else(|_| late())
         };
-        let address = http::serve(address, forward).map_err(failed)?;
+        http::serve(listener, forward).map_err(failed)?;
         let observer = Observer::new()
             .inspect_err(|error| {
                 note(format_args!("sidestep: the metrics leave out the connections of the node: {error}"))

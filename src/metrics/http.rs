@@ -4,7 +4,7 @@
 //! that is slow or silent holds one of them for `TIMEOUT` at most. The parser is httparse's.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,14 +48,8 @@ impl Response {
     }
 }
 
-/// Listens on `address` and answers by `answer` until the process ends. Returns the address, whose port the kernel has chosen
-/// when it was 0.
-pub fn serve(
-    address: SocketAddr,
-    answer: impl Fn(Request) -> Response + Send + Sync + 'static,
-) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address)?;
-    let own = listener.local_addr()?;
+/// Answers what comes to `listener` by `answer` until the process ends.
+pub fn serve(listener: &TcpListener, answer: impl Fn(Request) -> Response + Send + Sync + 'static) -> io::Result<()> {
     let answer = Arc::new(answer);
     for _ in 0..THREADS {
         let (listener, answer) = (listener.try_clone()?, Arc::clone(&answer));
@@ -69,7 +63,7 @@ pub fn serve(
             }
         })?;
     }
-    Ok(own)
+    Ok(())
 }
 
 fn converse(mut stream: TcpStream, answer: &dyn Fn(Request) -> Response) -> io::Result<()> {

@@ -3,7 +3,9 @@
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 
+use sidestep::agent::capabilities;
 use sidestep::dataplane::Counter;
+use sidestep::syscall::caps::Capability;
 use sidestep::syscall::cgroup::Cgroup;
 use sidestep::syscall::prog_query;
 use sidestep::testbed::listen;
@@ -151,4 +153,23 @@ fn an_address_that_is_taken_changes_nothing() {
     }
     let cgroup = Cgroup::open(&scope.path()).unwrap();
     assert!(prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap().is_empty());
+}
+
+#[test]
+fn no_thread_has_more_capabilities_than_are_documented() {
+    let scope = Scope::new();
+    let (agent, address) = start(&scope, &[]);
+    assert_eq!(get(address, "/healthz", "").0, 200);
+    let mut kept = capabilities();
+    kept.push(Capability::DacReadSearch);
+    let all: u64 = kept.iter().map(|capability| 1 << *capability as u8).sum();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        for set in ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"] {
+            let value = status.lines().find_map(|line| line.strip_prefix(set)).unwrap().trim();
+            let more = u64::from_str_radix(value, 16).unwrap() & !all;
+            assert_eq!(more, 0, "{set} {value} has more than {all:016x}:\n{status}");
+        }
+    }
+    agent.stop();
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use super::error::Error;
 use super::log::{FORMATS, Log, LogFormat};
-use super::metrics::Exporter;
+use super::metrics::{Exporter, bind};
 use super::pods::{PodArgs, anchor, remove_anchor};
 use super::signals::signals;
 use super::streams::{Streams, note};
@@ -100,8 +100,9 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     let cgroup = args.target.open()?;
     let path = cgroup.path().to_owned();
     // Before anything is attached, so that an address that is taken changes nothing.
-    let mut exporter = args.metrics.map(Exporter::start).transpose()?;
+    let scrapers = args.metrics.map(bind).transpose()?;
     let started = start(&args, cgroup, pods.as_ref())?;
+    let mut exporter = scrapers.as_ref().map(Exporter::start).transpose()?;
     if let Some(pods) = &mut pods {
         pods.watch(&args.pods)?;
     }
