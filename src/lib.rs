@@ -7,7 +7,7 @@
 //! - [`asm`]: a typed BPF assembler and disassembler. Knows nothing of the kernel.
 //! - [`syscall`]: bpf(2) and the few other raw calls. Knows nothing of the programs.
 //! - [`verifier_sim`]: the kernel's verifier and a BPF interpreter in user space. Uses only [`asm`].
-//! - [`dataplane`]: the two BPF programs and their maps, as data. Uses only [`asm`].
+//! - [`dataplane`]: the BPF programs and their maps, as data. Uses only [`asm`].
 //! - [`sockets`]: every TCP socket of the machine, and which two are one connection.
 //! - [`observe`]: what runs on this node, and which of its connections can be accelerated.
 //! - [`pods`]: the pods of this node, by the container runtime's word, and their cgroups.

@@ -10,7 +10,7 @@ use crate::generated;
 const HEAD: &str = "\
 # Known faults of kernels
 
-Made from the code by `UPDATE=1 cargo test --test docs`; the list was last compared with its sources on DATE.
+Made from the code by `UPDATE=1 cargo test --test docs`; the list was last compared with its sources on {date}.
 
 `sidestep check` says which of these faults this kernel has, or may have, with a remedy. A fault that loses data or
 crashes the kernel, that sidestep can meet, and that is surely there is a reason not to start: `attach`, `run` and
@@ -52,7 +52,7 @@ fn recognised(evidence: Evidence) -> String {
 fn section(fault: &Fault) -> String {
     let mut text = format!("\n## {}\n\n", fault.id);
     let Fault { holds, why, source, remedy, .. } = fault;
-    writeln!(text, "Without the fault, {holds}. {why}\n").unwrap();
+    writeln!(text, "Without the fault, {holds}. With the fault: {why}\n").unwrap();
     let named = [fault.cve.map(String::from), fault.commit.map(|hash| format!("commit {hash}"))];
     let named: Vec<_> = named.into_iter().flatten().chain([(*source).into()]).collect();
     writeln!(text, "- Source: {}.", named.join(", ").trim_end_matches('.')).unwrap();
@@ -80,5 +80,5 @@ fn the_reference_has_every_known_fault() {
     assert!(forbids > 3, "{forbids}");
     assert!(LIST.iter().any(|fault| fault.effect == Effect::CrashesKernel));
     let sections: Vec<String> = LIST.iter().map(section).collect();
-    generated::compare("reference/kernel-faults.md", &(HEAD.replace("DATE", DATE) + &sections.concat()));
+    generated::compare("reference/kernel-faults.md", &(HEAD.replace("{date}", DATE) + &sections.concat()));
 }
