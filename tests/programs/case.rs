@@ -82,8 +82,10 @@ impl Case {
                 Outcome::Differs(format!("fewer than {} messages were redirected: {measured}", self.least))
             }
             Ok((Ok(_), measured)) if !measured.is_counted() => {
-                let counted = measured.counted;
-                Outcome::Differs(format!("sidestep has counted {counted} bytes by the stack: {measured}"))
+                let Measured { counted, repeated, .. } = measured;
+                Outcome::Differs(format!(
+                    "sidestep has counted {counted} bytes by the stack, of which {repeated} may have come twice: {measured}"
+                ))
             }
             Ok((Ok(_), measured)) => Outcome::Equal(measured),
         }

@@ -26,6 +26,14 @@ pub(crate) fn received() -> Result<u64, String> {
     Ok(octets.saturating_sub(HEADERS * packets) + v6("Ip6InOctets").saturating_sub(HEADERS_V6 * v6("Ip6InReceives")))
 }
 
+/// How many bytes may have come again, at most: the receiver's stack counts them, and its socket does not. A sender on a busy machine
+/// takes a reader that does not run for loss, and sends its last segment again (RFC 8985, section 7).
+pub(crate) fn repeated() -> Result<u64, String> {
+    let snmp = fs::read_to_string("/proc/thread-self/net/snmp").map_err(|error| error.to_string())?;
+    // A segment is at most as long as the total length of an IPv4 header can say (RFC 791, section 3.1).
+    Ok(column(&snmp, "Tcp:", "RetransSegs").ok_or("no RetransSegs in /proc/net/snmp")? << 16)
+}
+
 /// Of two lines that begin with `prefix`, names and numbers, the number below `name`.
 fn column(text: &str, prefix: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter(|line| line.split(' ').next() == Some(prefix));

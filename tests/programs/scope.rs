@@ -43,6 +43,8 @@ pub(crate) struct Measured {
     pub(crate) by_stack: u64,
     /// The same as sidestep counts it, which begins when a connection is established.
     pub(crate) counted: u64,
+    /// How much of it may have come again.
+    pub(crate) repeated: u64,
     /// Messages past the stack.
     pub(crate) messages: u64,
     /// Programs that have read with splice(2).
@@ -59,10 +61,11 @@ impl Measured {
         self.redirected as f64 / (self.redirected + self.by_stack).max(1) as f64
     }
 
-    /// Whether sidestep has counted the bytes that the stack has carried: but for resets, a window that is probed with bytes
-    /// that come again, and options that make headers larger.
+    /// Whether sidestep has counted the bytes that the stack has carried: but for those that came again, resets, and options that
+    /// make headers larger.
     pub(crate) fn is_counted(&self) -> bool {
-        self.counted.abs_diff(self.by_stack) <= self.by_stack / 20 + (64 << 10)
+        let inexact = self.by_stack / 20 + (64 << 10);
+        self.counted <= self.by_stack + inexact && self.by_stack <= self.counted + self.repeated + inexact
     }
 
     /// The same of the messages that sockets in the sockhash have sent; none when these have sent none.
@@ -123,6 +126,7 @@ impl Scope {
     ) -> Result<(Result<String, String>, Measured), String> {
         let outcome = work(&self);
         let by_stack = self.netns.run(octets::received).map_err(text)??;
+        let repeated = self.netns.run(octets::repeated).map_err(text)??;
         let output = self.sidestep.take().map_or(Ok(String::new()), Sidestep::stop)?;
         let counters = counters(&output);
         let line = output.lines().rev().find(|line| line.contains("past the stack")).map(str::to_owned);
@@ -133,6 +137,7 @@ impl Scope {
             redirected: of(Counter::RedirectedBytes),
             by_stack,
             counted: of(Counter::StackBytes),
+            repeated,
             messages: of(Counter::RedirectedMessages),
             splicers: self.splicers(),
             reasons,
