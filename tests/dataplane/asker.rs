@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -64,12 +64,13 @@ fn a_reader_that_asks_goes_on_when_its_connection_goes_back_to_the_stack() {
     let options =
         Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     let cgroup = Cgroup::open(&scope.path()).unwrap();
+    let config = check::configuration();
     let listener = listen(ANY_PORT).unwrap();
     // By a detach, and by leaving while others could go on.
     for leaves in [false, true] {
-        let acceleration = Acceleration::start(&cgroup, options.clone(), check::configuration()).unwrap();
+        let acceleration = Acceleration::start(&cgroup, options.clone(), config).unwrap();
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
-        let stop = AtomicBool::new(false);
+        let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|threads| {
             let _stop_on_panic = Finish(&stop);
             threads.spawn(|| serve(&server));
@@ -80,11 +81,14 @@ fn a_reader_that_asks_goes_on_when_its_connection_goes_back_to_the_stack() {
                     }
                     send(&client, &pattern(round, REQUEST));
                     expect(&client, b"a");
+                    answered.store(round, Ordering::Relaxed);
                 }
                 client.shutdown(std::net::Shutdown::Write).unwrap();
             });
-            wait_until("requests are redirected", || {
-                acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) > 10
+            // Where FIONREAD does not see what was redirected, the pair of such a reader leaves before anything is.
+            wait_until("requests are answered, and redirected", || {
+                let redirected = acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);
+                answered.load(Ordering::Relaxed) > 10 && (config.spare_askers || redirected > 10)
             });
             if leaves {
                 assert_eq!(acceleration.leave(&|_| true, TIMEOUT).unwrap(), 0);
