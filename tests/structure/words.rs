@@ -74,8 +74,9 @@ fn found(line: &str) -> Vec<(&'static str, &'static str)> {
 fn is_read(path: &Path) -> bool {
     let name = path.to_string_lossy();
     let is_text = |end: &str| matches!(end, "rs" | "md" | "toml" | "sh" | "yaml" | "service" | "txt");
+    let is_made = |directory| name.contains(directory);
     !name.ends_with("words.rs")
-        && !name.contains("/seeds/data/")
+        && !["/seeds/data/", "/fuzz/target/", "/fuzz/corpus/", "/fuzz/artifacts/"].into_iter().any(is_made)
         && path.extension().is_none_or(|end| is_text(&end.to_string_lossy()))
 }
 

@@ -24,13 +24,15 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
-/// The command, without flags. Its streams are pipes. SIGHUP ends it also where nohup(1) has started the tests.
+/// The command, without flags. Its streams are pipes. SIGHUP and SIGQUIT end it also where the tests were started by nohup(1), or in
+/// the background by a shell without job control, with these signals ignored.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
     command.arg("run").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // SAFETY: a system call, which may be made between fork and exec.
-    let not_ignored = || unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }.map(drop).map_err(Into::into);
-    // SAFETY: the closure makes one system call and takes no memory.
+    let heed = |number| unsafe { signal(number, SigHandler::SigDfl) }.map(drop);
+    let not_ignored = move || heed(Signal::SIGHUP).and_then(|()| heed(Signal::SIGQUIT)).map_err(Into::into);
+    // SAFETY: the closure makes two system calls and takes no memory.
     unsafe { command.pre_exec(not_ignored) };
     command
 }
