@@ -7,7 +7,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::Pod;
-use crate::syscall::cgroup::{Cgroup, find_all};
+use crate::syscall::cgroup::Cgroup;
 
 /// The classes of service that have a directory of their own; pods with guaranteed resources have none.
 const CLASSES: [&str; 3] = ["", "burstable", "besteffort"];
@@ -15,13 +15,9 @@ const CLASSES: [&str; 3] = ["", "burstable", "besteffort"];
 /// Longest UID that is believed. Kubernetes' have 36 characters, those of static pods 32.
 const MAX_UID: usize = 64;
 
-/// The cgroup of a pod; `None` when it has none that bears its UID, which the kernel would then give to others, too.
-pub fn find_cgroup(pod: &Pod) -> Option<Cgroup> {
-    find_below(&find_all().ok()?, pod)
-}
-
-/// The same below one of these mounts of cgroup2.
-fn find_below(mounts: &[PathBuf], pod: &Pod) -> Option<Cgroup> {
+/// The cgroup of a pod below one of these mounts of cgroup2; `None` when it has none that bears its UID, which the kernel would
+/// then give to others, too.
+pub fn find_cgroup(mounts: &[PathBuf], pod: &Pod) -> Option<Cgroup> {
     let places = places(pod);
     let paths = mounts.iter().flat_map(|mount| places.iter().map(move |place| mount.join(place)));
     paths.filter_map(|path| Cgroup::open(&path).ok()).find(Cgroup::exists)
@@ -140,7 +136,7 @@ mod tests {
     fn what_is_not_there_or_not_a_cgroup_is_not_found() {
         let dir = std::env::temp_dir().join(format!("sidestep-pods-{}", std::process::id()));
         std::fs::create_dir_all(dir.join(format!("kubepods/pod{UID}"))).unwrap();
-        let found = find_below(&[dir.clone(), "/no/such/mount".into()], &pod(UID, None));
+        let found = find_cgroup(&[dir.clone(), "/no/such/mount".into()], &pod(UID, None));
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(found.is_none());
     }

@@ -8,6 +8,7 @@ use super::cgroup::find_cgroup;
 use super::cri::{Client, Sandbox};
 use super::error::Result;
 use super::{Error, Pod};
+use crate::syscall::cgroup::find_all;
 
 /// The pods that have a running sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,11 +44,13 @@ impl Places {
     pub(super) async fn list(&mut self, client: &Client) -> Result<Listing> {
         let (newest, mut complaints) = newest(client.sandboxes().await?);
         self.0.retain(|id, _| newest.iter().any(|sandbox| sandbox.id == *id));
+        // Once for all pods: a node has thousands of mounts.
+        let mounts = find_all().unwrap_or_default();
         let mut pods = Vec::new();
         for sandbox in newest {
             let id = sandbox.id.clone();
             let mut pod = Pod::from(sandbox);
-            if find_cgroup(&pod).is_none() {
+            if find_cgroup(&mounts, &pod).is_none() {
                 match self.parent(client, id).await {
                     Ok(parent) => pod.cgroup_parent = parent,
                     // The connection serves no other pod either.

@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use sidestep::agent::check::faults::{DATE, Effect, Evidence, Fault, LIST, Probe, Reach};
-use sidestep::syscall::Release;
+use sidestep::agent::check::faults::{DATE, Effect, Evidence, Fault, LIST, Probe, Reach, listed};
 
 use crate::generated;
 
@@ -29,19 +28,11 @@ something about it. *Not used* means that sidestep does not use that part of the
 instructions of the programs.
 ";
 
-fn releases(list: &[Release]) -> String {
-    let short = |release: &Release| match release {
-        Release(major, minor, 0) => format!("{major}.{minor}"),
-        release => release.to_string(),
-    };
-    list.iter().map(short).collect::<Vec<_>>().join(", ")
-}
-
 fn recognised(evidence: Evidence) -> String {
     match evidence {
         Evidence::Field(structure, field) => format!("types: the field `{structure}.{field}`"),
         Evidence::Function(name, since) => {
-            format!("types: the function `{name}`, or Linux {}", releases(&[since]))
+            format!("types: the function `{name}`, or Linux {}", listed(&[since]))
         }
         Evidence::Probe(Probe::TlsKeys) => "trying, where kTLS is loaded; else version".into(),
         Evidence::Probe(_) => "trying".into(),
@@ -65,10 +56,10 @@ fn section(fault: &Fault) -> String {
     };
     writeln!(text, "- Reach: {reach}.").unwrap();
     writeln!(text, "- Recognised by {}.", recognised(fault.evidence)).unwrap();
-    let since = if fault.since.is_empty() { "before Linux 5.10".into() } else { releases(fault.since) };
+    let since = if fault.since.is_empty() { "before Linux 5.10".into() } else { listed(fault.since) };
     let since =
         if fault.commit.or(fault.cve).is_none() && fault.fixed.is_empty() { "no release yet".into() } else { since };
-    let fixed = if fault.fixed.is_empty() { "no release yet".into() } else { releases(fault.fixed) };
+    let fixed = if fault.fixed.is_empty() { "no release yet".into() } else { listed(fault.fixed) };
     writeln!(text, "- Came with: {since}. Corrected in: {fixed}.").unwrap();
     writeln!(text, "- Remedy: {remedy}.").unwrap();
     text

@@ -1,13 +1,12 @@
 //! A container that runc runs.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::TemporaryDirectory;
-use crate::support::child::{ChildGuard, Ended, read};
+use crate::support::agent::{Agent, Said};
 use crate::support::machine::{missing, unique};
 
 /// Whether runc is installed; a failure where `CI` is set.
@@ -18,10 +17,8 @@ pub(crate) fn is_possible() -> bool {
 
 /// A running `sidestep run` in a container, which has attached. It is killed and deleted with the value.
 pub(crate) struct Container {
-    /// runc, which ends with the container and its exit status. Its streams are the container's.
-    runc: Option<ChildGuard>,
-    lines: Option<BufReader<ChildStdout>>,
-    said: String,
+    /// runc, which hands on signals, and ends with the container and its exit status. Its streams are the container's.
+    runc: Option<Agent>,
     name: String,
     bundle: TemporaryDirectory,
 }
@@ -32,18 +29,11 @@ impl Container {
     pub(crate) fn start(config: &Value) -> Self {
         let bundle = TemporaryDirectory::new();
         std::fs::write(bundle.path().join("config.json"), config.to_string()).unwrap();
-        let name = unique("sidestep-test");
-        let mut command = runc(bundle.path());
-        command.args(["run", "--bundle"]).arg(bundle.path()).arg(&name);
+        let mut container = Self { runc: None, name: unique("sidestep-test"), bundle };
+        let mut command = runc(container.bundle.path());
+        command.args(["run", "--bundle"]).arg(container.bundle.path()).arg(&container.name);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = ChildGuard::spawn(&mut command);
-        let lines = child.stdout.take().map(BufReader::new);
-        let mut container = Self { runc: Some(child), lines, said: String::new(), name, bundle };
-        while !container.said.contains("interrupt to stop") {
-            if container.lines.as_mut().unwrap().read_line(&mut container.said).unwrap() == 0 {
-                panic!("the container has ended: {}{:?}", container.said, container.runc.take().unwrap().end());
-            }
-        }
+        container.runc = Some(Agent::start(&mut command));
         container
     }
 
@@ -63,16 +53,17 @@ impl Container {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Sends a signal, and waits for the end; all that it has said, and how it ended.
+    /// SIGTERM, after which it must end with success.
     #[track_caller]
-    pub(crate) fn stop(mut self, signal: &str) -> (String, Ended) {
-        let sent = runc(self.bundle.path()).args(["kill", &self.name, signal]).output().unwrap();
+    pub(crate) fn stop(mut self) -> Said {
+        self.runc.take().unwrap().stop()
+    }
+
+    /// SIGKILL.
+    #[track_caller]
+    pub(crate) fn kill(self) {
+        let sent = runc(self.bundle.path()).args(["kill", &self.name, "KILL"]).output().unwrap();
         assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
-        let rest = read(self.lines.take().unwrap());
-        let ended = self.runc.take().unwrap().end();
-        let said = std::mem::take(&mut self.said) + &rest.join().unwrap();
-        println!("{said}{}", ended.err);
-        (said, ended)
     }
 }
 

@@ -95,7 +95,7 @@ impl Drop for ChildGuard {
 }
 
 /// Reads all that comes, in a thread of its own.
-pub(crate) fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+pub(super) fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = pipe.read_to_end(&mut bytes);

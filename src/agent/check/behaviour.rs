@@ -15,12 +15,11 @@ const FAMILY: &str = "behaviour";
 
 /// The probes.
 pub(super) fn all() -> Vec<Finding> {
-    let answer = |outcome: Result<Answer, Answer>| outcome.unwrap_or_else(|untold| untold);
     vec![
-        Finding::new(FAMILY, Need::Required, "a message is redirected past the stack", answer(redirect()))
+        Finding::new(FAMILY, Need::Required, "a message is redirected past the stack", Answer::of(redirect()))
             .why("That is what all of this is for.")
             .remedy("check the privileges and map types above, and that lo is up in this network namespace"),
-        Finding::new(FAMILY, Need::Optional, "splice(2) sees redirected bytes", answer(splice()))
+        Finding::new(FAMILY, Need::Optional, "splice(2) sees redirected bytes", Answer::of(splice()))
             .why("Go's io.Copy and HAProxy's `option splice-auto` read sockets so. The programs that do are found out, and stay on the stack.")
             .remedy("nothing is to be done, unless --trust names a program that splices"),
     ]
@@ -28,9 +27,7 @@ pub(super) fn all() -> Vec<Finding> {
 
 /// The client's message must reach the server without a segment.
 fn redirect() -> Result<Answer, Answer> {
-    let mut pair = Pair::new()?;
-    pair.enrol(CLIENT)?;
-    pair.enrol(SERVER)?;
+    let mut pair = Pair::of_members()?;
     let message = *b"sidestep";
     pair.send(&message)?;
     let mut got = [0; 8];
@@ -83,9 +80,7 @@ pub(super) fn fionread(path: Path) -> Result<Answer, Answer> {
 
 /// Both are in the sockhash, and the server reads what was redirected into a pipe.
 fn splice() -> Result<Answer, Answer> {
-    let mut pair = Pair::new()?;
-    pair.enrol(CLIENT)?;
-    pair.enrol(SERVER)?;
+    let mut pair = Pair::of_members()?;
     pair.send(b"sidestep")?;
     let (_end, pipe) = nix::unistd::pipe().map_err(|errno| Answer::Unknown(format!("no pipe: {errno}")))?;
     pair.server.set_nonblocking(true).map_err(|error| Answer::Unknown(format!("no O_NONBLOCK: {error}")))?;

@@ -21,6 +21,11 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// What a probe says, also when it could not be made to the end.
+    pub(super) fn of(outcome: Result<Self, Self>) -> Self {
+        outcome.unwrap_or_else(|untold| untold)
+    }
+
     /// What could not be found out, because of `error`. Missing privileges have findings of their own, so that here the
     /// error's advice would only repeat them.
     pub(super) fn untold(error: &syscall::Error) -> Self {

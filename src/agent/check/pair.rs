@@ -9,6 +9,8 @@ use super::finding::Answer;
 use crate::asm::{Asm, FP, MapRef, Reg, Size};
 use crate::dataplane;
 use crate::syscall::{Map, MapSpec, ProgSpec, Program, UpdateFlags, prog_attach};
+use crate::uapi::flags::{F_INGRESS, SK_PASS};
+use crate::uapi::helper::id::MSG_REDIRECT_HASH;
 use crate::uapi::{AttachType, MapType, ProgType};
 
 /// A loopback message takes microseconds; a second is for a machine that is busy with something else.
@@ -17,10 +19,6 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const CLIENT: u32 = 0;
 /// The other one.
 pub(super) const SERVER: u32 = 1;
-/// `BPF_FUNC_msg_redirect_hash` and `BPF_F_INGRESS` of `include/uapi/linux/bpf.h`; `SK_PASS`.
-const MSG_REDIRECT_HASH: i32 = 71;
-const F_INGRESS: i32 = 1;
-const SK_PASS: i32 = 1;
 
 /// Two ends of a loopback connection, and a sockhash whose program redirects to [`SERVER`].
 pub(super) struct Pair {
@@ -56,6 +54,14 @@ impl Pair {
         let (client, server) =
             connect().map_err(|error: std::io::Error| Answer::Unknown(format!("no loopback connection: {error}")))?;
         Ok(Self { client, server, sockets })
+    }
+
+    /// Connected, and both ends in the sockhash.
+    pub(super) fn of_members() -> Result<Self, Answer> {
+        let pair = Self::new()?;
+        pair.enrol(CLIENT)?;
+        pair.enrol(SERVER)?;
+        Ok(pair)
     }
 
     /// Puts an end into the sockhash.

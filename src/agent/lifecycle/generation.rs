@@ -224,15 +224,20 @@ impl Generation {
         }
     }
 
+    /// Its configuration; none when its pin is gone, or it is of another layout.
+    pub(super) fn config(&self) -> Result<Option<Config>> {
+        let Some(map) = self.map(MapRole::Config.name())? else { return Ok(None) };
+        let bytes = map.lookup(&[0; 4]).context("read the configuration")?;
+        Ok(bytes.and_then(|bytes| Config::from_bytes(&bytes)))
+    }
+
     /// Sends its connections back to plain TCP. Returns how many sockets hold unread bytes after `timeout`, or have
     /// settings of ours that their callbacks, if there are any, have not taken back.
     pub(super) fn empty(&self, timeout: Duration, callbacks: bool, steps: Steps<'_>) -> Result<usize> {
         self.switch(false, callbacks)?;
         steps("soft switch off");
         let watches = self.map(MapRole::Readers.name())?.is_some();
-        let config = self.map(MapRole::Config.name())?.map(|config| config.lookup(&[0; 4])).transpose()?.flatten();
-        let wakes = config.and_then(|bytes| Config::from_bytes(&bytes));
-        let wakes = wakes.is_some_and(|config| Waker::is_needed(config, watches));
+        let wakes = self.config()?.is_some_and(|config| Waker::is_needed(config, watches));
         let left = match self.map(MapRole::Sockets.name())? {
             Some(sockets) => drain(&sockets, self.program(DRAIN)?.as_ref(), timeout, wakes)?,
             None => 0,

@@ -43,10 +43,7 @@ impl Instance {
     /// The configuration of what is attached; none when nothing is, or it is of another layout.
     pub fn config(&self) -> Result<Option<Config>> {
         let Some(generation) = self.live_generation()? else { return Ok(None) };
-        let Some(map) = generation.map(MapRole::Config.name())? else { return Ok(None) };
-        let config = map.lookup(&[0; 4]).context("read the configuration")?;
-        let config = config.and_then(|bytes| Config::from_bytes(&bytes));
-        Ok(config.map(|config| Config { enabled: true, ..config }))
+        Ok(generation.config()?.map(|config| Config { enabled: true, ..config }))
     }
 
     /// The counters of what is attached, and how many sockets are in its map; none when nothing is attached.

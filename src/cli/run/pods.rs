@@ -14,7 +14,7 @@ use crate::cli::log::Log;
 use crate::cli::pods::PodArgs;
 use crate::cli::streams::note;
 use crate::pods::{ANNOTATION, Decision, Listing, Pod, Rule, Watch, find_cgroup, read};
-use crate::syscall::cgroup::Cgroup;
+use crate::syscall::cgroup::{Cgroup, find_all};
 
 /// The pods, as they were read last, and those whose cgroup is in the data plane.
 pub(super) struct Pods {
@@ -60,7 +60,8 @@ impl Pods {
     /// The cgroups of pods that `rule` accelerates, and that are in the data plane already, by the kernel's number.
     pub(super) fn among(&self, rule: &Rule, attached: &dyn Fn(u64) -> bool) -> Vec<Cgroup> {
         let pods = self.listing.pods.iter().filter(|pod| rule.decide(pod) == Decision::Accelerate);
-        let cgroups = pods.filter_map(find_cgroup);
+        let mounts = find_all().unwrap_or_default();
+        let cgroups = pods.filter_map(|pod| find_cgroup(&mounts, pod));
         cgroups.filter(|cgroup| cgroup.id().is_ok_and(attached)).collect()
     }
 
@@ -103,10 +104,11 @@ impl Pods {
     /// Adds the cgroups of pods that are to be accelerated, and takes out those of others. Only an error of the output is an error.
     pub(super) fn apply(&mut self, held: &mut Held, drain: Duration, log: &mut Log<'_>) -> Result<bool, Error> {
         let mut complaints: BTreeSet<String> = self.listing.complaints.iter().cloned().collect();
+        let mounts = find_all().unwrap_or_default();
         let mut wanted = BTreeMap::new();
         for pod in &self.listing.pods {
             match self.rule.decide(pod) {
-                Decision::Accelerate => match find_cgroup(pod).map(|cgroup| (cgroup.id(), cgroup)) {
+                Decision::Accelerate => match find_cgroup(&mounts, pod).map(|cgroup| (cgroup.id(), cgroup)) {
                     Some((Ok(id), cgroup)) => drop(wanted.insert(pod.uid.clone(), (pod, cgroup, id))),
                     _ => drop(complaints.insert(no_cgroup(pod))),
                 },

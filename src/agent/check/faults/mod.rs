@@ -16,6 +16,7 @@ mod uses;
 
 pub use fault::{Effect, Evidence, Fault, FaultFacts, Probe, Reach};
 pub use list::{DATE, LIST};
+pub use told::listed;
 
 use super::finding::Finding;
 use crate::agent::error::{Error, Result};

@@ -24,21 +24,18 @@ pub(super) fn probe() -> [(Probe, Answer); 3] {
         Ok(pair) => pair,
         Err(why) => return untold(why),
     };
-    let answer = |outcome: Result<Answer, Answer>| outcome.unwrap_or_else(|untold| untold);
-    let at_once = answer(at_once(&mut pair));
-    let order = answer(order(&mut pair));
+    let at_once = Answer::of(at_once(&mut pair));
+    let order = Answer::of(order(&mut pair));
     let after_leaving = match order {
-        Answer::Yes(_) => answer(after_leaving(&mut pair)),
+        Answer::Yes(_) => Answer::of(after_leaving(&mut pair)),
         _ => Answer::Unknown("bytes of before could not be told from those of after".into()),
     };
     [(Probe::AtOnce, at_once), (Probe::Order, order), (Probe::AfterLeaving, after_leaving)]
 }
 
-/// A connection of which both ends are in the sockhash.
+/// A connection of which both ends are in the sockhash, and the receiver does not wait.
 fn members() -> Result<Pair, Answer> {
-    let pair = Pair::new()?;
-    pair.enrol(CLIENT)?;
-    pair.enrol(SERVER)?;
+    let pair = Pair::of_members()?;
     pair.server.set_nonblocking(true).map_err(|error| Answer::Unknown(format!("no O_NONBLOCK: {error}")))?;
     Ok(pair)
 }

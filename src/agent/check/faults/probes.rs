@@ -6,17 +6,16 @@ use super::Probe;
 use super::order;
 use crate::agent::check::behaviour::{self, Path};
 use crate::agent::check::finding::Answer;
-use crate::agent::check::pair::{CLIENT, Pair, SERVER};
+use crate::agent::check::pair::{Pair, SERVER};
 
 /// Everything, each with its answer.
 pub(super) fn all() -> Vec<(Probe, Answer)> {
-    let answer = |outcome: Result<Answer, Answer>| outcome.unwrap_or_else(|untold| untold);
     let mut answers = of_order();
     answers.extend([
-        (Probe::FionreadStack, answer(behaviour::fionread(Path::Stack))),
-        (Probe::FionreadRedirected, answer(behaviour::fionread(Path::Redirected))),
-        (Probe::ReceiveBuffer, answer(receive_buffer())),
-        (Probe::TlsKeys, answer(tls_keys())),
+        (Probe::FionreadStack, Answer::of(behaviour::fionread(Path::Stack))),
+        (Probe::FionreadRedirected, Answer::of(behaviour::fionread(Path::Redirected))),
+        (Probe::ReceiveBuffer, Answer::of(receive_buffer())),
+        (Probe::TlsKeys, Answer::of(tls_keys())),
     ]);
     answers
 }
@@ -28,9 +27,7 @@ pub(super) fn of_order() -> Vec<(Probe, Answer)> {
 
 /// The kernel tells how many bytes it counts in a socket's buffers (SO_MEMINFO, Linux 4.12).
 fn receive_buffer() -> Result<Answer, Answer> {
-    let mut pair = Pair::new()?;
-    pair.enrol(CLIENT)?;
-    pair.enrol(SERVER)?;
+    let mut pair = Pair::of_members()?;
     pair.send(b"some bytes that wait")?;
     // `SK_MEMINFO_VARS` words, of which the first is `SK_MEMINFO_RMEM_ALLOC` (include/uapi/linux/sock_diag.h).
     let mut words = [0_u32; 9];
@@ -82,9 +79,11 @@ fn tls_keys() -> Result<Answer, Answer> {
     let mut keys = [0; KEYS];
     keys[..2].copy_from_slice(&TLS_1_2.to_ne_bytes());
     keys[2..4].copy_from_slice(&AES_GCM_128.to_ne_bytes());
-    match set(SOL_TLS, TLS_TX, &keys).map_err(|error| error.raw_os_error()) {
+    match set(SOL_TLS, TLS_TX, &keys) {
         Ok(()) => Ok(Answer::No("the kernel takes keys for a member".into())),
-        Err(Some(libc::EINVAL)) => Ok(Answer::Yes("the kernel refuses keys for a member".into())),
-        Err(_) => Err(Answer::Unknown(format!("the keys cannot be set: {}", std::io::Error::last_os_error()))),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Ok(Answer::Yes("the kernel refuses keys for a member".into()))
+        }
+        Err(error) => Err(Answer::Unknown(format!("the keys cannot be set: {error}"))),
     }
 }

@@ -62,8 +62,8 @@ pub(super) fn short(release: Release) -> String {
     }
 }
 
-/// Releases in a sentence.
-pub(super) fn listed(releases: &[Release]) -> String {
+/// Releases in a sentence, as the kernel's developers write them.
+pub fn listed(releases: &[Release]) -> String {
     releases.iter().map(|release| short(*release)).collect::<Vec<_>>().join(", ")
 }
 
