@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::join::{End, Joining};
 use super::look::all;
 use super::memory::SplicerMemory;
-use super::program::Program;
+use super::names::Names;
 use super::say;
 use super::watcher::WatchedMaps;
 use crate::agent::error::Result;
@@ -33,6 +33,7 @@ pub(super) enum Heard {
 pub(super) struct Clerk {
     maps: WatchedMaps,
     memory: SplicerMemory,
+    names: Names,
     trusted: Vec<PathBuf>,
     swept: Option<Instant>,
     joining: Joining,
@@ -40,7 +41,7 @@ pub(super) struct Clerk {
 
 impl Clerk {
     pub(super) fn new(maps: WatchedMaps, memory: SplicerMemory, trusted: Vec<PathBuf>) -> Self {
-        Self { maps, memory, trusted, swept: None, joining: Joining::default() }
+        Self { maps, memory, names: Names::default(), trusted, swept: None, joining: Joining::default() }
     }
 
     /// Works until all threads have ended that could tell it something.
@@ -50,7 +51,7 @@ impl Clerk {
             match heard.recv_timeout(again.unwrap_or(TICK)) {
                 Ok(first) => std::iter::once(first).chain(heard.try_iter()).for_each(|one| match one {
                     Heard::Event(event) => self.hear(&event),
-                    Heard::Destroyed(destroyed, event) => Self::tell(&destroyed, &event),
+                    Heard::Destroyed(destroyed, event) => self.tell(&destroyed, &event),
                 }),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.joining.end(&self.maps),
@@ -79,7 +80,7 @@ impl Clerk {
                 self.admit(reader);
             }
             ReaderEventKind::Splices => {
-                let program = Program::of(process).map_or_else(|| event.name.clone(), |program| program.name);
+                let program = self.names.of(event);
                 self.condemn(process, start, &event.name);
                 say(&format!("{program} (process {process}) reads with splice(2): its connections stay on the stack"));
                 self.remember(&program);
@@ -92,9 +93,9 @@ impl Clerk {
         }
     }
 
-    fn tell(destroyed: &Result<()>, event: &ReaderEvent) {
+    fn tell(&self, destroyed: &Result<()>, event: &ReaderEvent) {
         let process = event.process.0;
-        let program = Program::of(process).map_or_else(|| event.name.clone(), |program| program.name);
+        let program = self.names.of(event);
         match destroyed {
             Ok(()) => say(&format!(
                 "{program} (process {process}) spliced from a connection with unread redirected bytes, which splice(2) does not see: the connection was reset"
@@ -105,7 +106,7 @@ impl Clerk {
 
     /// Says of a process whether it may earn trust.
     fn admit(&mut self, mut reader: Reader) {
-        let program = Program::of(reader.process);
+        let program = self.names.look((reader.process, reader.start));
         reader.state = ReaderState::Admitted;
         if let Some(program) = &program {
             if self.memory.knows(&program.name) {
@@ -148,15 +149,16 @@ impl Clerk {
     /// Looks at all readers.
     fn sweep(&mut self) {
         let Ok(readers) = all(&self.maps.readers) else { return };
+        self.names.follow(&readers);
         for reader in readers {
             match reader.state {
                 ReaderState::New => self.admit(reader),
                 ReaderState::Admitted => {}
                 ReaderState::Splicer => {
-                    if let Some(program) = Program::of(reader.process)
-                        && !self.memory.knows(&program.name)
+                    if let Some(program) = self.names.known((reader.process, reader.start))
+                        && !self.memory.knows(&program)
                     {
-                        self.remember(&program.name);
+                        self.remember(&program);
                     }
                 }
             }

@@ -11,6 +11,7 @@ mod destroy;
 mod join;
 mod look;
 mod memory;
+mod names;
 mod program;
 mod search;
 mod watcher;
