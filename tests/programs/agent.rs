@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sidestep::dataplane::Counter;
 
-use crate::scope::text;
+use crate::fixture::text;
 
 /// A running `sidestep run`.
 pub(crate) struct Sidestep {

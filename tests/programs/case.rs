@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::scope::{Measured, Scope};
+use crate::fixture::{Fixture, Measured};
 use crate::tools;
 
 /// When a case runs.
@@ -25,7 +25,7 @@ pub(crate) struct Case {
     /// How many messages go past the stack at least, where the kernel shows how programs read; 0 where none need to.
     pub(crate) least: u64,
     /// Starts the servers and runs the clients; the outcome, which must be plain TCP's.
-    pub(crate) work: fn(&Scope) -> Result<String, String>,
+    pub(crate) work: fn(&Fixture) -> Result<String, String>,
 }
 
 /// Whether programs can earn trust here.
@@ -68,11 +68,11 @@ impl Case {
                 "{missing:?} not found; `tests/programs/run --all` installs what is needed"
             ));
         }
-        let plain = match Scope::plain(self.name).and_then(|scope| scope.work(self.work)) {
+        let plain = match Fixture::plain(self.name).and_then(|fixture| fixture.work(self.work)) {
             Ok((Ok(outcome), _)) => outcome,
             Ok((Err(why), _)) | Err(why) => return Outcome::NotRun(format!("it fails with plain TCP: {why}")),
         };
-        match Scope::accelerated(self.name).and_then(|scope| scope.work(self.work)) {
+        match Fixture::accelerated(self.name).and_then(|fixture| fixture.work(self.work)) {
             Err(why) => Outcome::Differs(why),
             Ok((Err(why), measured)) => Outcome::Differs(format!("{why} ({measured})")),
             Ok((Ok(outcome), measured)) if outcome != plain => {

@@ -8,7 +8,7 @@ use sidestep::dataplane::{Counter, Options, Pairing, Policy, Readers};
 use crate::agent::counters;
 use crate::case::readers_are_seen;
 use crate::cases::{DSN, POSTGRES, SUMS, postgres};
-use crate::scope::Scope;
+use crate::fixture::Fixture;
 use crate::{alone, tools};
 
 /// Seconds that pgbench runs, each of its clients on one connection.
@@ -33,12 +33,12 @@ fn a_database_that_works_is_adopted_and_let_go_again_and_again() {
         assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {missing:?} not found");
         return eprintln!("*** NOT TESTED: {missing:?} not found ***");
     }
-    let scope = Scope::plain("existing").unwrap();
-    postgres(&scope).unwrap();
-    scope.run(&["pgbench", "-i", "-q", "-s", "1", DSN]).unwrap();
-    let ask = |question: &str| scope.run(&["psql", DSN, "-Atc", question]).unwrap().trim().to_owned();
+    let fixture = Fixture::plain("existing").unwrap();
+    postgres(&fixture).unwrap();
+    fixture.run(&["pgbench", "-i", "-q", "-s", "1", DSN]).unwrap();
+    let ask = |question: &str| fixture.run(&["psql", DSN, "-Atc", question]).unwrap().trim().to_owned();
     let done = || ask("SELECT count(*) FROM pgbench_history").parse::<u64>().unwrap();
-    let mut bench = scope.start(&["pgbench", "-c", "4", "-T", SECONDS, "-n", DSN], "pgbench").unwrap();
+    let mut bench = fixture.start(&["pgbench", "-c", "4", "-T", SECONDS, "-n", DSN], "pgbench").unwrap();
     let start = Instant::now();
     let (mut rounds, mut redirected) = (0, 0);
     let mut goes_on = || {
@@ -47,7 +47,7 @@ fn a_database_that_works_is_adopted_and_let_go_again_and_again() {
     };
     while done() < SOME && goes_on() {}
     while goes_on() {
-        let sidestep = scope.sidestep().unwrap();
+        let sidestep = fixture.sidestep().unwrap();
         let before = done();
         while done() < before + SOME && goes_on() {}
         let said = sidestep.stop().unwrap();
@@ -55,7 +55,7 @@ fn a_database_that_works_is_adopted_and_let_go_again_and_again() {
         redirected += count.map_or(0, |(_, value)| value);
         rounds += 1;
     }
-    let said = std::fs::read_to_string(scope.path("pgbench.out")).unwrap();
+    let said = std::fs::read_to_string(fixture.path("pgbench.out")).unwrap();
     assert!(bench.wait().unwrap().success(), "{said}");
     assert!(said.contains("number of failed transactions: 0 "), "{said}");
     assert_eq!(ask(SUMS), "t", "the balances do not add up");

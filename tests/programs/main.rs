@@ -11,10 +11,10 @@ mod case;
 mod cases;
 mod content;
 mod existing;
+mod fixture;
 mod octets;
 mod page;
 mod probation;
-mod scope;
 mod tools;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,7 +68,7 @@ fn all() {
 fn the_payload_of_a_namespace_is_what_programs_send() {
     let _alone = alone();
     let case = cases::all().find(|case| case.name == "python-socketserver").unwrap();
-    let (outcome, measured) = scope::Scope::plain("octets").unwrap().work(case.work).unwrap();
+    let (outcome, measured) = fixture::Fixture::plain("octets").unwrap().work(case.work).unwrap();
     outcome.unwrap();
     let sent = 2 * (200 * 1024 + content::CONTENT as u64);
     let (least, most) = (sent, sent + sent / 10 + measured.repeated);
@@ -81,7 +81,7 @@ fn the_payload_of_a_namespace_is_what_programs_send() {
 fn run_says_the_share_of_all_bytes() {
     let _alone = alone();
     let case = cases::all().find(|case| case.name == "python-http.server").unwrap();
-    let (outcome, measured) = scope::Scope::accelerated("share").unwrap().work(case.work).unwrap();
+    let (outcome, measured) = fixture::Fixture::accelerated("share").unwrap().work(case.work).unwrap();
     outcome.unwrap();
     assert!(measured.share() < 0.01, "a server that blocks uses the stack: {measured}");
     let line = measured.line.unwrap();

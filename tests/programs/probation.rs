@@ -1,7 +1,7 @@
 //! How long a new server is on probation, in ordinary traffic: one connection of a new client.
 
 use crate::cases::{go, nginx, python_client, python_server};
-use crate::scope::Scope;
+use crate::fixture::Fixture;
 use crate::{alone, tools};
 
 /// Runs of each server; the median is printed.
@@ -15,7 +15,7 @@ const LONGEST: f64 = 800.0;
 struct Server {
     name: &'static str,
     needs: &'static str,
-    start: fn(&Scope) -> Result<(), String>,
+    start: fn(&Fixture) -> Result<(), String>,
     path: &'static str,
 }
 
@@ -23,18 +23,18 @@ const SERVERS: [Server; 4] = [
     Server {
         name: "Go net/http",
         needs: "go",
-        start: |scope| {
-            let (binary, content) = (go(scope)?, scope.path("content"));
-            scope.serve(&[&binary, "server", "127.0.0.1:8000", &content], 8000)
+        start: |fixture| {
+            let (binary, content) = (go(fixture)?, fixture.path("content"));
+            fixture.serve(&[&binary, "server", "127.0.0.1:8000", &content], 8000)
         },
         path: "/bytes/100",
     },
     Server {
         name: "Node http",
         needs: "node",
-        start: |scope| {
-            let (script, content) = (tools::source("programs.js"), scope.path("content"));
-            scope.serve(&["node", &script, "http-server", "8000", &content], 8000)
+        start: |fixture| {
+            let (script, content) = (tools::source("programs.js"), fixture.path("content"));
+            fixture.serve(&["node", &script, "http-server", "8000", &content], 8000)
         },
         path: "/bytes/100",
     },
@@ -42,16 +42,16 @@ const SERVERS: [Server; 4] = [
     Server {
         name: "Python asyncio, an echo",
         needs: "python3",
-        start: |scope| python_server(scope, &["asyncio-server", "8000"], 8000),
+        start: |fixture| python_server(fixture, &["asyncio-server", "8000"], 8000),
         path: "echo",
     },
 ];
 
 /// The client's requests before one went past the stack, and milliseconds until then.
 fn measure(server: &Server, rate: &str) -> (u32, f64) {
-    let scope = Scope::accelerated("probation").unwrap();
-    (server.start)(&scope).unwrap();
-    let said = python_client(&scope, &["probation-client", "8000", rate, server.path]).unwrap();
+    let fixture = Fixture::accelerated("probation").unwrap();
+    (server.start)(&fixture).unwrap();
+    let said = python_client(&fixture, &["probation-client", "8000", rate, server.path]).unwrap();
     let (requests, milliseconds) = said.trim().split_once(' ').unwrap();
     (requests.parse().unwrap(), milliseconds.parse().unwrap())
 }

@@ -1,7 +1,7 @@
 //! Which connections may be adopted, as far as a scan tells.
 
+use super::cgroups::CgroupSets;
 use super::end::End;
-use super::scope::Scope;
 use crate::dataplane::{Direction, Options, TrustBy};
 use crate::sockets::{Connection, Record, TcpState};
 
@@ -15,7 +15,7 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// What the policy says of new connections holds for it.
-    pub(super) fn new(connection: Connection, scope: &Scope, options: &Options) -> Option<Self> {
+    pub(super) fn new(connection: Connection, cgroups: &CgroupSets, options: &Options) -> Option<Self> {
         let Connection { client, server } = connection;
         let policy = &options.policy;
         let is_fit = |end: &Record| {
@@ -25,14 +25,14 @@ impl Candidate {
                 && !end.has_ulp
                 // A reader that sleeps in a call of before would not see redirected bytes.
                 && end.nonblocking
-                && scope.holds(end.cgroup)
+                && cgroups.holds(end.cgroup)
         };
         let is_admitted = is_fit(&client)
             && is_fit(&server)
             && policy.admits(false, client.local, client.remote)
             && policy.admits(true, server.local, server.remote);
         let is_trusted = |end: &Record, port: u16| {
-            policy.trust.ports.iter().any(|range| range.holds(port)) || scope.trusts(end.cgroup)
+            policy.trust.ports.iter().any(|range| range.holds(port)) || cgroups.trusts(end.cgroup)
         };
         let trusted = [is_trusted(&client, client.remote.port()), is_trusted(&server, server.local.port())];
         if !is_admitted || (policy.trust.by == TrustBy::Name && trusted != [true; 2]) {

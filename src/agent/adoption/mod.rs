@@ -9,9 +9,9 @@
 //! adopted. So it can run only for sockets of these cgroups.
 
 mod candidate;
+mod cgroups;
 mod end;
 mod looks;
-mod scope;
 mod support;
 
 use std::os::fd::AsFd;
@@ -29,11 +29,11 @@ use crate::syscall::{Link, LinkTarget, Map, MapSpec, Program, memlock};
 use crate::uapi::{AttachType, MapType, ProgType};
 
 use candidate::Candidate;
+use cgroups::CgroupSets;
 use end::{Asked, End};
-use scope::Scope;
 
+pub(super) use cgroups::by_ids;
 pub use looks::Looks;
-pub(super) use scope::by_ids;
 pub use support::adoption_support;
 pub(super) use support::default_support;
 
@@ -87,11 +87,11 @@ impl Adopting<'_> {
         if !self.config()?.enabled {
             return Ok(adopted);
         }
-        let scope = Scope::new(self)?;
+        let cgroups = CgroupSets::new(self)?;
         let connections = join(Scanner::new()?.scan()?);
         let now = Instant::now();
         looks.note(&connections.local, now);
-        let fit = connections.local.into_iter().filter_map(|one| Candidate::new(one, &scope, self.options));
+        let fit = connections.local.into_iter().filter_map(|one| Candidate::new(one, &cgroups, self.options));
         let candidates: Vec<Candidate> = fit.filter(|one| looks.is_due(one.inode, now)).collect();
         if candidates.is_empty() {
             return Ok(adopted);

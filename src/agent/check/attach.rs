@@ -22,7 +22,7 @@ pub(super) fn all(path: Option<&Path>) -> Vec<Finding> {
         Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno(libc::EOPNOTSUPP))) => {
             Answer::No(error.to_string())
         }
-        Err(error) => Answer::untold(&error),
+        Err(error) => Answer::unknown(&error),
     };
     let mut findings = vec![
         Finding::new(FAMILY, Need::Required, "a cgroup takes a sock_ops program by link", answer)

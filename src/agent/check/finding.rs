@@ -23,12 +23,12 @@ pub enum Answer {
 impl Answer {
     /// What a probe says, also when it could not be made to the end.
     pub(super) fn of(outcome: Result<Self, Self>) -> Self {
-        outcome.unwrap_or_else(|untold| untold)
+        outcome.unwrap_or_else(|answer| answer)
     }
 
     /// What could not be found out, because of `error`. Missing privileges have findings of their own, so that here the
     /// error's advice would only repeat them.
-    pub(super) fn untold(error: &syscall::Error) -> Self {
+    pub(super) fn unknown(error: &syscall::Error) -> Self {
         Self::Unknown(match error.errno() {
             Some(errno @ Errno::EPERM) => errno.to_string(),
             _ => error.to_string(),
@@ -150,13 +150,16 @@ impl Report {
         let no: fn(&Answer) -> bool = |answer| matches!(answer, Answer::No(_));
         let unknown: fn(&Answer) -> bool = |answer| matches!(answer, Answer::Unknown(_));
         let missing = count(no, Need::Required);
-        let untold = count(unknown, Need::Required);
+        let unknown_required = count(unknown, Need::Required);
         let optional = count(no, Need::Optional) + count(unknown, Need::Optional);
-        match (missing, untold) {
+        match (missing, unknown_required) {
             (0, 0) => writeln!(out, "ok: everything required is there; {optional} optional things are not"),
-            (0, untold) => writeln!(out, "not ok: {untold} required things could not be found out"),
-            (missing, untold) => {
-                writeln!(out, "not ok: {missing} required things are missing, {untold} could not be found out")
+            (0, unknown_required) => writeln!(out, "not ok: {unknown_required} required things could not be found out"),
+            (missing, unknown_required) => {
+                writeln!(
+                    out,
+                    "not ok: {missing} required things are missing, {unknown_required} could not be found out"
+                )
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn all() -> Vec<Finding> {
             Ok(_) => Answer::Yes(String::new()),
             // The kernel's answer to a type that it does not know (find_and_alloc_map, kernel/bpf/syscall.c).
             Err(error) if error.errno() == Some(Errno::EINVAL) => Answer::No(error.to_string()),
-            Err(error) => Answer::untold(&error),
+            Err(error) => Answer::unknown(&error),
         };
         Finding::new("map types", Need::Required, map_type.to_string(), answer)
             .why(why)

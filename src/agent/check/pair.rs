@@ -32,7 +32,7 @@ pub(super) struct Pair {
 impl Pair {
     /// Connected, and neither end in the sockhash.
     pub(super) fn new() -> Result<Self, Answer> {
-        let text = |error: crate::syscall::Error| Answer::untold(&error);
+        let text = |error: crate::syscall::Error| Answer::unknown(&error);
         let sockets = Map::create(&MapSpec::new("sidestep_check", MapType::SOCKHASH, 4, 8, 2)).map_err(text)?;
         let insns = redirector()
             .and_then(|program| program.encode_native(|_| Some(sockets.as_fd().as_raw_fd())))
@@ -68,12 +68,12 @@ impl Pair {
     pub(super) fn enrol(&self, key: u32) -> Result<(), Answer> {
         let end = if key == CLIENT { &self.client } else { &self.server };
         let value = u64::from(end.as_raw_fd() as u32).to_ne_bytes();
-        self.sockets.update(&key.to_ne_bytes(), &value, UpdateFlags::NO_EXIST).map_err(|error| Answer::untold(&error))
+        self.sockets.update(&key.to_ne_bytes(), &value, UpdateFlags::NO_EXIST).map_err(|error| Answer::unknown(&error))
     }
 
     /// Takes an end out of the sockhash.
     pub(super) fn remove(&self, key: u32) -> Result<(), Answer> {
-        self.sockets.delete(&key.to_ne_bytes()).map(drop).map_err(|error| Answer::untold(&error))
+        self.sockets.delete(&key.to_ne_bytes()).map(drop).map_err(|error| Answer::unknown(&error))
     }
 
     /// Sends from the client.

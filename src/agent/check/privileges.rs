@@ -13,7 +13,7 @@ pub(super) fn all() -> Vec<Finding> {
         Ok(set) if set.has(capability) => Answer::Yes(String::new()),
         Ok(set) if set.grants(capability) => Answer::Yes("CAP_SYS_ADMIN stands in".into()),
         Ok(_) => Answer::No("it is not in the effective set".into()),
-        Err(error) => Answer::untold(error),
+        Err(error) => Answer::unknown(error),
     };
     let finding = |need, capability: Capability, why| {
         Finding::new(FAMILY, need, capability.to_string(), granted(capability)).why(why).remedy(format!(
@@ -23,7 +23,7 @@ pub(super) fn all() -> Vec<Finding> {
     let namespace = match caps::in_initial_user_namespace() {
         Ok(true) => Answer::Yes(String::new()),
         Ok(false) => Answer::No("/proc/self/uid_map maps other ids".into()),
-        Err(error) => Answer::untold(&error),
+        Err(error) => Answer::unknown(&error),
     };
     let mut findings = vec![
         finding(Need::Required, Capability::Bpf, "Loading programs and creating maps takes it."),

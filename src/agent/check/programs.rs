@@ -112,7 +112,7 @@ fn load_with(options: Options, beside: impl FnOnce(&Loaded) -> Result<String, Er
         Ok(text) => Answer::Yes(text),
         Err(error) => match (error.verifier_log(), &error) {
             (Some(_), _) => Answer::No(error.to_string()),
-            (None, Error::Syscall(source) | Error::Context { source, .. }) => Answer::untold(source),
+            (None, Error::Syscall(source) | Error::Context { source, .. }) => Answer::unknown(source),
             (None, _) => Answer::Unknown(error.to_string()),
         },
     }

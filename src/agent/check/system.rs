@@ -10,7 +10,7 @@ pub(super) fn mounts() -> Vec<Finding> {
     let mounted = |found: Result<Option<std::path::PathBuf>, Error>| match found {
         Ok(Some(path)) => Answer::Yes(path.display().to_string()),
         Ok(None) => Answer::No("it is mounted nowhere".into()),
-        Err(error) => Answer::untold(&error),
+        Err(error) => Answer::unknown(&error),
     };
     vec![
         Finding::new("mounts", Need::Required, "cgroup2 is mounted", mounted(cgroup::find()))
@@ -25,10 +25,10 @@ pub(super) fn mounts() -> Vec<Finding> {
 /// The kernel.
 pub(super) fn kernel() -> Vec<Finding> {
     let btf = vmlinux();
-    let told = match &btf {
+    let types = match &btf {
         Ok(btf) => Answer::Yes(format!("{} types", btf.type_count())),
         Err(error @ Error::Missing { .. }) => Answer::No(error.to_string()),
-        Err(error) => Answer::untold(error),
+        Err(error) => Answer::unknown(error),
     };
     let function = |name: &str| match &btf {
         Ok(btf) => match btf.func_by_name(name) {
@@ -42,16 +42,16 @@ pub(super) fn kernel() -> Vec<Finding> {
         Ok(Some(Lockdown::Integrity)) => Answer::Yes("lockdown=integrity".into()),
         Ok(Some(Lockdown::None)) => Answer::Yes("lockdown=none".into()),
         Ok(None) => Answer::Unknown("/sys/kernel/security/lockdown is not there".into()),
-        Err(error) => Answer::untold(&error),
+        Err(error) => Answer::unknown(&error),
     };
     let jit = match sysctl::number("net/core/bpf_jit_enable") {
         Ok(Some(0)) => Answer::No("net.core.bpf_jit_enable is 0".into()),
         Ok(Some(value)) => Answer::Yes(format!("net.core.bpf_jit_enable is {value}")),
         Ok(None) => Answer::Unknown("this network namespace does not show net.core.bpf_jit_enable".into()),
-        Err(error) => Answer::untold(&error),
+        Err(error) => Answer::unknown(&error),
     };
     vec![
-        Finding::new("kernel", Need::Optional, "the kernel shows its types (BTF)", told)
+        Finding::new("kernel", Need::Optional, "the kernel shows its types (BTF)", types)
             .why("The gate needs the offsets of socket fields; without, the sticky tier is used.")
             .remedy("use a kernel built with CONFIG_DEBUG_INFO_BTF=y"),
         Finding::new("kernel", Need::Optional, "iterator bpf_iter_sockmap", function("bpf_iter_sockmap"))

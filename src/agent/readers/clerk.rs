@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Between two looks at all readers, for those whose event found no room.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// What the clerk is told.
+/// What the clerk hears.
 #[derive(Debug)]
 pub(super) enum Heard {
     /// An event, as the programs have sent it.
@@ -44,14 +44,14 @@ impl Clerk {
         Self { maps, memory, names: Names::default(), trusted, swept: None, joining: Joining::default() }
     }
 
-    /// Works until all threads have ended that could tell it something.
+    /// Works until all threads have ended that could send it something.
     pub(super) fn run(mut self, heard: &Receiver<Heard>) {
         let mut again = None;
         loop {
             match heard.recv_timeout(again.unwrap_or(TICK)) {
                 Ok(first) => std::iter::once(first).chain(heard.try_iter()).for_each(|one| match one {
                     Heard::Event(event) => self.hear(&event),
-                    Heard::Destroyed(destroyed, event) => self.tell(&destroyed, &event),
+                    Heard::Destroyed(destroyed, event) => self.report(&destroyed, &event),
                 }),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.joining.end(&self.maps),
@@ -93,7 +93,7 @@ impl Clerk {
         }
     }
 
-    fn tell(&self, destroyed: &Result<()>, event: &ReaderEvent) {
+    fn report(&self, destroyed: &Result<()>, event: &ReaderEvent) {
         let process = event.process.0;
         let program = self.names.of(event);
         match destroyed {

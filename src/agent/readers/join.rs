@@ -20,7 +20,7 @@ use crate::syscall::{ForeignSocket, Program, UpdateFlags};
 const MOST_WAITING: usize = 4_096;
 /// Between two turns while there is something to do. Each turn does a little, so that other events do not wait long: with all
 /// of it, about 1 ms.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// Pairs that join in a turn.
 const JOINS: usize = 16;
 /// New members that are looked at in a turn.
@@ -189,7 +189,7 @@ impl Joining {
     fn again(&self) -> Option<Duration> {
         let is_busy = !self.ready.is_empty() || !self.search.is_over();
         if is_busy || self.joined.iter().any(|(_, then)| then.elapsed() < OFTEN) {
-            return Some(LOOK);
+            return Some(POLL_INTERVAL);
         }
         (!self.late.is_empty()).then_some(RETRY_INTERVAL)
     }
@@ -352,7 +352,7 @@ mod tests {
         let end = End::new((std::process::id(), 0), JoiningSocket { cookie, descriptor, peer: 0 });
         let mut joining = Joining { joined: [(end, Instant::now())].into(), ..Joining::default() };
         joining.look();
-        assert_eq!(joining.again(), Some(LOOK));
+        assert_eq!(joining.again(), Some(POLL_INTERVAL));
         drop(socket);
         // Not the end of what was sent, since some of it was never read.
         assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);

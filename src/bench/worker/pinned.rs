@@ -15,7 +15,7 @@ const MESSAGE: u64 = 1024;
 /// and 6 MiB that pins 5 to 22 MB (docs/how-to/measure.md says how this is counted).
 const MOST: u64 = 48 << 20;
 /// How long a full socket may take to become writable again: its bytes go on to the receiver.
-const PATIENCE: Duration = Duration::from_millis(30);
+const TIMEOUT: Duration = Duration::from_millis(30);
 /// Indices into the answer of SO_MEMINFO, include/uapi/linux/sock_diag.h.
 const RMEM_ALLOC: usize = 0;
 const WMEM_QUEUED: usize = 5;
@@ -54,8 +54,8 @@ pub(super) fn fill(mut socket: impl Write + AsFd, message: &[u8]) -> io::Result<
             Ok(written) => left.accepted += written as u64,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
-                if poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], patience)? == 0 {
+                let timeout = PollTimeout::try_from(TIMEOUT).unwrap_or(PollTimeout::ZERO);
+                if poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], timeout)? == 0 {
                     break;
                 }
             }

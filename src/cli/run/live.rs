@@ -68,7 +68,7 @@ impl<'a> Live<'a> {
 
     /// Reads the settings again, and applies them. Returns what has come of it; only an error of the output is an error.
     pub(super) fn reload(&mut self, log: &mut Log<'_>) -> Result<String, Error> {
-        self.tell(ReloadBoard::begin);
+        self.update_board(ReloadBoard::begin);
         let outcome = self.apply();
         if outcome.is_ok()
             && let Some(pods) = &mut self.pods
@@ -84,12 +84,12 @@ impl<'a> Live<'a> {
         if outcome.is_err() {
             note(format_args!("sidestep: {text}"));
         }
-        self.tell(|board| board.end(if outcome.is_ok() { Ok(&text) } else { Err(&text) }));
+        self.update_board(|board| board.end(if outcome.is_ok() { Ok(&text) } else { Err(&text) }));
         Ok(text)
     }
 
     /// An agent that cannot answer does its work all the same.
-    fn tell(&mut self, what: impl FnOnce(&mut ReloadBoard) -> crate::agent::Result<()>) {
+    fn update_board(&mut self, what: impl FnOnce(&mut ReloadBoard) -> crate::agent::Result<()>) {
         if let Some(Err(error)) = self.board.as_mut().map(what) {
             note(format_args!("sidestep: {error}"));
         }

@@ -20,9 +20,9 @@ use crate::dataplane::{pairing, policy};
 use crate::uapi::ctx::sock_ops;
 use crate::uapi::net;
 
-/// Where a callback ends: out, or first by way of what is to be counted.
+/// Where a callback exits: out, or first by way of what is to be counted.
 #[derive(Clone, Copy)]
-struct Ends {
+struct CallbackExits {
     out: Label,
     no_storage: Label,
     refused: Label,
@@ -31,14 +31,14 @@ struct Ends {
 
 /// The stack that a callback which pairs has.
 #[derive(Clone, Copy)]
-struct Room {
+struct CallbackFrame {
     /// What nominates the peer, and behind it the proof: the key of a record.
     key: Slot<RecordKey>,
     /// A record that is built.
     record: Slot<Record>,
 }
 
-impl Room {
+impl CallbackFrame {
     fn new(a: &mut Asm) -> Self {
         Self { key: a.slot("key"), record: a.slot("record") }
     }
@@ -60,7 +60,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     let [active, passive, request, rtt] = ["active", "passive", "request", "rtt"].map(|name| a.label(name));
     let [packet, state, recover] = ["packet", "state", "recover"].map(|name| a.label(name));
     let [out, no_storage, refused, plain] = ["out", "no_storage", "refused", "plain"].map(|name| a.label(name));
-    let ends = Ends { out, no_storage, refused, plain };
+    let exits = CallbackExits { out, no_storage, refused, plain };
     a.mov(R6, R1);
     a.ld(R1, SOCK_OPS, SockOps::OP);
     a.jump_if(R1.equals(sock_ops::RTT), rtt);
@@ -84,9 +84,9 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
         syn_received(a, options.pairing, offsets, out);
     }
     a.bind(active);
-    active_established(a, options, ends);
+    active_established(a, options, exits);
     a.bind(passive);
-    passive_established(a, options, ends);
+    passive_established(a, options, exits);
     a.bind(recover);
     foreign_callback(a, options, out);
     a.bind(rtt);
@@ -109,41 +109,41 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
 }
 
 /// Emits a callback that pairs.
-fn callback(a: &mut Asm, name: &str, body: impl FnOnce(&mut Asm, Room)) {
+fn callback(a: &mut Asm, name: &str, body: impl FnOnce(&mut Asm, CallbackFrame)) {
     a.emitter(name, uses(), |a| {
-        let room = Room::new(a);
-        body(a, room);
+        let frame = CallbackFrame::new(a);
+        body(a, frame);
     });
 }
 
 /// A listener in our scope answers a SYN (the callback that asks for its first window, `tcp_openreq_init_rwin`): if the
 /// client is on this node, it will look for the record that is left here.
 fn syn_received(a: &mut Asm, pairing: Pairing, offsets: &KernelOffsets, out: Label) {
-    callback(a, "request", |a, room| {
+    callback(a, "request", |a, frame| {
         a.comment("a client asks for its first window too");
         a.ld(R1, SOCK_OPS, SockOps::IS_FULLSOCK);
         a.require(R1.equals(0), out, "it is a listener's request");
         require_enabled(a, out);
-        pairing::request_key(a, offsets, room.key.cast(), out);
-        pairing::announce(a, pairing, offsets, room.key, room.record, out);
+        pairing::request_key(a, offsets, frame.key.cast(), out);
+        pairing::announce(a, pairing, offsets, frame.key, frame.record, out);
         a.goto(out);
     });
 }
 
 /// The active end enters the sockhash and leaves a record for its passive end: on probation, unless the listener has
 /// announced itself.
-fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
-    let (pairing, out) = (options.pairing, ends.out);
-    callback(a, "active", |a, room| {
-        let proof = room.proof(pairing);
+fn active_established(a: &mut Asm, options: &Options, exits: CallbackExits) {
+    let (pairing, out) = (options.pairing, exits.out);
+    callback(a, "active", |a, frame| {
+        let proof = frame.proof(pairing);
         require_enabled(a, out);
         policy::admit(a, options, Side::Active, out);
-        pairing.nomination(a, Side::Active, room.key);
+        pairing.nomination(a, Side::Active, frame.key);
         if let Tier::Gated(_) = options.tier {
             a.block("known_server", |a, known| {
                 a.block("remote", |a, remote| {
                     if options.announces().is_some() {
-                        record_lookup(a, room.key, remote);
+                        record_lookup(a, frame.key, remote);
                         a.mov(FOUND.reg(), R0);
                     }
                     pairing::proof::seen(a, options, Side::Active, proof, remote);
@@ -182,22 +182,22 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
         if options.announces().is_some() {
             a.mov(RECORD.reg(), FOUND.reg());
         }
-        enroll::own_storage(a, options, Side::Active, ends.no_storage);
+        enroll::own_storage(a, options, Side::Active, exits.no_storage);
         tally::begin(a, options);
         a.st(OWN, Head::STATE, socket::WAITING);
         let words = Socket::RENDEZVOUS_KEY.items().take(options.rendezvous_key_size() as usize / 8);
         let words =
             words.enumerate().map(|(index, word)| (asm::Field::<RecordKey, RecordKey>::new(0).item(index), word));
-        copy_words(a, words, room.key, OWN);
+        copy_words(a, words, frame.key, OWN);
         pairing::own_pair_key(a);
-        enroll::at_once(a, options, ends.refused);
+        enroll::at_once(a, options, exits.refused);
         if options.announces().is_some() {
             pairing::fill(a, pairing, RECORD, proof);
         } else {
-            pairing::enter(a, pairing, room.record, proof);
+            pairing::enter(a, pairing, frame.record, proof);
             a.guard(R0.differs(0), "one without a record leaves again", |a| {
                 map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(pairing)));
-                a.goto(ends.plain);
+                a.goto(exits.plain);
             });
         }
         callbacks::want(a, options, Side::Active);
@@ -207,18 +207,18 @@ fn active_established(a: &mut Asm, options: &Options, ends: Ends) {
 }
 
 /// The passive end looks for its active one; when there is none, its peer is on another node and it stays out.
-fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
-    let (pairing, out) = (options.pairing, ends.out);
+fn passive_established(a: &mut Asm, options: &Options, exits: CallbackExits) {
+    let (pairing, out) = (options.pairing, exits.out);
     let [unfilled, unanswered] = ["unfilled", "unanswered"].map(|name| a.label(name));
-    callback(a, "passive", |a, room| {
-        let proof = room.proof(pairing);
+    callback(a, "passive", |a, frame| {
+        let proof = frame.proof(pairing);
         require_enabled(a, out);
         policy::admit(a, options, Side::Passive, out);
-        pairing.nomination(a, Side::Passive, room.key);
+        pairing.nomination(a, Side::Passive, frame.key);
         if options.announces().is_none() {
             pairing::proof::seen(a, options, Side::Passive, proof, out);
         }
-        record_lookup(a, room.key, out);
+        record_lookup(a, frame.key, out);
         a.mov(FOUND.reg(), R0);
         if options.announces().is_some() {
             pairing::require_filled(a, unfilled);
@@ -228,16 +228,16 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
         a.require(enroll::SK.reg().differs(0), out, "there is a socket");
         pairing::proof::require_listener(a, options, out);
         a.mov(RECORD.reg(), FOUND.reg());
-        enroll::own_storage(a, options, Side::Passive, ends.no_storage);
+        enroll::own_storage(a, options, Side::Passive, exits.no_storage);
         if options.tier == Tier::Sticky {
-            pairing.confirm(a, ends.plain);
+            pairing.confirm(a, exits.plain);
         }
-        pairing::claim(a, options, proof, ends.plain);
+        pairing::claim(a, options, proof, exits.plain);
         a.st(OWN, Head::STATE, socket::PAIRED);
-        enroll::at_once(a, options, ends.refused);
-        pairing::answer(a, pairing, room.record.cast(), unanswered);
+        enroll::at_once(a, options, exits.refused);
+        pairing::answer(a, pairing, frame.record.cast(), unanswered);
         set_flags(a, socket::ANSWERED);
-        map_delete(a, MapRole::Rendezvous, room.key);
+        map_delete(a, MapRole::Rendezvous, frame.key);
         callbacks::want(a, options, Side::Passive);
         keepalive::renew_tracking(a, options);
         count(a, Counter::Paired, 1);
@@ -245,11 +245,11 @@ fn passive_established(a: &mut Asm, options: &Options, ends: Ends) {
         a.goto(out);
         a.bind(unanswered);
         map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(pairing)));
-        a.goto(ends.refused);
+        a.goto(exits.refused);
         if options.announces().is_some() {
             a.bind(unfilled);
             a.comment("announced by our listener, but no active end has come, and none will");
-            map_delete(a, MapRole::Rendezvous, room.key);
+            map_delete(a, MapRole::Rendezvous, frame.key);
             a.goto(out);
         }
     });

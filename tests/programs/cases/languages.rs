@@ -2,7 +2,7 @@
 
 use super::{curl, python_client, python_server};
 use crate::case::{Case, Set};
-use crate::scope::Scope;
+use crate::fixture::Fixture;
 use crate::tools;
 
 pub(super) const CASES: &[Case] = &[
@@ -36,7 +36,7 @@ pub(super) const CASES: &[Case] = &[
         needs: &["java", "javac"],
         set: Set::Long,
         least: 0,
-        work: |scope| java(scope, "nio-server", "nio-client"),
+        work: |fixture| java(fixture, "nio-server", "nio-client"),
     },
     Case {
         name: "java-blocking",
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
         needs: &["java", "javac"],
         set: Set::Long,
         least: 0,
-        work: |scope| java(scope, "blocking-server", "blocking-client"),
+        work: |fixture| java(fixture, "blocking-server", "blocking-client"),
     },
     Case {
         name: "python-asyncio",
@@ -52,9 +52,9 @@ pub(super) const CASES: &[Case] = &[
         needs: &["python3"],
         set: Set::Short,
         least: 150,
-        work: |scope| {
-            python_server(scope, &["asyncio-server", "8000"], 8000)?;
-            python_client(scope, &["asyncio-client", "8000", &scope.path("content")])
+        work: |fixture| {
+            python_server(fixture, &["asyncio-server", "8000"], 8000)?;
+            python_client(fixture, &["asyncio-client", "8000", &fixture.path("content")])
         },
     },
     Case {
@@ -63,9 +63,9 @@ pub(super) const CASES: &[Case] = &[
         needs: &["python3", "curl"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            python_server(scope, &["http-server", "8000", &scope.path("content")], 8000)?;
-            curl(scope, 8000, &[])
+        work: |fixture| {
+            python_server(fixture, &["http-server", "8000", &fixture.path("content")], 8000)?;
+            curl(fixture, 8000, &[])
         },
     },
     Case {
@@ -74,44 +74,44 @@ pub(super) const CASES: &[Case] = &[
         needs: &["python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            python_server(scope, &["socketserver-server", "8000"], 8000)?;
-            python_client(scope, &["echo-client", "8000", &scope.path("content")])
+        work: |fixture| {
+            python_server(fixture, &["socketserver-server", "8000"], 8000)?;
+            python_client(fixture, &["echo-client", "8000", &fixture.path("content")])
         },
     },
 ];
 
 /// Compiles the Go programs, once for all cases and runs; the path of the binary.
-pub(crate) fn go(scope: &Scope) -> Result<String, String> {
+pub(crate) fn go(fixture: &Fixture) -> Result<String, String> {
     let (binary, source) = (tools::built("go-programs"), tools::source("programs.go"));
     if !tools::is_newer(&binary, &source) {
         let cache = format!("GOCACHE={}", tools::built("go-cache"));
-        scope.run(&["env", &cache, "go", "build", "-o", &binary, &source])?;
+        fixture.run(&["env", &cache, "go", "build", "-o", &binary, &source])?;
     }
     Ok(binary)
 }
 
-fn go_http(scope: &Scope) -> Result<String, String> {
-    let (binary, content) = (go(scope)?, scope.path("content"));
-    scope.serve(&[&binary, "server", "127.0.0.1:8000", &content], 8000)?;
-    scope.run(&[&binary, "client", "http://127.0.0.1:8000", &content])
+fn go_http(fixture: &Fixture) -> Result<String, String> {
+    let (binary, content) = (go(fixture)?, fixture.path("content"));
+    fixture.serve(&[&binary, "server", "127.0.0.1:8000", &content], 8000)?;
+    fixture.run(&[&binary, "client", "http://127.0.0.1:8000", &content])
 }
 
-fn node_http(scope: &Scope) -> Result<String, String> {
-    let (script, content) = (tools::source("programs.js"), scope.path("content"));
-    scope.serve(&["node", &script, "http-server", "8000", &content], 8000)?;
-    scope.run(&["node", &script, "http-client", "8000", &content])
+fn node_http(fixture: &Fixture) -> Result<String, String> {
+    let (script, content) = (tools::source("programs.js"), fixture.path("content"));
+    fixture.serve(&["node", &script, "http-server", "8000", &content], 8000)?;
+    fixture.run(&["node", &script, "http-client", "8000", &content])
 }
 
-fn node_net(scope: &Scope) -> Result<String, String> {
+fn node_net(fixture: &Fixture) -> Result<String, String> {
     let script = tools::source("programs.js");
-    scope.serve(&["node", &script, "net-server", "8000"], 8000)?;
-    scope.run(&["node", &script, "net-client", "8000", &scope.path("content")])
+    fixture.serve(&["node", &script, "net-server", "8000"], 8000)?;
+    fixture.run(&["node", &script, "net-client", "8000", &fixture.path("content")])
 }
 
-fn java(scope: &Scope, server: &str, client: &str) -> Result<String, String> {
-    let classes = scope.path("classes");
-    scope.run(&["javac", "-d", &classes, &tools::source("Programs.java")])?;
-    scope.serve(&["java", "-cp", &classes, "Programs", server, "8000"], 8000)?;
-    scope.run(&["java", "-cp", &classes, "Programs", client, "8000", &scope.path("content")])
+fn java(fixture: &Fixture, server: &str, client: &str) -> Result<String, String> {
+    let classes = fixture.path("classes");
+    fixture.run(&["javac", "-d", &classes, &tools::source("Programs.java")])?;
+    fixture.serve(&["java", "-cp", &classes, "Programs", server, "8000"], 8000)?;
+    fixture.run(&["java", "-cp", &classes, "Programs", client, "8000", &fixture.path("content")])
 }

@@ -3,7 +3,7 @@
 use super::languages::go;
 use super::{curl, python_client, python_server};
 use crate::case::{Case, Set};
-use crate::scope::Scope;
+use crate::fixture::Fixture;
 use crate::tools;
 
 pub(super) const CASES: &[Case] = &[
@@ -13,10 +13,10 @@ pub(super) const CASES: &[Case] = &[
         needs: &["haproxy", "curl", "python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            haproxy(scope, "mode http\n  http-reuse always")?;
-            python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
-            curl(scope, 8000, &[])
+        work: |fixture| {
+            haproxy(fixture, "mode http\n  http-reuse always")?;
+            python_server(fixture, &["http-server", "8001", &fixture.path("content")], 8001)?;
+            curl(fixture, 8000, &[])
         },
     },
     Case {
@@ -25,9 +25,9 @@ pub(super) const CASES: &[Case] = &[
         needs: &["haproxy", "python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            haproxy(scope, "mode tcp\n  option splice-auto")?;
-            through(scope)
+        work: |fixture| {
+            haproxy(fixture, "mode tcp\n  option splice-auto")?;
+            through(fixture)
         },
     },
     Case {
@@ -36,10 +36,10 @@ pub(super) const CASES: &[Case] = &[
         needs: &["haproxy", "curl", "python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            haproxy(scope, "mode http\n  option splice-response")?;
-            python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
-            curl(scope, 8000, &[])
+        work: |fixture| {
+            haproxy(fixture, "mode http\n  option splice-response")?;
+            python_server(fixture, &["http-server", "8001", &fixture.path("content")], 8001)?;
+            curl(fixture, 8000, &[])
         },
     },
     Case {
@@ -48,10 +48,10 @@ pub(super) const CASES: &[Case] = &[
         needs: &["go", "python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            let binary = go(scope)?;
-            scope.serve(&[&binary, "proxy", "127.0.0.1:8000", "127.0.0.1:8001"], 8000)?;
-            through(scope)
+        work: |fixture| {
+            let binary = go(fixture)?;
+            fixture.serve(&[&binary, "proxy", "127.0.0.1:8000", "127.0.0.1:8001"], 8000)?;
+            through(fixture)
         },
     },
     Case {
@@ -60,11 +60,11 @@ pub(super) const CASES: &[Case] = &[
         needs: &["go", "curl"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            let binary = go(scope)?;
-            scope.serve(&[&binary, "connect", "127.0.0.1:8000"], 8000)?;
-            scope.serve(&[&binary, "server", "127.0.0.1:8001", &scope.path("content")], 8001)?;
-            curl(scope, 8001, &["--proxytunnel", "--proxy", "http://127.0.0.1:8000"])
+        work: |fixture| {
+            let binary = go(fixture)?;
+            fixture.serve(&[&binary, "connect", "127.0.0.1:8000"], 8000)?;
+            fixture.serve(&[&binary, "server", "127.0.0.1:8001", &fixture.path("content")], 8001)?;
+            curl(fixture, 8001, &["--proxytunnel", "--proxy", "http://127.0.0.1:8000"])
         },
     },
     Case {
@@ -73,13 +73,13 @@ pub(super) const CASES: &[Case] = &[
         needs: &["systemd-socket-proxyd", "systemd-socket-activate", "python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
+        work: |fixture| {
             let proxy = tools::find("systemd-socket-proxyd").ok_or("no systemd-socket-proxyd")?;
             let proxy = proxy.display().to_string();
-            scope.serve(&["systemd-socket-activate", "-l", "127.0.0.1:8000", &proxy, "127.0.0.1:8001"], 8000)?;
-            python_server(scope, &["asyncio-server", "8001"], 8001)?;
+            fixture.serve(&["systemd-socket-activate", "-l", "127.0.0.1:8000", &proxy, "127.0.0.1:8001"], 8000)?;
+            python_server(fixture, &["asyncio-server", "8001"], 8001)?;
             // It closes both directions at the end of one (`connection_shovel` in src/socket-proxy/socket-proxyd.c).
-            python_client(scope, &["echo-client", "8000", &scope.path("content"), "close"])
+            python_client(fixture, &["echo-client", "8000", &fixture.path("content"), "close"])
         },
     },
     Case {
@@ -88,31 +88,31 @@ pub(super) const CASES: &[Case] = &[
         needs: &["python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            scope.serve(&["python3", &tools::source("splice_proxy.py"), "8000", "8001"], 8000)?;
-            through(scope)
+        work: |fixture| {
+            fixture.serve(&["python3", &tools::source("splice_proxy.py"), "8000", "8001"], 8000)?;
+            through(fixture)
         },
     },
 ];
 
-fn haproxy(scope: &Scope, options: &str) -> Result<(), String> {
+fn haproxy(fixture: &Fixture, options: &str) -> Result<(), String> {
     let config = format!(
         "global\n  maxconn 256\n  stats socket {}\ndefaults\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
          listen test\n  bind 127.0.0.1:8000\n  {options}\n  server one 127.0.0.1:8001\n",
-        scope.path("control")
+        fixture.path("control")
     );
-    let config = scope.write("haproxy.cfg", &config)?;
-    scope.serve(&["haproxy", "-db", "-q", "-f", &config], 8000)
+    let config = fixture.write("haproxy.cfg", &config)?;
+    fixture.serve(&["haproxy", "-db", "-q", "-f", &config], 8000)
 }
 
 /// Round trips and a bulk echo through the proxy on 8000, and an upload of which the server sends back the sum.
-fn through(scope: &Scope) -> Result<String, String> {
-    python_server(scope, &["asyncio-server", "8001"], 8001)?;
-    let content = scope.path("content");
-    python_client(scope, &["echo-client", "8000", &content])?;
+fn through(fixture: &Fixture) -> Result<String, String> {
+    python_server(fixture, &["asyncio-server", "8001"], 8001)?;
+    let content = fixture.path("content");
+    python_client(fixture, &["echo-client", "8000", &content])?;
     // The end of the client's side is passed on as such.
     for _ in 0..3 {
-        python_client(scope, &["asyncio-client", "8000", &content])?;
+        python_client(fixture, &["asyncio-client", "8000", &content])?;
     }
-    python_client(scope, &["upload-client", "8000", &content])
+    python_client(fixture, &["upload-client", "8000", &content])
 }

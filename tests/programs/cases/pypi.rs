@@ -3,7 +3,7 @@
 use super::databases::{DSN, POSTGRES, postgres};
 use super::{curl, python_server};
 use crate::case::{Case, Set};
-use crate::scope::Scope;
+use crate::fixture::Fixture;
 use crate::tools;
 
 pub(super) const CASES: &[Case] = &[
@@ -21,9 +21,9 @@ pub(super) const CASES: &[Case] = &[
         needs: &["pypi:python3"],
         set: Set::Long,
         least: 150,
-        work: |scope| {
-            scope.serve(&[&python()?, &tools::source("pypi.py"), "aiohttp-server", "8000"], 8000)?;
-            scope.run(&[&python()?, &tools::source("pypi.py"), "aiohttp-client", "8000"])
+        work: |fixture| {
+            fixture.serve(&[&python()?, &tools::source("pypi.py"), "aiohttp-server", "8000"], 8000)?;
+            fixture.run(&[&python()?, &tools::source("pypi.py"), "aiohttp-client", "8000"])
         },
     },
     Case {
@@ -32,10 +32,10 @@ pub(super) const CASES: &[Case] = &[
         needs: &["pypi:uvicorn", "curl"],
         set: Set::Long,
         least: 0,
-        work: |scope| {
+        work: |fixture| {
             let options = ["--app-dir", &tools::source(""), "--port", "8000", "--log-level", "error", "pypi:asgi"];
-            scope.serve(&[&[tool("uvicorn")?.as_str()], &options[..]].concat(), 8000)?;
-            curl(scope, 8000, &[])
+            fixture.serve(&[&[tool("uvicorn")?.as_str()], &options[..]].concat(), 8000)?;
+            curl(fixture, 8000, &[])
         },
     },
     Case {
@@ -44,10 +44,10 @@ pub(super) const CASES: &[Case] = &[
         needs: &["pypi:gunicorn", "curl"],
         set: Set::Long,
         least: 0,
-        work: |scope| {
+        work: |fixture| {
             let options = ["--chdir", &tools::source(""), "--bind", "127.0.0.1:8000", "pypi:wsgi"];
-            scope.serve(&[&[tool("gunicorn")?.as_str()], &options[..]].concat(), 8000)?;
-            curl(scope, 8000, &[])
+            fixture.serve(&[&[tool("gunicorn")?.as_str()], &options[..]].concat(), 8000)?;
+            curl(fixture, 8000, &[])
         },
     },
     Case {
@@ -56,9 +56,9 @@ pub(super) const CASES: &[Case] = &[
         needs: NEEDS_PSYCOPG,
         set: Set::Long,
         least: 0,
-        work: |scope| {
-            postgres(scope)?;
-            scope.run(&[&python()?, &tools::source("pypi.py"), "psycopg-client", DSN])
+        work: |fixture| {
+            postgres(fixture)?;
+            fixture.run(&[&python()?, &tools::source("pypi.py"), "psycopg-client", DSN])
         },
     },
 ];
@@ -74,8 +74,8 @@ fn python() -> Result<String, String> {
     tool("python3")
 }
 
-fn envoy(scope: &Scope) -> Result<String, String> {
-    python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
+fn envoy(fixture: &Fixture) -> Result<String, String> {
+    python_server(fixture, &["http-server", "8001", &fixture.path("content")], 8001)?;
     let address = |port| format!("address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}");
     let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
     let manager =
@@ -100,7 +100,7 @@ fn envoy(scope: &Scope) -> Result<String, String> {
         front = address(8000),
         behind = address(8001)
     );
-    let config = scope.write("envoy.yaml", &config)?;
-    scope.serve(&[&tool("envoy")?, "-c", &config, "--concurrency", "2", "-l", "error", "--base-id", "77"], 8000)?;
-    curl(scope, 8000, &[])
+    let config = fixture.write("envoy.yaml", &config)?;
+    fixture.serve(&[&tool("envoy")?, "-c", &config, "--concurrency", "2", "-l", "error", "--base-id", "77"], 8000)?;
+    curl(fixture, 8000, &[])
 }

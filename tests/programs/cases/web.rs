@@ -3,7 +3,7 @@
 use super::{curl, python_client, python_server};
 use crate::case::{Case, Set};
 use crate::content::CONTENT;
-use crate::scope::Scope;
+use crate::fixture::Fixture;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -12,9 +12,9 @@ pub(super) const CASES: &[Case] = &[
         needs: &["nginx", "curl", "python3"],
         set: Set::Short,
         least: 0,
-        work: |scope| {
-            nginx(scope)?;
-            curl(scope, 8000, &[])
+        work: |fixture| {
+            nginx(fixture)?;
+            curl(fixture, 8000, &[])
         },
     },
     Case {
@@ -23,9 +23,9 @@ pub(super) const CASES: &[Case] = &[
         needs: &["nginx", "python3"],
         set: Set::Short,
         least: 500,
-        work: |scope| {
-            nginx(scope)?;
-            python_client(scope, &["header-client", "8000"])
+        work: |fixture| {
+            nginx(fixture)?;
+            python_client(fixture, &["header-client", "8000"])
         },
     },
     Case {
@@ -47,11 +47,11 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// nginx on 8000: files at /file and /small, everything else from a server behind it.
-pub(crate) fn nginx(scope: &Scope) -> Result<(), String> {
-    python_server(scope, &["http-server", "8001", &scope.path("content")], 8001)?;
-    let root = scope.path("");
-    let content = std::fs::read(scope.path("content")).map_err(|error| error.to_string())?;
-    std::fs::write(scope.path("small"), &content[..SMALL]).map_err(|error| error.to_string())?;
+pub(crate) fn nginx(fixture: &Fixture) -> Result<(), String> {
+    python_server(fixture, &["http-server", "8001", &fixture.path("content")], 8001)?;
+    let root = fixture.path("");
+    let content = std::fs::read(fixture.path("content")).map_err(|error| error.to_string())?;
+    std::fs::write(fixture.path("small"), &content[..SMALL]).map_err(|error| error.to_string())?;
     let temporary =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {root}{name};\n"));
     let config = format!(
@@ -64,28 +64,28 @@ pub(crate) fn nginx(scope: &Scope) -> Result<(), String> {
          location / {{ proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ''; }} }} }}\n",
         temporary.concat()
     );
-    let config = scope.write("nginx.conf", &config)?;
-    scope.serve(&["nginx", "-p", &root, "-e", "stderr", "-c", &config], 8000)
+    let config = fixture.write("nginx.conf", &config)?;
+    fixture.serve(&["nginx", "-p", &root, "-e", "stderr", "-c", &config], 8000)
 }
 
 /// Bytes of the small file.
 const SMALL: usize = 1024;
 
 /// wrk counts what fails. It compares no bytes, so the script does.
-fn wrk(scope: &Scope) -> Result<String, String> {
-    nginx(scope)?;
-    let script = scope.write(
+fn wrk(fixture: &Fixture) -> Result<String, String> {
+    nginx(fixture)?;
+    let script = fixture.write(
         "check.lua",
         &format!(
             "local file = io.open('{}', 'rb')\nlocal content = file:read('*a')\n\n\
              function response(status, headers, body)\n  if status ~= 200 or body ~= content:sub(1, #body) or \
              (#body ~= {CONTENT} and #body ~= {SMALL}) then print('WRONG') end\nend\n",
-            scope.path("content")
+            fixture.path("content")
         ),
     )?;
     for path in ["small", "file"] {
         let url = format!("http://127.0.0.1:8000/{path}");
-        let output = scope.run(&["wrk", "-t1", "-c4", "-d1", "-s", &script, &url])?;
+        let output = fixture.run(&["wrk", "-t1", "-c4", "-d1", "-s", &script, &url])?;
         for word in ["WRONG", "Socket errors", "Non-2xx"] {
             if let Some(line) = output.lines().find(|line| line.contains(word)) {
                 return Err(format!("wrk: {line}"));
@@ -99,11 +99,11 @@ fn wrk(scope: &Scope) -> Result<String, String> {
 }
 
 /// curl's exit statuses are the outcome: 7 refused, 18 fewer bytes than promised, 52 no answer, 56 reset.
-fn failures(scope: &Scope) -> Result<String, String> {
-    python_server(scope, &["broken-server", "8000"], 8000)?;
+fn failures(fixture: &Fixture) -> Result<String, String> {
+    python_server(fixture, &["broken-server", "8000"], 8000)?;
     let mut outcome = Vec::new();
     for path in ["8001/refused", "8000/short", "8000/reset", "8000/silent"] {
-        let (status, _) = scope.attempt(&["curl", "-sS", "-o", "/dev/null", &format!("http://127.0.0.1:{path}")])?;
+        let (status, _) = fixture.attempt(&["curl", "-sS", "-o", "/dev/null", &format!("http://127.0.0.1:{path}")])?;
         outcome.push(format!("{path} {status}"));
     }
     Ok(outcome.join(", "))

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::told;
+use super::stated_version;
 use crate::syscall::Release;
 
 /// A fault of some kernels.
@@ -173,7 +173,7 @@ impl Fault {
     }
 
     pub(in crate::agent::check) fn facts(&self) -> FaultFacts {
-        let text = |releases: &[Release]| releases.iter().map(|release| told::short(*release)).collect();
+        let text = |releases: &[Release]| releases.iter().map(|release| stated_version::short(*release)).collect();
         FaultFacts {
             id: self.id,
             severity: self.effect.severity(),

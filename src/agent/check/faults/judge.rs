@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::told::{self, Told};
+use super::stated_version::{self, StatedVersion};
 use super::{Evidence, Fault, LIST, Probe, Reach, probes};
 use crate::agent::check::finding::{Answer, Finding, Need};
 use crate::btf::Btf;
@@ -12,19 +12,19 @@ use crate::syscall::btf::shared_vmlinux;
 pub(super) struct Facts {
     /// Of each fault of the list, whether the kernel's types have what it is recognised by; none where there are no types.
     types: Option<Vec<bool>>,
-    release: Told,
+    release: StatedVersion,
     probes: Vec<(Probe, Answer)>,
 }
 
 impl Facts {
     /// All that can be found out.
     pub(super) fn of_everything() -> Self {
-        Self { types: types(), release: Told::running(), probes: probes::all() }
+        Self { types: types(), release: StatedVersion::running(), probes: probes::all() }
     }
 
     /// What can forbid to use the kernel.
     pub(super) fn of_what_forbids() -> Self {
-        Self { types: types(), release: Told::running(), probes: probes::of_order() }
+        Self { types: types(), release: StatedVersion::running(), probes: probes::of_order() }
     }
 
     fn answer(&self, number: usize, fault: &Fault) -> Answer {
@@ -34,8 +34,8 @@ impl Facts {
         match fault.evidence {
             Evidence::Field(structure, field) => self.in_types(number, &format!("the field {structure}.{field}")),
             Evidence::Function(name, since) => match self.release {
-                Told::Exactly(release) | Told::Series(release) if release >= since => {
-                    Answer::No(format!("Linux {} and later", told::short(since)))
+                StatedVersion::Exactly(release) | StatedVersion::Series(release) if release >= since => {
+                    Answer::No(format!("Linux {} and later", stated_version::short(since)))
                 }
                 _ => self.in_types(number, &format!("the function {name}")),
             },
@@ -46,7 +46,7 @@ impl Facts {
                     Some(Answer::Unknown(why)) if !fault.fixed.is_empty() && !fault.forbids() => {
                         match by_release(fault, self.release) {
                             Answer::Unknown(version) => Answer::Unknown(format!("{why}; {version}")),
-                            told => told,
+                            stated => stated,
                         }
                     }
                     Some(answer) => answer,
@@ -67,20 +67,22 @@ impl Facts {
 }
 
 /// What the version says. It can say that the fault is not there, and never for certain that it is.
-fn by_release(fault: &Fault, told: Told) -> Answer {
-    let fixed = told::listed(fault.fixed);
-    let (release, is_exact) = match told {
-        Told::Exactly(release) => (release, true),
-        Told::Series(release) => (release, false),
-        Told::Nothing => return Answer::Unknown(format!("the kernel does not tell its version; corrected in {fixed}")),
+fn by_release(fault: &Fault, stated: StatedVersion) -> Answer {
+    let fixed = stated_version::listed(fault.fixed);
+    let (release, is_exact) = match stated {
+        StatedVersion::Exactly(release) => (release, true),
+        StatedVersion::Series(release) => (release, false),
+        StatedVersion::Unknown => {
+            return Answer::Unknown(format!("the kernel does not tell its version; corrected in {fixed}"));
+        }
     };
-    let name = told::short(release);
-    if told::has(fault.fixed, release) {
+    let name = stated_version::short(release);
+    if stated_version::has(fault.fixed, release) {
         return Answer::Yes(format!("corrected in {fixed}"));
     }
-    let had = fault.since.is_empty() || told::has(fault.since, release);
+    let had = fault.since.is_empty() || stated_version::has(fault.since, release);
     match (had, is_exact) {
-        (false, true) => Answer::Yes(format!("it came with {}", told::listed(fault.since))),
+        (false, true) => Answer::Yes(format!("it came with {}", stated_version::listed(fault.since))),
         (_, true) => Answer::Unknown(format!(
             "Linux {name} may have the fault, unless its maker has corrected it; corrected in {fixed}"
         )),
@@ -141,7 +143,7 @@ mod tests {
     use crate::btf::{BtfBuilder, Linkage};
     use crate::syscall::Release;
 
-    fn facts(types: Option<&Btf>, release: Told, probes: Vec<(Probe, Answer)>) -> Facts {
+    fn facts(types: Option<&Btf>, release: StatedVersion, probes: Vec<(Probe, Answer)>) -> Facts {
         Facts { types: types.map(in_types), release, probes }
     }
 
@@ -164,7 +166,7 @@ mod tests {
         Btf::parse(builder.finish()).unwrap()
     }
 
-    const OLD: Told = Told::Exactly(Release(6, 12, 117));
+    const OLD: StatedVersion = StatedVersion::Exactly(Release(6, 12, 117));
 
     #[test]
     fn a_kernel_that_corks_redirected_messages_is_refused() {
@@ -199,8 +201,8 @@ mod tests {
     fn no_version_forbids() {
         let good = types(&[], None);
         for release in [Release(5, 10, 1), Release(5, 15, 0), Release(6, 6, 1), Release(7, 3, 4), Release(9, 0, 0)] {
-            for told in [Told::Exactly(release), Told::Series(release), Told::Nothing] {
-                assert_eq!(forbidding(&facts(Some(&good), told, vec![])), Vec::<String>::new(), "{told:?}");
+            for stated in [StatedVersion::Exactly(release), StatedVersion::Series(release), StatedVersion::Unknown] {
+                assert_eq!(forbidding(&facts(Some(&good), stated, vec![])), Vec::<String>::new(), "{stated:?}");
             }
         }
     }
@@ -211,7 +213,7 @@ mod tests {
         let (number, fault) = find("storage-iterator");
         assert!(matches!(facts(Some(&new), OLD, vec![]).answer(number, fault), Answer::No(_)));
         assert!(matches!(facts(Some(&types(&[], None)), OLD, vec![]).answer(number, fault), Answer::Yes(_)));
-        let inlined = facts(Some(&types(&[], None)), Told::Exactly(Release(7, 3, 4)), vec![]);
+        let inlined = facts(Some(&types(&[], None)), StatedVersion::Exactly(Release(7, 3, 4)), vec![]);
         assert!(matches!(inlined.answer(number, fault), Answer::No(_)));
         assert_eq!(forbidding(&inlined), Vec::<String>::new());
         assert!(finding(fault, &inlined).remedy.unwrap().starts_with("sidestep"));
@@ -221,31 +223,33 @@ mod tests {
     fn a_version_says_that_a_fault_is_corrected_or_that_it_may_be_there() {
         let (_, fault) = find("zero-length-read");
         assert_eq!(fault.effect, Effect::CrashesKernel);
-        let says = |told| by_release(fault, told);
-        assert!(matches!(says(Told::Exactly(Release(6, 1, 20))), Answer::Yes(_)));
-        assert!(matches!(says(Told::Exactly(Release(6, 12, 0))), Answer::Yes(_)));
+        let says = |stated| by_release(fault, stated);
+        assert!(matches!(says(StatedVersion::Exactly(Release(6, 1, 20))), Answer::Yes(_)));
+        assert!(matches!(says(StatedVersion::Exactly(Release(6, 12, 0))), Answer::Yes(_)));
         assert!(
-            matches!(says(Told::Exactly(Release(6, 1, 19))), Answer::Unknown(why) if why.contains("6.1.19 may have"))
+            matches!(says(StatedVersion::Exactly(Release(6, 1, 19))), Answer::Unknown(why) if why.contains("6.1.19 may have"))
         );
         // A series that had the correction from its start has it in every distribution's kernel.
-        assert!(matches!(says(Told::Series(Release(6, 4, 0))), Answer::Yes(_)));
-        assert!(matches!(says(Told::Series(Release(5, 14, 0))), Answer::Unknown(why) if why.contains("does not tell")));
-        assert!(matches!(says(Told::Nothing), Answer::Unknown(_)));
+        assert!(matches!(says(StatedVersion::Series(Release(6, 4, 0))), Answer::Yes(_)));
+        assert!(
+            matches!(says(StatedVersion::Series(Release(5, 14, 0))), Answer::Unknown(why) if why.contains("does not tell"))
+        );
+        assert!(matches!(says(StatedVersion::Unknown), Answer::Unknown(_)));
         let (_, later) = find("close-race");
         assert!(
-            matches!(by_release(later, Told::Exactly(Release(5, 10, 9))), Answer::Yes(why) if why.contains("5.13"))
+            matches!(by_release(later, StatedVersion::Exactly(Release(5, 10, 9))), Answer::Yes(why) if why.contains("5.13"))
         );
         // A distribution may have taken the fault into an older kernel.
-        assert!(matches!(by_release(later, Told::Series(Release(5, 10, 0))), Answer::Unknown(_)));
+        assert!(matches!(by_release(later, StatedVersion::Series(Release(5, 10, 0))), Answer::Unknown(_)));
     }
 
     #[test]
     fn a_probe_that_cannot_be_made_leaves_the_version() {
         let (number, fault) = find("ktls");
-        let untold = |told| facts(None, told, vec![(Probe::TlsKeys, Answer::Unknown("no kTLS".into()))]);
-        let corrected = untold(Told::Exactly(Release(6, 18, 53)));
+        let unknown = |stated| facts(None, stated, vec![(Probe::TlsKeys, Answer::Unknown("no kTLS".into()))]);
+        let corrected = unknown(StatedVersion::Exactly(Release(6, 18, 53)));
         assert!(matches!(corrected.answer(number, fault), Answer::Yes(_)));
-        let open = untold(Told::Exactly(Release(6, 18, 15)));
+        let open = unknown(StatedVersion::Exactly(Release(6, 18, 15)));
         assert!(
             matches!(open.answer(number, fault), Answer::Unknown(why) if why.starts_with("no kTLS; Linux 6.18.15"))
         );
@@ -253,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_not_used_is_never_a_finding_to_act_on() {
-        let nothing = facts(None, Told::Nothing, vec![]);
+        let nothing = facts(None, StatedVersion::Unknown, vec![]);
         for (number, fault) in LIST.iter().enumerate() {
             let is_used = !matches!(fault.reach, Reach::NotUsed(_));
             assert_eq!(matches!(nothing.answer(number, fault), Answer::Yes(_)), !is_used, "{}", fault.id);

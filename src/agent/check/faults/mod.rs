@@ -9,14 +9,14 @@ mod judge;
 mod list;
 mod order;
 mod probes;
-mod told;
+mod stated_version;
 
 #[cfg(test)]
 mod uses;
 
 pub use fault::{Effect, Evidence, Fault, FaultFacts, Probe, Reach};
 pub use list::{DATE, LIST};
-pub use told::listed;
+pub use stated_version::listed;
 
 use super::finding::Finding;
 use crate::agent::error::{Error, Result};

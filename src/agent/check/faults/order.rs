@@ -19,10 +19,10 @@ const BY_STACK: &[u8] = b"by the stack";
 
 /// The three answers. Where one cannot be had, neither can those after it.
 pub(super) fn probe() -> [(Probe, Answer); 3] {
-    let untold = |why: Answer| [Probe::AtOnce, Probe::Order, Probe::AfterLeaving].map(|probe| (probe, why.clone()));
+    let unknown = |why: Answer| [Probe::AtOnce, Probe::Order, Probe::AfterLeaving].map(|probe| (probe, why.clone()));
     let mut pair = match members() {
         Ok(pair) => pair,
-        Err(why) => return untold(why),
+        Err(why) => return unknown(why),
     };
     let at_once = Answer::of(at_once(&mut pair));
     let order = Answer::of(order(&mut pair));

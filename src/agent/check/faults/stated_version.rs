@@ -6,21 +6,21 @@ use crate::syscall::{Release, sysctl};
 
 /// A release, as far as the kernel tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum StatedVersion {
     /// This one, or one that has at least its corrections.
     Exactly(Release),
     /// A distribution's kernel of this series, with corrections that its name does not tell.
     Series(Release),
     /// The name is not a release.
-    Nothing,
+    Unknown,
 }
 
-impl Told {
+impl StatedVersion {
     /// The running kernel's.
     pub(super) fn running() -> Self {
         let (release, version) = match nix::sys::utsname::uname() {
             Ok(name) => (name.release().to_string_lossy().into_owned(), name.version().to_string_lossy().into_owned()),
-            Err(_) => return Self::Nothing,
+            Err(_) => return Self::Unknown,
         };
         let signature = sysctl::read(Path::new("/proc/version_signature")).unwrap_or_default();
         Self::parse(&release, &version, &signature)
@@ -31,16 +31,16 @@ impl Told {
     fn parse(release: &str, version: &str, signature: &str) -> Self {
         let debian = version.split_once("Debian ").map(|(_, rest)| rest);
         let ubuntu = signature.strip_prefix("Ubuntu ").and_then(|rest| rest.split_whitespace().nth(1));
-        if let Some(told) = debian.or(ubuntu).and_then(Release::parse) {
-            return Self::Exactly(told);
+        if let Some(stated) = debian.or(ubuntu).and_then(Release::parse) {
+            return Self::Exactly(stated);
         }
         // A release by the kernel's own developers has nothing behind its numbers; a distribution that counts the stable
         // series does not leave the third number at 0.
         let is_bare = |text: &str| text.trim().chars().all(|c| c.is_ascii_digit() || c == '.');
         match Release::parse(release) {
-            Some(told) if told.2 > 0 || is_bare(release) => Self::Exactly(told),
-            Some(told) => Self::Series(told),
-            None => Self::Nothing,
+            Some(stated) if stated.2 > 0 || is_bare(release) => Self::Exactly(stated),
+            Some(stated) => Self::Series(stated),
+            None => Self::Unknown,
         }
     }
 }
@@ -75,26 +75,26 @@ mod tests {
     fn distributions_tell_more_or_less() {
         let debian = "#1 SMP Debian 5.10.262-1 (2026-09-30)";
         let dynamic = "#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1 (2026-11-14)";
-        for (release, version, signature, told) in [
-            ("5.10.0-46-cloud-amd64", debian, "", Told::Exactly(Release(5, 10, 262))),
-            ("6.12.117+deb13-amd64", dynamic, "", Told::Exactly(Release(6, 12, 117))),
+        for (release, version, signature, stated) in [
+            ("5.10.0-46-cloud-amd64", debian, "", StatedVersion::Exactly(Release(5, 10, 262))),
+            ("6.12.117+deb13-amd64", dynamic, "", StatedVersion::Exactly(Release(6, 12, 117))),
             (
                 "6.8.0-45-generic",
                 "#45-Ubuntu SMP",
                 "Ubuntu 6.8.0-45.45-generic 6.8.12\n",
-                Told::Exactly(Release(6, 8, 12)),
+                StatedVersion::Exactly(Release(6, 8, 12)),
             ),
-            ("6.8.0-45-generic", "#45-Ubuntu SMP", "", Told::Series(Release(6, 8, 0))),
-            ("5.14.0-503.el9.x86_64", "#1 SMP PREEMPT_DYNAMIC", "", Told::Series(Release(5, 14, 0))),
-            ("6.1.102-111.182.amzn2023.x86_64", "#1 SMP", "", Told::Exactly(Release(6, 1, 102))),
-            ("6.12.0", "#1 SMP", "", Told::Exactly(Release(6, 12, 0))),
-            ("7.0.0-rc3", "#1 SMP", "", Told::Series(Release(7, 0, 0))),
-            ("", "", "", Told::Nothing),
-            ("linux", "#1 SMP Debian", "Ubuntu", Told::Nothing),
+            ("6.8.0-45-generic", "#45-Ubuntu SMP", "", StatedVersion::Series(Release(6, 8, 0))),
+            ("5.14.0-503.el9.x86_64", "#1 SMP PREEMPT_DYNAMIC", "", StatedVersion::Series(Release(5, 14, 0))),
+            ("6.1.102-111.182.amzn2023.x86_64", "#1 SMP", "", StatedVersion::Exactly(Release(6, 1, 102))),
+            ("6.12.0", "#1 SMP", "", StatedVersion::Exactly(Release(6, 12, 0))),
+            ("7.0.0-rc3", "#1 SMP", "", StatedVersion::Series(Release(7, 0, 0))),
+            ("", "", "", StatedVersion::Unknown),
+            ("linux", "#1 SMP Debian", "Ubuntu", StatedVersion::Unknown),
         ] {
-            assert_eq!(Told::parse(release, version, signature), told, "{release} {version}");
+            assert_eq!(StatedVersion::parse(release, version, signature), stated, "{release} {version}");
         }
-        assert_ne!(Told::running(), Told::Nothing);
+        assert_ne!(StatedVersion::running(), StatedVersion::Unknown);
     }
 
     #[test]

@@ -8,14 +8,14 @@ use crate::agent::error::Result;
 use crate::syscall::cgroup::{self, Cgroup};
 
 /// The IDs of cgroups.
-pub(super) struct Scope {
+pub(super) struct CgroupSets {
     /// To which the data plane is attached, and all inside them.
     attached: HashSet<u64>,
     opted_out: HashSet<u64>,
     trusted: HashSet<u64>,
 }
 
-impl Scope {
+impl CgroupSets {
     /// As they are now. One that has been removed is in no list: its sockets stay as they are.
     pub(super) fn new(adopting: &Adopting<'_>) -> Result<Self> {
         Ok(Self {

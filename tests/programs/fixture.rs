@@ -25,7 +25,7 @@ use crate::{octets, tools};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where a case runs.
-pub(crate) struct Scope {
+pub(crate) struct Fixture {
     // Dropped in this order: first the programs.
     servers: RefCell<Vec<Child>>,
     cgroup: TemporaryCgroup,
@@ -96,7 +96,7 @@ pub(crate) fn text(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
-impl Scope {
+impl Fixture {
     /// Without sidestep.
     pub(crate) fn plain(name: &str) -> Result<Self, String> {
         let root = cgroup::find().map_err(text)?.ok_or("no cgroup2 is mounted")?;
@@ -105,18 +105,18 @@ impl Scope {
         let dir = std::env::temp_dir().join(format!("sidestep-programs-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).map_err(text)?;
-        let scope = Self { servers: RefCell::default(), cgroup, sidestep: None, netns, dir };
+        let fixture = Self { servers: RefCell::default(), cgroup, sidestep: None, netns, dir };
         // Databases refuse to run as root, and must read it.
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-        fs::write(scope.path("content"), content()).map_err(text)?;
-        Ok(scope)
+        fs::write(fixture.path("content"), content()).map_err(text)?;
+        Ok(fixture)
     }
 
     /// With sidestep on the cgroup, with no other flag.
     pub(crate) fn accelerated(name: &str) -> Result<Self, String> {
-        let mut scope = Self::plain(name)?;
-        scope.sidestep = Some(scope.sidestep()?);
-        Ok(scope)
+        let mut fixture = Self::plain(name)?;
+        fixture.sidestep = Some(fixture.sidestep()?);
+        Ok(fixture)
     }
 
     /// Does the work of a case, ends its programs, and says what has gone which way.
@@ -159,7 +159,7 @@ impl Scope {
         known.lines().filter_map(name).collect()
     }
 
-    /// A file in the scope's directory.
+    /// A file in the fixture's directory.
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
@@ -272,7 +272,7 @@ impl Scope {
     }
 }
 
-impl Drop for Scope {
+impl Drop for Fixture {
     fn drop(&mut self) {
         // Also what a server has forked off. The cgroup itself goes with its value.
         if let Ok(pids) = fs::read_to_string(self.cgroup.path().join("cgroup.procs")) {
