@@ -40,11 +40,6 @@ impl Route {
         }
     }
 
-    /// Whether its two ends are in two network namespaces.
-    pub const fn between_namespaces(self) -> bool {
-        matches!(self, Self::Veth | Self::VethTracked)
-    }
-
     /// Whether connection tracking sees its packets.
     pub const fn is_tracked(self) -> bool {
         matches!(self, Self::LoopbackTracked | Self::VethTracked)

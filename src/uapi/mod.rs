@@ -6,6 +6,7 @@
 
 mod attach_type;
 pub mod ctx;
+pub mod debug_info;
 pub mod flags;
 pub mod helper;
 mod map_type;

@@ -7,4 +7,5 @@ mod forms;
 mod imports;
 mod order;
 mod source;
+mod unused;
 mod words;

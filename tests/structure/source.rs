@@ -29,7 +29,7 @@ pub(crate) fn code(text: &str) -> String {
 }
 
 /// Blanks comments and strings. Lines stay where they are.
-fn blank(text: &str) -> String {
+pub(crate) fn blank(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

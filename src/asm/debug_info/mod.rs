@@ -21,17 +21,10 @@ use crate::btf::{BtfBuilder, Linkage};
 pub struct DebugInfo {
     /// For `BPF_BTF_LOAD`; the descriptor goes into `prog_btf_fd`.
     pub btf: Vec<u8>,
-    /// `struct bpf_func_info` records of [`DebugInfo::FUNC_RECORD`] bytes.
+    /// `struct bpf_func_info` records of [`FUNC_INFO_SIZE`](crate::uapi::debug_info::FUNC_INFO_SIZE) bytes.
     pub func_info: Vec<u8>,
-    /// `struct bpf_line_info` records of [`DebugInfo::LINE_RECORD`] bytes.
+    /// `struct bpf_line_info` records of [`LINE_INFO_SIZE`](crate::uapi::debug_info::LINE_INFO_SIZE) bytes.
     pub line_info: Vec<u8>,
-}
-
-impl DebugInfo {
-    /// Size of `struct bpf_func_info` in the kernel's `include/uapi/linux/bpf.h`.
-    pub const FUNC_RECORD: usize = 8;
-    /// Size of `struct bpf_line_info` in the kernel's `include/uapi/linux/bpf.h`.
-    pub const LINE_RECORD: usize = 16;
 }
 
 impl Program {

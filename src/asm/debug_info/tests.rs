@@ -5,6 +5,7 @@ use byteorder::{BigEndian, ByteOrder, LittleEndian};
 use super::{DebugInfo, identifier};
 use crate::asm::Reg::*;
 use crate::asm::{Asm, Insn, Program};
+use crate::uapi::debug_info::FUNC_INFO_SIZE;
 
 fn program() -> (Program, u32) {
     let mut a = Asm::new();
@@ -86,7 +87,7 @@ fn a_call_into_nowhere_is_not_a_function() {
     a.raw(Insn { code: 0x85, src: 1, imm: 70, ..Insn::default() });
     a.raw(Insn { code: 0x85, src: 1, imm: -70, ..Insn::default() });
     let info = a.finish().unwrap().debug_info::<LittleEndian>("main").unwrap();
-    assert_eq!(info.func_info.len(), DebugInfo::FUNC_RECORD);
+    assert_eq!(info.func_info.len(), FUNC_INFO_SIZE);
 }
 
 #[test]

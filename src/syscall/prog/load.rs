@@ -9,16 +9,12 @@ use crate::syscall::error::{Error, Result};
 use crate::syscall::map::info::name_field;
 use crate::syscall::sys::{self, Command};
 use crate::uapi::AttachType;
+use crate::uapi::debug_info::{FUNC_INFO_SIZE, LINE_INFO_SIZE};
 
 /// First size of the log buffer.
 const LOG_START: usize = 64 << 10;
 /// Largest size that every kernel accepts: `UINT_MAX >> 8` before 5.2, `UINT_MAX >> 2` since (kernel/bpf/verifier.c).
 const LOG_MAX: usize = (u32::MAX >> 8) as usize;
-
-/// Size of `struct bpf_func_info`.
-const FUNC_INFO_SIZE: usize = 8;
-/// Size of `struct bpf_line_info`.
-const LINE_INFO_SIZE: usize = 16;
 
 /// Loads without a log, and on failure once more with one.
 pub(super) fn quiet(spec: &ProgSpec<'_>) -> Result<OwnedFd> {
