@@ -4,7 +4,10 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use sidestep::testbed::StackBytes;
+
 use crate::relay::{connect, receive, send};
+use crate::support::wait::timeout;
 
 /// What is sent: 10 times 1 KB, each when the one before is back, then 1 MB and 4 MB at once, then the end.
 const ROUNDS: usize = 10;
@@ -65,7 +68,7 @@ pub(crate) fn run(port: u16, way: Way) {
     if way == Way::Tunnel {
         tunnel(&socket);
     }
-    // All sockets of the chain have become non-blocking.
+    // Other people's proxies may make their sockets non-blocking when they have accepted them.
     std::thread::sleep(Duration::from_millis(100));
     for round in 0..ROUNDS {
         let bytes = pattern(round, SMALL);
@@ -93,10 +96,28 @@ pub(crate) fn run(port: u16, way: Way) {
 /// Role: so many round trips of 1 KB on one connection.
 pub(crate) fn pings(port: u16, count: usize) {
     let socket = connect(port);
-    std::thread::sleep(Duration::from_millis(100));
-    let bytes = pattern(count, SMALL);
     for round in 0..count {
-        send(&socket, &bytes).unwrap();
-        expect(&socket, &bytes).unwrap_or_else(|error| panic!("round trip {round}: {error}"));
+        ping(&socket, round);
     }
+}
+
+fn ping(socket: &TcpStream, round: usize) {
+    let bytes = pattern(round, SMALL);
+    send(socket, &bytes).unwrap();
+    expect(socket, &bytes).unwrap_or_else(|error| panic!("round trip {round}: {error}"));
+}
+
+/// Role: the same, until what this end sends goes past the stack: after `most` round trips at the latest. The agent has time
+/// between them to admit both processes.
+pub(crate) fn until_trusted(port: u16, most: usize) {
+    let socket = connect(port);
+    for round in 0..most {
+        let before = StackBytes::of(&socket).unwrap().sent;
+        ping(&socket, round);
+        if StackBytes::of(&socket).unwrap().sent == before {
+            return;
+        }
+        std::thread::sleep(timeout() / most as u32);
+    }
+    panic!("all of {most} round trips took the stack");
 }

@@ -1,7 +1,5 @@
 //! Programs that read by recv: accelerated after their probation.
 
-use std::time::Duration;
-
 use crate::role::start;
 use crate::running::{Place, readers_are_seen};
 use crate::support::link::free_port;
@@ -26,8 +24,9 @@ fn an_ordinary_program_is_accelerated_after_its_probation() {
     let redirected = said.counter("redirected_messages");
     println!("{redirected} of {} messages redirected", 2 * TRIPS);
     assert!(redirected <= 2 * TRIPS - (2 * PROBATION - 2), "{redirected} messages were redirected, some on probation");
-    // Either way: until both processes were admitted and had received often enough.
-    assert!(redirected > 2 * TRIPS * 9 / 10, "only {redirected} of {} messages were redirected", 2 * TRIPS);
+    // Either way: until both processes were admitted and had received often enough. Admission takes as long as it takes the
+    // agent to get a processor, in a guest the turns of 100 ms of the other one, in which hundreds of messages go.
+    assert!(redirected > TRIPS, "only {redirected} of {} messages were redirected", 2 * TRIPS);
 }
 
 #[test]
@@ -61,16 +60,23 @@ fn names_are_trusted_at_once() {
         let running = place.run(&flags.iter().map(String::as_str).collect::<Vec<_>>());
         let _echo = start(place.cgroup(), &format!("echo {port}"));
         assert!(start(place.cgroup(), &format!("pings {port} 60")).wait().unwrap().success());
-        std::thread::sleep(Duration::from_millis(50));
         running.stop().counter("redirected_messages")
     };
-    let program = std::env::current_exe().unwrap().display().to_string();
     assert!(share(&|_| vec!["--trust".into(), "all".into()]) >= 110);
     assert!(share(&|_| vec!["--trust".into(), format!("port:{port}")]) >= 110);
     assert!(share(&|place| vec!["--trust".into(), format!("cgroup:{}", place.cgroup().display())]) >= 110);
     assert_eq!(share(&|_| vec!["--trust".into(), format!("port:{other}")]), 0);
     if readers_are_seen() {
-        // From the 16th receive of a connection on.
-        assert!(share(&|_| vec!["--trust".into(), format!("program:{program}")]) >= 40);
+        // From the 16th receive of a connection on, when the agent has seen what runs.
+        let program = std::env::current_exe().unwrap();
+        let place = Place::new();
+        let running = place.run(&["--trust", &format!("program:{}", program.display())]);
+        let _echo = start(place.cgroup(), &format!("echo {port}"));
+        let early = format!("until-trusted {port} {}", PROBATION - 10);
+        assert!(
+            start(place.cgroup(), &early).wait().unwrap().success(),
+            "a name on the list has not shortened its probation"
+        );
+        assert!(running.stop().counter("redirected_messages") > 0);
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 
-use crate::relay::{connect, listen, receive, send, splice, when_ready};
+use crate::relay::{accept, connect, listen, receive, send, splice, when_ready};
 
 /// How it reads.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +39,9 @@ impl FromStr for Reading {
 
 /// Role: accepts connections on `port`, and moves their bytes to `target` and back.
 pub(crate) fn run(port: u16, target: u16, reading: Reading) {
-    for client in listen(port).incoming() {
-        let client = client.unwrap();
-        client.set_nonblocking(true).unwrap();
+    let listener = listen(port);
+    loop {
+        let client = accept(&listener);
         std::thread::spawn(move || {
             let server = connect(target);
             std::thread::scope(|scope| {

@@ -60,6 +60,15 @@ pub(crate) fn listen(port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.1", port)).unwrap()
 }
 
+/// The next connection, non-blocking from the moment that it has a descriptor: a receiver that blocks makes its pair leave.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    use nix::sys::socket::{SockFlag, accept4};
+    let fd = accept4(listener, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC).unwrap();
+    let stream = TcpStream::from(fd);
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 /// A connection to a port, non-blocking from the start, as soon as there is a listener.
 pub(crate) fn connect(port: u16) -> TcpStream {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
@@ -82,10 +91,9 @@ pub(crate) fn connect(port: u16) -> TcpStream {
 
 /// Role: sends everything back, on any number of connections.
 pub(crate) fn echo(port: u16) {
-    for stream in listen(port).incoming() {
-        let stream = stream.unwrap();
-        stream.set_nonblocking(true).unwrap();
-        stream.set_nodelay(true).unwrap();
+    let listener = listen(port);
+    loop {
+        let stream = accept(&listener);
         std::thread::spawn(move || {
             let mut space = vec![0; 1 << 16];
             while let Ok(got @ 1..) = receive(&stream, &mut space) {

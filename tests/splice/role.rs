@@ -31,8 +31,9 @@ fn play() {
         "drive-connect" => drive::run(number(1), drive::Way::Tunnel),
         "drive-whole" => drive::run(number(1), drive::Way::Whole),
         "pings" => drive::pings(number(1), words[2].parse().unwrap()),
+        "until-trusted" => drive::until_trusted(number(1), words[2].parse().unwrap()),
         "late" => late::reader(number(1), words[2] == "end"),
-        "feed" => late::feeder(number(1), words[2] == "end", words.get(3).map(Path::new)),
+        "feed" => late::feeder(number(1), words[2] == "end", words[3] == "trusted", words.get(4).map(Path::new)),
         other => panic!("no role {other:?}"),
     }
 }
