@@ -59,6 +59,7 @@ fn a_blocking_server_is_named_with_a_remedy() {
 
 #[test]
 fn what_is_not_a_connection_gets_a_sentence() {
+    let _turn = Turn::take();
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     let (own, dead) = (std::process::id().to_string(), child.id().to_string());

@@ -19,6 +19,8 @@ use std::os::fd::AsRawFd;
 
 use sidestep::sockets::{Connection, Record, Scanner, SocketAccess, TcpState, join};
 
+use support::machine::Turn;
+
 pub(crate) fn pair(address: &str) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(address).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -36,6 +38,7 @@ fn own(access: SocketAccess) -> Vec<Record> {
 /// Linux 5.10 has one way to a file's socket, and later kernels have two: both are tried where they can be.
 #[test]
 fn both_ways_to_a_file_s_socket_see_the_same() {
+    let _turn = Turn::take();
     let helper = sidestep::syscall::btf::vmlinux().unwrap().func_by_name("bpf_sock_from_file").is_some();
     let listener = TcpListener::bind("[::]:0").unwrap();
     let (mut client, server) = pair("127.0.0.1:0");
@@ -63,6 +66,8 @@ fn connection(client: SocketAddr) -> Option<Connection> {
 
 #[test]
 fn both_ends_of_a_connection_are_recognised_at_any_moment() {
+    // A child that another test starts has our descriptors until it executes its program, and is seen at them.
+    let _turn = Turn::take();
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let (mut client, mut server) = pair(address);
         let local = client.local_addr().unwrap();

@@ -10,6 +10,7 @@ use sidestep::observe::{Observed, Observer, Processes, Route, Survey};
 use sidestep::testbed::{Addresses, INBOUND_PORT, NetNs, OUTBOUND_PORT, Pods, SIDECAR_ID};
 
 use crate::pair;
+use crate::support::machine::Turn;
 
 /// Of all that runs on the machine, the connections of this process.
 fn look(observer: &Observer) -> Observed {
@@ -21,6 +22,8 @@ fn look(observer: &Observer) -> Observed {
 
 #[test]
 fn a_survey_tells_bytes_and_why_a_connection_cannot_be_accelerated() {
+    // A child that another test starts has our descriptors until it executes its program, and is seen at them.
+    let _turn = Turn::take();
     let (mut client, mut server) = pair("127.0.0.1:0");
     let (idle_client, idle_server) = pair("127.0.0.1:0");
     for socket in [&client, &server, &idle_client, &idle_server] {
@@ -66,6 +69,7 @@ fn route(observer: &Observer, user: u32, from: &NetNs, called: SocketAddr, to: &
 
 #[test]
 fn the_way_of_a_connection_is_told_from_its_two_ends() {
+    let _turn = Turn::take();
     const PORT: u16 = 18_080;
     let observer = Observer::new().unwrap();
     let Addresses { loopback, server_pod, service, app, .. } = Addresses::V4;
