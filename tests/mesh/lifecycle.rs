@@ -10,6 +10,7 @@ use sidestep::dataplane::{Counter, Pairing};
 
 use crate::load::{Client, Load};
 use crate::mesh::{Kind, Mesh};
+use crate::support::wait::{timeout, wait_until};
 use crate::up;
 
 /// Runs `work` while clients ask, on kept and on short connections; how many answers they got, all of them right.
@@ -46,13 +47,15 @@ fn comes_and_goes(kind: Kind) {
             sleep(Duration::from_millis(200));
             let acceleration = mesh.accelerate(pairing);
             sleep(Duration::from_millis(500));
-            redirected += acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);
-            assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+            let now = || acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);
+            wait_until("messages are redirected", || now() > 100);
+            redirected += now();
+            assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
         }
         sleep(Duration::from_millis(200));
     });
     println!("{}: {answers} answers, {redirected} messages redirected", kind.name());
-    assert!(answers > 100 && redirected > 100, "{}: {answers} answers, {redirected} redirected", kind.name());
+    assert!(answers > 100, "{}: {answers} answers", kind.name());
 }
 
 #[test]
@@ -102,10 +105,11 @@ fn no_request_fails_while_sidestep_is_attached_upgraded_and_detached() {
             if verb != "detach" {
                 let before = redirected(&mesh);
                 sleep(Duration::from_millis(200));
+                wait_until("messages are redirected", || redirected(&mesh) > before);
                 seen.push((verb, flags, redirected(&mesh) - before));
             }
         }
     });
-    println!("{answers} answers; messages redirected in 200 ms after each: {seen:?}");
-    assert!(answers > 100 && seen.iter().all(|(.., messages)| *messages > 0), "{answers} answers, {seen:?}");
+    println!("{answers} answers; messages redirected after each, in 200 ms or until there was one: {seen:?}");
+    assert!(answers > 100, "{answers} answers, {seen:?}");
 }

@@ -11,7 +11,7 @@ use sidestep::testbed;
 /// What the app answers at `/`: see app.sh.
 const BODY: &[u8] = b"a static body of about a hundred bytes, which is small enough for a single segment of TCP\n";
 /// Nothing here takes as long; what does has stalled.
-const STALL: Duration = Duration::from_secs(20);
+const STALL: Duration = Duration::from_secs(60);
 
 /// What the app speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,19 +4,20 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sidestep::dataplane::{Counter, Pairing};
 
 use crate::lifecycle::under_load;
 use crate::mesh::{Kind, Mesh, Pod, scripts};
+use crate::support::wait::{timeout, wait_for};
 use crate::{NAME, up};
 
 /// What an Envoy's admin interface answers.
 fn admin(mesh: &Mesh, pod: Pod, method: &str, path: &str) -> String {
     let ask = || {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, 15000))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(timeout()))?;
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: envoy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -42,11 +43,11 @@ fn no_request_fails_while_envoys_restart_and_drain() {
     let redirected = || acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);
     // Connections to whichever Envoys there are now are accelerated.
     let accelerated = || {
-        let (before, deadline) = (redirected(), Instant::now() + Duration::from_secs(20));
-        while redirected() < before + 100 {
-            assert!(Instant::now() < deadline, "only {} messages were redirected", redirected() - before);
-            sleep(Duration::from_millis(20));
-        }
+        let before = redirected();
+        wait_for(|| match redirected() - before {
+            100.. => Ok(()),
+            few => Err(format!("only {few} messages were redirected")),
+        });
     };
     let answers = under_load(&mesh, Kind::Http, || {
         accelerated();
@@ -55,15 +56,13 @@ fn no_request_fails_while_envoys_restart_and_drain() {
             assert!(restart.success());
         }
         // The old ones drain for three seconds and end after five.
-        let deadline = Instant::now() + Duration::from_secs(20);
         sleep(Duration::from_secs(1));
         for pod in Pod::BOTH {
-            while number(&mesh, pod, "server.hot_restart_epoch") != 1
-                || number(&mesh, pod, "server.parent_connections") > 0
-            {
-                assert!(Instant::now() < deadline, "the old Envoy of the {} stays", pod.name());
-                sleep(Duration::from_millis(100));
-            }
+            wait_for(|| {
+                let is_new = number(&mesh, pod, "server.hot_restart_epoch") == 1;
+                let is_alone = is_new && number(&mesh, pod, "server.parent_connections") == 0;
+                if is_alone { Ok(()) } else { Err(format!("the old Envoy of the {} stays", pod.name())) }
+            });
         }
         sleep(Duration::from_secs(5));
         accelerated();
@@ -76,5 +75,5 @@ fn no_request_fails_while_envoys_restart_and_drain() {
     });
     println!("{answers} answers, {} messages redirected", redirected());
     assert!(answers > 100, "{answers} answers");
-    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+    assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
 }

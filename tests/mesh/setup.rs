@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sidestep::syscall::cgroup;
 
 use crate::mesh::{Kind, Pod, scripts};
+use crate::support::child::ChildGuard;
+use crate::support::wait::wait_for;
 use crate::{NAME, up};
 
 /// What there is of the mesh. Beside what has its name: what its Envoys share, by their base ids.
@@ -55,17 +57,16 @@ fn nothing_is_left_wherever_up_was_killed() {
 #[test]
 fn up_replaces_what_is_up_and_ends_with_its_owner() {
     let Some(mesh) = up(Kind::Haproxy, &[]) else { return };
-    let mut owner = Command::new("sleep").arg("60").spawn().unwrap();
+    let mut owner = ChildGuard::spawn(Command::new("sleep").arg("600"));
     let mut again = Command::new(scripts().join("up"));
     again.args(["--name", NAME, "--while", &owner.id().to_string(), "haproxy"]);
     assert!(again.output().unwrap().status.success());
     assert!(!left().is_empty());
     owner.kill().unwrap();
     owner.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !left().is_empty() {
-        assert!(Instant::now() < deadline, "left: {:?}", left());
-        sleep(Duration::from_millis(50));
-    }
+    wait_for(|| match left() {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("left: {some:?}")),
+    });
     drop(mesh);
 }

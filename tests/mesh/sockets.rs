@@ -1,11 +1,10 @@
 //! All six sockets of a connection are accelerated: TCP itself, asked by inet_diag, has no payload to send.
 
-use std::time::Duration;
-
 use sidestep::dataplane::{Counter, Pairing};
 
 use crate::load::{Client, Load};
 use crate::mesh::{Kind, Mesh, Pod};
+use crate::support::wait::timeout;
 use crate::up;
 
 /// Established TCP sockets of both pods, and the segments with payload that TCP has sent for all of them.
@@ -47,7 +46,7 @@ fn accelerates(kind: Kind, pairing: Pairing, flags: &[&str]) {
     // At least one message for each of a request's and its answer's three hops.
     let expected = 6 * (CONNECTIONS as u64) * 500;
     assert!(paired >= 6 && redirected >= expected, "{what}: {paired} paired, {redirected} messages redirected");
-    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0, "{what}");
+    assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0, "{what}");
 }
 
 #[test]

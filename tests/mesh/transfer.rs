@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed;
 
 use crate::mesh::Kind;
+use crate::support::wait::timeout;
 use crate::up;
 
 const LENGTH: usize = 100 << 20;
@@ -68,8 +68,8 @@ fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
 }
 
 fn wait(stream: &TcpStream, events: PollFlags) {
-    let timeout = PollTimeout::try_from(Duration::from_secs(20)).unwrap();
-    let ready = poll(&mut [PollFd::new(stream.as_fd(), events)], timeout).unwrap();
+    let limit = PollTimeout::try_from(timeout()).unwrap();
+    let ready = poll(&mut [PollFd::new(stream.as_fd(), events)], limit).unwrap();
     assert!(ready > 0, "stalled, waiting for {events:?}");
 }
 
@@ -161,6 +161,6 @@ fn a_hundred_megabytes_arrive_whole_in_both_directions() {
             snapshot.get(Counter::RedirectedBytes) >> 20,
             snapshot.get(Counter::PassedBytes) >> 20
         );
-        assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+        assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
     }
 }

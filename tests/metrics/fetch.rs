@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use crate::support::wait::timeout;
 
 /// The status and the body. HTTP 1.0 has no chunks.
 pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
@@ -14,7 +15,7 @@ pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, Strin
 /// What comes back for these bytes.
 pub(crate) fn send(address: SocketAddr, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(timeout())).unwrap();
     stream.write_all(bytes.as_bytes()).unwrap();
     let mut answer = Vec::new();
     // A server that has not read all of a refused request resets the connection behind its answer.
