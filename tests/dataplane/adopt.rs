@@ -18,7 +18,7 @@ use crate::support::machine::scale;
 use crate::support::wait::{scaled, wait_until, wait_within};
 
 /// Longer than readers need for what waits for them, on the slowest machine.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The options of [`Scope::accelerate`].
 fn options() -> Options {

@@ -17,7 +17,7 @@ use crate::scope::Scope;
 use crate::support::wait::{timeout, wait_until};
 
 /// Longer than the reader needs for what waits for it, on the slowest machine.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a request: two buffers of the reader, and a part of one.
 const REQUEST: usize = 40;
 

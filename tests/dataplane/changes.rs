@@ -9,11 +9,11 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, back_and_forth, exchange_patterns, pair, pattern};
 use crate::scope::{Scope, pairings};
-use crate::support::wait::wait_within;
+use crate::support::wait::{timeout, wait_for};
 
 /// Waits until `enough` of what was heard.
 fn hear(watch: &mut ChangeWatch, heard: &mut Vec<Change>, enough: impl Fn(&[Change]) -> bool) {
-    wait_within(Duration::from_secs(10), || {
+    wait_for(|| {
         heard.extend(watch.drain());
         if enough(heard) { Ok(()) } else { Err(format!("{heard:?}")) }
     });
@@ -93,7 +93,7 @@ fn changes_that_find_no_room_are_counted_and_no_connection_waits_for_a_watcher()
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     listener.set_nonblocking(true).unwrap();
     let mut made = 0;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + timeout();
     while acceleration.snapshot().unwrap().get(Counter::ChangesLost) == 0 {
         assert!(Instant::now() < deadline, "{made} connections");
         let kept: Vec<_> = (0..10).map(|_| pair(&listener, listener.local_addr().unwrap())).collect();

@@ -10,6 +10,7 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, Finish, expect, expect_end, pair, pattern, send};
 use crate::scope::{Scope, pairings};
+use crate::support::wait::{wait_for, wait_until};
 
 /// The kernel's numbers for the programs and maps of an acceleration.
 fn objects(acceleration: &Acceleration) -> (Vec<u32>, Vec<u32>) {
@@ -71,21 +72,19 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
                     assert_eq!(message, rounds.join().unwrap() * 4, "messages lost");
                 });
             }
+            // Time for what comes after the first messages, too.
             std::thread::sleep(Duration::from_millis(300));
-            let redirected = acceleration.snapshot().unwrap();
-            assert!(redirected.get(Counter::RedirectedMessages) > 0);
+            let redirected = || acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);
+            wait_until("messages are redirected", || redirected() > 0);
             assert_eq!(acceleration.stop(TIMEOUT).unwrap().remaining, 0);
             std::thread::sleep(Duration::from_millis(100));
             stop.store(true, Ordering::Relaxed);
         });
         drop(pairs);
         // The kernel frees psocks, and with them the last references, from a work queue.
-        for _ in 0..200 {
-            if still_there(&objects).is_empty() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert_eq!(still_there(&objects), Vec::<u32>::new(), "something of ours is still in the kernel");
+        wait_for(|| match still_there(&objects) {
+            none if none.is_empty() => Ok(()),
+            some => Err(format!("still in the kernel: {some:?}")),
+        });
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use sidestep::testbed::{Addresses, Hop, Launcher, Load, Pods, run};
 
 use crate::scope::{Scope, describe, pairings};
+use crate::support::wait::timeout;
 
 #[test]
 fn every_hop_skips_the_stack() {
@@ -35,6 +36,6 @@ fn every_hop_skips_the_stack() {
                 }
             }
         }
-        assert_eq!(acceleration.stop(std::time::Duration::from_secs(5)).unwrap().remaining, 0);
+        assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
     }
 }

@@ -16,7 +16,7 @@ use crate::support::cgroup::{enter, remove};
 use crate::support::wait::{wait_until, wait_within};
 
 /// Longer than readers need for what waits for them, on the slowest machine.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A pair whose client and server belong to these cgroups.
 fn pair_of(client: &Path, server: &Path) -> (TcpStream, TcpStream) {

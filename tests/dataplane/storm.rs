@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,6 +21,7 @@ use sidestep::testbed::{NetNs, accept, connect, listen};
 use crate::link::{Finish, pattern, wait};
 use crate::scope::{Scope, describe, pairings};
 use crate::support::machine::scale;
+use crate::support::wait::timeout;
 
 /// All storms together, as many as were asked for; fewer where the machine is emulated.
 const CONNECTIONS: usize = 50_000;
@@ -193,7 +194,7 @@ fn clients(weather: Weather, listeners: &[TcpListener], count: usize) {
             if ready.next() == Some(true) {
                 return advance(client, &mut buffer);
             }
-            assert!(client.since.elapsed() < Duration::from_secs(20), "hung after {} bytes", client.received);
+            assert!(client.since.elapsed() < timeout(), "hung after {} bytes", client.received);
             true
         });
     }

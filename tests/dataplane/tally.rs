@@ -10,6 +10,7 @@ use sidestep::syscall::btf::vmlinux;
 
 use crate::link::ANY_PORT;
 use crate::scope::Scope;
+use crate::support::wait;
 
 /// Bytes each way.
 const BYTES: usize = 100_000;
@@ -32,15 +33,11 @@ fn exchange(client: &TcpStream, server: &TcpStream) {
 
 /// What was acknowledged counts: waits until the last bytes are.
 fn wait_for(acceleration: &Acceleration, wanted: std::ops::RangeInclusive<u64>) -> u64 {
-    for _ in 0..500 {
-        if wanted.contains(&counted(acceleration)) {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let now = counted(acceleration);
-    assert!(wanted.contains(&now), "{now} bytes counted, where {wanted:?} were exchanged");
-    now
+    wait::wait_for(|| {
+        let now = counted(acceleration);
+        let counts = wanted.contains(&now);
+        if counts { Ok(now) } else { Err(format!("{now} bytes counted, where {wanted:?} were exchanged")) }
+    })
 }
 
 #[test]

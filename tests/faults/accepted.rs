@@ -7,6 +7,7 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
 use crate::scope::{Scope, describe, pairings};
+use crate::support::wait::timeout;
 
 /// More messages than a receiver that blocks gets before its pair leaves (`FIRST_MESSAGES` of `gate::endpoints`).
 const MANY: usize = 20;
@@ -61,7 +62,7 @@ fn a_server_that_keeps_blocking_leaves() {
                 }
                 messages += 1;
                 let counters = acceleration.snapshot().unwrap();
-                assert!(start.elapsed().as_secs() < 20, "{pairing:?}, {messages}: {}", describe(&counters));
+                assert!(start.elapsed() < timeout(), "{pairing:?}, {messages}: {}", describe(&counters));
             }
             assert!(messages <= MANY, "{pairing:?}, answers {answers}: it left after {messages} messages");
             let counters = acceleration.snapshot().unwrap();

@@ -13,6 +13,7 @@ use crate::machine;
 use crate::run::{accelerated_pair, start};
 use crate::scope::Scope;
 use crate::support::agent::Said;
+use crate::support::wait::timeout;
 
 const DAY: i64 = 86_400;
 /// Where the clock goes, in days from where it was; the last is years, as from a machine without a battery.
@@ -75,7 +76,7 @@ fn a_wall_clock_that_jumps_by_days_disturbs_nothing() {
             while start.elapsed() < Duration::from_millis(300)
                 || rounds.iter().zip(at).any(|(rounds, at)| rounds.load(Ordering::Relaxed) < at + 3)
             {
-                assert!(start.elapsed() < Duration::from_secs(20), "{days} days: a stream hangs: {rounds:?}, {at:?}");
+                assert!(start.elapsed() < timeout(), "{days} days: a stream hangs: {rounds:?}, {at:?}");
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
@@ -87,7 +88,7 @@ fn a_wall_clock_that_jumps_by_days_disturbs_nothing() {
     assert!(stack < sent / 2, "the streams were no longer accelerated");
     let start = Instant::now();
     let Said { out, err } = running.stop();
-    assert!(start.elapsed() < Duration::from_secs(10), "detaching took {:?}", start.elapsed());
+    assert!(start.elapsed() < timeout(), "detaching took {:?}", start.elapsed());
     assert!(out.contains("nothing is left in the kernel") && err.is_empty(), "{out}\n{err}");
     for ((client, server), bytes) in &pairs {
         back_and_forth(client, server, bytes, 1);

@@ -13,6 +13,11 @@ use sidestep::testbed::listen;
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
+use crate::support::wait::{scaled, timeout, wait_for};
+
+/// An event that comes has come by then: a probe comes after a second. Not longer, since any packet would wake a reader that
+/// stalls.
+const STALL: Duration = Duration::from_secs(10);
 
 /// A reader that takes a short read for the last, until it is woken again.
 struct Reader<'a> {
@@ -33,7 +38,8 @@ impl<'a> Reader<'a> {
         let mut buffer = vec![0; 4096];
         let mut got = 0;
         while got < expected.len() {
-            if self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(5_000_u16)).unwrap() == 0 {
+            if self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::try_from(scaled(STALL)).unwrap()).unwrap() == 0
+            {
                 return Err(format!("stalls after {got} of {} bytes", expected.len()));
             }
             loop {
@@ -143,7 +149,7 @@ fn detach_leaves_no_byte_behind_unread_ones() {
     let counters = acceleration.snapshot().unwrap();
     assert_eq!(counters.get(Counter::RedirectedMessages), redirected, "{}", describe(&counters));
     assert!(counters.get(Counter::PassOff) > 0, "{}", describe(&counters));
-    assert_eq!(acceleration.stop(Duration::from_secs(20)).unwrap().remaining, 0);
+    assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
 }
 
 /// More than the wide bound has room for: the rest comes by the stack, and its reader is woken for it a second later.
@@ -173,13 +179,7 @@ fn beyond_its_bound_it_is_woken_again() {
         assert_eq!(settings(), (true, 1, 1), "probes every second while bytes wait");
         assert_eq!(reader.expect(&bytes), Ok(()), "{}", describe(&acceleration.snapshot().unwrap()));
         // The next callback after the last byte gives the settings back, and the pair has left.
-        for _ in 0..30 {
-            if settings() == before {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        assert_eq!(settings(), before, "keepalive's settings");
+        wait_for(|| if settings() == before { Ok(()) } else { Err(format!("keepalive's settings: {:?}", settings())) });
         assert_eq!(acceleration.members().unwrap(), 0, "{}", describe(&acceleration.snapshot().unwrap()));
         back_and_forth(&client, &server, &bytes[..500], 3);
     }
@@ -203,7 +203,7 @@ fn detach_waits_until_its_settings_are_back() {
     assert_eq!(acceleration.snapshot().unwrap().get(Counter::Armed), 1);
     assert_ne!(keepalive(&server), before);
     let detached = std::thread::scope(|threads| {
-        let detach = threads.spawn(|| acceleration.stop(Duration::from_secs(20)));
+        let detach = threads.spawn(|| acceleration.stop(timeout()));
         let_it_arrive();
         assert_eq!(reader.expect(&bytes), Ok(()));
         detach.join().unwrap().unwrap()

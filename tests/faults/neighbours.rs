@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sidestep::agent::Acceleration;
 use sidestep::asm::Reg::{R0, R1, R2};
@@ -18,6 +18,7 @@ use sidestep::uapi::{AttachType, MapType, ProgType};
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe, pairings};
+use crate::support::wait::timeout;
 
 /// `BPF_SOCK_OPS_STATE_CB_FLAG` of include/uapi/linux/bpf.h.
 const STATE_FLAG: i32 = 1 << 2;
@@ -70,10 +71,10 @@ fn sockets_in_another_tools_map_leave_ours_at_once() {
         let foreign = foreign_map(&[&client, &server]);
         back_and_forth(&client, &server, &bytes, 20);
         let start = Instant::now();
-        let left = acceleration.stop(Duration::from_secs(20)).unwrap().remaining;
+        let left = acceleration.stop(timeout()).unwrap().remaining;
         assert_eq!(left, 0, "{pairing:?}: sockets stay in our map after {:?}", start.elapsed());
-        // The bound of the drain's first look is 3 s where it cannot see senders (Linux 5.10).
-        assert!(start.elapsed() < Duration::from_secs(10), "{pairing:?}: detach took {:?}", start.elapsed());
+        // Without waiting for anything. The bound of the drain's first look is 3 s where it cannot see senders (Linux 5.10).
+        assert!(start.elapsed() < timeout() / 2, "{pairing:?}: detach took {:?}", start.elapsed());
         back_and_forth(&client, &server, &bytes, 20);
         drop(foreign);
         back_and_forth(&client, &server, &bytes, 20);
@@ -92,7 +93,7 @@ fn a_pair_in_another_tools_map_can_leave() {
     nix::sys::socket::setsockopt(&server, nix::sys::socket::sockopt::OobInline, &true).unwrap();
     let start = Instant::now();
     while acceleration.snapshot().unwrap().get(Counter::Unenrolled) == 0 {
-        assert!(start.elapsed() < Duration::from_secs(10), "it does not leave: {}", told(&acceleration));
+        assert!(start.elapsed() < timeout(), "it does not leave: {}", told(&acceleration));
         back_and_forth(&client, &server, &bytes, 1);
     }
     back_and_forth(&client, &server, &bytes, 20);
@@ -112,7 +113,7 @@ fn without_our_callbacks_messages_take_the_stack() {
     let counters = acceleration.snapshot().unwrap();
     assert_eq!(counters.get(Counter::RedirectedMessages), 0, "{}", describe(&counters));
     assert!(counters.get(Counter::PassCallbacks) > 0, "{}", describe(&counters));
-    assert_eq!(acceleration.stop(Duration::from_secs(10)).unwrap().remaining, 0);
+    assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
     back_and_forth(&client, &server, &bytes, 20);
 }
 
@@ -134,14 +135,10 @@ fn our_callbacks_are_asked_for_again_in_another_programs_callback() {
         let bytes = pattern(24, 700);
         let start = Instant::now();
         while redirected(&acceleration) < 10 {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "{flags}: nothing is redirected: {}",
-                told(&acceleration)
-            );
+            assert!(start.elapsed() < timeout(), "{flags}: nothing is redirected: {}", told(&acceleration));
             back_and_forth(&client, &server, &bytes, 5);
         }
-        assert_eq!(acceleration.stop(Duration::from_secs(10)).unwrap().remaining, 0, "{flags}");
+        assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0, "{flags}");
         back_and_forth(&client, &server, &bytes, 20);
     }
 }

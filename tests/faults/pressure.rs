@@ -13,7 +13,7 @@ use sidestep::testbed::{TemporaryCgroup, listen};
 use crate::link::{ANY_PORT, pair, pattern};
 use crate::scope::{Scope, describe};
 use crate::support::cgroup::temporary;
-use crate::support::wait::scaled;
+use crate::support::wait::timeout;
 
 /// What all TCP sockets of the group may hold, in bytes.
 const LIMIT: usize = 4 << 20;
@@ -114,12 +114,15 @@ fn wait(socket: &TcpStream, events: PollFlags) {
 }
 
 pub(crate) fn write_all(what: &str, mut socket: &TcpStream, bytes: &[u8], size: usize) {
-    let start = Instant::now();
+    let mut taken = Instant::now();
     let mut at = 0;
     while at < bytes.len() {
-        assert!(start.elapsed() < scaled(Duration::from_secs(30)), "{what}: the writer hangs after {at} bytes");
+        assert!(taken.elapsed() < timeout(), "{what}: the writer hangs after {at} bytes");
         match socket.write(&bytes[at..(at + size).min(bytes.len())]) {
-            Ok(written) => at += written,
+            Ok(written) => {
+                at += written;
+                taken = Instant::now();
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, PollFlags::POLLOUT),
             Err(error) => panic!("{what}: send of {size} after {at} bytes: {error}"),
         }
@@ -127,16 +130,17 @@ pub(crate) fn write_all(what: &str, mut socket: &TcpStream, bytes: &[u8], size: 
 }
 
 fn read_all(what: &str, mut socket: &TcpStream, expected: &[u8]) {
-    let start = Instant::now();
+    let mut got = Instant::now();
     let mut buffer = vec![0; 65_536];
     let mut at = 0;
     while at < expected.len() {
-        assert!(start.elapsed() < scaled(Duration::from_secs(30)), "{what}: the reader hangs after {at} bytes");
+        assert!(got.elapsed() < timeout(), "{what}: the reader hangs after {at} bytes");
         match socket.read(&mut buffer) {
             Ok(0) => panic!("{what}: the end came after {at} bytes"),
             Ok(read) => {
                 assert!(expected[at..].starts_with(&buffer[..read]), "{what}: other bytes at {at}");
                 at += read;
+                got = Instant::now();
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => wait(socket, PollFlags::POLLIN),
             Err(error) => panic!("{what}: recv: {error}"),

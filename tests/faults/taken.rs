@@ -2,7 +2,6 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use sidestep::agent::{Acceleration, Problem};
 use sidestep::asm::{Asm, Reg};
@@ -15,6 +14,7 @@ use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::scope::{Scope, describe};
 use crate::support::cgroup::remove;
+use crate::support::wait::timeout;
 use sidestep::uapi::{AttachType, ProgType};
 
 /// A program that does nothing: `return 1`.
@@ -68,7 +68,7 @@ fn reported_without_loss(
     let new = pairs(listener, 4);
     exchange(old);
     exchange(&new);
-    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+    assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
     exchange(old);
     exchange(&new);
 }
@@ -96,7 +96,7 @@ fn another_program_on_the_cgroup_does_no_harm() {
             prog_detach(cgroup.as_fd(), other.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
         }
         exchange(&pairs);
-        assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+        assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
         exchange(&pairs);
     }
 }
@@ -158,6 +158,6 @@ fn a_cgroup_removed_while_attached_is_reported_and_loses_nothing() {
     assert!(redirected(&acceleration) > before, "connections that are there stay accelerated");
     let problems = acceleration.problems().unwrap();
     assert_eq!(problems, [Problem::CgroupRemoved]);
-    assert_eq!(acceleration.stop(Duration::from_secs(5)).unwrap().remaining, 0);
+    assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
     exchange(&old);
 }

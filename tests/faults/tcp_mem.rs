@@ -12,6 +12,7 @@ use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::machine::{self, Setting};
 use crate::pressure::streams;
 use crate::scope::{Scope, describe};
+use crate::support::wait::timeout;
 
 /// Pages: pressure begins at the second number, and the third is 14 MiB, of what [`streams`] would like 16 and more of. A
 /// sender may be preempted between its verdict and the charge, in a guest for 100 ms, in which the others must not get from
@@ -19,9 +20,6 @@ use crate::scope::{Scope, describe};
 const SMALL: &str = "512 1024 3584";
 const CALM: u64 = 512;
 const PRESSURE: u64 = 1024;
-
-/// For a guest that is slow; on an idle machine it takes a second.
-const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[test]
 fn streams_go_on_when_all_of_tcp_has_too_little_memory() {
@@ -60,13 +58,13 @@ fn messages_take_the_stack_while_others_hold_its_memory() {
     // asks for more while TCP has less than the first number (__sk_mem_raise_allocated, net/core/sock.c).
     let start = Instant::now();
     while allocated() > CALM {
-        assert!(start.elapsed() < TIMEOUT, "TCP still has {} pages", allocated());
+        assert!(start.elapsed() < timeout(), "TCP still has {} pages", allocated());
         std::thread::sleep(Duration::from_millis(20));
     }
     let more = pattern(12, 20_000);
     while acceleration.snapshot().unwrap().get(Counter::RedirectedMessages) == before {
         assert!(
-            start.elapsed() < TIMEOUT,
+            start.elapsed() < timeout(),
             "not redirected any more, with {} pages: {}",
             allocated(),
             describe(&acceleration.snapshot().unwrap())

@@ -3,7 +3,6 @@
 
 use std::net::TcpStream;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use sidestep::agent::lifecycle::{Orphan, Orphans, Pins, Status};
 use sidestep::syscall::id;
@@ -12,7 +11,7 @@ use sidestep::testbed::{StackBytes, listen};
 use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
 use crate::scope::Scope;
 use crate::support::bpffs::TestBpffs;
-use crate::support::wait::{wait_for, wait_until};
+use crate::support::wait::{timeout, wait_for, wait_until};
 
 /// Commands with a bpf file system of their own.
 struct Mounted(TestBpffs);
@@ -110,7 +109,7 @@ fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
         assert!(StackBytes::of(&newer.0).unwrap().sent <= bytes.len() as u64, "the next attach accelerates nothing");
         if recovered {
             // As `sidestep detach --orphans` does with all there are, on the whole machine.
-            assert_eq!(orphans[0].recover(Duration::from_secs(10)).unwrap(), 0);
+            assert_eq!(orphans[0].recover(timeout()).unwrap(), 0);
             all_gone(&objects);
         }
         for (client, server) in old.iter().chain(&new).chain([&newer]) {

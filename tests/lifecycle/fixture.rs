@@ -18,7 +18,7 @@ use crate::support::machine::Turn;
 use crate::support::wait::{wait_for, wait_within};
 
 /// Drains in these tests end at once, or the test is about those that do not.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 
 /// The kernel's objects by number: programs, maps, links.
 pub(crate) type Ids = BTreeSet<(&'static str, u32)>;

@@ -14,7 +14,7 @@ use crate::support::link::{pattern, wait};
 use crate::support::machine::scale;
 
 /// How long anything may take before it counts as hung.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Period of the content: a prime, so that a shift by any power of two shows.
 const PERIOD: usize = 65_521;

@@ -39,7 +39,7 @@ impl Fixture {
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let mut command = agent::command();
         command.arg("--cri").arg(self.containerd.socket()).arg("--bpffs").arg(self.bpffs.path());
-        command.args(["--trust", "all", "--interval", "1", "--drain", "1"]).args(flags);
+        command.args(["--trust", "all", "--interval", "1", "--drain", "60"]).args(flags);
         command
     }
 

@@ -3,13 +3,11 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidestep::testbed;
 
-/// Nothing here takes as long on loopback; what does has stalled.
-const STALL: Duration = Duration::from_secs(5);
+use crate::support::wait::timeout;
 
 /// One request and its response, in bytes beside the fixed parts.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +90,7 @@ fn receive(stream: &mut TcpStream, all: &mut Vec<u8>, buffer: &mut [u8], what: &
 }
 
 fn wait(stream: &TcpStream, events: PollFlags, what: &str) {
-    let timeout = PollTimeout::try_from(STALL).unwrap();
-    let ready = poll(&mut [PollFd::new(stream.as_fd(), events)], timeout).unwrap();
+    let limit = PollTimeout::try_from(timeout()).unwrap();
+    let ready = poll(&mut [PollFd::new(stream.as_fd(), events)], limit).unwrap();
     assert!(ready > 0, "{what}: stalled, waiting for {events:?}");
 }

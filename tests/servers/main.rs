@@ -9,8 +9,6 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::time::Duration;
-
 use sidestep::agent::{Acceleration, Snapshot, TierChoice, check, choose_tier};
 use sidestep::dataplane::{Counter, Options, Pairing, Policy, PortRange, Readers};
 
@@ -20,6 +18,7 @@ use support::cgroup::{Home, TestCgroup};
 use support::feature::Feature;
 use support::link::free_port;
 use support::machine::{Turn, is_guest};
+use support::wait::timeout;
 
 /// What every server is asked, one after the other on one connection: bytes of request header and body, and of the
 /// response. Headers above 1 KiB do not fit nginx's first buffer, bodies above 16 KiB not its second.
@@ -43,7 +42,7 @@ fn accelerated(policy: Policy, work: impl FnOnce()) -> Snapshot {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     home.enter();
     let counters = acceleration.snapshot().unwrap();
-    acceleration.stop(Duration::from_secs(2)).unwrap();
+    acceleration.stop(timeout()).unwrap();
     if let Err(panic) = outcome {
         for (counter, value) in counters.iter().filter(|(_, value)| *value > 0) {
             eprintln!("{}: {value}", counter.name());

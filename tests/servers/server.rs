@@ -122,7 +122,7 @@ impl Server {
         let directory = directory("haproxy");
         let text = format!(
             "global\n  maxconn 256\n  tune.bufsize 32768\n  stats socket {root}/control level admin\n\
-             defaults\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
+             defaults\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n\
              listen test\n  bind 127.0.0.1:{port}\n  {options}\n  server one 127.0.0.1:{upstream}\n",
             root = directory.display()
         );

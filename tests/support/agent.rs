@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
@@ -13,8 +13,10 @@ use super::child::{ChildGuard, read};
 pub(crate) struct Agent {
     child: ChildGuard,
     lines: BufReader<ChildStdout>,
-    /// Its output until it had attached.
+    errors: BufReader<ChildStderr>,
+    /// Its output until it had attached, and what [`Agent::says`] has read since.
     pub(crate) said: String,
+    warned: String,
 }
 
 /// Everything that it has written.
@@ -49,7 +51,20 @@ impl Agent {
                 panic!("sidestep run has ended: {said}{:?}", child.end());
             }
         }
-        Self { child, lines, said }
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        Self { child, lines, errors, said, warned: String::new() }
+    }
+
+    /// Waits until it has printed `text`.
+    #[track_caller]
+    pub(crate) fn says(&mut self, text: &str) {
+        read_until(&mut self.lines, &mut self.said, text);
+    }
+
+    /// Waits until it has printed `text` as an error or a warning.
+    #[track_caller]
+    pub(crate) fn warns(&mut self, text: &str) {
+        read_until(&mut self.errors, &mut self.warned, text);
     }
 
     /// Its process ID.
@@ -77,19 +92,28 @@ impl Agent {
     #[track_caller]
     pub(crate) fn stop_by(self, signal: Signal) -> Said {
         self.child.signal(signal);
-        let out = read(self.lines);
+        let (out, err) = (read(self.lines), read(self.errors));
         let ended = self.child.end();
-        let out = self.said + &out.join().unwrap();
-        println!("{out}{}", ended.err);
+        let (out, err) = (self.said + &out.join().unwrap(), self.warned + &err.join().unwrap());
+        println!("{out}{err}");
         assert!(ended.status.success(), "{signal}: {}", ended.status);
-        Said { out, err: ended.err }
+        Said { out, err }
     }
 
     /// Closes the pipe to which it writes; its exit status.
     #[track_caller]
     pub(crate) fn close_output(self) -> Option<i32> {
         drop(OwnedFd::from(self.lines.into_inner()));
+        let _err = read(self.errors);
         self.child.end().status.code()
+    }
+}
+
+/// Reads lines until `text` is among what was read.
+#[track_caller]
+fn read_until(lines: &mut impl BufRead, said: &mut String, text: &str) {
+    while !said.contains(text) {
+        assert_ne!(lines.read_line(said).unwrap(), 0, "it has ended before it said {text:?}: {said}");
     }
 }
 

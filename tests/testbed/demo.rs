@@ -13,6 +13,7 @@ use sidestep::syscall::id::{self, Kind};
 
 use crate::feature::Feature;
 use crate::support::machine::Turn;
+use crate::support::wait::{timeout, wait_for};
 
 fn demo(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
@@ -96,15 +97,10 @@ impl Traces {
 
     /// The kernel frees some of it later: links and maps after an RCU grace period.
     fn assert_gone(&self, when: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let remaining = self.remaining();
-            if remaining.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{when}: still there: {remaining:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for(|| match self.remaining() {
+            none if none.is_empty() => Ok(()),
+            some => Err(format!("{when}: still there: {some:?}")),
+        });
     }
 }
 
@@ -115,12 +111,12 @@ fn cgroups_of(demo: u32) -> Vec<PathBuf> {
 }
 
 /// Starts a long demo, watches it for a while, and ends it by a signal. The while starts when what it waits for has been
-/// seen, within half a minute.
+/// seen.
 fn end_after(delay: Duration, awaited: fn(&Traces) -> bool, signal: Signal) -> (u32, Traces, Output) {
     let child: Child = demo(&["--rounds", "1000"]).spawn().unwrap();
     let pid = child.id();
     let mut traces = Traces::default();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + timeout();
     while !awaited(&traces) && Instant::now() < deadline {
         traces.look(pid);
     }

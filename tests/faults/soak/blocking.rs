@@ -15,7 +15,7 @@ use super::server::reset_on_close;
 use crate::link::pattern;
 
 /// How long one call may wait.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn patient(stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();

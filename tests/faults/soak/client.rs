@@ -15,7 +15,7 @@ use super::server::reset_on_close;
 /// Connections at a time.
 const WINDOW: usize = 48;
 /// How long a connection may take in all.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes the first `count` connections.
 pub(super) fn run(count: usize, listeners: &Listeners, tally: &Tally) {

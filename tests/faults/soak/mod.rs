@@ -9,7 +9,7 @@ mod server;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sidestep::dataplane::{Counter, MapRole};
 use sidestep::testbed::{NetNs, listen};
@@ -17,6 +17,7 @@ use sidestep::testbed::{NetNs, listen};
 use crate::link::Finish;
 use crate::machine;
 use crate::scope::{Scope, describe, pairings};
+use crate::support::wait::timeout;
 use plan::{Kind, Place, Plan};
 use residue::Residue;
 
@@ -105,7 +106,7 @@ fn a_soak_of_mixed_connections_loses_nothing_and_leaves_nothing() {
         // No socket took them: an LRU, so they make room for others.
         let waiting = acceleration.loaded().map(MapRole::Rendezvous).keys().count();
         eprintln!("{waiting} connections ended before anybody could claim them");
-        assert_eq!(acceleration.stop(Duration::from_secs(10)).unwrap().remaining, 0);
+        assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
         // A psock holds its program, and socket storage its map: with these gone, so are all of them.
         residue::wait_for("programs and maps", || residue::still_there(&objects));
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use sidestep::agent::Acceleration;
 use sidestep::dataplane::MapRole;
 use sidestep::syscall::id;
+
+use crate::support::wait;
 
 /// Slab caches that a leaked socket, psock, message or socket storage would show in.
 const CACHES: [&str; 12] = [
@@ -47,17 +48,14 @@ impl Residue {
     /// and objects are freed after grace periods, so this waits.
     pub(super) fn compare(&self, connections: usize) {
         let allowed = (connections / 2).max(2000) as i64;
-        let mut growth: Vec<(String, i64)> = Vec::new();
-        for _ in 0..100 {
+        let growth = wait::wait_for(|| {
             let now = Self::now();
-            growth = now.0.iter().map(|(name, now)| (name.clone(), now - self.0.get(name).unwrap_or(&0))).collect();
-            if growth.iter().all(|(_, grown)| *grown <= allowed) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+            let growth: Vec<(String, i64)> =
+                now.0.iter().map(|(name, now)| (name.clone(), now - self.0.get(name).unwrap_or(&0))).collect();
+            let few = growth.iter().all(|(_, grown)| *grown <= allowed);
+            if few { Ok(growth) } else { Err(format!("more than {allowed} objects are left: {growth:?}")) }
+        });
         eprintln!("objects more than before: {growth:?}");
-        assert!(growth.iter().all(|(_, grown)| *grown <= allowed), "more than {allowed} objects are left");
     }
 }
 
@@ -78,11 +76,8 @@ pub(super) fn still_there((programs, maps): &(Vec<u32>, Vec<u32>)) -> usize {
 
 /// Waits until there is none.
 pub(super) fn wait_for<T: Default + PartialEq + Debug>(what: &str, left: impl Fn() -> T) {
-    for _ in 0..300 {
-        if left() == T::default() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("{what} are left: {:?}", left());
+    wait::wait_for(|| match left() {
+        none if none == T::default() => Ok(()),
+        some => Err(format!("{what} are left: {some:?}")),
+    });
 }

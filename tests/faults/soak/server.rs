@@ -17,7 +17,7 @@ use crate::link::pattern;
 /// A server stops reading while it has this much to echo.
 const PENDING: usize = 256 << 10;
 /// How long a connection may be without any event.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes closing the socket send RST.
 pub(super) fn reset_on_close(stream: &TcpStream) {
