@@ -280,6 +280,7 @@ fn kernel_types() -> Result<KernelTypes> {
             sockets_by_file: sockets_by_file(&btf)?,
             // net/core/sock.c: since programs share it with system calls, they can read and set all that those can.
             readers_can_be_woken: btf.func_by_name("sk_getsockopt").is_some(),
+            weakly_ordered: !cfg!(any(target_arch = "x86", target_arch = "x86_64")),
             ..offsets(&btf)?
         },
         scope: scope_fields(&btf)?,

@@ -14,6 +14,7 @@ pub mod net;
 mod number;
 mod prog_type;
 mod release;
+pub mod system_call;
 
 pub use attach_type::AttachType;
 pub use map_type::MapType;

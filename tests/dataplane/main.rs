@@ -9,6 +9,8 @@ mod bounds;
 mod changes;
 mod debug_info;
 mod detach;
+// The recorded programs are those for x86_64: splice(2) has another number elsewhere.
+#[cfg(target_arch = "x86_64")]
 mod fingerprints;
 mod hops;
 mod isolation;
@@ -20,5 +22,6 @@ mod storm;
 mod support;
 mod tally;
 mod variants;
+mod weak_order;
 
 use support::{link, scope};

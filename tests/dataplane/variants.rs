@@ -64,7 +64,9 @@ fn the_simulator_accepts_every_variant_its_kernel_has_the_helpers_for() {
     let Ok(traced) = TraceOffsets::resolve(|_| Ok::<_, Infallible>(0));
     let watches = Watch::all(Hooks::Functions { flags: 3, arguments: 5 }, traced);
     for plane in variants(&[Pairing::Sequence, Pairing::FourTuple], &watches) {
-        for kernel in Kernel::ALL {
+        // On arm64 the programs have atomic operations that fetch, which came with 5.12.
+        let fetches = matches!(plane.options.tier, Tier::Gated(KernelOffsets { weakly_ordered: true, .. }));
+        for kernel in Kernel::ALL.into_iter().filter(|kernel| *kernel != Kernel::V5_10 || !fetches) {
             for program in program_specs(&plane).unwrap() {
                 let options = spec::Options { kernel, types, ..spec::Options::default() };
                 let verdict = verify(&program, &options);

@@ -10,6 +10,7 @@
 
 use crate::asm::Reg::{R1, R9};
 use crate::asm::{Asm, Label, Slot, Uses};
+use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{Head, OWN};
 
@@ -35,12 +36,11 @@ impl Deferral {
 
     /// The message is to take the stack as soon as that does no harm, and `counter` counts it. Loses R1.
     #[track_caller]
-    pub(in crate::dataplane) fn note(self, a: &mut Asm, counter: Counter) {
+    pub(in crate::dataplane) fn note(self, a: &mut Asm, offsets: &KernelOffsets, counter: Counter) {
         a.idiom("defer", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {
             a.set(self.reason, counter.field().offset());
-            a.comment("a full barrier between our SENT and the look at the peer's queue (x86: any locked instruction)");
-            a.mov(R1, 0);
-            a.atomic_add(OWN, Head::SENT, R1);
+            a.comment("a full barrier between our SENT and the look at the peer's queue");
+            offsets.full_barrier(a, Head::SENT);
         });
     }
 

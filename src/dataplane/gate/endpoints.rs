@@ -91,7 +91,7 @@ fn probes_are_ours(a: &mut Asm, offsets: &KernelOffsets, deferral: Deferral, exi
             }
             a.goto(ours);
             a.bind(changed);
-            deferral.note(a, Counter::PassState);
+            deferral.note(a, offsets, Counter::PassState);
         });
         if offsets.casts.is_some() {
             a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
@@ -122,7 +122,7 @@ fn look_for_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, d
         {
             offsets.read(a, R1, sk, offsets.callback_flags, stale);
             a.and(R1, ours);
-            a.guard(R1.differs(ours), name, |a| deferral.note(a, Counter::PassCallbacks));
+            a.guard(R1.differs(ours), name, |a| deferral.note(a, offsets, Counter::PassCallbacks));
         }
     });
 }

@@ -40,9 +40,8 @@ pub(in crate::dataplane) fn gated(
 ) {
     a.emitter("gate", uses().writes(PEER.reg()), |a| {
         let stale = exits.to(a, Counter::PassStale);
-        a.ld(R1, OWN, Head::SENT);
-        a.add(R1, 1);
-        a.st(OWN, Head::SENT, R1);
+        a.comment("our reference on the psock, then SENT, then the look whether an end leaves");
+        offsets.ordered_increment(a, Head::SENT);
         a.frame(|a| {
             a.comment("the peer's storage is still the peer's, and neither end is leaving");
             a.ld(R8, OWN, Socket::PEER_STORAGE);
@@ -58,8 +57,10 @@ pub(in crate::dataplane) fn gated(
             a.or(R1, R2);
             a.ld(R2, OWN, Head::LEAVING);
             a.or(R1, R2);
-            a.guard(R1.differs(0), "an end that leaves defers", |a| deferral.note(a, Counter::PassUnenrolling));
-            reader::require(a, options, peer, deferral);
+            a.guard(R1.differs(0), "an end that leaves defers", |a| {
+                deferral.note(a, offsets, Counter::PassUnenrolling)
+            });
+            reader::require(a, options, offsets, peer, deferral);
             a.comment("how many messages in a row?");
             a.ld(R1, peer, Head::SENT);
         });
@@ -88,7 +89,7 @@ fn receiver_is_plain(a: &mut Asm, offsets: &KernelOffsets, deferral: Deferral, e
             "its FIN was a packet, and connection tracking keeps a half-closed entry only while there are others",
         );
         a.and(R1, net::SEND_SHUTDOWN);
-        a.guard(R1.differs(0), "a half-closed connection defers", |a| deferral.note(a, Counter::PassState));
+        a.guard(R1.differs(0), "a half-closed connection defers", |a| deferral.note(a, offsets, Counter::PassState));
     });
 }
 

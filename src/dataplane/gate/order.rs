@@ -45,6 +45,7 @@ fn reader_is_outside(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ex
         a.bind(check);
         reader::require_received(a, options, exits);
         a.comment("the call that read our last stack bytes must be over: inside it, later stack bytes would overtake");
+        offsets.load_barrier(a);
         offsets.read(a, R1, PEER, offsets.lock_owned, stale);
         a.require(R1.w().equals(0), busy, "no thread is inside a call");
         a.comment("and it may not sleep there with the lock given up, as it does in MSG_WAITALL");

@@ -10,6 +10,7 @@ use crate::dataplane::emit::{map_lookup, set_flags};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::roles::uses;
+use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
 use crate::dataplane::kernel::probe::probe;
 use crate::dataplane::options::Options;
@@ -19,7 +20,13 @@ use crate::dataplane::state::{Counter, MapRole};
 
 /// Goes on, with a reason to take the stack when the receiver's reader is not trusted with the message. `peer` is the head
 /// of the receiver's storage.
-pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, peer: Place<Head>, deferral: Deferral) {
+pub(in crate::dataplane) fn require(
+    a: &mut Asm,
+    options: &Options,
+    offsets: &KernelOffsets,
+    peer: Place<Head>,
+    deferral: Deferral,
+) {
     if options.watch().is_none() {
         return;
     }
@@ -36,7 +43,9 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, peer: Place<
                 a.st(OWN, Socket::ROW, R3);
                 a.ld(R1, peer, Head::READER);
                 a.permit(R1.equals(socket::NEVER), never, "it reads in another way");
-                a.guard(R3.w().above(R1), "a row that is not proven defers", |a| deferral.note(a, Counter::PassReader));
+                a.guard(R3.w().above(R1), "a row that is not proven defers", |a| {
+                    deferral.note(a, offsets, Counter::PassReader)
+                });
                 a.comment("has the peer's socket been spliced from?");
                 let splices = Ptr::<Splices>::new(R1);
                 a.load_map_value(R1, MapRole::Splices.map_ref(), 0);
@@ -48,7 +57,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, peer: Place<
                 a.permit(R0.equals(0), trusted, "the peer's socket has not been");
             });
             set_flags(a, socket::UNENROLLING);
-            deferral.note(a, Counter::PassReader);
+            deferral.note(a, offsets, Counter::PassReader);
         });
     });
 }

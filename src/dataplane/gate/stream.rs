@@ -32,7 +32,7 @@ pub(in crate::dataplane) fn require_none(a: &mut Asm, offsets: &KernelOffsets, d
             offsets.read(a, R1, own, offsets.nonagle, stale);
             a.jump_if(R1.any_of(net::NAGLE_OFF), single);
             set_flags(a, socket::UNENROLLING);
-            deferral.note(a, Counter::PassStream);
+            deferral.note(a, offsets, Counter::PassStream);
             a.goto(single);
             a.bind(answered);
             a.st(OWN, Socket::PEER_SENT, R1);

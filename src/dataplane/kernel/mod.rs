@@ -1,6 +1,7 @@
 //! The kernel as the programs see it: its numbers, where its fields lie, and how they are read.
 
 pub(in crate::dataplane) mod access;
+mod barrier;
 mod casts;
 pub(in crate::dataplane) mod ctx;
 pub mod objects;

@@ -253,6 +253,9 @@ macro_rules! kernel_offsets {
             pub sockets_by_file: Option<Field<Socket, Pointer<TcpSock>>>,
             /// Whether programs can read keepalive's settings, and wake a reader by setting SO_RCVLOWAT (Linux 6.1).
             pub readers_can_be_woken: bool,
+            /// Whether the processor lets loads pass loads, and stores pass stores, as arm64 does and x86 does not: then the programs
+            /// need atomic operations that fetch (Linux 5.12, on arm64 5.18).
+            pub weakly_ordered: bool,
         }
 
         /// Every field the programs read, in the order of [`KernelOffsets`].
@@ -281,6 +284,7 @@ macro_rules! kernel_offsets {
                     iterators_have_storage: false,
                     sockets_by_file: None,
                     readers_can_be_woken: false,
+                    weakly_ordered: false,
                 })
             }
         }

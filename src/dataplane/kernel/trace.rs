@@ -3,9 +3,10 @@
 use super::KernelField;
 use super::objects::{File, FileTable, Files, Inode, Registers, Sock, Socket, Task};
 use crate::asm::{Field, Laid, Pointer};
+use crate::uapi::system_call;
 
 macro_rules! trace_offsets {
-    ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:literal, $object:ty, $value:ty; )*) => {
+    ($( $(#[doc = $doc:literal])* $name:ident: $structure:literal . $path:expr, $object:ty, $value:ty; )*) => {
         /// Where the fields of [`TraceOffsets::FIELDS`] lie.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct TraceOffsets {
@@ -52,7 +53,7 @@ trace_offsets! {
     /// The socket's `struct sock`.
     sk: "socket"."sk", Socket, Pointer<Sock>;
     /// First argument of a system call.
-    di: "pt_regs"."di", Registers, u64;
+    argument: "pt_regs".system_call::FIRST_ARGUMENT, Registers, u64;
     /// IPPROTO_TCP and others.
     protocol: "sock"."sk_protocol", Sock, u16;
     /// An error that the next call on the socket returns.

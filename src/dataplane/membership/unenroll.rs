@@ -76,11 +76,11 @@ pub(in crate::dataplane) fn paired(
                 set_flags(a, socket::UNENROLLING);
             }
 
-            a.comment("a full barrier between our UNENROLLING and the look at the peer (x86: any locked instruction)");
-            a.mov(R1, 0);
-            a.atomic_add(OWN, Head::FLAGS, R1);
+            a.comment("a full barrier between our UNENROLLING and the look at the peer");
+            offsets.full_barrier(a, Head::FLAGS);
             peer_is_quiet(a, offsets, stay);
             own_is_quiet(a, offsets, stay);
+            offsets.load_barrier(a);
             a.frame(|a| {
                 a.ld(storage.reg(), OWN, Socket::PEER_STORAGE);
                 let peer = offsets.storage_head(a, storage, stay);
@@ -127,6 +127,7 @@ fn peer_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
             offsets.open(a, sk);
             let psock = psock(a, offsets, R8, sk, gone, stay);
             require_alone(a, offsets, psock, R9, 0, stay);
+            offsets.load_barrier(a);
             let head = queue(a, offsets, psock, stay);
             a.require(R1.equals(head.reg()), stay, "its queue is empty");
         });

@@ -129,10 +129,11 @@ impl Options {
 
     /// The parts of the instruction set the programs may use.
     pub(in crate::dataplane) fn features(&self) -> Features {
-        match self.tier {
-            Tier::Gated(KernelOffsets { casts: Some(_), .. }) => Features::LINUX_5_10 | Features::KFUNC,
-            _ => Features::LINUX_5_10,
-        }
+        let Tier::Gated(offsets) = &self.tier else { return Features::LINUX_5_10 };
+        let mut features = Features::LINUX_5_10;
+        features.set(Features::KFUNC, offsets.casts.is_some());
+        features.set(Features::ATOMIC_FETCH, offsets.weakly_ordered);
+        features
     }
 }
 

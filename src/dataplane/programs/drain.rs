@@ -63,6 +63,7 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
             a.comment("a thread that sends keeps its psock: without the map's reference it would be taken for the map");
             require_alone(a, offsets, psock, R6, 0, waiting);
         }
+        offsets.load_barrier(a);
         let head = queue(a, offsets, psock, waiting);
         a.permit(R1.equals(head.reg()), empty, "its queue is empty");
         a.bind(waiting);
@@ -70,6 +71,7 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
         a.goto(out);
         a.bind(empty);
         if offsets.iterators_have_storage {
+            offsets.load_barrier(a);
             no_message_since(a, offsets, peer, waiting);
         }
         a.load_map(R1, MapRole::Sockets.map_ref());

@@ -112,7 +112,7 @@ pub(in crate::dataplane) fn descriptor_of_call(a: &mut Asm, offsets: &TraceOffse
         a.call(helper::GET_CURRENT_TASK_BTF);
         a.mov(R1, R0);
         a.call(helper::TASK_PT_REGS);
-        a.ld(R1, Ptr::<Registers>::new(R0), offsets.di);
+        a.ld(R1, Ptr::<Registers>::new(R0), offsets.argument);
         a.mov32(R1, R1);
         a.set(place, R1);
     });

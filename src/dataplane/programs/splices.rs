@@ -17,9 +17,8 @@ use crate::dataplane::state::MapRole;
 use crate::dataplane::state::reader::{self, Event, Record, SCRATCH_SIZE, Splices, event};
 use crate::uapi::helper::id as helper;
 use crate::uapi::net::{AF_INET, AF_INET6};
+use crate::uapi::system_call;
 
-/// Number of the system call, arch/x86/entry/syscalls/syscall_64.tbl.
-const SPLICE: i32 = 275;
 /// `S_IFMT` and `S_IFSOCK`, include/uapi/linux/stat.h.
 const FILE_KIND: i32 = 0o170_000;
 const SOCKET_KIND: i32 = 0o140_000;
@@ -81,9 +80,9 @@ fn program(a: &mut Asm, offsets: &KernelOffsets, watch: &Watch) {
 fn socket_of_call(a: &mut Asm, trace: &TraceOffsets, descriptor: Slot<u64>, other: Label) {
     a.emitter("call", Uses::scratch().reads(ARGUMENTS.reg()).writes(R7).gives(R8), |a| {
         a.ld(R2, ARGUMENTS, Arguments::at(1));
-        a.require(R2.equals(SPLICE), other, "it is splice");
+        a.require(R2.equals(system_call::SPLICE as i32), other, "it is splice");
         a.ld(R2, ARGUMENTS, Arguments::at(0));
-        a.ld(R7, Ptr::<Registers>::new(R2), trace.di);
+        a.ld(R7, Ptr::<Registers>::new(R2), trace.argument);
         a.mov32(R7, R7);
         a.set(descriptor, R7);
         a.call(helper::GET_CURRENT_TASK);

@@ -2,6 +2,8 @@
 //!
 //! The numbers are those of no kernel: a program that works here and on a real kernel has taken its offsets from the layout.
 
+use crate::uapi::system_call;
+
 /// Bytes of each structure.
 pub(super) const STRUCT_SIZE: usize = 1024;
 
@@ -59,7 +61,7 @@ pub(super) const TASK_FILES: usize = 0x110;
 pub(super) const FDT: usize = 0x020;
 pub(super) const MAX_FDS: usize = 0x000;
 pub(super) const FD: usize = 0x008;
-/// `pt_regs.di`.
+/// `pt_regs.di`, and what takes its place on other architectures.
 pub(super) const DI: usize = 0x070;
 /// `IPPROTO_TCP`, include/uapi/linux/in.h.
 pub(super) const IPPROTO_TCP: u16 = 6;
@@ -168,7 +170,7 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("files_struct", "fdt") => FDT,
         ("fdtable", "max_fds") => MAX_FDS,
         ("fdtable", "fd") => FD,
-        ("pt_regs", "di") => DI,
+        ("pt_regs", system_call::FIRST_ARGUMENT) => DI,
         _ => return None,
     };
     Some(offset as u16)

@@ -3,13 +3,14 @@
 use super::World;
 use super::layout::{self, put};
 use super::socket::SocketId;
+use crate::uapi::system_call;
 use crate::verifier_sim::interp::{Access, Machine, RegionId, RegionKind};
 
 /// How many there are; each has the sockets of one in so many numbers.
 pub const PROCESSES: usize = 4;
-/// Number of splice(2), arch/x86/entry/syscalls/syscall_64.tbl.
-pub(super) const SYS_SPLICE: u64 = 275;
-/// Number of recvfrom(2), in the same place.
+/// Number of splice(2).
+pub(super) const SYS_SPLICE: u64 = system_call::SPLICE as u64;
+/// Number of recvfrom(2), arch/x86/entry/syscalls/syscall_64.tbl: any other number than splice(2)'s will do.
 pub(super) const SYS_RECVFROM: u64 = 45;
 /// Entries of a table of files.
 const FILES: usize = 16;
