@@ -9,6 +9,7 @@ use sidestep::syscall::btf::StorageBtf;
 use sidestep::syscall::{Errno, Map, MapFlags, MapSpec, UpdateFlags, id, possible_cpus};
 
 use crate::support::machine::require_root;
+use crate::support::wait::wait_until;
 use sidestep::uapi::MapType;
 
 fn key(number: u32) -> [u8; 4] {
@@ -66,11 +67,7 @@ fn a_map_goes_away_with_its_owner() {
     let id = map.info().unwrap().id;
     drop(map);
     // The kernel frees it after a grace period.
-    let gone = (0..500).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        !id::ids(id::Kind::Map).any(|live| live.unwrap() == id)
-    });
-    assert!(gone, "map {id} still lives");
+    wait_until("the map goes", || !id::ids(id::Kind::Map).any(|live| live.unwrap() == id));
 }
 
 #[test]
@@ -155,11 +152,7 @@ fn a_sockhash_takes_connected_sockets_and_gives_cookies() {
     assert_eq!(map.keys().count(), 1);
     // An entry vanishes when its socket closes.
     drop(client);
-    let gone = (0..500).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        map.lookup(&[1; 8]).unwrap().is_none()
-    });
-    assert!(gone, "the closed socket is still in the map");
+    wait_until("the closed socket leaves the map", || map.lookup(&[1; 8]).unwrap().is_none());
 }
 
 #[test]

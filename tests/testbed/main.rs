@@ -13,10 +13,10 @@ mod sidecar;
 mod support;
 
 use support::feature;
+use support::wait::timeout;
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidestep::testbed::Launcher;
@@ -27,8 +27,8 @@ fn launcher() -> Launcher {
     Launcher { program: env!("CARGO_BIN_EXE_sidestep").into(), ..Launcher::new(&NEVER) }
 }
 
-/// Waits until one of the events has happened; 5 s at most.
+/// Waits until one of the events has happened.
 fn wait(socket: impl AsFd, events: PollFlags) {
-    let timeout = PollTimeout::try_from(Duration::from_secs(5)).unwrap();
-    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], timeout), Ok(1), "{events:?} did not come within 5 s");
+    let limit = PollTimeout::try_from(timeout()).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(socket.as_fd(), events)], limit), Ok(1), "{events:?} did not come");
 }

@@ -8,6 +8,8 @@ use nix::poll::PollFlags;
 use nix::sys::socket::{setsockopt, sockopt};
 use sidestep::testbed::{self, Addresses, NetNs, Pods, Process, Role, Routing, SIDECAR_ID};
 
+use crate::support::wait::timeout;
+
 const ADDRESSES: &Addresses = &Addresses::V4;
 
 /// Two pods with their sidecars; client and app are the test's own.
@@ -33,7 +35,7 @@ impl Mesh {
         self.pods.server.run(|| TcpListener::bind(any)).unwrap().unwrap()
     }
 
-    /// A blocking connection to the service, whose reads give up after 5 s.
+    /// A blocking connection to the service, whose reads give up at some time.
     fn client(&self) -> TcpStream {
         let stream = self.pods.client.run(|| TcpStream::connect(ADDRESSES.service)).unwrap().unwrap();
         patient(&stream);
@@ -42,8 +44,8 @@ impl Mesh {
 }
 
 fn patient(stream: &TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(timeout())).unwrap();
+    stream.set_write_timeout(Some(timeout())).unwrap();
 }
 
 fn accept(listener: &TcpListener) -> TcpStream {
