@@ -14,7 +14,7 @@ use super::cell::Variant;
 use super::error::{Error, Result};
 use super::ungated;
 use crate::agent::{Acceleration, Snapshot};
-use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Tier, TrustBy, Watch};
+use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Streams, Tier, TrustBy, Watch};
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::testbed::TemporaryCgroup;
 
@@ -36,7 +36,7 @@ pub(super) const OUTSIDE: &str = "outside";
 impl Cgroups {
     /// Makes the cgroups and attaches both pairings, and what protection needs: `watch` is how readers are watched, if that is
     /// measured and possible.
-    pub(super) fn new(tier: Tier, protection: bool, watch: Option<Watch>) -> Result<Self> {
+    pub(super) fn new(tier: Tier, streams: Streams, protection: bool, watch: Option<Watch>) -> Result<Self> {
         let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
         let root = TemporaryCgroup::new(&mount, "sidestep-bench-")?;
         let mut planes = vec![
@@ -53,6 +53,9 @@ impl Cgroups {
             let mut watched = options(Pairing::Sequence, tier);
             watched.policy.trust.by = TrustBy::Watching(watch);
             planes.push((variant, watched));
+        }
+        for (_, options) in &mut planes {
+            options.policy.streams = streams;
         }
         let others = [Variant::Ungated.name(), OUTSIDE, Variant::Plain.name()];
         let names = planes.iter().map(|(variant, _)| variant.name()).chain(others);

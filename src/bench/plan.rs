@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cell::{Cell, Link, Placement, Workload};
 use super::languages::Language;
+use crate::dataplane::Streams;
 
 /// How much to measure.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Plan {
     pub round: Duration,
     /// What to measure.
     pub cells: Vec<Cell>,
+    /// What becomes of streams in the accelerated variants.
+    pub streams: Streams,
     /// How often to attach and detach for the start-up times.
     pub starts: usize,
 }
@@ -122,7 +125,7 @@ impl Plan {
             protection: false,
             language: Some(language),
         }));
-        Self { rounds: 21, round: Duration::from_millis(20), cells, starts: 15 }
+        Self { rounds: 21, round: Duration::from_millis(20), cells, streams: Streams::default(), starts: 15 }
     }
 
     /// One cell of every kind in a few seconds: that everything works, not how fast it is.
@@ -151,7 +154,7 @@ impl Plan {
             language: Some(Language::Python),
             ..cell(Workload::PingPong, 1 << 10, Link::Loopback, false)
         });
-        Self { rounds: 7, round: Duration::from_millis(4), cells, starts: 3 }
+        Self { rounds: 7, round: Duration::from_millis(4), cells, streams: Streams::default(), starts: 3 }
     }
 
     /// Keeps the cells whose name contains each of the words.

@@ -61,7 +61,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
         },
         _ => None,
     };
-    let cgroups = Cgroups::new(tier, protection, watch)?;
+    let cgroups = Cgroups::new(tier, plan.streams, protection, watch)?;
     let mut bench = Bench {
         plan: &plan,
         host,

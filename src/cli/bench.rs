@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::interrupt;
+use super::policy::STREAMS;
 use super::streams::{Streams, note};
-use super::values::number;
+use super::values::{number, one_of};
 use crate::bench::{self, Host, Plan};
+use crate::dataplane;
 
 /// Measure plain and accelerated TCP side by side
 ///
@@ -26,6 +28,9 @@ pub(super) struct Args {
     /// Milliseconds of CPU time of a round of plain TCP [default: 20]
     #[arg(long, value_name = "MS", value_parser = number::<u16, 1, 65_535>)]
     round: Option<u16>,
+    /// What becomes of streams in accelerated connections, as `run --streams` [default: leave]
+    #[arg(long, value_name = "WHAT", value_parser = one_of(STREAMS))]
+    streams: Option<dataplane::Streams>,
     /// Only measurements whose name contains WORD; can be repeated, and all must match
     #[arg(long, value_name = "WORD")]
     only: Vec<String>,
@@ -36,7 +41,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     /// Compare the results in two directories that --out has written, and measure nothing
-    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["quick", "rounds", "round", "only", "list", "json", "out"])]
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["quick", "rounds", "round", "streams", "only", "list", "json", "out"])]
     compare: Vec<PathBuf>,
     /// Also write text, JSON with every round, and pictures into DIR
     #[arg(long, value_name = "DIR")]
@@ -60,6 +65,7 @@ fn plan(args: &Args) -> Result<Plan, Error> {
         let words = args.only.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" and ");
         return Err(Error::Usage(format!("--only: no measurement has {words} in its name; --list prints the names")));
     }
+    plan.streams = args.streams.unwrap_or_default();
     if let Some(rounds) = args.rounds {
         plan.rounds = rounds.into();
     }

@@ -44,8 +44,8 @@ pub use kernel::{
     ScopeFields, TraceOffsets, objects,
 };
 pub use options::{
-    Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Servers, Tier,
-    Trust, TrustBy, Watch,
+    Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Servers, Streams,
+    Tier, Trust, TrustBy, Watch,
 };
 pub use programs::adopt::{ADOPTION, LEVEL, NAME, adopt};
 pub use programs::members::{CHOSEN, Member, MembersOver, members};

@@ -7,7 +7,7 @@ use byteorder::LittleEndian;
 use sidestep::asm::{Field, Insn, Program, opcode};
 use sidestep::dataplane::{
     BufferLocks, Casts, EpollFields, Hooks, KernelOffsets, MemoryLimit, OptionBits, Options, Pairing, Policy,
-    Probation, Readers, Tier, TraceOffsets, TrustBy, Watch, build,
+    Probation, Readers, Streams, Tier, TraceOffsets, TrustBy, Watch, build,
 };
 use sidestep::uapi::helper::id as helper;
 
@@ -110,6 +110,7 @@ fn variants() -> Vec<(String, Options)> {
     }
     all.extend(watching());
     all.extend(by_file());
+    all.extend(streams());
     all
 }
 
@@ -124,6 +125,22 @@ fn by_file() -> impl Iterator<Item = (String, Options)> {
         let (pairing, tier) = (Pairing::Sequence, Tier::Gated(offsets));
         let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
         (format!("sequence sockets by file gated nonblocking [{with}]"), options)
+    })
+}
+
+/// The variants whose streams may stay, where readers can be woken.
+fn streams() -> impl Iterator<Item = (String, Options)> {
+    let all_but_casts = (1 << PARTS.len()) - 2;
+    let variants = [Pairing::Sequence, Pairing::FourTuple].into_iter().flat_map(|pairing| {
+        [Streams::Stay, Streams::Auto]
+            .into_iter()
+            .flat_map(move |streams| [0, 1].map(|casts| (pairing, streams, casts)))
+    });
+    variants.map(move |(pairing, streams, casts)| {
+        let tier = Tier::Gated(offsets(all_but_casts | casts));
+        let policy = Policy { streams, ..Policy::default() };
+        let name = format!("{} streams {} gated [{}]", pairing.name(), streams.name(), ["", "casts"][casts]);
+        (name, Options { pairing, tier, readers: Readers::NonBlocking, policy })
     })
 }
 

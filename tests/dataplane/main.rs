@@ -17,6 +17,7 @@ mod isolation;
 mod leaving;
 mod policy;
 mod storm;
+mod streams;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;

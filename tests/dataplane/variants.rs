@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use sidestep::agent::{Loaded, TierChoice, choose_tier, program_specs, watch};
 use sidestep::dataplane::{
-    Config, DataPlane, Direction, Hooks, KernelOffsets, Options, Pairing, Policy, Probation, Readers, Servers, Tier,
-    TraceOffsets, TrustBy, Watch, build,
+    Config, DataPlane, Direction, Hooks, KernelOffsets, Options, Pairing, Policy, Probation, Readers, Servers, Streams,
+    Tier, TraceOffsets, TrustBy, Watch, build,
 };
 use sidestep::verifier_sim::spec::{self, Kernel};
 use sidestep::verifier_sim::types::KernelTypes;
@@ -41,6 +41,10 @@ fn variants(pairings: &[Pairing], watches: &[Watch]) -> Vec<DataPlane> {
     let with_policy = |options: &Options, policy| Options { policy, ..options.clone() };
     let options = options.flat_map(|options| {
         let mut all = policies().map(|policy| with_policy(&options, policy)).to_vec();
+        if options.tier != Tier::Sticky && options.readers == Readers::NonBlocking {
+            let stays = [Streams::Stay, Streams::Auto].map(|streams| Policy { streams, ..Policy::default() });
+            all.extend(stays.map(|policy| with_policy(&options, policy)));
+        }
         if options.tier != Tier::Sticky && options.readers == Readers::NonBlocking {
             for by in watches.iter().map(|watch| TrustBy::Watching(*watch)).chain([TrustBy::Name]) {
                 let mut policy = Policy::default();

@@ -47,6 +47,24 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_byte_arrives_in_order_while_streams_are_measured(ops in history(300)) {
+        for pairing in [Pairing::Sequence, Pairing::FourTuple] {
+            let plane = Form::Paced.plane(pairing);
+            Simulation::new(&plane, Form::Paced, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_at_the_end_of_a_stream_that_stays(ops in drained_history(60)) {
+        let plane = Form::Paced.plane(Pairing::Sequence);
+        Simulation::new(&plane, Form::Paced, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]

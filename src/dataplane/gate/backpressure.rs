@@ -6,14 +6,16 @@ use crate::dataplane::emit::{config_at, set_flags};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::epoll;
 use crate::dataplane::gate::exits::Exits;
+use crate::dataplane::gate::pace;
 use crate::dataplane::gate::roles::{PEER, uses_peer};
 use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue};
 use crate::dataplane::kernel::{EpollFields, KernelOffsets};
+use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::config::Value;
-use crate::dataplane::state::socket::{self, OWN, Socket};
+use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 
 /// A `struct sk_msg` comes from the slab of 1,024 bytes (760 on 6.18), whatever it carries. It counts twice: its memory
 /// is not charged to the receiver, so the stack takes none the less for it.
@@ -39,7 +41,14 @@ const SNDBUF_LOCK: i32 = 1;
 const RCVBUF_LOCK: i32 = 2;
 
 /// The peer's queue of redirected messages is within bounds.
-pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferral: Deferral, exits: &mut Exits) {
+pub(in crate::dataplane) fn require(
+    a: &mut Asm,
+    options: &Options,
+    offsets: &KernelOffsets,
+    deferral: Deferral,
+    exits: &mut Exits,
+) {
+    let stays = options.streams() != Streams::Leave;
     let [stale, absent, pass_behind] =
         [Counter::PassStale, Counter::PassAbsent, Counter::PassBackpressure].map(|counter| exits.to(a, counter));
     let [behind, drained, buffers, watchers, bounded, full] =
@@ -47,7 +56,13 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
             .map(|name| a.label(name));
     // Where nothing wakes an edge-triggered reader again, it would wait forever behind a bound that is not wide.
     let woken = offsets.readers_can_be_woken;
-    let over = if woken || offsets.epoll.is_none() { full } else { watchers };
+    let [steady, crowded] = ["steady", "crowded"].map(|name| a.label(name));
+    let most = if stays { a.label("most") } else { behind };
+    let over = match () {
+        () if stays => crowded,
+        () if woken || offsets.epoll.is_none() => full,
+        () => watchers,
+    };
     a.emitter("backpressure", uses_peer(), |a| {
         a.comment("backpressure: what we have redirected since the peer's queue was last empty");
         let psock = psock(a, offsets, R9, PEER, absent, stale);
@@ -56,14 +71,14 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
         let config = config_at(a, R3);
         a.ld(R1, OWN, Socket::BURST_MESSAGES);
         a.ld(R2, config, Value::MAX_MESSAGES);
-        a.require(R1.below(R2), behind, "few messages wait");
+        a.require(R1.below(R2), most, "few messages wait");
         a.ld(R1, OWN, Socket::BURST_BYTES);
         a.ld(R2, SK_MSG, SkMsg::LENGTH);
         a.add(R1, R2);
         a.ld(R2, config, Value::MAX_BYTES);
-        a.require(R1.at_most(R2), behind, "few bytes wait");
+        a.require(R1.at_most(R2), most, "few bytes wait");
         if woken {
-            fixed_buffer(a, offsets, over, stale);
+            fixed_buffer(a, options, offsets, over, stale);
         }
         deferral.require_none(a, watchers, "nothing speaks for the stack while messages wait");
         a.goto(buffers);
@@ -72,13 +87,13 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
         a.st(OWN, Socket::BURST_BYTES, 0);
         deferral.require_none(a, deferral.exit, "nothing speaks for the stack while none waits");
         if woken {
-            fixed_buffer(a, offsets, over, stale);
+            fixed_buffer(a, options, offsets, over, stale);
         }
         a.ld(R1, SK_MSG, SkMsg::LENGTH);
         a.permit(R1.at_most(FIRST_BYTES), bounded, "it finds room in any empty queue");
         a.bind(buffers);
         if !woken {
-            fixed_buffer(a, offsets, over, stale);
+            fixed_buffer(a, options, offsets, over, stale);
         }
         if let Some(epoll) = &offsets.epoll {
             within_buffers(a, offsets, NARROW, bounded, stale);
@@ -86,8 +101,17 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
             if woken {
                 a.block("edge_triggered", |a, edge| {
                     edge_triggered(a, offsets, epoll, edge);
-                    a.goto(full);
+                    a.goto(if stays { steady } else { full });
                 });
+                if stays {
+                    a.comment("a reader that was not so before: what remains is for the stack alone");
+                    a.block("never_stayed", |a, never| {
+                        a.ld(R1, OWN, Head::FLAGS);
+                        a.and(R1, socket::STAYS);
+                        a.jump_if(R1.equals(0), never);
+                        a.goto(full);
+                    });
+                }
                 within_buffers(a, offsets, WIDE, bounded, stale);
             } else {
                 edge_triggered(a, offsets, epoll, bounded);
@@ -97,6 +121,21 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, deferr
             a.goto(bounded);
         }
         if offsets.epoll.is_some() || offsets.buffer_locks.is_some() {
+            if stays {
+                a.bind(steady);
+                deferral.require_none(a, deferral.exit, "nothing speaks for the stack and the reader has its events");
+                a.comment("the pair stays, and the stack carries what comes until all has been read");
+                set_flags(a, socket::STAYS);
+                pace::begin(a, options);
+                a.goto(pass_behind);
+                a.bind(most);
+                a.ld(R1, OWN, Head::FLAGS);
+                a.jump_if(R1.any_of(socket::STAYS), watchers);
+                a.goto(behind);
+                a.bind(crowded);
+                a.ld(R1, OWN, Head::FLAGS);
+                a.jump_if(R1.any_of(socket::STAYS), watchers);
+            }
             a.bind(full);
             deferral.require_none(a, deferral.exit, "nothing speaks for the stack and the reader is woken again");
             a.comment("a message too large for an empty queue just takes the stack");
@@ -129,13 +168,20 @@ fn edge_triggered(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, edg
 /// more of them the stack's packets would find no room, their sender would back off, and nothing would notify it when there is
 /// room again. Packets take up to a quarter more memory than the window says, also when the kernel has moved them together
 /// (`tcp_collapse`, net/ipv4/tcp_input.c). Where a window takes the whole buffer, a 32nd of it remains for small messages.
-fn fixed_buffer(a: &mut Asm, offsets: &KernelOffsets, full: Label, stale: Label) {
+fn fixed_buffer(a: &mut Asm, options: &Options, offsets: &KernelOffsets, full: Label, stale: Label) {
     let Some(locks) = offsets.buffer_locks else { return };
     a.emitter("fixed_buffer", uses_peer(), |a| {
         a.block("buffer_grows", |a, growing| {
+            let measured = a.label("room_counts");
+            if options.streams() != Streams::Leave {
+                a.comment("the stack carries much of a stream that stays: it must find room again and again");
+                a.ld(R1, OWN, Head::FLAGS);
+                a.jump_if(R1.any_of(socket::STAYS), measured);
+            }
             offsets.read(a, R1, PEER, locks.byte, stale);
             a.and(R1, RCVBUF_LOCK << locks.shift);
             a.require(R1.differs(0), growing, "the buffer's size is fixed");
+            a.bind(measured);
             a.comment("the window that was last offered, and a quarter: rcv_wup + rcv_wnd - copied_seq");
             offsets.read(a, R9, PEER, offsets.rcv_wup, stale);
             offsets.read(a, R1, PEER, offsets.rcv_wnd, stale);

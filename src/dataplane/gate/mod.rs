@@ -12,6 +12,7 @@ pub(in crate::dataplane) mod exits;
 pub(in crate::dataplane) mod fionread;
 mod memory;
 mod order;
+mod pace;
 mod reader;
 mod roles;
 mod stream;
@@ -65,6 +66,7 @@ pub(in crate::dataplane) fn gated(
             a.ld(R1, peer, Head::SENT);
         });
         stream::require_none(a, offsets, deferral, exits);
+        pace::require(a, options, offsets, deferral);
 
         a.ld(PEER.reg(), OWN, Socket::PEER_SK);
         offsets.open(a, PEER);
@@ -72,7 +74,7 @@ pub(in crate::dataplane) fn gated(
         order::require(a, options, offsets, exits);
         receiver_is_plain(a, offsets, deferral, exits);
         memory::require(a, offsets, exits);
-        backpressure::require(a, offsets, deferral, exits);
+        backpressure::require(a, options, offsets, deferral, exits);
     });
 }
 

@@ -27,7 +27,7 @@ pub(in crate::dataplane) fn own_storage(a: &mut Asm, options: &Options, side: Si
             map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(options.pairing)));
         });
         trust::keep_mark(a, options);
-        clear(a, Socket::WORDS.items().take(socket::size(options.pairing) as usize / 8), OWN);
+        clear(a, Socket::WORDS.items().take(socket::size(options) as usize / 8), OWN);
         trust::begin(a, options, side);
         if let Tier::Gated(_) = options.tier {
             a.st(OWN, Socket::OWN_SK, SK.reg());

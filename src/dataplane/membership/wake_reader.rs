@@ -6,7 +6,7 @@
 //! blocks, memory pressure) is looked after here, at the receiver, whose callback for each packet it sends
 //! (`BPF_SOCK_OPS_HDR_OPT_LEN_CB`) comes with its acknowledgement of the stack's bytes:
 //!
-//! 1. The pair is to leave, and the receiver is *armed*: TCP keepalive probes its peer every second, so that there is a
+//! 1. The pair is to leave, unless it stays with its stream (`gate::backpressure`), and the receiver is *armed*: TCP keepalive probes its peer every second, so that there is a
 //!    callback every second.
 //! 2. When the redirected bytes have been read, the pair leaves, and SO_RCVLOWAT is set to what it is, upon which the
 //!    kernel wakes the reader again (`tcp_set_rcvlowat`; for programs since Linux 6.1).
@@ -30,7 +30,7 @@ use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::{SockOpsKern, TcpSock};
 use crate::dataplane::kernel::psock::{psock, queue};
 use crate::dataplane::membership::keepalive;
-use crate::dataplane::options::Options;
+use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::dataplane::state::traffic::Traffic;
@@ -84,7 +84,7 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
                 a.require(R8.any_of(socket::UNENROLLING), out, "its pair is to leave");
                 a.comment("FIONREAD does not show these bytes before it has left");
                 count(a, Counter::Armed, 1);
-                arm(a, offsets, out);
+                arm(a, options, offsets, out);
                 a.goto(out);
             });
         } else {
@@ -99,7 +99,7 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
         a.block("armed_already", |a, armed| {
             a.require(R8.none_of(socket::ARMED), armed, "it is not armed yet");
             count(a, Counter::Armed, 1);
-            arm(a, offsets, out);
+            arm(a, options, offsets, out);
         });
         a.goto(out);
         a.bind(all_read);
@@ -111,7 +111,7 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
             a.ld(R1, OWN, Socket::BURST_MESSAGES);
             a.require(R1.differs(0), unneeded, "redirected messages were unread when the last one looked");
             a.require(R8.none_of(socket::ARMED), out, "this sender is not armed yet");
-            arm(a, offsets, out);
+            arm(a, options, offsets, out);
             a.goto(out);
         });
         disarm(a);
@@ -142,8 +142,8 @@ fn unread(a: &mut Asm, offsets: &KernelOffsets, none: Label, fail: Label) {
     });
 }
 
-/// Asks for a callback a second, and for the pair to leave.
-fn arm(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
+/// Asks for a callback a second, and for the pair to leave, unless its stream stays.
+fn arm(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fail: Label) {
     a.emitter("arm", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R9), |a| {
         a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
         offsets.open(a, OWN_SK);
@@ -157,10 +157,28 @@ fn arm(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
         offsets.read(a, R1, OWN_SK, offsets.sk_flags, fail);
         a.and(R1, net::SOCK_KEEPOPEN);
         a.guard(R1.differs(0), "keepalive that was on is remembered", |a| set_flags(a, socket::KEPT_ALIVE));
-        set_flags(a, socket::ARMED | socket::UNENROLLING);
-        let leaving = Socket::TRAFFIC.then(Traffic::LEAVING);
-        a.ld(R1, OWN, leaving);
-        a.if_(R1.equals(0), |a| a.st(OWN, leaving, Counter::Armed.field().offset()));
+        let leaves = |a: &mut Asm| {
+            let leaving = Socket::TRAFFIC.then(Traffic::LEAVING);
+            a.ld(R1, OWN, leaving);
+            a.if_(R1.equals(0), |a| a.st(OWN, leaving, Counter::Armed.field().offset()));
+        };
+        if options.streams() == Streams::Leave {
+            set_flags(a, socket::ARMED | socket::UNENROLLING);
+            leaves(a);
+        } else {
+            set_flags(a, socket::ARMED);
+            a.block("stays", |a, stays| {
+                a.frame(|a| {
+                    let storage = Ptr::<Head>::new(R9);
+                    a.ld(storage.reg(), OWN, Socket::PEER_STORAGE);
+                    let peer = offsets.storage_head(a, storage, stays);
+                    a.ld(R1, peer, Head::FLAGS);
+                });
+                a.jump_if(R1.any_of(socket::STAYS), stays);
+                set_flags(a, socket::UNENROLLING);
+                leaves(a);
+            });
+        }
         let value = keepalive::option_value(a);
         for setting in SETTINGS {
             a.set(value, setting.ours());

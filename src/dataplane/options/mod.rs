@@ -11,7 +11,7 @@ use crate::asm::Features;
 use crate::dataplane::kernel::KernelOffsets;
 
 pub use network::Network;
-pub use policy::{Direction, MAX_RULES, Policy, Servers};
+pub use policy::{Direction, MAX_RULES, Policy, Servers, Streams};
 pub use port::PortRange;
 pub use trust::{Hooks, Probation, Trust, TrustBy, Watch};
 
@@ -114,6 +114,15 @@ impl Options {
     /// Whether sockets enter the sockhash only when their readers have earned trust.
     pub(crate) fn joins_later(&self) -> bool {
         self.watch().is_some_and(|watch| watch.probation == Probation::Outside)
+    }
+
+    /// What becomes of streams, where the programs offer a choice: pairs can only stay where they see how a reader waits for
+    /// its events, and where FIONREAD shows all bytes.
+    pub(in crate::dataplane) fn streams(&self) -> Streams {
+        let can_stay = self.readers == Readers::NonBlocking
+            && self.wakes_readers().is_some_and(|offsets| offsets.epoll.is_some() && offsets.buffer_locks.is_some())
+            && !self.joins_later();
+        if can_stay { self.policy.streams } else { Streams::Leave }
     }
 
     /// Whether only connections that are named are served.

@@ -25,6 +25,8 @@ pub struct Policy {
     pub direction: Direction,
     /// Whether cgroups inside the accelerated one can opt out, by [`crate::dataplane::DataPlane::opt_out`].
     pub opt_out: bool,
+    /// What becomes of pairs that carry a stream.
+    pub streams: Streams,
     /// Which readers get redirected bytes.
     pub trust: Trust,
     /// Does not count what the stack carries: the counter `stack_bytes` stays 0. The benchmark shows by it what counting
@@ -85,6 +87,30 @@ pub enum Direction {
     ToActive,
     /// Only from the client to the server.
     ToPassive,
+}
+
+/// What becomes of a pair when more is unread than its bounds permit, which is what a stream does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Streams {
+    /// It leaves the sockhash.
+    #[default]
+    Leave,
+    /// It stays, and the stack carries what finds no room, until all has been read.
+    Stay,
+    /// It stays as long as a byte takes less time so than by the stack alone, which is measured from time to time.
+    Auto,
+}
+
+impl Streams {
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leave => "leave",
+            Self::Stay => "stay",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// One end of a connection.

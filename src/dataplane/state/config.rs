@@ -33,6 +33,9 @@ pub struct Config {
     /// The drain leaves sockets with our keepalive settings (`membership::wake_reader`) until their callbacks have given the application's
     /// back: for as long as there are callbacks.
     pub spare_armed: bool,
+    /// Messages of a stream for which its speed is measured, or 512 times as many bytes, where that is asked for
+    /// ([`Streams::Auto`](crate::dataplane::Streams::Auto)).
+    pub pace_messages: u32,
 }
 
 layout! {
@@ -47,7 +50,7 @@ layout! {
         STREAM_MESSAGES: u32 = 24;
         SPARE_ASKERS: u32 = 28;
         SPARE_ARMED: u32 = 32;
-        UNUSED: u32 = 36;
+        PACE_MESSAGES: u32 = 36;
     }
 }
 
@@ -72,6 +75,7 @@ impl Config {
             stream_messages: number(Value::STREAM_MESSAGES),
             keepalive: number(Value::KEEPALIVE),
             spare_armed: number(Value::SPARE_ARMED) != 0,
+            pace_messages: number(Value::PACE_MESSAGES),
         })
     }
 
@@ -93,6 +97,7 @@ impl Config {
             (Value::STREAM_MESSAGES, self.stream_messages),
             (Value::SPARE_ASKERS, u32::from(self.spare_askers)),
             (Value::SPARE_ARMED, u32::from(self.spare_armed)),
+            (Value::PACE_MESSAGES, self.pace_messages),
         ];
         for (field, word) in words {
             if let Some(place) = bytes.get_mut(field.offset() as usize..).and_then(<[u8]>::first_chunk_mut) {
@@ -118,6 +123,8 @@ impl Default for Config {
             stream_messages: 256,
             keepalive: 0,
             spare_armed: false,
+            // 8 MiB of large messages: more than buffers hold, so that a phase is carried by the reader's speed, too.
+            pace_messages: 16_384,
         }
     }
 }

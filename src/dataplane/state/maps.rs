@@ -178,7 +178,7 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
             let (kind, key_size, value_size, max_entries, flags) = match role {
                 // 8-byte values let user space read a member's cookie (`sock_hash_lookup_sys`).
                 MapRole::Sockets => (MapKind::SockHash, pairing.socket_key_size(), 8, MAX_SOCKETS, 0),
-                MapRole::Storage => (MapKind::SkStorage, 4, socket::size(pairing), 0, F_NO_PREALLOC),
+                MapRole::Storage => (MapKind::SkStorage, 4, socket::size(options), 0, F_NO_PREALLOC),
                 MapRole::Rendezvous => {
                     let most = match pairing {
                         Pairing::Sequence => MAX_WAITING,

@@ -2,7 +2,7 @@
 
 use crate::asm::{BeginsWith, Field, Pointer, Ptr, Reg};
 use crate::dataplane::kernel::objects::TcpSock;
-use crate::dataplane::options::Pairing;
+use crate::dataplane::options::{Options, Pairing, Streams};
 use crate::dataplane::state::traffic::{SocketTraffic, Traffic, number};
 use crate::layout;
 
@@ -27,8 +27,9 @@ layout! {
 }
 
 layout! {
-    /// One socket's own state. Without four-tuple pairing it ends behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 336 {
+    /// One socket's own state. Without what is measured of streams it ends behind the peer's key, and without four-tuple pairing
+    /// as well behind the second word of the rendezvous key.
+    pub(in crate::dataplane) struct Socket: 376 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -85,6 +86,26 @@ layout! {
         OWN_KEY: FourTuple = 240;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
         PEER_KEY: FourTuple = 288;
+        /// What is measured of a stream that this end sends.
+        PACE: Pace = 336;
+    }
+}
+
+layout! {
+    /// How fast a stream goes (`gate::pace`).
+    pub(in crate::dataplane) struct Pace: 40 {
+        /// 0 while nothing is measured.
+        PHASE: u32 = 0;
+        /// Messages in this phase.
+        MESSAGES: u32 = 4;
+        /// Bytes in this phase.
+        BYTES: u64 = 8;
+        /// When it began, in nanoseconds of `CLOCK_MONOTONIC`.
+        SINCE: u64 = 16;
+        /// Nanoseconds for 1 KiB in the better of the phases in which the stack carried all.
+        STACK: u64 = 24;
+        /// The same of those in which the gate decided.
+        MIXED: u64 = 32;
     }
 }
 
@@ -158,7 +179,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 42]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 47]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.
@@ -216,7 +237,8 @@ pub enum Standing {
 impl SocketState {
     /// From the value in [`super::MapRole::Storage`]; `None` when it has another size than this version writes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        if ![Pairing::Sequence, Pairing::FourTuple].iter().any(|pairing| size(*pairing) as usize == bytes.len()) {
+        let sizes = [Pairing::Sequence, Pairing::FourTuple].map(size_without_pace);
+        if !sizes.iter().chain([&(Socket::SIZE as u32)]).any(|size| *size as usize == bytes.len()) {
             return None;
         }
         Some(Self {
@@ -246,10 +268,17 @@ pub(in crate::dataplane) const fn peer_key(pairing: Pairing) -> Field<Socket, u6
 }
 
 /// Size of the map's value in bytes.
-pub(in crate::dataplane) const fn size(pairing: Pairing) -> u32 {
+pub(in crate::dataplane) fn size(options: &Options) -> u32 {
+    match options.streams() {
+        Streams::Auto => Socket::SIZE as u32,
+        Streams::Leave | Streams::Stay => size_without_pace(options.pairing),
+    }
+}
+
+const fn size_without_pace(pairing: Pairing) -> u32 {
     match pairing {
         Pairing::Sequence => Socket::RENDEZVOUS_KEY.item(1).end() as u32,
-        Pairing::FourTuple => Socket::SIZE as u32,
+        Pairing::FourTuple => Socket::PEER_KEY.then(FourTuple::REMOTE_PORT).end() as u32,
     }
 }
 
@@ -291,5 +320,7 @@ pub(in crate::dataplane) const ANSWERED: i32 = 1 << 16;
 pub(in crate::dataplane) const JOINS: i32 = 1 << 18;
 /// [`Head::FLAGS`]: an active end whose peer is in our scope, and whose bytes by the stack count (`membership::tally`).
 pub(in crate::dataplane) const LOCAL: i32 = 1 << 19;
+/// [`Head::FLAGS`]: more was unread than the bounds permit, and the pair stays, since its reader is not edge-triggered.
+pub(in crate::dataplane) const STAYS: i32 = 1 << 20;
 /// [`Head::FLAGS`]: we have set keepalive's times (`membership::keepalive`).
 pub(in crate::dataplane) const KEEPALIVE_OURS: i32 = 1 << 17;

@@ -3,7 +3,7 @@
 use sidestep::agent::{simulated_offsets, simulated_trace_offsets};
 use sidestep::dataplane::{
     self, Casts, Config, DataPlane, Hooks, KernelOffsets, OptionBits, Options, Pairing, Policy, Probation, Readers,
-    Tier, TrustBy, Watch,
+    Streams, Tier, TrustBy, Watch,
 };
 use sidestep::verifier_sim::interp::Program;
 use sidestep::verifier_sim::kernel::{ReceiveHook, SpliceHook, Tracing, btf_id};
@@ -19,6 +19,7 @@ pub(crate) const CONFIG: Config = Config {
     stream_messages: 6,
     keepalive: 600,
     spare_armed: true,
+    pace_messages: 2,
 };
 
 /// Bits of options that keep the sender's and the receiver's bytes on the stack.
@@ -33,6 +34,8 @@ pub(crate) enum Form {
     Waking,
     /// The same with direct loads (Linux 6.2).
     Loads,
+    /// As [`Form::Waking`], where streams stay while they are measured to be faster so.
+    Paced,
     /// The gated tier that serves readers which block, too, by helper calls.
     Any,
     /// The sticky tier.
@@ -62,6 +65,7 @@ impl Form {
             Self::Calls => "calls",
             Self::Waking => "waking",
             Self::Loads => "loads",
+            Self::Paced => "paced",
             Self::Any => "any",
             Self::Sticky => "sticky",
             Self::Watched => "watched",
@@ -85,6 +89,11 @@ impl Form {
     /// Whether a reader is notified again of stack bytes behind redirected ones.
     pub(crate) const fn wakes(self) -> bool {
         !matches!(self, Self::Calls | Self::Any | Self::Sticky)
+    }
+
+    /// Whether streams stay, and are measured.
+    pub(crate) const fn measures(self) -> bool {
+        matches!(self, Self::Paced)
     }
 
     /// Whether readers have to earn trust.
@@ -143,7 +152,8 @@ impl Form {
         };
         let tier = if self.is_gated() { Tier::Gated(offsets) } else { Tier::Sticky };
         let readers = if self.spares_blocking() { Readers::NonBlocking } else { Readers::Any };
-        let mut policy = Policy::default();
+        let streams = if self.measures() { Streams::Auto } else { Streams::Leave };
+        let mut policy = Policy { streams, ..Policy::default() };
         if self.watches() {
             let offsets = simulated_trace_offsets().unwrap();
             let probation = if self.joins_later() { Probation::Outside } else { Probation::Inside };

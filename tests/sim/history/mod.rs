@@ -56,6 +56,9 @@ const PAIRED: u8 = 2;
 const PLAIN: u8 = 3;
 const UNENROLLING: u32 = 1 << 0;
 const ARMED: u32 = 1 << 6;
+/// The flag of a stream that stays, and where its phase is (src/dataplane/gate/pace.rs).
+const STAYS: u32 = 1 << 20;
+const STORAGE_PHASE: usize = 336;
 
 /// A broken promise.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use super::sockets::{
     FIRST_BYTES, an_end_blocks, ends_fault, fits_beside_window, has_option, is_edge_triggered, may_ask, may_pin, pinned,
 };
 use super::{
-    Broken, PAIRED, RTT_FLAG, STORAGE_PEER, STORAGE_PEER_SK, STORAGE_PEER_STORAGE, STORAGE_SENT, STORAGE_STATE,
-    Simulation, UNENROLLING, WAITING, WRITE_HDR_OPT_FLAG, is_member,
+    Broken, PAIRED, RTT_FLAG, STAYS, STORAGE_PEER, STORAGE_PEER_SK, STORAGE_PEER_STORAGE, STORAGE_PHASE, STORAGE_SENT,
+    STORAGE_STATE, Simulation, UNENROLLING, WAITING, WRITE_HDR_OPT_FLAG, is_member,
 };
 
 /// Pages that a message must leave free in each memory group, since others take theirs before it is charged
@@ -119,6 +119,9 @@ impl Simulation {
         if (self.is_marked(from) || self.is_marked(to)) && waiting == 0 {
             return broken("while the agent wants one of them to leave the map");
         }
+        if self.phase(from) % 2 == 1 && waiting == 0 {
+            return broken("in a phase in which the stack carries all");
+        }
         if sender.has_protocol() || target.has_protocol() {
             return broken("past a protocol above TCP");
         }
@@ -221,6 +224,8 @@ impl Simulation {
         let unread = self.expected.get(&to).map(|(_, next)| sender.sent() - next);
         messages > 0
             && unread == Some(bytes)
+            // One that was not so when the pair stayed, is woken a second later.
+            && !self.has_flag(from, STAYS)
             && is_edge_triggered(receiver)
             && !an_end_blocks(self.form, sender, receiver)
             && self.may_be_redirected(from, sender, to, receiver, len)
@@ -245,6 +250,11 @@ impl Simulation {
             && !(self.spares_askers() && self.may_ask(to, receiver))
             && bytes + len <= fits_beside_window(self.form, receiver, len)
             && (queued || (waiting == 0 && len <= FIRST_BYTES))
+    }
+
+    /// The phase in which a stream is measured; 0 for none.
+    fn phase(&self, from: SocketId) -> u32 {
+        if self.form.measures() { self.word(from, STORAGE_PHASE).map_or(0, |word| word as u32) } else { 0 }
     }
 
     /// Whether the active end will find its peer's answer, undamaged.
@@ -314,6 +324,7 @@ impl Simulation {
             // Where something rewrites the numbers, the programs do not see what has been read.
             && sender.numbers().0 == receiver.numbers().1
             && self.rows.get(&from).is_none_or(|(messages, _)| *messages < self.bounds.stream_messages)
+            && self.phase(from) == 0
             && !self.has_new_timers(from, to)
             && self.has_callbacks(sender)
             && self.has_callbacks(receiver)

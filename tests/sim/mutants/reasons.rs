@@ -113,7 +113,7 @@ pub(super) const REASONS: &[Reason] = &[
         &["readers/receiver/it has a socket", "readers/receiver/it has a file"],
     ),
     in_forms(
-        &["calls", "waking", "loads"],
+        &["calls", "waking", "loads", "paced"],
         "the readers' look at the receiver has asked in the same run, or when the pair was new",
         &["epoll/the peer has a socket", "epoll/the peer has a file"],
     ),
@@ -140,7 +140,7 @@ pub(super) const REASONS: &[Reason] = &[
     always("redirection to a socket that is in no sockhash finds no socket", &["enroll/the sockhash takes it"]),
     always("a socket that does not wait has no record to adopt", &["sk_msg/it waits for its peer"]),
     in_forms(
-        &["calls", "waking", "loads", "any"],
+        &["calls", "waking", "loads", "paced", "any"],
         "a damaged record or answer has a wrong storage, whose cookie the gate compares",
         &["adopt/it is whole, and for us", "claim/it is whole"],
     ),
@@ -169,7 +169,7 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     always("LAST_SEQ is then 0, which a sequence number is only by chance", &["order/it has been quiet before"]),
     in_forms(
-        &["calls", "waking"],
+        &["calls", "waking", "paced"],
         "before the first redirected message, the order's look at the reader asks the same",
         &["readers/receiver/it does not block"],
     ),
@@ -235,9 +235,14 @@ pub(super) const REASONS: &[Reason] = &[
         &["deferral/nothing speaks for the stack and the reader is woken again"],
     ),
     in_forms(
-        &["calls", "waking", "loads", "any"],
+        &["calls", "waking", "loads", "paced", "any"],
         "a message that is to take the stack is redirected behind others that a reader is notified of again",
         &["deferral/nothing speaks for the stack while messages wait"],
+    ),
+    in_forms(
+        &["paced"],
+        "it takes the stack in any case, and is counted for another reason",
+        &["deferral/nothing speaks for the stack and the reader has its events"],
     ),
     always(
         "its times are short enough: it is only noted as probing for us, which changes nothing",

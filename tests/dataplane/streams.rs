@@ -1,0 +1,111 @@
+//! Pairs that stay in the sockhash while they carry a stream: every byte once and in order, and more than one burst of them
+//! past the stack.
+
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
+use std::thread;
+
+use sidestep::agent::{Acceleration, Marked, TierChoice, choose_tier};
+use sidestep::dataplane::{Config, Counter, KernelOffsets, Options, Pairing, Policy, Readers, Streams, Tier, build};
+use sidestep::syscall::cgroup::Cgroup;
+use sidestep::testbed::listen;
+
+use crate::link::{ANY_PORT, expect, pair, pattern, send};
+use crate::scope::{Scope, describe, pairings};
+
+/// The bytes of a connection: more than its bounds permit, several times.
+const BYTES: usize = 8 << 20;
+
+/// Starts the data plane in which streams stay, where this kernel lets them.
+fn start(scope: &Scope, pairing: Pairing, streams: Streams, config: Config) -> Option<Acceleration> {
+    let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
+    let Tier::Gated(KernelOffsets { readers_can_be_woken: true, epoll: Some(_), buffer_locks: Some(_), .. }) = tier
+    else {
+        return None;
+    };
+    let policy = Policy { streams, ..Policy::default() };
+    let plane = build(Options { pairing, tier, readers: Readers::NonBlocking, policy }).unwrap();
+    let cgroup = Cgroup::open(&scope.path()).unwrap();
+    Some(Acceleration::start_plane(&cgroup, Marked::default(), &plane, config).unwrap())
+}
+
+/// Sends a stream in messages of `message` bytes, which a reader takes as it comes.
+fn stream(seed: u64, message: usize) {
+    let listener = listen(ANY_PORT).unwrap();
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    client.set_nodelay(true).unwrap();
+    let bytes = pattern(seed, BYTES);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            for part in bytes.chunks(message) {
+                send(&client, part);
+            }
+        });
+        // What is read at once differs, so that the queue is now empty and now full.
+        let mut rest = &bytes[..];
+        for size in [1000, 300_000, 70_000, 5].into_iter().cycle() {
+            let (part, after) = rest.split_at(rest.len().min(size));
+            expect(&server, part);
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+    });
+}
+
+/// Sends as much as goes without a reader; how much that is.
+fn fill(socket: &TcpStream, bytes: &[u8]) -> usize {
+    let mut sent = 0;
+    for part in bytes.chunks(10_000) {
+        match (&*socket).write(part) {
+            Ok(written) if written == part.len() => sent += written,
+            Ok(written) => return sent + written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("send: {error}"),
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_stream_that_stays_goes_past_the_stack_in_bursts() {
+    let scope = Scope::new();
+    for pairing in pairings() {
+        let Some(plane) = start(&scope, pairing, Streams::Stay, Config::default()) else { return };
+        // The reader begins when no more goes, so that a burst ends at its bound.
+        let listener = listen(ANY_PORT).unwrap();
+        let (client, server) = pair(&listener, listener.local_addr().unwrap());
+        client.set_nodelay(true).unwrap();
+        let bytes = pattern(1, 20_000_000);
+        let mut first_burst = 0;
+        for round in 0..5 {
+            let sent = fill(&client, &bytes);
+            expect(&server, &bytes[..sent]);
+            if round == 0 {
+                first_burst = plane.snapshot().unwrap().get(Counter::RedirectedBytes);
+            }
+        }
+        let counters = plane.snapshot().unwrap();
+        assert_eq!(counters.get(Counter::Unenrolled), 0, "{}", describe(&counters));
+        assert_eq!(plane.members().unwrap(), 2, "{}", describe(&counters));
+        assert!(counters.get(Counter::PassBackpressure) >= 2, "{}", describe(&counters));
+        assert!(counters.get(Counter::RedirectedBytes) > first_burst, "{}", describe(&counters));
+    }
+}
+
+#[test]
+fn streams_that_are_measured_all_the_time_arrive_in_order() {
+    let scope = Scope::new();
+    for pairing in pairings() {
+        // Phases so short that the way changes with every few messages, by chance of the clock.
+        let config = Config { pace_messages: 20, ..Config::default() };
+        let Some(plane) = start(&scope, pairing, Streams::Auto, config) else { return };
+        for (seed, message) in [64_000, 20_000, 3_000, 700].into_iter().enumerate() {
+            stream(seed as u64, message);
+        }
+        let counters = plane.snapshot().unwrap();
+        assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
+        assert!(counters.get(Counter::PassBackpressure) > 0, "{}", describe(&counters));
+    }
+}
