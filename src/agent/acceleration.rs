@@ -136,6 +136,8 @@ impl Acceleration {
             storage: loaded.map(MapRole::Storage),
             config: loaded.map(MapRole::Config),
             counters: loaded.map(MapRole::Counters),
+            changes: loaded.map(MapRole::Changes),
+            wanted: loaded.map(MapRole::Wanted),
             options,
             cgroups: &cgroups,
             opted_out: marked.opted_out,

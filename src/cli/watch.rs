@@ -18,17 +18,19 @@ use super::streams::{Streams, note};
 use super::target::PinArgs;
 use super::timestamp::of_monotonic;
 use super::values::seconds;
-use crate::agent::lifecycle::{Instance, InstanceWatch, Pins};
+use crate::agent::lifecycle::{Instance, InstanceWatch, Pins, Status};
 use crate::agent::{ChangeWatch, Problem, StateReader, monotonic};
 use crate::dataplane::{Change, ChangeKind, Counter, SocketTraffic};
 
 /// Print what happens to connections, one JSON object a line
 ///
-/// Each line has the time and the event: paired, left (with the reason), closed, unclaimed, refused and no_storage, as the
-/// programs in the kernel report them; lost, when more happened than the buffer holds; problem, when something is not as it
-/// was attached; attached and detached. Runs beside the agent, and sees what is pinned. The programs report only while this
-/// command runs: without it they only look at one number for each connection. Several can run at once. What runs with
-/// --unpinned has no pins by which it could be found, and is not seen. Ends when it is interrupted, or its output is closed.
+/// Each line has the time and the event: paired, adopted (a connection that existed before, or has come back), left (with the
+/// reason), closed, unclaimed, refused and no_storage, as the programs in the kernel report them; lost, when more happened than
+/// the buffer holds (136 events of a data plane that were not read yet; it is read within milliseconds); problem, when
+/// something is not as it was attached; attached and detached; and unseen, for a data plane that runs with --unpinned, or is
+/// pinned elsewhere, which has no pins here by which its events could be read. Runs beside the agent. The programs report only
+/// while this command runs: without it they only look at one number for each connection. Several can run at once. Ends when
+/// it is interrupted, or its output is closed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only what is attached to this cgroup2 directory
@@ -46,7 +48,13 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let signals = stop_signals()?;
     let end = (args.seconds > 0).then(|| Instant::now() + Duration::from_secs(args.seconds));
     let pins = args.pins.find(false)?;
-    let mut watched = Watched { pins, only: only(args)?, instances: BTreeMap::new(), problems: Vec::new() };
+    let mut watched = Watched {
+        pins,
+        only: only(args)?,
+        instances: BTreeMap::new(),
+        problems: Vec::new(),
+        unseen: Unseen::default(),
+    };
     let out = streams.out;
     let stdout = std::io::stdout();
     let mut looked: Option<Instant> = None;
@@ -54,10 +62,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         if looked.is_none_or(|then| then.elapsed() >= ChangeWatch::RENEWAL) {
             watched.follow(out)?;
             if looked.is_none() && watched.instances.is_empty() {
-                note(format_args!(
-                    "sidestep: nothing is pinned yet; what is attached from now on is shown. What runs with --unpinned is not: it \
-                     has no pins by which its reports could be found"
-                ));
+                note(format_args!("sidestep: nothing is pinned yet; what is attached and pinned from now on is shown"));
             }
             looked = Some(Instant::now());
         }
@@ -106,6 +111,37 @@ struct Watched {
     instances: BTreeMap<u64, (Instance, InstanceWatch)>,
     /// What has been reported and still is so.
     problems: Vec<(u64, Problem)>,
+    unseen: Unseen,
+}
+
+/// Data planes that have no pins here, by the kernel's numbers of their sockhashes.
+#[derive(Debug, Default)]
+struct Unseen {
+    /// Those of the last look. One that is just being pinned is not among them at the next look.
+    seen: Vec<u32>,
+    reported: Vec<u32>,
+    next: Option<Instant>,
+}
+
+/// Between two looks at all programs of the kernel.
+const UNSEEN_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Unseen {
+    /// Those that were there at the last look, too, and have not been reported yet.
+    fn look(&mut self, pins: &Pins) -> Vec<u32> {
+        if self.next.is_some_and(|next| Instant::now() < next) {
+            return Vec::new();
+        }
+        // Where this process may not list them, the list is empty.
+        let others = Status::read(Some(pins)).map_or_else(|_| Vec::new(), |status| status.others);
+        self.reported.retain(|id| others.contains(id));
+        let (known, new): (Vec<_>, Vec<_>) = others.iter().partition(|id| self.seen.contains(id));
+        let report: Vec<u32> = known.into_iter().filter(|id| !self.reported.contains(id)).collect();
+        self.reported.extend(&report);
+        self.next = Some(Instant::now() + if new.is_empty() { UNSEEN_INTERVAL } else { ChangeWatch::RENEWAL });
+        self.seen = others;
+        report
+    }
 }
 
 impl Watched {
@@ -135,6 +171,11 @@ impl Watched {
                 event(out, SystemTime::now(), "attached", &json!({ "cgroup_id": id, "cgroup": cgroup }))?;
                 self.instances.insert(id, (instance, watch));
             }
+        }
+        for sockhash in self.unseen.look(&self.pins) {
+            let message = "a data plane runs with --unpinned, or is pinned elsewhere: its events cannot be read here; run it without \
+                           --unpinned, or name its pins with --bpffs";
+            event(out, SystemTime::now(), "unseen", &json!({ "sockhash": sockhash, "message": message }))?;
         }
         self.report_problems(out)
     }

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use sidestep::dataplane::{MapRole, Pairing};
 use sidestep::testbed::listen;
 
 use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
 use crate::support::child::ChildGuard;
-use crate::support::link::{ANY_PORT, back_and_forth, exchange_patterns, pair, pattern};
+use crate::support::feature::Feature;
+use crate::support::link::{ANY_PORT, accepted, back_and_forth, exchange_patterns, pair, pattern};
 use crate::support::scope::Scope;
 use crate::support::wait::wait_until;
 
@@ -80,8 +82,13 @@ fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
     watch.next("attached");
     let mut second = Watch::start(pins.path());
     second.next("attached");
+    let mut third = Watch::start(pins.path());
+    third.next("attached");
 
     let listener = listen(ANY_PORT).unwrap();
+    // One that blocks while it is made is adopted later.
+    let late = (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), accepted(&listener));
+    late.0.set_nonblocking(true).unwrap();
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let paired = watch.next("paired");
     assert_eq!(paired["remote"], client.local_addr().unwrap().to_string(), "{paired}");
@@ -118,10 +125,29 @@ fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
     back_and_forth(&client, &server, &pattern(2, 100), 2);
     drop((client, server));
     while second.next("closed")["local"] != address {}
+    if Feature::Adoption.required("adoption, watched") {
+        let adopted = third.next("adopted");
+        assert_eq!(adopted["remote"], late.0.local_addr().unwrap().to_string(), "{adopted}");
+        assert_eq!(adopted["local"], late.1.local_addr().unwrap().to_string(), "{adopted}");
+        assert!(adopted["cookie"].as_u64() > Some(0) && adopted["peer_cookie"].as_u64() > Some(0), "{adopted}");
+    }
     agent.stop();
     second.next("detached");
     let ended = second.child.stop(Signal::SIGTERM);
     assert!(ended.status.success(), "{ended:?}");
+}
+
+#[test]
+fn what_cannot_be_watched_is_said() {
+    let scope = Scope::new();
+    let pins = TestBpffs::new();
+    let acceleration = scope.accelerate(Pairing::Sequence);
+    scope.leave();
+    let sockhash = acceleration.loaded().map(MapRole::Sockets).info().unwrap().id;
+    let mut watch = Watch::start(pins.path());
+    // Those of other tests are said, too.
+    let unseen = std::iter::repeat_with(|| watch.next("unseen")).find(|one| one["sockhash"] == sockhash).unwrap();
+    assert!(unseen["message"].as_str().unwrap().contains("--unpinned"), "{unseen}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Which connections may be adopted, as far as a scan tells.
 
+use std::net::SocketAddr;
+
 use super::cgroups::CgroupSets;
 use super::end::End;
 use crate::dataplane::{Direction, Options, TrustBy};
@@ -11,6 +13,8 @@ pub(super) struct Candidate {
     pub(super) server: End,
     /// Of the client's socket.
     pub(super) inode: u64,
+    /// The server's own address, and the client's, as the server sees them.
+    pub(super) addresses: [SocketAddr; 2],
 }
 
 impl Candidate {
@@ -42,6 +46,7 @@ impl Candidate {
         let by_stack = [policy.direction == Direction::ToActive, policy.direction == Direction::ToPassive];
         Some(Self {
             inode: client.inode,
+            addresses: [server.local, server.remote],
             client: End::new(&client, true, by_stack[0], watched && trusted[0]),
             server: End::new(&server, false, by_stack[1], watched && trusted[1]),
         })

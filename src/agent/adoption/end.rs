@@ -5,7 +5,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::candidate::Candidate;
-use crate::dataplane::{AdoptionAnswer, AdoptionRequest, AdoptionStep, LEVEL, NAME, Refusal, SocketState, Standing};
+use crate::dataplane::{
+    AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, LEVEL, NAME, Refusal, SocketState, Standing,
+};
 use crate::sockets::Record;
 use crate::syscall::{ForeignSocket, Map, UpdateFlags};
 
@@ -65,14 +67,26 @@ impl<'a> Asked<'a> {
         self.ask(AdoptionStep::Undo, seen.initial, None).map(drop)
     }
 
+    /// Reports a change.
+    pub(super) fn report(&self, change: Change) -> Result<(), Refusal> {
+        self.request(AdoptionRequest { change: Some(change), ..self.about(AdoptionStep::Report) }).map(drop)
+    }
+
     fn ask(
         &self,
         step: AdoptionStep,
         initial: [u32; 2],
         peer: Option<(AdoptionAnswer, u64)>,
     ) -> Result<AdoptionAnswer, Refusal> {
+        self.request(AdoptionRequest { peer, initial, ..self.about(step) })
+    }
+
+    fn about(&self, step: AdoptionStep) -> AdoptionRequest {
         let End { is_client, sk, by_stack, is_trusted, .. } = *self.end;
-        let request = AdoptionRequest { step, is_client, sk, peer, initial, by_stack, is_trusted };
+        AdoptionRequest { step, is_client, sk, peer: None, initial: [0; 2], by_stack, is_trusted, change: None }
+    }
+
+    fn request(&self, request: AdoptionRequest) -> Result<AdoptionAnswer, Refusal> {
         self.requests.update(&[0; 4], &request.to_bytes(), UpdateFlags::empty()).map_err(|_| Refusal::NotReached)?;
         // Where the program does not run, no protocol knows the option; what it has done is in the map.
         let _ = self.socket.set_option(LEVEL, NAME);

@@ -14,14 +14,17 @@ mod end;
 mod looks;
 mod support;
 
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use super::changes::monotonic;
 use super::error::{Context, Result};
 use super::kernel::{Hook, kernel_offsets};
 use super::load::{Loaded, load_at};
 use crate::dataplane::{
-    ADOPTION, AdoptionAnswer, AdoptionFields, AdoptionRequest, Config, MapRole, Options, Probation, Refusal, adopt,
+    ADOPTION, AdoptionAnswer, AdoptionFields, AdoptionRequest, Change, Config, MapRole, Options, Probation, Refusal,
+    adopt,
 };
 use crate::sockets::{Scanner, join};
 use crate::syscall::cgroup::Cgroup;
@@ -48,6 +51,9 @@ pub(super) struct Adopting<'a> {
     pub(super) storage: &'a Map,
     pub(super) config: &'a Map,
     pub(super) counters: &'a Map,
+    /// By which a process that watches hears of it, and by which it says that it does.
+    pub(super) changes: &'a Map,
+    pub(super) wanted: &'a Map,
     pub(super) options: &'a Options,
     /// Those that it is attached to.
     pub(super) cgroups: &'a [Cgroup],
@@ -125,9 +131,19 @@ impl Adopting<'_> {
         Ok(bytes.and_then(|bytes| Config::from_bytes(&bytes)).unwrap_or(Config { enabled: false, ..Config::default() }))
     }
 
+    /// Lets those know that watch. What is wrong with that is nothing to the connection.
+    fn report(&self, server: &Asked<'_>, [local, remote]: [SocketAddr; 2], [cookie, peer_cookie]: [u64; 2]) {
+        let time = u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let until = self.wanted.lookup(&[0; 4]).ok().flatten().and_then(|until| until.try_into().ok());
+        if until.map_or(0, u64::from_ne_bytes) > time {
+            // As the passive end of a new connection does.
+            let _ = server.report(Change::adopted(time, [cookie, peer_cookie], [local, remote]));
+        }
+    }
+
     /// Attaches the program to the cgroups until the answer is dropped.
     fn attach(&self, requests: &Map, fields: &AdoptionFields) -> Result<Vec<Link>> {
-        let program = load(self.options, fields, [self.storage, self.config, self.counters, requests])?;
+        let program = load(self.options, fields, [self.storage, self.config, self.counters, self.changes, requests])?;
         let link = |cgroup: &Cgroup| {
             Link::create(program.as_fd(), LinkTarget::Fd(cgroup.as_fd()), ATTACH_TYPE)
                 .context("attach the program that adopts connections to the cgroup")
@@ -166,7 +182,11 @@ impl Adopting<'_> {
                 let _ = end.undo(seen);
             }
         }
-        paired.map(|stays| if stays { Outcome::Paired } else { Outcome::NotProven })
+        if !paired? {
+            return Ok(Outcome::NotProven);
+        }
+        self.report(&server, candidate.addresses, [at_server.cookie, at_client.cookie]);
+        Ok(Outcome::Paired)
     }
 
     /// Puts both ends into the sockhash. Answers whether they are a pair and stay there. While we are here, no other process
@@ -191,13 +211,14 @@ fn requests() -> Result<Map> {
 fn load(
     options: &Options,
     fields: &AdoptionFields,
-    [storage, config, counters, requests]: [&Map; 4],
+    [storage, config, counters, changes, requests]: [&Map; 5],
 ) -> Result<Program> {
     let program = adopt(options, &kernel_offsets()?, fields)?;
     let maps = [
         (MapRole::Storage.map_ref(), storage),
         (MapRole::Config.map_ref(), config),
         (MapRole::Counters.map_ref(), counters),
+        (MapRole::Changes.map_ref(), changes),
         (ADOPTION, requests),
     ];
     let map = |wanted| maps.iter().find(|(one, _)| *one == wanted).map(|(_, map)| *map);
@@ -206,9 +227,9 @@ fn load(
 
 /// Whether the kernel takes the program beside this data plane.
 pub(super) fn try_loading(options: &Options, loaded: &Loaded) -> Result<()> {
-    let maps = [MapRole::Storage, MapRole::Config, MapRole::Counters].map(|role| loaded.map(role));
-    let [storage, config, counters] = maps;
-    load(options, &support::fields(options)?, [storage, config, counters, &requests()?]).map(drop)
+    let maps = [MapRole::Storage, MapRole::Config, MapRole::Counters, MapRole::Changes].map(|role| loaded.map(role));
+    let [storage, config, counters, changes] = maps;
+    load(options, &support::fields(options)?, [storage, config, counters, changes, &requests()?]).map(drop)
 }
 
 /// Whether these are the ends of one connection: both know the same initial sequence numbers, of which the client counts its

@@ -21,9 +21,14 @@ impl Instance {
             });
         }
         let map = |role: MapRole| live.map(role.name());
-        let (Some(sockets), Some(storage), Some(config), Some(counters)) =
-            (map(MapRole::Sockets)?, map(MapRole::Storage)?, map(MapRole::Config)?, map(MapRole::Counters)?)
-        else {
+        let (Some(sockets), Some(storage), Some(config), Some(counters), Some(changes), Some(wanted)) = (
+            map(MapRole::Sockets)?,
+            map(MapRole::Storage)?,
+            map(MapRole::Config)?,
+            map(MapRole::Counters)?,
+            map(MapRole::Changes)?,
+            map(MapRole::Wanted)?,
+        ) else {
             // A missing pin is a problem of its own.
             return Ok(Adopted::default());
         };
@@ -35,6 +40,8 @@ impl Instance {
             storage: &storage,
             config: &config,
             counters: &counters,
+            changes: &changes,
+            wanted: &wanted,
             options: &plane.options,
             cgroups: &attached,
             opted_out: &opted_out,

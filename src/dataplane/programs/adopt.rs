@@ -11,7 +11,7 @@
 //! Only Linux 6.12 and later let a program ask for the callbacks of a socket outside a callback.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9};
-use crate::asm::{self, Asm, Field, Label, MapRef, Program, Ptr, Uses};
+use crate::asm::{self, Asm, Base, Field, Label, MapRef, Program, Ptr, Uses};
 use crate::dataplane::emit::{count, set_flags, storage_get};
 use crate::dataplane::kernel::ctx::SockOpt;
 use crate::dataplane::kernel::objects::TcpSock;
@@ -19,11 +19,12 @@ use crate::dataplane::kernel::probe::number_of;
 use crate::dataplane::kernel::{AdoptionFields, KernelOffsets};
 use crate::dataplane::membership::{callbacks, keepalive};
 use crate::dataplane::options::Options;
-use crate::dataplane::state::Counter;
 use crate::dataplane::state::adoption::{Adoption, DONE};
+use crate::dataplane::state::change::Raw;
 use crate::dataplane::state::socket::{self, Head, OWN, PairKey, Socket};
 use crate::dataplane::state::traffic::Traffic;
 use crate::dataplane::state::{AdoptionStep, Refusal};
+use crate::dataplane::state::{Counter, MapRole};
 use crate::uapi::ctx::{sock_ops, sockopt};
 use crate::uapi::helper::id as helper;
 use crate::uapi::net;
@@ -68,16 +69,24 @@ pub fn adopt(options: &Options, offsets: &KernelOffsets, fields: &AdoptionFields
         a.ld(R1, REQUEST, Adoption::STEP);
         a.require(R1.differs(0), other, "it has not been done yet");
         a.block("refused", |a, refused| {
-            is_open(a, offsets, fields, refused);
-            a.block("looked", |a, looked| {
-                a.block("no_look", |a, other| {
+            a.block("reported", |a, reported| {
+                a.block("no_report", |a, other| {
                     a.ld(R1, REQUEST, Adoption::STEP);
-                    a.jump_if(R1.differs(AdoptionStep::Look as i32), other);
-                    look(a, offsets, fields, refused);
-                    a.goto(looked);
+                    a.jump_if(R1.differs(AdoptionStep::Report as i32), other);
+                    report(a);
+                    a.goto(reported);
                 });
-                same_connection(a, offsets, fields, refused);
-                change(a, options, offsets, fields, refused);
+                is_open(a, offsets, fields, refused);
+                a.block("looked", |a, looked| {
+                    a.block("no_look", |a, other| {
+                        a.ld(R1, REQUEST, Adoption::STEP);
+                        a.jump_if(R1.differs(AdoptionStep::Look as i32), other);
+                        look(a, offsets, fields, refused);
+                        a.goto(looked);
+                    });
+                    same_connection(a, offsets, fields, refused);
+                    change(a, options, offsets, fields, refused);
+                });
             });
             a.load_map_value(REQUEST.reg(), ADOPTION, 0);
             a.st(REQUEST, Adoption::OUTCOME, DONE);
@@ -104,6 +113,21 @@ pub fn adopt(options: &Options, offsets: &KernelOffsets, fields: &AdoptionFields
 
 fn uses() -> Uses {
     Uses::scratch().reads([SK.reg(), REQUEST.reg(), SOCK.reg()])
+}
+
+/// Lets those know that watch: a program alone can write into their ring buffer.
+fn report(a: &mut Asm) {
+    a.emitter("report", Uses::scratch().reads(REQUEST.reg()), |a| {
+        a.block("has_room", |a, has_room| {
+            a.load_map(R1, MapRole::Changes.map_ref());
+            a.addr(R2, REQUEST.at(Adoption::CHANGE));
+            a.mov(R3, Raw::SIZE as i32);
+            a.mov(R4, 0);
+            a.call(helper::RINGBUF_OUTPUT);
+            a.jump_if(R0.equals(0), has_room);
+            count(a, Counter::ChangesLost, 1);
+        });
+    });
 }
 
 /// What is answered when a check fails from here on.

@@ -3,13 +3,14 @@
 use crate::asm::{Field, Laid, Pointer};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::state::Counter;
+use crate::dataplane::state::change::{Change, Raw};
 use crate::dataplane::state::socket::{ANY, BY_STACK, Head, PAIRED, PLAIN};
 use crate::dataplane::state::traffic::number;
 use crate::layout;
 
 layout! {
     /// The value of the map by which the two talk: one request at a time.
-    pub(in crate::dataplane) struct Adoption: 96 {
+    pub(in crate::dataplane) struct Adoption: 208 {
         /// One of [`AdoptionStep`]; 0 when it has been taken.
         STEP: u32 = 0;
         /// Not 0 for the end that has called connect(2).
@@ -39,6 +40,8 @@ layout! {
         /// Answer to a look: why its pair has left, as [`Traffic::LEAVING`](super::traffic::Traffic::LEAVING) says it.
         LEAVING: u32 = 88;
         UNUSED: u32 = 92;
+        /// What [`AdoptionStep::Report`] reports.
+        CHANGE: Raw = 96;
     }
 }
 
@@ -56,6 +59,8 @@ pub enum AdoptionStep {
     Pair = 3,
     /// Be plain TCP again.
     Undo = 4,
+    /// Let those that watch know.
+    Report = 5,
 }
 
 /// Why a socket does not do what it was asked to.
@@ -105,6 +110,8 @@ pub struct AdoptionRequest {
     pub by_stack: bool,
     /// Its reader is trusted by name.
     pub is_trusted: bool,
+    /// What is to be reported.
+    pub change: Option<Change>,
 }
 
 /// What a socket has answered to a look.
@@ -153,6 +160,9 @@ impl AdoptionRequest {
         put(Adoption::FLAGS.offset(), &flags.to_ne_bytes());
         let reader = if self.is_trusted { ANY } else { 0 };
         put(Adoption::READER.offset(), &reader.to_ne_bytes());
+        if let Some(change) = self.change {
+            put(Adoption::CHANGE.offset(), &change.to_bytes());
+        }
         bytes
     }
 }
@@ -211,6 +221,7 @@ mod tests {
             initial: [8, 9],
             by_stack: true,
             is_trusted: true,
+            change: None,
         };
         let bytes = request.to_bytes();
         assert_eq!([0, 4, 8, 16, 32, 40, 44].map(|at| bytes[at]), [3, 1, 6, 3, 7, 8, 9]);

@@ -1,6 +1,6 @@
-//! What the sock_ops program reports of connections while someone watches.
+//! What the programs report of connections while a process watches.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::asm::{Field, Laid};
 use crate::dataplane::state::socket::Address;
@@ -71,6 +71,8 @@ kinds! {
     Refused = "refused";
     /// The kernel had no memory for the state of a socket, which stays plain TCP.
     NoStorage = "no_storage";
+    /// A connection that was plain TCP has become a pair: their messages can be redirected from now on.
+    Adopted = "adopted";
 }
 
 /// One change.
@@ -96,6 +98,40 @@ pub struct Change {
 impl Change {
     /// What one takes in the ring buffer, with its header (`BPF_RINGBUF_HDR_SZ`).
     pub const RING_BYTES: usize = 8 + Raw::BYTES;
+
+    /// That a connection has been adopted, with the numbers and addresses of the passive end and its peer.
+    pub fn adopted(time: u64, [cookie, peer_cookie]: [u64; 2], [local, remote]: [SocketAddr; 2]) -> Self {
+        Self { kind: ChangeKind::Adopted, time, cookie, peer_cookie, local, remote, traffic: SocketTraffic::default() }
+    }
+
+    /// As the programs write it, of a connection that has sent nothing as a pair.
+    pub(in crate::dataplane) fn to_bytes(self) -> [u8; Raw::BYTES] {
+        let mut bytes = [0; Raw::BYTES];
+        let mut put = |at: i32, value: &[u8]| {
+            let places = bytes.iter_mut().skip(usize::try_from(at).unwrap_or(usize::MAX));
+            places.zip(value).for_each(|(place, byte)| *place = *byte);
+        };
+        let kind = ChangeKind::ALL.iter().position(|kind| *kind == self.kind).unwrap_or_default() as u64;
+        for (place, number) in [
+            (Raw::KIND, kind),
+            (Raw::TIME, self.time),
+            (Raw::COOKIE, self.cookie),
+            (Raw::PEER_COOKIE, self.peer_cookie),
+        ] {
+            put(place.offset(), &number.to_ne_bytes());
+        }
+        for (socket, address, port) in
+            [(self.local, Raw::LOCAL, Raw::LOCAL_PORT), (self.remote, Raw::REMOTE, Raw::REMOTE_PORT)]
+        {
+            let ip = match socket.ip() {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            };
+            put(address.offset(), &ip.octets());
+            put(port.offset(), &u32::from(socket.port()).to_ne_bytes());
+        }
+        bytes
+    }
 
     /// From the ring buffer's bytes; `None` when they are nothing of the kind.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -138,6 +174,8 @@ mod tests {
         assert_eq!((change.local.to_string(), change.remote.to_string()), ("127.0.0.1:80".into(), "[::1]:0".into()));
         let SocketTraffic { redirected_bytes, last_reason, leaving, .. } = change.traffic;
         assert_eq!((redirected_bytes, last_reason, leaving), (9, None, Some(Counter::PassStream)));
+        let adopted = Change::adopted(1, [2, 3], [change.local, change.remote]);
+        assert_eq!(Change::from_bytes(&adopted.to_bytes()), Some(adopted));
         bytes[0] = 99;
         assert_eq!(Change::from_bytes(&bytes), None);
         assert_eq!(Change::from_bytes(&bytes[1..]), None);
