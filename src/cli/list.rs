@@ -5,18 +5,19 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::cri::{self, CriArgs};
 use super::error::Error;
 use super::states::{EndWithTraffic, Sent, States};
 use super::streams::{Streams, note};
 use super::target::PinArgs;
 use super::values::{MAX_PID, number, one_of};
-use crate::observe::{Condition, Observer, Processes, State, conditions};
+use crate::observe::{Condition, End, Observer, PodNames, Processes, State, conditions};
 use crate::sockets::Connection;
 use crate::syscall::btf::shared_vmlinux;
 
 /// List the TCP connections between processes of this node, and what keeps each of them plain
 ///
-/// One row a connection, with both ends as the processes that have them open, and with what each has sent past the stack and
+/// One row a connection, with both ends as the processes that have them open, in their pods or cgroups, and with what each has sent past the stack and
 /// by it where a pinned data plane knows its sockets. Changes nothing. Needs CAP_BPF and CAP_PERFMON, and Linux 5.10; without
 /// CAP_SYS_PTRACE the executables of other users' processes cannot be seen, and some are shown by the kernel's name of them
 /// (comm).
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// Only connections with an end in this cgroup (its path below the cgroup2 mount), or one below it
     #[arg(long, value_name = "PATH")]
     cgroup: Option<String>,
+    /// Only connections with an end in this pod; its UID will do where no container runtime answers
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = cri::pod)]
+    pod: Option<String>,
     /// Only connections in this state: both ends in a socket map, nothing seen that keeps them plain, or something
     #[arg(long, value_name = "STATE", value_parser = one_of(State::ALL.map(|state| (state.name(), state))))]
     state: Option<State>,
@@ -40,6 +44,8 @@ pub(super) struct Args {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cri: CriArgs,
     #[command(flatten)]
     pins: PinArgs,
 }
@@ -72,7 +78,23 @@ impl Args {
             && self.port.is_none_or(|port| ends.iter().any(|end| end.local.port() == port || end.remote.port() == port))
             && self.state.is_none_or(|state| state.name() == row.state)
             && self.cgroup.as_deref().is_none_or(inside)
+            && self.pod.as_deref().is_none_or(|pod| [&row.client, &row.server].iter().any(|one| is_in(pod, &one.end)))
             && !(self.not_accelerated && row.in_socket_map)
+    }
+}
+
+/// Whether the end is in this pod.
+fn is_in(pod: &str, end: &End) -> bool {
+    [&end.pod, &end.pod_uid].into_iter().any(|one| one.as_deref() == Some(pod))
+}
+
+/// Fails where no connection could be shown, since the pod has no name here.
+fn check_name(pod: Option<&str>, names: &PodNames) -> Result<(), Error> {
+    match pod {
+        Some(pod) if pod.contains('/') && !names.holds(pod) => Err(Error::Failed(format!(
+            "the container runtime lists no running pod {pod}; `crictl pods` shows those that run, and --cri names the runtime's socket"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -80,12 +102,14 @@ impl Args {
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     // Both that look for sockets and those that read their states read the kernel's types; held, they are read once.
     let _types = shared_vmlinux();
+    let names = args.cri.names()?;
+    check_name(args.pod.as_deref(), &names)?;
     let observed = Observer::new()?.look()?;
     let states = States::read(&args.pins);
     if let Some(why) = &states.unseen {
         note(format_args!("sidestep: what the connections have sent is not shown: {why}"));
     }
-    let mut processes = Processes::default();
+    let mut processes = Processes::with(names);
     let mut found = 0;
     for connection in &observed.connections.local {
         let conditions = conditions(connection, &mut processes);
@@ -114,8 +138,9 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 }
 
 fn print(row: &Row, out: &mut dyn Write) -> io::Result<()> {
-    let end =
-        |EndWithTraffic { end, .. }: &EndWithTraffic| format!("{}[{}]:{} {}", end.process, end.pid, end.fd, end.local);
+    let end = |EndWithTraffic { end, .. }: &EndWithTraffic| {
+        format!("{}[{}]:{} {} ({})", end.process, end.pid, end.fd, end.local, end.place())
+    };
     let kept: Vec<_> = row.conditions.iter().filter(|one| !one.holds).map(|one| one.code.to_owned()).collect();
     let state = match (row.in_socket_map, kept.is_empty()) {
         (true, _) => "in a socket map".to_owned(),

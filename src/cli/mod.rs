@@ -13,6 +13,7 @@ mod cgroups;
 mod check;
 mod completions;
 mod config;
+mod cri;
 #[cfg(feature = "demo")]
 mod demo;
 mod detach;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::cgroups::hint;
+use super::cri::socket;
 use super::error::Error;
 use super::values::one_of;
 use crate::pods::{Rule, Selector, find_socket};
@@ -71,15 +72,6 @@ impl PodArgs {
     }
 }
 
-/// A path, or the URL of one, as crictl and the kubelet take it.
-fn socket(text: &str) -> Result<PathBuf, String> {
-    let path = Path::new(text.strip_prefix("unix://").unwrap_or(text));
-    if !path.is_absolute() {
-        return Err(format!("{text:?} is not an absolute path, such as /run/containerd/containerd.sock"));
-    }
-    Ok(path.to_owned())
-}
-
 /// The name of the cgroup that holds the data plane.
 const ANCHOR: &str = "sidestep-pods";
 
@@ -131,15 +123,6 @@ mod tests {
         ] {
             let text = refused.unwrap_err().to_string();
             assert!(text.contains(part) && !text.contains('\n'), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_socket_is_a_path_or_its_url() {
-        assert_eq!(socket("/run/a.sock"), Ok("/run/a.sock".into()));
-        assert_eq!(socket("unix:///run/a.sock"), Ok("/run/a.sock".into()));
-        for text in ["", "a.sock", "tcp://1.2.3.4", "unix://a"] {
-            assert!(socket(text).unwrap_err().contains("absolute path"), "{text}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::cri::CriArgs;
 use super::error::Error;
 use super::streams::Streams;
 use super::values::number;
@@ -27,16 +28,19 @@ pub(super) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cri: CriArgs,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    let names = args.cri.names()?;
     let observer = Observer::new()?;
     let (before, start) = (observer.look()?, Instant::now());
     std::thread::sleep(Duration::from_secs(args.seconds.into()));
     let after = observer.look()?;
     #[cfg_attr(not(feature = "bench"), allow(unused_mut, reason = "only an estimate changes it"))]
-    let mut survey = Survey::between(&before, &after, start.elapsed(), &mut Processes::default());
+    let mut survey = Survey::between(&before, &after, start.elapsed(), &mut Processes::with(names));
     #[cfg(feature = "bench")]
     if args.calibrate {
         let costs = crate::bench::calibrate().map_err(|error| Error::Failed(error.to_string()))?;
@@ -66,6 +70,11 @@ fn print(survey: &Survey, out: &mut dyn Write) -> io::Result<()> {
             bytes_per_second / 1000.0,
             group.eligible_share * 100.0
         )?;
+        let is_same = |other: &&Group| [&other.client, &other.server] == [&group.client, &group.server];
+        if group.is_of_pods() || survey.groups.iter().filter(is_same).count() > 1 {
+            let [client, server] = group.places();
+            writeln!(out, "    in {client} -> {server}")?;
+        }
         if let Some(cpus) = group.saved_cpus {
             writeln!(out, "    acceleration would save {:.1} % of a CPU", cpus * 100.0)?;
         }

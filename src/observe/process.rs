@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::name;
+use super::pod::{PodNames, PodOf};
 use crate::sockets::Record;
 
 /// One end of a connection, as an operator names it.
@@ -21,6 +22,10 @@ pub struct End {
     pub comm: String,
     /// Its cgroup below the mount of cgroup2; nothing when it has ended, or has none.
     pub cgroup: Option<String>,
+    /// Its pod, as namespace/name; nothing when it is in none, or the container runtime has not named it.
+    pub pod: Option<String>,
+    /// The UID of its pod, which its cgroup bears; nothing when it is in none.
+    pub pod_uid: Option<String>,
     /// Own address.
     pub local: String,
     /// The peer's address, as this end sees it.
@@ -36,9 +41,29 @@ pub struct End {
 pub struct Processes {
     names: HashMap<u32, String>,
     cgroups: HashMap<u32, Option<String>>,
+    pods: PodNames,
+}
+
+impl End {
+    /// Where it runs, in one word: its pod, or else its cgroup.
+    pub fn place(&self) -> String {
+        place(&self.pod, &self.cgroup)
+    }
+}
+
+/// A pod, or else a cgroup.
+pub(super) fn place(pod: &Option<String>, cgroup: &Option<String>) -> String {
+    let place = pod.as_deref().or(cgroup.as_deref()).unwrap_or("unknown");
+    // A container may name its cgroups as it likes, and a terminal obeys control characters.
+    place.chars().filter(|one| !one.is_control()).collect()
 }
 
 impl Processes {
+    /// With the names of the pods that they may be in.
+    pub fn with(pods: PodNames) -> Self {
+        Self { pods, ..Self::default() }
+    }
+
     /// The name of the process that has the socket open, as an operator knows it.
     pub fn name(&mut self, record: &Record) -> &str {
         self.names.entry(record.pid).or_insert_with(|| name::of(record.pid, &record.comm))
@@ -47,12 +72,16 @@ impl Processes {
     /// What is known of the end that `record` describes.
     pub fn end(&mut self, record: &Record) -> End {
         let cgroup = self.cgroups.entry(record.pid).or_insert_with(|| cgroup_of(record.pid)).clone();
+        let pod = cgroup.as_deref().and_then(|path| self.pods.find(path));
+        let (pod, pod_uid) = pod.map_or((None, None), |PodOf { uid, name }| (name, Some(uid)));
         End {
             pid: record.pid,
             fd: record.fd,
             process: self.name(record).to_owned(),
             comm: record.comm.clone(),
             cgroup,
+            pod,
+            pod_uid,
             local: record.local.to_string(),
             remote: record.remote.to_string(),
             netns: record.netns,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::conditions::{Condition, conditions};
 use super::costs::Costs;
 use super::observer::Observed;
-use super::process::{End, Processes};
+use super::process::{End, Processes, place};
 use super::route::Route;
 use crate::sockets::{Connection, Record};
 
@@ -40,12 +40,20 @@ pub struct Group {
     pub client_comm: String,
     /// Its cgroup.
     pub client_cgroup: Option<String>,
+    /// Its pod, as namespace/name; nothing when it is in none, or the container runtime has not named it.
+    pub client_pod: Option<String>,
+    /// The UID of its pod, which its cgroup bears; nothing when it is in none.
+    pub client_pod_uid: Option<String>,
     /// The program that accepts, as an operator knows it.
     pub server: String,
     /// The kernel's name of it.
     pub server_comm: String,
     /// Its cgroup.
     pub server_cgroup: Option<String>,
+    /// Its pod, likewise.
+    pub server_pod: Option<String>,
+    /// The UID of its pod, likewise.
+    pub server_pod_uid: Option<String>,
     /// Connections at the second look.
     pub connections: usize,
     /// Bytes per second that TCP carried, both ways.
@@ -88,6 +96,18 @@ pub struct Why {
     pub condition: Condition,
     /// For how many connections it does not hold.
     pub connections: usize,
+}
+
+impl Group {
+    /// Whether an end is in a pod.
+    pub fn is_of_pods(&self) -> bool {
+        self.client_pod_uid.is_some() || self.server_pod_uid.is_some()
+    }
+
+    /// Where the two programs run: the pod, or else the cgroup.
+    pub fn places(&self) -> [String; 2] {
+        [place(&self.client_pod, &self.client_cgroup), place(&self.server_pod, &self.server_cgroup)]
+    }
 }
 
 impl Survey {
@@ -238,9 +258,13 @@ impl Tally {
             client: self.client.process,
             client_comm: self.client.comm,
             client_cgroup: self.client.cgroup,
+            client_pod: self.client.pod,
+            client_pod_uid: self.client.pod_uid,
             server: self.server.process,
             server_comm: self.server.comm,
             server_cgroup: self.server.cgroup,
+            server_pod: self.server.pod,
+            server_pod_uid: self.server.pod_uid,
             connections: self.connections,
             bytes_per_second: rate(self.bytes),
             segments_per_second: rate(self.segments),

@@ -1,4 +1,4 @@
-//! `sidestep run --pods` with the real containerd and pod sandboxes that it makes: pods come, opt in and out, and go, while their
+//! `sidestep run --pods`, and the names of pods in what other commands say, with the real containerd and pod sandboxes that it makes: pods come, opt in and out, and go, while their
 //! connections carry data. Needs root, containerd and runc.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
@@ -7,6 +7,7 @@ mod containerd;
 mod fixture;
 mod image;
 mod messages;
+mod names;
 mod refusals;
 mod run;
 mod sandbox;

@@ -31,6 +31,15 @@ fn wrong_flags_and_dead_sockets_are_refused_before_anything_is_attached() {
         let text = sentence(&agent::command().args(flags).output().unwrap(), status);
         assert!(text.contains(part), "{flags:?}: {text}");
     }
+    // Other commands do without a runtime, unless they are told of one.
+    for (words, status, part) in [
+        (&["list", "--cri", "/no/such.sock"][..], 1, "/no/such.sock: No such file or directory"),
+        (&["survey", "--cri", "/etc/passwd"], 1, "/etc/passwd: Connection refused"),
+        (&["list", "--pod", "shop/"], 2, "--pod: \"shop/\" is not NAMESPACE/NAME"),
+    ] {
+        let text = sentence(&Command::new(env!("CARGO_BIN_EXE_sidestep")).args(words).output().unwrap(), status);
+        assert!(text.contains(part), "{words:?}: {text}");
+    }
 }
 
 /// A configuration file, removed with the test.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::signal::Signal;
 
 use crate::fixture::Fixture;
+use crate::names;
 use crate::sandbox::{Driver, TestPod};
 use crate::streams::{Probe, Streams};
 use crate::support::feature::Feature;
@@ -43,6 +44,7 @@ fn pods_are_accelerated_by_their_annotations_as_they_come_and_go() {
     fixture.accelerates(&[&yes, &late, &elsewhere]);
     assert!(probe(&late).is_redirected() && probe(&elsewhere).is_redirected());
     assert!(!probe(&wrong).is_redirected());
+    names::are_shown(&fixture.containerd.socket(), fixture.bpffs(), &late, &elsewhere);
     streams.carry(1 << 20);
     if Feature::Adoption.required("adoption of the connections of pods") {
         wait_until("connections that were there before are adopted", || early.iter().all(Probe::is_redirected));

@@ -58,7 +58,7 @@ impl TestPod {
         let place = driver.place(&uid);
         let pod = Self { name: name.into(), uid, annotation, attempt: 0, place, sandbox: None };
         containerd.removes_at_the_end(&pod.place);
-        std::fs::create_dir_all(pod.cgroup().join("work")).unwrap();
+        std::fs::create_dir_all(pod.work()).unwrap();
         pod
     }
 
@@ -67,9 +67,23 @@ impl TestPod {
         root().join(&self.place)
     }
 
+    /// The cgroup in it that may have processes.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.cgroup().join("work")
+    }
+
+    /// Its name, and Kubernetes' number of it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        &self.uid
+    }
+
     /// Sockets made from now on are the pod's.
     pub(crate) fn enter(&self) {
-        enter(&self.cgroup().join("work"));
+        enter(&self.work());
     }
 
     /// Runs its sandbox.

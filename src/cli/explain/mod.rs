@@ -9,13 +9,14 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::cli::cri::CriArgs;
 use crate::cli::error::Error;
 use crate::cli::states::{EndWithTraffic, Sent, States};
 use crate::cli::streams::Streams;
 use crate::cli::target::PinArgs;
 use crate::cli::values::{MAX_PID, address, number};
 use crate::dataplane::Counter;
-use crate::observe::{Condition, Observer, Processes, conditions};
+use crate::observe::{Condition, End, Observer, Processes, conditions};
 use crate::sockets::{Connection, Record};
 use crate::syscall::btf::shared_vmlinux;
 use attached::Attached;
@@ -44,6 +45,8 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    cri: CriArgs,
+    #[command(flatten)]
     pins: PinArgs,
 }
 
@@ -69,11 +72,12 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     };
     // Both that look for sockets and those that read their states read the kernel's types; held, they are read once.
     let _types = shared_vmlinux();
+    let names = args.cri.names()?;
     let observed = Observer::new()?.look()?;
     let found = finder::find(&observed.connections, &wanted)?;
     let attached = Attached::read(&args.pins);
     let states = States::read(&args.pins);
-    let mut processes = Processes::default();
+    let mut processes = Processes::with(names);
     for one in found {
         let explanation = match one {
             Found::Both(connection) => explain(connection, &attached, &states, &mut processes),
@@ -145,12 +149,12 @@ fn alone(record: &Record, states: &States, processes: &mut Processes) -> Explana
 
 fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
     for EndWithTraffic { end, sent } in &explanation.ends {
-        let cgroup = end.cgroup.as_deref().unwrap_or("unknown");
-        writeln!(
-            out,
-            "{}[{}] descriptor {}: {} to {}, cgroup {cgroup}",
-            end.process, end.pid, end.fd, end.local, end.remote
-        )?;
+        let End { process, pid, fd, local, remote, .. } = end;
+        let place = match &end.pod {
+            Some(_) => format!("pod {}", end.place()),
+            None => format!("cgroup {}", end.place()),
+        };
+        writeln!(out, "{process}[{pid}] descriptor {fd}: {local} to {remote}, {place}")?;
         if let Some(sent) = sent {
             print_sent(sent, out)?;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sort::Sort;
 use crate::cli::states::States;
-use crate::observe::{End, Observed, Processes, State, conditions};
+use crate::observe::{End, Observed, PodNames, Processes, State, conditions};
 use crate::sockets::Connection;
 
 /// A connection between two looks.
@@ -44,6 +44,8 @@ struct Carried {
 pub(super) struct Looks {
     /// By the inode numbers of the two ends, which no other sockets have while these live.
     before: HashMap<[u64; 2], Carried>,
+    /// The pods, as the container runtime has named them last.
+    pub(super) pods: PodNames,
 }
 
 impl Carried {
@@ -78,10 +80,15 @@ impl Carried {
 }
 
 impl Looks {
+    /// Before the first one.
+    pub(super) fn with(pods: PodNames) -> Self {
+        Self { pods, ..Self::default() }
+    }
+
     /// What has happened since the last look, `elapsed` ago. A connection that was not there then begins with nothing.
     pub(super) fn next(&mut self, observed: &Observed, states: &States, elapsed: Duration) -> Activity {
         let seconds = elapsed.as_secs_f64().max(0.001);
-        let mut processes = Processes::default();
+        let mut processes = Processes::with(self.pods.clone());
         let mut now = HashMap::new();
         let mut sum = Carried::default();
         let mut activity = Activity::default();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::cri::{self, CriArgs};
 use super::error::Error;
 use super::signals::stop_signals;
 use super::states::States;
@@ -20,6 +21,7 @@ use super::streams::Streams;
 use super::target::PinArgs;
 use super::values::{MAX_PID, number, one_of};
 use crate::observe::Observer;
+use crate::pods::Watch;
 use crate::syscall::btf::shared_vmlinux;
 use activity::Looks;
 use keys::{Key, keys};
@@ -29,7 +31,7 @@ use sort::{SORTS, Sort};
 /// Show the connections between processes of this node, live and sorted
 ///
 /// Needs a terminal of at least 80 columns; `list --json` is for programs. PAST is the share of the bytes that went past
-/// the stack, as far as pinned data planes tell. Keys: s sorts by the next column, r reverses, the arrows scroll, q quits.
+/// the stack, as far as pinned data planes tell. A wider terminal also shows the pods, or else the cgroups. Keys: s sorts by the next column, r reverses, the arrows scroll, q quits.
 /// Changes nothing. Needs CAP_BPF and CAP_PERFMON, and Linux 5.10.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,6 +44,8 @@ pub(super) struct Args {
     /// The column to sort by
     #[arg(long, value_name = "COLUMN", default_value = "bytes", value_parser = one_of(SORTS))]
     sort: Sort,
+    #[command(flatten)]
+    cri: CriArgs,
     #[command(flatten)]
     pins: PinArgs,
 }
@@ -65,13 +69,18 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let observer = Observer::new()?;
     let interval = Duration::from_secs(args.interval.into());
     let mut view = View { sort: args.sort, reverse: false, first: 0 };
-    let mut looks = Looks::default();
+    let mut looks = Looks::with(args.cri.names()?);
+    let pods = args.cri.watch()?;
     let stdin = std::io::stdin();
     let _screen = Screen::take()?;
     // The first look has nothing to compare with, so the second comes soon.
     let mut next = Instant::now() + Duration::from_millis(500);
     let mut last = Instant::now();
     let mut look = |looks: &mut Looks| -> Result<_, Error> {
+        // While the runtime does not answer, the names that are known stay.
+        if let Some(Ok(listing)) = pods.as_ref().and_then(Watch::take) {
+            looks.pods = cri::names(&listing.pods);
+        }
         let states = States::read(&args.pins);
         types = None;
         let mut observed = observer.look()?;

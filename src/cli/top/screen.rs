@@ -80,7 +80,10 @@ fn lines(activity: &Activity, view: &View, note: Option<&str>, columns: usize, r
             false,
         ),
         (
-            format!("{:<20} {:<20} {:>5} {:>7} {:>5} {:>7} STATE", "CLIENT", "SERVER", "PORT", "KB/s", "PAST", "MSG/s"),
+            format!(
+                "{:<20} {:<20} {:>5} {:>7} {:>5} {:>7} {:<10}  IN",
+                "CLIENT", "SERVER", "PORT", "KB/s", "PAST", "MSG/s", "STATE"
+            ),
             true,
         ),
     ];
@@ -124,7 +127,7 @@ fn row(row: &Row) -> String {
         short(row.messages_per_second),
     );
     debug_assert!(line.chars().count() <= WIDTH, "{line}");
-    line
+    format!("{line:<WIDTH$}  {} -> {}", row.client.place(), row.server.place())
 }
 
 /// A number in at most 6 characters.
