@@ -1,6 +1,8 @@
 //! `sidestep list`: the TCP connections of this node.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -14,6 +16,7 @@ use super::values::{MAX_PID, number, one_of};
 use crate::observe::{Condition, End, Observer, PodNames, Processes, State, conditions};
 use crate::sockets::Connection;
 use crate::syscall::btf::shared_vmlinux;
+use crate::syscall::cgroup;
 
 /// List the TCP connections between processes of this node, and what keeps each of them plain
 ///
@@ -29,7 +32,7 @@ pub(super) struct Args {
     /// Only connections with this port at either end
     #[arg(long, value_name = "PORT", value_parser = number::<u16, 1, 65_535>)]
     port: Option<u16>,
-    /// Only connections with an end in this cgroup (its path below the cgroup2 mount), or one below it
+    /// Only connections with an end in this cgroup, or one below it; its directory, or its path below the cgroup2 mount
     #[arg(long, value_name = "PATH")]
     cgroup: Option<String>,
     /// Only connections with an end in this pod; its UID will do where no container runtime answers
@@ -66,20 +69,40 @@ struct Row {
 }
 
 impl Args {
-    fn wants(&self, row: &Row, connection: &Connection) -> bool {
+    fn wants(&self, row: &Row, connection: &Connection, cgroup: Option<&str>) -> bool {
         let ends = [&connection.client, &connection.server];
-        let inside = |scope: &str| {
-            let scope = scope.trim_end_matches('/');
-            let below =
-                |path: &str| path.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            [&row.client, &row.server].iter().any(|one| one.end.cgroup.as_deref().is_some_and(below))
+        let inside = |cgroup: &str| {
+            [&row.client, &row.server]
+                .iter()
+                .any(|one| one.end.cgroup.as_deref().and_then(|path| below(path, cgroup)).is_some())
         };
         self.pid.is_none_or(|pid| ends.iter().any(|end| end.pid == pid))
             && self.port.is_none_or(|port| ends.iter().any(|end| end.local.port() == port || end.remote.port() == port))
             && self.state.is_none_or(|state| state.name() == row.state)
-            && self.cgroup.as_deref().is_none_or(inside)
+            && cgroup.is_none_or(inside)
             && self.pod.as_deref().is_none_or(|pod| [&row.client, &row.server].iter().any(|one| is_in(pod, &one.end)))
             && !(self.not_accelerated && row.in_socket_map)
+    }
+}
+
+/// What is left of `path` below `directory`, if it is this directory or below it.
+fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
+    path.strip_prefix(directory.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A cgroup's path below one of the cgroup2 `mounts`; one that lies below none of them is such a path already.
+fn below_mount(cgroup: &str, mounts: &[PathBuf]) -> String {
+    let rest = mounts.iter().filter_map(|mount| below(cgroup, mount.to_str()?)).min_by_key(|rest| rest.len());
+    rest.unwrap_or(cgroup).to_owned()
+}
+
+/// Fails where no connection could be shown, since the process is not there.
+fn check_process(pid: Option<u32>) -> Result<(), Error> {
+    match pid {
+        Some(pid) if !fs::exists(format!("/proc/{pid}")).unwrap_or(true) => {
+            Err(Error::Failed(format!("there is no process {pid}; it may have ended")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -104,6 +127,9 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let _types = shared_vmlinux();
     let names = args.cri.names()?;
     check_name(args.pod.as_deref(), &names)?;
+    check_process(args.pid)?;
+    let mounts = cgroup::find_all().unwrap_or_default();
+    let cgroup = args.cgroup.as_deref().map(|path| below_mount(path, &mounts));
     let observed = Observer::new()?.look()?;
     let states = States::read(&args.pins);
     if let Some(why) = &states.unseen {
@@ -120,7 +146,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
             state: State::of(connection).name(),
             conditions,
         };
-        if !args.wants(&row, connection) {
+        if !args.wants(&row, connection, cgroup.as_deref()) {
             continue;
         }
         found += 1;
@@ -164,4 +190,35 @@ fn print(row: &Row, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_is_named_by_its_directory_or_by_its_path_below_the_mount() {
+        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+        for (given, path) in [
+            ("/sys/fs/cgroup/unified/kubepods/a", "/kubepods/a"),
+            ("/sys/fs/cgroup/kubepods", "/kubepods"),
+            ("/kubepods/a", "/kubepods/a"),
+            ("/sys/fs/cgroups", "/sys/fs/cgroups"),
+        ] {
+            assert_eq!(below_mount(given, &mounts), path);
+        }
+        for (path, directory, is_below) in
+            [("/a/b", "/a", true), ("/a", "/a/", true), ("/ab", "/a", false), ("/b", "/", true), ("/b", "", true)]
+        {
+            assert_eq!(below(path, directory).is_some(), is_below, "{path} {directory}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_an_error() {
+        assert!(check_process(Some(std::process::id())).is_ok());
+        assert!(check_process(None).is_ok());
+        let error = check_process(Some(u32::MAX)).unwrap_err().to_string();
+        assert!(error.contains("there is no process"), "{error}");
+    }
 }

@@ -91,6 +91,16 @@ impl PlaneArgs {
         })
     }
 
+    /// What they say of the connections.
+    pub(super) const fn policy(&self) -> &PolicyArgs {
+        &self.policy
+    }
+
+    /// Whether pairs with blocking readers are accelerated, too.
+    pub(super) fn takes_any_reader(&self) -> bool {
+        self.readers == Some(Readers::Any)
+    }
+
     /// The cgroups that have opted out.
     pub(super) fn opted_out(&self) -> Result<Vec<Cgroup>, Error> {
         self.policy.opted_out()

@@ -74,7 +74,7 @@ fn what_is_not_a_connection_gets_a_sentence() {
         (vec!["127.0.0.1:1", "127.0.0.1:2"], "no process of this node has a TCP connection between"),
         (vec!["127.0.0.1", "127.0.0.1:2"], "is not an IP address with a port"),
         (vec!["127.0.0.1:1"], "REMOTE"),
-        (vec![], "LOCAL"),
+        (vec![], "name a connection"),
         (vec!["--pid", "0"], "--pid"),
         (vec!["--fd", "1", "127.0.0.1:1", "127.0.0.1:2"], "--fd"),
     ] {
@@ -114,5 +114,28 @@ fn an_accelerated_connection_says_so_until_an_end_blocks() {
             || blocked.contains("Not accelerated: The server ("),
         "{blocked}"
     );
+    agent.stop();
+}
+
+#[test]
+fn a_policy_that_leaves_a_connection_alone_is_named() {
+    let scope = Scope::new();
+    let pins = TestBpffs::new();
+    let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
+    let [excluded, admitted] = [(); 2].map(|()| listen(ANY_PORT).unwrap());
+    let port = excluded.local_addr().unwrap().port().to_string();
+    scope.leave();
+    let mut command = agent::command();
+    let flags = ["--trust", "all", "--exclude-port", &port, "--cgroup"];
+    let agent = Agent::start(command.args(flags).arg(scope.path()).args(bpffs));
+    scope.enter();
+    let explained = [&excluded, &admitted].map(|listener| {
+        let (client, server) = crate::support::link::pair(listener, listener.local_addr().unwrap());
+        let [one, other] = [&client, &server].map(|socket| socket.local_addr().unwrap().to_string());
+        explain(&[&[one.as_str(), &other], &bpffs[..]].concat()).unwrap()
+    });
+    let why = format!("Not accelerated: The policy (--exclude-port={port}) does not admit the client's end, ");
+    assert!(explained[0].contains(&why) && explained[0].contains("`sidestep upgrade`"), "{}", explained[0]);
+    assert!(explained[1].contains("  yes  The policy admits the server's port and addresses."), "{}", explained[1]);
     agent.stop();
 }

@@ -102,7 +102,7 @@ fn none_mounted(other: Option<&Path>) -> Error {
     let other = other.map_or_else(String::new, |path| format!(", though one is on {}", path.display()));
     Error::Conflict {
         what: format!("no bpf file system is mounted on {}{other}, so there is no place for pins", bpffs::USUAL_POINT),
-        remedy: "run `mount -t bpf bpf /sys/fs/bpf`, or give --mount, or name another one with --bpffs",
+        remedy: "run `mount -t bpf bpf /sys/fs/bpf`, or name another one with --bpffs; `run` and `attach` mount it with --mount",
     }
 }
 

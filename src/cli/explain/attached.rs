@@ -1,13 +1,15 @@
 //! What is attached, and what that means for one connection.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::agent::lifecycle::Pins;
 use crate::cli::error::Error;
+use crate::cli::plane::PlaneArgs;
 use crate::cli::target::PinArgs;
 use crate::dataplane::{Reader, ReaderState};
 use crate::observe::{Condition, End};
-use crate::syscall::cgroup;
+use crate::sockets::{Connection, Record};
+use crate::syscall::cgroup::{self, Cgroup};
 
 /// The pinned data planes.
 #[derive(Debug, Default)]
@@ -19,9 +21,14 @@ pub(super) struct Attached {
 
 #[derive(Debug)]
 struct Plane {
-    /// The path of the cgroup below the mount of cgroup2, without the last slash.
-    cgroup: String,
-    flags: Vec<String>,
+    /// The paths of its cgroups below the mount of cgroup2, without the last slash.
+    cgroups: Vec<String>,
+    /// Whether it has others, of which this process may not see where they are.
+    has_hidden: bool,
+    /// Those that have opted out, likewise.
+    opted_out: Vec<String>,
+    /// What it was asked for; none when a later version has other flags.
+    flags: Option<PlaneArgs>,
     /// What is known of the processes that read; none where they are not watched.
     readers: Option<Vec<Reader>>,
 }
@@ -35,18 +42,20 @@ impl Attached {
         }
     }
 
-    /// The data plane whose cgroup contains the process.
-    fn of(&self, end: &End) -> Option<&Plane> {
-        self.planes.iter().find(|plane| plane.contains(end))
+    /// The data plane of the innermost cgroup that contains the process, and this cgroup.
+    fn of(&self, end: &End) -> Option<(&Plane, &str)> {
+        let found = self.planes.iter().filter_map(|plane| Some((plane, plane.cgroup_of(end)?)));
+        found.max_by_key(|(_, cgroup)| cgroup.len())
     }
 
     /// Whether blocking readers are accelerated, too.
     pub(super) fn any_reader(&self, ends: &[End; 2]) -> bool {
-        ends.iter().all(|end| self.of(end).is_some_and(|plane| plane.flags.iter().any(|flag| flag == "--readers=any")))
+        let any = |plane: &Plane| plane.flags.as_ref().is_some_and(PlaneArgs::takes_any_reader);
+        ends.iter().all(|end| self.of(end).is_some_and(|(plane, _)| any(plane)))
     }
 
     /// What must hold of the ends.
-    pub(super) fn conditions(&self, ends: &[End; 2]) -> Vec<Condition> {
+    pub(super) fn conditions(&self, ends: &[End; 2], connection: &Connection) -> Vec<Condition> {
         if self.planes.is_empty() {
             let finding = match &self.unseen {
                 Some(why) => format!("It cannot be seen whether a data plane is attached: {why}."),
@@ -60,16 +69,30 @@ impl Attached {
         for (code, name, end) in [("client_in_cgroup", "client", &ends[0]), ("server_in_cgroup", "server", &ends[1])] {
             let own = end.cgroup.as_deref().unwrap_or("a cgroup that cannot be read");
             let (holds, finding) = match self.of(end) {
-                Some(plane) => {
-                    (true, format!("The {name} is in {own}, inside {}/, to which sidestep is attached.", plane.cgroup))
+                Some((_, cgroup)) => {
+                    (true, format!("The {name} is in {own}, inside {cgroup}/, to which sidestep is attached."))
                 }
-                None => (false, format!("The {name} is in {own}, outside the cgroups to which sidestep is attached.")),
+                None => {
+                    let seen = if self.planes.iter().any(|plane| plane.has_hidden) {
+                        " that this process may see"
+                    } else {
+                        ""
+                    };
+                    (false, format!("The {name} is in {own}, outside the cgroups{seen} to which sidestep is attached."))
+                }
             };
             let remedy = (!holds).then_some("attach to a cgroup that contains both ends");
             found.push(Condition { code, holds, finding, remedy });
         }
-        for (code, name, end) in [("client_trusted", "client", &ends[0]), ("server_trusted", "server", &ends[1])] {
-            if let Some(readers) = self.of(end).and_then(|plane| plane.readers.as_ref()) {
+        let [client, server] = ends;
+        for (code, name, end, record) in [
+            ("client_admitted", "client", client, &connection.client),
+            ("server_admitted", "server", server, &connection.server),
+        ] {
+            found.extend(self.of(end).and_then(|(plane, _)| plane.admission(code, name, end, record)));
+        }
+        for (code, name, end) in [("client_trusted", "client", client), ("server_trusted", "server", server)] {
+            if let Some(readers) = self.of(end).and_then(|(plane, _)| plane.readers.as_ref()) {
                 found.push(trust(code, name, end, readers));
             }
         }
@@ -113,10 +136,42 @@ fn trust(code: &'static str, name: &str, end: &End, readers: &[Reader]) -> Condi
 }
 
 impl Plane {
-    fn contains(&self, end: &End) -> bool {
-        let rest = end.cgroup.as_deref().and_then(|path| path.strip_prefix(self.cgroup.as_str()));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    /// The innermost of its cgroups that contains the process.
+    fn cgroup_of(&self, end: &End) -> Option<&str> {
+        innermost(&self.cgroups, end)
     }
+
+    /// Whether the flags of the policy admit the end.
+    fn admission(&self, code: &'static str, name: &str, end: &End, record: &Record) -> Option<Condition> {
+        let policy = self.flags.as_ref()?.policy();
+        let is_server = code == "server_admitted";
+        let (local, remote) = (record.local, record.remote);
+        let (holds, finding) = match innermost(&self.opted_out, end) {
+            Some(cgroup) => (false, format!("The {name} is inside {cgroup}/, which has opted out (--exclude-cgroup).")),
+            None if policy.policy().ok()?.admits(is_server, local, remote) => {
+                (true, format!("The policy admits the {name}'s port and addresses."))
+            }
+            None => (
+                false,
+                format!(
+                    "The policy ({}) does not admit the {name}'s end, {local} to {remote}.",
+                    policy.given().join(" ")
+                ),
+            ),
+        };
+        let remedy = (!holds)
+            .then_some("`sidestep upgrade`, or the configuration file and `sidestep reload`, change the policy");
+        Some(Condition { code, holds, finding, remedy })
+    }
+}
+
+/// The innermost of these cgroups that contains the process.
+fn innermost<'a>(cgroups: &'a [String], end: &End) -> Option<&'a str> {
+    let path = end.cgroup.as_deref()?;
+    let holds = |cgroup: &&String| {
+        path.strip_prefix(cgroup.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    cgroups.iter().filter(holds).map(String::as_str).max_by_key(|cgroup| cgroup.len())
 }
 
 fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
@@ -127,11 +182,22 @@ fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
     let mut planes = Vec::new();
     for instance in pins.find(false)?.instances()? {
         let Some(record) = instance.record()? else { continue };
-        let below = mount.as_deref().and_then(|mount| record.cgroup.strip_prefix(mount).ok()).unwrap_or(&record.cgroup);
-        planes.push(Plane { cgroup: path(below), flags: record.flags, readers: instance.readers()? });
+        let attached = instance.cgroups()?;
+        let has_hidden = attached.iter().any(|cgroup| cgroup.path.is_none());
+        // The first one has left its path when sidestep was attached.
+        let first = has_hidden.then_some(record.cgroup);
+        let below = |cgroup: PathBuf| {
+            path(mount.as_deref().and_then(|mount| cgroup.strip_prefix(mount).ok()).unwrap_or(&cgroup))
+        };
+        let opted_out = record.opted_out.iter().filter_map(|id| Cgroup::from_id(*id).ok().flatten());
+        planes.push(Plane {
+            cgroups: attached.into_iter().filter_map(|cgroup| cgroup.path).chain(first).map(below).collect(),
+            has_hidden,
+            opted_out: opted_out.map(|cgroup| below(cgroup.path().to_owned())).collect(),
+            flags: PlaneArgs::recall(&record.flags).ok(),
+            readers: instance.readers()?,
+        });
     }
-    // The innermost says most.
-    planes.sort_by_key(|plane| std::cmp::Reverse(plane.cgroup.len()));
     Ok(planes)
 }
 

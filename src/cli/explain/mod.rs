@@ -30,7 +30,7 @@ use finder::{Found, Wanted};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The address of one end
-    #[arg(value_name = "LOCAL", value_parser = address, requires = "remote", required_unless_present = "pid")]
+    #[arg(value_name = "LOCAL", value_parser = address, requires = "remote")]
     local: Option<SocketAddr>,
     /// The address of the other end
     #[arg(value_name = "REMOTE", value_parser = address)]
@@ -68,7 +68,11 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let wanted = match (args.local.zip(args.remote), args.pid) {
         (Some((local, remote)), _) => Wanted::Addresses(local, remote),
         (None, Some(pid)) => Wanted::Process(pid, args.fd),
-        (None, None) => return Err(Error::Usage("name a connection: two addresses, or --pid".into())),
+        (None, None) => {
+            return Err(Error::Usage(
+                "name a connection: its two addresses, or --pid and a process that has it open".into(),
+            ));
+        }
     };
     // Both that look for sockets and those that read their states read the kernel's types; held, they are read once.
     let _types = shared_vmlinux();
@@ -96,7 +100,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 fn explain(connection: &Connection, attached: &Attached, states: &States, processes: &mut Processes) -> Explanation {
     let ends = [processes.end(&connection.client), processes.end(&connection.server)];
     let accelerated = connection.client.in_socket_map && connection.server.in_socket_map;
-    let mut all = attached.conditions(&ends);
+    let mut all = attached.conditions(&ends, connection);
     let own = conditions(connection, processes).into_iter();
     // Where --readers any is given, an end that blocks does not keep the connection plain.
     all.extend(own.filter(|one| one.holds || !(attached.any_reader(&ends) && one.code.ends_with("_nonblocking"))));
