@@ -3,6 +3,7 @@
 mod cpus;
 mod json_lines;
 mod report;
+mod sarif;
 mod source;
 mod types;
 
@@ -25,7 +26,8 @@ const PRIVILEGES: [(&str, Privilege); 4] = [
     ("none", Privilege::None),
 ];
 
-const FORMATS: [(&str, Format); 3] = [("text", Format::Text), ("json", Format::Json), ("github", Format::Github)];
+const FORMATS: [(&str, Format); 4] =
+    [("text", Format::Text), ("json", Format::Json), ("github", Format::Github), ("sarif", Format::Sarif)];
 
 /// How verdicts are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,7 @@ enum Format {
     Text,
     Json,
     Github,
+    Sarif,
 }
 
 /// Say whether the kernel would load a program, and why not
@@ -69,8 +72,8 @@ pub(super) struct Args {
     /// Also print the whole log, as the kernel's verifier writes it
     #[arg(long)]
     log: bool,
-    /// How to print verdicts: a line for each program, one JSON array, or a workflow command of GitHub Actions for each
-    /// program that is not accepted
+    /// How to print verdicts: a line for each program, one JSON array, or, for each program that is not accepted, a workflow
+    /// command of GitHub Actions or a result of SARIF 2.1.0
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = one_of(FORMATS))]
     format: Format,
     /// The same as --format json
@@ -172,6 +175,7 @@ fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode
         }
         Format::Text => judged.iter().try_for_each(|program| program.write_text(out, request.explain))?,
         Format::Github => judged.iter().try_for_each(|program| program.write_github(out))?,
+        Format::Sarif => sarif::write(&judged, out)?,
     }
     Ok(if judged.iter().all(Judged::as_wanted) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -265,6 +269,32 @@ mod tests {
         assert!(text.contains(" on Linux 6.18::") && text.contains("R0 !read_ok"), "{text}");
         let (text, ok) = verify(&["--format", "github", "--kernel", "6.18"]);
         assert!(ok && text.is_empty(), "{text}");
+    }
+
+    #[test]
+    fn a_sarif_log_has_a_result_for_each_program_that_is_refused() {
+        let file = Scratch::new("sarif x", &[0x95, 0, 0, 0, 0, 0, 0, 0]);
+        let log = |args: &[&str]| {
+            let (text, ok) = verify(&[args, &["--format", "sarif"]].concat());
+            (serde_json::from_str::<serde_json::Value>(&text).unwrap(), ok)
+        };
+        let (refused, ok) = log(&["--type", "sk_msg", file.path()]);
+        assert!(!ok && refused["version"] == "2.1.0", "{refused}");
+        let run = &refused["runs"][0];
+        let result = &run["results"][0];
+        assert_eq!((&result["ruleId"], &result["level"]), (&"rejected".into(), &"error".into()), "{result}");
+        assert!(result["message"]["text"].as_str().unwrap().contains("R0 !read_ok"), "{result}");
+        let uri = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        assert_eq!(uri, &file.path().replace(' ', "%20"));
+        let known: Vec<_> = run["tool"]["driver"]["rules"].as_array().unwrap().iter().map(|rule| &rule["id"]).collect();
+        assert!(known.contains(&&result["ruleId"]), "{run}");
+        // Our own: without the privilege, with the line of Rust.
+        let (own, ok) = log(&["--kernel", "6.18", "--privilege", "no-perfmon"]);
+        let place = &own["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+        assert!(!ok && place["region"]["startLine"].as_u64().unwrap() > 0, "{place}");
+        assert!(place["artifactLocation"]["uri"].as_str().unwrap().starts_with("src/dataplane/"), "{place}");
+        let (accepted, ok) = log(&["--kernel", "6.18"]);
+        assert!(ok && accepted["runs"][0]["results"].as_array().unwrap().is_empty(), "{accepted}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::asm::{Dialect, Disasm};
-use crate::verifier_sim::spec::{Kernel, ProgramSpec};
+use crate::verifier_sim::spec::{Kernel, Origin, ProgramSpec};
 use crate::verifier_sim::verdict::{Rejection, Verdict};
 
 /// One judged program.
@@ -78,26 +78,35 @@ impl Judged<'_> {
         }
     }
 
+    /// What is not as wanted.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        let (rule, reason) = match (&self.verdict, self.spec) {
+            _ if self.as_wanted() => return None,
+            (Some(Verdict::Unsupported(unsupported)), _) => (Finding::NOT_JUDGED, format!("not judged: {unsupported}")),
+            (Some(Verdict::Reject(rejection)), _) => (Finding::REJECTED, rejection.to_string()),
+            (Some(Verdict::Accept(_)), _) => {
+                (Finding::ACCEPTED, "accepted, although the kernel must refuse it".to_owned())
+            }
+            (None, reason) => (Finding::UNREADABLE, format!("no program: {}", reason.err().unwrap_or("not read"))),
+        };
+        let origin = self.verdict.as_ref().and_then(Verdict::rejection).and_then(|rejection| rejection.origin);
+        Some(Finding { rule, reason, origin })
+    }
+
     /// A workflow command of GitHub Actions for what is not as wanted, which then stands beside the source:
     /// `::error file=F,line=N,title=T::MESSAGE`.
     pub(super) fn write_github(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.as_wanted() {
-            return Ok(());
-        }
-        let (level, reason) = match (&self.verdict, self.spec) {
-            (Some(Verdict::Unsupported(unsupported)), _) => ("warning", format!("not judged: {unsupported}")),
-            (Some(Verdict::Reject(rejection)), _) => ("error", rejection.to_string()),
-            (Some(Verdict::Accept(_)), _) => ("error", "accepted, although the kernel must refuse it".to_owned()),
-            (None, reason) => ("error", format!("no program: {}", reason.err().unwrap_or("not read"))),
-        };
-        let origin = self.verdict.as_ref().and_then(Verdict::rejection).and_then(|rejection| rejection.origin);
-        let place = match (origin, self.file) {
-            (Some(origin), _) => format!("file={},line={},", escaped(origin.file, true), origin.line),
-            (None, Some(file)) => format!("file={},", escaped(&file.to_string_lossy(), true)),
-            (None, None) => String::new(),
+        let Some(finding) = self.finding() else { return Ok(()) };
+        let level = if finding.is_error() { "error" } else { "warning" };
+        let place = match finding.place(self) {
+            Some((file, line)) => {
+                let line = line.map_or_else(String::new, |line| format!("line={line},"));
+                format!("file={},{line}", escaped(&file.to_string_lossy(), true))
+            }
+            None => String::new(),
         };
         let title = escaped(&format!("{} on Linux {}", self.name, self.kernel), true);
-        writeln!(out, "::{level} {place}title={title}::{}", escaped(&reason, false))
+        writeln!(out, "::{level} {place}title={title}::{}", escaped(&finding.reason, false))
     }
 
     fn explain(&self, out: &mut dyn Write, rejection: &Rejection) -> io::Result<()> {
@@ -159,6 +168,33 @@ impl Judged<'_> {
             }
         }
         json
+    }
+}
+
+/// What is not as wanted of a program.
+pub(super) struct Finding {
+    /// Which kind it is.
+    pub(super) rule: &'static str,
+    /// Why, in words.
+    pub(super) reason: String,
+    origin: Option<Origin>,
+}
+
+impl Finding {
+    pub(super) const REJECTED: &'static str = "rejected";
+    pub(super) const ACCEPTED: &'static str = "accepted";
+    pub(super) const UNREADABLE: &'static str = "unreadable";
+    pub(super) const NOT_JUDGED: &'static str = "not-judged";
+
+    /// Whether something is wrong with the program, and not with what the simulator can do.
+    pub(super) fn is_error(&self) -> bool {
+        self.rule != Self::NOT_JUDGED
+    }
+
+    /// The file, and the line in it where that is known: the source of our own programs, or the file that was given.
+    pub(super) fn place<'a>(&self, program: &Judged<'a>) -> Option<(&'a Path, Option<u32>)> {
+        let source = self.origin.map(|origin| (Path::new(origin.file), Some(origin.line)));
+        source.or_else(|| program.file.map(|file| (file, None)))
     }
 }
 
