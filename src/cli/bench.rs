@@ -6,11 +6,17 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::interrupt;
-use super::policy::STREAMS;
 use super::streams::{Streams, note};
 use super::values::{number, one_of};
 use crate::bench::{self, Host, Plan};
 use crate::dataplane;
+
+/// What may become of streams.
+const STREAMS: [(&str, dataplane::Streams); 3] = [
+    (dataplane::Streams::Leave.name(), dataplane::Streams::Leave),
+    (dataplane::Streams::Stay.name(), dataplane::Streams::Stay),
+    (dataplane::Streams::Auto.name(), dataplane::Streams::Auto),
+];
 
 /// Measure plain and accelerated TCP side by side
 ///
@@ -28,7 +34,8 @@ pub(super) struct Args {
     /// Milliseconds of CPU time of a round of plain TCP [default: 20]
     #[arg(long, value_name = "MS", value_parser = number::<u16, 1, 65_535>)]
     round: Option<u16>,
-    /// What becomes of streams in accelerated connections, as `run --streams` [default: leave]
+    /// What becomes of streams in accelerated connections: they leave and are plain TCP, they stay, or they stay while that is
+    /// measured to be faster. An experiment that only this command has [default: leave]
     #[arg(long, value_name = "WHAT", value_parser = one_of(STREAMS))]
     streams: Option<dataplane::Streams>,
     /// Only measurements whose name contains WORD; can be repeated, and all must match

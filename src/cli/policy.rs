@@ -5,17 +5,11 @@ use std::path::PathBuf;
 use super::error::Error;
 use super::preset::{self, PRESETS, Preset};
 use super::values::{List, one_of};
-use crate::dataplane::{Direction, MAX_RULES, Network, Policy, PortRange, Streams};
+use crate::dataplane::{Direction, MAX_RULES, Network, Policy, PortRange};
 use crate::syscall::cgroup::Cgroup;
 
 const DIRECTIONS: [(&str, Direction); 3] =
     [("both", Direction::Both), ("to-active", Direction::ToActive), ("to-passive", Direction::ToPassive)];
-
-pub(super) const STREAMS: [(&str, Streams); 3] = [
-    (Streams::Leave.name(), Streams::Leave),
-    (Streams::Stay.name(), Streams::Stay),
-    (Streams::Auto.name(), Streams::Auto),
-];
 
 /// What the flags said.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -43,10 +37,6 @@ pub(super) struct PolicyArgs {
     /// are in the sockhash in any case
     #[arg(long, value_name = "WAY", value_parser = one_of(DIRECTIONS))]
     direction: Option<Direction>,
-    /// What becomes of a connection when more waits unread than is permitted, as in a stream: it leaves and is plain TCP (the
-    /// default), it stays, or it stays while that is measured to be faster
-    #[arg(long, value_name = "WHAT", value_parser = one_of(STREAMS))]
-    streams: Option<Streams>,
     /// Leave alone what runs in this cgroup and below it: a pod that opts out
     #[arg(long, value_name = "PATH")]
     exclude_cgroup: Vec<PathBuf>,
@@ -62,7 +52,6 @@ impl PolicyArgs {
             excluded_networks: merge("--exclude-cidr", &self.exclude_cidr)?,
             servers: preset::servers(&self.preset),
             direction: self.direction.unwrap_or_default(),
-            streams: self.streams.unwrap_or_default(),
             opt_out: !self.exclude_cgroup.is_empty(),
             ..Policy::default()
         })
@@ -87,7 +76,6 @@ impl PolicyArgs {
             .chain(texts("--cidr", &self.cidr))
             .chain(texts("--exclude-cidr", &self.exclude_cidr))
             .chain(direction.map(|(name, _)| format!("--direction={name}")))
-            .chain(self.streams.map(|streams| format!("--streams={}", streams.name())))
             .chain(cgroups)
             .collect()
     }

@@ -25,7 +25,8 @@ pub struct Policy {
     pub direction: Direction,
     /// Whether cgroups inside the accelerated one can opt out, by [`crate::dataplane::DataPlane::opt_out`].
     pub opt_out: bool,
-    /// What becomes of pairs that carry a stream.
+    /// What becomes of pairs that carry a stream. Anything but the default is an experiment: readers such as nginx can wait
+    /// forever with it.
     pub streams: Streams,
     /// Which readers get redirected bytes.
     pub trust: Trust,
@@ -103,7 +104,7 @@ pub enum Streams {
 }
 
 impl Streams {
-    /// The name on the command line.
+    /// The name on the command line of the benchmark.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Leave => "leave",
