@@ -76,6 +76,15 @@ impl<'a> Small<'a> {
         ChildGuard::spawn_in(&self.limited, &mut command)
     }
 
+    /// Whether a test in such a process comes to its end; otherwise the process was killed, because its group is out of memory.
+    pub(crate) fn survives(&self, test: &str, argument: &str) -> bool {
+        let before = self.event("oom_kill ");
+        let ended = self.start(test, argument).end_within(LIMIT);
+        let is_killed = self.event("oom_kill ") > before;
+        assert!(is_killed || ended.status.success(), "{argument}: {ended:?}");
+        !is_killed
+    }
+
     /// It must come to its end, and neither it nor another process be killed.
     pub(crate) fn ends(&self, what: &str, inside: ChildGuard) {
         let ended = inside.end_within(LIMIT);
