@@ -11,13 +11,6 @@ use super::values::{number, one_of};
 use crate::bench::{self, Host, Plan};
 use crate::dataplane;
 
-/// What may become of streams.
-const STREAMS: [(&str, dataplane::Streams); 3] = [
-    (dataplane::Streams::Leave.name(), dataplane::Streams::Leave),
-    (dataplane::Streams::Stay.name(), dataplane::Streams::Stay),
-    (dataplane::Streams::Auto.name(), dataplane::Streams::Auto),
-];
-
 /// Measure plain and accelerated TCP side by side
 ///
 /// Measures ping-pong, streams, short connections and traffic that leaves the cgroup, in network namespaces of its own, by
@@ -36,7 +29,7 @@ pub(super) struct Args {
     round: Option<u16>,
     /// What becomes of streams in accelerated connections: they leave and are plain TCP, they stay, or they stay while that is
     /// measured to be faster. An experiment that only this command has [default: leave]
-    #[arg(long, value_name = "WHAT", value_parser = one_of(STREAMS))]
+    #[arg(long, value_name = "WHAT", value_parser = one_of(dataplane::Streams::ALL.map(|streams| (streams.name(), streams))))]
     streams: Option<dataplane::Streams>,
     /// Only measurements whose name contains WORD; can be repeated, and all must match
     #[arg(long, value_name = "WORD")]

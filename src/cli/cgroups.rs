@@ -34,9 +34,39 @@ pub(super) fn matching(argument: &str, pattern: &Path) -> Result<Vec<PathBuf>, E
     Ok(found)
 }
 
+/// What is left of `path` below `directory`, if it is this directory or below it.
+pub(super) fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
+    path.strip_prefix(directory.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A cgroup's path below one of the cgroup2 `mounts`, as /proc/PID/cgroup shows it, but without a slash at its end: that of the
+/// root is empty. One that lies below none of them is such a path already.
+pub(super) fn below_mount(cgroup: &str, mounts: &[PathBuf]) -> String {
+    let rest = mounts.iter().filter_map(|mount| below(cgroup, mount.to_str()?)).min_by_key(|rest| rest.len());
+    rest.unwrap_or(cgroup).trim_end_matches('/').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cgroup_is_named_by_its_directory_or_by_its_path_below_the_mount() {
+        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+        for (given, path) in [
+            ("/sys/fs/cgroup/unified/kubepods/a", "/kubepods/a"),
+            ("/sys/fs/cgroup/kubepods", "/kubepods"),
+            ("/kubepods/a", "/kubepods/a"),
+            ("/sys/fs/cgroups", "/sys/fs/cgroups"),
+        ] {
+            assert_eq!(below_mount(given, &mounts), path);
+        }
+        for (path, directory, is_below) in
+            [("/a/b", "/a", true), ("/a", "/a/", true), ("/ab", "/a", false), ("/b", "/", true), ("/b", "", true)]
+        {
+            assert_eq!(below(path, directory).is_some(), is_below, "{path} {directory}");
+        }
+    }
 
     #[test]
     fn a_pattern_names_the_directories_that_it_matches() {

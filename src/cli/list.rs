@@ -1,19 +1,18 @@
 //! `sidestep list`: the TCP connections of this node.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::cgroups::{below, below_mount};
 use super::cri::{self, CriArgs};
 use super::error::Error;
 use super::states::{EndWithTraffic, Sent, States};
 use super::streams::{Streams, note};
 use super::target::PinArgs;
 use super::values::{MAX_PID, number, one_of};
-use crate::observe::{Condition, End, Observer, PodNames, Processes, State, conditions};
+use crate::observe::{Condition, End, Observer, PodNames, Processes, State, conditions, is_running};
 use crate::sockets::Connection;
 use crate::syscall::btf::shared_vmlinux;
 use crate::syscall::cgroup;
@@ -85,23 +84,10 @@ impl Args {
     }
 }
 
-/// What is left of `path` below `directory`, if it is this directory or below it.
-fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
-    path.strip_prefix(directory.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// A cgroup's path below one of the cgroup2 `mounts`; one that lies below none of them is such a path already.
-fn below_mount(cgroup: &str, mounts: &[PathBuf]) -> String {
-    let rest = mounts.iter().filter_map(|mount| below(cgroup, mount.to_str()?)).min_by_key(|rest| rest.len());
-    rest.unwrap_or(cgroup).to_owned()
-}
-
 /// Fails where no connection could be shown, since the process is not there.
 fn check_process(pid: Option<u32>) -> Result<(), Error> {
     match pid {
-        Some(pid) if !fs::exists(format!("/proc/{pid}")).unwrap_or(true) => {
-            Err(Error::Failed(format!("there is no process {pid}; it may have ended")))
-        }
+        Some(pid) if !is_running(pid) => Err(Error::Failed(format!("there is no process {pid}; it may have ended"))),
         _ => Ok(()),
     }
 }
@@ -128,8 +114,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let names = args.cri.names()?;
     check_name(args.pod.as_deref(), &names)?;
     check_process(args.pid)?;
-    let mounts = cgroup::find_all().unwrap_or_default();
-    let cgroup = args.cgroup.as_deref().map(|path| below_mount(path, &mounts));
+    let cgroup = args.cgroup.as_deref().map(|path| below_mount(path, &cgroup::find_all().unwrap_or_default()));
     let observed = Observer::new()?.look()?;
     let states = States::read(&args.pins);
     if let Some(why) = &states.unseen {
@@ -195,24 +180,6 @@ fn print(row: &Row, out: &mut dyn Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cgroup_is_named_by_its_directory_or_by_its_path_below_the_mount() {
-        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
-        for (given, path) in [
-            ("/sys/fs/cgroup/unified/kubepods/a", "/kubepods/a"),
-            ("/sys/fs/cgroup/kubepods", "/kubepods"),
-            ("/kubepods/a", "/kubepods/a"),
-            ("/sys/fs/cgroups", "/sys/fs/cgroups"),
-        ] {
-            assert_eq!(below_mount(given, &mounts), path);
-        }
-        for (path, directory, is_below) in
-            [("/a/b", "/a", true), ("/a", "/a/", true), ("/ab", "/a", false), ("/b", "/", true), ("/b", "", true)]
-        {
-            assert_eq!(below(path, directory).is_some(), is_below, "{path} {directory}");
-        }
-    }
 
     #[test]
     fn a_process_that_is_not_there_is_an_error() {

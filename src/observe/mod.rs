@@ -17,7 +17,7 @@ pub use conditions::{Condition, conditions};
 pub use costs::{Costs, MessageCost, RouteCosts};
 pub use observer::{Observed, Observer};
 pub use pod::{PodNames, PodOf};
-pub use process::{End, Processes};
+pub use process::{End, Processes, is_running};
 pub use route::Route;
 pub use state::State;
 pub use survey::{Group, RouteTraffic, Survey, Why};

@@ -51,6 +51,11 @@ impl End {
     }
 }
 
+/// Whether there is such a process, as far as can be seen.
+pub fn is_running(pid: u32) -> bool {
+    std::fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+}
+
 /// A pod, or else a cgroup.
 pub(super) fn place(pod: &Option<String>, cgroup: &Option<String>) -> String {
     let place = pod.as_deref().or(cgroup.as_deref()).unwrap_or("unknown");

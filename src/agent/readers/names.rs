@@ -11,23 +11,21 @@ use crate::dataplane::{Reader, ReaderEvent};
 /// A process: its number, and when it started.
 type Process = (u32, u64);
 
-/// The names of programs by process.
+/// The names of programs by process; none for one that /proc did not show when it was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<Process, String>);
+pub(super) struct Names(HashMap<Process, Option<String>>);
 
 impl Names {
     /// What the process runs now. It is kept for later.
     pub(super) fn look(&mut self, process: Process) -> Option<Program> {
         let program = Program::of(process.0);
-        if let Some(program) = &program {
-            self.0.insert(process, program.name.clone());
-        }
+        self.0.insert(process, program.as_ref().map(|program| program.name.clone()));
         program
     }
 
     /// The name of what the process runs, or ran when it was last seen.
     pub(super) fn known(&self, process: Process) -> Option<String> {
-        Program::of(process.0).map(|program| program.name).or_else(|| self.0.get(&process).cloned())
+        Program::of(process.0).map(|program| program.name).or_else(|| self.0.get(&process).cloned().flatten())
     }
 
     /// The same, or the name of the thread of which the event tells, for a process that was never seen alive.

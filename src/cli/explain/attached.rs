@@ -1,8 +1,9 @@
 //! What is attached, and what that means for one connection.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::agent::lifecycle::Pins;
+use crate::cli::cgroups::{below, below_mount};
 use crate::cli::error::Error;
 use crate::cli::plane::PlaneArgs;
 use crate::cli::target::PinArgs;
@@ -44,7 +45,7 @@ impl Attached {
 
     /// The data plane of the innermost cgroup that contains the process, and this cgroup.
     fn of(&self, end: &End) -> Option<(&Plane, &str)> {
-        let found = self.planes.iter().filter_map(|plane| Some((plane, plane.cgroup_of(end)?)));
+        let found = self.planes.iter().filter_map(|plane| Some((plane, innermost(&plane.cgroups, end)?)));
         found.max_by_key(|(_, cgroup)| cgroup.len())
     }
 
@@ -85,11 +86,8 @@ impl Attached {
             found.push(Condition { code, holds, finding, remedy });
         }
         let [client, server] = ends;
-        for (code, name, end, record) in [
-            ("client_admitted", "client", client, &connection.client),
-            ("server_admitted", "server", server, &connection.server),
-        ] {
-            found.extend(self.of(end).and_then(|(plane, _)| plane.admission(code, name, end, record)));
+        for (is_server, end, record) in [(false, client, &connection.client), (true, server, &connection.server)] {
+            found.extend(self.of(end).and_then(|(plane, _)| plane.admission(is_server, end, record)));
         }
         for (code, name, end) in [("client_trusted", "client", client), ("server_trusted", "server", server)] {
             if let Some(readers) = self.of(end).and_then(|(plane, _)| plane.readers.as_ref()) {
@@ -136,15 +134,10 @@ fn trust(code: &'static str, name: &str, end: &End, readers: &[Reader]) -> Condi
 }
 
 impl Plane {
-    /// The innermost of its cgroups that contains the process.
-    fn cgroup_of(&self, end: &End) -> Option<&str> {
-        innermost(&self.cgroups, end)
-    }
-
     /// Whether the flags of the policy admit the end.
-    fn admission(&self, code: &'static str, name: &str, end: &End, record: &Record) -> Option<Condition> {
+    fn admission(&self, is_server: bool, end: &End, record: &Record) -> Option<Condition> {
+        let (code, name) = if is_server { ("server_admitted", "server") } else { ("client_admitted", "client") };
         let policy = self.flags.as_ref()?.policy();
-        let is_server = code == "server_admitted";
         let (local, remote) = (record.local, record.remote);
         let (holds, finding) = match innermost(&self.opted_out, end) {
             Some(cgroup) => (false, format!("The {name} is inside {cgroup}/, which has opted out (--exclude-cgroup).")),
@@ -168,10 +161,8 @@ impl Plane {
 /// The innermost of these cgroups that contains the process.
 fn innermost<'a>(cgroups: &'a [String], end: &End) -> Option<&'a str> {
     let path = end.cgroup.as_deref()?;
-    let holds = |cgroup: &&String| {
-        path.strip_prefix(cgroup.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    cgroups.iter().filter(holds).map(String::as_str).max_by_key(|cgroup| cgroup.len())
+    let holding = cgroups.iter().map(String::as_str).filter(|cgroup| below(path, cgroup).is_some());
+    holding.max_by_key(|cgroup| cgroup.len())
 }
 
 fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
@@ -186,24 +177,15 @@ fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
         let has_hidden = attached.iter().any(|cgroup| cgroup.path.is_none());
         // The first one has left its path when sidestep was attached.
         let first = has_hidden.then_some(record.cgroup);
-        let below = |cgroup: PathBuf| {
-            path(mount.as_deref().and_then(|mount| cgroup.strip_prefix(mount).ok()).unwrap_or(&cgroup))
-        };
+        let path = |cgroup: PathBuf| below_mount(&cgroup.display().to_string(), mount.as_slice());
         let opted_out = record.opted_out.iter().filter_map(|id| Cgroup::from_id(*id).ok().flatten());
         planes.push(Plane {
-            cgroups: attached.into_iter().filter_map(|cgroup| cgroup.path).chain(first).map(below).collect(),
+            cgroups: attached.into_iter().filter_map(|cgroup| cgroup.path).chain(first).map(path).collect(),
             has_hidden,
-            opted_out: opted_out.map(|cgroup| below(cgroup.path().to_owned())).collect(),
+            opted_out: opted_out.map(|cgroup| path(cgroup.path().to_owned())).collect(),
             flags: PlaneArgs::recall(&record.flags).ok(),
             readers: instance.readers()?,
         });
     }
     Ok(planes)
-}
-
-/// As /proc/PID/cgroup shows it, but for the root, which is empty.
-fn path(below: &Path) -> String {
-    let text = below.display().to_string();
-    let text = text.trim_matches('/');
-    if text.is_empty() { String::new() } else { format!("/{text}") }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::cli::error::Error;
+use crate::observe::is_running;
 use crate::sockets::{Connection, Connections, Record};
 
 /// What the user has named.
@@ -56,15 +57,14 @@ fn absent(connections: &Connections, wanted: &Wanted) -> String {
              those that are open"
         ),
         Wanted::Process(pid, fd) => {
-            let process = format!("/proc/{pid}");
-            if !fs::exists(&process).unwrap_or(true) {
+            if !is_running(*pid) {
                 return format!("there is no process {pid}");
             }
             let Some(fd) = fd else { return format!("process {pid} has no TCP connection open") };
             if connections.listeners.iter().any(|end| end.pid == *pid && end.fd == *fd) {
                 return format!("descriptor {fd} of process {pid} listens; it is not a connection");
             }
-            match fs::read_link(format!("{process}/fd/{fd}")) {
+            match fs::read_link(format!("/proc/{pid}/fd/{fd}")) {
                 Ok(target) => {
                     format!("descriptor {fd} of process {pid} is not a TCP connection: it is {}", target.display())
                 }

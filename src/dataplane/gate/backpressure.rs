@@ -58,10 +58,12 @@ pub(in crate::dataplane) fn require(
     let woken = offsets.readers_can_be_woken;
     let [steady, crowded] = ["steady", "crowded"].map(|name| a.label(name));
     let most = if stays { a.label("most") } else { behind };
-    let over = match () {
-        () if stays => crowded,
-        () if woken || offsets.epoll.is_none() => full,
-        () => watchers,
+    let over = if stays {
+        crowded
+    } else if woken || offsets.epoll.is_none() {
+        full
+    } else {
+        watchers
     };
     a.emitter("backpressure", uses_peer(), |a| {
         a.comment("backpressure: what we have redirected since the peer's queue was last empty");
@@ -129,12 +131,10 @@ pub(in crate::dataplane) fn require(
                 pace::begin(a, options);
                 a.goto(pass_behind);
                 a.bind(most);
-                a.ld(R1, OWN, Head::FLAGS);
-                a.jump_if(R1.any_of(socket::STAYS), watchers);
+                jump_if_stays(a, watchers);
                 a.goto(behind);
                 a.bind(crowded);
-                a.ld(R1, OWN, Head::FLAGS);
-                a.jump_if(R1.any_of(socket::STAYS), watchers);
+                jump_if_stays(a, watchers);
             }
             a.bind(full);
             deferral.require_none(a, deferral.exit, "nothing speaks for the stack and the reader is woken again");
@@ -148,6 +148,12 @@ pub(in crate::dataplane) fn require(
         a.goto(pass_behind);
         a.bind(bounded);
     });
+}
+
+/// Goes to `stays` when more was unread before than the bounds permit, and the pair has stayed. Loses R1.
+fn jump_if_stays(a: &mut Asm, stays: Label) {
+    a.ld(R1, OWN, Head::FLAGS);
+    a.jump_if(R1.any_of(socket::STAYS), stays);
 }
 
 /// Goes to `edge` when the receiver is edge-triggered, or not accepted yet, so that this is not known. A message that takes
@@ -175,8 +181,7 @@ fn fixed_buffer(a: &mut Asm, options: &Options, offsets: &KernelOffsets, full: L
             let measured = a.label("room_counts");
             if options.streams() != Streams::Leave {
                 a.comment("the stack carries much of a stream that stays: it must find room again and again");
-                a.ld(R1, OWN, Head::FLAGS);
-                a.jump_if(R1.any_of(socket::STAYS), measured);
+                jump_if_stays(a, measured);
             }
             offsets.read(a, R1, PEER, locks.byte, stale);
             a.and(R1, RCVBUF_LOCK << locks.shift);

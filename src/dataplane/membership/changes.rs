@@ -5,7 +5,7 @@
 //! that has been killed costs a look at the clock for the rest of that time only.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4};
-use crate::asm::{Asm, Base, Ptr, Uses};
+use crate::asm::{Asm, Base, Label, Ptr, Uses};
 use crate::dataplane::emit::{clear, copy_words, count};
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::pairing::address::{End, load_port, store_address};
@@ -60,13 +60,18 @@ pub(in crate::dataplane) fn report(a: &mut Asm, kind: ChangeKind, known: Known) 
                 load_port(a, R1, end);
                 a.st(change, port, R1);
             }
-            a.load_map(R1, MapRole::Changes.map_ref());
-            a.addr(R2, change);
-            a.mov(R3, Raw::SIZE as i32);
-            a.mov(R4, 0);
-            a.call(helper::RINGBUF_OUTPUT);
-            a.jump_if(R0.equals(0), unwatched);
-            count(a, Counter::ChangesLost, 1);
+            output(a, change, unwatched);
         });
     });
+}
+
+/// Puts the change into the ring buffer, and goes to `done`; counts it where there is no room.
+pub(in crate::dataplane) fn output(a: &mut Asm, change: impl Base<Object = Raw>, done: Label) {
+    a.load_map(R1, MapRole::Changes.map_ref());
+    a.addr(R2, change);
+    a.mov(R3, Raw::SIZE as i32);
+    a.mov(R4, 0);
+    a.call(helper::RINGBUF_OUTPUT);
+    a.jump_if(R0.equals(0), done);
+    count(a, Counter::ChangesLost, 1);
 }

@@ -6,8 +6,8 @@
 //! blocks, memory pressure) is looked after here, at the receiver, whose callback for each packet it sends
 //! (`BPF_SOCK_OPS_HDR_OPT_LEN_CB`) comes with its acknowledgement of the stack's bytes:
 //!
-//! 1. The pair is to leave, unless it stays with its stream (`gate::backpressure`), and the receiver is *armed*: TCP keepalive probes its peer every second, so that there is a
-//!    callback every second.
+//! 1. The pair is to leave, unless it stays with its stream (`gate::backpressure`), and the receiver is *armed*: TCP keepalive
+//!    probes its peer every second, so that there is a callback every second.
 //! 2. When the redirected bytes have been read, the pair leaves, and SO_RCVLOWAT is set to what it is, upon which the
 //!    kernel wakes the reader again (`tcp_set_rcvlowat`; for programs since Linux 6.1).
 //! 3. The socket's own settings come back.

@@ -11,6 +11,7 @@ use crate::asm::Features;
 use crate::dataplane::kernel::KernelOffsets;
 
 pub use network::Network;
+pub(in crate::dataplane) use network::mapped;
 pub use policy::{Direction, MAX_RULES, Policy, Servers, Streams};
 pub use port::PortRange;
 pub use trust::{Hooks, Probation, Trust, TrustBy, Watch};

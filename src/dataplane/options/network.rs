@@ -14,6 +14,14 @@ pub struct Network {
     prefix: u8,
 }
 
+/// The address itself, or the IPv6 address that stands for an IPv4 address (RFC 4291, section 2.5.5.2).
+pub(in crate::dataplane) fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
 impl Network {
     /// The network of the first `prefix` bits of `address`; `None` when the address has fewer bits.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
@@ -27,11 +35,7 @@ impl Network {
 
     /// Whether the address is in it. An IPv4 address is the same as its mapped one.
     pub fn holds(self, address: IpAddr) -> bool {
-        let address = match address {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        address.to_bits() & self.mask() == self.address
+        mapped(address).to_bits() & self.mask() == self.address
     }
 
     /// The network's first address, in the family of `like`.

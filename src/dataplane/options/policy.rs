@@ -104,6 +104,9 @@ pub enum Streams {
 }
 
 impl Streams {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Leave, Self::Stay, Self::Auto];
+
     /// The name on the command line of the benchmark.
     pub const fn name(self) -> &'static str {
         match self {

@@ -17,14 +17,13 @@ use crate::dataplane::kernel::ctx::SockOpt;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::probe::number_of;
 use crate::dataplane::kernel::{AdoptionFields, KernelOffsets};
-use crate::dataplane::membership::{callbacks, keepalive};
+use crate::dataplane::membership::{callbacks, changes, keepalive};
 use crate::dataplane::options::Options;
+use crate::dataplane::state::Counter;
 use crate::dataplane::state::adoption::{Adoption, DONE};
-use crate::dataplane::state::change::Raw;
 use crate::dataplane::state::socket::{self, Head, OWN, PairKey, Socket};
 use crate::dataplane::state::traffic::Traffic;
 use crate::dataplane::state::{AdoptionStep, Refusal};
-use crate::dataplane::state::{Counter, MapRole};
 use crate::uapi::ctx::{sock_ops, sockopt};
 use crate::uapi::helper::id as helper;
 use crate::uapi::net;
@@ -119,13 +118,7 @@ fn uses() -> Uses {
 fn report(a: &mut Asm) {
     a.emitter("report", Uses::scratch().reads(REQUEST.reg()), |a| {
         a.block("has_room", |a, has_room| {
-            a.load_map(R1, MapRole::Changes.map_ref());
-            a.addr(R2, REQUEST.at(Adoption::CHANGE));
-            a.mov(R3, Raw::SIZE as i32);
-            a.mov(R4, 0);
-            a.call(helper::RINGBUF_OUTPUT);
-            a.jump_if(R0.equals(0), has_room);
-            count(a, Counter::ChangesLost, 1);
+            changes::output(a, REQUEST.at(Adoption::CHANGE), has_room);
         });
     });
 }

@@ -5,7 +5,7 @@ use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::change::{Change, Raw};
 use crate::dataplane::state::socket::{ANY, BY_STACK, Head, PAIRED, PLAIN};
-use crate::dataplane::state::traffic::number;
+use crate::dataplane::state::traffic::{number, put};
 use crate::layout;
 
 layout! {
@@ -141,10 +141,7 @@ impl AdoptionRequest {
     /// The map's value.
     pub fn to_bytes(&self) -> [u8; Adoption::SIZE] {
         let mut bytes = [0; Adoption::SIZE];
-        let mut put = |at: i32, value: &[u8]| {
-            let places = bytes.iter_mut().skip(usize::try_from(at).unwrap_or(usize::MAX));
-            places.zip(value).for_each(|(place, byte)| *place = *byte);
-        };
+        let mut put = |at: i32, value: &[u8]| put(&mut bytes, at, value);
         put(Adoption::STEP.offset(), &(self.step as u32).to_ne_bytes());
         put(Adoption::IS_CLIENT.offset(), &u32::from(self.is_client).to_ne_bytes());
         put(Adoption::SK.offset(), &self.sk.to_ne_bytes());

@@ -1,10 +1,11 @@
 //! What the programs report of connections while a process watches.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::asm::{Field, Laid};
+use crate::dataplane::options::mapped;
 use crate::dataplane::state::socket::Address;
-use crate::dataplane::state::traffic::{SocketTraffic, Traffic, number};
+use crate::dataplane::state::traffic::{SocketTraffic, Traffic, number, put};
 use crate::layout;
 
 layout! {
@@ -107,10 +108,7 @@ impl Change {
     /// As the programs write it, of a connection that has sent nothing as a pair.
     pub(in crate::dataplane) fn to_bytes(self) -> [u8; Raw::BYTES] {
         let mut bytes = [0; Raw::BYTES];
-        let mut put = |at: i32, value: &[u8]| {
-            let places = bytes.iter_mut().skip(usize::try_from(at).unwrap_or(usize::MAX));
-            places.zip(value).for_each(|(place, byte)| *place = *byte);
-        };
+        let mut put = |at: i32, value: &[u8]| put(&mut bytes, at, value);
         let kind = ChangeKind::ALL.iter().position(|kind| *kind == self.kind).unwrap_or_default() as u64;
         for (place, number) in [
             (Raw::KIND, kind),
@@ -123,11 +121,7 @@ impl Change {
         for (socket, address, port) in
             [(self.local, Raw::LOCAL, Raw::LOCAL_PORT), (self.remote, Raw::REMOTE, Raw::REMOTE_PORT)]
         {
-            let ip = match socket.ip() {
-                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-                IpAddr::V6(ip) => ip,
-            };
-            put(address.offset(), &ip.octets());
+            put(address.offset(), &mapped(socket.ip()).octets());
             put(port.offset(), &u32::from(socket.port()).to_ne_bytes());
         }
         bytes

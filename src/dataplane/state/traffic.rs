@@ -63,6 +63,12 @@ impl SocketTraffic {
     }
 }
 
+/// Writes `value` at `at`, as far as there is room.
+pub(in crate::dataplane) fn put(bytes: &mut [u8], at: i32, value: &[u8]) {
+    let places = bytes.iter_mut().skip(usize::try_from(at).unwrap_or(usize::MAX));
+    places.zip(value).for_each(|(place, byte)| *place = *byte);
+}
+
 /// The `N` bytes at `at`.
 pub(in crate::dataplane) fn number<const N: usize>(bytes: &[u8], at: i32) -> Option<[u8; N]> {
     bytes.get(usize::try_from(at).ok()?..)?.first_chunk().copied()
