@@ -5,6 +5,7 @@
 mod circles;
 mod forms;
 mod imports;
+mod names;
 mod order;
 mod source;
 mod unused;
