@@ -7,8 +7,8 @@ use super::error::{Context, Error, Result};
 use crate::asm::{Asm, Field, Pointer, Reg};
 use crate::btf::{self, Btf, Kind};
 use crate::dataplane::{
-    AdoptionFields, BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemoryLimit,
-    OptionBits, Probation, ScopeFields, Tier, TraceOffsets, Watch,
+    AdoptionFields, BufferLocks, Casts, EpollFields, Hooks, KernelField, KernelOffsets, LICENSE, MemberFields,
+    MemoryLimit, OptionBits, Probation, Tier, TraceOffsets, Watch,
     objects::{Socket, TcpSock},
 };
 use crate::syscall::btf::shared_vmlinux;
@@ -74,8 +74,8 @@ pub(super) fn iter_sockmap_id() -> Result<u32> {
 }
 
 /// Where a socket says to which cgroup it belongs, and which addresses it has.
-pub(super) fn scope() -> Result<ScopeFields> {
-    Ok(kernel_types()?.scope.ok_or(syscall::Error::Missing {
+pub(super) fn member_fields() -> Result<MemberFields> {
+    Ok(kernel_types()?.members.ok_or(syscall::Error::Missing {
         what: "the cgroup of a socket in the kernel's BTF".into(),
         remedy: "detach instead, which sends all connections back to the stack",
     })?)
@@ -174,7 +174,7 @@ fn hook(hooks: Hooks, id: impl Fn(&TraceTypes) -> Option<Hook>) -> Result<Hook> 
 #[derive(Clone, Copy)]
 struct KernelTypes {
     offsets: KernelOffsets,
-    scope: Option<ScopeFields>,
+    members: Option<MemberFields>,
     adoption: Option<AdoptionFields>,
     iter_sockmap: Option<u32>,
     iter_storage: Option<u32>,
@@ -283,7 +283,7 @@ fn kernel_types() -> Result<KernelTypes> {
             weakly_ordered: !cfg!(any(target_arch = "x86", target_arch = "x86_64")),
             ..offsets(&btf)?
         },
-        scope: scope_fields(&btf)?,
+        members: resolve_members(&btf)?,
         adoption: optional(|lookup| AdoptionFields::resolve(|field| lookup(&btf, field)))?,
         iter_sockmap: btf.func_by_name("bpf_iter_sockmap"),
         iter_storage: btf.func_by_name("bpf_iter_bpf_sk_storage_map"),
@@ -323,14 +323,14 @@ fn buffer_locks(btf: &Btf) -> Result<Option<BufferLocks>> {
 }
 
 /// Where sockets say what they belong to; nothing when this kernel does not say it.
-fn scope_fields(btf: &Btf) -> Result<Option<ScopeFields>> {
+fn resolve_members(btf: &Btf) -> Result<Option<MemberFields>> {
     // The cgroup above is reached through the first part of a cgroup.
     if btf.field("cgroup", "self").ok().is_none_or(|field| field.bit_offset != 0) {
         return Ok(None);
     }
     optional(|lookup| {
-        ScopeFields::resolve(|field| match lookup(btf, field) {
-            Err(None) if field.path == "sk_cgrp_data.cgroup" => lookup(btf, &ScopeFields::OLDER_CGROUP),
+        MemberFields::resolve(|field| match lookup(btf, field) {
+            Err(None) if field.path == "sk_cgrp_data.cgroup" => lookup(btf, &MemberFields::OLDER_CGROUP),
             found => found,
         })
     })

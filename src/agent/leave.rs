@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::drain::{IN_FLIGHT, Passes, RETRY_INTERVAL};
 use super::error::{Context, Error, Result};
-use super::kernel::{Hook, iter_sockmap_id, kernel_offsets, scope, tally_over};
+use super::kernel::{Hook, iter_sockmap_id, kernel_offsets, member_fields, tally_over};
 use super::load::load_at;
 use super::wake::Waker;
 use crate::dataplane::{CHOSEN, Config, MapRole, Member, MembersOver, Probation, members, sockhash_key};
@@ -148,7 +148,7 @@ impl<'a> Lists<'a> {
 
     fn add(&mut self, attached: &Attached<'_>, over: MembersOver) -> Result<()> {
         let offsets = kernel_offsets()?;
-        let program = members(&offsets, &scope()?, over, self.storage_size as u32)?;
+        let program = members(&offsets, &member_fields()?, over, self.storage_size as u32)?;
         let storage_ref = MapRole::Storage.map_ref();
         let map = |map| match map {
             _ if map == storage_ref => Some(attached.storage),

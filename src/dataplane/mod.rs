@@ -18,7 +18,7 @@
 //! - **active**, **passive**: the end that called connect(2), the end that accept(2) returns.
 //! - **rendezvous**: the map where the active end waits to be found by the passive one.
 //! - **announced**: its listener has left an empty record when it answered the SYN, so that the active end knows that
-//!   its peer is on this node, and in scope, when it is established.
+//!   its peer is on this node, and in its cgroups, when it is established.
 //! - **claimed**: found by its passive end. An active end that no passive end claims talks to another node.
 //! - **gate**: the conditions under which no application sees a difference between a redirected message and one that came by the stack.
 //! - **tier**: what the kernel and our capabilities let the programs see; see [`Tier`].
@@ -39,9 +39,10 @@ pub(crate) mod ungated;
 use crate::asm::{self, Program};
 use crate::uapi::ProgType;
 
+pub(crate) use kernel::context;
 pub use kernel::{
-    AdoptionFields, BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits,
-    ScopeFields, TraceOffsets, objects,
+    AdoptionFields, BufferLocks, Casts, EpollFields, FIELDS, KernelField, KernelOffsets, MemberFields, MemoryLimit,
+    OptionBits, TraceOffsets, objects,
 };
 pub use options::{
     Direction, Hooks, MAX_RULES, Network, Options, Pairing, Policy, PortRange, Probation, Readers, Servers, Streams,

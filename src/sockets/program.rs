@@ -10,19 +10,19 @@ use crate::asm::Reg::{self, R0, R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{
     self, Asm, Base, BeginsWith, Features, Field, Label, Laid, Pointer, Program, Ptr, Scalar, Slot, Uses,
 };
+use crate::dataplane::context::context;
 use crate::dataplane::objects::IterMeta;
-use crate::layout;
+use crate::uapi::ctx::iter_task_file;
 use crate::uapi::helper::id as helper;
 use crate::uapi::net::AF_INET6;
 
-layout! {
-    /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
-    view Context: 32 {
-        META: Pointer<IterMeta> = 0;
-        TASK: Pointer<Task> = 8;
-        FD: u32 = 16;
-        FILE: Pointer<File> = 24;
-    }
+context! {
+    /// `struct bpf_iter__task_file`.
+    Context, iter_task_file:
+    META: Pointer<IterMeta>;
+    TASK: Pointer<Task>;
+    FD: u32;
+    FILE: Pointer<File>;
 }
 
 /// `SK_USER_DATA_PSOCK` (include/net/sock.h), a flag in the low bits of `sk_user_data`.

@@ -12,7 +12,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{Addresses, INBOUND_PORT, OUTBOUND_PORT, Pods, SIDECAR_ID, listen};
 
 use crate::link::{ANY_PORT, Finish, accepted, back_and_forth, expect, expect_end, pair, pattern, send, wait};
-use crate::scope::{Scope, describe};
+use crate::nested::{NestedCgroups, describe};
 use crate::support::feature::Feature;
 use crate::support::machine::scale;
 use crate::support::wait::{scaled, wait_until, wait_within};
@@ -20,20 +20,20 @@ use crate::support::wait::{scaled, wait_until, wait_within};
 /// Longer than readers need for what waits for them, on the slowest machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The options of [`Scope::accelerate`].
+/// The options of [`NestedCgroups::accelerate`].
 fn options() -> Options {
     let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
     Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy: Policy::default() }
 }
 
 /// Whether this kernel must adopt; where it need not, it must say why it does not.
-fn adopts(scope: &Scope, test: &str) -> bool {
+fn adopts(cgroups: &NestedCgroups, test: &str) -> bool {
     if Feature::Adoption.required(test) {
         return true;
     }
     let why = adoption_support(&options()).unwrap();
     assert!(why.contains("Linux 6.12"), "{why}");
-    let refused = scope.accelerate(Pairing::Sequence).adopt(&options(), Marked::default(), &mut Looks::default());
+    let refused = cgroups.accelerate(Pairing::Sequence).adopt(&options(), Marked::default(), &mut Looks::default());
     let error = refused.unwrap_err().to_string();
     assert!(error.contains(&why), "{error}");
     false
@@ -67,8 +67,8 @@ fn connections(count: usize) -> Vec<(TcpStream, TcpStream)> {
 
 #[test]
 fn connections_of_before_are_adopted_and_go_back_at_the_end() {
-    let scope = Scope::new();
-    if !adopts(&scope, "adoption") {
+    let cgroups = NestedCgroups::new();
+    if !adopts(&cgroups, "adoption") {
         return;
     }
     let pairs = connections(5);
@@ -77,7 +77,7 @@ fn connections_of_before_are_adopted_and_go_back_at_the_end() {
         back_and_forth(client, server, &pattern(1, 1000), 3);
     }
     send(&pairs[1].0, &pattern(2, 3000));
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let adopted = adopt(&acceleration);
     assert_eq!((adopted.pairs, adopted.others), (5, 0), "{}", describe(&acceleration.snapshot().unwrap()));
     assert_eq!(acceleration.members().unwrap(), 10);
@@ -113,8 +113,8 @@ fn connections_of_before_are_adopted_and_go_back_at_the_end() {
 
 #[test]
 fn the_rules_for_new_connections_hold_for_those_of_before() {
-    let scope = Scope::new();
-    if !adopts(&scope, "what is adopted") {
+    let cgroups = NestedCgroups::new();
+    if !adopts(&cgroups, "what is adopted") {
         return;
     }
     let [fit, blocks, half_closed, excluded]: [_; 4] = connections(4).try_into().unwrap();
@@ -124,12 +124,12 @@ fn the_rules_for_new_connections_hold_for_those_of_before() {
     let excluded = pair(&excluded_port, to);
     blocks.1.set_nonblocking(false).unwrap();
     half_closed.0.shutdown(Shutdown::Write).unwrap();
-    let inner = Cgroup::create(&scope.path().join("opted-out")).unwrap();
+    let inner = Cgroup::create(&cgroups.path().join("opted-out")).unwrap();
     crate::support::cgroup::enter(inner.path());
     let opted_out = connections(1).remove(0);
-    scope.leave();
+    cgroups.leave();
     let outside = connections(1).remove(0);
-    scope.enter();
+    cgroups.enter();
     let policy = Policy {
         opt_out: true,
         excluded_ports: vec![PortRange { first: to.port(), last: to.port() }],
@@ -137,7 +137,7 @@ fn the_rules_for_new_connections_hold_for_those_of_before() {
     };
     let options = Options { policy: policy.clone(), ..options() };
     let opted_out_cgroups = [Cgroup::open(inner.path()).unwrap()];
-    let acceleration = scope.accelerate_by(policy, Pairing::Sequence, TierChoice::Gated, &opted_out_cgroups);
+    let acceleration = cgroups.accelerate_by(policy, Pairing::Sequence, TierChoice::Gated, &opted_out_cgroups);
     let marked = Marked { opted_out: &opted_out_cgroups, trusted: &[] };
     let looks = &mut Looks::default();
     let adopted = acceleration.adopt(&options, marked, looks).unwrap();
@@ -161,8 +161,8 @@ fn the_rules_for_new_connections_hold_for_those_of_before() {
 
 #[test]
 fn namespaces_and_rewritten_addresses_do_not_matter() {
-    let scope = Scope::new();
-    if !adopts(&scope, "adoption between pods") {
+    let cgroups = NestedCgroups::new();
+    if !adopts(&cgroups, "adoption between pods") {
         return;
     }
     let pods = Pods::new(false).unwrap();
@@ -191,7 +191,7 @@ fn namespaces_and_rewritten_addresses_do_not_matter() {
     for (client, server) in [&redirected_one, &between] {
         back_and_forth(client, server, &pattern(1, 100), 2);
     }
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     assert_eq!(adopt(&acceleration).pairs, 2, "{}", describe(&acceleration.snapshot().unwrap()));
     assert!(is_redirected(&acceleration, &redirected_one));
     assert!(is_redirected(&acceleration, &between));
@@ -268,7 +268,7 @@ fn exchange((client, server): &(TcpStream, TcpStream), seed: u64, stop: &AtomicB
 }
 
 /// Attaches, adopts and detaches at random moments under traffic, so many times.
-fn storm(scope: &Scope, rounds: u64) {
+fn storm(cgroups: &NestedCgroups, rounds: u64) {
     let pairs = connections(6);
     let stop = AtomicBool::new(false);
     let stop = &stop;
@@ -281,7 +281,7 @@ fn storm(scope: &Scope, rounds: u64) {
         let (mut adopted, mut past_the_stack) = (0, 0);
         for round in 0..rounds {
             let chance = pattern(round, 2);
-            let acceleration = scope.accelerate(Pairing::Sequence);
+            let acceleration = cgroups.accelerate(Pairing::Sequence);
             std::thread::sleep(Duration::from_micros(chance[0].into()) * 40);
             let found = adopt(&acceleration);
             assert!(found.pairs + found.others <= pairs.len(), "{found:?}");
@@ -298,18 +298,18 @@ fn storm(scope: &Scope, rounds: u64) {
 
 #[test]
 fn nothing_is_reordered_when_connections_are_adopted_at_random_moments() {
-    let scope = Scope::new();
-    if adopts(&scope, "adoption under traffic") {
-        storm(&scope, if scale() < 1.0 { 2 } else { 4 });
+    let cgroups = NestedCgroups::new();
+    if adopts(&cgroups, "adoption under traffic") {
+        storm(&cgroups, if scale() < 1.0 { 2 } else { 4 });
     }
 }
 
 #[test]
 #[ignore = "long: `cargo test --test dataplane -- --ignored adopted_for_long --nocapture`"]
 fn nothing_is_reordered_when_connections_are_adopted_for_long() {
-    let scope = Scope::new();
-    assert!(adopts(&scope, "adoption under traffic"));
-    storm(&scope, 400);
+    let cgroups = NestedCgroups::new();
+    assert!(adopts(&cgroups, "adoption under traffic"));
+    storm(&cgroups, 400);
 }
 
 /// One message after the other without an answer, until the pair has left.
@@ -328,11 +328,11 @@ fn stream_until_it_leaves(acceleration: &Acceleration, (client, server): &(TcpSt
 
 #[test]
 fn a_pair_that_carried_a_stream_comes_back_when_it_is_calm_and_does_not_flap() {
-    let scope = Scope::new();
-    if !adopts(&scope, "pairs that come back") {
+    let cgroups = NestedCgroups::new();
+    if !adopts(&cgroups, "pairs that come back") {
         return;
     }
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let calm = scaled(Duration::from_millis(40));
     let mut looks = Looks::new(calm);
     let mut look = || acceleration.adopt(&options(), Marked::default(), &mut looks).unwrap().pairs;

@@ -13,7 +13,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, Finish, expect, pair, pattern, send};
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 use crate::support::wait::{timeout, wait_until};
 
 /// Longer than the reader needs for what waits for it, on the slowest machine.
@@ -59,11 +59,11 @@ fn serve(mut socket: &TcpStream) {
 
 #[test]
 fn a_reader_that_asks_goes_on_when_its_connection_goes_back_to_the_stack() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
     let options =
         Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy: Policy::default() };
-    let cgroup = Cgroup::open(&scope.path()).unwrap();
+    let cgroup = Cgroup::open(&cgroups.path()).unwrap();
     let config = check::configuration();
     let listener = listen(ANY_PORT).unwrap();
     // By a detach, and by leaving while others could go on.

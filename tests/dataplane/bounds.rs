@@ -7,13 +7,13 @@ use sidestep::dataplane::{Config, Counter, MapRole, Pairing};
 use sidestep::testbed::{StackBytes, listen};
 
 use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
-use crate::scope::{Scope, describe, pairings, tiers};
+use crate::nested::{NestedCgroups, describe, pairings, tiers};
 
 #[test]
 fn a_full_map_leaves_connections_plain_and_is_counted() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate_with(pairing, TierChoice::Gated, |plane| {
+        let acceleration = cgroups.accelerate_with(pairing, TierChoice::Gated, |plane| {
             plane.maps[MapRole::Sockets as usize].max_entries = 4;
         });
         let listener = listen(ANY_PORT).unwrap();
@@ -35,11 +35,11 @@ fn a_full_map_leaves_connections_plain_and_is_counted() {
 
 #[test]
 fn a_receiver_that_does_not_read_gets_no_more_than_the_bound_past_the_stack() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let cases = [(TierChoice::Gated, 100), (TierChoice::Gated, 30_000), (TierChoice::Sticky, 30_000)];
     let tiers = tiers();
     for (tier, message) in cases.into_iter().filter(|(tier, _)| tiers.contains(tier)) {
-        let acceleration = scope.accelerate_with(Pairing::Sequence, tier, |_| {});
+        let acceleration = cgroups.accelerate_with(Pairing::Sequence, tier, |_| {});
         let listener = listen(ANY_PORT).unwrap();
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
         let bytes = pattern(3, 6_000_000);
@@ -77,8 +77,8 @@ fn a_receiver_that_does_not_read_gets_no_more_than_the_bound_past_the_stack() {
 
 #[test]
 fn a_pair_with_a_blocking_end_leaves_the_map() {
-    let scope = Scope::new();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let listener = listen(ANY_PORT).unwrap();
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     server.set_nonblocking(false).unwrap();

@@ -8,7 +8,7 @@ use sidestep::dataplane::{Change, ChangeKind, Counter, MapRole, Pairing, SocketS
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, back_and_forth, exchange_patterns, pair, pattern};
-use crate::scope::{Scope, pairings};
+use crate::nested::{NestedCgroups, pairings};
 use crate::support::wait::{timeout, wait_for};
 
 /// Waits until `enough` of what was heard.
@@ -25,9 +25,9 @@ fn states(acceleration: &Acceleration) -> Vec<SocketState> {
 
 #[test]
 fn a_watcher_hears_of_pairs_that_leave_and_close_and_nothing_is_reported_without_one() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let listener = listen(ANY_PORT).unwrap();
         let to = listener.local_addr().unwrap();
         let unseen = pair(&listener, to);
@@ -85,8 +85,8 @@ fn a_watcher_hears_of_pairs_that_leave_and_close_and_nothing_is_reported_without
 
 #[test]
 fn changes_that_find_no_room_are_counted_and_no_connection_waits_for_a_watcher() {
-    let scope = Scope::new();
-    let acceleration = scope.accelerate_with(Pairing::Sequence, sidestep::agent::TierChoice::Gated, |plane| {
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate_with(Pairing::Sequence, sidestep::agent::TierChoice::Gated, |plane| {
         plane.maps[MapRole::Changes as usize].max_entries = 4096;
     });
     let mut watch = acceleration.loaded().watch_changes().unwrap();
@@ -107,8 +107,8 @@ fn changes_that_find_no_room_are_counted_and_no_connection_waits_for_a_watcher()
 
 #[test]
 fn a_watcher_that_does_not_come_back_is_forgotten() {
-    let scope = Scope::new();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let watch = acceleration.loaded().watch_changes().unwrap();
     // As if it had been killed.
     std::mem::forget(watch);

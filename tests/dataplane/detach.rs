@@ -9,7 +9,7 @@ use sidestep::syscall::id;
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, Finish, expect, expect_end, pair, pattern, send};
-use crate::scope::{Scope, pairings};
+use crate::nested::{NestedCgroups, pairings};
 use crate::support::wait::{wait_for, wait_until};
 
 /// The kernel's numbers for the programs and maps of an acceleration.
@@ -31,9 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let objects = objects(&acceleration);
         assert_eq!(still_there(&objects).len(), 4 + MapRole::ALL.len(), "four programs and the maps");
         let listener = listen(ANY_PORT).unwrap();

@@ -4,22 +4,22 @@ use std::sync::atomic::AtomicBool;
 
 use sidestep::testbed::{Addresses, Hop, Launcher, Load, Pods, run};
 
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 use crate::support::wait::timeout;
 
 #[test]
 fn every_hop_skips_the_stack() {
     static NEVER: AtomicBool = AtomicBool::new(false);
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pods = Pods::new(true).unwrap();
     let launcher = Launcher {
         program: env!("CARGO_BIN_EXE_sidestep").into(),
-        cgroup: Some(scope.path()),
+        cgroup: Some(cgroups.path()),
         ..Launcher::new(&NEVER)
     };
     let load = Load { connections: 2, warm_up: 5, requests: 200, size: 1000, seed: 7 };
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         for (family, addresses) in [("IPv4", &Addresses::V4), ("IPv6", &Addresses::V6)] {
             for hop in Hop::ALL {
                 let what = format!("{pairing:?} {family} {hop:?}");

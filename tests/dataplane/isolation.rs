@@ -1,4 +1,4 @@
-//! Equal addresses in different namespaces never meet; sockets whose peer is out of scope become plain TCP.
+//! Equal addresses in different namespaces never meet; sockets whose peer is outside the cgroup become plain TCP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -9,7 +9,7 @@ use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::{NetNs, StackBytes, listen};
 
 use crate::link::{accepted, expect, pair, pattern, send, wait};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
@@ -31,9 +31,9 @@ fn fixed_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
 
 #[test]
 fn identical_loopback_tuples_in_two_namespaces_do_not_mix() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let spaces = [NetNs::with_loopback().unwrap(), NetNs::with_loopback().unwrap()];
         let pairs = spaces.each_ref().map(|space| {
             space
@@ -73,15 +73,15 @@ fn identical_loopback_tuples_in_two_namespaces_do_not_mix() {
 
 #[test]
 fn a_client_whose_server_is_out_of_scope_ends_as_plain_tcp() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let space = NetNs::with_loopback().unwrap();
         space
             .run(|| {
-                scope.leave();
+                cgroups.leave();
                 let listener = listen(SERVER).unwrap();
-                scope.enter();
+                cgroups.enter();
                 let (client, server) = pair(&listener, SERVER);
                 let probation = usize::from(pairing == Pairing::FourTuple);
                 assert_eq!(acceleration.members().unwrap(), probation, "whose listener announces nothing stays out");

@@ -11,7 +11,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, Finish, back_and_forth, expect, pair, pattern, send};
-use crate::scope::{Scope, pairings};
+use crate::nested::{NestedCgroups, pairings};
 use crate::support::cgroup::{enter, remove};
 use crate::support::wait::{wait_until, wait_within};
 
@@ -62,13 +62,13 @@ fn left(acceleration: &Acceleration, pairs: &[&(TcpStream, TcpStream)], chosen: 
 
 #[test]
 fn the_connections_of_one_cgroup_leave_under_traffic_and_the_others_go_on() {
-    let scope = Scope::new();
-    let [one, two] = ["one", "two"].map(|name| Cgroup::create(&scope.path().join(name)).unwrap());
+    let cgroups = NestedCgroups::new();
+    let [one, two] = ["one", "two"].map(|name| Cgroup::create(&cgroups.path().join(name)).unwrap());
     let below = Cgroup::create(&one.path().join("below")).unwrap();
     let id = one.id().unwrap();
     let chosen = |member: &Member| member.cgroups.contains(&id);
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let leaving = [pair_of(below.path(), below.path()), pair_of(one.path(), two.path())];
         let idle = pair_of(two.path(), one.path());
         let staying = pair_of(two.path(), two.path());
@@ -110,16 +110,16 @@ fn the_connections_of_one_cgroup_leave_under_traffic_and_the_others_go_on() {
         back_and_forth(&later.0, &later.1, &pattern(3, 100), 5);
         assert!(redirected(&acceleration) > before);
         drop((leaving, idle, staying, later));
-        scope.enter();
+        cgroups.enter();
     }
     remove([below.path(), one.path(), two.path()]);
 }
 
 #[test]
 fn unread_bytes_are_waited_for_and_addresses_choose_too() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let listeners: [TcpListener; 2] = std::array::from_fn(|_| listen(ANY_PORT).unwrap());
         let to = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
         let ipv6 = listen(SocketAddr::new("::1".parse().unwrap(), 0)).unwrap();

@@ -25,4 +25,4 @@ mod tally;
 mod variants;
 mod weak_order;
 
-use support::{link, scope};
+use support::{link, nested};

@@ -11,7 +11,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{StackBytes, connect, listen};
 
 use crate::link::{accepted, expect, pair, pattern, send, wait};
-use crate::scope::{Scope, describe, pairings, tiers};
+use crate::nested::{NestedCgroups, describe, pairings, tiers};
 use crate::support::cgroup::enter;
 use crate::support::wait::wait_until;
 
@@ -51,7 +51,7 @@ fn assert_left_alone(acceleration: &Acceleration, listener: &TcpListener, to: So
 
 #[test]
 fn ports_decide() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let [wanted, unwanted] = [(); 2].map(|()| listener(Ipv4Addr::LOCALHOST));
     let [wanted_at, unwanted_at] = [&wanted, &unwanted].map(|listener| listener.local_addr().unwrap());
     let port = |at: SocketAddr| at.port().to_string().parse().unwrap();
@@ -61,7 +61,7 @@ fn ports_decide() {
         let both = Policy { ports: vec!["1-65535".parse().unwrap()], ..not.clone() };
         for policy in [only, not, both] {
             let what = format!("{pairing:?} {policy:?}");
-            let acceleration = scope.accelerate_by(policy, pairing, TierChoice::Gated, &[]);
+            let acceleration = cgroups.accelerate_by(policy, pairing, TierChoice::Gated, &[]);
             assert_accelerated(&acceleration, &wanted, wanted_at, &what);
             assert_left_alone(&acceleration, &unwanted, unwanted_at, &what);
         }
@@ -71,7 +71,7 @@ fn ports_decide() {
 /// The client of what is left alone waits for its first message, which finds no partner.
 #[test]
 fn the_end_of_the_server_decides_by_port_or_by_address() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let [named, other] = [(); 2].map(|()| listener(Ipv4Addr::LOCALHOST));
     let [named_at, other_at] = [&named, &other].map(|listener| listener.local_addr().unwrap());
     let from = Ipv4Addr::new(127, 0, 0, 6);
@@ -81,7 +81,7 @@ fn the_end_of_the_server_decides_by_port_or_by_address() {
     };
     for pairing in pairings() {
         let policy = Policy { servers: servers.clone(), ..Policy::default() };
-        let acceleration = scope.accelerate_by(policy, pairing, TierChoice::Gated, &[]);
+        let acceleration = cgroups.accelerate_by(policy, pairing, TierChoice::Gated, &[]);
         assert_accelerated(&acceleration, &named, named_at, "named by port");
         let client = connect(other_at, Some(from.into())).unwrap();
         wait(&client, PollFlags::POLLOUT);
@@ -99,7 +99,7 @@ fn the_end_of_the_server_decides_by_port_or_by_address() {
 
 #[test]
 fn networks_decide() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let (first, second) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
     let v4 = listener(Ipv4Addr::UNSPECIFIED);
     let v6 = listener(Ipv6Addr::LOCALHOST);
@@ -123,7 +123,7 @@ fn networks_decide() {
     for (included, excluded, admitted, left_alone) in cases {
         let list = |text: &str| if text.is_empty() { Vec::new() } else { networks(text) };
         let policy = Policy { networks: list(included), excluded_networks: list(excluded), ..Policy::default() };
-        let acceleration = scope.accelerate_by(policy, Pairing::Sequence, TierChoice::Gated, &[]);
+        let acceleration = cgroups.accelerate_by(policy, Pairing::Sequence, TierChoice::Gated, &[]);
         for (listener, to) in admitted {
             assert_accelerated(&acceleration, listener, to, &format!("{to} by {included:?} without {excluded:?}"));
         }
@@ -135,13 +135,13 @@ fn networks_decide() {
 
 #[test]
 fn one_direction_takes_the_stack() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listener(Ipv4Addr::LOCALHOST);
     let to = listener.local_addr().unwrap();
     for tier in tiers() {
         for direction in [Direction::ToActive, Direction::ToPassive] {
             let policy = Policy { direction, ..Policy::default() };
-            let acceleration = scope.accelerate_by(policy, Pairing::Sequence, tier, &[]);
+            let acceleration = cgroups.accelerate_by(policy, Pairing::Sequence, tier, &[]);
             let (client, server) = pair(&listener, to);
             let (up, down) = talk(&client, &server);
             let counters = acceleration.snapshot().unwrap();
@@ -155,9 +155,9 @@ fn one_direction_takes_the_stack() {
     }
 }
 
-/// A cgroup below the accelerated one, and one below that; they go with the scope.
-fn pod(scope: &Scope) -> [PathBuf; 2] {
-    let pod = scope.path().join("pod");
+/// A cgroup below the accelerated one, and one below that; they go with it.
+fn pod(cgroups: &NestedCgroups) -> [PathBuf; 2] {
+    let pod = cgroups.path().join("pod");
     let paths = [pod.clone(), pod.join("container")];
     for path in &paths {
         Cgroup::create(path).unwrap();
@@ -167,12 +167,12 @@ fn pod(scope: &Scope) -> [PathBuf; 2] {
 
 #[test]
 fn a_pod_opts_out_with_all_below_it() {
-    let scope = Scope::new();
-    let pod = pod(&scope);
+    let cgroups = NestedCgroups::new();
+    let pod = pod(&cgroups);
     let policy = Policy { opt_out: true, ..Policy::default() };
     let opted_out = [Cgroup::open(&pod[0]).unwrap()];
     for pairing in pairings() {
-        let acceleration = scope.accelerate_by(policy.clone(), pairing, TierChoice::Gated, &opted_out);
+        let acceleration = cgroups.accelerate_by(policy.clone(), pairing, TierChoice::Gated, &opted_out);
         let outside = listener(Ipv4Addr::LOCALHOST);
         let outside_at = outside.local_addr().unwrap();
         assert_accelerated(&acceleration, &outside, outside_at, "outside");
@@ -186,7 +186,7 @@ fn a_pod_opts_out_with_all_below_it() {
             let (client, server) = pair(&outside, outside_at);
             assert_eq!(acceleration.members().unwrap(), 0, "{what}");
             talk(&client, &server);
-            scope.enter();
+            cgroups.enter();
             // From the outside into the pod: the client is on probation until it has sent something.
             let (client, server) = pair(&inside, inside_at);
             assert_eq!(acceleration.members().unwrap(), 1, "{what}");
@@ -197,16 +197,16 @@ fn a_pod_opts_out_with_all_below_it() {
         let counters = acceleration.snapshot().unwrap();
         assert_eq!(counters.get(Counter::Excluded), 2 * 4, "{}", describe(&counters));
     }
-    scope.enter();
+    cgroups.enter();
 }
 
 #[test]
 fn a_member_that_connects_again_to_an_excluded_port_leaves() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let [wanted, unwanted] = [(); 2].map(|()| listener(Ipv4Addr::LOCALHOST));
     let unwanted_at = unwanted.local_addr().unwrap();
     let policy = Policy { excluded_ports: vec![unwanted_at.port().to_string().parse().unwrap()], ..Policy::default() };
-    let acceleration = scope.accelerate_by(policy, Pairing::Sequence, *tiers().last().unwrap(), &[]);
+    let acceleration = cgroups.accelerate_by(policy, Pairing::Sequence, *tiers().last().unwrap(), &[]);
     let client = connect(wanted.local_addr().unwrap(), None).unwrap();
     wait(&client, PollFlags::POLLOUT);
     let old_peer = accepted(&wanted);

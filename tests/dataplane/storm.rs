@@ -19,7 +19,7 @@ use sidestep::dataplane::Counter;
 use sidestep::testbed::{NetNs, accept, connect, listen};
 
 use crate::link::{Finish, pattern, wait};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 use crate::support::machine::scale;
 use crate::support::wait::timeout;
 
@@ -45,11 +45,11 @@ fn connections() -> usize {
 
 #[test]
 fn nothing_is_reordered_in_a_storm() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let weathers = [Weather::Calm, Weather::Steering, Weather::NoQuickAck, Weather::DeferAccept, Weather::FastOpen];
     let pairings = pairings();
     for &pairing in &pairings {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         for weather in weathers {
             let space = NetNs::with_loopback().unwrap();
             let count = connections() / weathers.len() / pairings.len();

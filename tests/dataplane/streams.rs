@@ -11,13 +11,13 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, expect, pair, pattern, send};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 
 /// The bytes of a connection: more than its bounds permit, several times.
 const BYTES: usize = 8 << 20;
 
 /// Starts the data plane in which streams stay, where this kernel lets them.
-fn start(scope: &Scope, pairing: Pairing, streams: Streams, config: Config) -> Option<Acceleration> {
+fn start(cgroups: &NestedCgroups, pairing: Pairing, streams: Streams, config: Config) -> Option<Acceleration> {
     let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
     let Tier::Gated(KernelOffsets { readers_can_be_woken: true, epoll: Some(_), buffer_locks: Some(_), .. }) = tier
     else {
@@ -25,7 +25,7 @@ fn start(scope: &Scope, pairing: Pairing, streams: Streams, config: Config) -> O
     };
     let policy = Policy { streams, ..Policy::default() };
     let plane = build(Options { pairing, tier, readers: Readers::NonBlocking, policy }).unwrap();
-    let cgroup = Cgroup::open(&scope.path()).unwrap();
+    let cgroup = Cgroup::open(&cgroups.path()).unwrap();
     Some(Acceleration::start_plane(&cgroup, Marked::default(), &plane, config).unwrap())
 }
 
@@ -70,9 +70,9 @@ fn fill(socket: &TcpStream, bytes: &[u8]) -> usize {
 
 #[test]
 fn a_stream_that_stays_goes_past_the_stack_in_bursts() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let Some(plane) = start(&scope, pairing, Streams::Stay, Config::default()) else { return };
+        let Some(plane) = start(&cgroups, pairing, Streams::Stay, Config::default()) else { return };
         // The reader begins when no more goes, so that a burst ends at its bound.
         let listener = listen(ANY_PORT).unwrap();
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
@@ -96,11 +96,11 @@ fn a_stream_that_stays_goes_past_the_stack_in_bursts() {
 
 #[test]
 fn streams_that_are_measured_all_the_time_arrive_in_order() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
         // Phases so short that the way changes with every few messages, by chance of the clock.
         let config = Config { pace_messages: 20, ..Config::default() };
-        let Some(plane) = start(&scope, pairing, Streams::Auto, config) else { return };
+        let Some(plane) = start(&cgroups, pairing, Streams::Auto, config) else { return };
         for (seed, message) in [64_000, 20_000, 3_000, 700].into_iter().enumerate() {
             stream(seed as u64, message);
         }

@@ -1,4 +1,4 @@
-//! All bytes by the stack count, of connections inside the scope alone.
+//! All bytes by the stack count, of connections inside the accelerated cgroup alone.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use sidestep::dataplane::{Counter, Pairing, Tier, build};
 use sidestep::syscall::btf::vmlinux;
 
 use crate::link::ANY_PORT;
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 use crate::support::wait;
 
 /// Bytes each way.
@@ -42,9 +42,9 @@ fn wait_for(acceleration: &Acceleration, wanted: std::ops::RangeInclusive<u64>) 
 
 #[test]
 fn bytes_by_the_stack_count_while_a_connection_lasts_and_when_it_ends() {
-    let scope = Scope::new();
-    let acceleration = scope.accelerate(Pairing::Sequence);
-    bytes_count(&scope, acceleration);
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
+    bytes_count(&cgroups, acceleration);
 }
 
 /// As on kernels whose iterator over storages is not safe, on each kernel that could do so.
@@ -55,16 +55,16 @@ fn bytes_count_also_where_sockets_are_found_by_their_files() {
         return eprintln!("*** sockets found by their files: NOT TESTED: bpf_sock_from_file takes Linux 5.11 ***");
     }
     let sk = types.field("socket", "sk").unwrap();
-    let scope = Scope::new();
-    let acceleration = scope.accelerate_with(Pairing::Sequence, TierChoice::Gated, |plane| {
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate_with(Pairing::Sequence, TierChoice::Gated, |plane| {
         let Tier::Gated(offsets) = &mut plane.options.tier else { panic!("asked for the gated tier") };
         offsets.sockets_by_file = Some(Field::new(sk.offset() as i32));
         *plane = build(plane.options.clone()).unwrap();
     });
-    bytes_count(&scope, acceleration);
+    bytes_count(&cgroups, acceleration);
 }
 
-fn bytes_count(scope: &Scope, acceleration: Acceleration) {
+fn bytes_count(cgroups: &NestedCgroups, acceleration: Acceleration) {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     let both = 2 * BYTES as u64;
 
@@ -78,20 +78,20 @@ fn bytes_count(scope: &Scope, acceleration: Acceleration) {
     drop((client, server));
     let closed = wait_for(&acceleration, 2 * both..=2 * both + FINS);
 
-    // A server outside the scope is as one on another node.
-    scope.leave();
+    // A server outside the cgroup is as one on another node.
+    cgroups.leave();
     let outside = TcpListener::bind(ANY_PORT).unwrap();
-    scope.enter();
+    cgroups.enter();
     let client = TcpStream::connect(outside.local_addr().unwrap()).unwrap();
     let server = outside.accept().unwrap().0;
     exchange(&client, &server);
     drop((client, server));
-    scope.leave();
+    cgroups.leave();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let server = listener.accept().unwrap().0;
     exchange(&client, &server);
     drop((client, server));
-    assert_eq!(counted(&acceleration), closed, "bytes of another scope");
-    scope.enter();
+    assert_eq!(counted(&acceleration), closed, "bytes of another cgroup");
+    cgroups.enter();
     drop(acceleration);
 }

@@ -11,7 +11,7 @@ use sidestep::verifier_sim::spec::{self, Kernel};
 use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::verify;
 
-use crate::scope::{pairings, tiers};
+use crate::nested::{pairings, tiers};
 
 /// No policy, and one with some of everything.
 pub(crate) fn policies() -> [Policy; 2] {

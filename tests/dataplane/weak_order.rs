@@ -8,7 +8,7 @@ use sidestep::syscall::Release;
 use sidestep::verifier_sim::spec::{self, Kernel};
 use sidestep::verifier_sim::verify;
 
-use crate::scope::pairings;
+use crate::nested::pairings;
 
 /// Every variant of the gated tier without a policy.
 fn planes(weakly_ordered: bool) -> Vec<DataPlane> {

@@ -6,7 +6,7 @@ use sidestep::dataplane::Counter;
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 use crate::support::wait::timeout;
 
 /// More messages than a receiver that blocks gets before its pair leaves (`FIRST_MESSAGES` of `gate::endpoints`).
@@ -14,9 +14,9 @@ const MANY: usize = 20;
 
 #[test]
 fn a_server_that_stops_blocking_after_its_first_messages_is_accelerated() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let bytes = pattern(41, 300);
         for messages in 1..=3 {
             let listener = listen(ANY_PORT).unwrap();
@@ -43,10 +43,10 @@ fn a_server_that_stops_blocking_after_its_first_messages_is_accelerated() {
 /// A server that answers leaves at its first answer, one that only reads after a few messages.
 #[test]
 fn a_server_that_keeps_blocking_leaves() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for answers in [true, false] {
         for pairing in pairings() {
-            let acceleration = scope.accelerate(pairing);
+            let acceleration = cgroups.accelerate(pairing);
             let listener = listen(ANY_PORT).unwrap();
             let (client, server) = pair(&listener, listener.local_addr().unwrap());
             server.set_nonblocking(false).unwrap();

@@ -10,7 +10,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
-use crate::scope::{Scope, describe};
+use crate::nested::{NestedCgroups, describe};
 
 const EDGE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
 
@@ -24,17 +24,17 @@ const DESCRIPTOR: Data = |fd| fd;
 const TAGGED: Data = |_| 0x7f3a_9c5d_e010_0001;
 
 /// As on a kernel whose FIONREAD does not see redirected bytes, or on another.
-fn accelerate(scope: &Scope, spare_askers: bool) -> Acceleration {
+fn accelerate(cgroups: &NestedCgroups, spare_askers: bool) -> Acceleration {
     let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
     let policy = Policy::default();
     let options = Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy };
     let config = Config { spare_askers, ..Config::default() };
-    Acceleration::start(&Cgroup::open(&scope.path()).unwrap(), options, config).unwrap()
+    Acceleration::start(&Cgroup::open(&cgroups.path()).unwrap(), options, config).unwrap()
 }
 
 #[test]
 fn an_edge_triggered_reader_with_an_address_is_left_alone() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
     for (name, flags, data, stays) in [
         ("nginx", EDGE, ADDRESS, false),
@@ -43,7 +43,7 @@ fn an_edge_triggered_reader_with_an_address_is_left_alone() {
         ("level-triggered", EpollFlags::EPOLLIN, ADDRESS, true),
     ] {
         for spare_askers in [true, false] {
-            let acceleration = accelerate(&scope, spare_askers);
+            let acceleration = accelerate(&cgroups, spare_askers);
             let (client, server) = pair(&listener, listener.local_addr().unwrap());
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
             let fd = server.as_fd().as_raw_fd();
@@ -61,9 +61,9 @@ fn an_edge_triggered_reader_with_an_address_is_left_alone() {
 
 #[test]
 fn a_reader_that_nothing_is_known_of_gets_the_stack_until_it_has_answered() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
-    let acceleration = accelerate(&scope, true);
+    let acceleration = accelerate(&cgroups, true);
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     back_and_forth(&client, &server, &pattern(9, 500), 20);
     let counters = acceleration.snapshot().unwrap();

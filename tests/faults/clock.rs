@@ -10,8 +10,8 @@ use sidestep::testbed::{StackBytes, listen};
 
 use crate::link::{ANY_PORT, Finish, back_and_forth, pattern};
 use crate::machine;
+use crate::nested::NestedCgroups;
 use crate::run::{accelerated_pair, start};
-use crate::scope::Scope;
 use crate::support::agent::Said;
 use crate::support::wait::timeout;
 
@@ -48,8 +48,8 @@ fn a_wall_clock_that_jumps_by_days_disturbs_nothing() {
     if !machine::is_ours("a wall clock that jumps") {
         return;
     }
-    let scope = Scope::new();
-    let running = start(&scope, || Ok(()));
+    let cgroups = NestedCgroups::new();
+    let running = start(&cgroups, || Ok(()));
     let listener = listen(ANY_PORT).unwrap();
     let pairs = [100, 4_000, 100_000].map(|length| (accelerated_pair(&listener), pattern(length as u64, length)));
     let before: u64 = pairs.iter().map(|((client, _), _)| StackBytes::of(client).unwrap().sent).sum();

@@ -12,7 +12,7 @@ use sidestep::testbed::listen;
 
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
-use crate::scope::{Scope, describe};
+use crate::nested::{NestedCgroups, describe};
 use crate::support::wait::{scaled, timeout, wait_for};
 
 /// An event that comes has come by then: a probe comes after a second. Not longer, since any packet would wake a reader that
@@ -76,10 +76,10 @@ fn keepalive(socket: &TcpStream) -> (bool, u32, u32) {
 
 #[test]
 fn it_gets_a_wide_bound() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
     for edge in [true, false] {
-        let acceleration = scope.accelerate(Pairing::Sequence);
+        let acceleration = cgroups.accelerate(Pairing::Sequence);
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
         let reader = Reader::new(&server, edge);
         // Twice what the narrow bound has room for, and half of what the wide one has, over loopback with default buffers.
@@ -97,9 +97,9 @@ fn it_gets_a_wide_bound() {
 /// A stream that the stack would gather leaves only when nothing redirected is unread.
 #[test]
 fn a_stream_leaves_behind_its_unread_bytes() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let reader = Reader::new(&server, true);
     setsockopt(&client, sockopt::TcpNoDelay, &false).unwrap();
@@ -130,9 +130,9 @@ fn detach_leaves_no_byte_behind_unread_ones() {
     if !Feature::IteratorStorage.required("lingering at detach") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
-    let mut acceleration = scope.accelerate(Pairing::Sequence);
+    let mut acceleration = cgroups.accelerate(Pairing::Sequence);
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     back_and_forth(&client, &server, &pattern(1, 100), 3);
     let reader = Reader::new(&server, true);
@@ -158,10 +158,10 @@ fn beyond_its_bound_it_is_woken_again() {
     if !Feature::SocketOptions.required("waking a reader again") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
     for app in [None, Some(100)] {
-        let acceleration = scope.accelerate(Pairing::Sequence);
+        let acceleration = cgroups.accelerate(Pairing::Sequence);
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
         if let Some(seconds) = app {
             setsockopt(&server, sockopt::KeepAlive, &true).unwrap();
@@ -191,9 +191,9 @@ fn detach_waits_until_its_settings_are_back() {
     if !Feature::SocketOptions.required("waking a reader again") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let before = keepalive(&server);
     let reader = Reader::new(&server, true);

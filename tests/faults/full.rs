@@ -5,17 +5,17 @@ use sidestep::dataplane::{Counter, MapRole};
 use sidestep::testbed::{connect, listen};
 
 use crate::link::{ANY_PORT, accepted, back_and_forth, pattern};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
 
 #[test]
 fn maps_far_too_small_for_the_load_lose_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
         for small in [MapRole::Sockets, MapRole::Rendezvous] {
-            let acceleration = scope.accelerate_with(pairing, TierChoice::Gated, |plane| {
+            let acceleration = cgroups.accelerate_with(pairing, TierChoice::Gated, |plane| {
                 // An LRU map has at least as many entries as there are CPUs to take them from.
                 plane.maps[small as usize].max_entries = 16;
             });

@@ -14,7 +14,7 @@ use sidestep::dataplane::Counter;
 use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, expect, pair, pattern, send, wait};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 use crate::support::wait::{timeout, wait_until};
 
 /// Runs `work` in a child of its own, with this process's descriptors. Killed with the value.
@@ -63,12 +63,12 @@ fn wait_raw(fd: i32, events: i16, milliseconds: i32) {
 
 #[test]
 fn a_killed_writer_ends_the_stream_after_its_last_byte() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     // In an emulator plain TCP, too, takes up to 9 s for a megabyte of such small segments: they overflow the receiver's
     // buffer before it runs, and each loss waits for a timer.
     let enough = if crate::support::machine::is_emulated() { 300_000 } else { 2_000_000 };
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let listener = listen(ANY_PORT).unwrap();
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
         let bytes = pattern(1, 65_536);
@@ -132,9 +132,9 @@ fn a_killed_writer_ends_the_stream_after_its_last_byte() {
 
 #[test]
 fn a_killed_reader_is_an_error_for_its_writer_alone() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let listener = listen(ANY_PORT).unwrap();
         let to = listener.local_addr().unwrap();
         let bystander = pair(&listener, to);

@@ -18,7 +18,7 @@ use sidestep::uapi::MapType;
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send, wait};
 use crate::machine;
-use crate::scope::{Scope, describe};
+use crate::nested::{NestedCgroups, describe};
 
 /// `TCP_ULP`, include/uapi/linux/tcp.h.
 const TCP_ULP: i32 = 31;
@@ -180,11 +180,11 @@ impl Connection {
 }
 
 /// A record of application data as kTLS sends it, from a connection outside of all cgroups that are accelerated.
-fn record(scope: &Scope, kind: u8, bytes: &[u8]) -> Vec<u8> {
-    scope.leave();
+fn record(cgroups: &NestedCgroups, kind: u8, bytes: &[u8]) -> Vec<u8> {
+    cgroups.leave();
     let listener = listen(ANY_PORT).unwrap();
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
-    scope.enter();
+    cgroups.enter();
     assert_eq!((set_protocol(&client), set_keys(&client, Way::Tx)), ("ok".into(), "ok".into()));
     send_record(&client, kind, bytes);
     // The header has 5 bytes, the nonce 8, the tag 16 (RFC 5288, section 3).
@@ -209,8 +209,8 @@ const CASES: [Case; 5] = [
 ];
 
 /// Runs a case; the account of it.
-fn run(scope: &Scope, case: Case, client_first: bool, when: When) -> Vec<String> {
-    let records = [record(scope, 23, &pattern(5, 100)), record(scope, ALERT, &CLOSE_NOTIFY)];
+fn run(cgroups: &NestedCgroups, case: Case, client_first: bool, when: When) -> Vec<String> {
+    let records = [record(cgroups, 23, &pattern(5, 100)), record(cgroups, ALERT, &CLOSE_NOTIFY)];
     let mut connection = Connection::new(client_first);
     let [first, second] = [case.0, case.1];
     let protocols = |connection: &mut Connection| {
@@ -277,12 +277,12 @@ fn cases_are_as_of_plain_tcp(when: When) {
     if !available("kTLS on an accelerated connection") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for case in CASES {
         for client_first in [true, false] {
-            let plain = run(&scope, case, client_first, when);
-            let acceleration = scope.accelerate(Pairing::Sequence);
-            let ours = run(&scope, case, client_first, when);
+            let plain = run(&cgroups, case, client_first, when);
+            let acceleration = cgroups.accelerate(Pairing::Sequence);
+            let ours = run(&cgroups, case, client_first, when);
             let name = format!("{case:?}, client first {client_first}, {when:?}");
             assert!(plain.iter().all(|line| !line.ends_with(REFUSED)), "{name}: plain TCP: {plain:?}");
             let counters = acceleration.snapshot().unwrap();
@@ -324,11 +324,11 @@ fn keys_are_refused_in_maps() -> bool {
 /// No program can take a socket out of a sockhash while its application is inside setsockopt(2): that takes a packet. So the
 /// kernel refuses keys that come without a message in between, as where kTLS lacks a cipher, and takes them after one.
 fn keys_are_taken_after_the_next_message() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for client_first in [true, false] {
         for way in [Way::Tx, Way::Rx] {
-            let record = record(&scope, 23, &pattern(5, 100));
-            let acceleration = scope.accelerate(Pairing::Sequence);
+            let record = record(&cgroups, 23, &pattern(5, 100));
+            let acceleration = cgroups.accelerate(Pairing::Sequence);
             let mut connection = Connection::new(client_first);
             assert_eq!(set_protocol(&connection.first), "ok");
             assert_eq!(set_keys(&connection.first, way), REFUSED, "{}", told(&acceleration));
@@ -355,9 +355,9 @@ fn a_reset_of_a_ktls_socket_leaves_the_kernel_well() {
     if !available("kTLS on an accelerated connection") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let before = kernel_faults();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     for client_first in [true, false] {
         for _ in 0..5 {
             let mut connection = Connection::new(client_first);

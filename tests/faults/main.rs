@@ -27,4 +27,4 @@ mod tcp_mem;
 mod tracking;
 mod unmounted;
 
-use support::{feature, link, machine, scope};
+use support::{feature, link, machine, nested};

@@ -15,7 +15,7 @@ use sidestep::syscall::Release;
 use sidestep::testbed::{Addresses, NetNs, Pods, connect, listen};
 
 use crate::link::{ANY_PORT, accepted, expect, meminfo, pattern};
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 
 /// `struct sk_msg` is 760 bytes (6.18, x86_64); kmalloc takes them from the slab of the next power of two.
 const MESSAGE: u64 = 1024;
@@ -52,7 +52,7 @@ struct Pinned {
 
 #[test]
 fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let emulated = crate::support::machine::is_emulated();
     for (way, sizes) in [
         (Way::Loopback, &[1, 64, 1 << 10, 16 << 10, 64 << 10][..]),
@@ -65,7 +65,7 @@ fn a_receiver_that_does_not_read_pins_no_more_than_plain_tcp() {
             // What the sender's buffer grows to over veth differs by a fifth from one time to the next.
             let within = (0..4).any(|_| {
                 let plain = fill(way, size, || (0, 0));
-                let acceleration = scope.accelerate(Pairing::Sequence);
+                let acceleration = cgroups.accelerate(Pairing::Sequence);
                 let fast = fill(way, size, || {
                     let counters = acceleration.snapshot().unwrap();
                     (counters.get(Counter::RedirectedMessages), counters.get(Counter::RedirectedBytes))

@@ -12,8 +12,8 @@ use sidestep::dataplane::Counter;
 use sidestep::testbed::{connect, listen};
 
 use crate::link::{ANY_PORT, accepted, pattern, send, wait};
+use crate::nested::{NestedCgroups, describe};
 use crate::pressure::{eight_pairs, streams, streams_between, write_all};
-use crate::scope::{Scope, describe};
 use crate::small_group::{Small, argument};
 use crate::support::cgroup;
 
@@ -37,8 +37,8 @@ fn streams_inside() {
 
 #[test]
 fn a_process_in_a_group_that_plain_tcp_fits_into_is_not_killed() {
-    let scope = Scope::new();
-    let Some(small) = Small::new(&scope) else { return };
+    let cgroups = NestedCgroups::new();
+    let Some(small) = Small::new(&cgroups) else { return };
     let test = "memory_max::streams_inside";
     let fits = |bytes: &usize| {
         small.limit(*bytes);
@@ -61,8 +61,8 @@ fn redirected(acceleration: &Acceleration, met: u64) {
 #[test]
 #[ignore = "it fails at times: a group that fills up while a sender waits for its receiver's lock; see docs/explanation/failure-modes.md"]
 fn sockets_of_a_group_without_memory_wait_and_lose_nothing() {
-    let scope = Scope::new();
-    let Some(small) = Small::new(&scope) else { return };
+    let cgroups = NestedCgroups::new();
+    let Some(small) = Small::new(&cgroups) else { return };
     let pairs = || {
         // Without a limit, since this process would be the one to be killed.
         small.limit(usize::MAX);
@@ -135,8 +135,8 @@ fn receiver_inside() {
 #[test]
 #[ignore = "with plain TCP the receiver is killed at times, too: always on 5.10 and 6.1, now and then on 6.12"]
 fn a_receiver_in_a_full_group_is_not_killed_for_what_it_is_sent() {
-    let scope = Scope::new();
-    let Some(small) = Small::new(&scope) else { return };
+    let cgroups = NestedCgroups::new();
+    let Some(small) = Small::new(&cgroups) else { return };
     small.limit(RECEIVER);
     cgroup::enter(&small.free);
     receives("plain", &small);

@@ -17,7 +17,7 @@ use sidestep::uapi::{AttachType, MapType, ProgType};
 
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 use crate::support::wait::timeout;
 
 /// `BPF_SOCK_OPS_STATE_CB_FLAG` of include/uapi/linux/bpf.h.
@@ -60,9 +60,9 @@ fn setter(flags: i32) -> Program {
 
 #[test]
 fn sockets_in_another_tools_map_leave_ours_at_once() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let listener = listen(ANY_PORT).unwrap();
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
         let bytes = pattern(21, 700);
@@ -83,8 +83,8 @@ fn sockets_in_another_tools_map_leave_ours_at_once() {
 
 #[test]
 fn a_pair_in_another_tools_map_can_leave() {
-    let scope = Scope::new();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let listener = listen(ANY_PORT).unwrap();
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let _foreign = foreign_map(&[&client, &server]);
@@ -101,9 +101,9 @@ fn a_pair_in_another_tools_map_can_leave() {
 
 #[test]
 fn without_our_callbacks_messages_take_the_stack() {
-    let scope = Scope::new();
-    let acceleration = scope.accelerate(Pairing::Sequence);
-    let cgroup = Cgroup::open(&scope.path()).unwrap();
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
+    let cgroup = Cgroup::open(&cgroups.path()).unwrap();
     let setter = setter(STATE_FLAG);
     let _link = Link::create(setter.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS).unwrap();
     let listener = listen(ANY_PORT).unwrap();
@@ -119,15 +119,15 @@ fn without_our_callbacks_messages_take_the_stack() {
 
 #[test]
 fn our_callbacks_are_asked_for_again_in_another_programs_callback() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     // Of each pair of ours that a socket has, another program leaves one.
     let mut flags = vec![sock_ops::RTT_FLAG | STATE_FLAG];
     if Feature::SocketOptions.required("the callback of each packet") {
         flags.push(sock_ops::WRITE_HDR_OPT_FLAG | STATE_FLAG);
     }
     for flags in flags {
-        let acceleration = scope.accelerate(Pairing::Sequence);
-        let cgroup = Cgroup::open(&scope.path()).unwrap();
+        let acceleration = cgroups.accelerate(Pairing::Sequence);
+        let cgroup = Cgroup::open(&cgroups.path()).unwrap();
         let setter = setter(flags);
         let _link = Link::create(setter.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS).unwrap();
         let listener = listen(ANY_PORT).unwrap();

@@ -11,7 +11,7 @@ use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::{TemporaryCgroup, listen};
 
 use crate::link::{ANY_PORT, pair, pattern};
-use crate::scope::{Scope, describe};
+use crate::nested::{NestedCgroups, describe};
 use crate::support::cgroup::temporary;
 use crate::support::wait::timeout;
 
@@ -65,7 +65,7 @@ fn enter(path: &Path) {
 
 #[test]
 fn sockets_without_memory_wait_and_lose_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let Some(limited) = Limited::new() else {
         eprintln!("\n*** NOT TESTED: there is no version 1 memory cgroup to limit TCP's memory with ***\n");
         return;
@@ -73,7 +73,7 @@ fn sockets_without_memory_wait_and_lose_nothing() {
     // Plain first, so that a difference is ours.
     streams("plain");
     assert!(limited.was_reached());
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     streams("accelerated");
     let counters = acceleration.snapshot().unwrap();
     eprintln!("{}", describe(&counters));

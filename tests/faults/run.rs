@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 use sidestep::testbed::{StackBytes, listen};
 
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 use crate::support::agent::{self, Agent, Said};
 use crate::support::cgroup::remove;
 use crate::support::wait::{timeout, wait_for};
@@ -17,16 +17,19 @@ use crate::support::wait::{timeout, wait_for};
 /// `CLONE_NEWTIME` of include/uapi/linux/sched.h, which nix does not name.
 const CLONE_NEWTIME: i32 = 0x80;
 
-/// Starts it on the scope's cgroup.
-pub(crate) fn start(scope: &Scope, prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) -> Agent {
+/// Starts it on the inner cgroup.
+pub(crate) fn start(
+    cgroups: &NestedCgroups,
+    prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
+) -> Agent {
     let mut command = agent::command();
-    command.args(["--interval", "1", "--trust", "all", "--cgroup"]).arg(scope.path());
+    command.args(["--interval", "1", "--trust", "all", "--cgroup"]).arg(cgroups.path());
     // SAFETY: `prepare` makes system calls only.
     unsafe { command.pre_exec(prepare) };
     // Beside the cgroup, not in it, so that it can be removed.
-    scope.leave();
+    cgroups.leave();
     let agent = Agent::start(&mut command);
-    scope.enter();
+    cgroups.enter();
     agent
 }
 
@@ -48,12 +51,12 @@ fn exchange((client, server): &(TcpStream, TcpStream)) {
 
 #[test]
 fn run_says_that_its_cgroup_was_removed() {
-    let scope = Scope::new();
-    let mut running = start(&scope, || Ok(()));
+    let cgroups = NestedCgroups::new();
+    let mut running = start(&cgroups, || Ok(()));
     let listener = listen(ANY_PORT).unwrap();
     let pair = accelerated_pair(&listener);
-    scope.leave();
-    remove([scope.path()]);
+    cgroups.leave();
+    remove([cgroups.path()]);
     exchange(&pair);
     running.warns("the cgroup was removed");
     // It looks every second, and would say it again.
@@ -67,8 +70,8 @@ fn run_says_that_its_cgroup_was_removed() {
 
 #[test]
 fn run_does_not_need_bpffs() {
-    let scope = Scope::new();
-    let running = start(&scope, || {
+    let cgroups = NestedCgroups::new();
+    let running = start(&cgroups, || {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
         nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
@@ -86,8 +89,8 @@ fn run_does_not_need_bpffs() {
 /// The agent's clock is a day ahead of the kernel's programs' and of all other programs': nothing compares them.
 #[test]
 fn run_lives_in_another_time() {
-    let scope = Scope::new();
-    let mut running = start(&scope, || {
+    let cgroups = NestedCgroups::new();
+    let mut running = start(&cgroups, || {
         unshare(CloneFlags::from_bits_retain(CLONE_NEWTIME))?;
         std::fs::write("/proc/self/timens_offsets", "monotonic 86400 0\nboottime 86400 0\n")
     });

@@ -8,7 +8,7 @@ use sidestep::agent::{Acceleration, TierChoice, choose_tier};
 use sidestep::dataplane::{Config, Options, Pairing, Policy, Readers};
 
 use crate::machine;
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 use crate::support::cgroup::{self, TestCgroup};
 use crate::support::child::{ChildGuard, this_test};
 
@@ -18,17 +18,17 @@ const INSIDE: &str = "SIDESTEP_TEST_INSIDE";
 /// How long a process may take whose group is out of memory.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A cgroup with a limit and one without, in one that both belong to. Of the scope it needs the turn alone.
+/// A cgroup with a limit and one without, in one that both belong to. Of the nested cgroups it needs the turn alone.
 pub(crate) struct Small<'a> {
     top: TestCgroup,
     pub(crate) limited: PathBuf,
     pub(crate) free: PathBuf,
-    scope: &'a Scope,
+    cgroups: &'a NestedCgroups,
 }
 
 impl<'a> Small<'a> {
     /// None where the memory controller is not cgroup2's.
-    pub(crate) fn new(scope: &'a Scope) -> Option<Self> {
+    pub(crate) fn new(cgroups: &'a NestedCgroups) -> Option<Self> {
         let root = cgroup::root();
         let has = |file: &str| {
             let controllers = std::fs::read_to_string(root.join(file)).unwrap();
@@ -49,7 +49,7 @@ impl<'a> Small<'a> {
         }
         let top = TestCgroup::new();
         std::fs::write(top.path().join("cgroup.subtree_control"), "+memory").unwrap();
-        Some(Self { limited: top.child("limited"), free: top.child("free"), top, scope })
+        Some(Self { limited: top.child("limited"), free: top.child("free"), top, cgroups })
     }
 
     /// So many events of the limited group.
@@ -96,7 +96,7 @@ impl<'a> Small<'a> {
 impl Drop for Small<'_> {
     fn drop(&mut self) {
         // Before the group goes, and with it all that is in it.
-        self.scope.leave();
+        self.cgroups.leave();
     }
 }
 

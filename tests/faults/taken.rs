@@ -12,7 +12,7 @@ use sidestep::testbed::listen;
 
 use crate::feature::Feature;
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
-use crate::scope::{Scope, describe};
+use crate::nested::{NestedCgroups, describe};
 use crate::support::cgroup::remove;
 use crate::support::wait::timeout;
 use sidestep::uapi::{AttachType, ProgType};
@@ -75,13 +75,13 @@ fn reported_without_loss(
 
 #[test]
 fn another_program_on_the_cgroup_does_no_harm() {
-    let scope = Scope::new();
-    let cgroup = Cgroup::open(&scope.path()).unwrap();
+    let cgroups = NestedCgroups::new();
+    let cgroup = Cgroup::open(&cgroups.path()).unwrap();
     let other = idle(ProgType::SOCK_OPS);
     for first in [true, false] {
         let before =
             first.then(|| Link::create(other.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS));
-        let acceleration = scope.accelerate(Pairing::Sequence);
+        let acceleration = cgroups.accelerate(Pairing::Sequence);
         let after = (!first).then(|| prog_attach(cgroup.as_fd(), other.as_fd(), AttachType::CGROUP_SOCK_OPS));
         let listener = listen(ANY_PORT).unwrap();
         let pairs = pairs(&listener, 4);
@@ -103,10 +103,10 @@ fn another_program_on_the_cgroup_does_no_harm() {
 
 #[test]
 fn a_link_that_another_program_detaches_is_reported_and_loses_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
     for sock_ops in [true, false] {
-        let acceleration = scope.accelerate(Pairing::Sequence);
+        let acceleration = cgroups.accelerate(Pairing::Sequence);
         let old = pairs(&listener, 4);
         exchange(&old);
         assert_eq!(acceleration.problems().unwrap(), []);
@@ -128,9 +128,9 @@ fn a_link_that_another_program_detaches_is_reported_and_loses_nothing() {
 
 #[test]
 fn a_verdict_that_another_program_replaces_is_reported_and_loses_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let old = pairs(&listener, 4);
     exchange(&old);
     let loaded = acceleration.loaded();
@@ -145,15 +145,15 @@ fn a_verdict_that_another_program_replaces_is_reported_and_loses_nothing() {
 
 #[test]
 fn a_cgroup_removed_while_attached_is_reported_and_loses_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let listener = listen(ANY_PORT).unwrap();
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let old = pairs(&listener, 4);
     exchange(&old);
     let before = redirected(&acceleration);
     // Sockets stay with the cgroup they were made in; a removed one stays in memory for them, but takes no more.
-    scope.leave();
-    remove([scope.path()]);
+    cgroups.leave();
+    remove([cgroups.path()]);
     exchange(&old);
     assert!(redirected(&acceleration) > before, "connections that are there stay accelerated");
     let problems = acceleration.problems().unwrap();

@@ -10,8 +10,8 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, back_and_forth, pair, pattern};
 use crate::machine::{self, Setting};
+use crate::nested::{NestedCgroups, describe};
 use crate::pressure::streams;
-use crate::scope::{Scope, describe};
 use crate::support::wait::timeout;
 
 /// Pages: pressure begins at the second number, and the third is 14 MiB, of what [`streams`] would like 16 and more of. A
@@ -26,11 +26,11 @@ fn streams_go_on_when_all_of_tcp_has_too_little_memory() {
     if !machine::is_ours("a small net.ipv4.tcp_mem") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let _small = Setting::new("net/ipv4/tcp_mem", SMALL);
     // Plain first, so that a difference is ours.
     streams("plain");
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     streams("accelerated");
     let counters = acceleration.snapshot().unwrap();
     assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
@@ -41,12 +41,12 @@ fn messages_take_the_stack_while_others_hold_its_memory() {
     if !machine::is_ours("a small net.ipv4.tcp_mem") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let _small = Setting::new("net/ipv4/tcp_mem", SMALL);
     let listener = listen(ANY_PORT).unwrap();
     // Older than the data plane, so that what they hold is the stack's.
     let others = hold_memory(&listener);
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let bytes = pattern(10, 300);
     back_and_forth(&client, &server, &bytes, 20);

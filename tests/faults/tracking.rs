@@ -13,7 +13,7 @@ use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::{Addresses, OUTBOUND_PORT, Pods, StackBytes, connect, listen};
 
 use crate::link::{accepted, back_and_forth, expect, pattern, send};
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 use crate::support::wait::timeout;
 
 /// Seconds after which an entry expires here; 432,000 by default.
@@ -21,12 +21,12 @@ const EXPIRY: &str = "2";
 /// Two expiries and more.
 const IDLE: Duration = Duration::from_millis(5_500);
 
-fn accelerate(scope: &Scope, keepalive: u32) -> Acceleration {
+fn accelerate(cgroups: &NestedCgroups, keepalive: u32) -> Acceleration {
     let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
     let (pairing, readers, policy) = (Pairing::Sequence, Readers::NonBlocking, Policy::default());
     let options = Options { pairing, tier, readers, policy };
     let config = Config { keepalive, ..Config::default() };
-    Acceleration::start(&Cgroup::open(&scope.path()).unwrap(), options, config).unwrap()
+    Acceleration::start(&Cgroup::open(&cgroups.path()).unwrap(), options, config).unwrap()
 }
 
 /// Whether the end of the stream comes within that time.
@@ -38,9 +38,9 @@ fn ends(mut stream: &TcpStream, limit: Duration) -> bool {
 
 #[test]
 fn a_connection_idle_for_longer_than_its_tracking_entry_lives_closes_cleanly() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for keepalive in [0, 1] {
-        let acceleration = accelerate(&scope, keepalive);
+        let acceleration = accelerate(&cgroups, keepalive);
         let pods = Pods::new(false).unwrap();
         let (listener, clients) = pods
             .client
@@ -90,8 +90,8 @@ fn a_connection_idle_for_longer_than_its_tracking_entry_lives_closes_cleanly() {
 
 #[test]
 fn an_application_that_asks_for_keepalive_keeps_its_own() {
-    let scope = Scope::new();
-    let _acceleration = accelerate(&scope, 600);
+    let cgroups = NestedCgroups::new();
+    let _acceleration = accelerate(&cgroups, 600);
     let listener = listen(SocketAddr::new(Addresses::V4.loopback, 0)).unwrap();
     // What a listener has, its connections inherit.
     nix::sys::socket::setsockopt(&listener, sockopt::KeepAlive, &true).unwrap();

@@ -9,7 +9,7 @@ use sidestep::syscall::id;
 use sidestep::testbed::{StackBytes, listen};
 
 use crate::link::{ANY_PORT, back_and_forth, expect, pair, pattern, send};
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 use crate::support::bpffs::TestBpffs;
 use crate::support::wait::{timeout, wait_for, wait_until};
 
@@ -65,9 +65,9 @@ fn takes_the_stack(client: &TcpStream, server: &TcpStream, bytes: &[u8]) {
 
 #[test]
 fn a_bpf_file_system_unmounted_under_pins_loses_nothing_and_leaves_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let mounted = Mounted(TestBpffs::new());
-    let cgroup = scope.path();
+    let cgroup = cgroups.path();
     let cgroup = ["--trust", "all", "--cgroup", cgroup.to_str().unwrap()];
     let listener = listen(ANY_PORT).unwrap();
     let to = listener.local_addr().unwrap();

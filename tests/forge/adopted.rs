@@ -15,9 +15,9 @@ use sidestep::testbed::listen;
 use crate::attacker::Attacker;
 use crate::forged::{SERVER, victims};
 use crate::link::{back_and_forth, expect, pair, send};
+use crate::nested::{NestedCgroups, describe};
 use crate::repair::{self, Numbers};
 use crate::role::Forgery;
-use crate::scope::{Scope, describe};
 use crate::support::feature::Feature;
 
 /// Puts a socket into the queue of a Unix socket, where no process has it open.
@@ -43,7 +43,7 @@ fn find(queue: &UnixStream) -> std::net::TcpStream {
 
 #[test]
 fn a_forged_socket_is_not_adopted() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     if !Feature::Adoption.required("forged sockets and adoption") {
         return;
     }
@@ -73,7 +73,7 @@ fn a_forged_socket_is_not_adopted() {
             })
             .unwrap();
         back_and_forth(&client, &server, b"plain", 3);
-        let acceleration = scope.accelerate(Pairing::Sequence);
+        let acceleration = cgroups.accelerate(Pairing::Sequence);
         let (hidden, seen) = if forges_client { (client, server) } else { (server, client) };
         let queue = hide(hidden);
         let adopted = acceleration.adopt(&options, Marked::default(), &mut Looks::default()).unwrap();

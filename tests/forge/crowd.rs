@@ -8,7 +8,7 @@ use sidestep::testbed::{NetNs, listen};
 
 use crate::attacker::Attacker;
 use crate::link::{ANY_PORT, back_and_forth, pair};
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 
 /// More than twice as many as the rendezvous map holds records (4,096).
 const CONNECTIONS: usize = 9_500;
@@ -49,11 +49,11 @@ fn use_all(acceleration: &Acceleration, pairs: &[(TcpStream, TcpStream)]) {
 
 #[test]
 fn connections_that_are_opened_long_before_use_are_accelerated_both_ways() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let count = connections();
     allow(count);
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let space = NetNs::with_loopback().unwrap();
         let pairs: Vec<_> = space
             .run(|| {
@@ -79,11 +79,11 @@ fn connections_that_are_opened_long_before_use_are_accelerated_both_ways() {
 
 #[test]
 fn connections_of_others_are_not_in_the_way() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let count = connections();
     allow(count);
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let listener = listen(ANY_PORT).unwrap();
         let to = listener.local_addr().unwrap();
         let pairs: Vec<_> = (0..100).map(|_| pair(&listener, to)).collect();

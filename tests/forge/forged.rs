@@ -13,9 +13,9 @@ use sidestep::testbed::{NetNs, connect, listen};
 
 use crate::attacker::Attacker;
 use crate::link::{accepted, expect, send, wait};
+use crate::nested::{NestedCgroups, describe, pairings};
 use crate::repair::{self, Numbers};
 use crate::role::Forgery;
-use crate::scope::{Scope, describe, pairings};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 8080);
@@ -34,7 +34,7 @@ pub(crate) fn victims() -> NetNs {
 }
 
 /// One connection under attack, of which every byte must arrive at its own ends.
-fn attack(scope: &Scope, how: Forgery, client_in_scope: bool) {
+fn attack(cgroups: &NestedCgroups, how: Forgery, client_in_scope: bool) {
     let space = victims();
     let mut attacker = Attacker::new();
     let (client, server) = space
@@ -42,10 +42,10 @@ fn attack(scope: &Scope, how: Forgery, client_in_scope: bool) {
             let listener = listen(SocketAddr::V4(SERVER)).unwrap();
             repair::set(&listener, libc::TCP_DEFER_ACCEPT, 30).unwrap();
             if !client_in_scope {
-                scope.leave();
+                cgroups.leave();
             }
             let client: TcpStream = connect(SocketAddr::V4(SERVER), Some(CLIENT.into())).unwrap();
-            scope.enter();
+            cgroups.enter();
             wait(&client, PollFlags::POLLOUT);
             let SocketAddr::V4(at) = client.local_addr().unwrap() else { panic!("no IPv4 address") };
             let numbers = repair::numbers(&client).unwrap();
@@ -72,12 +72,12 @@ fn attack(scope: &Scope, how: Forgery, client_in_scope: bool) {
 }
 
 fn no_attack_of(how: Forgery) {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
         for client_in_scope in [true, false] {
-            let what = format!("{pairing:?}, client in scope: {client_in_scope}");
-            let acceleration = scope.accelerate(pairing);
-            attack(&scope, how, client_in_scope);
+            let what = format!("{pairing:?}, client in cgroups: {client_in_scope}");
+            let acceleration = cgroups.accelerate(pairing);
+            attack(&cgroups, how, client_in_scope);
             let counters = acceleration.snapshot().unwrap();
             assert_eq!(counters.get(Counter::Paired), u64::from(client_in_scope), "{what}: {}", describe(&counters));
             // The first request has come before accept(2); all else is as without an attacker.
@@ -104,9 +104,9 @@ fn a_socket_of_a_simultaneous_open_is_not_a_peer() {
 
 #[test]
 fn without_an_attacker_the_same_connection_is_accelerated() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     for pairing in pairings() {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let space = victims();
         let counters = space
             .run(|| {

@@ -15,4 +15,4 @@ mod role;
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::{link, scope};
+use support::{link, nested};

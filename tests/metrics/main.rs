@@ -15,16 +15,16 @@ mod textfile;
 use std::net::SocketAddr;
 
 use support::agent::{self, Agent};
-use support::scope::Scope;
+use support::nested::NestedCgroups;
 
-/// `sidestep run --metrics` on the scope's cgroup, and where it listens.
-pub(crate) fn start(scope: &Scope, flags: &[&str]) -> (Agent, SocketAddr) {
+/// `sidestep run --metrics` on the inner cgroup, and where it listens.
+pub(crate) fn start(cgroups: &NestedCgroups, flags: &[&str]) -> (Agent, SocketAddr) {
     let mut command = agent::command();
-    command.args(["--interval", "1", "--trust", "all", "--metrics", "127.0.0.1:0", "--cgroup"]).arg(scope.path());
+    command.args(["--interval", "1", "--trust", "all", "--metrics", "127.0.0.1:0", "--cgroup"]).arg(cgroups.path());
     // Beside the cgroup, so that it can be removed, and so that scrapes are not accelerated.
-    scope.leave();
+    cgroups.leave();
     let agent = Agent::start(command.args(flags));
-    scope.enter();
+    cgroups.enter();
     let address = agent.said.split_once("http://").unwrap().1.split_once('/').unwrap().0;
     let address = address.parse().unwrap();
     (agent, address)

@@ -14,7 +14,7 @@ use crate::start;
 use crate::support::child::ChildGuard;
 use crate::support::link::{ANY_PORT, back_and_forth, expect, free_port, pair, pattern, send};
 use crate::support::machine::{Setting, missing, unique};
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 use crate::support::wait::{wait_for, wait_until};
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
@@ -64,10 +64,10 @@ fn prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
     if !is_here() {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     // The kernel measures programs only while this is 1.
     let measured = Setting::new("kernel/bpf_stats_enabled", "1");
-    let (agent, address) = start(&scope, &[]);
+    let (agent, address) = start(&cgroups, &[]);
     let directory = std::env::temp_dir().join(unique("sidestep-prometheus"));
     fs::create_dir(&directory).unwrap();
     let config = directory.join("prometheus.yml");
@@ -79,7 +79,7 @@ fn prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
     fs::write(&config, text).unwrap();
     // A port that is free now; Prometheus cannot be asked to choose one.
     let own = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    scope.leave();
+    cgroups.leave();
     let mut command = Command::new("prometheus");
     command
         .arg(format!("--config.file={}", config.display()))
@@ -95,7 +95,7 @@ fn prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
     wait_until("Prometheus has scraped before there is traffic", || {
         query(own, "sidestep_redirected_bytes_total")[0]["value"][1] == "0"
     });
-    scope.enter();
+    cgroups.enter();
     let listener = listen(ANY_PORT).unwrap();
     let (client, server) = pair(&listener, listener.local_addr().unwrap());
     let bytes = pattern(1, 1_000);

@@ -16,7 +16,7 @@ use crate::prometheus::promtool;
 use crate::start;
 use crate::support::cgroup::remove;
 use crate::support::link::{ANY_PORT, back_and_forth, pair, pattern};
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 use crate::support::wait::wait_until;
 
 const REFERENCE: &str = include_str!("../../docs/reference/metrics.md");
@@ -26,8 +26,8 @@ const LABELS: [&str; 8] = ["cgroup", "map", "outcome", "program", "reason", "rel
 
 #[test]
 fn metrics_say_what_the_programs_counted() {
-    let scope = Scope::new();
-    let (agent, address) = start(&scope, &[]);
+    let cgroups = NestedCgroups::new();
+    let (agent, address) = start(&cgroups, &[]);
     let (_, idle) = get(address, "/metrics", "");
     promtool(&["check", "metrics"], &idle);
     let counters = [
@@ -88,12 +88,12 @@ fn metrics_say_what_the_programs_counted() {
 
 #[test]
 fn probes_say_whether_new_connections_are_accelerated() {
-    let scope = Scope::new();
-    let (agent, address) = start(&scope, &[]);
+    let cgroups = NestedCgroups::new();
+    let (agent, address) = start(&cgroups, &[]);
     assert_eq!(get(address, "/healthz", ""), (200, "ok\n".into()));
     assert_eq!(get(address, "/readyz", ""), (200, "ready\n".into()));
-    scope.leave();
-    remove([scope.path()]);
+    cgroups.leave();
+    remove([cgroups.path()]);
     wait_until("/readyz says that the cgroup was removed", || {
         let (status, why) = get(address, "/readyz", "");
         status == 503 && (why.contains("the cgroup was removed") || why.contains("nothing is attached"))
@@ -104,8 +104,8 @@ fn probes_say_whether_new_connections_are_accelerated() {
 
 #[test]
 fn bad_clients_get_a_sentence_and_disturb_no_other() {
-    let scope = Scope::new();
-    let (agent, address) = start(&scope, &["--unpinned"]);
+    let cgroups = NestedCgroups::new();
+    let (agent, address) = start(&cgroups, &["--unpinned"]);
     assert_eq!(get(address, "/", "").0, 404);
     assert!(send(address, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
     assert!(send(address, "\u{16}\u{3}\u{1}\u{2}").starts_with("HTTP/1.1 400 "));
@@ -142,23 +142,23 @@ fn reset(stream: TcpStream) {
 
 #[test]
 fn an_address_that_is_taken_changes_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let taken = listen(ANY_PORT).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (given, says) in [(address.as_str(), "cannot listen"), ("9847", "is not an IP address with a port")] {
         let mut command = crate::agent::command();
-        command.args(["--metrics", given, "--cgroup"]).arg(scope.path());
+        command.args(["--metrics", given, "--cgroup"]).arg(cgroups.path());
         let ended = crate::support::child::ChildGuard::spawn(&mut command).end();
         assert!(!ended.status.success() && ended.err.contains(says), "{ended:?}");
     }
-    let cgroup = Cgroup::open(&scope.path()).unwrap();
+    let cgroup = Cgroup::open(&cgroups.path()).unwrap();
     assert!(prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap().is_empty());
 }
 
 #[test]
 fn no_thread_has_more_capabilities_than_are_documented() {
-    let scope = Scope::new();
-    let (agent, address) = start(&scope, &[]);
+    let cgroups = NestedCgroups::new();
+    let (agent, address) = start(&cgroups, &[]);
     assert_eq!(get(address, "/healthz", "").0, 200);
     let mut kept = capabilities();
     kept.push(Capability::DacReadSearch);

@@ -7,7 +7,7 @@ use crate::prometheus::promtool;
 use crate::start;
 use crate::support::bpffs::TestBpffs;
 use crate::support::machine::unique;
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 
 fn metrics(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_sidestep")).arg("metrics").args(args).output().unwrap();
@@ -17,12 +17,12 @@ fn metrics(args: &[&str]) -> String {
 
 #[test]
 fn a_textfile_is_written_at_once() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pins = TestBpffs::new();
     let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
-    let (agent, _) = start(&scope, &bpffs);
+    let (agent, _) = start(&cgroups, &bpffs);
     let openmetrics = metrics(&bpffs);
-    let own = format!("sidestep_map_capacity{{cgroup=\"{}\",map=\"sidestep_socks\"}}", scope.path().display());
+    let own = format!("sidestep_map_capacity{{cgroup=\"{}\",map=\"sidestep_socks\"}}", cgroups.path().display());
     assert!(openmetrics.ends_with("# EOF\n") && sum(&openmetrics, &own) == 65_536.0, "{openmetrics}");
     let directory = std::env::temp_dir().join(unique("sidestep-textfile"));
     std::fs::create_dir(&directory).unwrap();

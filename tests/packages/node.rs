@@ -11,7 +11,7 @@ use crate::image::Image;
 use crate::support::bpffs::TestBpffs;
 use crate::support::cgroup::root;
 use crate::support::link::{ANY_PORT, exchange_patterns, pair};
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 
 /// The directories of a node, and the image that it has pulled.
 struct Node {
@@ -20,20 +20,20 @@ struct Node {
     state: TemporaryDirectory,
     config_map: TemporaryDirectory,
     image: Image,
-    scope: Scope,
+    cgroups: NestedCgroups,
 }
 
 impl Node {
     fn new() -> Self {
         // First, since the tools that make the image must not run in another test's cgroup.
-        let scope = Scope::new();
+        let cgroups = NestedCgroups::new();
         let [state, config_map] = [(); 2].map(|()| TemporaryDirectory::new());
-        Self { bpffs: TestBpffs::new(), state, config_map, image: Image::new(), scope }
+        Self { bpffs: TestBpffs::new(), state, config_map, image: Image::new(), cgroups }
     }
 
     /// The chart's values for this node, with `settings`.
     fn values(&self, mut settings: Value) -> Value {
-        let (path, root) = (self.scope.path(), root());
+        let (path, root) = (self.cgroups.path(), root());
         let group = path.strip_prefix(&root).unwrap();
         settings["cgroup"] = json!([format!("/host/cgroup/{}", group.display())]);
         // Its counters say at the end what it did.
@@ -52,10 +52,10 @@ impl Node {
         let pod = &one(&objects, "DaemonSet")["spec"]["template"]["spec"];
         let root = self.image.root();
         // Beside the pods' cgroup.
-        self.scope.leave();
+        self.cgroups.leave();
         let config = bundle::of(pod, self.config_map.path(), &root, &self.image.entrypoint());
         let container = Container::start(&config);
-        self.scope.enter();
+        self.cgroups.enter();
         Some(container)
     }
 

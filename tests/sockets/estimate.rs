@@ -11,7 +11,7 @@ use sidestep::observe::{Observer, Processes, Survey};
 use sidestep::testbed::listen;
 
 use crate::support::link::{ANY_PORT, expect, pair, pattern, send};
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 
 /// How far the estimate may be off.
 const TOLERANCE: f64 = 0.3;
@@ -44,7 +44,7 @@ fn ping_pong((client, server): &(TcpStream, TcpStream), size: usize) -> Duration
 #[test]
 #[ignore = "it measures, for which the machine has to be quiet; docs/results has what it said"]
 fn the_estimate_is_near_what_is_saved() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let (listener, observer) = (listen(ANY_PORT).unwrap(), Observer::new().unwrap());
     let look = || {
         let mut observed = observer.look().unwrap();
@@ -55,7 +55,7 @@ fn the_estimate_is_near_what_is_saved() {
         let mut ratios: Vec<f64> = (0..REPEATS)
             .map(|_| {
                 let costs = calibrate().unwrap();
-                scope.enter();
+                cgroups.enter();
                 let connection = pair(&listener, listener.local_addr().unwrap());
                 let (before, start) = (look(), Instant::now());
                 let plain = ping_pong(&connection, size);
@@ -64,7 +64,7 @@ fn the_estimate_is_near_what_is_saved() {
                 survey.estimate(costs);
                 let estimate = survey.saved_cpus.unwrap() * survey.seconds;
                 drop(connection);
-                let acceleration = scope.accelerate(Pairing::Sequence);
+                let acceleration = cgroups.accelerate(Pairing::Sequence);
                 let connection = pair(&listener, listener.local_addr().unwrap());
                 let accelerated = ping_pong(&connection, size);
                 let redirected = acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);

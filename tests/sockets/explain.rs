@@ -12,7 +12,7 @@ use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
 use crate::support::link::{ANY_PORT, back_and_forth, pattern};
 use crate::support::machine::Turn;
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 use crate::support::wait::wait_until;
 
 fn explain(args: &[&str]) -> Result<String, String> {
@@ -85,17 +85,17 @@ fn what_is_not_a_connection_gets_a_sentence() {
 
 #[test]
 fn an_accelerated_connection_says_so_until_an_end_blocks() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pins = TestBpffs::new();
     let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
     let listener = listen(ANY_PORT).unwrap();
     let connect = || crate::support::link::pair(&listener, listener.local_addr().unwrap());
     let before = connect();
-    scope.leave();
+    cgroups.leave();
     let mut command = agent::command();
     let agent =
-        Agent::start(command.args(["--trust", "all", "--existing", "off", "--cgroup"]).arg(scope.path()).args(bpffs));
-    scope.enter();
+        Agent::start(command.args(["--trust", "all", "--existing", "off", "--cgroup"]).arg(cgroups.path()).args(bpffs));
+    cgroups.enter();
     let explain = |(client, server): &(std::net::TcpStream, std::net::TcpStream)| {
         let [one, other] = [client, server].map(|socket| socket.local_addr().unwrap().to_string());
         explain(&[&[one.as_str(), &other], &bpffs[..]].concat()).unwrap()
@@ -119,16 +119,16 @@ fn an_accelerated_connection_says_so_until_an_end_blocks() {
 
 #[test]
 fn a_policy_that_leaves_a_connection_alone_is_named() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pins = TestBpffs::new();
     let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
     let [excluded, admitted] = [(); 2].map(|()| listen(ANY_PORT).unwrap());
     let port = excluded.local_addr().unwrap().port().to_string();
-    scope.leave();
+    cgroups.leave();
     let mut command = agent::command();
     let flags = ["--trust", "all", "--exclude-port", &port, "--cgroup"];
-    let agent = Agent::start(command.args(flags).arg(scope.path()).args(bpffs));
-    scope.enter();
+    let agent = Agent::start(command.args(flags).arg(cgroups.path()).args(bpffs));
+    cgroups.enter();
     let explained = [&excluded, &admitted].map(|listener| {
         let (client, server) = crate::support::link::pair(listener, listener.local_addr().unwrap());
         let [one, other] = [&client, &server].map(|socket| socket.local_addr().unwrap().to_string());

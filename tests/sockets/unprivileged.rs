@@ -12,7 +12,7 @@ use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
 use crate::support::child::{ChildGuard, Ended};
 use crate::support::machine::unique;
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 
 /// Numbers of capabilities (include/uapi/linux/capability.h).
 const CAP_SYS_PTRACE: u32 = 19;
@@ -109,12 +109,12 @@ fn path(path: &Path) -> &str {
 
 #[test]
 fn another_user_sees_connections_and_is_told_what_it_cannot_see() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pins = TestBpffs::new();
     std::fs::set_permissions(pins.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    scope.leave();
+    cgroups.leave();
     let mut run = agent::command();
-    let agent = Agent::start(run.args(["--bpffs", path(pins.path()), "--cgroup"]).arg(scope.path()));
+    let agent = Agent::start(run.args(["--bpffs", path(pins.path()), "--cgroup"]).arg(cgroups.path()));
     let binary = Binary::new();
     let (mut client, mut server): (TcpStream, TcpStream) = pair("127.0.0.1:0");
     client.write_all(b"x").unwrap();

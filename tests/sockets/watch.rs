@@ -17,7 +17,7 @@ use crate::support::bpffs::TestBpffs;
 use crate::support::child::ChildGuard;
 use crate::support::feature::Feature;
 use crate::support::link::{ANY_PORT, accepted, back_and_forth, exchange_patterns, pair, pattern};
-use crate::support::scope::Scope;
+use crate::support::nested::NestedCgroups;
 use crate::support::wait::wait_until;
 
 /// A running `sidestep watch`.
@@ -71,14 +71,14 @@ fn port(socket: &TcpStream) -> String {
 
 #[test]
 fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pins = TestBpffs::new();
     let path = pins.path().to_str().unwrap();
-    scope.leave();
+    cgroups.leave();
     let mut run = agent::command();
-    let agent = Agent::start(run.args(["--trust", "all", "--bpffs", path, "--cgroup"]).arg(scope.path()));
+    let agent = Agent::start(run.args(["--trust", "all", "--bpffs", path, "--cgroup"]).arg(cgroups.path()));
     let mut watch = Watch::start(pins.path());
-    scope.enter();
+    cgroups.enter();
     watch.next("attached");
     let mut second = Watch::start(pins.path());
     second.next("attached");
@@ -139,10 +139,10 @@ fn watch_tells_what_comes_and_goes_and_list_what_each_end_has_sent() {
 
 #[test]
 fn what_cannot_be_watched_is_said() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pins = TestBpffs::new();
-    let acceleration = scope.accelerate(Pairing::Sequence);
-    scope.leave();
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
+    cgroups.leave();
     let sockhash = acceleration.loaded().map(MapRole::Sockets).info().unwrap().id;
     let mut watch = Watch::start(pins.path());
     // Those of other tests are said, too.
@@ -152,11 +152,14 @@ fn what_cannot_be_watched_is_said() {
 
 #[test]
 fn run_can_log_one_json_object_a_line() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pins = TestBpffs::new();
-    scope.leave();
+    cgroups.leave();
     let mut run = agent::command();
-    run.args(["--log-format", "json", "--interval", "1", "--bpffs"]).arg(pins.path()).arg("--cgroup").arg(scope.path());
+    run.args(["--log-format", "json", "--interval", "1", "--bpffs"])
+        .arg(pins.path())
+        .arg("--cgroup")
+        .arg(cgroups.path());
     let agent = Agent::start(&mut run);
     let said = agent.stop();
     let events: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

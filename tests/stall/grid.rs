@@ -10,8 +10,8 @@ use crate::cell::{Cell, Connection, Outcome, Places, Way};
 use crate::feature::Feature;
 use crate::link::pattern;
 use crate::memory::redirected_bytes_are_charged;
+use crate::nested::{NestedCgroups, describe};
 use crate::reader::Reader;
-use crate::scope::{Scope, describe};
 
 /// What may be later than in plain TCP: a reader is notified again after a second at most, and half a second is the
 /// machine's.
@@ -47,13 +47,13 @@ fn cells(pause: u64, probes: Option<u32>, small: bool) -> Vec<Cell> {
 }
 
 /// Runs all cells side by side, each in plain TCP and accelerated, and says what is wrong with each.
-fn run(scope: &Scope, cells: &[Cell], charged: bool) -> Vec<Complaint> {
+fn run(cgroups: &NestedCgroups, cells: &[Cell], charged: bool) -> Vec<Complaint> {
     let (places, bytes) = (Places::new(), pattern(11, 4_700_000));
-    let acceleration = scope.accelerate(Pairing::Sequence);
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let all = |first: u16| -> Vec<_> { (first..).zip(cells).map(|(port, cell)| cell.connect(&places, port)).collect() };
-    scope.leave();
+    cgroups.leave();
     let plain = all(10_000);
-    scope.enter();
+    cgroups.enter();
     let fast = all(20_000);
     let start = Instant::now();
     let outcomes: Vec<(Outcome, Outcome)> = std::thread::scope(|threads| {
@@ -109,10 +109,10 @@ fn judge(cell: Cell, plain: &Outcome, fast: &Outcome) -> Vec<Complaint> {
 }
 
 /// The complaints about `cells` that do not go away when what was measured is measured again.
-fn complaints(scope: &Scope, mut cells: Vec<Cell>, charged: bool) -> Vec<Complaint> {
+fn complaints(cgroups: &NestedCgroups, mut cells: Vec<Cell>, charged: bool) -> Vec<Complaint> {
     let mut final_ones = Vec::new();
     for round in 1..=ROUNDS {
-        let found = run(scope, &cells, charged);
+        let found = run(cgroups, &cells, charged);
         eprintln!("round {round}: {} cells, {} complaints", cells.len(), found.len());
         found.iter().for_each(|complaint| eprintln!("  {}: {}", complaint.cell, complaint.what));
         let (measured, wrong): (Vec<_>, _) = found.into_iter().partition(|complaint| complaint.measured);
@@ -133,8 +133,8 @@ fn all_hold(pauses: &[u64], probes: Option<u32>) {
         return;
     }
     let small = crate::support::machine::is_emulated();
-    let scope = Scope::new();
-    let charged = redirected_bytes_are_charged(&scope);
+    let cgroups = NestedCgroups::new();
+    let charged = redirected_bytes_are_charged(&cgroups);
     // For a closer look at some: words that a cell's name must have, separated by semicolons, and how often it is there.
     // Pauses end one after the other, and so at other moments between two probes.
     let only = std::env::var("STALL_ONLY").unwrap_or_default();
@@ -144,7 +144,7 @@ fn all_hold(pauses: &[u64], probes: Option<u32>) {
         let chosen = cells(*pause, probes, small).into_iter().filter(is_meant);
         chosen.flat_map(|cell| std::iter::repeat_n(cell, copies)).collect()
     };
-    let wrong: Vec<_> = pauses.iter().flat_map(|pause| complaints(&scope, cells(pause), charged)).collect();
+    let wrong: Vec<_> = pauses.iter().flat_map(|pause| complaints(&cgroups, cells(pause), charged)).collect();
     for complaint in &wrong {
         eprintln!("{}: {}", complaint.cell, complaint.what);
     }

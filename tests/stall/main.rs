@@ -15,4 +15,4 @@ mod reader;
 mod support;
 mod tracking;
 
-use support::{feature, link, scope};
+use support::{feature, link, nested};

@@ -9,7 +9,7 @@ use sidestep::dataplane::Pairing;
 use sidestep::testbed::{StackBytes, listen};
 
 use crate::link::{ANY_PORT, meminfo, pair};
-use crate::scope::Scope;
+use crate::nested::NestedCgroups;
 
 /// `struct sk_msg` is 760 bytes (6.18, x86_64); kmalloc takes them from the slab of the next power of two.
 const MESSAGE: u64 = 1024;
@@ -32,8 +32,8 @@ pub(crate) fn pinned(
 }
 
 /// Whether this kernel charges redirected bytes to the receiver (since commit d888b7af7c14).
-pub(crate) fn redirected_bytes_are_charged(scope: &Scope) -> bool {
-    let acceleration = scope.accelerate(Pairing::Sequence);
+pub(crate) fn redirected_bytes_are_charged(cgroups: &NestedCgroups) -> bool {
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
     let listener = listen(ANY_PORT).unwrap();
     let (mut client, server) = pair(&listener, listener.local_addr().unwrap());
     let bytes = [0; 1000];

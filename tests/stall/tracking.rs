@@ -15,7 +15,7 @@ use sidestep::testbed::{Addresses, OUTBOUND_PORT, Pods, connect, listen};
 
 use crate::feature::Feature;
 use crate::link::{accepted, back_and_forth, expect, pattern, send};
-use crate::scope::{Scope, describe};
+use crate::nested::{NestedCgroups, describe};
 use crate::support::wait::{timeout, wait_for};
 
 /// Seconds after which an entry expires here when it is half closed (60 by default), or idle (432,000 by default).
@@ -62,12 +62,12 @@ impl Pod {
     }
 }
 
-fn accelerate(scope: &Scope, keepalive: u32) -> Acceleration {
+fn accelerate(cgroups: &NestedCgroups, keepalive: u32) -> Acceleration {
     let (tier, _) = choose_tier(TierChoice::Gated).unwrap();
     let options =
         Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     let config = Config { keepalive, ..Config::default() };
-    Acceleration::start(&Cgroup::open(&scope.path()).unwrap(), options, config).unwrap()
+    Acceleration::start(&Cgroup::open(&cgroups.path()).unwrap(), options, config).unwrap()
 }
 
 /// All bytes until the end of the stream, which must come within `limit`.
@@ -104,11 +104,11 @@ fn half_closed(first: &TcpStream, other: &TcpStream, piece: &[u8]) -> Result<Vec
 /// Both ends half close, and one that has redirected much before.
 #[test]
 fn a_half_closed_connection_ends() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let piece = pattern(3, 1024);
     // The keepalive that renews idle entries is off, so that nothing else does.
     for accelerated in [false, true] {
-        let acceleration = accelerated.then(|| accelerate(&scope, 0));
+        let acceleration = accelerated.then(|| accelerate(&cgroups, 0));
         let pod = Pod::new();
         let pairs: Vec<_> = (0..4).map(|_| pod.connect()).collect();
         for (client, server) in &pairs {
@@ -164,9 +164,9 @@ fn a_server_with_a_slow_keepalive_of_its_own_sees_the_end() {
     if !Feature::SocketOptions.required("a keepalive that is too slow") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let bytes = pattern(6, 1_000);
-    let _acceleration = accelerate(&scope, 1);
+    let _acceleration = accelerate(&cgroups, 1);
     std::thread::scope(|threads| {
         for asked in [Asked::Before, Asked::After, Asked::Later] {
             // Without, both ends are looked at until the first message has been redirected.
@@ -213,10 +213,10 @@ fn a_servers_own_keepalive_comes_back() {
     if !Feature::SocketOptions.required("a keepalive that is too slow") {
         return;
     }
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let bytes = pattern(6, 1_000);
     for set_since in [false, true] {
-        let acceleration = accelerate(&scope, 600);
+        let acceleration = accelerate(&cgroups, 600);
         let listener = listen(SocketAddr::new(Addresses::V4.loopback, 0)).unwrap();
         ask(&listener);
         let (client, server) = crate::link::pair(&listener, listener.local_addr().unwrap());

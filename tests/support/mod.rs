@@ -8,5 +8,5 @@ pub(crate) mod child;
 pub(crate) mod feature;
 pub(crate) mod link;
 pub(crate) mod machine;
-pub(crate) mod scope;
+pub(crate) mod nested;
 pub(crate) mod wait;

@@ -75,7 +75,7 @@ impl Instance {
             Some((_, generation)) => {
                 let outcome = self.replace(&generation, request, steps)?;
                 if let Some(live) = self.live_generation()? {
-                    self.scope(&live, &request.cgroups(), request.drain, steps)?;
+                    self.set_cgroups(&live, &request.cgroups(), request.drain, steps)?;
                 }
                 Ok(outcome)
             }

@@ -282,7 +282,7 @@ impl Instance {
     }
 
     /// Makes these the cgroups of the instance. The lock must be held.
-    pub(super) fn scope(
+    pub(super) fn set_cgroups(
         &self,
         live: &Generation,
         cgroups: &[&Cgroup],

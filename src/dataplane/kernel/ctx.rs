@@ -1,42 +1,10 @@
 //! The contexts of our programs, as structures with typed fields.
 
-use crate::asm::{Field, Laid, Pointer, Ptr, Reg};
+use crate::asm::{Field, Pointer, Ptr, Reg};
+use crate::dataplane::context::context;
 use crate::dataplane::kernel::objects::{File, IterMeta, TcpSock};
 use crate::dataplane::state::socket::Socket;
-use crate::uapi::ctx::{self, iter_sockmap, iter_storage, iter_task_file, sk_msg, sock_ops, sockopt};
-
-/// Whether the ABI has a field of this size at this place, and so whether a type fits it.
-const fn is_field(fields: &[ctx::Field], offset: i16, bytes: usize) -> bool {
-    let mut index = 0;
-    while index < fields.len() {
-        if fields[index].offset == offset as u32 {
-            return fields[index].size as usize == bytes;
-        }
-        index += 1;
-    }
-    false
-}
-
-/// Gives fields of a context their types, which must have the sizes that the ABI says.
-macro_rules! context {
-    ($(#[$doc:meta])* $name:ident, $abi:ident: $($field:ident: $type:ty;)*) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub(in crate::dataplane) enum $name {}
-
-        #[allow(dead_code, reason = "only the benchmark uses some of them")]
-        impl $name {
-            $(pub(in crate::dataplane) const $field: Field<Self, $type> = Field::new($abi::$field as i32);)*
-        }
-
-        const _: () = {
-            $(assert!(
-                is_field($abi::FIELDS, $abi::$field, <$type as Laid>::BYTES),
-                "the field has another size"
-            );)*
-        };
-    };
-}
+use crate::uapi::ctx::{iter_sockmap, iter_storage, iter_task_file, sk_msg, sock_ops, sockopt};
 
 /// What a tracing program is given, 8 bytes each: the arguments of the function or trace point, and at a function's exit what it
 /// returns.
@@ -52,7 +20,7 @@ impl Arguments {
 
 context! {
     /// `struct bpf_sock_ops`.
-    SockOps, sock_ops:
+    pub(in crate::dataplane) SockOps, sock_ops:
     OP: u32;
     FAMILY: u32;
     REMOTE_IP4: u32;
@@ -77,7 +45,7 @@ context! {
 
 context! {
     /// `struct sk_msg_md`.
-    SkMsg, sk_msg:
+    pub(in crate::dataplane) SkMsg, sk_msg:
     REMOTE_IP4: u32;
     LOCAL_IP4: u32;
     REMOTE_PORT: u32;
@@ -88,7 +56,7 @@ context! {
 
 context! {
     /// `struct bpf_sockopt`.
-    SockOpt, sockopt:
+    pub(in crate::dataplane) SockOpt, sockopt:
     SK: Pointer<TcpSock>;
     LEVEL: u32;
     OPTNAME: u32;
@@ -97,7 +65,7 @@ context! {
 
 context! {
     /// `struct bpf_iter__sockmap`.
-    IterSockmap, iter_sockmap:
+    pub(in crate::dataplane) IterSockmap, iter_sockmap:
     META: Pointer<IterMeta>;
     KEY: Pointer<Key>;
     SK: Pointer<TcpSock>;
@@ -105,7 +73,7 @@ context! {
 
 context! {
     /// `struct bpf_iter__bpf_sk_storage_map`.
-    IterStorage, iter_storage:
+    pub(in crate::dataplane) IterStorage, iter_storage:
     META: Pointer<IterMeta>;
     SK: Pointer<TcpSock>;
     VALUE: Pointer<Socket>;
@@ -113,7 +81,7 @@ context! {
 
 context! {
     /// `struct bpf_iter__task_file`.
-    IterTaskFile, iter_task_file:
+    pub(in crate::dataplane) IterTaskFile, iter_task_file:
     META: Pointer<IterMeta>;
     FILE: Pointer<File>;
 }

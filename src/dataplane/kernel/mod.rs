@@ -3,6 +3,7 @@
 pub(in crate::dataplane) mod access;
 mod barrier;
 mod casts;
+pub(crate) mod context;
 pub(in crate::dataplane) mod ctx;
 pub mod objects;
 mod offsets;
@@ -12,6 +13,6 @@ mod trace;
 
 pub use casts::Casts;
 pub use offsets::{
-    AdoptionFields, BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemoryLimit, OptionBits, ScopeFields,
+    AdoptionFields, BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemberFields, MemoryLimit, OptionBits,
 };
 pub use trace::TraceOffsets;

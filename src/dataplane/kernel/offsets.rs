@@ -168,7 +168,7 @@ impl MemoryLimit {
 
 field_group! {
     /// What tells which connections are to leave.
-    ScopeFields {
+    MemberFields {
         /// Address family.
         family: "sock"."__sk_common.skc_family", Sock, u16;
         /// Own port, host byte order.
@@ -183,7 +183,7 @@ field_group! {
         local_v6: "sock"."__sk_common.skc_v6_rcv_saddr", Sock, [u64; 2];
         /// The peer's IPv6 address.
         remote_v6: "sock"."__sk_common.skc_v6_daddr", Sock, [u64; 2];
-        /// The cgroup in which the socket was made; see [`ScopeFields::OLDER_CGROUP`].
+        /// The cgroup in which the socket was made; see [`MemberFields::OLDER_CGROUP`].
         cgroup: "sock"."sk_cgrp_data.cgroup", Sock, Pointer<Cgroup>;
         /// A cgroup's directory.
         directory: "cgroup"."kn", Cgroup, Pointer<Directory>;
@@ -219,7 +219,7 @@ impl AdoptionFields {
     }
 }
 
-impl ScopeFields {
+impl MemberFields {
     /// Where the cgroup is before Linux 5.15. net_prio and net_cls keep their numbers in the same place, and then bit 0 is set
     /// (`sock_cgroup_ptr`, include/linux/cgroup.h).
     pub const OLDER_CGROUP: KernelField = KernelField::of::<u64>("sock", "sk_cgrp_data.val");

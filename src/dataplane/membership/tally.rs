@@ -1,7 +1,7 @@
-//! Which bytes the connections of our scope exchange by the stack: all of them, not only those of members.
+//! Which bytes the connections of our cgroups exchange by the stack: all of them, not only those of members.
 //!
 //! The active end counts for both directions, since it is the one that knows at the handshake whether its peer is in our
-//! scope. What the stack has carried is `bytes_acked` and `bytes_received` of the socket, which redirected bytes are not in. A
+//! cgroups. What the stack has carried is `bytes_acked` and `bytes_received` of the socket, which redirected bytes are not in. A
 //! counter gets what has been added to these when the socket closes, and whenever a process asks (`programs::tally`). A FIN
 //! counts as a byte.
 
@@ -14,7 +14,7 @@ use crate::dataplane::options::Options;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 
-/// An active end begins. Where it is not known yet whether its peer is in our scope, its bytes count when that is known
+/// An active end begins. Where it is not known yet whether its peer is in our cgroups, its bytes count when that is known
 /// (`pairing::adopt`).
 pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options) {
     if options.policy.uncounted {
@@ -31,7 +31,7 @@ pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options) {
     });
 }
 
-/// An active end whose peer is in our scope, and which will not enter the sockhash.
+/// An active end whose peer is in our cgroups, and which will not enter the sockhash.
 pub(in crate::dataplane) fn outsider(a: &mut Asm, options: &Options, out: Label) {
     if options.policy.uncounted {
         return;

@@ -10,7 +10,7 @@ use crate::dataplane::kernel::ctx::{
     ITER_SOCKMAP, ITER_STORAGE, ITER_TASK_FILE, IterSockmap, IterStorage, IterTaskFile,
 };
 use crate::dataplane::kernel::objects::{Cgroup, Directory, IterMeta, TcpSock};
-use crate::dataplane::kernel::{KernelOffsets, ScopeFields};
+use crate::dataplane::kernel::{KernelOffsets, MemberFields};
 use crate::dataplane::programs::each_storage::{each_member, each_storage};
 use crate::dataplane::state::SocketState;
 use crate::dataplane::state::socket::{Head, OWN, Socket};
@@ -105,7 +105,7 @@ fn value<T: Laid, const N: usize>(raw: &[u8; Raw::BYTES], field: Field<Raw, T>) 
 /// Assembles the iterator for storages of this many bytes. It names the maps [`crate::dataplane::MapRole::Storage`] and [`CHOSEN`].
 pub fn members(
     offsets: &KernelOffsets,
-    fields: &ScopeFields,
+    fields: &MemberFields,
     over: MembersOver,
     storage: u32,
 ) -> Result<Program, asm::Error> {
@@ -168,7 +168,7 @@ fn mark_chosen(a: &mut Asm) {
 fn addresses(
     a: &mut Asm,
     offsets: &KernelOffsets,
-    fields: &ScopeFields,
+    fields: &MemberFields,
     sk: Ptr<TcpSock>,
     record: asm::Slot<Raw>,
     out: asm::Label,
@@ -196,7 +196,7 @@ fn addresses(
 }
 
 /// The cgroup and those above it; none where the socket does not name one, and so belongs to the root. Loses R8 and R9.
-fn cgroups(a: &mut Asm, offsets: &KernelOffsets, fields: &ScopeFields, sk: Ptr<TcpSock>, record: asm::Slot<Raw>) {
+fn cgroups(a: &mut Asm, offsets: &KernelOffsets, fields: &MemberFields, sk: Ptr<TcpSock>, record: asm::Slot<Raw>) {
     a.block("root", |a, root| {
         offsets.follow(a, sk, fields.cgroup, root);
         let (cgroup, directory) = (Ptr::<Cgroup>::new(R9), Ptr::<Cgroup>::new(R8));

@@ -116,7 +116,7 @@ fn callback(a: &mut Asm, name: &str, body: impl FnOnce(&mut Asm, CallbackFrame))
     });
 }
 
-/// A listener in our scope answers a SYN (the callback that asks for its first window, `tcp_openreq_init_rwin`): if the
+/// A listener in our cgroups answers a SYN (the callback that asks for its first window, `tcp_openreq_init_rwin`): if the
 /// client is on this node, it will look for the record that is left here.
 fn syn_received(a: &mut Asm, pairing: Pairing, offsets: &KernelOffsets, out: Label) {
     callback(a, "request", |a, frame| {
@@ -153,7 +153,7 @@ fn active_established(a: &mut Asm, options: &Options, exits: CallbackExits) {
                     a.goto(known);
                 });
                 a.comment(
-                    "a server that is here, and in our scope, would have left a record, and its answer would show it",
+                    "a server that is here, and in our cgroups, would have left a record, and its answer would show it",
                 );
                 policy::forget_last_connection(a, options, out);
             });

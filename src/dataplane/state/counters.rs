@@ -55,7 +55,7 @@ counters! {
     RedirectedMessages = "redirected_messages", "messages";
     /// Bytes redirected.
     RedirectedBytes = "redirected_bytes", "bytes";
-    /// Bytes that connections inside the scope have exchanged by the stack, also those that never were in the sockhash.
+    /// Bytes that connections inside the cgroups have exchanged by the stack, also those that never were in the sockhash.
     StackBytes = "stack_bytes", "bytes";
     /// Bytes of sockets in the sockhash that took the stack, for any of the reasons below.
     PassedBytes = "passed_bytes", "bytes";

@@ -318,7 +318,7 @@ pub(in crate::dataplane) const FOREIGN_SHIFT: i32 = 8;
 pub(in crate::dataplane) const ANSWERED: i32 = 1 << 16;
 /// [`Head::FLAGS`]: the agent has been asked to let this socket join the sockhash, or it has been in it from the start.
 pub(in crate::dataplane) const JOINS: i32 = 1 << 18;
-/// [`Head::FLAGS`]: an active end whose peer is in our scope, and whose bytes by the stack count (`membership::tally`).
+/// [`Head::FLAGS`]: an active end whose peer is in our cgroups, and whose bytes by the stack count (`membership::tally`).
 pub(in crate::dataplane) const LOCAL: i32 = 1 << 19;
 /// [`Head::FLAGS`]: more was unread than the bounds permit, and the pair stays, since its reader is not edge-triggered.
 pub(in crate::dataplane) const STAYS: i32 = 1 << 20;

@@ -16,7 +16,7 @@ use sidestep::testbed::{NetNs, listen};
 
 use crate::link::Finish;
 use crate::machine;
-use crate::scope::{Scope, describe, pairings};
+use crate::nested::{NestedCgroups, describe, pairings};
 use crate::support::wait::timeout;
 use plan::{Kind, Place, Plan};
 use residue::Residue;
@@ -47,15 +47,15 @@ struct Listeners {
 
 impl Listeners {
     /// Connections belong to the cgroup that their listener was made in.
-    fn new(scope: &Scope) -> Self {
+    fn new(cgroups: &NestedCgroups) -> Self {
         let open = |first: u16| -> Vec<TcpListener> {
             let families = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
             let all = families.into_iter().flat_map(|ip| (first..first + PORTS).map(move |port| (ip, port)));
             all.map(|(ip, port)| listen(SocketAddr::new(ip, port)).unwrap()).collect()
         };
-        scope.leave();
+        cgroups.leave();
         let outside = open(9200);
-        scope.enter();
+        cgroups.enter();
         Self { inside: open(9000), outside, blocking: open(9100) }
     }
 
@@ -78,16 +78,16 @@ impl Listeners {
 
 #[test]
 fn a_soak_of_mixed_connections_loses_nothing_and_leaves_nothing() {
-    let scope = Scope::new();
+    let cgroups = NestedCgroups::new();
     let pairings = pairings();
     let count = connections() / pairings.len();
     let before = Residue::now();
     for pairing in pairings {
-        let acceleration = scope.accelerate(pairing);
+        let acceleration = cgroups.accelerate(pairing);
         let objects = residue::objects(&acceleration);
         let space = NetNs::with_loopback().unwrap();
         let start = Instant::now();
-        let tally = space.run(|| soak(&scope, count)).unwrap();
+        let tally = space.run(|| soak(&cgroups, count)).unwrap();
         let elapsed = start.elapsed();
         eprintln!(
             "{pairing:?}: {count} connections in {elapsed:?} ({:.0} a second)",
@@ -113,11 +113,11 @@ fn a_soak_of_mixed_connections_loses_nothing_and_leaves_nothing() {
     before.compare(count);
 }
 
-fn soak(scope: &Scope, count: usize) -> plan::Tally {
+fn soak(cgroups: &NestedCgroups, count: usize) -> plan::Tally {
     std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1").unwrap();
     // Without a bound, the last minute's connections would fill the table of this namespace.
     std::fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "20000").unwrap();
-    let listeners = Listeners::new(scope);
+    let listeners = Listeners::new(cgroups);
     let done = AtomicBool::new(false);
     let next = AtomicUsize::new(0);
     let tally = plan::Tally::default();

@@ -6,7 +6,7 @@ use sidestep::verifier_sim::kernel::{Socket, SocketId};
 
 use super::{ARMED, Broken, PAIRED, STORAGE_STATE, Simulation};
 
-/// An active end whose peer is in our scope (src/dataplane/state/socket.rs).
+/// An active end whose peer is in our cgroups (src/dataplane/state/socket.rs).
 const LOCAL: u32 = 1 << 19;
 
 impl Simulation {
@@ -84,7 +84,7 @@ impl Simulation {
         }
     }
 
-    /// The agent asks for the bytes that all connections of our scope have exchanged by the stack.
+    /// The agent asks for the bytes that all connections of our cgroups have exchanged by the stack.
     pub(super) fn tally(&mut self) -> Result<(), Broken> {
         self.world.tally()?;
         for id in self.world.socket_ids() {

@@ -24,7 +24,7 @@ pub(crate) fn tiers() -> Vec<TierChoice> {
 }
 
 /// Two cgroups, one in the other. The process starts in the inner one, to which programs are attached.
-pub(crate) struct Scope {
+pub(crate) struct NestedCgroups {
     // Dropped in this order: the process leaves before its group goes.
     _home: Home,
     outer: TestCgroup,
@@ -32,24 +32,24 @@ pub(crate) struct Scope {
     _turn: Turn,
 }
 
-impl Scope {
+impl NestedCgroups {
     /// Waits for its turn; panics without root, since nothing here can be tested without.
     pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "NOT TESTED: the data plane needs root");
         let turn = Turn::take();
         let (home, outer) = (Home::new(), TestCgroup::new());
         let inner = outer.child("inner");
-        let scope = Self { _home: home, outer, inner, _turn: turn };
-        scope.enter();
-        scope
+        let cgroups = Self { _home: home, outer, inner, _turn: turn };
+        cgroups.enter();
+        cgroups
     }
 
-    /// Sockets made from now on are in scope.
+    /// Sockets made from now on are accelerated.
     pub(crate) fn enter(&self) {
         enter(&self.inner);
     }
 
-    /// Sockets made from now on are out of scope.
+    /// Sockets made from now on are not accelerated.
     pub(crate) fn leave(&self) {
         enter(self.outer.path());
     }
