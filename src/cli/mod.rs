@@ -3,8 +3,10 @@
 //! One file a command: its arguments as a structure, from which the help, the manual pages, the shell completions and
 //! the reference are made, and a `run` that takes them. Only [`main`] touches the process's own streams.
 
+mod admission;
 mod arguments;
 mod attach;
+mod attached;
 #[cfg(feature = "bench")]
 mod bench;
 mod bounded;
@@ -41,6 +43,7 @@ mod signals;
 mod states;
 mod status;
 mod streams;
+mod supposed;
 mod survey;
 mod target;
 mod timestamp;

@@ -13,7 +13,7 @@ use crate::syscall::cgroup::Cgroup;
 
 const PAIRINGS: [(&str, Pairing); 2] =
     [(Pairing::Sequence.name(), Pairing::Sequence), (Pairing::FourTuple.name(), Pairing::FourTuple)];
-const READERS: [(&str, Readers); 2] =
+pub(super) const READERS: [(&str, Readers); 2] =
     [(Readers::NonBlocking.name(), Readers::NonBlocking), (Readers::Any.name(), Readers::Any)];
 const TIERS: [(&str, TierChoice); 3] =
     [("auto", TierChoice::Auto), ("gated", TierChoice::Gated), ("sticky", TierChoice::Sticky)];

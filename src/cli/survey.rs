@@ -4,16 +4,22 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::attached::Attached;
 use super::cri::CriArgs;
 use super::error::Error;
-use super::streams::Streams;
+use super::streams::{Streams, note};
+use super::supposed::SupposedArgs;
+use super::target::PinArgs;
 use super::values::number;
 use crate::observe::{Group, Observer, Processes, Survey};
+use crate::syscall::btf::shared_vmlinux;
 
 /// Say which programs of this node talk to each other, how much, and what of it could be accelerated
 ///
-/// Looks at all TCP sockets of all processes twice, and compares. Changes nothing and attaches nothing, unless it is asked to
-/// calibrate. Needs CAP_BPF and CAP_PERFMON, and Linux 5.10; the calibration needs root.
+/// Looks at all TCP sockets of all processes twice, and compares. Judges a connection by the policy of the data plane that is
+/// attached where its ends run; or by another one, where --readers, --config or flags of a policy are given: so one sees what that
+/// would bring. Changes nothing and attaches nothing, unless it is asked to calibrate. Needs CAP_BPF and CAP_PERFMON, and Linux
+/// 5.10; the calibration, and the policy of what is attached, need root.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Seconds between the two looks
@@ -30,17 +36,31 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     cri: CriArgs,
+    #[command(flatten)]
+    pins: PinArgs,
+    #[command(flatten)]
+    supposed: SupposedArgs,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
+    // Both that look for sockets and those that read what is known of readers read the kernel's types; held, they are read once.
+    let _types = shared_vmlinux();
     let names = args.cri.names()?;
+    let supposed = args.supposed.admission()?;
+    let attached = Attached::read(&args.pins);
+    if let Some(why) = &attached.unseen {
+        note(format_args!("sidestep: what is attached, and its policy, cannot be seen: {why}"));
+    }
     let observer = Observer::new()?;
     let (before, start) = (observer.look()?, Instant::now());
     std::thread::sleep(Duration::from_secs(args.seconds.into()));
     let after = observer.look()?;
     #[cfg_attr(not(feature = "bench"), allow(unused_mut, reason = "only an estimate changes it"))]
-    let mut survey = Survey::between(&before, &after, start.elapsed(), &mut Processes::with(names));
+    let mut survey =
+        Survey::between(&before, &after, start.elapsed(), &mut Processes::with(names), |ends, connection| {
+            attached.ruling(supposed.as_ref(), ends, connection)
+        });
     #[cfg(feature = "bench")]
     if args.calibrate {
         let costs = crate::bench::calibrate().map_err(|error| Error::Failed(error.to_string()))?;

@@ -19,10 +19,18 @@ pub struct Condition {
     pub remedy: Option<&'static str>,
 }
 
+/// The codes that the ends do not block.
+const BLOCKING: [&str; 2] = ["client_nonblocking", "server_nonblocking"];
+
 impl Condition {
     fn new(code: &'static str, holds: bool, [yes, no]: [&str; 2], remedy: &'static str) -> Self {
         let finding = if holds { yes } else { no }.to_owned();
         Self { code, holds, finding, remedy: (!holds).then_some(remedy) }
+    }
+
+    /// Whether it is that an end does not block, which `--readers any` does not ask for.
+    pub(crate) fn is_of_blocking(&self) -> bool {
+        BLOCKING.contains(&self.code)
     }
 }
 
@@ -57,7 +65,8 @@ fn judged(connection: &Connection, mut name_of: impl FnMut(&Record) -> String) -
 }
 
 fn nonblocking(role: &str, end: &Record, process: &str) -> Condition {
-    let code = if role == "client" { "client_nonblocking" } else { "server_nonblocking" };
+    let [client, server] = BLOCKING;
+    let code = if role == "client" { client } else { server };
     Condition {
         code,
         holds: end.nonblocking,

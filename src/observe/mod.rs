@@ -10,6 +10,7 @@ mod observer;
 mod pod;
 mod process;
 mod route;
+mod ruling;
 mod state;
 mod survey;
 
@@ -19,5 +20,6 @@ pub use observer::{Observed, Observer};
 pub use pod::{PodNames, PodOf};
 pub use process::{End, Processes, is_running};
 pub use route::Route;
+pub use ruling::Ruling;
 pub use state::State;
 pub use survey::{Group, RouteTraffic, Survey, Why};

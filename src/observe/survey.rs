@@ -10,6 +10,7 @@ use super::costs::Costs;
 use super::observer::Observed;
 use super::process::{End, Processes, place};
 use super::route::Route;
+use super::ruling::Ruling;
 use crate::sockets::{Connection, Record};
 
 /// What was seen between two looks.
@@ -60,7 +61,8 @@ pub struct Group {
     pub bytes_per_second: f64,
     /// Segments with data per second, both ways. A message of up to 64 KiB is one segment over loopback.
     pub segments_per_second: f64,
-    /// Bytes per second of those connections that would be accelerated by default.
+    /// Bytes per second of those connections that would be accelerated, without what the policy keeps on the stack
+    /// (`--direction`).
     pub eligible_bytes_per_second: f64,
     /// Segments with data per second of these.
     pub eligible_segments_per_second: f64,
@@ -68,19 +70,19 @@ pub struct Group {
     pub routes: Vec<RouteTraffic>,
     /// CPU time that acceleration would save, in CPUs (1.0 is one whole CPU); nothing without a calibration.
     pub saved_cpus: Option<f64>,
-    /// Share of the connections that would be accelerated by default, 0 to 1.
+    /// Share of the connections that would be accelerated, 0 to 1.
     pub eligible_share: f64,
     /// Why the others would not be.
     pub why_not: Vec<Why>,
 }
 
-/// What the connections of a group that would be accelerated by default carry on one way.
+/// What the connections of a group that would be accelerated carry on one way.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RouteTraffic {
     /// The way: loopback, loopback_tracked, veth or veth_tracked.
     pub route: Route,
-    /// Connections that would be accelerated by default.
+    /// Connections that would be accelerated.
     pub eligible: usize,
     /// Bytes per second, both ways.
     pub bytes_per_second: f64,
@@ -111,8 +113,14 @@ impl Group {
 }
 
 impl Survey {
-    /// Compares two looks that were `elapsed` apart.
-    pub fn between(before: &Observed, after: &Observed, elapsed: Duration, processes: &mut Processes) -> Self {
+    /// Compares two looks that were `elapsed` apart. A policy rules on each connection; by default it admits all.
+    pub fn between(
+        before: &Observed,
+        after: &Observed,
+        elapsed: Duration,
+        processes: &mut Processes,
+        rule: impl Fn(&[End; 2], &Connection) -> Ruling,
+    ) -> Self {
         // A look takes time itself, so that even two in a row are not at the same moment.
         let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
         let known = traffic(before);
@@ -122,7 +130,9 @@ impl Survey {
         };
         let mut groups: BTreeMap<[Option<String>; 4], Tally> = BTreeMap::new();
         for connection in &after.connections.local {
-            let [client, server] = [&connection.client, &connection.server].map(|record| processes.end(record));
+            let ends = [&connection.client, &connection.server].map(|record| processes.end(record));
+            let ruling = rule(&ends, connection);
+            let [client, server] = ends;
             let key = [
                 Some(client.process.clone()),
                 client.cgroup.clone(),
@@ -130,8 +140,11 @@ impl Survey {
                 server.cgroup.clone(),
             ];
             let tally = groups.entry(key).or_insert_with(|| Tally::new(client, server));
-            let conditions = conditions(connection, processes);
-            tally.add(connection, conditions, gained(&connection.client), gained(&connection.server));
+            let mut hindrances = conditions(connection, processes);
+            hindrances.retain(|one| !(one.holds || ruling.any_reader && one.is_of_blocking()));
+            hindrances.extend(ruling.refusals);
+            let sent = [gained(&connection.client), gained(&connection.server)];
+            tally.add(connection, hindrances, sent, ruling.kept);
         }
         let mut groups: Vec<_> = groups.into_values().map(|tally| tally.finish(seconds)).collect();
         groups.sort_by(|a, b| b.segments_per_second.total_cmp(&a.segments_per_second));
@@ -223,20 +236,22 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, connection: &Connection, conditions: Vec<Condition>, client: Traffic, server: Traffic) {
+    fn add(&mut self, connection: &Connection, hindrances: Vec<Condition>, sent: [Traffic; 2], kept: [bool; 2]) {
         self.connections += 1;
-        let bytes = client.sent + server.sent;
-        let segments = u64::from(client.segments_sent) + u64::from(server.segments_sent);
-        self.bytes += bytes;
-        self.segments += segments;
-        let failed: Vec<_> = conditions.into_iter().filter(|condition| !condition.holds).collect();
-        if failed.is_empty() {
-            let eligible = self.eligible.entry(Route::of(connection)).or_default();
+        let mut eligible = hindrances.is_empty().then(|| self.eligible.entry(Route::of(connection)).or_default());
+        if let Some(eligible) = &mut eligible {
             eligible.connections += 1;
-            eligible.bytes += bytes;
-            eligible.segments += segments;
         }
-        for condition in failed {
+        for (Traffic { sent, segments_sent, .. }, kept) in sent.into_iter().zip(kept) {
+            let segments = u64::from(segments_sent);
+            self.bytes += sent;
+            self.segments += segments;
+            if let Some(eligible) = eligible.as_mut().filter(|_| !kept) {
+                eligible.bytes += sent;
+                eligible.segments += segments;
+            }
+        }
+        for condition in hindrances {
             self.failed.entry(condition.code).or_insert(Why { condition, connections: 0 }).connections += 1;
         }
     }

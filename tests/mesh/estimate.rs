@@ -7,7 +7,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use sidestep::bench::calibrate;
 use sidestep::dataplane::Pairing;
-use sidestep::observe::{Observer, Processes, Survey};
+use sidestep::observe::{Observer, Processes, Ruling, Survey};
 
 use crate::load::{Client, Load};
 use crate::mesh::{Kind, Mesh};
@@ -40,7 +40,7 @@ impl Phase {
             client.run(|answers| answers >= REQUESTS).unwrap();
             let (cpu, elapsed) = (Duration::from_micros(mesh.cpu_usec() - cpu), start.elapsed());
             let after = observer.look().unwrap();
-            let survey = Survey::between(&before, &after, elapsed, &mut Processes::default());
+            let survey = Survey::between(&before, &after, elapsed, &mut Processes::default(), |_, _| Ruling::default());
             Self { cpu, estimate: estimate(survey) }
         })
     }

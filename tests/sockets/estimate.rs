@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 use sidestep::bench::calibrate;
 use sidestep::dataplane::{Counter, Pairing};
-use sidestep::observe::{Observer, Processes, Survey};
+use sidestep::observe::{Observer, Processes, Ruling, Survey};
 use sidestep::testbed::listen;
 
 use crate::support::link::{ANY_PORT, expect, pair, pattern, send};
@@ -60,7 +60,8 @@ fn the_estimate_is_near_what_is_saved() {
                 let (before, start) = (look(), Instant::now());
                 let plain = ping_pong(&connection, size);
                 let (after, elapsed) = (look(), start.elapsed());
-                let mut survey = Survey::between(&before, &after, elapsed, &mut Processes::default());
+                let mut survey =
+                    Survey::between(&before, &after, elapsed, &mut Processes::default(), |_, _| Ruling::default());
                 survey.estimate(costs);
                 let estimate = survey.saved_cpus.unwrap() * survey.seconds;
                 drop(connection);

@@ -5,6 +5,7 @@
 mod cli;
 mod estimate;
 mod explain;
+mod policy;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 mod support;

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::unistd::{Uid, setfsuid};
-use sidestep::observe::{Observed, Observer, Processes, Route, Survey};
+use sidestep::observe::{Observed, Observer, Processes, Route, Ruling, Survey};
 use sidestep::testbed::{Addresses, INBOUND_PORT, NetNs, OUTBOUND_PORT, Pods, SIDECAR_ID};
 
 use crate::pair;
@@ -40,7 +40,8 @@ fn a_survey_tells_bytes_and_why_a_connection_cannot_be_accelerated() {
     }
     idle_server.set_nonblocking(false).unwrap();
     let after = look(&observer);
-    let survey = Survey::between(&before, &after, Duration::from_secs(2), &mut Processes::default());
+    let survey =
+        Survey::between(&before, &after, Duration::from_secs(2), &mut Processes::default(), |_, _| Ruling::default());
     // Other tests of this process may have connections of their own meanwhile.
     let group = survey.groups.iter().find(|group| group.connections >= 2).unwrap();
     assert!(group.bytes_per_second >= 2500.0 && group.segments_per_second >= 5.0, "{group:?}");
@@ -48,6 +49,26 @@ fn a_survey_tells_bytes_and_why_a_connection_cannot_be_accelerated() {
     let blocking = group.why_not.iter().find(|why| why.condition.code == "server_nonblocking").unwrap();
     assert!(blocking.connections >= 1 && blocking.condition.remedy.is_some(), "{blocking:?}");
     assert!(blocking.condition.finding.contains("blocks on"), "{blocking:?}");
+}
+
+#[test]
+fn a_direction_that_a_policy_keeps_on_the_stack_is_not_counted() {
+    let _turn = Turn::take();
+    let (mut client, mut server) = pair("127.0.0.1:0");
+    let observer = Observer::new().unwrap();
+    let before = look(&observer);
+    client.write_all(&[1; 700]).unwrap();
+    server.read_exact(&mut [0; 700]).unwrap();
+    server.write_all(&[1; 300]).unwrap();
+    client.read_exact(&mut [0; 300]).unwrap();
+    let after = look(&observer);
+    for (kept, bytes) in [([false; 2], 1000.0), ([true, false], 300.0), ([false, true], 700.0)] {
+        let rule = |_: &_, _: &_| Ruling { any_reader: true, kept, ..Ruling::default() };
+        let survey = Survey::between(&before, &after, Duration::from_secs(1), &mut Processes::default(), rule);
+        let group = &survey.groups[0];
+        assert_eq!((group.bytes_per_second, group.eligible_bytes_per_second), (1000.0, bytes), "{kept:?}: {group:?}");
+        assert_eq!(group.eligible_segments_per_second, if kept == [false; 2] { 2.0 } else { 1.0 }, "{kept:?}");
+    }
 }
 
 /// The way of a connection between two namespaces, which is made while this thread is that user.

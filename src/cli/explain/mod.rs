@@ -1,6 +1,5 @@
 //! `sidestep explain`: why a connection is accelerated, or is not.
 
-mod attached;
 mod finder;
 
 use std::io::{self, Write};
@@ -9,6 +8,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::cli::attached::Attached;
 use crate::cli::cri::CriArgs;
 use crate::cli::error::Error;
 use crate::cli::states::{EndWithTraffic, Sent, States};
@@ -19,7 +19,6 @@ use crate::dataplane::Counter;
 use crate::observe::{Condition, End, Observer, Processes, conditions};
 use crate::sockets::{Connection, Record};
 use crate::syscall::btf::shared_vmlinux;
-use attached::Attached;
 use finder::{Found, Wanted};
 
 /// Say in words why a connection is accelerated, or is not
@@ -103,7 +102,7 @@ fn explain(connection: &Connection, attached: &Attached, states: &States, proces
     let mut all = attached.conditions(&ends, connection);
     let own = conditions(connection, processes).into_iter();
     // Where --readers any is given, an end that blocks does not keep the connection plain.
-    all.extend(own.filter(|one| one.holds || !(attached.any_reader(&ends) && one.code.ends_with("_nonblocking"))));
+    all.extend(own.filter(|one| one.holds || !(attached.any_reader(&ends) && one.is_of_blocking())));
     let hindrance = all.iter().find(|one| !one.holds).map(|one| one.finding.clone());
     all.push(Condition {
         code: "in_socket_map",

@@ -64,7 +64,7 @@ impl Settings {
 }
 
 /// The settings of a file; the first error in it, and how many more there are.
-fn file_settings(keys: &Keys, path: &Path) -> Result<Vec<Setting>, Error> {
+pub(super) fn file_settings(keys: &Keys, path: &Path) -> Result<Vec<Setting>, Error> {
     let (settings, errors) = file::read(keys, path)?;
     match errors.split_first() {
         None => Ok(settings),

@@ -1,14 +1,15 @@
-//! What is attached, and what that means for one connection.
+//! What is attached, and what that means for a connection.
 
 use std::path::PathBuf;
 
+use super::admission::{Admission, innermost, role};
+use super::cgroups::below_mount;
+use super::error::Error;
+use super::plane::PlaneArgs;
+use super::target::PinArgs;
 use crate::agent::lifecycle::Pins;
-use crate::cli::cgroups::{below, below_mount};
-use crate::cli::error::Error;
-use crate::cli::plane::PlaneArgs;
-use crate::cli::target::PinArgs;
 use crate::dataplane::{Reader, ReaderState};
-use crate::observe::{Condition, End};
+use crate::observe::{Condition, End, Ruling};
 use crate::sockets::{Connection, Record};
 use crate::syscall::cgroup::{self, Cgroup};
 
@@ -17,7 +18,7 @@ use crate::syscall::cgroup::{self, Cgroup};
 pub(super) struct Attached {
     planes: Vec<Plane>,
     /// Why they could not be looked at.
-    unseen: Option<String>,
+    pub(super) unseen: Option<String>,
 }
 
 #[derive(Debug)]
@@ -26,10 +27,8 @@ struct Plane {
     cgroups: Vec<String>,
     /// Whether it has others, of which this process may not see where they are.
     has_hidden: bool,
-    /// Those that have opted out, likewise.
-    opted_out: Vec<String>,
-    /// What it was asked for; none when a later version has other flags.
-    flags: Option<PlaneArgs>,
+    /// Its policy; none when a later version has other flags.
+    policy: Option<Admission>,
     /// What is known of the processes that read; none where they are not watched.
     readers: Option<Vec<Reader>>,
 }
@@ -49,10 +48,40 @@ impl Attached {
         found.max_by_key(|(_, cgroup)| cgroup.len())
     }
 
+    /// The policy that holds for the end.
+    fn policy(&self, end: &End) -> Option<&Admission> {
+        self.of(end).and_then(|(plane, _)| plane.policy.as_ref())
+    }
+
     /// Whether blocking readers are accelerated, too.
     pub(super) fn any_reader(&self, ends: &[End; 2]) -> bool {
-        let any = |plane: &Plane| plane.flags.as_ref().is_some_and(PlaneArgs::takes_any_reader);
-        ends.iter().all(|end| self.of(end).is_some_and(|(plane, _)| any(plane)))
+        ends.iter().all(|end| self.policy(end).is_some_and(Admission::takes_any_reader))
+    }
+
+    /// What is attached says of a connection: by another policy, if one is given, and by what is known of the readers.
+    pub(super) fn ruling(&self, other: Option<&Admission>, ends: &[End; 2], connection: &Connection) -> Ruling {
+        let policies = ends.each_ref().map(|end| other.or_else(|| self.policy(end)));
+        let [client, server] = ends;
+        let sides = [(false, client, &connection.client), (true, server, &connection.server)];
+        let mut refusals = Vec::new();
+        for ((is_server, end, record), policy) in sides.into_iter().zip(policies) {
+            if let Some(finding) = policy.and_then(|policy| policy.refusal(is_server, end, record)) {
+                let remedy = if other.is_some() { "other flags admit it" } else { CHANGE };
+                refusals.push(Condition { code: "policy", holds: false, finding, remedy: Some(remedy) });
+                // One reason for the connection, whichever end it is.
+                break;
+            }
+        }
+        for (is_server, end) in [(false, client), (true, server)] {
+            let readers = self.of(end).and_then(|(plane, _)| plane.readers.as_deref());
+            refusals.extend(readers.filter(|all| splices(end, all)).map(|all| trust(is_server, end, all)));
+        }
+        Ruling {
+            refusals,
+            any_reader: policies.iter().all(|policy| policy.is_some_and(Admission::takes_any_reader)),
+            kept: [false, true]
+                .map(|is_server| policies[usize::from(is_server)].is_some_and(|one| one.keeps(is_server))),
+        }
     }
 
     /// What must hold of the ends.
@@ -87,11 +116,11 @@ impl Attached {
         }
         let [client, server] = ends;
         for (is_server, end, record) in [(false, client, &connection.client), (true, server, &connection.server)] {
-            found.extend(self.of(end).and_then(|(plane, _)| plane.admission(is_server, end, record)));
+            found.extend(self.policy(end).map(|policy| admission(policy, is_server, end, record)));
         }
-        for (code, name, end) in [("client_trusted", "client", client), ("server_trusted", "server", server)] {
+        for (is_server, end) in [(false, client), (true, server)] {
             if let Some(readers) = self.of(end).and_then(|(plane, _)| plane.readers.as_ref()) {
-                found.push(trust(code, name, end, readers));
+                found.push(trust(is_server, end, readers));
             }
         }
         found
@@ -99,10 +128,18 @@ impl Attached {
 }
 
 /// What is known of how the end's process reads. A process that has an end open may be another than the one that reads.
-fn trust(code: &'static str, name: &str, end: &End, readers: &[Reader]) -> Condition {
+fn known<'a>(end: &End, readers: &'a [Reader]) -> Option<&'a Reader> {
+    readers.iter().filter(|reader| reader.process == end.pid).max_by_key(|reader| reader.start)
+}
+
+fn splices(end: &End, readers: &[Reader]) -> bool {
+    known(end, readers).is_some_and(|reader| reader.state == ReaderState::Splicer)
+}
+
+fn trust(is_server: bool, end: &End, readers: &[Reader]) -> Condition {
     let End { process, pid, .. } = end;
-    let known = readers.iter().filter(|reader| reader.process == *pid).max_by_key(|reader| reader.start);
-    let (holds, finding, remedy) = match known {
+    let (code, name) = (if is_server { "server_trusted" } else { "client_trusted" }, role(is_server));
+    let (holds, finding, remedy) = match known(end, readers) {
         Some(reader) if reader.state == ReaderState::Splicer => (
             false,
             format!("The {name} ({process}, process {pid}) reads with splice(2), which would lose redirected bytes."),
@@ -133,36 +170,18 @@ fn trust(code: &'static str, name: &str, end: &End, readers: &[Reader]) -> Condi
     Condition { code, holds, finding, remedy }
 }
 
-impl Plane {
-    /// Whether the flags of the policy admit the end.
-    fn admission(&self, is_server: bool, end: &End, record: &Record) -> Option<Condition> {
-        let (code, name) = if is_server { ("server_admitted", "server") } else { ("client_admitted", "client") };
-        let policy = self.flags.as_ref()?.policy();
-        let (local, remote) = (record.local, record.remote);
-        let (holds, finding) = match innermost(&self.opted_out, end) {
-            Some(cgroup) => (false, format!("The {name} is inside {cgroup}/, which has opted out (--exclude-cgroup).")),
-            None if policy.policy().ok()?.admits(is_server, local, remote) => {
-                (true, format!("The policy admits the {name}'s port and addresses."))
-            }
-            None => (
-                false,
-                format!(
-                    "The policy ({}) does not admit the {name}'s end, {local} to {remote}.",
-                    policy.given().join(" ")
-                ),
-            ),
-        };
-        let remedy = (!holds)
-            .then_some("`sidestep upgrade`, or the configuration file and `sidestep reload`, change the policy");
-        Some(Condition { code, holds, finding, remedy })
-    }
-}
+/// What changes the policy of what is attached.
+const CHANGE: &str = "`sidestep upgrade`, or the configuration file and `sidestep reload`, change the policy";
 
-/// The innermost of these cgroups that contains the process.
-fn innermost<'a>(cgroups: &'a [String], end: &End) -> Option<&'a str> {
-    let path = end.cgroup.as_deref()?;
-    let holding = cgroups.iter().map(String::as_str).filter(|cgroup| below(path, cgroup).is_some());
-    holding.max_by_key(|cgroup| cgroup.len())
+/// Whether the policy admits the end.
+fn admission(policy: &Admission, is_server: bool, end: &End, record: &Record) -> Condition {
+    let refusal = policy.refusal(is_server, end, record);
+    Condition {
+        code: if is_server { "server_admitted" } else { "client_admitted" },
+        holds: refusal.is_none(),
+        remedy: refusal.is_some().then_some(CHANGE),
+        finding: refusal.unwrap_or_else(|| format!("The policy admits the {}'s port and addresses.", role(is_server))),
+    }
 }
 
 fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
@@ -179,11 +198,11 @@ fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
         let first = has_hidden.then_some(record.cgroup);
         let path = |cgroup: PathBuf| below_mount(&cgroup.display().to_string(), mount.as_slice());
         let opted_out = record.opted_out.iter().filter_map(|id| Cgroup::from_id(*id).ok().flatten());
+        let opted_out = opted_out.map(|cgroup| path(cgroup.path().to_owned())).collect();
         planes.push(Plane {
             cgroups: attached.into_iter().filter_map(|cgroup| cgroup.path).chain(first).map(path).collect(),
             has_hidden,
-            opted_out: opted_out.map(|cgroup| path(cgroup.path().to_owned())).collect(),
-            flags: PlaneArgs::recall(&record.flags).ok(),
+            policy: PlaneArgs::recall(&record.flags).and_then(|flags| Admission::of(&flags, opted_out)).ok(),
             readers: instance.readers()?,
         });
     }
