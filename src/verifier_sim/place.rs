@@ -5,7 +5,7 @@ use crate::verifier_sim::spec::{Kernel, Privilege, ProgType, ProgramSpec};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 
 /// The types whose programs are simulated.
-const TYPES: [ProgType; 14] = [
+const TYPES: [ProgType; 25] = [
     ProgType::SOCKET_FILTER,
     ProgType::KPROBE,
     ProgType::SCHED_CLS,
@@ -15,12 +15,27 @@ const TYPES: [ProgType; 14] = [
     ProgType::PERF_EVENT,
     ProgType::CGROUP_SKB,
     ProgType::CGROUP_SOCK,
+    ProgType::LWT_IN,
+    ProgType::LWT_OUT,
+    ProgType::LWT_XMIT,
     ProgType::SOCK_OPS,
+    ProgType::SK_SKB,
+    ProgType::CGROUP_DEVICE,
     ProgType::SK_MSG,
     ProgType::RAW_TRACEPOINT,
     ProgType::CGROUP_SOCK_ADDR,
+    ProgType::LWT_SEG6LOCAL,
+    ProgType::SK_REUSEPORT,
+    ProgType::FLOW_DISSECTOR,
+    ProgType::CGROUP_SYSCTL,
+    ProgType::CGROUP_SOCKOPT,
     ProgType::TRACING,
+    ProgType::SK_LOOKUP,
 ];
+
+/// The types that need no CAP_NET_ADMIN, apart from those that trace (`is_net_admin_prog_type`).
+const NO_NET_ADMIN: [ProgType; 5] =
+    [ProgType::TRACING, ProgType::SOCKET_FILTER, ProgType::CGROUP_SKB, ProgType::SK_REUSEPORT, ProgType::SK_LOOKUP];
 
 /// A program's type and attach type, and the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +49,12 @@ impl Place {
     /// Where `program` goes on this kernel.
     pub(super) fn of(program: &ProgramSpec, kernel: Kernel) -> Self {
         let attach = AttachType(program.expected_attach_type);
-        // bpf_prog_load_fixup_attach_type: the type is older than its attach types.
-        let fixed = program.prog_type == ProgType::CGROUP_SOCK && attach == AttachType(0);
-        let attach = if fixed { AttachType::CGROUP_INET_SOCK_CREATE } else { attach };
+        // bpf_prog_load_fixup_attach_type: these types are older than their attach types.
+        let attach = match program.prog_type {
+            ProgType::CGROUP_SOCK if attach == AttachType(0) => AttachType::CGROUP_INET_SOCK_CREATE,
+            ProgType::SK_REUSEPORT if attach == AttachType(0) => AttachType::SK_REUSEPORT_SELECT,
+            _ => attach,
+        };
         Self { prog: program.prog_type, attach, kernel }
     }
 
@@ -52,8 +70,7 @@ impl Place {
             }
             reject!("programs of type {prog} need CAP_BPF");
         }
-        let of_the_network =
-            !self.is_tracing() && ![ProgType::TRACING, ProgType::SOCKET_FILTER, ProgType::CGROUP_SKB].contains(&prog);
+        let of_the_network = !self.is_tracing() && !NO_NET_ADMIN.contains(&prog);
         if privilege == Privilege::BpfOnly && of_the_network {
             reject!("programs of type {prog} need CAP_NET_ADMIN");
         }
@@ -82,12 +99,31 @@ impl Place {
                 AttachType::CGROUP_INET6_POST_BIND,
             ],
             ProgType::CGROUP_SOCK_ADDR => ADDRESSES,
+            ProgType::CGROUP_DEVICE => &[AttachType(0), AttachType::CGROUP_DEVICE],
+            ProgType::CGROUP_SYSCTL => &[AttachType(0), AttachType::CGROUP_SYSCTL],
+            ProgType::CGROUP_SOCKOPT => &[AttachType::CGROUP_GETSOCKOPT, AttachType::CGROUP_SETSOCKOPT],
+            ProgType::SK_LOOKUP => &[AttachType::SK_LOOKUP],
+            ProgType::SK_REUSEPORT => &[AttachType::SK_REUSEPORT_SELECT, AttachType::SK_REUSEPORT_SELECT_OR_MIGRATE],
+            ProgType::SK_SKB => &[
+                AttachType(0),
+                AttachType::SK_SKB_STREAM_PARSER,
+                AttachType::SK_SKB_STREAM_VERDICT,
+                AttachType::SK_SKB_VERDICT,
+            ],
+            ProgType::FLOW_DISSECTOR => &[AttachType(0), AttachType::FLOW_DISSECTOR],
             _ => &[AttachType(0)],
         };
         if known.contains(&attach) {
             return Ok(());
         }
-        let checked = matches!(prog, ProgType::CGROUP_SKB | ProgType::CGROUP_SOCK | ProgType::CGROUP_SOCK_ADDR);
+        let checked = matches!(
+            prog,
+            ProgType::CGROUP_SKB
+                | ProgType::CGROUP_SOCK
+                | ProgType::CGROUP_SOCK_ADDR
+                | ProgType::CGROUP_SOCKOPT
+                | ProgType::SK_LOOKUP
+        ) || (prog == ProgType::SK_REUSEPORT && self.kernel >= Kernel::V6_1);
         if !checked || attach.name().is_none_or(|name| name.starts_with("cgroup_unix")) {
             unsupported!("programs of type {prog} with attach type {attach} are not simulated");
         }
@@ -101,19 +137,46 @@ impl Place {
 
     /// Whether it may write into the packet itself (`may_access_direct_pkt_data`).
     pub(super) fn writes_packets(self) -> bool {
-        matches!(self.prog, ProgType::SCHED_CLS | ProgType::SCHED_ACT | ProgType::XDP | ProgType::SK_MSG)
+        matches!(
+            self.prog,
+            ProgType::SCHED_CLS
+                | ProgType::SCHED_ACT
+                | ProgType::XDP
+                | ProgType::LWT_XMIT
+                | ProgType::SK_SKB
+                | ProgType::SK_MSG
+                | ProgType::CGROUP_SOCKOPT
+        )
     }
 
-    /// Whether it may give packet memory to those helpers that take it.
-    pub(super) fn gives_packets(self) -> bool {
-        self.writes_packets() || self.prog == ProgType::CGROUP_SKB
+    /// Whether it may give packet memory to a helper, which may `take` it from those that have packets. An option's value is
+    /// no packet, and every helper takes it.
+    pub(super) fn gives_packets(self, take: bool) -> bool {
+        let reads = matches!(
+            self.prog,
+            ProgType::CGROUP_SKB
+                | ProgType::LWT_IN
+                | ProgType::LWT_OUT
+                | ProgType::LWT_SEG6LOCAL
+                | ProgType::SK_REUSEPORT
+                | ProgType::FLOW_DISSECTOR
+        );
+        self.prog == ProgType::CGROUP_SOCKOPT || (take && (reads || self.writes_packets()))
     }
 
     /// The least and the greatest value that it may return, if that is restricted (`check_return_code`).
     pub(super) fn returns(self) -> Option<(i64, i64)> {
         let Self { prog, attach, kernel } = self;
         match (prog, attach) {
-            (ProgType::SOCK_OPS | ProgType::CGROUP_SOCK, _) => Some((0, 1)),
+            (
+                ProgType::SOCK_OPS
+                | ProgType::CGROUP_SOCK
+                | ProgType::CGROUP_DEVICE
+                | ProgType::CGROUP_SYSCTL
+                | ProgType::CGROUP_SOCKOPT
+                | ProgType::SK_LOOKUP,
+                _,
+            ) => Some((0, 1)),
             (ProgType::CGROUP_SKB, AttachType::CGROUP_INET_EGRESS) => Some((0, 3)),
             (ProgType::CGROUP_SKB, _) => Some((0, 1)),
             (

@@ -52,6 +52,29 @@ fn places() -> Vec<Place> {
         At::CGROUP_INET6_GETSOCKNAME,
     ];
     all.extend(address.map(|at| Place(Of::CGROUP_SOCK_ADDR, at, None)));
+    let others = [
+        (Of::CGROUP_DEVICE, At::CGROUP_DEVICE),
+        (Of::CGROUP_SYSCTL, At::CGROUP_SYSCTL),
+        (Of::CGROUP_SOCKOPT, At::CGROUP_GETSOCKOPT),
+        (Of::CGROUP_SOCKOPT, At::CGROUP_SETSOCKOPT),
+        (Of::SK_LOOKUP, At::SK_LOOKUP),
+        (Of::SK_REUSEPORT, At::SK_REUSEPORT_SELECT),
+        (Of::SK_REUSEPORT, At::SK_REUSEPORT_SELECT_OR_MIGRATE),
+        (Of::SK_REUSEPORT, At(0)),
+        (Of::SK_SKB, At(0)),
+        (Of::SK_SKB, At::SK_SKB_STREAM_PARSER),
+        (Of::SK_SKB, At::SK_SKB_STREAM_VERDICT),
+        (Of::SK_SKB, At::SK_SKB_VERDICT),
+        (Of::FLOW_DISSECTOR, At(0)),
+        (Of::FLOW_DISSECTOR, At::FLOW_DISSECTOR),
+        (Of::CGROUP_DEVICE, At(0)),
+        (Of::CGROUP_SYSCTL, At(0)),
+        (Of::LWT_IN, At(0)),
+        (Of::LWT_OUT, At(0)),
+        (Of::LWT_XMIT, At(0)),
+        (Of::LWT_SEG6LOCAL, At(0)),
+    ];
+    all.extend(others.map(|(of, at)| Place(of, at, None)));
     for (at, what) in [
         (At::TRACE_RAW_TP, "btf_trace_sched_switch"),
         (At::TRACE_ITER, "bpf_iter_task_file"),

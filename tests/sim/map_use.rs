@@ -15,7 +15,7 @@ use crate::rules::kernel_types;
 const NO_PREALLOC: u32 = 1;
 
 /// A map of each type that root can create here, except maps of maps, arenas and struct_ops.
-fn maps() -> Vec<MapSpec> {
+pub(crate) fn maps() -> Vec<MapSpec> {
     let map = |map_type, key_size, value_size, max_entries, map_flags| MapSpec {
         map_type,
         key_size,

@@ -2,6 +2,7 @@
 
 pub(crate) mod places;
 pub(crate) mod program;
+mod sweep;
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::agreement::options;
 use crate::kernel::{Oracle, available, running};
 use crate::random::sandbox::Random;
 use crate::rules::kernel_types;
-use places::places;
+use places::{Place, places};
 use program::{maps, random};
 
 /// What a comparison has shown of one type.
@@ -84,7 +85,7 @@ fn every_type_is_judged_as_the_kernel_judges_it() {
     }
 }
 
-/// `SIM_SECONDS=60 SIM_SEED=7 SIM_TYPE=xdp cargo test --release --test sim -- --ignored --nocapture type_table`: a row of
+/// `SIM_SECONDS=60 SIM_SEED=7 SIM_TYPE=xdp,lwt cargo test --release --test sim -- --ignored --nocapture type_table`: a row of
 /// Markdown for each type, after so many seconds for each. In a guest of the kernel matrix: that kernel's rows.
 #[test]
 #[ignore = "runs as long as SIM_SECONDS says, for each type"]
@@ -98,7 +99,8 @@ fn type_table() {
     let oracle = Oracle::new(maps);
     let mut bad = 0;
     println!("| kernel | type | programs | accepted | false accepts | false rejects | not judged |");
-    for place in places().into_iter().filter(|place| place.to_string().contains(&only)) {
+    let wanted = |place: &Place| only.split(',').any(|only| place.to_string().contains(only));
+    for place in places().into_iter().filter(wanted) {
         if !place.loads(&oracle) {
             println!("| {} | {place} | the kernel loads none here | | | | |", settings.kernel);
             continue;

@@ -30,6 +30,7 @@ impl Arg {
                 | Self::CgroupOrNull
                 | Self::BtfSockOrNull
                 | Self::SockStructOrNull
+                | Self::FullSockOrNull
         )
     }
 
@@ -68,7 +69,7 @@ impl Env<'_> {
             return Ok(());
         }
         let reg = *self.reg(number);
-        if reg.kind == Kind::Packet && !(proto.properties.contains(Properties::PACKET) && self.place.gives_packets()) {
+        if reg.kind == Kind::Packet && !self.place.gives_packets(proto.properties.contains(Properties::PACKET)) {
             reject!("helper access to the packet is not allowed");
         }
         if matches!(arg, Arg::Value | Arg::ValueOut | Arg::ValueOrNull) {
@@ -142,6 +143,7 @@ impl Env<'_> {
             Arg::SpinLock => (reg.kind == Kind::MapValue && plain, "map_value, ptr_"),
             Arg::Timer | Arg::ConstStr => (reg.kind == Kind::MapValue && plain, "map_value"),
             Arg::KptrDest => (reg.kind == Kind::MapValue && plain, "map_value, ptr_"),
+            Arg::FullSock | Arg::FullSockOrNull => (reg.kind == Kind::Socket && plain, "sock"),
             Arg::SockCommon => (reg.is_sock() && plain, "sock_common, sock, tcp_sock, xdp_sock"),
             Arg::BtfSock | Arg::BtfSockOrNull | Arg::SockRelease => {
                 let structure = btf && (plain || flags == Flags::TRUSTED);

@@ -13,7 +13,13 @@ fn changes_sockets(helper: i32, place: Place) -> bool {
         (id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM, ProgType::TRACING) => iterator,
         (
             id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM,
-            ProgType::SOCKET_FILTER | ProgType::SCHED_CLS | ProgType::SCHED_ACT | ProgType::XDP,
+            ProgType::SOCKET_FILTER
+            | ProgType::SCHED_CLS
+            | ProgType::SCHED_ACT
+            | ProgType::XDP
+            | ProgType::SK_REUSEPORT
+            | ProgType::FLOW_DISSECTOR
+            | ProgType::SK_LOOKUP,
         ) => true,
         _ => false,
     }
@@ -91,8 +97,11 @@ pub(in crate::verifier_sim) fn compatible(kind: MapType, helper: i32, place: Pla
         id::REDIRECT_MAP => {
             matches!(kind, MapType::DEVMAP | MapType::DEVMAP_HASH | MapType::CPUMAP | MapType::XSKMAP)
         }
-        id::MSG_REDIRECT_MAP | id::SOCK_MAP_UPDATE => kind == MapType::SOCKMAP,
-        id::SOCK_HASH_UPDATE | id::MSG_REDIRECT_HASH => kind == MapType::SOCKHASH,
+        id::SK_REDIRECT_MAP | id::MSG_REDIRECT_MAP | id::SOCK_MAP_UPDATE => kind == MapType::SOCKMAP,
+        id::SK_REDIRECT_HASH | id::SOCK_HASH_UPDATE | id::MSG_REDIRECT_HASH => kind == MapType::SOCKHASH,
+        id::SK_SELECT_REUSEPORT => {
+            matches!(kind, MapType::REUSEPORT_SOCKARRAY | MapType::SOCKMAP | MapType::SOCKHASH)
+        }
         id::GET_LOCAL_STORAGE => matches!(kind, MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE),
         id::MAP_POP_ELEM => matches!(kind, MapType::QUEUE | MapType::STACK),
         id::MAP_PUSH_ELEM | id::MAP_PEEK_ELEM => {

@@ -13,15 +13,39 @@ pub(in crate::verifier_sim) fn proto(number: i32, place: Place) -> Option<Proto>
         // It takes the kernel's own structure there (bpf_xdp_get_buff_len_trace_proto).
         return None;
     }
+    if (number, prog) == (id::SKB_PULL_DATA, ProgType::LWT_SEG6LOCAL) {
+        // Some stable releases (6.1.192, 6.12.118) refuse it, others (5.10.262, 6.18.44) do not.
+        return None;
+    }
     let args: &[Arg] = match (number, prog) {
         // Until 6.18 SK_MSG programs had bpf_get_cgroup_classid_proto of skb programs, which takes the context.
         (id::GET_CGROUP_CLASSID, ProgType::SK_MSG) if kernel < Kernel::V6_18 => &[Arg::Ctx],
-        (id::GET_CGROUP_CLASSID, ProgType::SCHED_CLS | ProgType::SCHED_ACT) => &[Arg::Ctx],
+        (
+            id::GET_CGROUP_CLASSID,
+            ProgType::SCHED_CLS
+            | ProgType::SCHED_ACT
+            | ProgType::LWT_IN
+            | ProgType::LWT_OUT
+            | ProgType::LWT_XMIT
+            | ProgType::LWT_SEG6LOCAL,
+        ) => &[Arg::Ctx],
+        // 6.1 lets it be NULL, which takes the choice back; 5.10 does not.
+        (id::SK_ASSIGN, ProgType::SK_LOOKUP) if kernel < Kernel::V6_1 => &[Arg::Ctx, Arg::FullSock, Arg::Anything],
+        (id::SK_ASSIGN, ProgType::SK_LOOKUP) => &[Arg::Ctx, Arg::FullSockOrNull, Arg::Anything],
+        // The context has an option's value, the socket is an argument (bpf_sk_setsockopt_proto).
+        (id::SETSOCKOPT, ProgType::CGROUP_SOCKOPT) => {
+            &[Arg::BtfSock, Arg::Anything, Arg::Anything, Arg::Mem, Arg::Size]
+        }
+        (id::GETSOCKOPT, ProgType::CGROUP_SOCKOPT) => {
+            &[Arg::BtfSock, Arg::Anything, Arg::Anything, Arg::MemOut, Arg::Size]
+        }
         // The context is the socket (bpf_sk_storage_get_cg_sock_proto).
         (id::SK_STORAGE_GET, ProgType::CGROUP_SOCK) => &[Arg::Map, Arg::Ctx, Arg::ValueOrNull, Arg::Anything],
         (id::SK_STORAGE_GET, ProgType::TRACING) => &[Arg::Map, Arg::SockStructOrNull, Arg::ValueOrNull, Arg::Anything],
         (id::SK_STORAGE_DELETE, ProgType::TRACING) => &[Arg::Map, Arg::SockStructOrNull],
-        (id::GET_SOCKET_COOKIE, ProgType::TRACING) => &[Arg::BtfSockOrNull],
+        // 6.12 lets it be NULL, 6.1 does not.
+        (id::GET_SOCKET_COOKIE, ProgType::SK_REUSEPORT) if kernel < Kernel::V6_12 => &[Arg::BtfSock],
+        (id::GET_SOCKET_COOKIE, ProgType::TRACING | ProgType::SK_REUSEPORT) => &[Arg::BtfSockOrNull],
         // 6.12 lets the address have no bytes, 6.1 does not.
         (id::SK_LOOKUP_TCP | id::SK_LOOKUP_UDP | id::SKC_LOOKUP_TCP, _) if kernel < Kernel::V6_12 => {
             &[Arg::Ctx, Arg::Mem, Arg::Size, Arg::Anything, Arg::Anything]

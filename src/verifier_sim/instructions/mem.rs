@@ -11,6 +11,9 @@ use crate::verifier_sim::state::reg::{Flags, Kind, MAX_VAR_OFF, Reg};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 use crate::verifier_sim::walk::env::Env;
 
+/// Bytes of `struct bpf_flow_keys` (include/uapi/linux/bpf.h).
+const FLOW_KEYS: i64 = 56;
+
 /// Whether memory is read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::verifier_sim) enum Direction {
@@ -175,7 +178,7 @@ impl Env<'_> {
     fn check_atomic_base(&self, number: u8) -> Step {
         self.check_source(number)?;
         let reg = self.reg(number);
-        if matches!(reg.kind, Kind::Ctx | Kind::Packet) || reg.is_sock() {
+        if matches!(reg.kind, Kind::Ctx | Kind::Packet | Kind::FlowKeys) || reg.is_sock() {
             reject!("BPF_ATOMIC stores into R{number} {} is not allowed", reg.type_name());
         }
         Ok(())
@@ -269,6 +272,12 @@ impl Env<'_> {
                 leak(self, "packet")?;
                 self.check_packet(access.base, &reg, off, access.size, false)?;
             }
+            Kind::FlowKeys => {
+                leak(self, "flow keys")?;
+                if off < 0 || i64::from(off) + i64::from(access.size) > FLOW_KEYS {
+                    reject!("invalid access to flow keys off={off} size={}", access.size);
+                }
+            }
             Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock if !reg.may_be_null() => {
                 if write {
                     reject!("R{} cannot write into {}", access.base, reg.type_name());
@@ -357,6 +366,7 @@ impl Env<'_> {
             Kind::SockCommon => "sock_common ",
             Kind::TcpSock => "tcp_sock ",
             Kind::XdpSock => "xdp_sock ",
+            Kind::FlowKeys => "flow keys ",
             _ => "",
         };
         reject!("misaligned {what}access off {bits}+{reg_off}+{off} size {size}")

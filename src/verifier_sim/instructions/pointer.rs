@@ -60,6 +60,7 @@ impl Env<'_> {
         }
         match ptr.kind {
             Kind::Ctx | Kind::MapValue | Kind::Stack | Kind::Packet | Kind::BtfId | Kind::Mem | Kind::Buf => {}
+            Kind::FlowKeys if known => {}
             Kind::ConstMapPtr if known && by.smin == 0 && operation == op::ADD => {}
             _ => reject!("R{dst} pointer arithmetic on {type_name} prohibited"),
         }

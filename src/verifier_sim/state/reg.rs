@@ -33,6 +33,8 @@ pub(in crate::verifier_sim) enum Kind {
     TcpSock,
     /// `struct bpf_xdp_sock`.
     XdpSock,
+    /// `struct bpf_flow_keys`.
+    FlowKeys,
     /// Memory of a known size.
     Mem,
     /// A kernel structure described by BTF.
@@ -199,6 +201,7 @@ impl Reg {
             Kind::SockCommon => "sock_common",
             Kind::TcpSock => "tcp_sock",
             Kind::XdpSock => "xdp_sock",
+            Kind::FlowKeys => "flow_keys",
             Kind::Mem => "mem",
             Kind::BtfId => "ptr_",
             Kind::Buf => "buf",

@@ -66,6 +66,10 @@ pub(crate) fn places() -> Vec<Place> {
         Of::TRACEPOINT,
         Of::RAW_TRACEPOINT,
         Of::PERF_EVENT,
+        Of::LWT_IN,
+        Of::LWT_OUT,
+        Of::LWT_XMIT,
+        Of::LWT_SEG6LOCAL,
     ];
     let mut all: Vec<Place> = plain.map(|prog| place(prog, At(0))).into();
     all.push(place(Of::XDP, At::XDP_DEVMAP));
@@ -89,6 +93,20 @@ pub(crate) fn places() -> Vec<Place> {
         At::CGROUP_INET6_GETSOCKNAME,
     ];
     all.extend(addresses.map(|at| place(Of::CGROUP_SOCK_ADDR, at)));
+    let others = [
+        (Of::CGROUP_DEVICE, At::CGROUP_DEVICE),
+        (Of::CGROUP_SYSCTL, At::CGROUP_SYSCTL),
+        (Of::CGROUP_SOCKOPT, At::CGROUP_GETSOCKOPT),
+        (Of::CGROUP_SOCKOPT, At::CGROUP_SETSOCKOPT),
+        (Of::SK_LOOKUP, At::SK_LOOKUP),
+        (Of::SK_REUSEPORT, At::SK_REUSEPORT_SELECT),
+        (Of::SK_REUSEPORT, At::SK_REUSEPORT_SELECT_OR_MIGRATE),
+        (Of::SK_SKB, At::SK_SKB_STREAM_PARSER),
+        (Of::SK_SKB, At::SK_SKB_STREAM_VERDICT),
+        (Of::SK_SKB, At::SK_SKB_VERDICT),
+        (Of::FLOW_DISSECTOR, At::FLOW_DISSECTOR),
+    ];
+    all.extend(others.map(|(prog, attach)| place(prog, attach)));
     let points =
         ["sched_switch", "sys_enter", "kfree_skb", "sched_process_wait", "signal_generate", "inet_sock_set_state"];
     all.extend(points.map(|name| traced(At::TRACE_RAW_TP, name)));

@@ -36,6 +36,9 @@ pub(crate) fn maps() -> Vec<MapSpec> {
         map(MapType::SOCKHASH, 4, 8, 4),
         MapSpec { map_flags: NO_PREALLOC, ..map(MapType::SK_STORAGE, 4, 16, 0) },
         map(MapType::QUEUE, 0, 8, 4),
+        map(MapType::SOCKMAP, 4, 4, 4),
+        map(MapType::REUSEPORT_SOCKARRAY, 4, 8, 4),
+        map(MapType::CGROUP_STORAGE, 16, 16, 0),
     ]
 }
 
@@ -48,6 +51,10 @@ const CTX: u8 = 6;
 const NUMBER: u8 = 7;
 /// What idioms keep across calls.
 const KEPT: u8 = 8;
+
+/// Of [`maps`].
+const PROG_ARRAY: usize = 4;
+const CGROUP_STORAGE: usize = 15;
 
 struct Writer<'a> {
     place: &'a Place,
@@ -62,6 +69,27 @@ pub(crate) fn random(place: &Place, numbers: &mut Random) -> ProgramSpec {
     writer.all();
     let Writer { insns, loads, .. } = writer;
     ProgramSpec { maps: maps(), map_loads: loads, ..place.program(insns) }
+}
+
+/// Where the context has a socket, if it has one.
+pub(crate) fn socket_at(prog: ProgType) -> i16 {
+    match prog {
+        ProgType::CGROUP_SOCK_ADDR => 64,
+        ProgType::CGROUP_SOCKOPT | ProgType::SK_LOOKUP => 0,
+        ProgType::SK_REUSEPORT => 40,
+        _ => 168,
+    }
+}
+
+/// What a helper takes in programs of this type, where that differs from the others.
+pub(crate) fn arguments(prog: ProgType, helper: i32, usual: &'static [Arg]) -> &'static [Arg] {
+    match (helper, prog) {
+        (49, ProgType::CGROUP_SOCKOPT) => &[Arg::BtfSock, Arg::Anything, Arg::Anything, Arg::Mem, Arg::Size],
+        (57, ProgType::CGROUP_SOCKOPT) => &[Arg::BtfSock, Arg::Anything, Arg::Anything, Arg::MemOut, Arg::Size],
+        (46, ProgType::SK_REUSEPORT) => &[Arg::BtfSockOrNull],
+        (124, ProgType::SK_LOOKUP) => &[Arg::Ctx, Arg::FullSockOrNull, Arg::Anything],
+        _ => usual,
+    }
 }
 
 impl Writer<'_> {
@@ -91,6 +119,10 @@ impl Writer<'_> {
     }
 
     fn map(&mut self, dst: u8, map: usize) {
+        // The first program that uses a PROG_ARRAY decides whether the others may have storage of cgroups.
+        let other = if map == PROG_ARRAY { CGROUP_STORAGE } else { PROG_ARRAY };
+        let both = [PROG_ARRAY, CGROUP_STORAGE].contains(&map) && self.loads.iter().any(|load| load.map == other);
+        let map = if both { 0 } else { map };
         self.loads.push(MapLoad { insn: self.insns.len(), map });
         self.push(op::LD | op::IMM | op::DW, dst, op::PSEUDO_MAP_FD, 0, map as i32);
         self.push(0, 0, 0, 0, 0);
@@ -132,6 +164,9 @@ impl Writer<'_> {
         let end = match prog {
             ProgType::XDP => 28,
             ProgType::CGROUP_SOCK | ProgType::CGROUP_SOCK_ADDR => 88,
+            ProgType::CGROUP_DEVICE | ProgType::CGROUP_SYSCTL => 16,
+            ProgType::CGROUP_SOCKOPT => 48,
+            ProgType::SK_LOOKUP | ProgType::SK_REUSEPORT => 80,
             ProgType::TRACING => 48,
             ProgType::TRACEPOINT if far => 8208,
             ProgType::RAW_TRACEPOINT => 104,
@@ -141,7 +176,32 @@ impl Writer<'_> {
         if self.one_in(20) { off } else { off / size * size }
     }
 
+    /// What a flow dissector has found, which it reads and writes.
+    fn flow_keys(&mut self) {
+        self.push(op::LDX | op::MEM | op::DW, KEPT, CTX, 144, 0);
+        if self.one_in(3) {
+            let by = [4, 56, -8][self.below(3)];
+            self.push(op::ALU64 | op::ADD | op::K, KEPT, 0, 0, by);
+        }
+        if self.one_in(8) {
+            self.push(op::ALU64 | op::ADD | op::X, KEPT, NUMBER, 0, 0);
+        }
+        for _ in 0..=self.below(2) {
+            let (code, bytes) = self.size();
+            let off = self.below(60) as i16 / bytes * bytes;
+            match self.below(8) {
+                0 => self.push(op::STX | op::ATOMIC | op::DW, KEPT, NUMBER, off, i32::from(op::ADD)),
+                1..=3 => self.push(op::STX | op::MEM | code, KEPT, NUMBER, off, 0),
+                4 => self.push(op::ST | op::MEM | code, KEPT, 0, off, 1),
+                _ => self.push(op::LDX | op::MEM | code, 3, KEPT, off, 0),
+            }
+        }
+    }
+
     fn load_context(&mut self) {
+        if self.place.prog == ProgType::FLOW_DISSECTOR && !self.one_in(3) {
+            return self.flow_keys();
+        }
         let (prog, usual) = (self.place.prog, !self.one_in(5));
         let (code, bytes) = match prog {
             ProgType::TRACING | ProgType::PERF_EVENT | ProgType::RAW_TRACEPOINT if usual => (op::DW, 8),
@@ -198,16 +258,19 @@ impl Writer<'_> {
 
     /// Packet bytes, mostly behind a check that they are there.
     fn packet(&mut self) {
-        if self.one_in(4) {
+        let legacy = matches!(self.place.prog, ProgType::SOCKET_FILTER | ProgType::SCHED_CLS | ProgType::SCHED_ACT);
+        if self.one_in(if legacy { 4 } else { 16 }) {
             return self.legacy();
         }
-        let (data, end) = match self.place.prog {
-            ProgType::XDP => (0, 4),
-            _ => (76, 80),
+        let (data, end, code) = match self.place.prog {
+            ProgType::XDP => (0, 4, op::W),
+            ProgType::SK_REUSEPORT => (0, 8, op::DW),
+            ProgType::CGROUP_SOCKOPT => (8, 16, op::DW),
+            _ => (76, 80, op::W),
         };
         let reach = self.below(40) as i32;
-        self.push(op::LDX | op::MEM | op::W, 2, CTX, data, 0);
-        self.push(op::LDX | op::MEM | op::W, 3, CTX, end, 0);
+        self.push(op::LDX | op::MEM | code, 2, CTX, data, 0);
+        self.push(op::LDX | op::MEM | code, 3, CTX, end, 0);
         if self.one_in(3) {
             self.push(op::ALU64 | op::AND | op::K, NUMBER, 0, 0, 63);
             self.push(op::ALU64 | op::ADD | op::X, 2, NUMBER, 0, 0);
@@ -223,9 +286,20 @@ impl Writer<'_> {
         let (code, bytes) = self.size();
         let slack = if self.one_in(8) { 1 } else { 0 };
         let off = self.below((reach.max(1)) as usize) as i16 / bytes * bytes - slack;
-        match self.below(4) {
+        match self.below(6) {
             0 => self.push(op::STX | op::MEM | code, 2, NUMBER, off, 0),
+            // A key in the packet.
             1 => {
+                self.map(1, 0);
+                self.push(op::JMP | op::CALL, 0, 0, 0, 1);
+            }
+            // A helper that takes no packets: trace_printk.
+            2 => {
+                self.copy(1, 2);
+                self.set(2, reach);
+                self.push(op::JMP | op::CALL, 0, 0, 0, 6);
+            }
+            3 => {
                 self.copy(1, 2);
                 self.set(2, reach & !3);
                 self.set(3, 0);
@@ -261,26 +335,34 @@ impl Writer<'_> {
             self.push(op::JMP | op::CALL, 0, 0, 0, helper.id);
             return;
         };
+        let args = arguments(prog, helper.id, proto.args);
         // A socket or structure is fetched first, into r8.
-        let wants_socket = proto.args.iter().any(|arg| {
+        let wants_socket = args.iter().any(|arg| {
             matches!(
                 arg,
-                Arg::SockCommon | Arg::BtfSock | Arg::Structure(_) | Arg::Task | Arg::TaskOrNull | Arg::SockRelease
+                Arg::SockCommon
+                    | Arg::BtfSock
+                    | Arg::BtfSockOrNull
+                    | Arg::FullSockOrNull
+                    | Arg::Structure(_)
+                    | Arg::Task
+                    | Arg::TaskOrNull
+                    | Arg::SockRelease
             )
         });
         if wants_socket || self.place.prog == ProgType::TRACING {
             let off = match self.place.prog {
-                ProgType::CGROUP_SOCK_ADDR => 64,
+                ProgType::SK_REUSEPORT => 40 + 8 * self.below(2) as i16,
                 ProgType::TRACING => self.below(5) as i16 * 8,
-                _ => 168,
+                prog => socket_at(prog),
             };
             self.push(op::LDX | op::MEM | op::DW, KEPT, CTX, off, 0);
             if !self.one_in(8) {
-                self.unless_null(KEPT, |w| w.call(helper.id, proto.args, proto.ret));
+                self.unless_null(KEPT, |w| w.call(helper.id, args, proto.ret));
                 return;
             }
         }
-        self.call(helper.id, proto.args, proto.ret);
+        self.call(helper.id, args, proto.ret);
     }
 
     fn call(&mut self, helper: i32, args: &[Arg], ret: Ret) {
@@ -298,11 +380,15 @@ impl Writer<'_> {
                 Arg::Ctx | Arg::CtxOrNull => self.copy(reg, CTX),
                 Arg::Map => {
                     let fits = match helper {
-                        12 => 4,
+                        12 => PROG_ARRAY,
                         25 | 22 | 55 => 5,
                         27 => 6,
                         33 | 37 => 7,
                         51 => 8 + self.below(2),
+                        52 => 13,
+                        72 => 10,
+                        81 => CGROUP_STORAGE,
+                        82 => [10, 13, 14][self.below(3)],
                         107 | 108 => 11,
                         130 | 131 | 134 => 3,
                         _ => self.below(3),
@@ -322,6 +408,7 @@ impl Writer<'_> {
                 | Arg::BtfSock
                 | Arg::BtfSockOrNull
                 | Arg::SockStructOrNull
+                | Arg::FullSockOrNull
                 | Arg::Structure(_)
                 | Arg::Task
                 | Arg::SockRelease => self.copy(reg, KEPT),

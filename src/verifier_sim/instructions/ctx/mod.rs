@@ -1,5 +1,7 @@
 //! Which fields of its context a program may read and write, and what a read yields.
 
+mod cgroup;
+mod lookup;
 mod registers;
 mod sk_msg;
 mod skb;
@@ -36,9 +38,18 @@ pub(in crate::verifier_sim) fn read(place: Place, off: i32, size: u32) -> Option
     match place.prog {
         ProgType::SK_MSG => sk_msg::read(off, size),
         ProgType::SOCK_OPS => sock_ops::read(place.kernel, off, size),
-        ProgType::SOCKET_FILTER | ProgType::CGROUP_SKB | ProgType::SCHED_CLS | ProgType::SCHED_ACT => {
-            skb::read(place, off, size)
-        }
+        ProgType::SOCKET_FILTER
+        | ProgType::CGROUP_SKB
+        | ProgType::SCHED_CLS
+        | ProgType::SCHED_ACT
+        | ProgType::SK_SKB
+        | ProgType::LWT_IN
+        | ProgType::LWT_OUT
+        | ProgType::LWT_XMIT
+        | ProgType::LWT_SEG6LOCAL => skb::read(place, off, size),
+        ProgType::FLOW_DISSECTOR => skb::dissected(off, size),
+        ProgType::CGROUP_DEVICE | ProgType::CGROUP_SYSCTL | ProgType::CGROUP_SOCKOPT => cgroup::read(place, off, size),
+        ProgType::SK_LOOKUP | ProgType::SK_REUSEPORT => lookup::read(place, off, size),
         ProgType::XDP => xdp::read(place, off, size),
         ProgType::CGROUP_SOCK => sock::context_readable(place.attach, off, size).then_some(Field::Scalar),
         ProgType::CGROUP_SOCK_ADDR => sock_addr::read(place, off, size),
@@ -54,9 +65,16 @@ pub(in crate::verifier_sim) fn writable(place: Place, off: i32, size: u32) -> bo
     let Some(off) = aligned(off, size) else { return false };
     match place.prog {
         ProgType::SOCK_OPS => sock_ops::writable(off, size),
-        ProgType::SOCKET_FILTER | ProgType::CGROUP_SKB | ProgType::SCHED_CLS | ProgType::SCHED_ACT => {
-            skb::writable(place, off, size)
-        }
+        ProgType::SOCKET_FILTER
+        | ProgType::CGROUP_SKB
+        | ProgType::SCHED_CLS
+        | ProgType::SCHED_ACT
+        | ProgType::SK_SKB
+        | ProgType::LWT_IN
+        | ProgType::LWT_OUT
+        | ProgType::LWT_XMIT
+        | ProgType::LWT_SEG6LOCAL => skb::writable(place, off, size),
+        ProgType::CGROUP_SYSCTL | ProgType::CGROUP_SOCKOPT => cgroup::writable(place, off, size),
         ProgType::CGROUP_SOCK => sock::context_writable(place.attach, off, size),
         ProgType::CGROUP_SOCK_ADDR => sock_addr::writable(place, off, size),
         _ => false,
