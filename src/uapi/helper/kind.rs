@@ -52,9 +52,7 @@ pub enum Arg {
     BtfSockOrNull,
     /// A kernel's socket structure, or 0 (`bpf_sk_storage_get` of tracing programs).
     SockStructOrNull,
-    /// `struct bpf_sock`.
-    FullSock,
-    /// The same, or 0.
+    /// `struct bpf_sock`, or 0.
     FullSockOrNull,
     /// A structure of the kernel.
     Structure(Object),

@@ -116,7 +116,8 @@ impl Env<'_> {
         if arg.only_reads() {
             flags.remove(Flags::RDONLY);
         }
-        if arg.nullable() {
+        // 5.10 takes the number 0, but not a pointer that may be NULL.
+        if arg.nullable() && self.kernel >= Kernel::V6_1 {
             flags.remove(Flags::MAYBE_NULL);
         }
         let plain = flags.is_empty();
@@ -143,7 +144,7 @@ impl Env<'_> {
             Arg::SpinLock => (reg.kind == Kind::MapValue && plain, "map_value, ptr_"),
             Arg::Timer | Arg::ConstStr => (reg.kind == Kind::MapValue && plain, "map_value"),
             Arg::KptrDest => (reg.kind == Kind::MapValue && plain, "map_value, ptr_"),
-            Arg::FullSock | Arg::FullSockOrNull => (reg.kind == Kind::Socket && plain, "sock"),
+            Arg::FullSockOrNull => (reg.kind == Kind::Socket && plain, "sock"),
             Arg::SockCommon => (reg.is_sock() && plain, "sock_common, sock, tcp_sock, xdp_sock"),
             Arg::BtfSock | Arg::BtfSockOrNull | Arg::SockRelease => {
                 let structure = btf && (plain || flags == Flags::TRUSTED);

@@ -29,8 +29,6 @@ pub(in crate::verifier_sim) fn proto(number: i32, place: Place) -> Option<Proto>
             | ProgType::LWT_XMIT
             | ProgType::LWT_SEG6LOCAL,
         ) => &[Arg::Ctx],
-        // 6.1 lets it be NULL, which takes the choice back; 5.10 does not.
-        (id::SK_ASSIGN, ProgType::SK_LOOKUP) if kernel < Kernel::V6_1 => &[Arg::Ctx, Arg::FullSock, Arg::Anything],
         (id::SK_ASSIGN, ProgType::SK_LOOKUP) => &[Arg::Ctx, Arg::FullSockOrNull, Arg::Anything],
         // The context has an option's value, the socket is an argument (bpf_sk_setsockopt_proto).
         (id::SETSOCKOPT, ProgType::CGROUP_SOCKOPT) => {
