@@ -5,6 +5,7 @@
 
 mod conditions;
 mod costs;
+mod epoll;
 mod name;
 mod observer;
 mod pod;
@@ -16,6 +17,7 @@ mod survey;
 
 pub use conditions::{Condition, conditions};
 pub use costs::{Costs, MessageCost, RouteCosts};
+pub use epoll::{Epoll, Epolls};
 pub use observer::{Observed, Observer};
 pub use pod::{PodNames, PodOf};
 pub use process::{End, Processes, is_running};

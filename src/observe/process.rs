@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::epoll::Epoll;
 use super::name;
 use super::pod::{PodNames, PodOf};
 use crate::sockets::Record;
@@ -34,6 +35,9 @@ pub struct End {
     pub netns: u32,
     /// Whether the descriptor is O_NONBLOCK.
     pub nonblocking: bool,
+    /// How an epoll instance of its process watches it; nothing where this was not looked at, as by commands other than `list
+    /// --json` and `explain`.
+    pub epoll: Option<Epoll>,
 }
 
 /// The names and cgroups of processes, looked up once each.
@@ -91,6 +95,7 @@ impl Processes {
             remote: record.remote.to_string(),
             netns: record.netns,
             nonblocking: record.nonblocking,
+            epoll: None,
         }
     }
 }

@@ -55,7 +55,12 @@ const JSON: [(&str, &str, &[Part]); 8] = [
     (
         "list",
         "one object a line",
-        &[("src/cli/list.rs", "Row"), ("src/observe/process.rs", "End"), ("src/observe/conditions.rs", "Condition")],
+        &[
+            ("src/cli/list.rs", "Row"),
+            ("src/observe/process.rs", "End"),
+            ("src/observe/epoll.rs", "Epoll"),
+            ("src/observe/conditions.rs", "Condition"),
+        ],
     ),
     ("explain", "one object a line", &[("src/cli/explain/mod.rs", "Explanation")]),
     (

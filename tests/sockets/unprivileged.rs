@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use sidestep::syscall::Release;
+
 use crate::pair;
 use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
@@ -129,6 +131,9 @@ fn another_user_sees_connections_and_is_told_what_it_cannot_see() {
         assert!(list.err.contains("is not shown: ") && list.err.contains("belongs to root"), "{list:?}");
         let explain = binary.run(caps, &[&["explain", "--pid", &own], &bpffs[..]].concat());
         assert!(explain.status.success() && explain.out.contains("It cannot be seen whether"), "{explain:?}");
+        let sees = caps.contains(&CAP_SYS_PTRACE) && Release::running().unwrap() >= Release(5, 14, 0);
+        assert_eq!(explain.out.contains("no epoll instance of this process watches it"), sees, "{explain:?}");
+        assert_eq!(explain.out.contains("is not seen (Permission denied"), !sees, "{explain:?}");
         let survey = binary.run(caps, &["survey", "--seconds", "1"]);
         assert!(survey.status.success() && survey.out.contains(" -> "), "{survey:?}");
         let metrics = binary.run(caps, &[&["metrics"], &bpffs[..]].concat());

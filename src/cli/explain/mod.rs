@@ -16,7 +16,7 @@ use crate::cli::streams::Streams;
 use crate::cli::target::PinArgs;
 use crate::cli::values::{MAX_PID, address, number};
 use crate::dataplane::Counter;
-use crate::observe::{Condition, End, Observer, Processes, conditions};
+use crate::observe::{Condition, End, Epoll, Epolls, Observer, Processes, conditions};
 use crate::sockets::{Connection, Record};
 use crate::syscall::btf::shared_vmlinux;
 use finder::{Found, Wanted};
@@ -80,12 +80,19 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let found = finder::find(&observed.connections, &wanted)?;
     let attached = Attached::read(&args.pins);
     let states = States::read(&args.pins);
-    let mut processes = Processes::with(names);
+    let (mut processes, mut epolls) = (Processes::with(names), Epolls::default());
     for one in found {
-        let explanation = match one {
+        let records = match one {
+            Found::Both(connection) => vec![&connection.client, &connection.server],
+            Found::Single(record) => vec![record],
+        };
+        let mut explanation = match one {
             Found::Both(connection) => explain(connection, &attached, &states, &mut processes),
             Found::Single(record) => alone(record, &states, &mut processes),
         };
+        for (end, record) in explanation.ends.iter_mut().zip(records) {
+            end.end.epoll = Some(epolls.of(record));
+        }
         if args.json {
             serde_json::to_writer(&mut *streams.out, &explanation).map_err(io::Error::from)?;
             writeln!(streams.out)?;
@@ -158,6 +165,9 @@ fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
             None => format!("cgroup {}", end.place()),
         };
         writeln!(out, "{process}[{pid}] descriptor {fd}: {local} to {remote}, {place}")?;
+        if let Some(epoll) = &end.epoll {
+            writeln!(out, "  {}", described(epoll))?;
+        }
         if let Some(sent) = sent {
             print_sent(sent, out)?;
         }
@@ -170,6 +180,19 @@ fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How the process waits for the socket, as far as epoll shows it.
+fn described(epoll: &Epoll) -> String {
+    let Epoll { registered, events, unseen, .. } = epoll;
+    match (unseen, *registered) {
+        (Some(why), _) => format!("whether an epoll instance watches it is not seen ({why}): this takes root or, from Linux 5.14 on, CAP_SYS_PTRACE"),
+        (None, "none") => "no epoll instance of this process watches it; it may block, use poll(2) or io_uring, or leave it to another \
+                           process"
+            .into(),
+        (None, "both") => format!("epoll instances watch it, level-triggered and edge-triggered: {}", events.join(", ")),
+        (None, trigger) => format!("an epoll instance watches it, {trigger}-triggered: {}", events.join(", ")),
+    }
 }
 
 fn print_sent(sent: &Sent, out: &mut dyn Write) -> io::Result<()> {
