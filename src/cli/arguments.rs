@@ -19,15 +19,24 @@ use super::{
     args_override_self = true,
     // Wide enough for a table, narrow enough to read.
     max_term_width = 100,
-    after_help = EXIT_STATUSES
+    after_help = AFTER_HELP
 )]
 pub(super) struct CommandLine {
     #[command(subcommand)]
     pub(super) command: Command,
 }
 
-/// The statuses that all commands share.
-pub(super) const EXIT_STATUSES: &str = "\
+/// Questions with the command for each, which the test of the mesh asks by these very lines; and the statuses that all commands
+/// share.
+const AFTER_HELP: &str = "\
+Questions:
+  How much of this node's TCP can be accelerated, and what would it save?
+      sidestep survey --calibrate
+  Which connections are accelerated?
+      sidestep list --state in_socket_map
+  Why are those of a process not? (`sidestep list` shows process IDs)
+      sidestep explain --pid PID
+
 Exit status: 0 when the command has done its work, 1 when it has not (a sentence on standard error says why), 2 when the \
 arguments are wrong. `sidestep COMMAND --help` explains one command, and says what else its status means.";
 
@@ -69,5 +78,11 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         super::CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn questions_fit_into_80_columns() {
+        let questions: Vec<_> = super::AFTER_HELP.lines().take_while(|line| !line.is_empty()).collect();
+        assert!(questions.len() > 6 && questions.iter().all(|line| line.len() <= 80), "{questions:?}");
     }
 }
