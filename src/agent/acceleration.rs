@@ -115,13 +115,18 @@ impl Acceleration {
     /// Sends the connections of a cgroup that was added, by its ID, back to the stack without losing a byte, and detaches from it.
     /// Returns how many sockets are left in the sockhash after `timeout`: they use the stack.
     pub fn remove_cgroup(&mut self, cgroup_id: u64, timeout: Duration) -> Result<usize> {
+        // Before the link goes: callbacks take back what we have set on sockets.
+        self.leave_cgroup(cgroup_id, timeout)?;
+        self.cgroups.retain(|(id, _)| *id != cgroup_id);
+        self.leave_cgroup(cgroup_id, timeout)
+    }
+
+    /// Sends the connections of a cgroup back to the stack, and stays attached to it; sockets of those that were removed before
+    /// leave, too. Returns how many are left in the sockhash after `timeout`.
+    pub fn leave_cgroup(&self, cgroup_id: u64, timeout: Duration) -> Result<usize> {
         let mut rest: HashSet<u64> = self.cgroups.iter().map(|(id, _)| *id).filter(|id| *id != cgroup_id).collect();
         rest.insert(self.cgroup.id()?);
-        let leaves = |member: &Member| !is_within(member, &rest);
-        // Before the link goes: callbacks take back what we have set on sockets.
-        self.leave(&leaves, timeout)?;
-        self.cgroups.retain(|(id, _)| *id != cgroup_id);
-        self.leave(&leaves, timeout)
+        self.leave(&|member| !is_within(member, &rest), timeout)
     }
 
     /// Accelerates the connections inside the cgroups that exist already, where they can be proven to be what they seem; see

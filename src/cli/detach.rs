@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::error::Error;
+use super::pods::{hold_anchor, is_anchor, remove_anchor};
 use super::streams::Streams;
 use super::target::PinArgs;
 use super::values::seconds;
@@ -57,8 +58,12 @@ fn instances(args: &Args, timeout: Duration, out: &mut dyn Write) -> Result<usiz
     let mut left = 0;
     for instance in chosen {
         let leftovers = if args.abandon { Leftovers::Abandon } else { Leftovers::Keep };
+        let anchor = instance.recorded_cgroup().ok().flatten().filter(|path| is_anchor(path) && path.is_dir());
         let detached = instance.detach(timeout, leftovers, None, &mut |_| {})?;
         writeln!(out, "{}", report(&detached))?;
+        if let Some(anchor) = anchor.filter(|_| detached.gone) {
+            remove_anchor(&hold_anchor(&anchor)?, || std::fs::remove_dir(&anchor).is_ok());
+        }
         left += detached.left;
     }
     Ok(left)

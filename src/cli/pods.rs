@@ -1,13 +1,19 @@
 //! The flags that name pods instead of cgroups, and the cgroup that holds the data plane while no pod is accelerated.
 
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
 
 use super::cgroups::hint;
 use super::cri::socket;
 use super::error::Error;
 use super::values::one_of;
 use crate::pods::{Rule, Selector, find_socket};
-use crate::syscall::cgroup;
+use crate::syscall::{cgroup, prog_query};
+use crate::uapi::AttachType;
 
 /// What the flags said.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -100,10 +106,32 @@ pub(super) fn anchor() -> Result<PathBuf, Error> {
     Err(Error::Failed(refused))
 }
 
-/// Removes it, where it may be removed. An agent that has given up its privileges may not, if only root may write to the
-/// directory above. Returns whether an empty cgroup stays.
-pub(super) fn remove_anchor(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == ANCHOR) && std::fs::remove_dir(path).is_err()
+/// Whether this is that cgroup.
+pub(super) fn is_anchor(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == ANCHOR)
+}
+
+/// Keeps others from removing it, until this is dropped.
+pub(super) fn hold_anchor(path: &Path) -> Result<Flock<File>, Error> {
+    let failed = |error| Error::Failed(format!("cannot lock {}: {error}; run as root", path.display()));
+    loop {
+        // Another agent may have removed it just now. Where it cannot be made, opening it says why.
+        let _ = std::fs::create_dir(path);
+        let dir = File::open(path).map_err(failed)?;
+        let lock = Flock::lock(dir, FlockArg::LockShared).map_err(|(_, errno)| failed(errno.into()))?;
+        let ours = lock.metadata().map_err(failed)?.ino();
+        if path.metadata().is_ok_and(|there| there.ino() == ours) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Removes it with `remove`, unless another agent holds it, or something is attached to it. Returns whether it stays though
+/// nothing uses it.
+pub(super) fn remove_anchor(held: &Flock<File>, remove: impl FnOnce() -> bool) -> bool {
+    held.relock(FlockArg::LockExclusiveNonblock).is_ok()
+        && prog_query(held.as_fd(), AttachType::CGROUP_SOCK_OPS).is_ok_and(|programs| programs.is_empty())
+        && !remove()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! All pods of the node, as a list of the runtime's sandboxes shows them.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
@@ -48,7 +49,8 @@ pub(super) fn event_loop() -> Result<tokio::runtime::Runtime> {
     built.map_err(|error| Error::System(error.to_string()))
 }
 
-/// What the runtime has said of pods that are not where the kubelet puts them by default, by the ID of their sandbox.
+/// Where the runtime has put pods that are not where the kubelet puts them by default, by the ID of their sandbox: looked for once,
+/// since the kubelet makes the cgroup of a pod before its sandbox.
 #[derive(Default)]
 pub(super) struct Places(BTreeMap<String, Option<String>>);
 
@@ -57,34 +59,29 @@ impl Places {
     pub(super) async fn list(&mut self, client: &Client) -> Result<Listing> {
         let (newest, mut complaints) = newest(client.sandboxes().await?);
         self.0.retain(|id, _| newest.iter().any(|sandbox| sandbox.id == *id));
-        // Once for all pods: a node has thousands of mounts.
-        let mounts = find_all().unwrap_or_default();
+        // Once for all pods, and only where one is new: a node has thousands of mounts.
+        let mounts = LazyCell::new(|| find_all().unwrap_or_default());
         let mut pods = Vec::new();
         for sandbox in newest {
-            let id = sandbox.id.clone();
+            let place = self.0.entry(sandbox.id.clone());
             let mut pod = Pod::from(sandbox);
-            if find_cgroup(&mounts, &pod).is_none() {
-                match self.parent(client, id).await {
-                    Ok(parent) => pod.cgroup_parent = parent,
+            pod.cgroup_parent = match place {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(place) if find_cgroup(&mounts, &pod).is_some() => place.insert(None).clone(),
+                Entry::Vacant(place) => match client.cgroup_parent(place.key()).await {
+                    Ok(parent) => place.insert(parent).clone(),
                     // The connection serves no other pod either.
                     Err(error @ (Error::Unreachable { .. } | Error::Late { .. })) => return Err(error),
                     // It may just have gone.
-                    Err(error) => complaints.push(format!("the cgroup of pod {pod} is not known: {error}")),
-                }
-            }
+                    Err(error) => {
+                        complaints.push(format!("the cgroup of pod {pod} is not known: {error}"));
+                        None
+                    }
+                },
+            };
             pods.push(pod);
         }
         Ok(Listing { pods, complaints })
-    }
-
-    async fn parent(&mut self, client: &Client, id: String) -> Result<Option<String>> {
-        match self.0.entry(id) {
-            Entry::Occupied(known) => Ok(known.get().clone()),
-            Entry::Vacant(place) => {
-                let parent = client.cgroup_parent(place.key()).await?;
-                Ok(place.insert(parent).clone())
-            }
-        }
     }
 }
 

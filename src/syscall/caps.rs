@@ -11,6 +11,8 @@ use super::sysctl;
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Capability {
+    /// Writing to files and directories whatever their mode says.
+    DacOverride = 1,
     /// Reading files and directories of other users.
     DacReadSearch = 2,
     /// Network configuration: loading sk_msg and sock_ops programs, attaching them.
@@ -32,6 +34,7 @@ pub enum Capability {
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::DacOverride => "CAP_DAC_OVERRIDE",
             Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",

@@ -6,8 +6,10 @@
 mod containerd;
 mod fixture;
 mod image;
+mod leaving;
 mod messages;
 mod names;
+mod opens;
 mod refusals;
 mod run;
 mod sandbox;

@@ -156,12 +156,13 @@ impl Instance {
         }
     }
 
-    /// Tries once more to take sockets of a cgroup out of the sockhash that [`Instance::remove_cgroup`] has left there, or that its
-    /// end has: those that belong to none of the cgroups that are attached. Returns how many are left; none when there were none.
-    pub fn leave_outside(&self, cgroup_id: u64, timeout: Duration) -> Result<Option<usize>> {
+    /// Sends the connections of one cgroup back to the stack, and stays attached to it: a step towards [`Instance::remove_cgroup`]. It
+    /// also takes sockets out of the sockhash that the removal, or the end of the cgroup, has left there. Sockets that belong to
+    /// another cgroup of the instance as well stay. Returns how many are left; none when there were none.
+    pub fn leave_cgroup(&self, cgroup_id: u64, timeout: Duration) -> Result<Option<usize>> {
         let Some(_lock) = DirectoryLock::take(self.dir(), false)? else { return Ok(None) };
         let Some(live) = self.live_generation()? else { return Ok(None) };
-        let rest: HashSet<u64> = self.places()?.iter().map(|place| place.cgroup_id).collect();
+        let rest = self.places()?.iter().map(|place| place.cgroup_id).filter(|id| *id != cgroup_id).collect();
         let found = Cell::new(false);
         let leaves = |member: &Member| {
             let outside = member.cgroups.contains(&cgroup_id) && !is_within(member, &rest);

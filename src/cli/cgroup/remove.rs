@@ -66,7 +66,7 @@ fn remove(pins: &Pins, path: &Path, timeout: Duration) -> Result<Removed, Error>
         if instance.cgroups()?.is_empty() {
             continue;
         }
-        let leaves = instance.leave_outside(id, timeout)?;
+        let leaves = instance.leave_cgroup(id, timeout)?;
         left = left.max(leaves);
     }
     match left {

@@ -82,20 +82,19 @@ impl Held {
         })
     }
 
-    /// Sends the connections of a cgroup, by its ID, back to the stack; returns how many sockets are left after `timeout`.
-    pub(super) fn remove_cgroup(&mut self, id: u64, timeout: Duration) -> Result<usize, Error> {
+    /// Detaches from a cgroup, by its ID, and waits for none of its connections; returns how many of its sockets are left.
+    pub(super) fn remove_cgroup(&mut self, id: u64) -> Result<usize, Error> {
         Ok(match self {
-            Self::Pinned(instance, ..) => instance.remove_cgroup(id, timeout, &mut |_| {})?.left,
-            Self::Unpinned(acceleration) => acceleration.remove_cgroup(id, timeout)?,
+            Self::Pinned(instance, ..) => instance.remove_cgroup(id, Duration::ZERO, &mut |_| {})?.left,
+            Self::Unpinned(acceleration) => acceleration.remove_cgroup(id, Duration::ZERO)?,
         })
     }
 
-    /// Tries once more to take out what was left of a cgroup; whether nothing is left.
+    /// Sends connections of a cgroup back to the stack that can go now; whether none is left.
     pub(super) fn has_left(&self, id: u64) -> bool {
         match self {
-            Self::Pinned(instance, ..) => matches!(instance.leave_outside(id, Duration::ZERO), Ok(None | Some(0))),
-            // The next removal takes it out.
-            Self::Unpinned(_) => true,
+            Self::Pinned(instance, ..) => matches!(instance.leave_cgroup(id, Duration::ZERO), Ok(None | Some(0))),
+            Self::Unpinned(acceleration) => matches!(acceleration.leave_cgroup(id, Duration::ZERO), Ok(0)),
         }
     }
 

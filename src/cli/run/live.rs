@@ -105,12 +105,11 @@ impl<'a> Live<'a> {
         let cgroup = new.target.open()?;
         refuse_fixed(&self.args, &new, held, &new.target.instance(&new.target.find()?, &cgroup)?)?;
         let mut wanted = new.target.build(cgroup, configuration(held)?)?;
-        let attached: Vec<u64> = held.cgroups()?.iter().map(|cgroup| cgroup.id).collect();
         let rule = new.pods.rule();
         if let Some(pods) = &self.pods {
             refuse_sticky(&wanted)?;
-            // Of the others the connections leave.
-            wanted.more = pods.among(&rule, &|id| attached.contains(&id));
+            // Those that the new rule does not mean leave one by one, while everything else goes on.
+            wanted.more = pods.attached();
         }
         let less = trusts_less(&self.args, &new);
         let outcome = held.ensure(&wanted.request(), &mut |_| {})?;

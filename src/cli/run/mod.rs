@@ -1,6 +1,8 @@
 //! `sidestep run`: accelerates a cgroup in the foreground, and undoes it without loss when it is asked to stop.
 
+mod anchor;
 mod held;
+mod leaving;
 mod live;
 mod pods;
 mod printer;
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 use super::error::Error;
 use super::log::{FORMATS, Log, LogFormat};
 use super::metrics::{Exporter, bind};
-use super::pods::{PodArgs, anchor, remove_anchor};
+use super::pods::{PodArgs, anchor};
 use super::signals::signals;
 use super::streams::{Streams, note};
 use super::target::{TargetArgs, Wanted, configuration};
@@ -25,6 +27,7 @@ use crate::agent::lifecycle::{Outcome, Pins, ReaderAttendance};
 use crate::agent::{Acceleration, check, drop_privileges};
 use crate::syscall::cgroup::Cgroup;
 
+use anchor::Anchor;
 use held::Held;
 use live::{Again, Live};
 use pods::Pods;
@@ -95,6 +98,7 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     let signals = signals(args.config.is_some())?;
     let service = Service::of_this_process();
     let args = args.settled()?;
+    let mut anchor = if args.pods.are_given() { Some(Anchor::hold(&anchor()?)?) } else { None };
     // Before anything is attached, so that a runtime that does not answer changes nothing.
     let mut pods = args.pods.are_given().then(|| Pods::read(&args.pods)).transpose()?;
     let cgroup = args.target.open()?;
@@ -140,7 +144,7 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
                 print(&last, None, None, log)?;
             }
             log.say("detached", &report)?;
-            if remove_anchor(&path) {
+            if anchor.as_mut().is_some_and(Anchor::remove) {
                 let stays = format!("{} stays for the next run, empty; remove it with rmdir", path.display());
                 log.say("note", &stays)?;
             }
@@ -187,7 +191,7 @@ fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>) -> Result<Started, Er
         refuse_sticky(&wanted)?;
         // Those of a run before this one; the others come one by one, so that none can harm another.
         let attached: Vec<u64> = instance.cgroups()?.iter().map(|cgroup| cgroup.id).collect();
-        wanted.more = pods.among(pods.rule(), &|id| attached.contains(&id));
+        wanted.more = pods.among(&|id| attached.contains(&id));
     }
     let before = instance.record()?.map(|record| record.flags);
     let outcome = instance.ensure(&wanted.request(), &mut |_| {})?;

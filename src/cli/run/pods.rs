@@ -3,11 +3,13 @@
 //!
 //! What is wrong with one pod is a sentence, and concerns no other. While the runtime does not answer, everything stays as it is.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::held::Held;
+use super::leaving::Leaving;
 use crate::agent::lifecycle::Added;
 use crate::cli::error::Error;
 use crate::cli::log::Log;
@@ -22,8 +24,8 @@ pub(super) struct Pods {
     listing: Listing,
     /// By their UID.
     accelerated: BTreeMap<String, Accelerated>,
-    /// Cgroups that were taken out while bytes were unread, by the kernel's number.
-    left: BTreeSet<u64>,
+    /// Those that are not to be accelerated any more.
+    leaving: Leaving,
     /// The sentences that hold now, so that each is said once.
     complaints: BTreeSet<String>,
     watch: Option<Watch>,
@@ -31,10 +33,11 @@ pub(super) struct Pods {
 }
 
 /// A pod whose cgroup is in the data plane.
-struct Accelerated {
-    name: String,
-    cgroup: Cgroup,
-    id: u64,
+pub(super) struct Accelerated {
+    pub(super) name: String,
+    pub(super) cgroup: Cgroup,
+    /// The kernel's number of the cgroup.
+    pub(super) id: u64,
 }
 
 impl Pods {
@@ -44,7 +47,7 @@ impl Pods {
             rule: args.rule(),
             listing: read(&args.socket()?)?,
             accelerated: BTreeMap::new(),
-            left: BTreeSet::new(),
+            leaving: Leaving::default(),
             complaints: BTreeSet::new(),
             watch: None,
             is_lost: false,
@@ -57,12 +60,18 @@ impl Pods {
         Ok(())
     }
 
-    /// The cgroups of pods that `rule` accelerates, and that are in the data plane already, by the kernel's number.
-    pub(super) fn among(&self, rule: &Rule, attached: &dyn Fn(u64) -> bool) -> Vec<Cgroup> {
-        let pods = self.listing.pods.iter().filter(|pod| rule.decide(pod) == Decision::Accelerate);
+    /// The cgroups of pods that are to be accelerated, and that are in the data plane of a run before this one.
+    pub(super) fn among(&self, attached: &dyn Fn(u64) -> bool) -> Vec<Cgroup> {
+        let pods = self.listing.pods.iter().filter(|pod| self.rule.decide(pod) == Decision::Accelerate);
         let mounts = find_all().unwrap_or_default();
         let cgroups = pods.filter_map(|pod| find_cgroup(&mounts, pod));
         cgroups.filter(|cgroup| cgroup.id().is_ok_and(attached)).collect()
+    }
+
+    /// The cgroups of pods that are in the data plane, also of those that are leaving.
+    pub(super) fn attached(&self) -> Vec<Cgroup> {
+        let all = self.accelerated.values().chain(self.leaving.attached()).map(|pod| &pod.cgroup);
+        all.filter(|cgroup| cgroup.exists()).filter_map(|cgroup| cgroup.try_clone().ok()).collect()
     }
 
     /// Readable when there is news.
@@ -75,13 +84,14 @@ impl Pods {
         self.rule = rule;
     }
 
-    /// The rule of the flags.
-    pub(super) fn rule(&self) -> &Rule {
-        &self.rule
+    /// When to come back, though there is no news.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.leaving.next()
     }
 
-    /// Brings into effect what has been read since the last call. Returns whether a pod was added.
+    /// Brings into effect what has been read since the last call, and takes a step with what leaves. Returns whether a pod was added.
     pub(super) fn follow(&mut self, held: &mut Held, drain: Duration, log: &mut Log<'_>) -> Result<bool, Error> {
+        self.leaving.step(held, log)?;
         match self.watch.as_ref().and_then(Watch::take) {
             None => return Ok(false),
             Some(Ok(listing)) => self.listing = listing,
@@ -101,67 +111,52 @@ impl Pods {
         self.apply(held, drain, log)
     }
 
-    /// Adds the cgroups of pods that are to be accelerated, and takes out those of others. Only an error of the output is an error.
+    /// Adds the cgroups of pods that are to be accelerated, and lets those of others leave, within the time of `drain`. Only an error
+    /// of the output is an error.
     pub(super) fn apply(&mut self, held: &mut Held, drain: Duration, log: &mut Log<'_>) -> Result<bool, Error> {
         let mut complaints: BTreeSet<String> = self.listing.complaints.iter().cloned().collect();
-        let mounts = find_all().unwrap_or_default();
-        let mut wanted = BTreeMap::new();
+        // Read only where a pod is new: a node has thousands of mounts.
+        let mounts = LazyCell::new(|| find_all().unwrap_or_default());
+        let (mut stays, mut new) = (BTreeSet::new(), Vec::new());
         for pod in &self.listing.pods {
             match self.rule.decide(pod) {
+                Decision::Accelerate if self.accelerated.get(&pod.uid).is_some_and(|known| known.cgroup.exists()) => {
+                    stays.insert(&pod.uid);
+                }
                 Decision::Accelerate => match find_cgroup(&mounts, pod).map(|cgroup| (cgroup.id(), cgroup)) {
-                    Some((Ok(id), cgroup)) => drop(wanted.insert(pod.uid.clone(), (pod, cgroup, id))),
+                    Some((Ok(id), cgroup)) => new.push((pod, cgroup, id)),
                     _ => drop(complaints.insert(no_cgroup(pod))),
                 },
                 Decision::BadAnnotation(value) => drop(complaints.insert(bad_annotation(pod, &value))),
                 _ => {}
             }
         }
-        // A pod that has opted out leaves before others come.
-        let stays = |uid: &String, pod: &Accelerated| wanted.get(uid).is_some_and(|(_, _, id)| *id == pod.id);
-        let gone = self.accelerated.extract_if(.., |uid, pod| !stays(uid, pod)).map(|(_, pod)| pod);
-        let mut changed = false;
-        for pod in gone.collect::<Vec<_>>() {
-            changed = true;
-            match remove(held, &pod, drain) {
-                Ok(0) => {}
-                Ok(_) => drop(self.left.insert(pod.id)),
-                Err(error) => note(format_args!("sidestep: pod {}: {error}", pod.name)),
-            }
-            log.say("pod_removed", &format!("pod {}: plain TCP from now on", pod.name))?;
-        }
+        let gone = self.accelerated.extract_if(.., |uid, _| !stays.contains(uid));
+        gone.for_each(|(_, pod)| self.leaving.begin(pod, drain));
         let mut added = false;
-        for (uid, (pod, cgroup, id)) in wanted {
-            if self.accelerated.contains_key(&uid) {
-                continue;
-            }
+        for (pod, cgroup, id) in new {
             match held.add_cgroup(&cgroup) {
                 Ok(Added::Covered(by)) => drop(complaints.insert(covered(pod, &by.display()))),
                 Ok(_) => {
                     log.say("pod_added", &format!("pod {pod}: accelerated ({})", cgroup.path().display()))?;
-                    (changed, added) = (true, true);
-                    self.left.remove(&id);
-                    self.accelerated.insert(uid, Accelerated { name: pod.to_string(), cgroup, id });
+                    added = true;
+                    self.leaving.forget(id);
+                    self.accelerated.insert(pod.uid.clone(), Accelerated { name: pod.to_string(), cgroup, id });
                 }
                 // It has ended meanwhile.
                 Err(_) if !cgroup.exists() => {}
                 Err(error) => drop(complaints.insert(format!("pod {pod} stays plain: {error}"))),
             }
         }
-        self.left.retain(|id| !held.has_left(*id));
         for complaint in complaints.difference(&self.complaints) {
             note(format_args!("sidestep: {complaint}"));
         }
         self.complaints = complaints;
-        if changed {
+        if added {
             log.out.flush()?;
         }
         Ok(added)
     }
-}
-
-/// Of a pod that has ended, no reader is waited for.
-fn remove(held: &mut Held, pod: &Accelerated, drain: Duration) -> Result<usize, Error> {
-    held.remove_cgroup(pod.id, if pod.cgroup.exists() { drain } else { Duration::ZERO })
 }
 
 fn no_cgroup(pod: &Pod) -> String {

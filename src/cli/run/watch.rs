@@ -40,7 +40,8 @@ impl Agent<'_> {
         let stdout = std::io::stdout();
         loop {
             let looks = self.returning.as_ref().map(Returning::next);
-            let soonest = next.into_iter().chain(self.service.next_sign()).chain(looks).min();
+            let leaving = self.live.pods.as_ref().and_then(Pods::next);
+            let soonest = next.into_iter().chain(self.service.next_sign()).chain(looks).chain(leaving).min();
             // poll(2) reports a pipe that has lost its reader without being asked to.
             let mut fds =
                 vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
