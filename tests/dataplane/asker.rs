@@ -21,7 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a request: two buffers of the reader, and a part of one.
 const REQUEST: usize = 40;
 
-fn unread(socket: &TcpStream) -> libc::c_int {
+/// What FIONREAD says.
+pub(crate) fn unread(socket: &TcpStream) -> libc::c_int {
     let mut unread = 0;
     // SAFETY: FIONREAD writes one int to the address, which is live and writable.
     assert_eq!(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &mut unread) }, 0);

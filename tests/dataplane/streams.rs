@@ -1,17 +1,21 @@
 //! Pairs that stay in the sockhash while they carry a stream: every byte once and in order, and more than one burst of them
 //! past the stack.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
+use std::time::Instant;
 
-use sidestep::agent::{Acceleration, Marked, TierChoice, choose_tier};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use sidestep::agent::{Acceleration, Marked, TierChoice, check, choose_tier};
 use sidestep::dataplane::{Config, Counter, KernelOffsets, Options, Pairing, Policy, Readers, Streams, Tier, build};
 use sidestep::syscall::cgroup::Cgroup;
 use sidestep::testbed::listen;
 
+use crate::asker::unread;
 use crate::link::{ANY_PORT, expect, pair, pattern, send};
 use crate::nested::{NestedCgroups, describe, pairings};
+use crate::support::wait::{timeout, wait_until};
 
 /// The bytes of a connection: more than its bounds permit, several times.
 const BYTES: usize = 8 << 20;
@@ -107,5 +111,77 @@ fn streams_that_are_measured_all_the_time_arrive_in_order() {
         let counters = plane.snapshot().unwrap();
         assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
         assert!(counters.get(Counter::PassBackpressure) > 0, "{}", describe(&counters));
+    }
+}
+
+/// How a reader that asks FIONREAD waits for its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// Edge-triggered, as nginx: until a read is short, or FIONREAD says 0.
+    Edge,
+    /// Level-triggered: it reads as much as FIONREAD says.
+    Level,
+}
+
+impl Asker {
+    fn watch(self, socket: &TcpStream) -> Epoll {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let edge = if self == Self::Edge { EpollFlags::EPOLLET } else { EpollFlags::empty() };
+        epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | edge, 1)).unwrap();
+        epoll
+    }
+
+    /// Reads `expected` as it comes.
+    fn expect(self, mut socket: &TcpStream, epoll: &Epoll, expected: &[u8]) {
+        let mut buffer = vec![0; 16 << 10];
+        let (mut rest, deadline) = (expected, Instant::now() + timeout());
+        while !rest.is_empty() {
+            let limit = EpollTimeout::try_from(timeout()).unwrap();
+            let events = epoll.wait(&mut [EpollEvent::empty()], limit).unwrap();
+            let (left, all) = (rest.len(), expected.len());
+            assert_eq!(events, 1, "{self:?}: no event comes for {left} of {all} bytes");
+            assert!(Instant::now() < deadline, "{self:?}: FIONREAD shows nothing of {left} of {all} bytes");
+            let mut wanted = match self {
+                Self::Edge => buffer.len(),
+                Self::Level => buffer.len().min(usize::try_from(unread(socket)).unwrap()),
+            };
+            while wanted > 0 {
+                match socket.read(&mut buffer[..wanted]) {
+                    Ok(read) => {
+                        assert!(read > 0 && rest.starts_with(&buffer[..read]), "{self:?}: other bytes, or the end");
+                        rest = &rest[read..];
+                        let stops = self == Self::Level || read < wanted || unread(socket) == 0;
+                        wanted = if stops { 0 } else { wanted };
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => wanted = 0,
+                    Err(error) => panic!("recv: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn readers_that_ask_how_much_there_is_never_wait_behind_a_stream_that_stays() {
+    let cgroups = NestedCgroups::new();
+    let config = check::configuration();
+    for asker in [Asker::Edge, Asker::Level] {
+        let Some(plane) = start(&cgroups, Pairing::Sequence, Streams::Stay, config) else { return };
+        let listener = listen(ANY_PORT).unwrap();
+        let (client, server) = pair(&listener, listener.local_addr().unwrap());
+        client.set_nodelay(true).unwrap();
+        let epoll = asker.watch(&server);
+        // More than any reader is redirected at once, so that bytes of the stack lie behind.
+        let bytes = pattern(2, 20_000_000);
+        let sent = fill(&client, &bytes);
+        asker.expect(&server, &epoll, &bytes[..sent]);
+        let counters = plane.snapshot().unwrap();
+        assert!(counters.get(Counter::RedirectedBytes) > 0, "{asker:?}: {}", describe(&counters));
+        assert!(counters.get(Counter::PassedBytes) > 0, "{asker:?}: {}", describe(&counters));
+        if asker == Asker::Edge || config.redirect_unaccepted {
+            wait_until("its pair leaves", || plane.snapshot().unwrap().get(Counter::Unenrolled) == 1);
+        } else {
+            assert_eq!(counters.get(Counter::Unenrolled), 0, "{}", describe(&counters));
+        }
     }
 }

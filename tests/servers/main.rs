@@ -10,7 +10,7 @@ mod server;
 mod support;
 
 use sidestep::agent::{Acceleration, Snapshot, TierChoice, check, choose_tier};
-use sidestep::dataplane::{Counter, Options, Pairing, Policy, PortRange, Readers};
+use sidestep::dataplane::{Counter, Options, Pairing, Policy, PortRange, Readers, Streams};
 
 use client::Exchange;
 use server::{Server, installed};
@@ -30,6 +30,9 @@ const EXCHANGES: [Exchange; 6] = [
     Exchange { header: 1500, body: 3_000_000, response: 3_000_000 },
     Exchange { header: 0, body: 1, response: 1 },
 ];
+
+/// A response that is larger than what may be redirected at once, and than all buffers of the stack behind it.
+const STREAM: Exchange = Exchange { header: 0, body: 0, response: 40_000_000 };
 
 /// Runs `work` with this process in a cgroup of its own, and sidestep on it; the counters afterwards.
 fn accelerated(policy: Policy, work: impl FnOnce()) -> Snapshot {
@@ -84,6 +87,33 @@ fn nginx_alone() {
     let nginx = Server::nginx();
     for _ in 0..20 {
         client::run(nginx.port, &EXCHANGES);
+    }
+}
+
+/// nginx as a proxy, which is edge-triggered and asks FIONREAD, where streams may stay in the sockhash.
+#[test]
+fn servers_stream_every_byte_where_streams_may_stay() {
+    if !installed(&["nginx", "haproxy"]) {
+        return;
+    }
+    for streams in [Streams::Stay, Streams::Auto] {
+        let policy = Policy { streams, ..Policy::default() };
+        report("nginx", &accelerated(policy.clone(), || stream_through(Server::nginx())));
+        report(
+            "haproxy",
+            &accelerated(policy, || {
+                let nginx = Server::nginx();
+                stream_through(Server::haproxy(nginx.port));
+            }),
+        );
+    }
+}
+
+/// Requests and answers, and then streams.
+fn stream_through(server: Server) {
+    let exchanges: Vec<_> = EXCHANGES.into_iter().chain([STREAM; 2]).collect();
+    for _ in 0..2 {
+        client::run(server.port, &exchanges);
     }
 }
 

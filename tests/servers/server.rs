@@ -7,12 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::EXCHANGES;
 use crate::client::content;
 use crate::support::child::ChildGuard;
 use crate::support::link::free_port;
 use crate::support::machine::unique;
 use crate::support::wait::wait_until;
+use crate::{EXCHANGES, STREAM};
 
 /// A key that is not a secret, and its certificate until the year 2126, signed by itself:
 /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=sidestep-test`.
@@ -97,7 +97,7 @@ impl Server {
 
     /// With this configuration, and a file for each exchange.
     fn nginx_of(directory: PathBuf, port: u16, text: &str) -> Self {
-        for exchange in EXCHANGES {
+        for exchange in EXCHANGES.into_iter().chain([STREAM]) {
             fs::write(directory.join(exchange.response.to_string()), content(exchange.response)).unwrap();
         }
         let config = directory.join("nginx.conf");

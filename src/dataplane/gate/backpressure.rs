@@ -2,7 +2,7 @@
 
 use crate::asm::Reg::{R1, R2, R3, R9};
 use crate::asm::{Asm, Label, Ptr};
-use crate::dataplane::emit::{config_at, set_flags};
+use crate::dataplane::emit::{config, config_at, set_flags};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::epoll;
 use crate::dataplane::gate::exits::Exits;
@@ -70,14 +70,14 @@ pub(in crate::dataplane) fn require(
         let psock = psock(a, offsets, R9, PEER, absent, stale);
         let head = queue(a, offsets, psock, stale);
         a.permit(R1.equals(head.reg()), drained, "the queue is empty");
-        let config = config_at(a, R3);
+        let most_of = config_at(a, R3);
         a.ld(R1, OWN, Socket::BURST_MESSAGES);
-        a.ld(R2, config, Value::MAX_MESSAGES);
+        a.ld(R2, most_of, Value::MAX_MESSAGES);
         a.require(R1.below(R2), most, "few messages wait");
         a.ld(R1, OWN, Socket::BURST_BYTES);
         a.ld(R2, SK_MSG, SkMsg::LENGTH);
         a.add(R1, R2);
-        a.ld(R2, config, Value::MAX_BYTES);
+        a.ld(R2, most_of, Value::MAX_BYTES);
         a.require(R1.at_most(R2), most, "few bytes wait");
         if woken {
             fixed_buffer(a, options, offsets, over, stale);
@@ -115,6 +115,9 @@ pub(in crate::dataplane) fn require(
                     });
                 }
                 within_buffers(a, offsets, WIDE, bounded, stale);
+                if stays {
+                    a.goto(full);
+                }
             } else {
                 edge_triggered(a, offsets, epoll, bounded);
             }
@@ -126,6 +129,11 @@ pub(in crate::dataplane) fn require(
             if stays {
                 a.bind(steady);
                 deferral.require_none(a, deferral.exit, "nothing speaks for the stack and the reader has its events");
+                a.comment(
+                    "where a member's FIONREAD does not see the stack's bytes, its reader may never ask for them",
+                );
+                config(a, R1, Value::REDIRECT_UNACCEPTED);
+                a.require(R1.equals(0), full, "its FIONREAD sees the stack's bytes");
                 a.comment("the pair stays, and the stack carries what comes until all has been read");
                 set_flags(a, socket::STAYS);
                 pace::begin(a, options);

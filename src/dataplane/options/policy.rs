@@ -25,8 +25,7 @@ pub struct Policy {
     pub direction: Direction,
     /// Whether cgroups inside the accelerated one can opt out, by [`crate::dataplane::DataPlane::opt_out`].
     pub opt_out: bool,
-    /// What becomes of pairs that carry a stream. Anything but the default is an experiment: readers such as nginx can wait
-    /// forever with it.
+    /// What becomes of pairs that carry a stream. Anything but the default is an experiment, which only the benchmark attaches.
     pub streams: Streams,
     /// Which readers get redirected bytes.
     pub trust: Trust,

@@ -30,11 +30,15 @@ impl Simulation {
         let (strands, free) = (self.would_strand(id, len), self.nothing_against(id, len));
         let only_large = self.queue_is_empty(id) && self.nothing_against(id, 1);
         let misses_bytes = self.may_miss_bytes(id);
+        let may_begin_to_stay = self.has_flag(id, STAYS) || self.may_stay(id);
         let may_earn = self.form.watches() && self.ends_do_not_block(id) && self.nothing_but_trust_against(id, 1);
         self.world.send(id, len)?;
         let sent = self.world.socket(id).unwrap().sent();
         if underway || self.sent.insert(id, sent).unwrap_or(0) == sent {
             return Ok(());
+        }
+        if self.has_flag(id, STAYS) && !may_begin_to_stay {
+            return Err(Broken(format!("socket {id} stays with a reader that may wait for the stack's bytes forever")));
         }
         let peer = self.world.socket(id).unwrap().peer();
         self.rows.insert(peer, (0, 0));
@@ -229,6 +233,13 @@ impl Simulation {
             && is_edge_triggered(receiver)
             && !an_end_blocks(self.form, sender, receiver)
             && self.may_be_redirected(from, sender, to, receiver, len)
+    }
+
+    /// Whether a stream of `from` may stay in the sockhash: its reader is told of the stack's bytes behind redirected ones, and sees
+    /// them when it asks.
+    fn may_stay(&self, from: SocketId) -> bool {
+        let receiver = self.world.socket(from).and_then(|sender| self.world.socket(sender.peer()));
+        !self.bounds.redirect_unaccepted && receiver.is_some_and(|receiver| !is_edge_triggered(receiver))
     }
 
     /// Whether the receiver and its bounds permit a message, if nothing else speaks against it and neither end blocks.

@@ -71,7 +71,7 @@ fn askers() -> impl Iterator<Item = Vec<Op>> {
     })
 }
 
-/// Queues that grow until the buffers allow no more, by how the reader is notified.
+/// Queues that grow until the buffers allow no more, by how the reader is notified, and by what its FIONREAD sees.
 fn queues() -> impl Iterator<Item = Vec<Op>> {
     let lists = [[LEVEL, None], [POLL, LEVEL], [LEVEL, POLL], [EDGE, None], [POLL, EDGE]];
     let small = |locks| Buffers { send: 16_000, receive: 16_000, locks };
@@ -88,11 +88,12 @@ fn queues() -> impl Iterator<Item = Vec<Op>> {
         (large(0), vec![60_000, 200_000]),
         (large(0), vec![60_000, 900_000]),
     ];
-    let roomy = Settings { roomy: true, ..Settings::PLAIN };
-    lists.into_iter().flat_map(move |list| {
+    let roomy = [false, true].map(|fionread_misses| Settings { roomy: true, fionread_misses, ..Settings::PLAIN });
+    let kinds = roomy.into_iter().flat_map(move |settings| lists.into_iter().map(move |list| (settings, list)));
+    kinds.flat_map(move |(settings, list)| {
         let of = move |(buffers, sizes): &(Buffers, Vec<u32>)| {
             let sized = [Op::Buffers(SERVER, *buffers), Op::Buffers(CLIENT, *buffers)];
-            pair(roomy, list).into_iter().chain(sized).chain(sends(sizes)).collect()
+            pair(settings, list).into_iter().chain(sized).chain(sends(sizes)).collect()
         };
         cases.iter().map(of).collect::<Vec<Vec<Op>>>()
     })
