@@ -41,7 +41,7 @@ pub(super) fn execute(
         return Err(Fault::Unaligned { address, size });
     }
     if insn.imm == op::LOAD_ACQ {
-        return Ok(Written::Destination(memory.load(address, size)?));
+        return Ok(written(insn.imm, memory.load(address, size)?));
     }
     if insn.imm == op::STORE_REL {
         memory.store(address, size, src)?;
@@ -63,11 +63,18 @@ pub(super) fn execute(
         },
     };
     memory.store(address, size, new)?;
-    Ok(match insn.imm {
+    Ok(written(insn.imm, old))
+}
+
+/// What an operation that has found `old` puts into a register.
+pub(super) fn written(operation: i32, old: u64) -> Written {
+    match operation {
+        op::LOAD_ACQ => Written::Destination(old),
+        op::STORE_REL => Written::None,
         op::CMPXCHG => Written::R0(old),
-        imm if imm & op::FETCH != 0 => Written::Source(old),
+        operation if operation & op::FETCH != 0 => Written::Source(old),
         _ => Written::None,
-    })
+    }
 }
 
 fn bad(insn: Insn) -> Fault {

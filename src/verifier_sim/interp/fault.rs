@@ -62,6 +62,9 @@ pub enum Fault {
         /// How many bytes the region has.
         len: u64,
     },
+    /// Nothing is wrong: the environment goes on with something else.
+    #[error("the environment stops the program")]
+    Stopped,
     /// A region that was freed.
     #[error("access to a {0} after it was freed")]
     Freed(RegionKind),

@@ -54,6 +54,38 @@ impl Args {
     }
 }
 
+/// An access to memory that the machine does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// A load of `size` bytes.
+    Load {
+        /// Where.
+        address: u64,
+        /// How many.
+        size: u64,
+    },
+    /// A store of the low `size` bytes of `value`.
+    Store {
+        /// Where.
+        address: u64,
+        /// How many.
+        size: u64,
+        /// What.
+        value: u64,
+    },
+    /// An atomic operation; the answer is what was there before.
+    Atomic {
+        /// Where.
+        address: u64,
+        /// On how many bytes.
+        size: u64,
+        /// The immediate of its instruction.
+        operation: i32,
+        /// Its source register.
+        operand: u64,
+    },
+}
+
 /// The kernel around a program: everything a program can ask for that is not plain memory or a map.
 pub trait Environment {
     /// Runs helper `args.helper`; the result becomes r0.
@@ -75,6 +107,18 @@ pub trait Environment {
         None
     }
 
+    /// Serves an access to memory that the machine does not have; `None` where there is none.
+    fn elsewhere(&mut self, access: Elsewhere) -> Option<Result<u64, Fault>> {
+        let _ = access;
+        None
+    }
+
+    /// An atomic operation on the machine's own memory has run; `operation` is its immediate. It may order the accesses around it.
+    fn atomic(&mut self, operation: i32) -> Result<(), Fault> {
+        let _ = operation;
+        Ok(())
+    }
+
     /// The packet for legacy absolute and indirect loads, when the program has one.
     fn packet(&self) -> Option<&[u8]> {
         None
@@ -92,14 +136,18 @@ impl Environment for NoKernel {
 }
 
 /// Runs `args.helper` if it needs no kernel; `None` when it does.
-pub(super) fn plain(machine: &mut Machine, args: &Args) -> Option<Result<u64, Fault>> {
+pub(super) fn plain(
+    machine: &mut Machine,
+    environment: &mut dyn Environment,
+    args: &Args,
+) -> Option<Result<u64, Fault>> {
     Some(match args.helper {
         id::MAP_LOOKUP_ELEM => lookup(machine, args),
         id::MAP_UPDATE_ELEM => update(machine, args),
         // Taking a socket out of a map changes the socket, which is the environment's.
         id::MAP_DELETE_ELEM if !names_sock_hash(machine, args) => delete(machine, args),
         id::GET_SMP_PROCESSOR_ID => Ok(u64::from(machine.cpu)),
-        id::PROBE_READ_KERNEL => probe_read(machine, args),
+        id::PROBE_READ_KERNEL => probe_read(machine, environment, args),
         id::PERF_EVENT_OUTPUT | id::RINGBUF_OUTPUT => output(machine, args),
         _ => return None,
     })
@@ -139,9 +187,22 @@ fn delete(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
 }
 
 /// `bpf_probe_read_kernel(dst, size, src)`: a bad source is an error number, and the destination is cleared.
-fn probe_read(machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
+///
+/// Memory elsewhere is read as the kernel does, a word after the other (`copy_from_kernel_nofault`, mm/maccess.c).
+fn probe_read(machine: &mut Machine, environment: &mut dyn Environment, args: &Args) -> Result<u64, Fault> {
     let (to, size, from) = (args.get(1)?, args.get(2)? & 0xffff_ffff, args.get(3)?);
-    let found = machine.memory.slice(machine.memory.kernel_address(from), size).map(<[u8]>::to_vec).ok();
+    let from = machine.memory.kernel_address(from);
+    let mut found = machine.memory.slice(from, size).map(<[u8]>::to_vec).ok();
+    if found.is_none() {
+        let (mut bytes, mut left) = (Vec::new(), size);
+        while let Some(word) = [8, 4, 2, 1].into_iter().find(|word| *word <= left) {
+            let load = Elsewhere::Load { address: from.wrapping_add(size - left), size: word };
+            let Some(value) = environment.elsewhere(load) else { break };
+            bytes.extend(&value?.to_le_bytes()[..word as usize]);
+            left -= word;
+        }
+        found = (left == 0).then_some(bytes);
+    }
     let target = machine.memory.slice_mut(to, size)?;
     Ok(match found {
         Some(bytes) => {

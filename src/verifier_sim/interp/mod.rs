@@ -18,7 +18,7 @@ mod memory;
 mod run;
 
 pub use fault::{Fault, Trap};
-pub use helpers::{Args, Environment, NoKernel};
+pub use helpers::{Args, Elsewhere, Environment, NoKernel};
 pub use machine::Machine;
 pub use map::{E2BIG, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EXIST, Errno, Map, NOEXIST};
 pub use memory::{Access, Memory, RegionId, RegionKind};

@@ -4,7 +4,7 @@ use crate::asm::{Insn, opcode as op};
 use crate::uapi::helper::id;
 
 use super::fault::{Fault, Trap};
-use super::helpers::{self, Args, Environment};
+use super::helpers::{self, Args, Elsewhere, Environment};
 use super::machine::Machine;
 use super::{Program, alu, atomic};
 
@@ -265,7 +265,7 @@ impl Cpu<'_> {
                 let result = if insn.src == op::PSEUDO_KFUNC_CALL {
                     self.environment.kfunc(self.machine, &args)?
                 } else {
-                    match helpers::plain(self.machine, &args) {
+                    match helpers::plain(self.machine, self.environment, &args) {
                         Some(result) => result?,
                         None => self.environment.helper(self.machine, &args)?,
                     }
@@ -390,13 +390,20 @@ impl Cpu<'_> {
         let size = size_of(insn).ok_or_else(|| bad(insn))?;
         let address = self.read(insn.src)?.wrapping_add_signed(i64::from(insn.off));
         if self.is_cast(insn.src) && insn.code & op::MODE_MASK == op::MEM {
-            let value = self.machine.memory.load(self.machine.memory.kernel_address(address), size).unwrap_or(0);
+            let address = self.machine.memory.kernel_address(address);
+            let value = match self.machine.memory.load(address, size) {
+                Ok(value) => value,
+                Err(_) => self.environment.elsewhere(Elsewhere::Load { address, size }).unwrap_or(Ok(0))?,
+            };
             self.write(insn.dst, value)?;
             self.mark_cast(insn.dst, size == 8);
             return Ok(Next::Skip(0));
         }
         let value = match insn.code & op::MODE_MASK {
-            op::MEM => self.machine.memory.load(address, size)?,
+            op::MEM => match self.machine.memory.load(address, size) {
+                Ok(value) => value,
+                Err(fault) => self.elsewhere(Elsewhere::Load { address, size }, fault)?,
+            },
             op::MEMSX if size < 8 => {
                 let unused = 64 - 8 * size as u32;
                 ((self.machine.memory.load(address, size)? << unused) as i64 >> unused) as u64
@@ -414,7 +421,9 @@ impl Cpu<'_> {
             op::MEM => {
                 let value = if register { self.read(insn.src)? } else { i64::from(insn.imm) as u64 };
                 let address = self.read(insn.dst)?.wrapping_add_signed(i64::from(insn.off));
-                self.machine.memory.store(address, size, value)?;
+                if let Err(fault) = self.machine.memory.store(address, size, value) {
+                    self.elsewhere(Elsewhere::Store { address, size, value }, fault)?;
+                }
             }
             op::ATOMIC if register => self.atomic(insn, size)?,
             _ => return Err(bad(insn)),
@@ -422,12 +431,29 @@ impl Cpu<'_> {
         Ok(Next::Skip(0))
     }
 
+    /// The answer to an access that failed with `fault`, where the environment has that memory.
+    fn elsewhere(&mut self, access: Elsewhere, fault: Fault) -> Result<u64, Fault> {
+        self.environment.elsewhere(access).unwrap_or(Err(fault))
+    }
+
     fn atomic(&mut self, insn: Insn, size: u64) -> Result<(), Fault> {
         // A load-acquire only writes its destination; a compare-and-exchange also reads r0.
         let dst = if insn.imm == op::LOAD_ACQ { 0 } else { self.read(insn.dst)? };
         let src = self.read(insn.src)?;
         let r0 = if insn.imm == op::CMPXCHG { self.read(0)? } else { 0 };
-        match atomic::execute(&mut self.machine.memory, insn, size, dst, src, r0)? {
+        let written = match atomic::execute(&mut self.machine.memory, insn, size, dst, src, r0) {
+            Ok(written) => {
+                self.environment.atomic(insn.imm)?;
+                written
+            }
+            Err(fault) => {
+                let base = if insn.imm == op::LOAD_ACQ { src } else { dst };
+                let address = base.wrapping_add_signed(i64::from(insn.off));
+                let access = Elsewhere::Atomic { address, size, operation: insn.imm, operand: src };
+                atomic::written(insn.imm, self.elsewhere(access, fault)?)
+            }
+        };
+        match written {
             atomic::Written::None => Ok(()),
             atomic::Written::Source(value) => self.write(insn.src, value),
             atomic::Written::R0(value) => self.write(0, value),
