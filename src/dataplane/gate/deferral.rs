@@ -44,6 +44,26 @@ impl Deferral {
         });
     }
 
+    /// The same before [`Head::SENT`] is counted up: [`Self::order`] has the barrier. Loses R1.
+    #[track_caller]
+    pub(in crate::dataplane) fn note_early(self, a: &mut Asm, counter: Counter) {
+        a.set(self.reason, counter.field().offset());
+    }
+
+    /// Behind that, for a reason that was noted early. Where counting up is a full barrier by itself, none is missing. Loses R1.
+    #[track_caller]
+    pub(in crate::dataplane) fn order(self, a: &mut Asm, offsets: &KernelOffsets) {
+        if offsets.weakly_ordered {
+            return;
+        }
+        a.idiom("defer", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {
+            a.get(R1, self.reason);
+            a.guard(R1.differs(0), "what was noted before SENT has its barrier behind it", |a| {
+                offsets.full_barrier(a, Head::SENT);
+            });
+        });
+    }
+
     /// Goes on when nothing speaks for the stack, else to `pass`. `name` is the check's. Loses R1.
     #[track_caller]
     pub(in crate::dataplane) fn require_none(self, a: &mut Asm, pass: Label, name: &str) {

@@ -43,6 +43,9 @@ pub(in crate::dataplane) fn gated(
         let stale = exits.to(a, Counter::PassStale);
         a.comment("our reference on the psock, then SENT, then the look whether an end leaves");
         offsets.ordered_increment(a, Head::SENT);
+        if options.defers() {
+            deferral.order(a, offsets);
+        }
         a.frame(|a| {
             a.comment("the peer's storage is still the peer's, and neither end is leaving");
             a.ld(R8, OWN, Socket::PEER_STORAGE);

@@ -133,6 +133,7 @@ fn no_sender_underway(a: &mut Asm, options: &Options, offsets: &KernelOffsets, p
             a.ld(sk.reg(), own, Socket::PEER_SK);
             offsets.open(a, sk);
             let psock = psock(a, offsets, R6, sk, quiet, waiting);
+            offsets.load_barrier(a);
             require_alone(a, offsets, psock, R9, 0, waiting);
         });
     });

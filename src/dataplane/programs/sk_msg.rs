@@ -68,11 +68,11 @@ fn program(a: &mut Asm, options: &Options) {
         // What always takes the stack that way needs no further notes.
         a.goto(if counter == Counter::PassDirection { counted } else { passed });
     }
-    if let (true, Some(deferral), Tier::Gated(offsets)) = (defers, deferral, &options.tier) {
+    if let (true, Some(deferral)) = (defers, deferral) {
         a.bind(switched_off);
         a.ld(R1, OWN, Head::STATE);
         a.require(R1.equals(socket::PAIRED), off, "a paired one may still redirect");
-        deferral.note(a, offsets, Counter::PassOff);
+        deferral.note_early(a, Counter::PassOff);
         a.goto(paired);
     }
     if let Some(deferral) = deferral {

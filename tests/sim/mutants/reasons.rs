@@ -199,6 +199,10 @@ pub(super) const REASONS: &[Reason] = &[
     // Only what happens while a program runs, or a second thread on one socket, could tell; histories have neither.
     always("a peer that sends while we look at the queues", &["unenroll/the peer has not sent meanwhile"]),
     always(
+        "a store that other processors see late: `tests/order` has schedules for it",
+        &["defer/what was noted before SENT has its barrier behind it"],
+    ),
+    always(
         "a reader that does not block looks at the stack once in a call; here O_NONBLOCK that is set meanwhile counts at once",
         &["order/no thread is inside a call"],
     ),
