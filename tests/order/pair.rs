@@ -1,0 +1,310 @@
+//! Two sockets that are a pair: made in the simulated kernel by the real programs, and then taken apart into the words that
+//! several processors share, and the rest.
+
+use std::collections::BTreeMap;
+
+use sidestep::agent::{map_loads, map_specs, simulated_offsets};
+use sidestep::asm::{self, Insn};
+use sidestep::dataplane::{
+    self, Casts, Config, DataPlane, KernelOffsets, MapRole, OptionBits, Options, Pairing, Policy, Readers, Tier,
+};
+use sidestep::uapi::ctx::{iter_sockmap, sk_msg, sock_ops};
+use sidestep::verifier_sim::interp::{Access, Machine, Program, RegionKind};
+use sidestep::verifier_sim::kernel::{Address, End as Connected, Waiter, World, btf_id, offset_of};
+
+use super::event::{Loc, Word};
+use super::memory::Architecture;
+
+/// The end that sends messages in every scenario, and the one that receives them.
+pub(crate) const S: usize = 0;
+pub(crate) const R: usize = 1;
+
+/// An option of a sender that keeps its messages on the stack, and has its pair leave.
+const OPTION: u64 = 1 << 21;
+
+/// Of `state::socket::Head`.
+const LEAVING: u64 = 10;
+const FLAGS: u64 = 12;
+const SENT: u64 = 16;
+/// `socket::UNENROLLING`.
+pub(crate) const UNENROLLING: u64 = 1;
+
+const CONFIG: Config = Config {
+    enabled: true,
+    max_messages: 8,
+    max_bytes: 5000,
+    sticky_bytes: 5000,
+    redirect_unaccepted: false,
+    spare_askers: false,
+    stream_messages: 100,
+    keepalive: 600,
+    spare_armed: true,
+    pace_messages: 2,
+};
+
+/// One end, and its shared words.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// The socket as programs know it.
+    pub(crate) address: u64,
+    pub(crate) cookie: u64,
+    pub(crate) storage: u64,
+    /// `struct sock`.
+    pub(crate) sk: u64,
+    /// The spin lock of `sk_lock`, and `sk_lock.owned`.
+    pub(crate) spin: Loc,
+    pub(crate) owned: Loc,
+    /// References on its psock, and the socket's pointer to it.
+    pub(crate) refs: Loc,
+    pub(crate) user_data: Loc,
+    /// Redirected messages, bytes that came by the stack, and bytes that wait until the socket's owner lets go: a message is one byte,
+    /// four bits of the word.
+    pub(crate) queue: Loc,
+    pub(crate) stack: Loc,
+    pub(crate) backlog: Loc,
+    /// A note: whether a reader is inside a call that has read all bytes of the stack.
+    pub(crate) inside: Loc,
+    pub(crate) copied_seq: Loc,
+    /// Whether the sockhash has it.
+    pub(crate) member: Loc,
+    pub(crate) leaving: Loc,
+    pub(crate) flags: Loc,
+}
+
+/// Where the contexts of programs are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contexts {
+    pub(crate) sk_msg: u64,
+    pub(crate) sock_ops: u64,
+    pub(crate) iterator: u64,
+    pub(crate) key: u64,
+}
+
+pub(crate) struct Pair {
+    pub(crate) architecture: Architecture,
+    plane: DataPlane,
+    pub(crate) machine: Machine,
+    pub(crate) ends: [End; 2],
+    pub(crate) words: Vec<Word>,
+    /// The bytes of what programs share.
+    pub(crate) structures: Vec<(u64, Vec<u8>)>,
+    pub(crate) contexts: Contexts,
+    pub(crate) programs: BTreeMap<&'static str, Program>,
+    numbers: Vec<usize>,
+    /// Orders that the kernel lacks on arm64: the owner of a socket before what it reads, and the two looks of `tcp_bpf_recvmsg`.
+    pub(crate) orders_owner: bool,
+    pub(crate) orders_looks: bool,
+}
+
+/// The programs for an architecture, with direct loads (Linux 6.2).
+fn plane(architecture: Architecture) -> DataPlane {
+    let offsets = KernelOffsets {
+        casts: Some(Casts::resolve(btf_id).unwrap()),
+        options: OptionBits { sender: OPTION as u32, receiver: 0 },
+        iterators_have_storage: true,
+        readers_can_be_woken: false,
+        weakly_ordered: architecture == Architecture::Arm,
+        ..simulated_offsets().unwrap()
+    };
+    let (tier, readers) = (Tier::Gated(offsets), Readers::NonBlocking);
+    dataplane::build(Options { pairing: Pairing::Sequence, tier, readers, policy: Policy::default() }).unwrap()
+}
+
+/// What the words of an end are called, where programs find them, and their sizes.
+type Places = [(&'static str, u64, u64); 14];
+
+impl Pair {
+    pub(crate) fn new(architecture: Architecture) -> Self {
+        let plane = plane(architecture);
+        let mut machine = Machine::new(1);
+        let numbers: Vec<usize> = map_specs(&plane).iter().map(|map| machine.add_map(map).unwrap()).collect();
+        let number = |role: MapRole| numbers[role.map_ref().0 as usize];
+        machine.value(number(MapRole::Config), &[0; 4]).unwrap().copy_from_slice(&CONFIG.to_bytes());
+        let loaded = |program: &asm::Program| Program::new(program.insns().to_vec(), &map_loads(program), &numbers);
+        let programs: BTreeMap<_, _> = plane.programs().map(|(name, _, program)| (name, loaded(program))).collect();
+        let (sock_ops, sk_msg) = (programs["sock_ops"].clone(), programs["sk_msg"].clone());
+        let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
+        let ids = connect(&mut world);
+        let storage = number(MapRole::Storage);
+        Self::take_apart(architecture, plane, world, ids, storage, programs, numbers)
+    }
+
+    fn take_apart(
+        architecture: Architecture,
+        plane: DataPlane,
+        world: World,
+        ids: [u64; 2],
+        storage: usize,
+        programs: BTreeMap<&'static str, Program>,
+        numbers: Vec<usize>,
+    ) -> Self {
+        let addresses = ids.map(|id| world.socket(id).unwrap().address());
+        let mut machine = world.machine;
+        let at = |structure, path| u64::from(offset_of(structure, path).unwrap());
+        let (mut words, mut structures, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        for (end, id) in ids.into_iter().enumerate() {
+            let sk = machine.memory.kernel_address(addresses[end]);
+            // Without the flags in its low bits.
+            let psock = machine.memory.load(sk + at("sock", "sk_user_data"), 8).unwrap() & !7;
+            let storage = machine.map(storage).unwrap().storage(id).unwrap().address();
+            let places: Places = [
+                ("spin", 0, 0),
+                ("owned", sk + at("sock", "sk_lock.owned"), 4),
+                ("refs", psock + at("sk_psock", "refcnt.refs.counter"), 4),
+                ("user_data", sk + at("sock", "sk_user_data"), 8),
+                ("queue", psock + at("sk_psock", "ingress_msg"), 8),
+                ("stack", 0, 0),
+                ("backlog", 0, 0),
+                ("inside", 0, 0),
+                ("copied_seq", sk + at("tcp_sock", "copied_seq"), 4),
+                ("member", 0, 0),
+                ("STATE", storage + 8, 2),
+                ("LEAVING", storage + LEAVING, 2),
+                ("FLAGS", storage + FLAGS, 4),
+                ("SENT", storage + SENT, 4),
+            ];
+            let first = words.len();
+            for (name, address, size) in places {
+                let is_list = name == "queue";
+                let initial = if size == 0 || is_list { 0 } else { machine.memory.load(address, size).unwrap() };
+                let name = format!("{}.{name}", ["S", "R"][end]);
+                words.push(Word { name, address, size, initial, is_list });
+            }
+            let loc = |name| first + places.iter().position(|place| place.0 == name).unwrap();
+            words[loc("member")].initial = 1;
+            assert_eq!(words[loc("refs")].initial, 1, "only the sockhash has a reference");
+            for base in [sk, psock, storage] {
+                let region = machine.memory.region_of(base).unwrap();
+                structures.push((base, machine.memory.bytes(region).to_vec()));
+                // From now on the scenario serves it.
+                machine.memory.free(region);
+            }
+            ends.push(End {
+                address: addresses[end],
+                cookie: id,
+                storage,
+                sk,
+                spin: loc("spin"),
+                owned: loc("owned"),
+                refs: loc("refs"),
+                user_data: loc("user_data"),
+                queue: loc("queue"),
+                stack: loc("stack"),
+                backlog: loc("backlog"),
+                inside: loc("inside"),
+                copied_seq: loc("copied_seq"),
+                member: loc("member"),
+                leaving: loc("LEAVING"),
+                flags: loc("FLAGS"),
+            });
+        }
+        let mut add = |kind, size: u32| machine.memory.add(kind, Access::Read, vec![0; size as usize]).address();
+        let contexts = Contexts {
+            sk_msg: add(RegionKind::Context, sk_msg::SIZE),
+            sock_ops: add(RegionKind::Context, sock_ops::SIZE),
+            iterator: add(RegionKind::Context, iter_sockmap::SIZE),
+            key: add(RegionKind::Input, 8),
+        };
+        Self {
+            architecture,
+            plane,
+            machine,
+            ends: ends.try_into().unwrap(),
+            words,
+            structures,
+            contexts,
+            programs,
+            numbers,
+            orders_owner: false,
+            orders_looks: false,
+        }
+    }
+
+    /// A program has other instructions.
+    pub(crate) fn set_program(&mut self, name: &'static str, insns: Vec<Insn>) {
+        let program = Program::new(insns, &map_loads(self.original(name)), &self.numbers);
+        self.programs.insert(name, program);
+    }
+
+    /// A program as it was assembled.
+    pub(crate) fn original(&self, name: &str) -> &asm::Program {
+        self.plane.programs().find_map(|(this, _, program)| (this == name).then_some(program)).unwrap()
+    }
+
+    /// The soft switch is off, and has been for long.
+    pub(crate) fn switch_off(&mut self) {
+        let config = self.numbers[MapRole::Config.map_ref().0 as usize];
+        let off = Config { enabled: false, ..CONFIG };
+        self.machine.value(config, &[0; 4]).unwrap().copy_from_slice(&off.to_bytes());
+    }
+
+    /// The shared words among these bytes.
+    pub(crate) fn words_in(&self, address: u64, size: u64) -> Vec<Loc> {
+        let end = address + size;
+        let overlaps = |word: &Word| word.size > 0 && word.address < end && address < word.address + word.size;
+        let is_inside = |word: &Word| word.address >= address && word.address + word.size <= end;
+        let all: Vec<Loc> = (0..self.words.len()).filter(|loc| overlaps(&self.words[*loc])).collect();
+        assert!(all.iter().all(|loc| is_inside(&self.words[*loc])), "a part of a shared word at {address:#x}");
+        all
+    }
+
+    /// A word has another value when the scenario begins.
+    pub(crate) fn begin_with(&mut self, loc: Loc, value: u64) {
+        self.words[loc].initial = value;
+    }
+
+    /// An end has sent one byte by the stack before the scenario begins.
+    pub(crate) fn send_by_stack(&mut self, from: usize, message: u64) {
+        let at = self.ends[from].sk + u64::from(offset_of("tcp_sock", "write_seq").unwrap());
+        let copied = self.words[self.ends[1 - from].copied_seq].initial as u32;
+        self.poke(at, &(copied + 1).to_le_bytes());
+        self.begin_with(self.ends[1 - from].stack, message);
+    }
+
+    /// Changes bytes of a structure before the scenario begins.
+    fn poke(&mut self, address: u64, bytes: &[u8]) {
+        let has = |(base, all): &&mut (u64, Vec<u8>)| (*base..*base + all.len() as u64).contains(&address);
+        let (base, all) = self.structures.iter_mut().find(has).unwrap();
+        let at = (address - *base) as usize;
+        all[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// An end has the option that keeps its own messages on the stack.
+    pub(crate) fn set_option(&mut self, end: usize) {
+        let at = self.ends[end].sk + u64::from(offset_of("sock", "__sk_common.skc_flags").unwrap());
+        self.poke(at, &OPTION.to_le_bytes());
+    }
+}
+
+/// Both ends of a connection that is a pair, with nothing underway.
+fn connect(world: &mut World) -> [u64; 2] {
+    let (client, server) = (Address { ip: 1, port: 1 }, Address { ip: 2, port: 2 });
+    let (first, second) =
+        world.connect(Connected::new(1, client, server, 100), Connected::new(1, server, client, 200), 0).unwrap();
+    let ids = [first, second];
+    world.finish_handshake(second).unwrap();
+    world.accept(second);
+    // Edge-triggered readers, for which the gate goes on while messages wait (`gate::deferral`).
+    for id in ids {
+        world.set_waiters(id, &[Waiter::Epoll { edge: true, data: 0, fd: 0 }]);
+    }
+    // The first message of each direction takes the stack, since its receiver does not want single bytes.
+    for ([from, to], least) in [([0, 1], 2), ([1, 0], 2), ([0, 1], 1), ([1, 0], 1)] {
+        world.set_rcvlowat(ids[to], least);
+        world.send(ids[from], 1).unwrap();
+        world.finish_send(ids[from]).unwrap();
+        world.deliver(ids[from]).unwrap();
+        while world.socket(ids[to]).unwrap().has_unread() {
+            world.recv(ids[to], 1);
+            while world.is_reading(ids[to]) {
+                world.step_recv(ids[to]).unwrap();
+            }
+        }
+    }
+    // So that there are acknowledgements, whose callbacks have all that has happened written into memory.
+    for id in ids {
+        assert!(world.has_acks(id));
+        world.deliver_ack(id).unwrap();
+    }
+    ids
+}

@@ -1,0 +1,183 @@
+//! All schedules of a few processes, depth first.
+
+use std::collections::{HashMap, HashSet};
+
+use super::event::{Accesses, Event, Word};
+use super::memory::{Architecture, Memory};
+use super::process::Process;
+
+#[derive(Clone)]
+struct State {
+    memory: Memory,
+    /// Where each process is.
+    at: Vec<u32>,
+}
+
+/// A step of a schedule.
+#[derive(Clone, Debug)]
+enum Step {
+    Answered { cpu: usize, event: Event, answer: u64 },
+    Arrived { cpu: usize, loc: usize },
+}
+
+/// What a search has found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Different states.
+    pub(crate) states: usize,
+    /// The first schedule that ends in something that must never happen.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// A schedule, and what it ends in.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    pub(crate) schedule: Vec<String>,
+}
+
+/// Makes small numbers of values, for the bytes of a state.
+#[derive(Default)]
+struct Numbers(HashMap<u64, u8>);
+
+impl Numbers {
+    fn of(&mut self, value: u64) -> u8 {
+        let next = self.0.len();
+        *self.0.entry(value).or_insert_with(|| u8::try_from(next).expect("few values"))
+    }
+}
+
+/// Tries every schedule of `processes`, whose shared words are `words`.
+///
+/// What only one processor can notice is not interleaved: a store into its own buffer, a load of a word that no other process
+/// writes, the arrival of a store to a word that no other process accesses. Which words those are shows in the search itself; it begins
+/// again when a process accesses one more.
+pub(crate) fn search(architecture: Architecture, words: &[Word], processes: &mut [Process]) -> Found {
+    loop {
+        let known: Vec<_> = processes.iter().map(|process| process.accesses).collect();
+        let found = search_once(architecture, words, processes, &known);
+        let is_known = processes.iter().zip(&known).all(|(process, before)| process.accesses == *before);
+        if found.failure.is_some() || is_known {
+            if found.failure.is_none() {
+                require_declared(processes);
+            }
+            return found;
+        }
+    }
+}
+
+fn search_once(architecture: Architecture, words: &[Word], processes: &mut [Process], known: &[Accesses]) -> Found {
+    let loads: Vec<_> = known.iter().map(|accesses| accesses.loads).collect();
+    let memory = Memory::new(architecture, words.iter().map(|word| word.initial), &loads);
+    let start = State { memory, at: vec![Process::START; processes.len()] };
+    let (mut seen, mut numbers) = (HashSet::new(), Numbers::default());
+    seen.insert(encode(&start, &mut numbers));
+    // Each with the steps that have not been tried.
+    let mut stack = vec![(None, steps(&start, processes, known))];
+    while let Some((_, open)) = stack.last_mut() {
+        let Some((step, state)) = open.pop() else {
+            stack.pop();
+            continue;
+        };
+        if !seen.insert(encode(&state, &mut numbers)) {
+            continue;
+        }
+        let failed = processes.iter().zip(&state.at).find_map(|(process, at)| match process.event(*at) {
+            Event::Fail(what) => Some(what.clone()),
+            _ => None,
+        });
+        let next = steps(&state, processes, known);
+        let is_over = processes.iter().zip(&state.at).all(|(process, at)| *process.event(*at) == Event::Done);
+        let stuck = (next.is_empty() && !is_over).then(|| "no process can go on".to_owned());
+        if let Some(what) = failed.or(stuck) {
+            let taken = stack.iter().filter_map(|(step, _)| step.as_ref()).chain([&step]);
+            let schedule = taken.map(|step| describe(step, words, processes)).collect();
+            return Found { states: seen.len(), failure: Some(Failure { what, schedule }) };
+        }
+        stack.push((Some(step), next));
+    }
+    Found { states: seen.len(), failure: None }
+}
+
+/// No process accesses a byte that another one writes, but those of shared words.
+fn require_declared(processes: &[Process]) {
+    for (at, process) in processes.iter().enumerate() {
+        for other in processes.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other) {
+            let accesses = |byte: &&u64| other.touched.written.contains(byte) || other.touched.read.contains(byte);
+            let both: Vec<_> = process.touched.written.iter().filter(accesses).collect();
+            let (writer, reader) = (process.name, other.name);
+            assert!(both.is_empty(), "{writer} writes what {reader} accesses, and it is not declared: {both:#x?}");
+        }
+    }
+}
+
+fn steps(state: &State, processes: &mut [Process], known: &[Accesses]) -> Vec<(Step, State)> {
+    let mut all = Vec::new();
+    for (cpu, process) in processes.iter_mut().enumerate() {
+        let mut others = Accesses::default();
+        for (_, accesses) in known.iter().enumerate().filter(|(other, _)| *other != cpu) {
+            others.add(*accesses);
+        }
+        for (loc, memory) in state.memory.arrivals(cpu) {
+            let step = (Step::Arrived { cpu, loc }, State { memory, at: state.at.clone() });
+            if others.all & 1 << loc == 0 {
+                return vec![step];
+            }
+            all.push(step);
+        }
+        let node = state.at[cpu];
+        let event = process.event(node).clone();
+        let is_private = match event {
+            Event::Store(..) | Event::StoreRelease(..) => true,
+            Event::Load(loc) => others.writes & 1 << loc == 0,
+            _ => false,
+        };
+        let mut own = Vec::new();
+        for (answer, mut memory) in state.memory.answers(cpu, &event) {
+            let next = process.after(node, answer);
+            if *process.event(next) == Event::Done {
+                memory.end(cpu);
+            }
+            let mut at = state.at.clone();
+            at[cpu] = next;
+            own.push((Step::Answered { cpu, event: event.clone(), answer }, State { memory, at }));
+        }
+        if is_private && !own.is_empty() {
+            return own;
+        }
+        all.append(&mut own);
+    }
+    all
+}
+
+fn encode(state: &State, numbers: &mut Numbers) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(128);
+    for at in &state.at {
+        bytes.extend(at.to_le_bytes());
+    }
+    state.memory.encode(&mut bytes, |value| numbers.of(value));
+    bytes.into_boxed_slice()
+}
+
+fn describe(step: &Step, words: &[Word], processes: &[Process]) -> String {
+    let name = |loc: usize| &words[loc].name;
+    match step {
+        Step::Arrived { cpu, loc } => format!("{}: its store to {} reaches memory", processes[*cpu].name, name(*loc)),
+        Step::Answered { cpu, event, answer } => {
+            let what = match event {
+                Event::Load(loc) => format!("loads {} = {answer:#x}", name(*loc)),
+                Event::Store(loc, value) => format!("stores {} = {value:#x}", name(*loc)),
+                Event::StoreRelease(loc, value) => format!("stores {} = {value:#x} (release)", name(*loc)),
+                Event::Update(loc, change, order) => {
+                    format!("{} was {answer:#x}, atomically {change:x?}, {order:?}", name(*loc))
+                }
+                Event::Fence => "full barrier".to_owned(),
+                Event::Lock(loc, _) => format!("takes {}", name(*loc)),
+                Event::Note(loc, value) => format!("({} is {value:#x})", name(*loc)),
+                Event::Ask(loc) => format!("({} is {answer:#x})", name(*loc)),
+                Event::Done | Event::Fail(_) => String::new(),
+            };
+            format!("{}: {what}", processes[*cpu].name)
+        }
+    }
+}
