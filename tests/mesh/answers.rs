@@ -201,7 +201,8 @@ fn says_which_are_accelerated(text: &str, rows: &[Value]) -> Result<(), String> 
 
 /// Whether it says that the client blocks on this descriptor, and what to do.
 fn says_that_it_blocks(text: &str, explained: &[Value], pid: &str, descriptor: i32) -> Result<(), String> {
-    let of_descriptor = |one: &&Value| one["ends"][0]["fd"] == descriptor && one["ends"][0]["pid"].to_string() == pid;
+    let number: u32 = pid.parse().unwrap();
+    let of_descriptor = |one: &&Value| one["ends"][0]["fd"] == descriptor && one["ends"][0]["pid"] == number;
     let one = explained.iter().find(of_descriptor).ok_or_else(|| format!("descriptor {descriptor}: {explained:?}"))?;
     let plain = one["accelerated"] == false && one["answer"].as_str().unwrap().starts_with("Not accelerated: ");
     let why = broken(one, "client_nonblocking").ok_or_else(|| one.to_string())?;
