@@ -43,7 +43,7 @@ pub struct Conditions {
     pub load: f64,
     /// Rounds of each variant.
     pub rounds: usize,
-    /// Milliseconds of a round of plain TCP.
+    /// Milliseconds of CPU time of a round of plain TCP.
     pub round_ms: f64,
 }
 

@@ -21,8 +21,8 @@ use crate::syscall::cgroup::Cgroup;
 /// sockets with unread bytes are left; they are on the stack, and another detach tries again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The instance that has this cgroup, with all its cgroups. The one that was given to attach first can have been removed
-    /// since
+    /// The instance that has this cgroup, with all its cgroups. The cgroup that `attach` was given first can be
+    /// named even after it was removed
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
     /// Every instance

@@ -12,8 +12,8 @@ use crate::dataplane::DataPlane;
 /// What the flag said.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct ExistingArgs {
-    /// Whether to accelerate connections, too, that exist already (the default on Linux 6.12 or later; others stay plain TCP
-    /// until they close). While `run` is there, `on` also lets connections come back that have left because they carried a
+    /// Whether to accelerate also the connections that exist already (the default on Linux 6.12 or later; on other kernels they
+    /// stay plain TCP until they close). While `run` is there, `on` also lets connections come back that have left because they carried a
     /// stream
     #[arg(long, value_name = "WHETHER", value_parser = one_of([("on", true), ("off", false)]))]
     existing: Option<bool>,

@@ -19,7 +19,7 @@ use crate::syscall::cgroup::Cgroup;
 /// Where pins are.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct PinArgs {
-    /// Pin below this directory of a bpf file system, in sidestep/v1 [default: /sys/fs/bpf]
+    /// Pin below this directory of a bpf file system, in sidestep/v2 [default: /sys/fs/bpf]
     #[arg(long, value_name = "PATH")]
     pub(super) bpffs: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ use crate::syscall::cgroup::Cgroup;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Which programs (a flag can be repeated)")]
 pub(super) struct TrustArgs {
-    /// Redirect bytes to programs that splice(2) would lose them for, without watching first how they read: `port:80` or
+    /// Redirect bytes to these programs without watching first how they read; splice(2) would lose such bytes: `port:80` or
     /// `port:8000-8100` (connections to these server ports), `cgroup:PATH`, `program:PATH` or `program:NAME` (an
     /// executable), or `all`. Without this, each process gets redirected bytes when it has been seen to read by recvmsg
     /// alone; where the kernel shows no such thing, nothing is accelerated

@@ -20,7 +20,7 @@ pub(super) fn all() -> Vec<Finding> {
             .why("That is what all of this is for.")
             .remedy("check the privileges and map types above, and that lo is up in this network namespace"),
         Finding::new(FAMILY, Need::Optional, "splice(2) sees redirected bytes", Answer::of(splice()))
-            .why("Go's io.Copy and HAProxy's `option splice-auto` read sockets so. The programs that do are found out, and stay on the stack.")
+            .why("Go's io.Copy and HAProxy's `option splice-auto` read sockets with splice(2). sidestep finds such programs out, and leaves them on the stack.")
             .remedy("nothing is to be done, unless --trust names a program that splices"),
     ]
 }

@@ -40,8 +40,8 @@ use watch::Agent;
 ///
 /// Accelerates the TCP connections that processes in the cgroup (and below it) make to each other from now on, and those that
 /// exist already (--existing). On SIGINT, SIGTERM or SIGQUIT, and when its output is closed, everything goes back to plain
-/// TCP without losing a byte, and nothing stays in the kernel. So it is on SIGHUP (unless it is ignored, as under nohup); with
-/// --config the file is read again instead. It pins what it attaches, so that nothing happens to a connection when it is
+/// TCP without losing a byte, and nothing stays in the kernel. SIGHUP does the same, unless it is ignored (as under nohup); with
+/// --config it makes the agent read the file again instead. It pins what it attaches, so that nothing happens to a connection when it is
 /// killed: the next run, attach or upgrade takes over, or detach clears away. It also takes over what `sidestep attach` has
 /// left.
 #[derive(Debug, clap::Args)]

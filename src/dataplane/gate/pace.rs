@@ -2,7 +2,7 @@
 //!
 //! From the first message that finds no room on, what a socket sends is cut into phases of as many messages or bytes as the
 //! configuration says. In phases with an odd number the stack carries all messages; in the others the gate decides for
-//! each. Each phase costs two looks at the clock. The better of two phases of either kind counts, so that a pause of the
+//! each. Each phase costs one look at the clock, at its end. The better of two phases of either kind counts, so that a pause of the
 //! sender in one of them does not. A stream that stays is measured again after [`SETTLED_PHASES`] times as much.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R9};

@@ -85,7 +85,7 @@ counters! {
     PassBlocking = "pass_blocking", "messages";
     /// To the stack: too much waits unread at the receiver.
     PassBackpressure = "pass_backpressure", "messages";
-    /// To the stack: a stream that the stack carries better, and whose pair leaves, or one of which that is being measured.
+    /// To the stack: a stream whose pair leaves since the stack carries it better, or a stream that is being measured.
     PassStream = "pass_stream", "messages";
     /// To the stack: the receiver's program is not (yet) trusted to read so much by recvmsg, or the last bytes were read in another way.
     PassReader = "pass_reader", "messages";
