@@ -166,6 +166,10 @@ fn readers_that_ask_how_much_there_is_never_wait_behind_a_stream_that_stays() {
     let cgroups = NestedCgroups::new();
     let config = check::configuration();
     for asker in [Asker::Edge, Asker::Level] {
+        if config.spare_askers && asker == Asker::Level {
+            eprintln!("\n*** {asker:?}, FIONREAD: NOT TESTED: that of this kernel does not see redirected bytes ***\n");
+            continue;
+        }
         let Some(plane) = start(&cgroups, Pairing::Sequence, Streams::Stay, config) else { return };
         let listener = listen(ANY_PORT).unwrap();
         let (client, server) = pair(&listener, listener.local_addr().unwrap());
@@ -176,7 +180,9 @@ fn readers_that_ask_how_much_there_is_never_wait_behind_a_stream_that_stays() {
         let sent = fill(&client, &bytes);
         asker.expect(&server, &epoll, &bytes[..sent]);
         let counters = plane.snapshot().unwrap();
-        assert!(counters.get(Counter::RedirectedBytes) > 0, "{asker:?}: {}", describe(&counters));
+        // Where FIONREAD does not see redirected bytes, the pair leaves before there are any.
+        let is_redirected = counters.get(Counter::RedirectedBytes) > 0;
+        assert_eq!(is_redirected, !config.spare_askers, "{asker:?}: {}", describe(&counters));
         assert!(counters.get(Counter::PassedBytes) > 0, "{asker:?}: {}", describe(&counters));
         if asker == Asker::Edge || config.redirect_unaccepted {
             wait_until("its pair leaves", || plane.snapshot().unwrap().get(Counter::Unenrolled) == 1);
