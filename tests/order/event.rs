@@ -51,6 +51,10 @@ pub(crate) enum Event {
     /// For what must hold alone: what every processor sees at once, and orders nothing.
     Note(Loc, u64),
     Ask(Loc),
+    /// What only the owner of a lock accesses, so that no order matters to it: it is put back before the lock is given up, and looked at
+    /// when it has been taken.
+    Keep(Loc, u64),
+    Kept(Loc),
     /// The process has come to its end.
     Done,
     /// What must never happen.
@@ -69,6 +73,8 @@ pub(crate) struct Accesses {
     pub(crate) writes: Words,
     /// In any way.
     pub(crate) all: Words,
+    /// As locks, and as their owners, which are changed under the lock alone.
+    pub(crate) locks: Words,
 }
 
 impl Accesses {
@@ -76,6 +82,7 @@ impl Accesses {
         self.loads |= other.loads;
         self.writes |= other.writes;
         self.all |= other.all;
+        self.locks |= other.locks;
     }
 }
 
@@ -83,13 +90,18 @@ impl Event {
     pub(crate) fn accesses(&self) -> Accesses {
         let (loads, writes, asks) = match *self {
             Self::Load(loc) => (1 << loc, 0, 0),
-            Self::Ask(loc) => (0, 0, 1 << loc),
-            Self::Store(loc, _) | Self::StoreRelease(loc, _) | Self::Note(loc, _) => (0, 1 << loc, 0),
-            Self::Update(loc, ..) | Self::Lock(loc, None) => (0, 1 << loc, 0),
-            Self::Lock(loc, Some(owner)) => (0, 1 << loc, 1 << owner),
+            Self::Ask(loc) | Self::Kept(loc) => (0, 0, 1 << loc),
+            Self::Store(loc, _) | Self::StoreRelease(loc, _) | Self::Note(loc, _) | Self::Keep(loc, _) => {
+                (0, 1 << loc, 0)
+            }
+            Self::Update(loc, ..) => (0, 1 << loc, 0),
+            Self::Lock(loc, owner) => {
+                let locks = 1 << loc | owner.map_or(0, |owner| 1 << owner);
+                return Accesses { locks, writes: 1 << loc, all: locks, loads: 0 };
+            }
             Self::Fence | Self::Done | Self::Fail(_) => (0, 0, 0),
         };
-        Accesses { loads, writes, all: loads | writes | asks }
+        Accesses { loads, writes, all: loads | writes | asks, locks: 0 }
     }
 }
 

@@ -62,12 +62,14 @@ fn lock_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     if cpu.pair.orders_owner {
         cpu.fence()?;
     }
-    cpu.store_release(spin, 0)
+    cpu.store_release(spin, 0)?;
+    cpu.find_kept(end)
 }
 
 /// `release_sock`: what has come meanwhile joins the bytes of the stack.
 fn release_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let End { spin, owned, stack, backlog, .. } = end_of(cpu, end);
+    cpu.leave_kept(end)?;
     cpu.lock(spin, None)?;
     let came = cpu.load(backlog)?;
     if came != 0 {
@@ -88,6 +90,9 @@ fn deliver(cpu: &mut Cpu, end: usize, message: u64) -> Result<(), Stop> {
     cpu.store(list, appended(before, message))?;
     cpu.store_release(spin, 0)
 }
+
+/// Threads that send number their messages apart: 1 to 7, and 9 to 15.
+pub(crate) const THREAD: u64 = 8;
 
 /// A message: the number under which its reader is to get it, and what the program sees as its size. A message of the stack counts
 /// as one byte.
@@ -148,7 +153,9 @@ pub(crate) fn acknowledge(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let End { spin, owned, .. } = end_of(cpu, end);
     cpu.lock(spin, None)?;
     if cpu.load(owned)? == 0 {
+        cpu.find_kept(end)?;
         programs::callback(cpu, end)?;
+        cpu.leave_kept(end)?;
     }
     cpu.store_release(spin, 0)
 }
@@ -179,8 +186,11 @@ pub(crate) fn recvmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
 
 /// `tcp_recvmsg` of a socket that does not block: it takes what the stack has, and returns.
 fn tcp_recvmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
-    let End { stack, copied_seq, inside, .. } = end_of(cpu, end);
+    let End { stack, queue, copied_seq, inside, .. } = end_of(cpu, end);
     lock_sock(cpu, end)?;
+    if cpu.pair.looks_under_lock && cpu.load(queue)? != 0 {
+        return release_sock(cpu, end);
+    }
     let list = cpu.load(stack)?;
     if list != 0 {
         cpu.store(stack, 0)?;

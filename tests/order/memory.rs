@@ -69,6 +69,8 @@ pub(crate) struct Memory {
     architecture: Architecture,
     values: Vec<History>,
     views: Vec<View>,
+    /// Where there are too many values of a word, the oldest is readable no more. A search of all schedules must not do that.
+    pub(crate) forgets: bool,
 }
 
 /// What a processor can do: the answer to its event, and memory after it.
@@ -85,7 +87,7 @@ impl Memory {
         let values: Vec<_> = initial.map(history).collect();
         assert!(values.len() <= WORDS);
         let views = loads.iter().map(|loads| View { loads: *loads, ..View::default() }).collect();
-        Self { architecture, values, views }
+        Self { architecture, values, views, forgets: false }
     }
 
     fn now(&self, loc: Loc) -> u64 {
@@ -98,6 +100,12 @@ impl Memory {
 
     fn write(&mut self, cpu: usize, loc: Loc, value: u64) {
         if self.now(loc) != value {
+            if self.forgets && usize::from(self.values[loc].len) == VALUES {
+                self.values[loc].forget(1);
+                for view in &mut self.views {
+                    view.floors[loc] = view.floors[loc].saturating_sub(1);
+                }
+            }
             self.values[loc].push(value);
         }
         if self.architecture == Architecture::X86 {
@@ -173,8 +181,10 @@ impl Memory {
                 let is_free = [Some(lock), owner].into_iter().flatten().all(|loc| self.now(loc) == 0);
                 if is_free { self.update(cpu, lock, Change::Set(1), Order::Acquire) } else { Vec::new() }
             }
-            Event::Note(loc, value) => vec![(0, self.with(|memory| memory.write(cpu, loc, value)))],
-            Event::Ask(loc) => vec![(self.now(loc), self.clone())],
+            Event::Note(loc, value) | Event::Keep(loc, value) => {
+                vec![(0, self.with(|memory| memory.write(cpu, loc, value)))]
+            }
+            Event::Ask(loc) | Event::Kept(loc) => vec![(self.now(loc), self.clone())],
             Event::Fence | Event::Done | Event::Fail(_) => Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 //! several processors share, and the rest.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use sidestep::agent::{map_loads, map_specs, simulated_offsets};
 use sidestep::asm::{self, Insn};
@@ -69,6 +70,8 @@ pub(crate) struct End {
     pub(crate) member: Loc,
     pub(crate) leaving: Loc,
     pub(crate) flags: Loc,
+    /// Where several processes take the lock of this socket: which bytes its owner has left that no other word has.
+    pub(crate) kept: Option<Loc>,
 }
 
 /// Where the contexts of programs are.
@@ -94,7 +97,16 @@ pub(crate) struct Pair {
     /// Orders that the kernel lacks on arm64: the owner of a socket before what it reads, and the two looks of `tcp_bpf_recvmsg`.
     pub(crate) orders_owner: bool,
     pub(crate) orders_looks: bool,
+    /// What the kernel does not do on any architecture: `tcp_bpf_recvmsg` looks again once it has the lock.
+    pub(crate) looks_under_lock: bool,
+    /// In a long scenario, how many processes still send, and a word for who waits for them.
+    pub(crate) senders: Option<[Loc; 2]>,
+    /// What owners of locks have left, by its number; nothing has changed in number 0.
+    left: Mutex<Vec<Changed>>,
 }
+
+/// Bytes that are not what they were when the scenario began, by their addresses.
+pub(crate) type Changed = BTreeMap<u64, u8>;
 
 /// The programs for an architecture, with direct loads (Linux 6.2).
 fn plane(architecture: Architecture) -> DataPlane {
@@ -196,6 +208,7 @@ impl Pair {
                 member: loc("member"),
                 leaving: loc("LEAVING"),
                 flags: loc("FLAGS"),
+                kept: None,
             });
         }
         let mut add = |kind, size: u32| machine.memory.add(kind, Access::Read, vec![0; size as usize]).address();
@@ -217,6 +230,9 @@ impl Pair {
             numbers,
             orders_owner: false,
             orders_looks: false,
+            looks_under_lock: false,
+            senders: None,
+            left: Mutex::new(vec![Changed::new()]),
         }
     }
 
@@ -246,6 +262,37 @@ impl Pair {
         let all: Vec<Loc> = (0..self.words.len()).filter(|loc| overlaps(&self.words[*loc])).collect();
         assert!(all.iter().all(|loc| is_inside(&self.words[*loc])), "a part of a shared word at {address:#x}");
         all
+    }
+
+    /// Several processes take the lock of this end's socket, and access what it guards.
+    pub(crate) fn share(&mut self, end: usize) {
+        let name = format!("{}.kept", ["S", "R"][end]);
+        self.ends[end].kept = Some(self.words.len());
+        self.words.push(Word { name, address: 0, size: 0, initial: 0, is_list: false });
+    }
+
+    /// Someone waits until these many processes have sent all that they send.
+    pub(crate) fn count_senders(&mut self, senders: u64) {
+        let first = self.words.len();
+        for (name, initial) in [("waits", 0), ("senders", senders)] {
+            self.words.push(Word { name: name.to_owned(), address: 0, size: 0, initial, is_list: false });
+        }
+        self.senders = Some([first, first + 1]);
+    }
+
+    /// A number for what the owner of a lock has left.
+    pub(crate) fn number_of(&self, changed: &Changed) -> u64 {
+        let mut left = self.left.lock().unwrap();
+        let known = left.iter().position(|this| this == changed);
+        known.unwrap_or_else(|| {
+            left.push(changed.clone());
+            left.len() - 1
+        }) as u64
+    }
+
+    /// What has this number.
+    pub(crate) fn left(&self, number: u64) -> Changed {
+        self.left.lock().unwrap()[number as usize].clone()
     }
 
     /// A word has another value when the scenario begins.

@@ -10,7 +10,8 @@ use sidestep::verifier_sim::interp::Machine;
 use sidestep::verifier_sim::kernel::offset_of;
 
 use super::event::{Accesses, Change, Event, Loc, Order};
-use super::pair::Pair;
+use super::kernel::THREAD;
+use super::pair::{Changed, Pair};
 
 /// A process stops here: it waits for an answer, or has failed.
 #[derive(Clone, Copy, Debug)]
@@ -29,15 +30,30 @@ pub(crate) struct Cpu<'a> {
     answers: &'a [u64],
     next: Option<Event>,
     touched: Touched,
-    /// The last message that it has received.
-    received: u64,
+    /// What it has changed of each end, or found changed, outside the shared words.
+    changed: [Changed; 2],
+    /// Whether it owns each end's lock, under which processes keep bytes for each other.
+    owns: [bool; 2],
+    /// The last message that it has received from each thread.
+    received: [u64; 2],
 }
 
-/// Addresses of bytes outside the shared words.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Touched {
-    pub(crate) read: BTreeSet<u64>,
-    pub(crate) written: BTreeSet<u64>,
+/// An access to a byte outside the shared words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Touch {
+    pub(crate) byte: u64,
+    pub(crate) is_write: bool,
+    /// Under the lock of its socket, with which the byte is handed on.
+    is_kept: bool,
+}
+
+pub(crate) type Touched = BTreeSet<Touch>;
+
+impl Touch {
+    /// Whether another process's access is to the same byte, and the lock does not keep both apart.
+    pub(crate) fn clashes_with(&self, other: &Self) -> bool {
+        self.byte == other.byte && !(self.is_kept && other.is_kept)
+    }
 }
 
 impl Cpu<'_> {
@@ -85,6 +101,32 @@ impl Cpu<'_> {
         self.event(Event::Ask(loc))
     }
 
+    /// The owner of an end's lock finds what the one before has left.
+    pub(crate) fn find_kept(&mut self, end: usize) -> Result<(), Stop> {
+        let Some(kept) = self.pair.ends[end].kept else { return Ok(()) };
+        let number = self.event(Event::Kept(kept))?;
+        self.owns[end] = true;
+        self.changed[end] = self.pair.left(number);
+        for (address, byte) in self.changed[end].clone() {
+            let (region, at) = self.place(address, 1).expect("a byte of a structure");
+            self.private[region].1[at] = byte;
+        }
+        Ok(())
+    }
+
+    /// It leaves what it has changed for the next one.
+    pub(crate) fn leave_kept(&mut self, end: usize) -> Result<(), Stop> {
+        let Some(kept) = self.pair.ends[end].kept else { return Ok(()) };
+        let number = self.pair.number_of(&self.changed[end]);
+        self.owns[end] = false;
+        self.event(Event::Keep(kept, number)).map(drop)
+    }
+
+    fn touch(&mut self, region: usize, bytes: impl Iterator<Item = u64>, is_write: bool) {
+        let is_kept = self.owns[end_of(region)];
+        self.touched.extend(bytes.map(|byte| Touch { byte, is_write, is_kept }));
+    }
+
     /// What must never happen has happened.
     pub(crate) fn fail(&mut self, what: impl Into<String>) -> Stop {
         self.next = Some(Event::Fail(what.into()));
@@ -94,13 +136,37 @@ impl Cpu<'_> {
     /// The application gets the messages of a list, which have been numbered as they were sent.
     pub(crate) fn receive(&mut self, mut list: u64) -> Result<(), Stop> {
         while list != 0 {
-            let message = list & 15;
-            if message != self.received + 1 {
-                return Err(self.fail(format!("message {message} is read after message {}", self.received)));
+            let (thread, message) = ((list & 15) / THREAD, list & 15);
+            let last = &mut self.received[thread as usize];
+            if message % THREAD != *last % THREAD + 1 {
+                let what = format!("message {message} is read after message {last}");
+                return Err(self.fail(what));
             }
-            (self.received, list) = (message, list >> 4);
+            (*last, list) = (message, list >> 4);
         }
         Ok(())
+    }
+
+    /// The application has sent all that it sends.
+    pub(crate) fn end_sending(&mut self) -> Result<(), Stop> {
+        let [_, senders] = self.pair.senders.expect("senders are counted");
+        self.update(senders, Change::Add(u64::MAX), Order::Full).map(drop)
+    }
+
+    /// Waits until all senders have ended.
+    pub(crate) fn wait_for_senders(&mut self) -> Result<(), Stop> {
+        let [waits, senders] = self.pair.senders.expect("senders are counted");
+        self.lock(waits, Some(senders))
+    }
+
+    /// The application has got this many messages, by their threads.
+    pub(crate) fn has_received(&mut self, messages: [u64; 2]) -> Result<(), Stop> {
+        let received = self.received.map(|last| last % THREAD);
+        if received == messages {
+            Ok(())
+        } else {
+            Err(self.fail(format!("{received:?} messages are read of {messages:?}")))
+        }
     }
 
     /// An end has handed one byte to the stack.
@@ -132,7 +198,7 @@ impl Cpu<'_> {
             bytes[from..from + word.size as usize].copy_from_slice(&value.to_le_bytes()[..word.size as usize]);
             own.retain(|byte| !(word.address..word.address + word.size).contains(byte));
         }
-        self.touched.read.extend(own);
+        self.touch(region, own.into_iter(), false);
         Some(Ok(u64::from_le_bytes(bytes)))
     }
 
@@ -144,10 +210,17 @@ impl Cpu<'_> {
             [loc] if self.pair.words[loc].size == size => return Some(self.store(loc, value)),
             _ => panic!("a store to more than one shared word at {address:#x}"),
         }
-        self.private[region].1[at..at + size as usize].copy_from_slice(&value.to_le_bytes()[..size as usize]);
-        self.touched.written.extend(address..address + size);
+        let bytes = &value.to_le_bytes()[..size as usize];
+        self.private[region].1[at..at + size as usize].copy_from_slice(bytes);
+        self.changed[end_of(region)].extend((address..).zip(bytes.iter().copied()));
+        self.touch(region, address..address + size, true);
         Some(Ok(()))
     }
+}
+
+/// The end to which one of the structures belongs: there are three of each.
+fn end_of(region: usize) -> usize {
+    region / 3
 }
 
 struct Node {
@@ -209,7 +282,9 @@ impl<'a> Process<'a> {
             answers: &answers,
             next: None,
             touched: Touched::default(),
-            received: 0,
+            changed: [Changed::new(), Changed::new()],
+            owns: [false; 2],
+            received: [0; 2],
         };
         let end = (self.script)(&mut cpu);
         let event = match (end, cpu.next) {
@@ -218,8 +293,7 @@ impl<'a> Process<'a> {
             (Err(Stop), None) => panic!("{} stops for no reason", self.name),
         };
         assert!(cpu.answers.is_empty(), "{} does not use all answers: it is not deterministic", self.name);
-        self.touched.read.extend(cpu.touched.read);
-        self.touched.written.extend(cpu.touched.written);
+        self.touched.extend(cpu.touched);
         self.accesses.add(event.accesses());
         self.nodes.push(Node { event, children: HashMap::new(), from });
         self.nodes.len() as u32 - 1

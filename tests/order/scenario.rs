@@ -1,11 +1,12 @@
 //! The scenarios: who does what at the same time, and what there is before.
 
-use super::kernel::{Message, acknowledge, recvmsg, sendmsg};
+use super::kernel::{Message, THREAD, acknowledge, recvmsg, sendmsg};
 use super::memory::Architecture;
 use super::pair::{Pair, R, S, UNENROLLING};
 use super::process::{Cpu, Process, Stop};
 use super::programs;
 use super::search::{Found, search};
+use super::walk::{Walked, walk};
 
 /// Too large for an empty queue: the gate lets it take the stack.
 const LARGE: u32 = 1 << 20;
@@ -18,7 +19,7 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     before: fn(&mut Pair),
     processes: &'static [Named],
-    /// On arm64 the kernel lacks an order, without which this fails. This adds it.
+    /// The kernel lacks something, on arm64 an order, without which this fails. This adds it.
     pub(crate) mended: Option<fn(&mut Pair)>,
 }
 
@@ -43,6 +44,19 @@ fn marked_and_unread(pair: &mut Pair) {
     pair.begin_with(pair.ends[R].queue, 1);
 }
 
+/// The receiver's end is about to leave, and has a redirected message unread.
+fn leaving_and_unread(pair: &mut Pair) {
+    pair.begin_with(pair.ends[R].queue, 1);
+    let flags = pair.words[pair.ends[R].flags].initial;
+    pair.begin_with(pair.ends[R].flags, flags | UNENROLLING);
+}
+
+/// The agent marks both ends; an acknowledgement comes on its processor.
+fn marks_and_leaves(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+    mark(cpu)?;
+    acknowledge(cpu, end)
+}
+
 fn reads_twice(cpu: &mut Cpu) -> Result<(), Stop> {
     recvmsg(cpu, R)?;
     recvmsg(cpu, R)
@@ -50,6 +64,11 @@ fn reads_twice(cpu: &mut Cpu) -> Result<(), Stop> {
 
 const SENDER: Named = ("sender", |cpu| sendmsg(cpu, S, message(1)));
 const SECOND: Named = ("sender", |cpu| sendmsg(cpu, S, message(2)));
+const THREAD_2: Named = ("thread 2", |cpu| sendmsg(cpu, S, message(THREAD + 1)));
+const READS_AND_SENDS: Named = ("thread 2", |cpu| {
+    recvmsg(cpu, R)?;
+    sendmsg(cpu, S, message(THREAD + 1))
+});
 const READER: Named = ("reader", |cpu| recvmsg(cpu, R));
 const LEAVER: Named = ("leaver", |cpu| acknowledge(cpu, R));
 const DRAIN: Named = ("drain", |cpu| programs::drain(cpu, R));
@@ -75,11 +94,7 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "gate against leave, with a message unread",
-        before: |pair| {
-            pair.begin_with(pair.ends[R].queue, 1);
-            let flags = pair.words[pair.ends[R].flags].initial;
-            pair.begin_with(pair.ends[R].flags, flags | UNENROLLING);
-        },
+        before: leaving_and_unread,
         processes: &[SECOND, LEAVER, READER],
         mended: None,
     },
@@ -124,7 +139,187 @@ pub(crate) const ALL: &[Scenario] = &[
     },
 ];
 
+/// Two threads that send at the same time. They are apart from [`ALL`], which are searched with each mutant: these are larger.
+pub(crate) const TWO_SENDERS: &[Scenario] = &[
+    Scenario {
+        name: "two senders, the other end leaves, with a message unread",
+        before: |pair| {
+            pair.share(S);
+            leaving_and_unread(pair);
+        },
+        processes: &[SECOND, READS_AND_SENDS, LEAVER],
+        mended: None,
+    },
+    Scenario {
+        name: "two senders, drain, marked, with a message unread",
+        before: |pair| {
+            pair.share(S);
+            marked_and_unread(pair);
+        },
+        processes: &[SECOND, READS_AND_SENDS, DRAIN],
+        mended: None,
+    },
+    Scenario {
+        name: "two senders, drain, switched off, with a message unread",
+        before: |pair| {
+            pair.share(S);
+            pair.switch_off();
+            pair.begin_with(pair.ends[R].queue, 1);
+        },
+        processes: &[SECOND, READS_AND_SENDS, DRAIN],
+        mended: None,
+    },
+    Scenario {
+        name: "a sender at each end, one leaves for an option",
+        before: |pair| {
+            pair.share(R);
+            pair.set_option(R);
+        },
+        processes: &[SENDER, ("answer", |cpu| sendmsg(cpu, R, message(1))), LEAVER],
+        mended: None,
+    },
+];
+
+/// Without this, messages of two senders change places. Message 1 of a thread is between the verdict and the queue.
+/// Thread 2 sends by the stack; the reader finds these bytes and no redirected ones. Message 1 gets into the queue, and its thread sends
+/// message 2 by the stack, behind bytes that are still unread there. The reader takes all that the stack has before message 1.
+fn look_under_lock(pair: &mut Pair) {
+    order_reader(pair);
+    pair.looks_under_lock = true;
+}
+
+/// Two senders, and a mark that comes meanwhile. On arm64 each takes minutes.
+pub(crate) const TWO_SENDERS_MARKED: &[Scenario] = &[
+    Scenario {
+        name: "two senders, the other end leaves for a mark",
+        before: |pair| pair.share(S),
+        processes: &[SENDER, THREAD_2, ("leaver", |cpu| marks_and_leaves(cpu, R))],
+        mended: None,
+    },
+    Scenario {
+        name: "two senders, their own end leaves for a mark",
+        before: |pair| pair.share(S),
+        processes: &[SENDER, THREAD_2, ("leaver", |cpu| marks_and_leaves(cpu, S))],
+        mended: None,
+    },
+];
+
+fn arriving(number: u64) -> Message {
+    Message { number, size: 1, arrives: true }
+}
+
+fn large(number: u64) -> Message {
+    Message { number, size: LARGE, arrives: true }
+}
+
+/// Sends messages one after the other.
+fn sends(cpu: &mut Cpu, messages: &[Message]) -> Result<(), Stop> {
+    for message in messages {
+        sendmsg(cpu, S, *message)?;
+    }
+    cpu.end_sending()
+}
+
+/// Reads a few times at any time, and then all that there is.
+fn reads_all(cpu: &mut Cpu, messages: [u64; 2]) -> Result<(), Stop> {
+    for _ in 0..3 {
+        recvmsg(cpu, R)?;
+    }
+    cpu.wait_for_senders()?;
+    // From the queue, from the stack, and from the stack once more when a reference made the socket look as if it had a queue.
+    for _ in 0..3 {
+        recvmsg(cpu, R)?;
+    }
+    cpu.has_received(messages)
+}
+
+/// The drain comes by at the entry while it is there.
+fn drains(cpu: &mut Cpu) -> Result<(), Stop> {
+    for _ in 0..3 {
+        let member = cpu.pair.ends[R].member;
+        if cpu.ask(member)? != 0 {
+            programs::drain(cpu, R)?;
+        }
+    }
+    Ok(())
+}
+
+const MIXED: Named = ("sender", |cpu| {
+    sends(cpu, &[arriving(1), arriving(2), large(3), arriving(4), arriving(5), large(6), arriving(7)])
+});
+const MIXED_BEHIND: Named =
+    ("sender", |cpu| sends(cpu, &[arriving(2), arriving(3), large(4), arriving(5), arriving(6)]));
+const MIXED_2: Named = ("thread 2", |cpu| sends(cpu, &[arriving(THREAD + 1), large(THREAD + 2), arriving(THREAD + 3)]));
+const LEAVES: Named = ("leaver", |cpu| {
+    for _ in 0..3 {
+        acknowledge(cpu, R)?;
+    }
+    Ok(())
+});
+
+/// Longer ones, for random schedules.
+pub(crate) const LONG: &[Scenario] = &[
+    Scenario {
+        name: "seven messages, reader, leave for a mark",
+        before: |pair| pair.count_senders(1),
+        processes: &[MIXED, ("reader", |cpu| reads_all(cpu, [7, 0])), LEAVES, ("agent", mark)],
+        mended: Some(order_reader),
+    },
+    Scenario {
+        name: "six messages, reader, drain, marked",
+        before: |pair| {
+            pair.count_senders(1);
+            marked_and_unread(pair);
+        },
+        processes: &[MIXED_BEHIND, ("reader", |cpu| reads_all(cpu, [6, 0])), ("drain", drains)],
+        mended: Some(order_reader),
+    },
+    Scenario {
+        name: "two senders, ten messages, reader, leave for a mark",
+        before: |pair| {
+            pair.share(S);
+            pair.count_senders(2);
+        },
+        processes: &[MIXED, MIXED_2, ("reader", |cpu| reads_all(cpu, [7, 3])), LEAVES, ("agent", mark)],
+        mended: Some(look_under_lock),
+    },
+    Scenario {
+        name: "two senders, nine messages, reader, drain, switched off",
+        before: |pair| {
+            pair.share(S);
+            pair.count_senders(2);
+            pair.switch_off();
+            pair.begin_with(pair.ends[R].queue, 1);
+        },
+        processes: &[MIXED_BEHIND, MIXED_2, ("reader", |cpu| reads_all(cpu, [6, 3])), ("drain", drains)],
+        mended: Some(look_under_lock),
+    },
+];
+
+fn order_reader(pair: &mut Pair) {
+    let is_weak = pair.architecture == Architecture::Arm;
+    (pair.orders_owner, pair.orders_looks) = (is_weak, is_weak);
+}
+
 impl Scenario {
+    /// Takes random schedules with a kernel that has what is missing, while `goes_on` says so of their number.
+    pub(crate) fn walk(
+        &self,
+        architecture: Architecture,
+        seed: u64,
+        goes_on: impl FnMut(u64) -> bool,
+        change: impl FnOnce(&mut Pair),
+    ) -> Walked {
+        let mut pair = Pair::new(architecture);
+        (self.before)(&mut pair);
+        if let Some(mend) = self.mended {
+            mend(&mut pair);
+        }
+        change(&mut pair);
+        let processes = self.processes.iter().map(|(name, script)| Process::new(name, &pair, Box::new(script)));
+        walk(architecture, &pair.words, &mut processes.collect::<Vec<_>>(), seed, goes_on)
+    }
+
     /// Whether it runs this program of ours.
     pub(crate) fn runs(&self, program: &str) -> bool {
         let has = |wanted: &str| self.processes.iter().any(|(name, _)| *name == wanted);

@@ -4,18 +4,18 @@ use std::collections::{HashMap, HashSet};
 
 use super::event::{Accesses, Event, Word};
 use super::memory::{Architecture, Memory};
-use super::process::Process;
+use super::process::{Process, Touch};
 
 #[derive(Clone)]
-struct State {
-    memory: Memory,
+pub(crate) struct State {
+    pub(crate) memory: Memory,
     /// Where each process is.
-    at: Vec<u32>,
+    pub(crate) at: Vec<u32>,
 }
 
 /// A step of a schedule.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Answered { cpu: usize, event: Event, answer: u64 },
     Arrived { cpu: usize, loc: usize },
 }
@@ -82,14 +82,8 @@ fn search_once(architecture: Architecture, words: &[Word], processes: &mut [Proc
         if !seen.insert(encode(&state, &mut numbers)) {
             continue;
         }
-        let failed = processes.iter().zip(&state.at).find_map(|(process, at)| match process.event(*at) {
-            Event::Fail(what) => Some(what.clone()),
-            _ => None,
-        });
         let next = steps(&state, processes, known);
-        let is_over = processes.iter().zip(&state.at).all(|(process, at)| *process.event(*at) == Event::Done);
-        let stuck = (next.is_empty() && !is_over).then(|| "no process can go on".to_owned());
-        if let Some(what) = failed.or(stuck) {
+        if let Some(what) = ending(&state, next.is_empty(), processes) {
             let taken = stack.iter().filter_map(|(step, _)| step.as_ref()).chain([&step]);
             let schedule = taken.map(|step| describe(step, words, processes)).collect();
             return Found { states: seen.len(), failure: Some(Failure { what, schedule }) };
@@ -99,19 +93,30 @@ fn search_once(architecture: Architecture, words: &[Word], processes: &mut [Proc
     Found { states: seen.len(), failure: None }
 }
 
+/// What a schedule ends in, if it must never happen. `is_stuck` says that no process can go on.
+pub(crate) fn ending(state: &State, is_stuck: bool, processes: &[Process]) -> Option<String> {
+    let failed = processes.iter().zip(&state.at).find_map(|(process, at)| match process.event(*at) {
+        Event::Fail(what) => Some(what.clone()),
+        _ => None,
+    });
+    let is_over = processes.iter().zip(&state.at).all(|(process, at)| *process.event(*at) == Event::Done);
+    failed.or((is_stuck && !is_over).then(|| "no process can go on".to_owned()))
+}
+
 /// No process accesses a byte that another one writes, but those of shared words.
-fn require_declared(processes: &[Process]) {
+pub(crate) fn require_declared(processes: &[Process]) {
     for (at, process) in processes.iter().enumerate() {
         for other in processes.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other) {
-            let accesses = |byte: &&u64| other.touched.written.contains(byte) || other.touched.read.contains(byte);
-            let both: Vec<_> = process.touched.written.iter().filter(accesses).collect();
+            let clashes =
+                |access: &&Touch| access.is_write && other.touched.iter().any(|with| access.clashes_with(with));
+            let both: Vec<_> = process.touched.iter().filter(clashes).map(|access| access.byte).collect();
             let (writer, reader) = (process.name, other.name);
             assert!(both.is_empty(), "{writer} writes what {reader} accesses, and it is not declared: {both:#x?}");
         }
     }
 }
 
-fn steps(state: &State, processes: &mut [Process], known: &[Accesses]) -> Vec<(Step, State)> {
+pub(crate) fn steps(state: &State, processes: &mut [Process], known: &[Accesses]) -> Vec<(Step, State)> {
     let mut all = Vec::new();
     for (cpu, process) in processes.iter_mut().enumerate() {
         let mut others = Accesses::default();
@@ -120,7 +125,9 @@ fn steps(state: &State, processes: &mut [Process], known: &[Accesses]) -> Vec<(S
         }
         for (loc, memory) in state.memory.arrivals(cpu) {
             let step = (Step::Arrived { cpu, loc }, State { memory, at: state.at.clone() });
-            if others.all & 1 << loc == 0 {
+            // Until a store arrives that sets a lock free, no other process can do anything with it, unless it loads the word.
+            let is_own_lock = others.locks & !others.loads & 1 << loc != 0;
+            if others.all & 1 << loc == 0 || is_own_lock {
                 return vec![step];
             }
             all.push(step);
@@ -128,7 +135,7 @@ fn steps(state: &State, processes: &mut [Process], known: &[Accesses]) -> Vec<(S
         let node = state.at[cpu];
         let event = process.event(node).clone();
         let is_private = match event {
-            Event::Store(..) | Event::StoreRelease(..) => true,
+            Event::Store(..) | Event::StoreRelease(..) | Event::Keep(..) | Event::Kept(_) => true,
             Event::Load(loc) => others.writes & 1 << loc == 0,
             _ => false,
         };
@@ -159,7 +166,7 @@ fn encode(state: &State, numbers: &mut Numbers) -> Box<[u8]> {
     bytes.into_boxed_slice()
 }
 
-fn describe(step: &Step, words: &[Word], processes: &[Process]) -> String {
+pub(crate) fn describe(step: &Step, words: &[Word], processes: &[Process]) -> String {
     let name = |loc: usize| &words[loc].name;
     match step {
         Step::Arrived { cpu, loc } => format!("{}: its store to {} reaches memory", processes[*cpu].name, name(*loc)),
@@ -175,6 +182,8 @@ fn describe(step: &Step, words: &[Word], processes: &[Process]) -> String {
                 Event::Lock(loc, _) => format!("takes {}", name(*loc)),
                 Event::Note(loc, value) => format!("({} is {value:#x})", name(*loc)),
                 Event::Ask(loc) => format!("({} is {answer:#x})", name(*loc)),
+                Event::Keep(loc, value) => format!("(leaves {} = {value:#x})", name(*loc)),
+                Event::Kept(loc) => format!("(finds {} = {answer:#x})", name(*loc)),
                 Event::Done | Event::Fail(_) => String::new(),
             };
             format!("{}: {what}", processes[*cpu].name)
