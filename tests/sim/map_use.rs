@@ -67,15 +67,15 @@ const HELPERS: [i32; 47] = [
     121, 130, 131, 134, 141, 145, 146, 156, 157, 164, 169, 194, 195, 198, 203, 209, 210, 211, 212,
 ];
 
-fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
+pub(crate) fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn { code, dst, src, off, imm }
 }
 
-fn mov(dst: u8, imm: i32) -> Insn {
+pub(crate) fn mov(dst: u8, imm: i32) -> Insn {
     insn(op::ALU64 | op::MOV | op::K, dst, 0, 0, imm)
 }
 
-fn copy(dst: u8, src: u8) -> Insn {
+pub(crate) fn copy(dst: u8, src: u8) -> Insn {
     insn(op::ALU64 | op::MOV | op::X, dst, src, 0, 0)
 }
 

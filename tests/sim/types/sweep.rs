@@ -11,7 +11,7 @@ use super::places::{Place, places};
 use super::program::{arguments, maps, socket_at};
 use super::{Seen, settings};
 use crate::kernel::{Oracle, available};
-use crate::map_use;
+use crate::map_use::{self, copy, insn, mov};
 
 /// The types that are swept; SK_MSG and SOCK_OPS have sweeps of their own, and contexts of tracing programs are by BTF.
 const TYPES: [Of; 11] = [
@@ -30,18 +30,6 @@ const TYPES: [Of; 11] = [
 
 fn swept(oracle: &Oracle) -> Vec<Place> {
     places().into_iter().filter(|place| TYPES.contains(&place.prog) && place.loads(oracle)).collect()
-}
-
-fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
-    Insn { code, dst, src, off, imm }
-}
-
-fn mov(dst: u8, imm: i32) -> Insn {
-    insn(op::ALU64 | op::MOV | op::K, dst, 0, 0, imm)
-}
-
-fn copy(dst: u8, src: u8) -> Insn {
-    insn(op::ALU64 | op::MOV | op::X, dst, src, 0, 0)
 }
 
 fn exit() -> [Insn; 2] {
