@@ -135,6 +135,11 @@ impl Place {
         matches!(self.prog, ProgType::KPROBE | ProgType::TRACEPOINT | ProgType::PERF_EVENT | ProgType::RAW_TRACEPOINT)
     }
 
+    /// Whether it belongs to a light-weight tunnel.
+    pub(super) fn is_tunnel(self) -> bool {
+        matches!(self.prog, ProgType::LWT_IN | ProgType::LWT_OUT | ProgType::LWT_XMIT | ProgType::LWT_SEG6LOCAL)
+    }
+
     /// Whether it may write into the packet itself (`may_access_direct_pkt_data`).
     pub(super) fn writes_packets(self) -> bool {
         matches!(

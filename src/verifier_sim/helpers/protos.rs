@@ -20,15 +20,8 @@ pub(in crate::verifier_sim) fn proto(number: i32, place: Place) -> Option<Proto>
     let args: &[Arg] = match (number, prog) {
         // Until 6.18 SK_MSG programs had bpf_get_cgroup_classid_proto of skb programs, which takes the context.
         (id::GET_CGROUP_CLASSID, ProgType::SK_MSG) if kernel < Kernel::V6_18 => &[Arg::Ctx],
-        (
-            id::GET_CGROUP_CLASSID,
-            ProgType::SCHED_CLS
-            | ProgType::SCHED_ACT
-            | ProgType::LWT_IN
-            | ProgType::LWT_OUT
-            | ProgType::LWT_XMIT
-            | ProgType::LWT_SEG6LOCAL,
-        ) => &[Arg::Ctx],
+        (id::GET_CGROUP_CLASSID, ProgType::SCHED_CLS | ProgType::SCHED_ACT) => &[Arg::Ctx],
+        (id::GET_CGROUP_CLASSID, _) if place.is_tunnel() => &[Arg::Ctx],
         (id::SK_ASSIGN, ProgType::SK_LOOKUP) => &[Arg::Ctx, Arg::FullSockOrNull, Arg::Anything],
         // The context has an option's value, the socket is an argument (bpf_sk_setsockopt_proto).
         (id::SETSOCKOPT, ProgType::CGROUP_SOCKOPT) => {

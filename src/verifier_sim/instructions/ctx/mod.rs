@@ -38,7 +38,7 @@ pub(in crate::verifier_sim) fn read(place: Place, off: i32, size: u32) -> Option
     match place.prog {
         ProgType::SK_MSG => sk_msg::read(off, size),
         ProgType::SOCK_OPS => sock_ops::read(place.kernel, off, size),
-        prog if has_skb(prog) => skb::read(place, off, size),
+        _ if has_skb(place) => skb::read(place, off, size),
         ProgType::FLOW_DISSECTOR => skb::dissected(off, size),
         ProgType::CGROUP_DEVICE | ProgType::CGROUP_SYSCTL | ProgType::CGROUP_SOCKOPT => cgroup::read(place, off, size),
         ProgType::SK_LOOKUP | ProgType::SK_REUSEPORT => lookup::read(place, off, size),
@@ -53,19 +53,16 @@ pub(in crate::verifier_sim) fn read(place: Place, off: i32, size: u32) -> Option
 }
 
 /// Whether the context is a `struct __sk_buff` of which more than the flow keys can be used.
-fn has_skb(prog: ProgType) -> bool {
-    matches!(
-        prog,
-        ProgType::SOCKET_FILTER
-            | ProgType::CGROUP_SKB
-            | ProgType::SCHED_CLS
-            | ProgType::SCHED_ACT
-            | ProgType::SK_SKB
-            | ProgType::LWT_IN
-            | ProgType::LWT_OUT
-            | ProgType::LWT_XMIT
-            | ProgType::LWT_SEG6LOCAL
-    )
+fn has_skb(place: Place) -> bool {
+    place.is_tunnel()
+        || matches!(
+            place.prog,
+            ProgType::SOCKET_FILTER
+                | ProgType::CGROUP_SKB
+                | ProgType::SCHED_CLS
+                | ProgType::SCHED_ACT
+                | ProgType::SK_SKB
+        )
 }
 
 /// Whether a write of `size` bytes at `off` of the context is permitted.
@@ -73,7 +70,7 @@ pub(in crate::verifier_sim) fn writable(place: Place, off: i32, size: u32) -> bo
     let Some(off) = aligned(off, size) else { return false };
     match place.prog {
         ProgType::SOCK_OPS => sock_ops::writable(off, size),
-        prog if has_skb(prog) => skb::writable(place, off, size),
+        _ if has_skb(place) => skb::writable(place, off, size),
         ProgType::CGROUP_SYSCTL | ProgType::CGROUP_SOCKOPT => cgroup::writable(place, off, size),
         ProgType::CGROUP_SOCK => sock::context_writable(place.attach, off, size),
         ProgType::CGROUP_SOCK_ADDR => sock_addr::writable(place, off, size),

@@ -14,11 +14,6 @@ use crate::verifier_sim::place::Place;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::reg::{Flags, Kind};
 
-/// Whether the type is one of light-weight tunnels.
-fn is_lwt(prog: ProgType) -> bool {
-    matches!(prog, ProgType::LWT_IN | ProgType::LWT_OUT | ProgType::LWT_XMIT | ProgType::LWT_SEG6LOCAL)
-}
-
 /// What a read of `size` bytes at `off`, a multiple of `size`, yields.
 pub(super) fn read(place: Place, off: u32, size: u32) -> Option<Field> {
     let traffic = matches!(place.prog, ProgType::SCHED_CLS | ProgType::SCHED_ACT);
@@ -66,7 +61,7 @@ pub(super) fn writable(place: Place, off: u32, size: u32) -> bool {
     let traffic = matches!(place.prog, ProgType::SCHED_CLS | ProgType::SCHED_ACT);
     let cgroup = place.prog == ProgType::CGROUP_SKB;
     let stream = place.prog == ProgType::SK_SKB;
-    let tunnel = is_lwt(place.prog);
+    let tunnel = place.is_tunnel();
     match off {
         48..=67 => off + size <= 68 && !stream,
         8 => size == 4 && (traffic || cgroup || tunnel),
