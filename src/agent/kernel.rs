@@ -17,6 +17,9 @@ use crate::syscall::sysctl::{self, Lockdown};
 use crate::syscall::{self, LinkTarget, Map, ProgSpec, Program, Release};
 use crate::uapi::{AttachType, ProgType};
 
+/// Whether this processor may do loads and stores in another order than x86 does (docs/explanation/memory-order.md).
+pub(super) const WEAKLY_ORDERED: bool = !cfg!(any(target_arch = "x86", target_arch = "x86_64"));
+
 /// Which tier to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -280,7 +283,7 @@ fn kernel_types() -> Result<KernelTypes> {
             sockets_by_file: sockets_by_file(&btf)?,
             // net/core/sock.c: since programs share it with system calls, they can read and set all that those can.
             readers_can_be_woken: btf.func_by_name("sk_getsockopt").is_some(),
-            weakly_ordered: !cfg!(any(target_arch = "x86", target_arch = "x86_64")),
+            weakly_ordered: WEAKLY_ORDERED,
             ..offsets(&btf)?
         },
         members: resolve_members(&btf)?,

@@ -20,6 +20,8 @@ How a fault is recognised:
 
 - by **types**: the kernel's BTF has, or lacks, what comes with it;
 - by **trying**: a loopback connection behaves as it should not;
+- by **processor**: the kernel leaves an order to it, which x86_64 keeps and arm64 does not promise. No kernel has been seen to
+  break it, so on arm64 the fault *may* be there. It is never a reason not to start;
 - by **version**: only where nothing else tells. Distributions take corrections back into older kernels, so a version
   can say that a fault is corrected, and otherwise only that it *may* be there. It is never a reason not to start.
 
@@ -36,6 +38,7 @@ fn recognised(evidence: Evidence) -> String {
         }
         Evidence::Probe(Probe::TlsKeys) => "trying, where kTLS is loaded; else version".into(),
         Evidence::Probe(_) => "trying".into(),
+        Evidence::WeakOrder => "processor: arm64 may have it, x86_64 does not".into(),
         _ => "version".into(),
     }
 }
@@ -57,8 +60,8 @@ fn section(fault: &Fault) -> String {
     writeln!(text, "- Reach: {reach}.").unwrap();
     writeln!(text, "- Recognised by {}.", recognised(fault.evidence)).unwrap();
     let since = if fault.since.is_empty() { "before Linux 5.10".into() } else { listed(fault.since) };
-    let since =
-        if fault.commit.or(fault.cve).is_none() && fault.fixed.is_empty() { "no release yet".into() } else { since };
+    let is_proposed = source.starts_with("proposed patches");
+    let since = if is_proposed { "no release yet".into() } else { since };
     let fixed = if fault.fixed.is_empty() { "no release yet".into() } else { listed(fault.fixed) };
     writeln!(text, "- Came with: {since}. Corrected in: {fixed}.").unwrap();
     writeln!(text, "- Remedy: {remedy}.").unwrap();

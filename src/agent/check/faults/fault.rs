@@ -107,6 +107,8 @@ pub enum Evidence {
     Function(&'static str, Release),
     /// A loopback connection behaves so.
     Probe(Probe),
+    /// The kernel leaves an order to the processor, which x86 keeps and others need not.
+    WeakOrder,
     /// Nothing but its version, which does not decide for certain.
     Release,
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::stated_version::{self, StatedVersion};
 use super::{Evidence, Fault, LIST, Probe, Reach, probes};
 use crate::agent::check::finding::{Answer, Finding, Need};
+use crate::agent::kernel::WEAKLY_ORDERED;
 use crate::btf::Btf;
 use crate::syscall::btf::shared_vmlinux;
 
@@ -14,17 +15,22 @@ pub(super) struct Facts {
     types: Option<Vec<bool>>,
     release: StatedVersion,
     probes: Vec<(Probe, Answer)>,
+    weakly_ordered: bool,
 }
 
 impl Facts {
     /// All that can be found out.
     pub(super) fn of_everything() -> Self {
-        Self { types: types(), release: StatedVersion::running(), probes: probes::all() }
+        Self::with(probes::all())
     }
 
     /// What can forbid to use the kernel.
     pub(super) fn of_what_forbids() -> Self {
-        Self { types: types(), release: StatedVersion::running(), probes: probes::of_order() }
+        Self::with(probes::of_order())
+    }
+
+    fn with(probes: Vec<(Probe, Answer)>) -> Self {
+        Self { types: types(), release: StatedVersion::running(), probes, weakly_ordered: WEAKLY_ORDERED }
     }
 
     fn answer(&self, number: usize, fault: &Fault) -> Answer {
@@ -53,6 +59,11 @@ impl Facts {
                     None => Answer::Unknown("it has not been tried".into()),
                 }
             }
+            Evidence::WeakOrder if self.weakly_ordered => Answer::Unknown(format!(
+                "{} does not promise the order; no kernel has been seen to break it",
+                std::env::consts::ARCH
+            )),
+            Evidence::WeakOrder => Answer::Yes("the processor keeps the order".into()),
             Evidence::Release => by_release(fault, self.release),
         }
     }
@@ -95,9 +106,9 @@ fn by_release(fault: &Fault, stated: StatedVersion) -> Answer {
 /// What `check` says of one fault.
 pub(super) fn finding(fault: &'static Fault, facts: &Facts) -> Finding {
     let number = LIST.iter().position(|known| known.id == fault.id).unwrap_or(LIST.len());
-    // A version alone is not a reason to refuse.
+    // What only may be there is not a reason to refuse.
     let need = match fault.evidence {
-        Evidence::Release => Need::Optional,
+        Evidence::Release | Evidence::WeakOrder => Need::Optional,
         _ if fault.forbids() => Need::Required,
         _ => Need::Optional,
     };
@@ -131,7 +142,7 @@ fn in_types(btf: &Btf) -> Vec<bool> {
     let has = |fault: &Fault| match fault.evidence {
         Evidence::Field(structure, field) => btf.field(structure, field).is_ok(),
         Evidence::Function(name, _) => btf.func_by_name(name).is_some(),
-        Evidence::Probe(_) | Evidence::Release => false,
+        Evidence::Probe(_) | Evidence::WeakOrder | Evidence::Release => false,
     };
     LIST.iter().map(has).collect()
 }
@@ -144,7 +155,7 @@ mod tests {
     use crate::syscall::Release;
 
     fn facts(types: Option<&Btf>, release: StatedVersion, probes: Vec<(Probe, Answer)>) -> Facts {
-        Facts { types: types.map(in_types), release, probes }
+        Facts { types: types.map(in_types), release, probes, weakly_ordered: true }
     }
 
     fn find(id: &str) -> (usize, &'static Fault) {
@@ -217,6 +228,21 @@ mod tests {
         assert!(matches!(inlined.answer(number, fault), Answer::No(_)));
         assert_eq!(forbidding(&inlined), Vec::<String>::new());
         assert!(finding(fault, &inlined).remedy.unwrap().starts_with("sidestep"));
+    }
+
+    #[test]
+    fn an_order_that_the_processor_may_not_keep_is_named_and_does_not_forbid() {
+        let of = |weakly_ordered| Facts { weakly_ordered, ..facts(Some(&types(&[], None)), OLD, vec![]) };
+        let orders: Vec<_> = LIST.iter().filter(|fault| fault.evidence == Evidence::WeakOrder).collect();
+        assert_eq!(orders.len(), 2);
+        for fault in orders {
+            let said = finding(fault, &of(true));
+            assert!(matches!(said.answer, Answer::Unknown(_)), "{said:?}");
+            assert_eq!((said.need, said.fault.unwrap().severity), (Need::Optional, "critical"));
+            assert!(said.remedy.unwrap().contains("x86_64"));
+            assert!(matches!(finding(fault, &of(false)).answer, Answer::Yes(_)));
+        }
+        assert_eq!(forbidding(&of(true)), Vec::<String>::new());
     }
 
     #[test]

