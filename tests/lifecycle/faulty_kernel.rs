@@ -58,6 +58,17 @@ fn a_kernel_that_would_lose_bytes_is_refused_unless_forced() {
         assert!(error.contains("--force accelerates"), "{error}");
         assert!(fixture.status().is_none(), "{command}: something is attached");
     }
+    // What is attached already, to the kernel that it is, stays as it was.
+    fixture.succeeds("attach", &[]);
+    let seen = fixture.is_healthy();
+    for flags in [&["upgrade"][..], &["upgrade", "--readers=any", "--trust=all"]] {
+        let (status, error) = says(flags);
+        assert_eq!(status, Some(1), "{flags:?}: {error}");
+        assert!(error.contains("this kernel must not be used") && error.contains("--force accelerates"), "{error}");
+        assert_eq!(fixture.is_healthy(), seen, "{flags:?}: it has changed something");
+    }
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
     let (_, note) = says(&["attach", "--trust=all", "--force"]);
     assert!(note.contains("--force overrides") && !note.contains("--force accelerates"), "{note}");
     // Without the other types there is the sticky tier alone, which not every kernel has.
