@@ -1,7 +1,7 @@
 //! Other BPF tools on the same sockets: a socket map of theirs, and a sock_ops program that sets callback flags of its own.
 
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Instant;
 
 use sidestep::agent::Acceleration;
@@ -9,7 +9,7 @@ use sidestep::asm::Reg::{R0, R1, R2};
 use sidestep::asm::{Asm, Cond, Size};
 use sidestep::dataplane::{Counter, Pairing};
 use sidestep::syscall::cgroup::Cgroup;
-use sidestep::syscall::{Link, LinkTarget, Map, MapSpec, ProgSpec, Program, UpdateFlags};
+use sidestep::syscall::{Link, LinkTarget, Map, MapSpec, ProgSpec, Program, UpdateFlags, prog_query};
 use sidestep::testbed::listen;
 use sidestep::uapi::ctx::sock_ops;
 use sidestep::uapi::helper::id as helper;
@@ -56,6 +56,21 @@ fn setter(flags: i32) -> Program {
     asm.exit();
     let insns = asm.finish().unwrap().encode_native(|_| None).unwrap();
     Program::load(&ProgSpec::new("t_setter", ProgType::SOCK_OPS, &insns)).unwrap()
+}
+
+/// Attaches a program to a cgroup before those that are there (BPF_LINK_CREATE with `BPF_F_BEFORE` and no relative).
+fn attach_first(program: &Program, cgroup: &Cgroup) -> OwnedFd {
+    /// `BPF_LINK_CREATE` and `BPF_F_BEFORE` of include/uapi/linux/bpf.h.
+    const LINK_CREATE: i64 = 28;
+    const BEFORE: u32 = 1 << 3;
+    let [program, cgroup] = [program.as_fd(), cgroup.as_fd()].map(|fd| fd.as_raw_fd() as u32);
+    // The first words of the attributes: prog_fd, target_fd, attach_type, flags; then the relative and the expected revision.
+    let words: [u32; 8] = [program, cgroup, AttachType::CGROUP_SOCK_OPS.0, BEFORE, 0, 0, 0, 0];
+    // SAFETY: the kernel reads the words, which live through the call, and no address is among them.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, LINK_CREATE, words.as_ptr(), size_of_val(&words)) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the command returns a descriptor that nothing else has.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 #[test]
@@ -115,6 +130,31 @@ fn without_our_callbacks_messages_take_the_stack() {
     assert!(counters.get(Counter::PassCallbacks) > 0, "{}", describe(&counters));
     assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
     back_and_forth(&client, &server, &bytes, 20);
+}
+
+#[test]
+fn a_program_that_runs_before_ours_does_not_take_our_callbacks() {
+    if !Feature::CgroupOrder.required("a_program_that_runs_before_ours_does_not_take_our_callbacks") {
+        return;
+    }
+    let cgroups = NestedCgroups::new();
+    let acceleration = cgroups.accelerate(Pairing::Sequence);
+    let cgroup = Cgroup::open(&cgroups.path()).unwrap();
+    // Behind ours it would keep messages on the stack.
+    let setter = setter(STATE_FLAG);
+    let link = attach_first(&setter, &cgroup);
+    let order = prog_query(cgroup.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
+    assert_eq!((order.len(), order[0]), (2, setter.info().unwrap().id), "it does not run before ours: {order:?}");
+    let listener = listen(ANY_PORT).unwrap();
+    let (client, server) = pair(&listener, listener.local_addr().unwrap());
+    let bytes = pattern(25, 700);
+    back_and_forth(&client, &server, &bytes, 20);
+    let counters = acceleration.snapshot().unwrap();
+    assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
+    assert_eq!(counters.get(Counter::PassCallbacks), 0, "{}", describe(&counters));
+    assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
+    back_and_forth(&client, &server, &bytes, 20);
+    drop(link);
 }
 
 #[test]

@@ -31,11 +31,13 @@ pub(crate) enum Feature {
     KernelTls,
     /// Programs that ask for the callbacks of any socket, without which connections that exist cannot be adopted.
     Adoption,
+    /// `BPF_F_BEFORE` for programs of a cgroup.
+    CgroupOrder,
 }
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 13] = [
+const ALL: [Feature; 14] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
@@ -49,6 +51,7 @@ const ALL: [Feature; 13] = [
     Feature::UringZeroCopySend,
     Feature::KernelTls,
     Feature::Adoption,
+    Feature::CgroupOrder,
 ];
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
@@ -68,6 +71,7 @@ const TABLE: &[(Feature, Release)] = &[
     // Linux has it from 4.13, but Debian's 5.10 for clouds is built without.
     (Feature::KernelTls, Release(6, 1, 0)),
     (Feature::Adoption, Release(6, 12, 0)),
+    (Feature::CgroupOrder, Release(6, 17, 0)),
 ];
 
 impl Feature {
