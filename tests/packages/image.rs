@@ -32,24 +32,9 @@ impl Image {
     /// The image with the binary of this build.
     pub(crate) fn new() -> Self {
         let directory = TemporaryDirectory::new();
-        let archive = directory.path().join("image.tar");
-        let output = write(&archive, &[env!("CARGO_BIN_EXE_sidestep")]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let layout = directory.path().join("layout");
-        std::fs::create_dir(&layout).unwrap();
-        tool(Command::new("tar").args(["--extract", "--directory"]).arg(&layout).arg("--file").arg(&archive));
-        let index = json(&layout.join("index.json"));
-        // From the index of the archive to that of the image, the manifest, and its parts.
-        let manifest = json(&blob(&layout, &json(&blob(&layout, &index["manifests"][0]))["manifests"][0]));
-        let config = json(&blob(&layout, &manifest["config"]));
-        let layer = blob(&layout, &manifest["layers"][0]);
-        let root = directory.path().join("root");
-        std::fs::create_dir(&root).unwrap();
-        tool(Command::new("tar").args(["--extract", "--gzip", "--directory"]).arg(&root).arg("--file").arg(&layer));
-        let plain = tool(Command::new("sh").args(["-c", "gzip -dc \"$1\" | sha256sum", "sh"]).arg(&layer));
-        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", &plain[..64]));
+        let layout = unpack(&directory, &[env!("CARGO_BIN_EXE_sidestep")]);
+        let config = contents(&layout, &manifests(&layout)[0], &directory.path().join("root"));
         std::fs::remove_dir_all(layout).unwrap();
-        std::fs::remove_file(archive).unwrap();
         Self { directory, config }
     }
 
@@ -62,6 +47,37 @@ impl Image {
     pub(crate) fn entrypoint(&self) -> Vec<String> {
         serde_json::from_value(self.config["config"]["Entrypoint"].clone()).unwrap()
     }
+}
+
+/// Writes an image with these binaries and unpacks the archive; where its layout is.
+#[track_caller]
+fn unpack(directory: &TemporaryDirectory, binaries: &[&str]) -> PathBuf {
+    let [archive, layout] = ["image.tar", "layout"].map(|name| directory.path().join(name));
+    let output = write(&archive, binaries);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::create_dir(&layout).unwrap();
+    tool(Command::new("tar").args(["--extract", "--directory"]).arg(&layout).arg("--file").arg(&archive));
+    std::fs::remove_file(archive).unwrap();
+    layout
+}
+
+/// The descriptors of its manifests: from the index of the archive to that of the image.
+fn manifests(layout: &Path) -> Vec<Value> {
+    let index = json(&layout.join("index.json"));
+    let of_image = json(&blob(layout, &index["manifests"][0]));
+    of_image["manifests"].as_array().unwrap().clone()
+}
+
+/// The configuration of a manifest; unpacks its only layer to `root`.
+fn contents(layout: &Path, manifest: &Value, root: &Path) -> Value {
+    let manifest = json(&blob(layout, manifest));
+    let config = json(&blob(layout, &manifest["config"]));
+    let layer = blob(layout, &manifest["layers"][0]);
+    std::fs::create_dir(root).unwrap();
+    tool(Command::new("tar").args(["--extract", "--gzip", "--directory"]).arg(root).arg("--file").arg(&layer));
+    let plain = tool(Command::new("sh").args(["-c", "gzip -dc \"$1\" | sha256sum", "sh"]).arg(&layer));
+    assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", &plain[..64]));
+    config
 }
 
 fn json(path: &Path) -> Value {
@@ -88,6 +104,30 @@ fn it_holds_the_binary_and_nothing_else() {
     assert_eq!(image.config["config"]["Labels"]["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
     let help = tool(Command::new(image.root().join("sidestep")).arg("help"));
     assert!(help.contains("Usage: sidestep"), "{help}");
+}
+
+#[test]
+fn each_architecture_has_its_own_binary() {
+    let _turn = Turn::take();
+    let directory = TemporaryDirectory::new();
+    // Files that say they are for an architecture, by e_machine in their ELF header; nothing runs them.
+    let machines = [("amd64", 0x3e), ("arm64", 0xb7)];
+    let binaries = machines.map(|(name, machine)| {
+        let mut bytes = std::fs::read("/bin/true").unwrap();
+        bytes[18..20].copy_from_slice(&u16::to_le_bytes(machine));
+        let path = directory.path().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        (path.to_str().unwrap().to_owned(), bytes)
+    });
+    let layout = unpack(&directory, &binaries.each_ref().map(|(path, _)| path.as_str()));
+    let manifests = manifests(&layout);
+    assert_eq!(manifests.len(), machines.len());
+    for ((manifest, (name, _)), (_, bytes)) in manifests.iter().zip(machines).zip(&binaries) {
+        assert_eq!(manifest["platform"], serde_json::json!({ "architecture": name, "os": "linux" }));
+        let root = directory.path().join(format!("root-{name}"));
+        assert_eq!(contents(&layout, manifest, &root)["architecture"], name);
+        assert!(&std::fs::read(root.join("sidestep")).unwrap() == bytes, "{name} has another binary");
+    }
 }
 
 #[test]
