@@ -263,8 +263,8 @@ pub const LIST: &[Fault] = &[
         why: "Bytes could be redirected into the middle of a call that reads bytes of the stack, and be read too early.",
         commit: None,
         cve: None,
-        source: "net/core/sock.c: lock_sock_nested releases a spin lock behind sk_lock.owned, which holds back no later store \
-                 (docs/explanation/memory-order.md)",
+        // It releases a spin lock behind its store to sk_lock.owned, which holds back no later store.
+        source: "lock_sock_nested in net/core/sock.c; docs/explanation/memory-order.md",
         effect: Effect::LosesData,
         reach: Reach::Reached,
         evidence: Evidence::WeakOrder,
@@ -278,7 +278,8 @@ pub const LIST: &[Fault] = &[
         why: "A reader could get bytes of the stack before redirected ones that were sent earlier.",
         commit: None,
         cve: None,
-        source: "net/ipv4/tcp_bpf.c: tcp_bpf_recvmsg has nothing between its two loads (docs/explanation/memory-order.md)",
+        // There is nothing between its two loads.
+        source: "tcp_bpf_recvmsg in net/ipv4/tcp_bpf.c; docs/explanation/memory-order.md",
         effect: Effect::LosesData,
         reach: Reach::Reached,
         evidence: Evidence::WeakOrder,
@@ -434,7 +435,7 @@ mod tests {
             };
             assert!(cve.is_none_or(is_cve), "{id}");
             // A commit or a CVE; else the text must say where it was found.
-            let is_found_by_text = ["Message-ID", "changelog", "net/"].iter().any(|words| source.contains(words));
+            let is_found_by_text = ["Message-ID", "changelog", "in net/"].iter().any(|words| source.contains(words));
             assert!(commit.is_some() || cve.is_some() || is_found_by_text, "{id}");
             assert!(!source.is_empty() && !fault.holds.is_empty() && !fault.remedy.is_empty(), "{id}");
             assert!(fault.why.ends_with('.'), "{id}");
