@@ -7,6 +7,7 @@
 mod acceleration;
 mod adoption;
 mod attachment;
+mod calls;
 mod changes;
 pub mod check;
 mod drain;
@@ -29,6 +30,7 @@ mod wake;
 
 pub use acceleration::{Acceleration, Detached, Marked};
 pub use adoption::{Adopted, Looks, adoption_support};
+pub use calls::restrict_calls;
 pub use changes::{ChangeWatch, monotonic};
 pub use error::{Error, Result};
 pub use kernel::{TierChoice, choose_tier, kernel_offsets, watch};

@@ -26,6 +26,7 @@ mod process;
 mod prog;
 mod release;
 mod ring;
+pub mod seccomp;
 mod sock_diag;
 mod sys;
 pub mod sysctl;

@@ -187,3 +187,27 @@ fn removed_pins_lose_nothing_and_leave_nothing_but_open_sockets() {
     all_gone(&seen);
     assert!(alive().intersection(&seen).next().is_none());
 }
+
+/// How many filters each thread of a process is under, as proc(5) counts them.
+fn filters(process: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let status = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap());
+    let count =
+        status.map(|text| text.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok()));
+    count.collect::<Option<_>>().unwrap()
+}
+
+#[test]
+fn all_threads_make_only_the_calls_that_they_need_unless_that_is_switched_off() {
+    let fixture = Fixture::new();
+    // A container runtime may have put this test under one.
+    let own = filters(std::process::id())[0];
+    for (flag, wanted) in [("on", own + 1), ("off", own)] {
+        let bpffs = fixture.bpffs().to_str().unwrap();
+        let run = start(&fixture, &["--bpffs", bpffs, "--metrics", "127.0.0.1:0", "--seccomp", flag]);
+        let found = filters(run.id());
+        assert!(found.len() > 1 && found.iter().all(|count| *count == wanted), "{flag}: {found:?}, not {wanted}");
+        assert_eq!(run.said.contains("refused from now on"), flag == "on", "{}", run.said);
+        run.stop();
+    }
+}

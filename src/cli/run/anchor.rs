@@ -17,6 +17,21 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::cli::error::Error;
 use crate::cli::pods::{hold_anchor, remove_anchor};
 use crate::syscall::caps::{self, Capabilities, Capability};
+use crate::syscall::seccomp::{Call, Filter, Rule};
+
+/// rmdir(2), under the name that this architecture has for it.
+#[cfg(target_arch = "x86_64")]
+const RMDIR: Call = libc::SYS_rmdir;
+#[cfg(not(target_arch = "x86_64"))]
+const RMDIR: Call = libc::SYS_unlinkat;
+
+/// The system calls of the process that removes it: it waits, removes, and ends.
+const CALLS: [Rule; 4] = [
+    Rule::Allow(libc::SYS_recvfrom),
+    Rule::Allow(libc::SYS_restart_syscall),
+    Rule::Allow(RMDIR),
+    Rule::Allow(libc::SYS_exit_group),
+];
 
 pub(super) struct Anchor {
     path: PathBuf,
@@ -26,11 +41,11 @@ pub(super) struct Anchor {
 }
 
 impl Anchor {
-    /// Holds it. To be called while this process has one thread, and all of its capabilities.
-    pub(super) fn hold(path: &Path) -> Result<Self, Error> {
+    /// Holds it, by `seccomp` with a process that can make hardly a system call. To be called while this process has one thread, and all of its capabilities.
+    pub(super) fn hold(path: &Path, seccomp: bool) -> Result<Self, Error> {
         let may_write = Capabilities::effective().is_ok_and(|set| set.has(Capability::DacOverride));
         // Before the lock, which both would have.
-        let remover = if may_write { Some(start_remover(path)?) } else { None };
+        let remover = if may_write { Some(start_remover(path, seccomp)?) } else { None };
         let mut anchor = Self { path: path.to_owned(), remover, held: None };
         anchor.held = Some(hold_anchor(path)?);
         Ok(anchor)
@@ -62,7 +77,7 @@ impl Drop for Anchor {
     }
 }
 
-fn start_remover(path: &Path) -> Result<(UnixStream, Pid), Error> {
+fn start_remover(path: &Path, seccomp: bool) -> Result<(UnixStream, Pid), Error> {
     let (ours, mut theirs) = UnixStream::pair()?;
     // SAFETY: this process has one thread, so the child can do what any process can.
     match unsafe { fork() } {
@@ -70,8 +85,9 @@ fn start_remover(path: &Path) -> Result<(UnixStream, Pid), Error> {
         Ok(ForkResult::Child) => {
             drop(ours);
             let _ = prctl::set_name(c"sidestep-anchor");
-            let confined = caps::keep_only(&[Capability::DacOverride]);
-            if confined.is_ok() && theirs.read_exact(&mut [0]).is_ok() {
+            let confined = caps::keep_only(&[Capability::DacOverride]).is_ok();
+            let confined = confined && (!seccomp || Filter::new(CALLS).confine().is_ok());
+            if confined && theirs.read_exact(&mut [0]).is_ok() {
                 let _ = fs::remove_dir(path);
             }
             // SAFETY: it takes no memory, and does not return. What the parent has not yet written stays the parent's.

@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::ArgAction;
+
 use super::error::Error;
 use super::log::{FORMATS, Log, LogFormat};
 use super::metrics::{Exporter, bind};
@@ -24,7 +26,7 @@ use super::target::{TargetArgs, Wanted, configuration};
 use super::upgrade::{self, listed};
 use super::values::{address, number, one_of};
 use crate::agent::lifecycle::{Outcome, Pins, ReaderAttendance};
-use crate::agent::{Acceleration, check, drop_privileges};
+use crate::agent::{Acceleration, check, drop_privileges, restrict_calls};
 use crate::syscall::cgroup::Cgroup;
 
 use anchor::Anchor;
@@ -73,6 +75,10 @@ pub(super) struct Args {
     /// How the lines are written: text, or one JSON object a line, with the time and the event
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = one_of(FORMATS))]
     log_format: LogFormat,
+    /// Whether the agent gives up all system calls that it does not need once it has attached. `off` is for finding out
+    /// whether an error comes from that
+    #[arg(long, value_name = "WHETHER", value_parser = one_of([("on", true), ("off", false)]), default_value = "on", action = ArgAction::Set)]
+    seccomp: bool,
 }
 
 impl Args {
@@ -98,7 +104,7 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     let signals = signals(args.config.is_some())?;
     let service = Service::of_this_process();
     let args = args.settled()?;
-    let mut anchor = if args.pods.are_given() { Some(Anchor::hold(&anchor()?)?) } else { None };
+    let mut anchor = if args.pods.are_given() { Some(Anchor::hold(&anchor()?, args.seccomp)?) } else { None };
     // Before anything is attached, so that a runtime that does not answer changes nothing.
     let mut pods = args.pods.are_given().then(|| Pods::read(&args.pods)).transpose()?;
     let cgroup = args.target.open()?;
@@ -115,6 +121,10 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     let mut agent = Agent { live: Live::new(args, again, started.held, pods), service, returning };
     // From here on an error, also one of the output, ends the acceleration and not only this process.
     let ended = (|| {
+        if agent.live.args.seccomp {
+            restrict_calls()?;
+            log.say("confined", "system calls that the agent does not need are refused from now on")?;
+        }
         agent.live.offer_reload()?;
         for line in &started.lines {
             log.say("note", line)?;
