@@ -66,7 +66,7 @@ pub(crate) fn reader(port: u16, end: bool) {
 }
 
 fn late_splicer(test: &str, how: &str) {
-    if !require_root(test) || !readers_are_seen() {
+    if !require_root(test) || !readers_are_seen(test) {
         return;
     }
     let place = Place::new();
@@ -161,7 +161,8 @@ fn opens(process: u32) -> bool {
 
 #[test]
 fn a_disk_that_stands_still_delays_no_reset() {
-    if !require_root("a_disk_that_stands_still_delays_no_reset") || !readers_are_seen() {
+    let test = "a_disk_that_stands_still_delays_no_reset";
+    if !require_root(test) || !readers_are_seen(test) {
         return;
     }
     let place = Place::new();

@@ -11,7 +11,8 @@ const PROBATION: u64 = 16 + 64;
 
 #[test]
 fn an_ordinary_program_is_accelerated_after_its_probation() {
-    if !require_root("an_ordinary_program_is_accelerated_after_its_probation") || !readers_are_seen() {
+    let test = "an_ordinary_program_is_accelerated_after_its_probation";
+    if !require_root(test) || !readers_are_seen(test) {
         return;
     }
     let place = Place::new();
@@ -31,7 +32,8 @@ fn an_ordinary_program_is_accelerated_after_its_probation() {
 
 #[test]
 fn an_ordinary_proxy_moves_every_byte_past_the_stack() {
-    if !require_root("an_ordinary_proxy_moves_every_byte_past_the_stack") || !readers_are_seen() {
+    let test = "an_ordinary_proxy_moves_every_byte_past_the_stack";
+    if !require_root(test) || !readers_are_seen(test) {
         return;
     }
     let place = Place::new();
@@ -66,7 +68,7 @@ fn names_are_trusted_at_once() {
     assert!(share(&|_| vec!["--trust".into(), format!("port:{port}")]) >= 110);
     assert!(share(&|place| vec!["--trust".into(), format!("cgroup:{}", place.cgroup().display())]) >= 110);
     assert_eq!(share(&|_| vec!["--trust".into(), format!("port:{other}")]), 0);
-    if readers_are_seen() {
+    if readers_are_seen("names_are_trusted_at_once: by program") {
         // From the 16th receive of a connection on, when the agent has seen what runs.
         let program = std::env::current_exe().unwrap();
         let place = Place::new();

@@ -43,7 +43,7 @@ fn gets_every_byte(drive: &str, proxy: impl Fn(&Place, u16, u16) -> ChildGuard) 
         (0..RUNS).map(|_| start(place.cgroup(), &format!("{drive} {front}")).wait().unwrap().success()).collect();
     let said = running.stop();
     assert_eq!(done, [true; RUNS]);
-    if readers_are_seen() {
+    if readers_are_seen("that the proxy is seen to splice") {
         assert!(said.err.contains("reads with splice(2)"), "it does not splice, so this says nothing: {}", said.err);
     }
 }

@@ -38,7 +38,7 @@ fn every_byte_arrives(test: &str, reading: &str) {
         let done = clients(&place, reading, same_process);
         let said = running.stop();
         assert_eq!(done, vec![true; RUNS], "{reading}, same process: {same_process}");
-        if readers_are_seen() {
+        if readers_are_seen(&format!("{test}: that it is seen to splice")) {
             assert!(said.err.contains("reads with splice(2)"), "sidestep has not seen the proxy splice");
             assert!(place.remembered().contains("splice"), "nothing is remembered");
         } else {

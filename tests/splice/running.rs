@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::agent::{self, Agent};
 use crate::support::cgroup::TestCgroup;
+use crate::support::feature::Feature;
 use crate::support::machine::{Turn, unique};
 
 /// A cgroup, a directory for what is remembered, and `sidestep run` when it runs.
@@ -14,9 +15,11 @@ pub(crate) struct Place {
     _turn: Turn,
 }
 
-/// Whether this kernel shows how programs read; elsewhere nothing is accelerated by default.
-pub(crate) fn readers_are_seen() -> bool {
-    sidestep::agent::watch(sidestep::agent::check::configuration().probation()).is_ok()
+/// Whether this kernel shows how programs read, or must; elsewhere nothing is accelerated by default, and it is said that `test`
+/// is left out.
+pub(crate) fn readers_are_seen(test: &str) -> bool {
+    let configuration = sidestep::agent::check::configuration();
+    sidestep::agent::watch(configuration.probation()).is_ok() || Feature::ReadersSeen.required(test)
 }
 
 impl Place {

@@ -33,11 +33,13 @@ pub(crate) enum Feature {
     Adoption,
     /// `BPF_F_BEFORE` for programs of a cgroup.
     CgroupOrder,
+    /// Programs that see how others read.
+    ReadersSeen,
 }
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 14] = [
+const ALL: [Feature; 15] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
@@ -52,6 +54,7 @@ const ALL: [Feature; 14] = [
     Feature::KernelTls,
     Feature::Adoption,
     Feature::CgroupOrder,
+    Feature::ReadersSeen,
 ];
 
 /// The first release that must have each; sources: tests/matrix, which boots the releases on both sides.
@@ -72,6 +75,8 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::KernelTls, Release(6, 1, 0)),
     (Feature::Adoption, Release(6, 12, 0)),
     (Feature::CgroupOrder, Release(6, 17, 0)),
+    // arm64 has fentry from then on (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS).
+    (Feature::ReadersSeen, if cfg!(target_arch = "aarch64") { Release(6, 4, 0) } else { Release(6, 1, 0) }),
 ];
 
 impl Feature {
