@@ -5,7 +5,8 @@ use std::process::Command;
 use sidestep::agent::lifecycle::{Leftovers, Pins};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::fixture::{DRAIN, Fixture, Version, ensure, objects};
+use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::objects::objects;
 use crate::streams::Streams;
 use crate::support::machine::scale;
 

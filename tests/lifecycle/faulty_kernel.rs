@@ -10,7 +10,8 @@ use std::process::{Command, Output};
 use sidestep::btf::BtfBuilder;
 use sidestep::syscall::btf::VMLINUX;
 
-use crate::fixture::{Fixture, objects};
+use crate::fixture::Fixture;
+use crate::objects::objects;
 
 /// Types of which nothing but `sk_psock` is known, with the queue of messages that wait for a worker.
 fn types() -> Vec<u8> {

@@ -1,27 +1,22 @@
 //! A cgroup and a bpf file system of a test's own, and everything that was ever seen in them.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use sidestep::agent::lifecycle::{Instance, InstanceStatus, Outcome, Pins, Request, State, Status, Steps};
+use sidestep::agent::lifecycle::{Instance, InstanceStatus, Outcome, Pins, Request, Status, Steps};
 use sidestep::agent::{Marked, TierChoice, choose_tier};
 use sidestep::dataplane::{Config, DataPlane, MapRole, Options, Pairing, Policy, PortRange, Readers, build};
 use sidestep::syscall::cgroup::Cgroup;
-use sidestep::syscall::id;
 
-use crate::streams::TIMEOUT;
+use crate::objects::{Ids, all_gone, objects};
 use crate::support::bpffs::TestBpffs;
 use crate::support::cgroup::{Home, TestCgroup, enter, remove};
 use crate::support::machine::Turn;
-use crate::support::wait::{wait_for, wait_within};
+use crate::support::wait::wait_for;
 
 /// Drains in these tests end at once, or the test is about those that do not.
 pub(crate) const DRAIN: Duration = Duration::from_secs(60);
-
-/// The kernel's objects by number: programs, maps, links.
-pub(crate) type Ids = BTreeSet<(&'static str, u32)>;
 
 pub(crate) struct Fixture {
     // Dropped in this order: the process leaves before its group goes.
@@ -125,34 +120,6 @@ impl Fixture {
         assert!(!self.bpffs().join("sidestep").exists(), "directories are left");
         all_gone(seen);
     }
-}
-
-/// Waits until the kernel has none of these objects: it frees psocks, and with them programs, from a work queue.
-pub(crate) fn all_gone(seen: &Ids) {
-    wait_within(TIMEOUT, || {
-        let left: Ids = alive().intersection(seen).copied().collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("still in the kernel: {left:?}")) }
-    });
-}
-
-/// The numbers of every program, map and link there is.
-pub(crate) fn alive() -> Ids {
-    let kinds = [("program", id::Kind::Prog), ("map", id::Kind::Map), ("link", id::Kind::Link)];
-    kinds.into_iter().flat_map(|(name, kind)| id::ids(kind).map(move |id| (name, id.unwrap()))).collect()
-}
-
-/// All objects of an instance.
-pub(crate) fn objects(status: &InstanceStatus) -> Ids {
-    let mut ids: Ids = status.link.iter().map(|id| ("link", *id)).collect();
-    ids.extend(
-        status.cgroups.iter().filter(|cgroup| cgroup.state == State::Attached).map(|cgroup| ("link", cgroup.link)),
-    );
-    for generation in &status.generations {
-        ids.extend(generation.programs.iter().map(|object| ("program", object.id)));
-        ids.extend(generation.maps.iter().map(|object| ("map", object.id)));
-        ids.extend(generation.links.iter().map(|object| ("link", object.id)));
-    }
-    ids
 }
 
 /// The gated data plane of this kernel.

@@ -8,6 +8,7 @@ mod existing;
 mod faulty_kernel;
 mod fixture;
 mod many;
+mod objects;
 mod operations;
 mod owner;
 mod pins;

@@ -7,7 +7,8 @@ use sidestep::agent::lifecycle::{Added, Instance, Leftovers, Outcome, Pins, Requ
 use sidestep::agent::{Marked, Problem};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::fixture::{DRAIN, Fixture, Ids, Version, objects};
+use crate::fixture::{DRAIN, Fixture, Version};
+use crate::objects::{Ids, objects};
 use crate::streams::{Probe, Streams, listener};
 use crate::support::cgroup::{enter, remove};
 use crate::support::machine::scale;

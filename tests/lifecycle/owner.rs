@@ -6,7 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use sidestep::agent::lifecycle::{Orphan, Orphans};
 
-use crate::fixture::{DRAIN, Fixture, Ids, Version, alive, all_gone, ensure};
+use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::objects::{Ids, alive, all_gone};
 use crate::streams::{Probe, Streams};
 use crate::support::agent::{self, Agent};
 use crate::support::wait::{wait_for, wait_until};

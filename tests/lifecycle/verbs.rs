@@ -8,7 +8,8 @@ use sidestep::agent::{Marked, Problem};
 use sidestep::dataplane::{Config, Counter, Policy};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::fixture::{DRAIN, Fixture, Version, all_gone, ensure, objects, plane};
+use crate::fixture::{DRAIN, Fixture, Version, ensure, plane};
+use crate::objects::{all_gone, objects};
 use crate::streams::{Probe, Streams, listener, pair};
 use crate::support::cgroup::remove;
 use crate::support::wait::wait_until;

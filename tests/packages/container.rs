@@ -1,7 +1,7 @@
 //! A container that runc runs.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -51,6 +51,22 @@ impl Container {
         command.args(["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "10"]);
         let output = command.arg(format!("http://127.0.0.1:{port}{path}")).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it said until it had attached.
+    pub(crate) fn said(&self) -> &str {
+        &self.runc.as_ref().unwrap().said
+    }
+
+    /// Runs a command of its image in it, as `kubectl exec` does.
+    pub(crate) fn exec(&self, words: &[&str]) -> Output {
+        runc(self.bundle.path()).args(["exec", &self.name]).args(words).output().unwrap()
+    }
+
+    /// Its namespaces, as links in /proc name them.
+    pub(crate) fn namespaces(&self) -> Vec<PathBuf> {
+        let link = |kind: &str| std::fs::read_link(format!("/proc/{}/ns/{kind}", self.id())).unwrap();
+        ["mnt", "net", "ipc", "uts"].map(link).to_vec()
     }
 
     /// SIGTERM, after which it must end with success.

@@ -7,12 +7,29 @@
 mod bundle;
 mod chart;
 mod container;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../pods/containerd.rs"]
+mod containerd;
 mod deb;
 mod image;
+mod installed;
+#[path = "../pods/messages.rs"]
+mod messages;
 mod node;
+#[path = "../lifecycle/objects.rs"]
+mod objects;
+#[path = "../pods/pause.rs"]
+mod pause;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../pods/sandbox.rs"]
+mod sandbox;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../lifecycle/streams.rs"]
+mod streams;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 mod support;
+mod walk;
 
 use std::path::{Path, PathBuf};
 

@@ -12,8 +12,8 @@ use prost::Message;
 use sidestep::pods::cri::Client;
 use sidestep::syscall::mounts;
 
-use crate::image;
 use crate::messages::{Empty, RunPodSandboxRequest, RunPodSandboxResponse, SandboxRequest};
+use crate::pause;
 use crate::support::child::ChildGuard;
 use crate::support::machine::unique;
 use crate::support::wait::{timeout, wait_for, wait_until};
@@ -37,7 +37,7 @@ impl Containerd {
         let mut containerd = Self { dir, process: None, runtime, sandboxes: Vec::new(), places: Vec::new() };
         fs::write(containerd.dir.join("config.toml"), containerd.config()).unwrap();
         containerd.go_on();
-        let archive = image::write(&containerd.dir);
+        let archive = pause::write(&containerd.dir);
         let address = containerd.socket();
         let mut ctr = Command::new("ctr");
         ctr.arg("--address").arg(address).args([
@@ -49,14 +49,14 @@ impl Containerd {
             "native",
         ]);
         // The CRI plug-in learns of an image by an event.
-        image::output(ctr.arg(archive));
+        pause::output(ctr.arg(archive));
         containerd
     }
 
     /// The version that Debian 12 has, and later ones.
     fn config(&self) -> String {
         let dir = self.dir.display();
-        let name = image::NAME;
+        let name = pause::NAME;
         format!(
             r#"version = 2
 root = "{dir}/root"

@@ -5,11 +5,11 @@
 
 mod containerd;
 mod fixture;
-mod image;
 mod leaving;
 mod messages;
 mod names;
 mod opens;
+mod pause;
 mod refusals;
 mod run;
 mod sandbox;
