@@ -17,7 +17,7 @@ use super::target::PinArgs;
 use crate::agent::Reading;
 use crate::agent::lifecycle::Pins;
 use crate::metrics::http::{self, Request, Response};
-use crate::metrics::{Facts, OPENMETRICS, PLAIN, openmetrics, plain};
+use crate::metrics::{Facts, OPENMETRICS, PLAIN, PodFacts, openmetrics, plain};
 use crate::observe::Observer;
 
 /// How long a request waits for the loop that also detaches. It looks at maps and sockets, which takes milliseconds.
@@ -27,7 +27,7 @@ const WAITING: usize = 4;
 
 /// Print the metrics of what is attached, for Prometheus
 ///
-/// Shows what is pinned, in OpenMetrics; `run --metrics` serves the same over HTTP. Changes nothing. Without CAP_PERFMON, or
+/// Shows what is pinned, in OpenMetrics; `run --metrics` serves the same over HTTP, with what `run` knows of pods. Changes nothing. Without CAP_PERFMON, or
 /// before Linux 5.10, the connections of the node are left out.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -134,27 +134,31 @@ impl Exporter {
     }
 
     /// Answers all that wait.
-    pub(super) fn answer(&mut self, mut reading: impl FnMut() -> Result<Option<Reading>, Error>) {
+    pub(super) fn answer(
+        &mut self,
+        mut reading: impl FnMut() -> Result<Option<Reading>, Error>,
+        pods: impl Fn() -> Option<PodFacts>,
+    ) {
         // An error says that no request has come.
         let _ = self.wake.read();
         while let Ok((request, answer)) = self.asked.try_recv() {
             let response = match request.path.as_str() {
                 "/healthz" => Response::text(200, "ok"),
                 "/readyz" => ready(reading()),
-                _ => self.metrics(&request, reading()),
+                _ => self.metrics(&request, reading(), pods()),
             };
             // The client may have given up.
             let _ = answer.try_send(response);
         }
     }
 
-    fn metrics(&self, request: &Request, reading: Result<Option<Reading>, Error>) -> Response {
+    fn metrics(&self, request: &Request, reading: Result<Option<Reading>, Error>, pods: Option<PodFacts>) -> Response {
         let readings = match reading {
             Ok(reading) => reading.into_iter().collect(),
             Err(error) => return Response::text(503, error.to_string()),
         };
         let observed = self.observer.as_ref().and_then(|observer| observer.look().ok());
-        let body = openmetrics(&Facts { readings, observed });
+        let body = openmetrics(&Facts { readings, observed, pods });
         if request.openmetrics {
             Response { status: 200, content_type: OPENMETRICS, body }
         } else {

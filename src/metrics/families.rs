@@ -10,6 +10,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::names::{FAMILIES, place};
+use super::pods::{PodFacts, pods};
 use crate::agent::Reading;
 use crate::observe::{Observed, State};
 use crate::syscall::Release;
@@ -23,6 +24,8 @@ pub struct Facts {
     pub readings: Vec<Reading>,
     /// The connections of the node; none where they cannot be seen.
     pub observed: Option<Observed>,
+    /// The pods; none where no agent follows them.
+    pub pods: Option<PodFacts>,
 }
 
 /// The facts as OpenMetrics text.
@@ -48,6 +51,9 @@ pub fn openmetrics(facts: &Facts) -> String {
     registry.register("problems", "What is not as it was attached; `sidestep status` says what", problems);
     if let Some(observed) = &facts.observed {
         connections(&mut registry, observed);
+    }
+    if let Some(facts) = &facts.pods {
+        pods(&mut registry, facts);
     }
     let mut text = String::new();
     // Writing into a string does not fail.

@@ -7,9 +7,11 @@
 mod families;
 pub mod http;
 mod names;
+mod pods;
 mod text;
 
 pub use families::{Facts, openmetrics};
+pub use pods::PodFacts;
 pub use text::plain;
 
 /// The content type of [`openmetrics`].

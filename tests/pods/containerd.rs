@@ -15,7 +15,7 @@ use sidestep::syscall::mounts;
 use crate::messages::{Empty, RunPodSandboxRequest, RunPodSandboxResponse, SandboxRequest};
 use crate::pause;
 use crate::support::child::ChildGuard;
-use crate::support::machine::unique;
+use crate::support::machine::{is_guest, unique};
 use crate::support::wait::{timeout, wait_for, wait_until};
 
 pub(crate) struct Containerd {
@@ -53,9 +53,11 @@ impl Containerd {
         containerd
     }
 
-    /// The version that Debian 12 has, and later ones.
+    /// For containerd 1.6, which Debian 12 has, and later ones.
     fn config(&self) -> String {
         let dir = self.dir.display();
+        // pivot_root(2) does not leave an initramfs.
+        let is_initramfs = is_guest();
         let name = pause::NAME;
         format!(
             r#"version = 2
@@ -72,6 +74,10 @@ enable_selinux = false
 restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+NoPivotRoot = {is_initramfs}
 [plugins."io.containerd.grpc.v1.cri".cni]
 conf_dir = "{dir}/cni"
 bin_dir = "{dir}/cni"
@@ -216,7 +222,9 @@ fn processes_of(socket: &Path) -> Vec<Pid> {
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let names = |pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.starts_with(b"/usr/bin/containerd-shim") && line.split(|byte| *byte == 0).any(|word| word == socket)
+        let mut words = line.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"/containerd-shim-runc-v2"))
+            && words.any(|word| word == socket)
     };
     pids.filter(names).map(Pid::from_raw).collect()
 }

@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod containerd;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../metrics/fetch.rs"]
+mod fetch;
 mod fixture;
 mod leaving;
 mod messages;
+mod metrics;
 mod names;
 mod opens;
 mod pause;

@@ -15,6 +15,7 @@ use crate::cli::error::Error;
 use crate::cli::log::Log;
 use crate::cli::pods::PodArgs;
 use crate::cli::streams::note;
+use crate::metrics::PodFacts;
 use crate::pods::{ANNOTATION, Decision, Listing, Pod, Rule, Watch, find_cgroup, read};
 use crate::syscall::cgroup::{Cgroup, find_all};
 
@@ -30,6 +31,8 @@ pub(super) struct Pods {
     complaints: BTreeSet<String>,
     watch: Option<Watch>,
     is_lost: bool,
+    /// What is counted; what is known otherwise is not kept up to date.
+    facts: PodFacts,
 }
 
 /// A pod whose cgroup is in the data plane.
@@ -51,6 +54,7 @@ impl Pods {
             complaints: BTreeSet::new(),
             watch: None,
             is_lost: false,
+            facts: PodFacts::default(),
         })
     }
 
@@ -84,6 +88,16 @@ impl Pods {
         self.rule = rule;
     }
 
+    /// What the metrics show.
+    pub(super) fn facts(&self) -> PodFacts {
+        PodFacts {
+            accelerated: self.accelerated.len(),
+            leaving: self.leaving.attached().count(),
+            runtime_answers: !self.is_lost,
+            ..self.facts.clone()
+        }
+    }
+
     /// When to come back, though there is no news.
     pub(super) fn next(&self) -> Option<Instant> {
         self.leaving.next()
@@ -96,6 +110,7 @@ impl Pods {
             None => return Ok(false),
             Some(Ok(listing)) => self.listing = listing,
             Some(Err(error)) => {
+                self.facts.runtime_errors += 1;
                 if !self.is_lost {
                     note(format_args!("sidestep: {error} (the pods that are accelerated stay so meanwhile)"));
                 }
@@ -105,6 +120,7 @@ impl Pods {
         }
         if self.is_lost {
             self.is_lost = false;
+            self.facts.runtime_reconnects += 1;
             log.say("pods", "the container runtime answers again")?;
             log.out.flush()?;
         }
@@ -115,6 +131,8 @@ impl Pods {
     /// of the output is an error.
     pub(super) fn apply(&mut self, held: &mut Held, drain: Duration, log: &mut Log<'_>) -> Result<bool, Error> {
         let mut complaints: BTreeSet<String> = self.listing.complaints.iter().cloned().collect();
+        let of_no_pod = complaints.len();
+        let (mut opted_out, mut not_opted_in, mut not_selected) = (0, 0, 0);
         // Read only where a pod is new: a node has thousands of mounts.
         let mounts = LazyCell::new(|| find_all().unwrap_or_default());
         let (mut stays, mut new) = (BTreeSet::new(), Vec::new());
@@ -128,7 +146,9 @@ impl Pods {
                     _ => drop(complaints.insert(no_cgroup(pod))),
                 },
                 Decision::BadAnnotation(value) => drop(complaints.insert(bad_annotation(pod, &value))),
-                _ => {}
+                Decision::OptedOut => opted_out += 1,
+                Decision::NotOptedIn => not_opted_in += 1,
+                Decision::NotSelected => not_selected += 1,
             }
         }
         let gone = self.accelerated.extract_if(.., |uid, _| !stays.contains(uid));
@@ -151,6 +171,9 @@ impl Pods {
         for complaint in complaints.difference(&self.complaints) {
             note(format_args!("sidestep: {complaint}"));
         }
+        // Each is about one pod.
+        let refused = complaints.len() - of_no_pod;
+        self.facts = PodFacts { opted_out, not_opted_in, not_selected, refused, ..self.facts.clone() };
         self.complaints = complaints;
         if added {
             log.out.flush()?;

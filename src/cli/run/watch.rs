@@ -73,7 +73,7 @@ impl Agent<'_> {
             }
             self.service.sign();
             if let Some(exporter) = exporter.as_deref_mut() {
-                exporter.answer(|| self.live.held.reading());
+                exporter.answer(|| self.live.held.reading(), || self.live.pods.as_ref().map(Pods::facts));
             }
             let has_new_pods = self.live.follow_pods(log)?;
             if let Some(returning) = &mut self.returning {
