@@ -120,7 +120,7 @@ impl Walk {
     }
 
     /// After the removal nothing is left but the empty cgroup.
-    fn is_gone(self) {
+    fn leaves_nothing(self) {
         assert_eq!(self.node.pinned(), [""; 0], "pins are left");
         all_gone(&self.seen);
         let processes = std::fs::read_to_string(self.anchor.0.join("cgroup.procs")).unwrap();
@@ -217,5 +217,5 @@ fn two_pods_from_the_installation_to_the_removal_under_load() {
     }
     streams.carry();
     streams.0.into_iter().for_each(Streams::finish);
-    walk.is_gone();
+    walk.leaves_nothing();
 }
