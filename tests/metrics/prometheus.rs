@@ -128,7 +128,7 @@ fn prometheus_scrapes_and_answers_every_query_of_the_dashboard() {
     let (_, rules) = get(own, "/api/v1/rules", "");
     let rules: Value = serde_json::from_str(&rules).unwrap();
     let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
-    assert_eq!(rules.len(), 3, "{rules:?}");
+    assert_eq!(rules.len(), 5, "{rules:?}");
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
         assert_ne!(rule["state"], "firing", "{rule}");

@@ -40,14 +40,7 @@ impl Containerd {
         let archive = pause::write(&containerd.dir);
         let address = containerd.socket();
         let mut ctr = Command::new("ctr");
-        ctr.arg("--address").arg(address).args([
-            "--namespace",
-            "k8s.io",
-            "images",
-            "import",
-            "--snapshotter",
-            "native",
-        ]);
+        ctr.arg("--address").arg(address).args(["--namespace", "k8s.io", "images", "import", "--no-unpack"]);
         // The CRI plug-in learns of an image by an event.
         pause::output(ctr.arg(archive));
         containerd
