@@ -26,7 +26,7 @@ fn wrong_flags_and_dead_sockets_are_refused_before_anything_is_attached() {
         (&["--pods", "all", "--cgroup", "/x"], 2, "--pods and --cgroup do not go together"),
         (&["--pods-default", "on"], 2, "--pods all"),
         (&["--pods", "all", "--cri", "/no/such.sock"], 1, "/no/such.sock: No such file or directory"),
-        (&["--pods", "all", "--cri", "/etc/passwd"], 1, "/etc/passwd: Connection refused"),
+        (&["--pods", "all", "--cri", "/etc/hosts"], 1, "/etc/hosts: Connection refused"),
     ] {
         let text = sentence(&agent::command().args(flags).output().unwrap(), status);
         assert!(text.contains(part), "{flags:?}: {text}");
@@ -34,7 +34,7 @@ fn wrong_flags_and_dead_sockets_are_refused_before_anything_is_attached() {
     // Other commands do without a runtime, unless they are told of one.
     for (words, status, part) in [
         (&["list", "--cri", "/no/such.sock"][..], 1, "/no/such.sock: No such file or directory"),
-        (&["survey", "--cri", "/etc/passwd"], 1, "/etc/passwd: Connection refused"),
+        (&["survey", "--cri", "/etc/hosts"], 1, "/etc/hosts: Connection refused"),
         (&["list", "--pod", "shop/"], 2, "--pod: \"shop/\" is not NAMESPACE/NAME"),
     ] {
         let text = sentence(&Command::new(env!("CARGO_BIN_EXE_sidestep")).args(words).output().unwrap(), status);
