@@ -100,6 +100,11 @@ impl<B: ByteOrder> BtfBuilder<B> {
         self.add(name, Kind::Func, linkage as u32, proto, &[])
     }
 
+    /// A tag of argument `index` of function `func`.
+    pub fn argument_tag(&mut self, tag: &str, func: u32, index: u32) -> u32 {
+        self.add(tag, Kind::DeclTag, 0, func, &[index])
+    }
+
     /// A variable.
     pub fn variable(&mut self, name: &str, type_id: u32, linkage: Linkage) -> u32 {
         self.add(name, Kind::Var, 0, type_id, &[linkage as u32])

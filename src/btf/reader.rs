@@ -187,6 +187,15 @@ impl Btf {
         places.map(|at| Some(String::from_utf8_lossy(self.string(self.word(at)?)).into_owned())).collect()
     }
 
+    /// The tags that argument `index` of function `id` has (`BTF_KIND_DECL_TAG`).
+    pub fn argument_tags(&self, id: u32, index: u32) -> Vec<String> {
+        // struct btf_decl_tag: the number of the argument or member.
+        let heads = (1..=self.type_count()).filter_map(|tag| self.head(tag));
+        let tags = heads.filter(|tag| tag.kind == Kind::DeclTag && tag.size_or_type == id);
+        let tags = tags.filter(|tag| self.word(tag.start + HEAD) == Some(index));
+        tags.map(|tag| String::from_utf8_lossy(self.string(tag.name)).into_owned()).collect()
+    }
+
     /// The parameters of a function's prototype: the offset of the name, and the type.
     pub fn prototype(&self, head: Head) -> impl ExactSizeIterator<Item = (u32, u32)> {
         let count = if head.kind == Kind::FuncProto { head.parts } else { 0 };

@@ -77,12 +77,13 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
 }
 
 /// The whole of `BPF_PROG_LOAD`, as far as the program decides its outcome.
-fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
+fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
     check_request(env, program)?;
     env.subprogs = program::find_subprogs(env.insns, env.kernel, env.types)?;
     env.log_functions();
     program::check_subprogs(env.insns, &mut env.subprogs)?;
-    program::check_without_btf(env.insns, &env.subprogs)?;
+    program::functions::describe(env.insns, &mut env.subprogs, &program.functions, env.kernel)?;
+    env.functions = &program.functions;
     let mut loads = vec![None; env.insns.len()];
     for load in &program.map_loads {
         if let (Some(slot), true) = (loads.get_mut(load.insn), load.map < program.maps.len()) {
@@ -102,7 +103,8 @@ fn check(env: &mut Env<'_>, program: &ProgramSpec) -> Step<Stats> {
         reject!("Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable");
     }
     env.walk()?;
-    let stack_depth = instructions::subprog::check_stack_depth(env.insns, &env.subprogs)?;
+    env.walk_global_functions()?;
+    let stack_depth = instructions::subprog::check_stack_depth(env.insns, &env.subprogs, env.place)?;
     Ok(Stats {
         insns_processed: env.work.insns,
         states_kept: env.explored.kept(),

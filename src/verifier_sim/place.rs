@@ -135,6 +135,13 @@ impl Place {
         matches!(self.prog, ProgType::KPROBE | ProgType::TRACEPOINT | ProgType::PERF_EVENT | ProgType::RAW_TRACEPOINT)
     }
 
+    /// Whether its functions may have stacks of their own: the kernel then sees to it that it does not interrupt itself
+    /// (`bpf_enable_priv_stack`). x86_64 has it, and arm64 since 6.18.
+    pub(super) fn has_private_stacks(self) -> bool {
+        let hooked = self.prog == ProgType::TRACING && self.attach != AttachType::TRACE_ITER;
+        self.kernel >= Kernel::V6_18 && (self.is_tracing() || hooked)
+    }
+
     /// Whether it belongs to a light-weight tunnel.
     pub(super) fn is_tunnel(self) -> bool {
         matches!(self.prog, ProgType::LWT_IN | ProgType::LWT_OUT | ProgType::LWT_XMIT | ProgType::LWT_SEG6LOCAL)

@@ -27,6 +27,8 @@ pub struct ProgramSpec {
     pub maps: Vec<MapSpec>,
     /// Which 64-bit immediate loads refer to which map. A map load that is not listed here stands for a bad descriptor.
     pub map_loads: Vec<MapLoad>,
+    /// What its BTF says of its functions (`func_info` of the load attributes), in order of their start; empty without BTF.
+    pub functions: Vec<FunctionSpec>,
     /// Where in the Rust source each slot was emitted, when the program came from our assembler; may be empty.
     pub origins: Vec<Option<Origin>>,
 }
@@ -38,6 +40,40 @@ pub struct MapLoad {
     pub insn: usize,
     /// Index in [`ProgramSpec::maps`].
     pub map: usize,
+}
+
+/// A function, as BTF describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionSpec {
+    /// Its name.
+    pub name: String,
+    /// Its first slot.
+    pub insn: usize,
+    /// Whether it is global: then it is judged alone, for all arguments of the declared types.
+    pub global: bool,
+    /// Whether it returns a number: an integer or an enumeration.
+    pub returns_number: bool,
+    /// The arguments.
+    pub arguments: Vec<Argument>,
+}
+
+/// The type of an argument of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Argument {
+    /// An integer or an enumeration.
+    Number,
+    /// The context of the program's type.
+    Context,
+    /// Memory that may be read and written.
+    Memory {
+        /// Its size in bytes.
+        size: u32,
+        /// Whether the pointer may be NULL.
+        nullable: bool,
+    },
+    /// Anything else, for which there are no rules here.
+    Other,
 }
 
 /// A place in Rust source code.

@@ -8,9 +8,11 @@ use std::rc::Rc;
 use byteorder::NativeEndian;
 use sidestep::asm::Insn;
 use sidestep::asm::opcode as op;
-use sidestep::btf::{Btf, BtfBuilder, Kind};
+use sidestep::btf::{Btf, BtfBuilder, Kind, Linkage};
 use sidestep::syscall::btf::{StorageBtf, vmlinux};
-use sidestep::syscall::{BtfObject, Map, MapBtf, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock};
+use sidestep::syscall::{
+    BtfObject, DebugInfo, Map, MapBtf, MapFlags, MapSpec, ProgSpec, Program, UpdateFlags, memlock,
+};
 use sidestep::uapi::{AttachType, ProgType};
 use sidestep::verifier_sim::spec;
 
@@ -131,8 +133,44 @@ impl Oracle {
         request.license = c"GPL";
         request.expected_attach_type = Some(AttachType(program.expected_attach_type));
         request.attach_btf_id = self.target(&place);
+        let types = (!program.functions.is_empty()).then(|| describe(&program.functions));
+        request.debug =
+            types.as_ref().map(|(object, func_info)| DebugInfo { btf: object.as_fd(), func_info, line_info: &[] });
         load(&request).map_err(|error| error.log().map_or_else(|| error.to_string(), str::to_owned))
     }
+}
+
+/// The BTF of functions whose context is `struct __sk_buff`, and the records that say where each begins.
+fn describe(functions: &[spec::FunctionSpec]) -> (BtfObject, Vec<u8>) {
+    let mut btf = <BtfBuilder>::new();
+    let (int, byte) = (btf.int("int", 4, true), btf.int("char", 1, false));
+    let context = btf.structure("__sk_buff", 4, &[("len", int, 0)]);
+    let context = btf.pointer(context);
+    let mut records = Vec::new();
+    for function in functions {
+        let mut tagged = Vec::new();
+        let types = function.arguments.iter().enumerate().map(|(index, argument)| match *argument {
+            spec::Argument::Context => context,
+            spec::Argument::Memory { size, nullable } => {
+                tagged.extend((!nullable).then_some(index as u32));
+                let bytes = btf.array(byte, int, size);
+                btf.pointer(bytes)
+            }
+            _ => int,
+        });
+        let types: Vec<_> = types.collect();
+        let names: Vec<_> = (0..types.len()).map(|index| format!("a{index}")).collect();
+        let parameters: Vec<_> = names.iter().map(String::as_str).zip(types).collect();
+        let returns = if function.returns_number { int } else { 0 };
+        let prototype = btf.func_proto(returns, &parameters);
+        let linkage = if function.global { Linkage::Global } else { Linkage::Static };
+        let id = btf.func(&function.name, prototype, linkage);
+        for index in tagged {
+            btf.argument_tag("arg:nonnull", id, index);
+        }
+        records.extend([function.insn as u32, id].map(u32::to_ne_bytes).concat());
+    }
+    (BtfObject::load(&btf.finish()).unwrap(), records)
 }
 
 fn encode(insns: &[Insn]) -> Vec<u8> {

@@ -6,6 +6,7 @@ mod agreement;
 mod counts;
 mod elf;
 mod fixtures;
+mod functions;
 mod helper_tables;
 mod history;
 mod hostile;

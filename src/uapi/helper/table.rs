@@ -128,7 +128,7 @@ helpers! {
     SKB_GET_XFRM_STATE 66 "skb_get_xfrm_state": (Ctx, Anything, MemOut, Size, Anything) -> Int, NEVER, NEVER;
     GET_STACK 67 "get_stack": (Ctx, MemOut, SizeOrZero, Anything) -> Int, NEVER, NEVER;
     SKB_LOAD_BYTES_RELATIVE 68 "skb_load_bytes_relative": (Ctx, Anything, MemOut, Size, Anything) -> Int, NEVER, NEVER;
-    FIB_LOOKUP 69 "fib_lookup";
+    FIB_LOOKUP 69 "fib_lookup": (Ctx, Mem, Size, Anything) -> Int, NEVER, NEVER;
     SOCK_HASH_UPDATE 70 "sock_hash_update": (Ctx, Map, Key, Anything) -> Int, NEVER, V5_10, PACKET;
     MSG_REDIRECT_HASH 71 "msg_redirect_hash": (Ctx, Map, Key, Anything) -> Int, V5_10, NEVER;
     SK_REDIRECT_HASH 72 "sk_redirect_hash": (Ctx, Map, Key, Anything) -> Int, NEVER, NEVER;

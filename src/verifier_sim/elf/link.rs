@@ -6,10 +6,11 @@ use object::SectionIndex;
 use object::elf::{R_BPF_64_32, R_BPF_64_64};
 
 use super::object::{Code, Function, Object, Relocation, Symbol};
-use super::{ElfError, map, section};
+use super::{ElfError, functions, map, section};
 use crate::asm::{Insn, opcode as op};
 use crate::uapi::AttachType;
-use crate::verifier_sim::spec::{MapLoad, MapSpec, ProgType, ProgramSpec};
+use crate::verifier_sim::load_flags::BPF_F_SLEEPABLE;
+use crate::verifier_sim::spec::{FunctionSpec, MapLoad, MapSpec, ProgType, ProgramSpec};
 
 /// Characters of a map's name that the kernel keeps (`BPF_OBJ_NAME_LEN`, without the end).
 const MAX_NAME: usize = 15;
@@ -43,9 +44,12 @@ pub(super) fn link(
     };
     linker.place(section, function)?;
     linker.resolve_all()?;
+    let functions = linker.functions(prog_type);
     let expected_attach_type = expected_attach_type.number();
     let attach_target = target;
-    Ok(ProgramSpec { name: function.name.clone(), prog_type, expected_attach_type, attach_target, ..linker.out })
+    let prog_flags = if section::may_sleep(name) { BPF_F_SLEEPABLE } else { 0 };
+    let name = function.name.clone();
+    Ok(ProgramSpec { name, prog_type, expected_attach_type, attach_target, prog_flags, functions, ..linker.out })
 }
 
 struct Linker<'o, 'a> {
@@ -92,6 +96,21 @@ impl Site<'_> {
 }
 
 impl Linker<'_, '_> {
+    /// What BTF says of the functions in the output; nothing if it does not know them all.
+    fn functions(&self, prog_type: ProgType) -> Vec<FunctionSpec> {
+        if !self.object.describes_functions {
+            return Vec::new();
+        }
+        let mut placed: Vec<_> = self.placed.iter().map(|(&(section, start), &at)| (at, section, start)).collect();
+        placed.sort_unstable();
+        let describe = |(at, section, start)| {
+            let functions = &self.object.code(SectionIndex(section))?.functions;
+            let function = functions.iter().find(|function| function.start == start)?;
+            functions::describe(&self.object.btf, function, at, prog_type)
+        };
+        placed.into_iter().map(describe).collect::<Option<_>>().unwrap_or_default()
+    }
+
     /// Appends a function, once, and returns its first slot.
     fn place(&mut self, section: SectionIndex, function: &Function) -> Result<usize, ElfError> {
         if let Some(&at) = self.placed.get(&(section.0, function.start)) {

@@ -5,6 +5,7 @@
 //! applied, so accesses to kernel structures other than the context keep the offsets they were compiled with.
 
 mod error;
+mod functions;
 mod link;
 mod map;
 mod object;

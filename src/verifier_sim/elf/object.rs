@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use byteorder::LittleEndian;
-use object::elf::{EM_BPF, ET_REL, RelocationType, SHF_EXECINSTR, STB_LOCAL, STT_FUNC, STT_SECTION};
+use object::elf::{
+    EM_BPF, ET_REL, RelocationType, SHF_EXECINSTR, STB_LOCAL, STT_FUNC, STT_SECTION, STV_HIDDEN, STV_INTERNAL,
+};
 use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, SectionFlags};
 use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
@@ -33,6 +35,15 @@ pub(super) struct Function {
     pub(super) start: usize,
     pub(super) len: usize,
     global: bool,
+    /// Others than this object do not see it.
+    hidden: bool,
+}
+
+impl Function {
+    /// Whether the kernel judges it alone: libbpf takes a hidden function for a static one.
+    pub(super) fn is_judged_alone(&self) -> bool {
+        self.global && !self.hidden
+    }
 }
 
 /// A place in code that refers to a symbol.
@@ -61,6 +72,8 @@ pub(super) struct Object<'a> {
     elf: ElfFile64<'a, Endianness>,
     code: BTreeMap<usize, Code>,
     pub(super) btf: Btf,
+    /// Whether it says which function has which type (`.BTF.ext`).
+    pub(super) describes_functions: bool,
 }
 
 impl Code {
@@ -100,7 +113,8 @@ impl<'a> Object<'a> {
             }
             code.insert(section.index().0, read_code(&elf, &section)?);
         }
-        Ok(Self { elf, code, btf })
+        let describes_functions = elf.section_by_name(".BTF.ext").is_some();
+        Ok(Self { elf, code, btf, describes_functions })
     }
 
     /// All sections that hold programs: every executable one but `.text`, which holds subprograms.
@@ -153,7 +167,7 @@ fn read_code(elf: &ElfFile64<'_, Endianness>, section: &Section<'_, '_>) -> Resu
         .map_err(|_| ElfError::SectionSize { section: name.clone(), size: bytes.len() as u64 })?;
     let mut functions = Vec::new();
     for symbol in elf.symbols().filter(|symbol| symbol.section_index() == Some(section.index())) {
-        let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
+        let SymbolFlags::Elf { st_info, st_other, .. } = symbol.flags() else { continue };
         if st_info.st_type() != STT_FUNC {
             continue;
         }
@@ -165,10 +179,11 @@ fn read_code(elf: &ElfFile64<'_, Endianness>, section: &Section<'_, '_>) -> Resu
             return Err(ElfError::Function { function, section: name, offset, size });
         }
         let (start, len) = ((offset / slot) as usize, (size / slot) as usize);
-        functions.push(Function { name: function, start, len, global: st_info.st_bind() != STB_LOCAL });
+        let hidden = matches!(st_other.visibility(), STV_HIDDEN | STV_INTERNAL);
+        functions.push(Function { name: function, start, len, global: st_info.st_bind() != STB_LOCAL, hidden });
     }
     if functions.is_empty() {
-        functions.push(Function { name: name.clone(), start: 0, len: insns.len(), global: true });
+        functions.push(Function { name: name.clone(), start: 0, len: insns.len(), global: true, hidden: false });
     }
     let mut relocations = BTreeMap::new();
     for (offset, relocation) in section.relocations() {

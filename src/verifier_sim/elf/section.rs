@@ -112,6 +112,15 @@ pub(super) fn program_type(section: &str) -> Option<(Prog, Attach)> {
     Some((*prog_type, *attach_type))
 }
 
+/// Words behind which `.s` says that the program may sleep (`SEC_SLEEPABLE` of libbpf's `section_defs`).
+const SLEEPABLE: &[&str] = &["uprobe", "uretprobe", "usdt", "fentry", "fexit", "fmod_ret", "lsm", "iter", "struct_ops"];
+
+/// Whether a section's name says that its programs may sleep.
+pub(super) fn may_sleep(section: &str) -> bool {
+    let word = section.strip_prefix('?').unwrap_or(section).split('/').next().unwrap_or_default();
+    word == "syscall" || word.strip_suffix(".s").is_some_and(|word| SLEEPABLE.contains(&word))
+}
+
 /// What a tracing program's section says that it traces: the words behind the slash.
 pub(super) fn target(section: &str) -> Option<&str> {
     section.split_once('/').map(|(_, target)| target)
@@ -134,6 +143,8 @@ mod tests {
         assert_eq!(program_type("?sk_msg"), Some((Prog::SK_MSG, Attach::SK_MSG_VERDICT)));
         assert_eq!(program_type("kprobe/tcp_connect").map(|(t, _)| t), Some(Prog::KPROBE));
         assert_eq!(program_type("lsm.s/file_open").map(|(t, _)| t), Some(Prog::LSM));
+        assert!(may_sleep("lsm.s/file_open") && may_sleep("?uprobe.s") && may_sleep("syscall"));
+        assert!(!may_sleep("lsm/file_open") && !may_sleep("tc.s") && !may_sleep("uprobe/a.s"));
         for unknown in ["", "?", "sk_msgs", "sockops/x", "kprobes", "cgroup/none", ".text", "license"] {
             assert_eq!(program_type(unknown), None, "{unknown}");
         }

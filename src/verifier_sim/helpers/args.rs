@@ -69,7 +69,7 @@ impl Env<'_> {
             return Ok(());
         }
         let reg = *self.reg(number);
-        if reg.kind == Kind::Packet && !self.place.gives_packets(proto.properties.contains(Properties::PACKET)) {
+        if reg.is_packet() && !self.place.gives_packets(proto.properties.contains(Properties::PACKET)) {
             reject!("helper access to the packet is not allowed");
         }
         if matches!(arg, Arg::Value | Arg::ValueOut | Arg::ValueOrNull) {
@@ -134,7 +134,7 @@ impl Env<'_> {
                     return Ok(());
                 }
                 let memory = match reg.kind {
-                    Kind::Stack | Kind::Packet | Kind::MapValue | Kind::Buf => plain,
+                    Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapValue | Kind::Buf => plain,
                     Kind::Mem => plain || flags == Flags::RINGBUF,
                     _ => false,
                 };
@@ -215,7 +215,7 @@ impl Env<'_> {
             return self.check_fixed_offset(number, reg, false);
         }
         match reg.kind {
-            Kind::Stack | Kind::Packet | Kind::MapValue | Kind::Scalar => Ok(()),
+            Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapValue | Kind::Scalar => Ok(()),
             Kind::Mem | Kind::Buf if !reg.may_be_null() => Ok(()),
             Kind::BtfId => self.check_fixed_offset(number, reg, true),
             _ => self.check_fixed_offset(number, reg, false),

@@ -65,7 +65,7 @@ impl Env<'_> {
             reject!("function calls are not allowed while holding a lock");
         }
         match insn.src {
-            op::PSEUDO_CALL => return self.enter_subprog(insn).map(Flow::To),
+            op::PSEUDO_CALL => return self.call_function(insn).map(Flow::To),
             // The kernel refuses it after the walk if some path leads here.
             op::PSEUDO_KFUNC_CALL if insn.imm == 0 => {
                 reject!("invalid kernel function call not eliminated in verifier pass")
@@ -178,7 +178,7 @@ impl Env<'_> {
     }
 
     /// Packet pointers are stale (`clear_all_pkt_pointers`).
-    fn forget_packets(&mut self) {
+    pub(in crate::verifier_sim) fn forget_packets(&mut self) {
         let leaks = self.may_leak_pointers();
         self.cur.for_each_reg(Reg::is_packet_any, |reg| *reg = invalid(leaks));
     }

@@ -32,7 +32,7 @@ impl Env<'_> {
         let reg = *self.reg(number);
         let write = how.direction == Direction::Write;
         match reg.kind {
-            Kind::Packet => self.check_packet(number, &reg, reg.off, size, how.zero_ok),
+            Kind::Packet | Kind::PacketMeta => self.check_packet(number, &reg, reg.off, size, how.zero_ok),
             Kind::MapValue => {
                 self.check_map_direction(&reg, reg.off, size, write)?;
                 self.check_map_value(number, &reg, reg.off, size, how.zero_ok)

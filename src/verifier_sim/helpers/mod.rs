@@ -9,7 +9,7 @@ pub(super) mod mem;
 mod protos;
 
 pub(in crate::verifier_sim) use crate::uapi::helper::{Arg, Proto, Ret};
-pub(in crate::verifier_sim) use protos::{available, needs_perfmon, proto};
+pub(in crate::verifier_sim) use protos::{available, moves_packet, needs_perfmon, proto};
 
 use crate::uapi::helper::short_name;
 

@@ -67,6 +67,11 @@ pub(in crate::verifier_sim) fn needs_perfmon(number: i32, kernel: Kernel) -> Opt
     }
 }
 
+/// Whether helper `number` may move the packet's bytes (`bpf_helper_changes_pkt_data`).
+pub(in crate::verifier_sim) fn moves_packet(number: i32, place: Place) -> bool {
+    proto(number, place).is_some_and(|proto| proto.properties.contains(Properties::MOVES_PACKET))
+}
+
 /// Whether the program may call helper `number`.
 pub(in crate::verifier_sim) fn available(number: i32, place: Place) -> bool {
     Helper::from_id(number).is_some_and(|helper| helper.is_available(place.prog, place.attach, place.kernel))

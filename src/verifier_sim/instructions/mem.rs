@@ -178,7 +178,7 @@ impl Env<'_> {
     fn check_atomic_base(&self, number: u8) -> Step {
         self.check_source(number)?;
         let reg = self.reg(number);
-        if matches!(reg.kind, Kind::Ctx | Kind::Packet | Kind::FlowKeys) || reg.is_sock() {
+        if matches!(reg.kind, Kind::Ctx | Kind::FlowKeys) || reg.is_packet() || reg.is_sock() {
             reject!("BPF_ATOMIC stores into R{number} {} is not allowed", reg.type_name());
         }
         Ok(())
@@ -249,9 +249,10 @@ impl Env<'_> {
                 } else {
                     match ctx::read(self.place, off, access.size) {
                         Some(ctx::Field::Scalar) => {}
-                        Some(ctx::Field::NotSimulated(what)) => unsupported!("{what}: not simulated"),
                         // A pointer in four bytes, which are not a number that has a sign.
-                        Some(ctx::Field::Pointer(Kind::Packet | Kind::PacketEnd, _)) if access.sign => {
+                        Some(ctx::Field::Pointer(Kind::Packet | Kind::PacketMeta | Kind::PacketEnd, _))
+                            if access.sign =>
+                        {
                             reject!("invalid bpf_context access off={off} size={}", access.size)
                         }
                         Some(ctx::Field::Pointer(kind, flags)) => {
@@ -265,7 +266,7 @@ impl Env<'_> {
                 }
             }
             Kind::Stack => return self.access_stack(access, &reg, off),
-            Kind::Packet => {
+            Kind::Packet | Kind::PacketMeta => {
                 if write && !self.place.writes_packets() {
                     reject!("cannot write into packet");
                 }
@@ -351,14 +352,16 @@ impl Env<'_> {
             return Ok(());
         }
         // Packets begin two bytes off, so that the IP header is aligned (NET_IP_ALIGN).
-        let start = if reg.kind == Kind::Packet { 2 } else { 0 };
+        let start = if reg.is_packet() { 2 } else { 0 };
         let fixed = start + i64::from(reg.off) + off;
         if reg.val.bits.add(Tnum::known(fixed as u64)).is_aligned(u64::from(size)) {
             return Ok(());
         }
         let (bits, reg_off) = (reg.val.bits, reg.off);
         let what = match reg.kind {
-            Kind::Packet => reject!("misaligned packet access off 2+{bits}+{reg_off}+{off} size {size}"),
+            Kind::Packet | Kind::PacketMeta => {
+                reject!("misaligned packet access off 2+{bits}+{reg_off}+{off} size {size}")
+            }
             Kind::MapValue => "value ",
             Kind::Ctx => "context ",
             Kind::Stack => "stack ",

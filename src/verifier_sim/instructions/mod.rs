@@ -3,6 +3,7 @@
 pub(super) mod alu;
 pub(super) mod conditional;
 pub(super) mod ctx;
+pub(super) mod global;
 pub(super) mod mem;
 pub(super) mod packet;
 pub(super) mod pointer;

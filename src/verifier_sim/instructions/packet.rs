@@ -1,4 +1,5 @@
-//! Comparisons of packet pointers with the packet's end (`try_match_pkt_pointers`).
+//! Comparisons of packet pointers with the packet's end, and of pointers into what lies before it with its start
+//! (`try_match_pkt_pointers`).
 
 use crate::verifier_sim::numbers::condition::Cond;
 use crate::verifier_sim::state::State;
@@ -8,11 +9,18 @@ use crate::verifier_sim::state::reg::{AT_PACKET_END, BEYOND_PACKET_END, Kind, Re
 const MAX_PACKET: u64 = 0xffff;
 
 /// A comparison of a packet pointer with the end: the pointer's register, and the condition with the pointer on the left.
-fn against_end(cond: Cond, left: (u8, &Reg), right: (u8, &Reg)) -> Option<(u8, Cond)> {
-    match (left.1.kind, right.1.kind) {
-        (Kind::Packet, Kind::PacketEnd) => Some((left.0, cond)),
-        (Kind::PacketEnd, Kind::Packet) => Some((right.0, cond.swapped())),
-        _ => None,
+fn against_end<'r>(cond: Cond, left: (u8, &'r Reg), right: (u8, &'r Reg)) -> Option<(u8, &'r Reg, Cond)> {
+    let ends = |pointer: &Reg, end: &Reg| match pointer.kind {
+        Kind::Packet => end.kind == Kind::PacketEnd,
+        Kind::PacketMeta => end.is_packet_start(),
+        _ => false,
+    };
+    if ends(left.1, right.1) {
+        Some((left.0, left.1, cond))
+    } else if ends(right.1, left.1) {
+        Some((right.0, right.1, cond.swapped()))
+    } else {
+        None
     }
 }
 
@@ -47,8 +55,7 @@ pub(in crate::verifier_sim) fn learn(
     jumped: &mut State,
     fell: &mut State,
 ) -> bool {
-    let Some((number, cond)) = against_end(cond, left, right) else { return false };
-    let pointer = *if left.0 == number && left.1.kind == Kind::Packet { left.1 } else { right.1 };
+    let Some((number, pointer, cond)) = against_end(cond, left, right) else { return false };
     // The pointer is at the end at most in one branch, and at least there, or beyond, in the other. "Open" ranges are
     // those where the pointer is strictly before the end, so that one byte more is there.
     let (inside, outside, open) = match cond {
@@ -58,7 +65,7 @@ pub(in crate::verifier_sim) fn learn(
         Cond::Ge => (fell, jumped, true),
         _ => return false,
     };
-    extend_ranges(inside, &pointer, open);
+    extend_ranges(inside, pointer, open);
     let marked = &mut outside.top_mut().regs[usize::from(number)];
     if marked.kind == Kind::Packet {
         marked.arg = if open { AT_PACKET_END } else { BEYOND_PACKET_END } as u32;
@@ -77,7 +84,7 @@ fn extend_ranges(state: &mut State, pointer: &Reg, open: bool) {
     }
     let range = pointer.off + i32::from(open);
     state.for_each_reg(
-        |reg| reg.kind == Kind::Packet && reg.id == pointer.id,
+        |reg| reg.kind == pointer.kind && reg.id == pointer.id,
         |reg| reg.arg = reg.range().max(range) as u32,
     );
 }

@@ -59,7 +59,8 @@ impl Env<'_> {
             reject!("R{dst} pointer arithmetic on {type_name} prohibited, null-check it first");
         }
         match ptr.kind {
-            Kind::Ctx | Kind::MapValue | Kind::Stack | Kind::Packet | Kind::BtfId | Kind::Mem | Kind::Buf => {}
+            Kind::Ctx | Kind::MapValue | Kind::Stack | Kind::BtfId | Kind::Mem | Kind::Buf => {}
+            Kind::Packet | Kind::PacketMeta => {}
             Kind::FlowKeys if known => {}
             Kind::ConstMapPtr if known && by.smin == 0 && operation == op::ADD => {}
             _ => reject!("R{dst} pointer arithmetic on {type_name} prohibited"),
@@ -97,7 +98,7 @@ impl Env<'_> {
                             _ => (0, u64::MAX),
                         };
                         out.bits = from.bits.add(by.bits);
-                        if ptr.kind == Kind::Packet {
+                        if ptr.is_packet() {
                             // What was learned of the packet's length does not hold for the new offset.
                             result.id = self.new_id();
                             result.arg = 0;
@@ -126,7 +127,7 @@ impl Env<'_> {
                             (from.umin - by.umax, from.umax.wrapping_sub(by.umin))
                         };
                         out.bits = from.bits.sub(by.bits);
-                        if ptr.kind == Kind::Packet {
+                        if ptr.is_packet() {
                             result.id = self.new_id();
                             if by.smin < 0 {
                                 result.arg = 0;

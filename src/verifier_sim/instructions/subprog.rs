@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use crate::asm::Insn;
-use crate::verifier_sim::program::{Subprog, is_subprog_call};
+use crate::verifier_sim::place::Place;
+use crate::verifier_sim::program::Subprog;
+use crate::verifier_sim::program::functions::callees;
 use crate::verifier_sim::state::reg::{Kind, Reg};
 use crate::verifier_sim::state::stack::STACK_SIZE;
 use crate::verifier_sim::state::{Frame, MAX_FRAMES};
@@ -12,11 +14,7 @@ use crate::verifier_sim::walk::env::Env;
 
 impl Env<'_> {
     /// Enters a function: it gets r1 to r5 and a stack of its own.
-    pub(in crate::verifier_sim) fn enter_subprog(&mut self, insn: &Insn) -> Step<usize> {
-        let target = (self.at as i64 + i64::from(insn.imm) + 1) as usize;
-        let Some(subprog) = self.subprogs.iter().position(|subprog| subprog.start == target) else {
-            reject!("verifier bug. No program starts at insn {target}");
-        };
+    pub(in crate::verifier_sim) fn enter_subprog(&mut self, subprog: usize, target: usize) -> Step<usize> {
         let depth = self.cur.frames.len();
         if depth >= MAX_FRAMES {
             reject!("the call stack of {} frames is too deep", depth + 1);
@@ -51,27 +49,18 @@ const ROUNDING: u32 = 16;
 /// A tail call from a function is only permitted when its callers use less than this (x86's limit of 33 nested tail calls).
 const TAIL_CALL_STACK: u32 = 256;
 
+/// A function with at least this much stack may have one of its own (`BPF_PRIV_STACK_MIN_SIZE`).
+const PRIVATE_STACK: u32 = 64;
+
 /// The stack of every chain of calls together fits; says how much the deepest needs (`check_max_stack_depth`).
-pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Subprog]) -> Step<u32> {
+pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Subprog], place: Place) -> Step<u32> {
     // Calls are followed as they stand in the code, reachable or not, like the kernel does. A function is walked once for
     // each way to call it, of which there can be very many: remember the deepest entry instead, which decides.
     let mut entered = vec![0u32; subprogs.len()];
     let mut deepest = 0;
-    let calls: Vec<Vec<usize>> = (0..subprogs.len())
-        .map(|index| {
-            let end = subprogs.get(index + 1).map_or(insns.len(), |next| next.start);
-            let sites = (subprogs[index].start..end).filter(|at| is_subprog_call(&insns[*at]));
-            let mut callees: Vec<usize> = sites
-                .filter_map(|at| {
-                    let target = at as i64 + i64::from(insns[at].imm) + 1;
-                    subprogs.iter().position(|subprog| subprog.start as i64 == target)
-                })
-                .collect();
-            callees.sort_unstable();
-            callees.dedup();
-            callees
-        })
-        .collect();
+    let calls: Vec<Vec<usize>> = (0..subprogs.len()).map(|index| callees(insns, subprogs, index)).collect();
+    let tail_calls = subprogs.iter().any(|subprog| subprog.has_tail_call);
+    let private = place.has_private_stacks() && !tail_calls;
     let mut levels = vec![0usize; subprogs.len()];
     let mut todo = vec![(0usize, 0u32, 1usize)];
     while let Some((index, above, level)) = todo.pop() {
@@ -81,7 +70,11 @@ pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Sub
         if index != 0 && subprogs[index].has_tail_call && above >= TAIL_CALL_STACK {
             reject!("tail_calls are not allowed when call stack of previous frames is {above} bytes. Too large");
         }
-        let depth = above + subprogs[index].stack_depth.next_multiple_of(ROUNDING);
+        let own = subprogs[index].stack_depth.next_multiple_of(ROUNDING);
+        if private && own >= PRIVATE_STACK && own as usize > STACK_SIZE {
+            reject!("stack size of subprog {index} is {own}. Too large");
+        }
+        let depth = if private && own >= PRIVATE_STACK { above } else { above + own };
         if depth as usize > STACK_SIZE {
             reject!("combined stack size of {level} calls is {depth}. Too large");
         }

@@ -1,5 +1,6 @@
 //! The program before it is walked: opcodes, encodings, maps, subprograms, control flow (`bpf_check` up to `do_check`).
 
+pub(super) mod functions;
 pub(super) mod hook;
 pub(super) mod liveness;
 pub(super) mod maps;
@@ -76,6 +77,8 @@ pub(in crate::verifier_sim) struct Subprog {
     pub(in crate::verifier_sim) stack_depth: u32,
     /// Whether it calls `bpf_tail_call`.
     pub(in crate::verifier_sim) has_tail_call: bool,
+    /// Whether BTF says that it is global.
+    pub(in crate::verifier_sim) global: bool,
 }
 
 /// More maps than this in one program are refused (`MAX_USED_MAPS`).
@@ -184,22 +187,6 @@ pub(in crate::verifier_sim) fn check_subprogs(insns: &[Insn], subprogs: &mut [Su
         let last = insns[end - 1].code;
         if last != op::JMP | op::EXIT && last != op::JMP | op::JA && last != op::JMP32 | op::JA {
             return fail(end - 1, "last insn is not an exit or jmp");
-        }
-    }
-    Ok(())
-}
-
-/// Without BTF, tail calls and legacy packet loads are only for the main function (`check_abnormal_return`).
-pub(in crate::verifier_sim) fn check_without_btf(insns: &[Insn], subprogs: &[Subprog]) -> Step {
-    let legacy =
-        |insn: &Insn| insn.code & op::CLASS_MASK == op::LD && matches!(insn.code & op::MODE_MASK, op::ABS | op::IND);
-    for (index, subprog) in subprogs.iter().enumerate().skip(1) {
-        let end = subprogs.get(index + 1).map_or(insns.len(), |next| next.start);
-        if insns[subprog.start..end].iter().any(legacy) {
-            reject!("LD_ABS is not allowed in subprogs without BTF");
-        }
-        if subprog.has_tail_call {
-            reject!("tail_call is not allowed in subprogs without BTF");
         }
     }
     Ok(())

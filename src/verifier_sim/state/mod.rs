@@ -93,6 +93,11 @@ impl State {
     pub(in crate::verifier_sim) fn entry() -> Self {
         let mut frame = Frame::new(0, 0, 0);
         frame.regs[1] = Reg::pointer(Kind::Ctx, 0);
+        Self::entry_of(frame)
+    }
+
+    /// The state at a function's first instruction, when it is judged alone.
+    pub(in crate::verifier_sim) fn entry_of(frame: Frame) -> Self {
         Self {
             frames: vec![Rc::new(frame)],
             refs: Vec::new(),

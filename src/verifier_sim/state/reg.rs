@@ -23,6 +23,8 @@ pub(in crate::verifier_sim) enum Kind {
     Stack,
     /// Bytes of a message or packet.
     Packet,
+    /// Bytes that another program put before a packet (`data_meta`).
+    PacketMeta,
     /// The end of a message or packet.
     PacketEnd,
     /// A full socket (`struct bpf_sock`).
@@ -155,9 +157,19 @@ impl Reg {
         self.flags.contains(Flags::MAYBE_NULL)
     }
 
-    /// Whether it is a pointer into a packet or to its end.
+    /// Whether it is a pointer into a packet, or into what lies before it (`type_is_pkt_pointer`).
+    pub(in crate::verifier_sim) fn is_packet(&self) -> bool {
+        matches!(self.kind, Kind::Packet | Kind::PacketMeta)
+    }
+
+    /// The same, or to the packet's end.
     pub(in crate::verifier_sim) fn is_packet_any(&self) -> bool {
-        matches!(self.kind, Kind::Packet | Kind::PacketEnd)
+        self.is_packet() || self.kind == Kind::PacketEnd
+    }
+
+    /// Whether it points to the packet's first byte, as far as the program has not moved it (`reg_is_init_pkt_pointer`).
+    pub(in crate::verifier_sim) fn is_packet_start(&self) -> bool {
+        self.kind == Kind::Packet && self.id == 0 && self.off == 0 && self.val.bits.is(0)
     }
 
     /// Whether it is one of the socket types with their own access tables.
@@ -196,6 +208,7 @@ impl Reg {
             Kind::MapValue => "map_value",
             Kind::Stack => "fp",
             Kind::Packet => "pkt",
+            Kind::PacketMeta => "pkt_meta",
             Kind::PacketEnd => "pkt_end",
             Kind::Socket => "sock",
             Kind::SockCommon => "sock_common",

@@ -179,7 +179,7 @@ impl Env<'_> {
             parts.push(format!("off={}", signed(reg.off.into())));
         }
         match reg.kind {
-            Kind::Packet => parts.push(format!("r={}", unsigned(i64::from(reg.range()) as u64))),
+            Kind::Packet | Kind::PacketMeta => parts.push(format!("r={}", unsigned(i64::from(reg.range()) as u64))),
             Kind::Mem => parts.push(format!("sz={}", unsigned(reg.arg.into()))),
             _ => {}
         }

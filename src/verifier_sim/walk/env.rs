@@ -1,6 +1,7 @@
 //! Everything that one verification carries along (`struct bpf_verifier_env`).
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use crate::asm::Insn;
 use crate::verifier_sim::load_flags;
@@ -9,7 +10,7 @@ use crate::verifier_sim::program::hook::Hook;
 use crate::verifier_sim::program::maps::Map;
 use crate::verifier_sim::program::stack_liveness::StackLiveness;
 use crate::verifier_sim::program::{Aux, Subprog};
-use crate::verifier_sim::spec::{Kernel, Options, Privilege};
+use crate::verifier_sim::spec::{FunctionSpec, Kernel, Options, Privilege};
 use crate::verifier_sim::state::reg::Reg;
 use crate::verifier_sim::state::{FP, REGS, State};
 use crate::verifier_sim::stop::{Step, Stop, reject};
@@ -65,6 +66,12 @@ pub(in crate::verifier_sim) struct Env<'a> {
     pub(in crate::verifier_sim) aux: Vec<Aux>,
     pub(in crate::verifier_sim) maps: Vec<Map<'a>>,
     pub(in crate::verifier_sim) subprogs: Vec<Subprog>,
+    /// What BTF says of them; empty without BTF.
+    pub(in crate::verifier_sim) functions: &'a [FunctionSpec],
+    /// The global function that is judged; 0 is the main program.
+    pub(in crate::verifier_sim) judged: usize,
+    /// Global functions that are called, in the order of their numbers.
+    pub(in crate::verifier_sim) called: BTreeSet<usize>,
     /// Whether the program has loops that the kernel cuts off.
     pub(in crate::verifier_sim) has_may_goto: bool,
     /// Possible CPUs, 0 if that is not known.
@@ -110,6 +117,9 @@ impl<'a> Env<'a> {
             aux: vec![Aux::default(); insns.len()],
             maps,
             subprogs: Vec::new(),
+            functions: &[],
+            judged: 0,
+            called: BTreeSet::new(),
             has_may_goto: insns.iter().any(crate::verifier_sim::program::is_may_goto),
             cpus: options.cpus,
             types: options.types,

@@ -11,6 +11,8 @@ const LEFT_IS_STACK: u16 = 1 << 14;
 const RIGHT_IS_STACK: u16 = 1 << 13;
 /// The kernel has an entry for the instruction.
 const RECORDED: u16 = 1 << 12;
+/// The function that the instruction calls was taken to be right, and not walked.
+const ASSUMED: u16 = 1 << 11;
 /// Bits of a slot's number; the frame's are above them.
 const SLOT_BITS: u16 = 6;
 
@@ -37,6 +39,11 @@ impl Visited {
         let slot = self.flags & ((1 << SLOT_BITS) - 1);
         let frame = self.flags >> SLOT_BITS & 7;
         (self.flags & STACK != 0).then_some((frame.into(), slot.into()))
+    }
+
+    /// Whether it called a function that was not walked.
+    pub(in crate::verifier_sim) fn is_assumed(self) -> bool {
+        self.flags & ASSUMED != 0
     }
 
     /// Whether the operands of a comparison point to the stack.
@@ -106,6 +113,13 @@ impl Env<'_> {
     /// The instruction saves a register in this slot, or loads it from there.
     pub(in crate::verifier_sim) fn record_stack_access(&mut self, frame: usize, slot: usize) {
         self.record(STACK | (frame as u16) << SLOT_BITS | slot as u16);
+    }
+
+    /// The instruction calls a function that is not walked.
+    pub(in crate::verifier_sim) fn record_assumed(&mut self) {
+        if let Some(last) = self.history.visited.last_mut() {
+            last.flags |= ASSUMED;
+        }
     }
 
     /// The instruction compares pointers to the stack.

@@ -14,7 +14,7 @@ use crate::asm::opcode as op;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::REGS;
 use crate::verifier_sim::state::reg::{Kind, Reg};
-use crate::verifier_sim::stop::{Step, Stop, reject};
+use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::prune::Visit;
 
@@ -167,6 +167,13 @@ impl Env<'_> {
         if self.is_secret(0) {
             reject!("R0 leaks addr as return value");
         }
+        if self.judged != 0 {
+            let result = self.reg(0);
+            if !result.is_scalar() {
+                reject!("At subprogram exit the register R0 is not a scalar value ({})", result.type_name());
+            }
+            return Ok(Flow::End);
+        }
         if let Some((least, greatest)) = self.place.returns() {
             let result = self.reg(0);
             if !result.is_scalar() {
@@ -257,7 +264,8 @@ impl Env<'_> {
         self.check_destination(insn.dst)?;
         let high = self.insns.get(self.at + 1).map_or(0, |next| next.imm);
         let loaded = match insn.src {
-            op::PSEUDO_FUNC => reject!("missing btf func_info"),
+            op::PSEUDO_FUNC if self.functions.is_empty() => reject!("missing btf func_info"),
+            op::PSEUDO_FUNC => unsupported!("callbacks are not simulated"),
             op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE => {
                 let Some(map) = self.aux[self.at].map else { reject!("bpf verifier is misconfigured") };
                 if insn.src == op::PSEUDO_MAP_FD {

@@ -130,7 +130,7 @@ impl Wanted {
             },
             op::STX | op::ST => return self.pass_store(insn, visited),
             op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
-                op::CALL if insn.src == op::PSEUDO_CALL => return self.pass_entry(),
+                op::CALL if insn.src == op::PSEUDO_CALL && !visited.is_assumed() => return self.pass_entry(),
                 op::CALL => {
                     *self.regs() &= !bit(0);
                     if *self.regs() & ARGUMENTS != 0 {

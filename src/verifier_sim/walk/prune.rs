@@ -47,6 +47,8 @@ pub(in crate::verifier_sim) struct Explored {
     checkpoints: Vec<Checkpoint>,
     /// By instruction and call, the newest last. As many lists as instructions, so that some share one (`explored_state`).
     lists: Vec<Vec<u32>>,
+    /// States of the functions that were judged before.
+    made: usize,
     /// States in memory, as the kernel counts them, and the most there were.
     held: u64,
     peak: u64,
@@ -116,7 +118,14 @@ impl Explored {
 
     /// How many states were made, the most that were kept at a time, and the most for one instruction.
     pub(in crate::verifier_sim) fn totals(&self) -> (usize, u64, u64) {
-        (self.checkpoints.len(), self.peak, self.most)
+        (self.made + self.checkpoints.len(), self.peak, self.most)
+    }
+
+    /// Another function is judged: earlier states do not cover its (`free_states`).
+    pub(in crate::verifier_sim) fn begin_function(&mut self) {
+        self.made += self.checkpoints.len();
+        self.checkpoints.clear();
+        self.lists.iter_mut().for_each(Vec::clear);
     }
 
     /// How many states are kept.
@@ -420,7 +429,7 @@ fn regs_alike(old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids, how: ExactLeve
                 && ids.same(old.id, cur.id)
                 && ids.same(old.ref_id, cur.ref_id)
         }
-        Kind::Packet => {
+        Kind::Packet | Kind::PacketMeta => {
             let (a, b) = (old.range(), cur.range());
             let known = if a < 0 || b < 0 { a == b } else { a <= b };
             known && old.off == cur.off && ids.same(old.id, cur.id) && within()

@@ -262,7 +262,11 @@ impl Writer<'_> {
         if self.one_in(if legacy { 4 } else { 16 }) {
             return self.legacy();
         }
+        // What lies before the packet ends where the packet begins.
+        let meta = self.one_in(4);
         let (data, end, code) = match self.place.prog {
+            ProgType::XDP if meta => (8, 0, op::W),
+            ProgType::SCHED_CLS | ProgType::SCHED_ACT if meta => (140, 76, op::W),
             ProgType::XDP => (0, 4, op::W),
             ProgType::SK_REUSEPORT => (0, 8, op::DW),
             ProgType::CGROUP_SOCKOPT => (8, 16, op::DW),
@@ -271,6 +275,9 @@ impl Writer<'_> {
         let reach = self.below(40) as i32;
         self.push(op::LDX | op::MEM | code, 2, CTX, data, 0);
         self.push(op::LDX | op::MEM | code, 3, CTX, end, 0);
+        if meta && self.one_in(8) {
+            self.push(op::ALU64 | op::ADD | op::K, 3, 0, 0, 1);
+        }
         if self.one_in(3) {
             self.push(op::ALU64 | op::AND | op::K, NUMBER, 0, 0, 63);
             self.push(op::ALU64 | op::ADD | op::X, 2, NUMBER, 0, 0);

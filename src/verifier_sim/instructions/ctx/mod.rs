@@ -24,8 +24,6 @@ pub(in crate::verifier_sim) enum Field {
     Scalar,
     /// A pointer.
     Pointer(Kind, Flags),
-    /// Something that has no rules here.
-    NotSimulated(&'static str),
 }
 
 /// What a read of `size` bytes at `off` of the context yields, or `None` if it is not permitted.

@@ -29,7 +29,7 @@ pub(super) fn read(place: Place, off: u32, size: u32) -> Option<Field> {
         76..=83 => packet(off, size),
         88..=91 | 132..=139 => scalar((cgroup || stream) && narrow(size, 4)),
         92..=131 => scalar((cgroup || stream) && size == 4),
-        140..=143 => (size == 4 && traffic).then_some(Field::NotSimulated("packet metadata")),
+        140..=143 => (size == 4 && traffic).then_some(Field::Pointer(Kind::PacketMeta, Flags::empty())),
         144..=151 => None,
         152..=159 => scalar(size == 8 && (traffic || cgroup)),
         168..=175 => (size == 8).then_some(Field::Pointer(Kind::SockCommon, Flags::MAYBE_NULL)),

@@ -17,7 +17,7 @@ pub(super) fn read(place: Place, off: u32, size: u32) -> Option<Field> {
     match off {
         0 => Some(Field::Pointer(Kind::Packet, Flags::empty())),
         4 => Some(Field::Pointer(Kind::PacketEnd, Flags::empty())),
-        8 => Some(Field::NotSimulated("packet metadata")),
+        8 => Some(Field::Pointer(Kind::PacketMeta, Flags::empty())),
         12 | 16 => Some(Field::Scalar),
         20 => (place.attach == AttachType::XDP_DEVMAP).then_some(Field::Scalar),
         _ => None,
