@@ -187,7 +187,7 @@ impl Btf {
         places.map(|at| Some(String::from_utf8_lossy(self.string(self.word(at)?)).into_owned())).collect()
     }
 
-    /// The tags that argument `index` of function `id` has (`BTF_KIND_DECL_TAG`).
+    /// The tags that argument `index` of function `id` has (`BTF_KIND_DECL_TAG`); `u32::MAX` is the function itself.
     pub fn argument_tags(&self, id: u32, index: u32) -> Vec<String> {
         // struct btf_decl_tag: the number of the argument or member.
         let heads = (1..=self.type_count()).filter_map(|tag| self.head(tag));

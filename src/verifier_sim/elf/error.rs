@@ -87,6 +87,9 @@ pub enum ElfError {
         "{0:?} is not defined in the object; kernel symbols need the BTF of a running kernel and are not simulated"
     )]
     Extern(String),
+    /// A function that the kernel calls when the program throws an exception.
+    #[error("{0:?} has a callback for exceptions, which are not simulated")]
+    ExceptionCallback(String),
     /// A call leads out of its section or not to the start of a function.
     #[error("the call at instruction {insn} of section {section:?} does not lead to a function")]
     Call {

@@ -8,6 +8,16 @@ use crate::verifier_sim::spec::{Argument, FunctionSpec};
 /// `BTF_KIND_DECL_TAG`s of arguments begin so (`btf_prepare_func_args`).
 const ARGUMENT_TAG: &str = "arg:";
 
+/// The tag that names a program's callback for exceptions, and the number that stands for the function itself.
+const EXCEPTION_CALLBACK: (&str, u32) = ("exception_callback:", u32::MAX);
+
+/// Whether BTF names a function that the kernel calls when `function` throws an exception.
+pub(super) fn has_exception_callback(btf: &Btf, function: &Function) -> bool {
+    let (tag, whole) = EXCEPTION_CALLBACK;
+    let tags = btf.func_by_name(&function.name).map(|id| btf.argument_tags(id, whole)).unwrap_or_default();
+    tags.iter().any(|text| text.starts_with(tag))
+}
+
 /// Describes `function`, which begins at slot `insn` of a program of this type; `None` if BTF does not know it.
 pub(super) fn describe(btf: &Btf, function: &Function, insn: usize, prog_type: ProgType) -> Option<FunctionSpec> {
     let id = btf.func_by_name(&function.name)?;

@@ -35,6 +35,9 @@ pub(super) fn link(
         None => section::program_type(name).ok_or_else(|| ElfError::SectionName(name.to_owned()))?,
     };
     let target = section::target(name).filter(|_| prog_type == ProgType::TRACING).map(str::to_owned);
+    if functions::has_exception_callback(&object.btf, function) {
+        return Err(ElfError::ExceptionCallback(function.name.clone()));
+    }
     let mut linker = Linker {
         object,
         out: ProgramSpec::default(),

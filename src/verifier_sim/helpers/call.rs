@@ -99,6 +99,11 @@ impl Env<'_> {
         let Some(needs_more) = needs_more else {
             unsupported!("whether {} needs CAP_PERFMON is not simulated", Self::helper_label(helper));
         };
+        let option = matches!(helper, id::SETSOCKOPT | id::GETSOCKOPT);
+        if option && self.place.prog == ProgType::TRACING && self.place.attach == AttachType::TRACE_ITER {
+            // Those over TCP and UNIX sockets may call them, others may not.
+            unsupported!("{} in iterators is not simulated", Self::helper_label(helper));
+        }
         if needs_more || !helpers::available(helper, self.place) {
             if self.kernel >= Kernel::V6_12 {
                 reject!("program of this type cannot use helper {}", Self::helper_label(helper));
