@@ -53,6 +53,11 @@ pub fn choose_tier(choice: TierChoice) -> Result<(Tier, Option<String>)> {
 /// The offsets the gate needs, or why the gate cannot work here.
 fn gated() -> std::result::Result<KernelOffsets, String> {
     let text = |error: syscall::Error| error.to_string();
+    if cfg!(target_endian = "big") {
+        return Err(
+            "this machine is big-endian, and the gate reads bit fields where little-endian kernels have them".into()
+        );
+    }
     if !Capabilities::effective().map_err(text)?.grants(Capability::Perfmon) {
         return Err("CAP_PERFMON is missing, and bpf_probe_read_kernel needs it".into());
     }

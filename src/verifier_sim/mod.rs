@@ -5,6 +5,7 @@
 //!
 //! The walk follows kernel/bpf/verifier.c in structure, so that its verdicts follow too. The directories, from the bottom:
 //!
+//! - `byte_order`: the order of bytes in memory.
 //! - `numbers`: what is known of a number (`bounds::Bounds`), how instructions change it and what a condition implies.
 //! - `place`: the program's type, its attach type and the kernel.
 //! - `state`: registers and stack slots at one instruction of one path.
@@ -15,6 +16,7 @@
 //!
 //! Beside them: [`elf`] reads object files, [`interp`] runs programs, [`kernel`] is a simulated kernel around them.
 
+pub mod byte_order;
 pub mod elf;
 mod helpers;
 mod instructions;

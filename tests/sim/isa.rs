@@ -50,11 +50,11 @@ impl Environment for Sum {
 
 fn execute(insns: Vec<Insn>, memory: u128) -> (Result<Outcome, Trap>, u128) {
     let mut machine = Machine::new(1);
-    let region = machine.memory.add(RegionKind::Input, Access::ReadWrite, memory.to_le_bytes().to_vec());
+    let region = machine.memory.add(RegionKind::Input, Access::ReadWrite, memory.to_ne_bytes().to_vec());
     let limits = Limits { instructions: 1000, may_goto: 3 };
     let program = Program::new(insns, &[], &[]);
     let result = run(&program, &mut machine, &mut Sum, &[region.address(), 16], limits);
-    let after = u128::from_le_bytes(machine.memory.bytes(region).try_into().unwrap());
+    let after = u128::from_ne_bytes(machine.memory.bytes(region).try_into().unwrap());
     (result, after)
 }
 

@@ -1,5 +1,10 @@
 //! Why an object file cannot be used.
 
+use crate::verifier_sim::byte_order::IS_BIG;
+
+/// The target of clang that has this machine's byte order.
+const OWN_TARGET: &str = if IS_BIG { "bpfeb" } else { "bpfel" };
+
 /// What is wrong with an object file, or with one program in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -10,8 +15,8 @@ pub enum ElfError {
     /// A 32-bit object.
     #[error("the object is not a 64-bit one; compile it with clang -target bpf")]
     Class,
-    /// A big-endian object.
-    #[error("the object is not little-endian; compile it with clang -target bpfel")]
+    /// An object for machines of the other byte order.
+    #[error("the object has not the byte order of this machine; compile it with clang -target {}", OWN_TARGET)]
     Endianness,
     /// An object for a processor.
     #[error("the object is for machine {0}, not for BPF (247); compile it with clang -target bpf")]

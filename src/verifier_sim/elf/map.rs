@@ -1,5 +1,7 @@
 //! Maps as objects define them: BTF definitions (`.maps`), `struct bpf_map_def` (`maps`) and global data.
 
+use byteorder::{ByteOrder, NativeEndian};
+
 use super::ElfError;
 use crate::btf::{Array, Btf, Head, Kind};
 use crate::verifier_sim::spec::{MapSpec, MapType, SpecialField};
@@ -141,7 +143,7 @@ fn special_fields(
 
 /// `struct bpf_map_def`: type, key size, value size, entries, flags, and fields of other loaders that are ignored.
 pub(super) fn from_legacy(name: &str, bytes: &[u8]) -> Result<MapSpec, ElfError> {
-    let mut words = bytes.chunks_exact(4).map(|word| word.iter().rev().fold(0, |w, &b| w << 8 | u32::from(b)));
+    let mut words = bytes.chunks_exact(4).map(NativeEndian::read_u32);
     let mut next = || words.next().ok_or_else(|| map_error(name, "its bpf_map_def is shorter than 16 bytes"));
     Ok(MapSpec {
         map_type: MapType(next()?),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use byteorder::LittleEndian;
+use byteorder::NativeEndian;
 use object::elf::{
     EM_BPF, ET_REL, RelocationType, SHF_EXECINSTR, STB_LOCAL, STT_FUNC, STT_SECTION, STV_HIDDEN, STV_INTERNAL,
 };
@@ -13,10 +13,11 @@ use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
 use super::ElfError;
 use crate::asm::{self, Insn};
 use crate::btf::Btf;
+use crate::verifier_sim::byte_order::IS_BIG;
 
-/// Where ELF keeps class and byte order in the identification, and what 64-bit little-endian objects have there.
+/// Where ELF keeps class and byte order in the identification, and what 64-bit objects of this machine's byte order have there.
 const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64.0);
-const BYTE_ORDER: (usize, u8) = (5, object::elf::ELFDATA2LSB.0);
+const BYTE_ORDER: (usize, u8) = (5, if IS_BIG { object::elf::ELFDATA2MSB.0 } else { object::elf::ELFDATA2LSB.0 });
 
 /// An executable section.
 #[derive(Clone, Debug)]
@@ -163,7 +164,7 @@ type Section<'a, 'file> = object::read::elf::ElfSection64<'a, 'file, Endianness>
 fn read_code(elf: &ElfFile64<'_, Endianness>, section: &Section<'_, '_>) -> Result<Code, ElfError> {
     let name = section.name()?.to_owned();
     let bytes = section.data()?;
-    let insns = asm::decode_program::<LittleEndian>(bytes)
+    let insns = asm::decode_program::<NativeEndian>(bytes)
         .map_err(|_| ElfError::SectionSize { section: name.clone(), size: bytes.len() as u64 })?;
     let mut functions = Vec::new();
     for symbol in elf.symbols().filter(|symbol| symbol.section_index() == Some(section.index())) {

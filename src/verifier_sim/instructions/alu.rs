@@ -2,6 +2,7 @@
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
+use crate::verifier_sim::byte_order::swaps;
 use crate::verifier_sim::numbers::bounds::Bounds;
 use crate::verifier_sim::numbers::scalar::{self, Bitwise};
 use crate::verifier_sim::spec::Kernel;
@@ -67,8 +68,7 @@ impl Env<'_> {
         let dst = self.reg_mut(insn.dst);
         if !neg && dst.is_scalar() && kernel >= Kernel::V6_18 {
             let size = insn.imm as u32 / 8;
-            // To little endian is a truncation on the little-endian machines that this is about.
-            let swaps = alu64 || !immediate;
+            let swaps = swaps(insn.code) != Some(false);
             if swaps || size < 8 {
                 dst.unlink();
             }

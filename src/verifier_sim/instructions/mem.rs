@@ -2,6 +2,7 @@
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
+use crate::verifier_sim::byte_order::from_memory;
 use crate::verifier_sim::instructions::ctx;
 use crate::verifier_sim::numbers::tnum::Tnum;
 use crate::verifier_sim::program::AccessKind;
@@ -337,10 +338,7 @@ impl Env<'_> {
             return None;
         }
         let at = usize::try_from(i64::from(off) + reg.val.bits.value as i64).ok()?;
-        let bytes = map.constant(at, access.size as usize);
-        let mut value = [0; 8];
-        value[..bytes.len()].copy_from_slice(&bytes);
-        let value = u64::from_le_bytes(value);
+        let value = from_memory(&map.constant(at, access.size as usize));
         let unused = 64 - access.size * 8;
         Some(if access.sign { (((value << unused) as i64) >> unused) as u64 } else { value })
     }

@@ -1,6 +1,7 @@
 //! Arithmetic, comparisons and byte order on concrete values (RFC 9669, sections 4.1 to 4.3).
 
 use crate::asm::opcode as op;
+use crate::verifier_sim::byte_order::swaps;
 
 /// The result of 64-bit operation `code & OP_MASK` with variant `off`, or `None` when there is no such operation.
 pub(in super::super) fn alu64(code: u8, off: i16, dst: u64, src: u64) -> Option<u64> {
@@ -67,14 +68,9 @@ fn signed_rem(dst: i64, src: i64) -> i64 {
     if src == 0 { dst } else { dst.wrapping_rem(src) }
 }
 
-/// Byte-order operations on a little-endian machine: `code` tells the class and source bit, `width` is the immediate.
+/// Byte-order operations on this machine: `code` tells the class and source bit, `width` is the immediate.
 pub(super) fn byte_order(code: u8, width: i32, value: u64) -> Option<u64> {
-    // ALU|K is "to little-endian": only the truncation is left. ALU|X and ALU64|K both swap.
-    let swap = match (code & op::CLASS_MASK, code & op::X) {
-        (op::ALU, op::K) => false,
-        (op::ALU, _) | (op::ALU64, op::K) => true,
-        _ => return None,
-    };
+    let swap = swaps(code)?;
     Some(match (width, swap) {
         (16, false) => u64::from(value as u16),
         (32, false) => u64::from(value as u32),
@@ -110,6 +106,7 @@ pub(in super::super) fn condition(code: u8, dst: u64, src: u64) -> Option<bool> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verifier_sim::byte_order::IS_BIG;
 
     #[test]
     fn division_never_faults() {
@@ -149,10 +146,11 @@ mod tests {
     #[test]
     fn byte_order_truncates_and_swaps() {
         let value = 0x0123_4567_89ab_cdef;
-        assert_eq!(byte_order(op::ALU | op::K | op::END, 16, value), Some(0xcdef));
-        assert_eq!(byte_order(op::ALU | op::K | op::END, 32, value), Some(0x89ab_cdef));
-        assert_eq!(byte_order(op::ALU | op::K | op::END, 64, value), Some(value));
-        for class in [op::ALU | op::X, op::ALU64 | op::K] {
+        let (same, other) = if IS_BIG { (op::X, op::K) } else { (op::K, op::X) };
+        assert_eq!(byte_order(op::ALU | same | op::END, 16, value), Some(0xcdef));
+        assert_eq!(byte_order(op::ALU | same | op::END, 32, value), Some(0x89ab_cdef));
+        assert_eq!(byte_order(op::ALU | same | op::END, 64, value), Some(value));
+        for class in [op::ALU | other, op::ALU64 | op::K] {
             assert_eq!(byte_order(class | op::END, 16, value), Some(0xefcd));
             assert_eq!(byte_order(class | op::END, 32, value), Some(0xefcd_ab89));
             assert_eq!(byte_order(class | op::END, 64, value), Some(0xefcd_ab89_6745_2301));

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::machine::Machine;
 use super::map::{EINVAL, Map};
 use crate::uapi::helper::id;
+use crate::verifier_sim::byte_order::to_memory;
 
 /// -EFAULT.
 const EFAULT: i64 = -14;
@@ -198,7 +199,9 @@ fn probe_read(machine: &mut Machine, environment: &mut dyn Environment, args: &A
         while let Some(word) = [8, 4, 2, 1].into_iter().find(|word| *word <= left) {
             let load = Elsewhere::Load { address: from.wrapping_add(size - left), size: word };
             let Some(value) = environment.elsewhere(load) else { break };
-            bytes.extend(&value?.to_le_bytes()[..word as usize]);
+            let mut place = [0; 8];
+            to_memory(&mut place[..word as usize], value?);
+            bytes.extend(&place[..word as usize]);
             left -= word;
         }
         found = (left == 0).then_some(bytes);

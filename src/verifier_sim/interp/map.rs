@@ -173,7 +173,7 @@ impl Map {
         let copy = if self.copies == 1 { 0 } else { (cpu % self.copies) as usize };
         match self.kind {
             Kind::Array => {
-                let index = u32::from_le_bytes(key.try_into().ok()?);
+                let index = u32::from_ne_bytes(key.try_into().ok()?);
                 if index >= self.spec.max_entries {
                     return None;
                 }
@@ -297,7 +297,7 @@ impl Map {
 
     /// The storage of `socket`, if there is one.
     pub fn storage(&self, socket: u64) -> Option<RegionId> {
-        self.elements.get(socket.to_le_bytes().as_slice()).map(|element| element.values[0])
+        self.elements.get(socket.to_ne_bytes().as_slice()).map(|element| element.values[0])
     }
 
     /// The storage of `socket`, made with `initial` bytes (zeros when `None`) if there is none.
@@ -317,7 +317,7 @@ impl Map {
         if let Some(initial) = initial.filter(|initial| initial.len() == self.spec.value_size as usize) {
             memory.bytes_mut(region).copy_from_slice(initial);
         }
-        self.elements.insert(socket.to_le_bytes().to_vec(), element);
+        self.elements.insert(socket.to_ne_bytes().to_vec(), element);
         region
     }
 
@@ -328,7 +328,7 @@ impl Map {
 
     /// Frees the storage of `socket`; whether there was one.
     pub fn delete_storage(&mut self, socket: u64) -> bool {
-        let removed = self.elements.remove(socket.to_le_bytes().as_slice());
+        let removed = self.elements.remove(socket.to_ne_bytes().as_slice());
         if let Some(element) = &removed {
             self.free.extend(&element.values);
         }
@@ -338,7 +338,7 @@ impl Map {
 
 /// Prefix length of an LPM key: its first four bytes (struct bpf_lpm_trie_key, include/uapi/linux/bpf.h).
 fn prefix(key: &[u8]) -> u32 {
-    key.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    key.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
 
 /// Whether the stored prefix matches the address in `key`.
@@ -363,7 +363,7 @@ mod tests {
 
     fn value(map: &mut Map, memory: &mut Memory, key: &[u8], cpu: u32) -> Option<u32> {
         let region = map.lookup(memory, key, cpu)?;
-        Some(u32::from_le_bytes(memory.bytes(region).try_into().unwrap()))
+        Some(u32::from_ne_bytes(memory.bytes(region).try_into().unwrap()))
     }
 
     #[test]
@@ -405,13 +405,13 @@ mod tests {
     #[test]
     fn arrays_exist_whole_and_per_cpu_values_are_apart() {
         let (mut map, mut memory) = map(MapType::PERCPU_ARRAY, 4, 2);
-        let key = 1_u32.to_le_bytes();
+        let key = 1_u32.to_ne_bytes();
         assert_eq!(value(&mut map, &mut memory, &key, 0), Some(0));
         map.update(&mut memory, &key, &[5, 0, 0, 0], 0, 1).unwrap();
         assert_eq!(value(&mut map, &mut memory, &key, 0), Some(0));
         assert_eq!(value(&mut map, &mut memory, &key, 1), Some(5));
-        assert_eq!(value(&mut map, &mut memory, &2_u32.to_le_bytes(), 0), None);
-        assert_eq!(map.update(&mut memory, &2_u32.to_le_bytes(), &[0; 4], 0, 0), Err(E2BIG));
+        assert_eq!(value(&mut map, &mut memory, &2_u32.to_ne_bytes(), 0), None);
+        assert_eq!(map.update(&mut memory, &2_u32.to_ne_bytes(), &[0; 4], 0, 0), Err(E2BIG));
         assert_eq!(map.update(&mut memory, &key, &[0; 4], NOEXIST, 0), Err(EEXIST));
         assert_eq!(map.delete(&key), Err(EINVAL));
     }

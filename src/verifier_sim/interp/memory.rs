@@ -8,11 +8,12 @@
 //! With the object in the middle of a 4 GiB window of its own, no such pointer can reach another object: what would be
 //! silent corruption in a flat address space is a [`Fault`] here.
 //!
-//! The machine is little-endian, whatever the host is.
+//! Numbers are in the byte order of the host (`crate::verifier_sim::byte_order`).
 
 use std::fmt;
 
 use super::fault::Fault;
+use crate::verifier_sim::byte_order::{from_memory, to_memory};
 
 /// Distance of a region's first byte from the start of its window.
 const WINDOW_BIAS: u64 = 0x4000_0000;
@@ -199,21 +200,19 @@ impl Memory {
 
     /// Loads `size` bytes (1, 2, 4 or 8), zero-extended.
     pub fn load(&self, address: u64, size: u64) -> Result<u64, Fault> {
-        let mut word = [0; 8];
-        word[..size as usize].copy_from_slice(self.slice(address, size)?);
-        Ok(u64::from_le_bytes(word))
+        self.slice(address, size).map(from_memory)
     }
 
     /// Stores the low `size` bytes (1, 2, 4 or 8) of `value`.
     pub fn store(&mut self, address: u64, size: u64, value: u64) -> Result<(), Fault> {
-        self.slice_mut(address, size)?.copy_from_slice(&value.to_le_bytes()[..size as usize]);
-        Ok(())
+        self.slice_mut(address, size).map(|bytes| to_memory(bytes, value))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verifier_sim::byte_order::IS_BIG;
 
     #[test]
     fn every_access_stays_in_its_region() {
@@ -221,7 +220,8 @@ mod tests {
         let first = memory.add(RegionKind::Stack, Access::ReadWrite, vec![0; 16]);
         let second = memory.add(RegionKind::Input, Access::Read, vec![7; 16]);
         memory.store(first.address() + 8, 8, 0x1122_3344_5566_7788).unwrap();
-        assert_eq!(memory.load(first.address() + 8, 4), Ok(0x5566_7788));
+        let first_half = if IS_BIG { 0x1122_3344 } else { 0x5566_7788 };
+        assert_eq!(memory.load(first.address() + 8, 4), Ok(first_half));
         assert_eq!(memory.load(second.address() + 15, 1), Ok(7));
         for stray in [-1_i64, 9, 16, i64::from(i32::MAX) / 2, -(1 << 29)] {
             let address = first.address().wrapping_add_signed(stray);

@@ -53,29 +53,29 @@ impl Contexts {
 fn sock_ops_context(socket: &Socket, op: i32) -> Vec<u8> {
     let mut context = vec![0; SOCK_OPS_SIZE];
     let mut put = |offset: i16, value: [u8; 4]| context[offset as usize..][..4].copy_from_slice(&value);
-    put(sock_ops::OP, op.to_le_bytes());
-    put(sock_ops::FAMILY, net::AF_INET.to_le_bytes());
+    put(sock_ops::OP, op.to_ne_bytes());
+    put(sock_ops::FAMILY, net::AF_INET.to_ne_bytes());
     put(sock_ops::REMOTE_IP4, socket.end.remote.ip.to_be_bytes());
     put(sock_ops::LOCAL_IP4, socket.end.local.ip.to_be_bytes());
     put(sock_ops::REMOTE_PORT, u32::from(socket.end.remote.port).to_be_bytes());
-    put(sock_ops::LOCAL_PORT, u32::from(socket.end.local.port).to_le_bytes());
+    put(sock_ops::LOCAL_PORT, u32::from(socket.end.local.port).to_ne_bytes());
     if op == sock_ops::RWND_INIT {
         // A request: no full socket yet, and the fields below are not its own.
         return context;
     }
-    put(sock_ops::IS_FULLSOCK, 1_u32.to_le_bytes());
-    put(sock_ops::CB_FLAGS, socket.cb_flags.to_le_bytes());
-    put(sock_ops::STATE, net::TCP_ESTABLISHED.to_le_bytes());
-    put(sock_ops::RCV_NXT, socket.rcv_nxt.to_le_bytes());
+    put(sock_ops::IS_FULLSOCK, 1_u32.to_ne_bytes());
+    put(sock_ops::CB_FLAGS, socket.cb_flags.to_ne_bytes());
+    put(sock_ops::STATE, net::TCP_ESTABLISHED.to_ne_bytes());
+    put(sock_ops::RCV_NXT, socket.rcv_nxt.to_ne_bytes());
     // All that is written is sent at once, so snd_nxt is write_seq.
-    put(sock_ops::SND_NXT, socket.write_seq.to_le_bytes());
+    put(sock_ops::SND_NXT, socket.write_seq.to_ne_bytes());
     let (acked, received) = socket.exchanged;
     for (offset, bytes) in [(sock_ops::BYTES_ACKED, acked), (sock_ops::BYTES_RECEIVED, received)] {
-        context[offset as usize..][..8].copy_from_slice(&bytes.to_le_bytes());
+        context[offset as usize..][..8].copy_from_slice(&bytes.to_ne_bytes());
     }
     let mut put = |offset: i16, value: [u8; 4]| context[offset as usize..][..4].copy_from_slice(&value);
-    put(sock_ops::SK_TXHASH, socket.mark.to_le_bytes());
-    context[sock_ops::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_le_bytes());
+    put(sock_ops::SK_TXHASH, socket.mark.to_ne_bytes());
+    context[sock_ops::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_ne_bytes());
     context
 }
 
@@ -86,7 +86,7 @@ impl World {
         let address = self.contexts.packet.address();
         if let Some(mark) = packet {
             self.machine.memory.bytes_mut(self.contexts.packet)[layout::PACKET_HASH..][..4]
-                .copy_from_slice(&mark.to_le_bytes());
+                .copy_from_slice(&mark.to_ne_bytes());
         }
         self.set_packet(packet.map_or(0, |_| address));
         self.run_sock_ops(id, if active { sock_ops::ACTIVE_ESTABLISHED } else { sock_ops::PASSIVE_ESTABLISHED }, 0)?;
@@ -96,7 +96,7 @@ impl World {
 
     fn set_packet(&mut self, address: u64) {
         let kern = self.machine.memory.bytes_mut(self.contexts.sock_ops_kern);
-        kern[layout::OPS_SKB..layout::OPS_SKB + 8].copy_from_slice(&address.to_le_bytes());
+        kern[layout::OPS_SKB..layout::OPS_SKB + 8].copy_from_slice(&address.to_ne_bytes());
     }
 
     /// A socket enters another state: the callback, where one was asked for.
@@ -115,7 +115,7 @@ impl World {
         let (client, own, mark) = (socket.rcv_nxt.wrapping_sub(1), socket.end.isn, socket.mark);
         let request = self.machine.memory.bytes_mut(self.contexts.request);
         for (offset, isn) in [(layout::RCV_ISN, client), (layout::SNT_ISN, own), (layout::REQUEST_HASH, mark)] {
-            request[offset..offset + 4].copy_from_slice(&isn.to_le_bytes());
+            request[offset..offset + 4].copy_from_slice(&isn.to_ne_bytes());
         }
         self.run_sock_ops(server, sock_ops::RWND_INIT, 0)
     }
@@ -161,13 +161,13 @@ impl World {
         let (mut context, kernel) = (sock_ops_context(socket, op), socket.kernel.address());
         let cgroup = socket.end.cgroup;
         // args[1] of a change of state
-        context[sock_ops::REPLYLONG as usize..][..4].copy_from_slice(&state.to_le_bytes());
+        context[sock_ops::REPLYLONG as usize..][..4].copy_from_slice(&state.to_ne_bytes());
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sock_ops).copy_from_slice(&context);
         let sk = if op == sock_ops::RWND_INIT { self.contexts.request.address() } else { kernel };
         let kern = self.machine.memory.bytes_mut(self.contexts.sock_ops_kern);
-        kern[layout::OPS_SK..layout::OPS_SK + 8].copy_from_slice(&sk.to_le_bytes());
+        kern[layout::OPS_SK..layout::OPS_SK + 8].copy_from_slice(&sk.to_ne_bytes());
         let may_enroll = matches!(op, sock_ops::ACTIVE_ESTABLISHED | sock_ops::PASSIVE_ESTABLISHED);
         let mut running = Running::new(&mut self.sockets, id, self.now);
         running.may_enroll = may_enroll;
@@ -185,8 +185,8 @@ impl World {
     pub(super) fn run_sk_msg(&mut self, id: SocketId, size: u32) -> Result<Verdict, Failure> {
         let Some(socket) = self.socket(id) else { return Ok(Verdict::Pass) };
         let mut context = vec![0; SK_MSG_SIZE];
-        context[sk_msg::LENGTH as usize..][..4].copy_from_slice(&size.to_le_bytes());
-        context[sk_msg::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_le_bytes());
+        context[sk_msg::LENGTH as usize..][..4].copy_from_slice(&size.to_ne_bytes());
+        context[sk_msg::SK as usize..][..8].copy_from_slice(&socket.visible.address().to_ne_bytes());
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sk_msg).copy_from_slice(&context);

@@ -115,7 +115,7 @@ impl Running<'_> {
     fn set_option(&mut self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
         let (level, option) = (args.get(2)? as i32, args.get(3)? as i32);
         let value = machine.memory.slice(args.get(4)?, args.get(5)?)?;
-        let value = value.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let value = value.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
         let Some(socket) = self.sockets.get_mut(self.socket) else { return Ok(EINVAL as u64) };
         if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) {
             // `tcp_set_rcvlowat` notifies the reader of what there is.
@@ -134,7 +134,7 @@ impl Running<'_> {
         let value = self.sockets.all.get(&self.socket).and_then(|socket| socket.timers.get(level, option));
         // What cannot be had reads as 0 (`bpf_sock_ops_getsockopt`, net/core/filter.c).
         place.fill(0);
-        place.iter_mut().zip(value.unwrap_or(0).to_le_bytes()).for_each(|(to, from)| *to = from);
+        place.iter_mut().zip(value.unwrap_or(0).to_ne_bytes()).for_each(|(to, from)| *to = from);
         Ok(if value.is_some() { 0 } else { EINVAL as u64 })
     }
 
@@ -223,7 +223,7 @@ impl Environment for Running<'_> {
                 }
                 // A load from the context is one from the socket (`sock_ops_convert_ctx_access`, net/core/filter.c).
                 if let Some(region) = machine.memory.region_of(context) {
-                    put(machine.memory.bytes_mut(region), CB_FLAGS as usize, &kept.to_le_bytes());
+                    put(machine.memory.bytes_mut(region), CB_FLAGS as usize, &kept.to_ne_bytes());
                 }
                 Ok(u64::from(flags & !(ALL_CB_FLAGS as u32)))
             }

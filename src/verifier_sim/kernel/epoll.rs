@@ -51,7 +51,7 @@ impl WaitList {
         let mut link = (self.queue, layout::WAIT_HEAD);
         for (waiter, (entry, item)) in waiters.iter().zip(&self.entries) {
             let place = entry.address() + layout::WAIT_ENTRY as u64;
-            layout::put(machine.memory.bytes_mut(link.0), link.1, &place.to_le_bytes());
+            layout::put(machine.memory.bytes_mut(link.0), link.1, &place.to_ne_bytes());
             link = (*entry, layout::WAIT_ENTRY);
             let (watched, edge, data, fd) = match waiter {
                 // Where an epoll instance's entry has its item, another structure may have anything.
@@ -59,14 +59,14 @@ impl WaitList {
                 Waiter::Epoll { edge, data, fd } => (file.address(), *edge, *data, *fd),
             };
             let bytes = machine.memory.bytes_mut(*item);
-            layout::put(bytes, layout::ITEM_FILE, &watched.to_le_bytes());
-            layout::put(bytes, layout::ITEM_FD, &fd.to_le_bytes());
+            layout::put(bytes, layout::ITEM_FILE, &watched.to_ne_bytes());
+            layout::put(bytes, layout::ITEM_FD, &fd.to_ne_bytes());
             let events = if edge { EPOLLIN | EPOLLET } else { EPOLLIN };
-            layout::put(bytes, layout::ITEM_EVENTS, &events.to_le_bytes());
-            layout::put(bytes, layout::ITEM_DATA, &data.to_le_bytes());
-            layout::put(machine.memory.bytes_mut(*entry), layout::ENTRY_BASE, &item.address().to_le_bytes());
+            layout::put(bytes, layout::ITEM_EVENTS, &events.to_ne_bytes());
+            layout::put(bytes, layout::ITEM_DATA, &data.to_ne_bytes());
+            layout::put(machine.memory.bytes_mut(*entry), layout::ENTRY_BASE, &item.address().to_ne_bytes());
         }
-        layout::put(machine.memory.bytes_mut(link.0), link.1, &head.to_le_bytes());
+        layout::put(machine.memory.bytes_mut(link.0), link.1, &head.to_ne_bytes());
     }
 }
 

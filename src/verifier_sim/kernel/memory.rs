@@ -35,7 +35,7 @@ impl Memory {
     pub(super) fn new(machine: &mut Machine) -> Self {
         let [proto, pressure] =
             [(); 2].map(|()| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
-        layout::put(machine.memory.bytes_mut(proto), layout::MEMORY_PRESSURE, &pressure.address().to_le_bytes());
+        layout::put(machine.memory.bytes_mut(proto), layout::MEMORY_PRESSURE, &pressure.address().to_ne_bytes());
         Self { groups: Vec::new(), proto, pressure, under_pressure: false }
     }
 
@@ -54,9 +54,9 @@ impl Memory {
         let above = group.parent.and_then(|parent| self.groups.get(parent));
         let above = above.map_or(0, |above| above.region.address() + layout::GROUP_MEMORY as u64);
         let counter = &mut machine.memory.bytes_mut(group.region)[layout::GROUP_MEMORY..];
-        layout::put(counter, layout::USAGE, &group.used.to_le_bytes());
-        layout::put(counter, layout::LIMIT, &group.limit.to_le_bytes());
-        layout::put(counter, layout::PARENT, &above.to_le_bytes());
+        layout::put(counter, layout::USAGE, &group.used.to_ne_bytes());
+        layout::put(counter, layout::LIMIT, &group.limit.to_ne_bytes());
+        layout::put(counter, layout::PARENT, &above.to_ne_bytes());
     }
 }
 
@@ -89,7 +89,7 @@ impl World {
     pub fn set_memory_pressure(&mut self, under_pressure: bool) {
         self.memory.under_pressure = under_pressure;
         let word = self.machine.memory.bytes_mut(self.memory.pressure);
-        layout::put(word, 0, &u64::from(under_pressure).to_le_bytes());
+        layout::put(word, 0, &u64::from(under_pressure).to_ne_bytes());
     }
 
     /// Whether TCP as a whole is under memory pressure.

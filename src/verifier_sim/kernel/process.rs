@@ -69,17 +69,17 @@ impl Processes {
         let [files, arguments, key, meta] = [2 * FILES * 8, ARGUMENTS, ARGUMENTS, META].map(add);
         for (at, (leader, task)) in leaders.iter().zip(&tasks).enumerate() {
             let bytes = machine.memory.bytes_mut(*leader);
-            put(bytes, layout::START, &Self::start(at).to_le_bytes());
+            put(bytes, layout::START, &Self::start(at).to_ne_bytes());
             let bytes = machine.memory.bytes_mut(*task);
-            put(bytes, layout::GROUP_LEADER, &leader.address().to_le_bytes());
-            put(bytes, layout::TASK_FILES, &structure.address().to_le_bytes());
+            put(bytes, layout::GROUP_LEADER, &leader.address().to_ne_bytes());
+            put(bytes, layout::TASK_FILES, &structure.address().to_ne_bytes());
         }
-        put(machine.memory.bytes_mut(structure), layout::FDT, &table.address().to_le_bytes());
-        put(machine.memory.bytes_mut(table), layout::MAX_FDS, &(FILES as u32).to_le_bytes());
-        put(machine.memory.bytes_mut(table), layout::FD, &files.address().to_le_bytes());
-        put(machine.memory.bytes_mut(inode), layout::MODE, &MODE.to_le_bytes());
-        put(machine.memory.bytes_mut(fifo), layout::MODE, &PIPE_MODE.to_le_bytes());
-        put(machine.memory.bytes_mut(pipe), layout::INODE, &fifo.address().to_le_bytes());
+        put(machine.memory.bytes_mut(structure), layout::FDT, &table.address().to_ne_bytes());
+        put(machine.memory.bytes_mut(table), layout::MAX_FDS, &(FILES as u32).to_ne_bytes());
+        put(machine.memory.bytes_mut(table), layout::FD, &files.address().to_ne_bytes());
+        put(machine.memory.bytes_mut(inode), layout::MODE, &MODE.to_ne_bytes());
+        put(machine.memory.bytes_mut(fifo), layout::MODE, &PIPE_MODE.to_ne_bytes());
+        put(machine.memory.bytes_mut(pipe), layout::INODE, &fifo.address().to_ne_bytes());
         Self { tasks, files, inode, pipe, registers, arguments, key, meta }
     }
 
@@ -109,10 +109,10 @@ impl Processes {
         let descriptor = World::descriptor(id);
         let files = machine.memory.bytes_mut(self.files);
         files.fill(0);
-        put(files, descriptor as usize * 8, &file.address().to_le_bytes());
+        put(files, descriptor as usize * 8, &file.address().to_ne_bytes());
         // What a caller has in the upper half is not looked at.
         let register = u64::from(descriptor) | 0x7777_0000_0000;
-        put(machine.memory.bytes_mut(self.registers), layout::DI, &register.to_le_bytes());
+        put(machine.memory.bytes_mut(self.registers), layout::DI, &register.to_ne_bytes());
         self.registers.address()
     }
 
@@ -127,7 +127,7 @@ impl Processes {
             WrongDescriptor::Closed | WrongDescriptor::Pipe => 5,
             WrongDescriptor::BeyondTable => FILES + 5,
         };
-        put(machine.memory.bytes_mut(self.pipe), layout::PRIVATE_DATA, &socket.address().to_le_bytes());
+        put(machine.memory.bytes_mut(self.pipe), layout::PRIVATE_DATA, &socket.address().to_ne_bytes());
         let named = match wrong {
             WrongDescriptor::Closed => 0,
             WrongDescriptor::BeyondTable => file.address(),
@@ -135,15 +135,15 @@ impl Processes {
         };
         let files = machine.memory.bytes_mut(self.files);
         files.fill(0);
-        put(files, descriptor * 8, &named.to_le_bytes());
-        put(machine.memory.bytes_mut(self.registers), layout::DI, &(descriptor as u64).to_le_bytes());
+        put(files, descriptor * 8, &named.to_ne_bytes());
+        put(machine.memory.bytes_mut(self.registers), layout::DI, &(descriptor as u64).to_ne_bytes());
         self.registers.address()
     }
 
     /// The address of a program's arguments.
     pub(super) fn arguments(&self, machine: &mut Machine, arguments: &[u64]) -> u64 {
         let bytes = machine.memory.bytes_mut(self.arguments);
-        bytes.chunks_exact_mut(8).zip(arguments).for_each(|(to, from)| to.copy_from_slice(&from.to_le_bytes()));
+        bytes.chunks_exact_mut(8).zip(arguments).for_each(|(to, from)| to.copy_from_slice(&from.to_ne_bytes()));
         self.arguments.address()
     }
 

@@ -348,17 +348,17 @@ impl Socket {
         let [socket, file] = self.file_regions;
         let (local, remote) = (self.end.local, self.end.remote);
         let sk = machine.memory.bytes_mut(self.kernel);
-        put(sk, layout::FAMILY, &(net::AF_INET as u16).to_le_bytes());
-        put(sk, layout::PROTOCOL, &layout::IPPROTO_TCP.to_le_bytes());
-        put(sk, layout::COOKIE, &id.to_le_bytes());
+        put(sk, layout::FAMILY, &(net::AF_INET as u16).to_ne_bytes());
+        put(sk, layout::PROTOCOL, &layout::IPPROTO_TCP.to_ne_bytes());
+        put(sk, layout::COOKIE, &id.to_ne_bytes());
         put(sk, layout::SADDR, &local.ip.to_be_bytes());
         put(sk, layout::DADDR, &remote.ip.to_be_bytes());
-        put(sk, layout::NUM, &local.port.to_le_bytes());
+        put(sk, layout::NUM, &local.port.to_ne_bytes());
         put(sk, layout::DPORT, &remote.port.to_be_bytes());
-        put(machine.memory.bytes_mut(socket), layout::SOCKET_SK, &self.visible.address().to_le_bytes());
+        put(machine.memory.bytes_mut(socket), layout::SOCKET_SK, &self.visible.address().to_ne_bytes());
         let file = machine.memory.bytes_mut(file);
-        put(file, layout::INODE, &inode.to_le_bytes());
-        put(file, layout::PRIVATE_DATA, &socket.address().to_le_bytes());
+        put(file, layout::INODE, &inode.to_ne_bytes());
+        put(file, layout::PRIVATE_DATA, &socket.address().to_ne_bytes());
     }
 
     /// Writes what programs may see of this socket into the machine's memory.
@@ -366,49 +366,49 @@ impl Socket {
         let user_data = self.psock.as_ref().map_or(0, |psock| psock.region.address() | USER_DATA_FLAGS);
         let [socket, file] = self.file_regions;
         let sk = machine.memory.bytes_mut(self.kernel);
-        put(sk, layout::COPIED_SEQ, &self.copied_seq.to_le_bytes());
-        put(sk, layout::WRITE_SEQ, &self.write_seq.to_le_bytes());
+        put(sk, layout::COPIED_SEQ, &self.copied_seq.to_ne_bytes());
+        put(sk, layout::WRITE_SEQ, &self.write_seq.to_ne_bytes());
         // TCP_NODELAY on one socket of two, by a number that is drawn for each.
         put(sk, layout::NONAGLE, &[self.end.isn as u8 & 1]);
-        put(sk, layout::LOCK_OWNED, &u32::from(self.owned).to_le_bytes());
+        put(sk, layout::LOCK_OWNED, &u32::from(self.owned).to_ne_bytes());
         put(sk, layout::CALLBACK_FLAGS, &[self.cb_flags as u8]);
-        put(sk, layout::ULP_OPS, &u64::from(self.protocol).to_le_bytes());
-        put(sk, layout::RCVLOWAT, &self.rcvlowat.to_le_bytes());
+        put(sk, layout::ULP_OPS, &u64::from(self.protocol).to_ne_bytes());
+        put(sk, layout::RCVLOWAT, &self.rcvlowat.to_ne_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
         self.timers.publish(self.options, sk);
-        put(sk, layout::BYTES_ACKED, &self.exchanged.0.to_le_bytes());
-        put(sk, layout::BYTES_RECEIVED, &self.exchanged.1.to_le_bytes());
-        put(sk, layout::RCV_WUP, &self.window.0.to_le_bytes());
-        put(sk, layout::RCV_WND, &self.window.1.to_le_bytes());
-        put(sk, layout::PEEK_OFF, &self.peek_off.to_le_bytes());
-        put(sk, layout::SOCKET, &(if self.accepted { socket.address() } else { 0 }).to_le_bytes());
-        put(sk, layout::SNDBUF, &self.buffers.send.to_le_bytes());
-        put(sk, layout::RCVBUF, &self.buffers.receive.to_le_bytes());
+        put(sk, layout::BYTES_ACKED, &self.exchanged.0.to_ne_bytes());
+        put(sk, layout::BYTES_RECEIVED, &self.exchanged.1.to_ne_bytes());
+        put(sk, layout::RCV_WUP, &self.window.0.to_ne_bytes());
+        put(sk, layout::RCV_WND, &self.window.1.to_ne_bytes());
+        put(sk, layout::PEEK_OFF, &self.peek_off.to_ne_bytes());
+        put(sk, layout::SOCKET, &(if self.accepted { socket.address() } else { 0 }).to_ne_bytes());
+        put(sk, layout::SNDBUF, &self.buffers.send.to_ne_bytes());
+        put(sk, layout::RCVBUF, &self.buffers.receive.to_ne_bytes());
         put(sk, layout::USERLOCKS, &[self.buffers.locks << layout::USERLOCKS_SHIFT]);
-        put(sk, layout::PROT, &memory.proto().to_le_bytes());
-        put(sk, layout::FORWARD_ALLOC, &self.granted.to_le_bytes());
+        put(sk, layout::PROT, &memory.proto().to_ne_bytes());
+        put(sk, layout::FORWARD_ALLOC, &self.granted.to_ne_bytes());
         // Some kernels keep flags in the low bits.
         let group = self.group.map_or(0, |group| memory.group(group) | u64::from(self.end.isn & 1));
-        put(sk, layout::MEMCG, &group.to_le_bytes());
+        put(sk, layout::MEMCG, &group.to_ne_bytes());
         let wait_queue = if self.accepted { self.wait_list.queue.address() } else { 0 };
-        put(sk, layout::WAIT_QUEUE, &wait_queue.to_le_bytes());
-        put(sk, layout::USER_DATA, &user_data.to_le_bytes());
-        put(machine.memory.bytes_mut(socket), layout::FILE, &file.address().to_le_bytes());
+        put(sk, layout::WAIT_QUEUE, &wait_queue.to_ne_bytes());
+        put(sk, layout::USER_DATA, &user_data.to_ne_bytes());
+        put(machine.memory.bytes_mut(socket), layout::FILE, &file.address().to_ne_bytes());
         let flags = if self.end.nonblocking { O_NONBLOCK } else { 0 };
-        put(machine.memory.bytes_mut(file), layout::F_FLAGS, &flags.to_le_bytes());
+        put(machine.memory.bytes_mut(file), layout::F_FLAGS, &flags.to_ne_bytes());
         if let Some(psock) = &self.psock {
             let head = psock.region.address() + layout::INGRESS_MSG as u64;
             // Where a message would be does not matter: only an empty list points to itself.
             let next = if psock.queue.is_empty() { head } else { head + 0x1000 };
             let bytes = machine.memory.bytes_mut(psock.region);
-            put(bytes, layout::INGRESS_MSG, &next.to_le_bytes());
-            put(bytes, layout::REFCNT, &psock.refs.to_le_bytes());
+            put(bytes, layout::INGRESS_MSG, &next.to_ne_bytes());
+            put(bytes, layout::REFCNT, &psock.refs.to_ne_bytes());
             let [first, second] = layout::MAPS_ENTRIES;
             let list: &[usize] =
                 if psock.in_other_map { &[layout::MAPS, first, second] } else { &[layout::MAPS, first] };
             for (index, entry) in list.iter().enumerate() {
                 let next = psock.region.address() + list[(index + 1) % list.len()] as u64;
-                put(bytes, *entry, &next.to_le_bytes());
+                put(bytes, *entry, &next.to_ne_bytes());
             }
         }
     }

@@ -48,8 +48,8 @@ impl Timers {
     /// As the kernel keeps them: a bit among the socket's options, and the idle time in ticks.
     pub(super) fn publish(self, options: u64, sk: &mut [u8]) {
         let options = options | if self.keepalive { SOCK_KEEPOPEN as u64 } else { 0 };
-        layout::put(sk, layout::SK_FLAGS, &options.to_le_bytes());
-        layout::put(sk, layout::KEEPALIVE_TIME, &(self.idle * TICKS).to_le_bytes());
+        layout::put(sk, layout::SK_FLAGS, &options.to_ne_bytes());
+        layout::put(sk, layout::KEEPALIVE_TIME, &(self.idle * TICKS).to_ne_bytes());
     }
 
     /// `getsockopt` of an integer; `None` when this kernel does not know the option.

@@ -1,5 +1,6 @@
 //! One frame's stack: 512 bytes in slots of 8, each byte of which is known to be something.
 
+use crate::verifier_sim::byte_order::IS_BIG;
 use crate::verifier_sim::spec::Kernel;
 use crate::verifier_sim::state::reg::{Kind, Reg};
 
@@ -95,7 +96,9 @@ pub(in crate::verifier_sim) fn locate(off: i64) -> (usize, usize) {
 /// Whether a load of `size` bytes at `off` reads the low bytes of a register saved with `spill_size` bytes. Linux before
 /// 6.9 restores only whole registers and 4 bytes of them.
 pub(in crate::verifier_sim) fn reads_low_part(off: i64, size: usize, spill_size: usize, kernel: Kernel) -> bool {
-    let misalignment = off.rem_euclid(SLOT_SIZE as i64);
+    // On a big-endian machine the low bytes are the last ones (`bpf_stack_narrow_access_ok`, include/linux/bpf_verifier.h).
+    let before = if IS_BIG { spill_size.saturating_sub(size) } else { 0 };
+    let misalignment = (off - before as i64).rem_euclid(SLOT_SIZE as i64);
     let whole = if kernel >= Kernel::V6_12 { size <= spill_size } else { size == spill_size };
     whole && misalignment == 0
 }

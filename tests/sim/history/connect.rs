@@ -207,7 +207,7 @@ impl Simulation {
     pub(super) fn check_pairing(&self, id: SocketId) -> Result<(), Broken> {
         let (Some(bytes), Some(socket)) = (self.state(id), self.world.socket(id)) else { return Ok(()) };
         let paired = bytes[STORAGE_STATE] == PAIRED;
-        let cookie = u64::from_le_bytes(bytes[STORAGE_PEER..STORAGE_PEER + 8].try_into().unwrap());
+        let cookie = u64::from_ne_bytes(bytes[STORAGE_PEER..STORAGE_PEER + 8].try_into().unwrap());
         if paired && cookie != socket.peer() {
             return Err(Broken(format!("socket {id} takes {cookie} for its peer, which is {}", socket.peer())));
         }

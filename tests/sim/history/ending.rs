@@ -169,7 +169,7 @@ impl Simulation {
             }
         }
         for key in self.world.machine.map(self.pairs).unwrap().keys() {
-            let client = u64::from_le_bytes(key[..8].try_into().unwrap());
+            let client = u64::from_ne_bytes(key[..8].try_into().unwrap());
             let lives = |id: &SocketId| self.world.socket(*id).is_some_and(|socket| socket.peer() == client);
             // Without the callback of its close an answer stays: another program has taken it from the end that gave it.
             let unheard = |id: &SocketId| self.expected.get(id).is_some_and(|(peer, _)| *peer == client);

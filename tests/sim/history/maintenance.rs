@@ -123,7 +123,7 @@ impl Simulation {
         let sum = [0, 1].into_iter().map(|cpu| {
             self.world.machine.cpu = cpu;
             let value = self.world.machine.value(self.counters, &[0; 4]).unwrap();
-            u64::from_le_bytes(*value[at..].first_chunk().unwrap())
+            u64::from_ne_bytes(*value[at..].first_chunk().unwrap())
         });
         let sum = sum.sum();
         self.world.machine.cpu = now;

@@ -257,7 +257,7 @@ impl Simulation {
 
     /// The word of 8 bytes at `offset` of what our programs have written of a socket.
     fn word(&self, id: SocketId, offset: usize) -> Option<u64> {
-        self.state(id).map(|bytes| u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap()))
+        self.state(id).map(|bytes| u64::from_ne_bytes(bytes[offset..offset + 8].try_into().unwrap()))
     }
 
     /// Whether our programs have set one of these flags.

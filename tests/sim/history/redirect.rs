@@ -271,7 +271,7 @@ impl Simulation {
     /// Whether the active end will find its peer's answer, undamaged.
     fn has_answer(&self, client: SocketId) -> bool {
         let answers = self.world.machine.map(self.pairs);
-        !self.torn && answers.is_some_and(|map| map.keys().any(|key| key[..8] == client.to_le_bytes()))
+        !self.torn && answers.is_some_and(|map| map.keys().any(|key| key[..8] == client.to_ne_bytes()))
     }
 
     /// Whether the receiver blocks, so that a message of `from` takes the stack, and does not see those bytes by FIONREAD;

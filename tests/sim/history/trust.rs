@@ -119,7 +119,7 @@ impl Simulation {
     /// A half of a word of what our programs have written of a socket.
     fn half(&self, id: SocketId, offset: usize) -> u32 {
         let bytes = self.state(id).and_then(|bytes| bytes[offset..].first_chunk());
-        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
     fn is_paired(&self, id: SocketId) -> bool {

@@ -77,7 +77,7 @@ fn fill(machine: &mut Machine, number: usize, random: &mut Random) {
     for key in [0, 1, random.next()].into_iter().filter(|_| !random.one_in(4)) {
         let value = Random::new(key.into()).bytes(spec.value_size as usize);
         // A key outside an array is refused, and that is fine.
-        let _ = map.update(memory, &key.to_le_bytes(), &value, 0, 0);
+        let _ = map.update(memory, &key.to_ne_bytes(), &value, 0, 0);
     }
 }
 
@@ -105,7 +105,7 @@ impl Sandbox {
         let has_socket = msg || !random.one_in(4);
         let socket = machine.memory.add(RegionKind::Socket(1), Access::Read, random.bytes(SOCK));
         let address = if has_socket { socket.address() } else { 0 };
-        bytes[sk_field..sk_field + 8].copy_from_slice(&address.to_le_bytes());
+        bytes[sk_field..sk_field + 8].copy_from_slice(&address.to_ne_bytes());
         let access = if msg { Access::Read } else { Access::WriteWithin(&[(4, 8), (164, 168)]) };
         let context = machine.memory.add(RegionKind::Context, access, bytes);
         let packet_access = if msg { Access::ReadWrite } else { Access::Read };
@@ -127,8 +127,8 @@ impl Sandbox {
         self.packet = machine.memory.add(RegionKind::Input, self.packet_access, bytes);
         let start = self.packet.address();
         let context = &mut machine.memory.bytes_mut(self.context)[self.packet_field..];
-        context[..8].copy_from_slice(&start.to_le_bytes());
-        context[8..16].copy_from_slice(&(start + u64::from(len)).to_le_bytes());
+        context[..8].copy_from_slice(&start.to_ne_bytes());
+        context[8..16].copy_from_slice(&(start + u64::from(len)).to_ne_bytes());
     }
 
     fn must_be_context(&self, args: &Args, argument: u8) -> Result<(), Fault> {
