@@ -133,7 +133,7 @@ mod tests {
     fn hands_over_the_input_memory_and_its_length() {
         // r0 = *(u16 *)(r1 + 1); r0 += r2; exit
         let program = "6910010000000000 0f20000000000000 9500000000000000";
-        assert_eq!(exec(program, &["11 22 33"]).unwrap(), "3325\n");
+        assert_eq!(exec(program, &["11 22 33"]).unwrap(), format!("{:x}\n", u16::from_ne_bytes([0x22, 0x33]) + 3));
         // r0 = r1; r0 += r2; exit
         let program = "bf10000000000000 0f20000000000000 9500000000000000";
         assert_eq!(exec(program, &[]).unwrap(), "0\n");

@@ -93,7 +93,8 @@ mod tests {
             cookie: 0x0102_0304_0506_0708,
         };
         let bytes = socket.request();
-        assert_eq!(&bytes[..8], &[72, 0, 0, 0, 21, 0, 5, 0]);
+        assert_eq!(&bytes[..4], &72_u32.to_ne_bytes());
+        assert_eq!([&bytes[4..6], &bytes[6..8]], [&21_u16.to_ne_bytes(), &5_u16.to_ne_bytes()]);
         assert_eq!(&bytes[16..18], &[2, 6]);
         assert_eq!(&bytes[24..28], &[0, 80, 0x12, 0x34]);
         assert_eq!((bytes[28], bytes[43], bytes[44], bytes[59]), (1, 1, 2, 2));

@@ -46,6 +46,8 @@ pub(crate) enum Event {
     Update(Loc, Change, Order),
     /// A full barrier.
     Fence,
+    /// Far more time than a store takes to become visible, or than a load can be early: a moment at which no store waits.
+    Pause,
     /// Waits until all these words are 0, and makes the first one 1, with acquire: a spin lock, and the owner of a socket.
     Lock(Loc, Option<Loc>),
     /// For what must hold alone: what every processor sees at once, and orders nothing.
@@ -99,7 +101,7 @@ impl Event {
                 let locks = 1 << loc | owner.map_or(0, |owner| 1 << owner);
                 return Accesses { locks, writes: 1 << loc, all: locks, loads: 0 };
             }
-            Self::Fence | Self::Done | Self::Fail(_) => (0, 0, 0),
+            Self::Fence | Self::Pause | Self::Done | Self::Fail(_) => (0, 0, 0),
         };
         Accesses { loads, writes, all: loads | writes | asks, locks: 0 }
     }

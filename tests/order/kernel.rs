@@ -5,6 +5,7 @@ use super::event::{Change, Order};
 use super::pair::End;
 use super::process::{Cpu, Stop};
 use super::programs;
+use super::sleep::data_ready;
 
 /// Messages in a list are four bits each, the oldest in the lowest ones.
 const MESSAGE_BITS: u32 = 4;
@@ -14,7 +15,7 @@ fn end_of(cpu: &Cpu, end: usize) -> End {
 }
 
 /// How many messages a list has.
-fn length(list: u64) -> u32 {
+pub(crate) fn length(list: u64) -> u32 {
     (u64::BITS - list.leading_zeros()).div_ceil(MESSAGE_BITS)
 }
 
@@ -24,13 +25,13 @@ fn appended(list: u64, messages: u64) -> u64 {
 }
 
 /// `sk_psock_get`: takes a reference, if the socket has a psock.
-fn sk_psock_get(cpu: &mut Cpu, end: usize) -> Result<bool, Stop> {
+pub(crate) fn sk_psock_get(cpu: &mut Cpu, end: usize) -> Result<bool, Stop> {
     let refs = end_of(cpu, end).refs;
     Ok(cpu.update(refs, Change::IncrementUnlessZero, Order::Relaxed)? != 0)
 }
 
 /// `sk_psock_put`: gives it back; the last one takes the queue with it (`sk_psock_drop`).
-fn sk_psock_put(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+pub(crate) fn sk_psock_put(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let End { refs, user_data, queue, .. } = end_of(cpu, end);
     if cpu.update(refs, Change::Add(u64::MAX), Order::Release)? != 1 {
         return Ok(());
@@ -55,7 +56,7 @@ pub(crate) fn sock_hash_delete(cpu: &mut Cpu, end: usize) -> Result<bool, Stop> 
 }
 
 /// `lock_sock`.
-fn lock_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+pub(crate) fn lock_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let End { spin, owned, .. } = end_of(cpu, end);
     cpu.lock(spin, Some(owned))?;
     cpu.store(owned, 1)?;
@@ -67,7 +68,7 @@ fn lock_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
 }
 
 /// `release_sock`: what has come meanwhile joins the bytes of the stack.
-fn release_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+pub(crate) fn release_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let End { spin, owned, stack, backlog, .. } = end_of(cpu, end);
     cpu.leave_kept(end)?;
     cpu.lock(spin, None)?;
@@ -76,6 +77,7 @@ fn release_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
         let list = cpu.load(stack)?;
         cpu.store(stack, appended(list, came))?;
         cpu.store(backlog, 0)?;
+        data_ready(cpu, end)?;
     }
     cpu.store(owned, 0)?;
     cpu.store_release(spin, 0)
@@ -88,6 +90,9 @@ fn deliver(cpu: &mut Cpu, end: usize, message: u64) -> Result<(), Stop> {
     let list = if cpu.load(owned)? != 0 { backlog } else { stack };
     let before = cpu.load(list)?;
     cpu.store(list, appended(before, message))?;
+    if list == stack {
+        data_ready(cpu, end)?;
+    }
     cpu.store_release(spin, 0)
 }
 
@@ -138,6 +143,7 @@ fn redirect(cpu: &mut Cpu, to: usize, message: u64) -> Result<(), Stop> {
     let queue = end_of(cpu, to).queue;
     let list = cpu.load(queue)?;
     cpu.store(queue, appended(list, message))?;
+    data_ready(cpu, to)?;
     release_sock(cpu, to)?;
     sk_psock_put(cpu, to)
 }
@@ -175,22 +181,36 @@ pub(crate) fn recvmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
         return tcp_recvmsg(cpu, end);
     }
     lock_sock(cpu, end)?;
+    take_queue(cpu, end)?;
+    release_sock(cpu, end)?;
+    sk_psock_put(cpu, end)
+}
+
+/// The application gets all redirected messages; whether there are any.
+pub(crate) fn take_queue(cpu: &mut Cpu, end: usize) -> Result<bool, Stop> {
+    let queue = end_of(cpu, end).queue;
     let list = cpu.load(queue)?;
     if list != 0 {
         cpu.store(queue, 0)?;
         cpu.receive(list)?;
     }
-    release_sock(cpu, end)?;
-    sk_psock_put(cpu, end)
+    Ok(list != 0)
 }
 
 /// `tcp_recvmsg` of a socket that does not block: it takes what the stack has, and returns.
 fn tcp_recvmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
-    let End { stack, queue, copied_seq, inside, .. } = end_of(cpu, end);
+    let queue = end_of(cpu, end).queue;
     lock_sock(cpu, end)?;
     if cpu.pair.looks_under_lock && cpu.load(queue)? != 0 {
         return release_sock(cpu, end);
     }
+    take_stack(cpu, end)?;
+    release_sock(cpu, end)
+}
+
+/// The application gets all that the stack has; whether there is any.
+pub(crate) fn take_stack(cpu: &mut Cpu, end: usize) -> Result<bool, Stop> {
+    let End { stack, copied_seq, inside, .. } = end_of(cpu, end);
     let list = cpu.load(stack)?;
     if list != 0 {
         cpu.store(stack, 0)?;
@@ -200,5 +220,5 @@ fn tcp_recvmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
         cpu.store(copied_seq, seq + u64::from(length(list)))?;
         cpu.note(inside, 0)?;
     }
-    release_sock(cpu, end)
+    Ok(list != 0)
 }

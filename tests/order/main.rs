@@ -2,22 +2,33 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod adoption;
 mod event;
 mod kernel;
 mod memory;
+mod messages;
 mod mutants;
 mod pair;
 mod process;
 mod programs;
+mod readers;
 mod scenario;
 mod search;
+mod sleep;
+mod upgrade;
 mod walk;
 
 use std::time::{Duration, Instant};
 
+use adoption::ADOPTIONS;
 use memory::Architecture::{self, Arm, X86};
+use messages::THREE_MESSAGES;
+
+use pair::{Pair, Variant};
+use readers::READERS;
 use scenario::{ALL, LONG, Scenario, TWO_SENDERS, TWO_SENDERS_MARKED};
 use search::{Failure, Found};
+use upgrade::UPGRADES;
 use walk::Walked;
 
 fn report(architecture: Architecture, how: &str, scenario: &Scenario, search: impl FnOnce() -> Found) -> Found {
@@ -60,6 +71,82 @@ fn messages_of_two_senders_change_places_behind_the_readers_look() {
     let what =
         failure.expect("no schedule fails; if none can any more, docs/explanation/memory-order.md has to say so").what;
     assert!(what.contains("is read after message"), "{what}");
+}
+
+#[test]
+fn three_messages_lose_and_reorder_nothing() {
+    none_fails_with_all_orders(THREE_MESSAGES);
+}
+
+/// Before Linux 6.2.
+#[test]
+fn programs_that_read_by_helper_calls_lose_and_reorder_nothing() {
+    for architecture in [X86, Arm] {
+        for scenario in ALL {
+            let pair = Pair::of(architecture, Variant { casts: false, ..Variant::USUAL });
+            let found = report(architecture, ", by helper calls", scenario, || {
+                scenario.search_from(pair, |pair| {
+                    if architecture == Arm {
+                        scenario.mend(pair)
+                    }
+                })
+            });
+            assert!(found.failure.is_none(), "{}", scenario.name);
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_between_messages_loses_and_reorders_nothing() {
+    none_fails_with_all_orders(UPGRADES);
+}
+
+#[test]
+fn adoption_fails_only_where_the_reader_has_looked_before() {
+    for architecture in [X86, Arm] {
+        for scenario in ADOPTIONS {
+            let found = report(architecture, "", scenario, || scenario.search(architecture, |_| ()));
+            println!("    fails: {}", found.failure.is_some());
+            let how = " with a look under the lock";
+            let found = report(architecture, how, scenario, || scenario.search_mended(architecture, |_| ()));
+            assert!(found.failure.is_none(), "{}", scenario.name);
+        }
+    }
+}
+
+#[test]
+fn readers_that_block_or_wait_for_events_get_everything() {
+    none_fails_with_all_orders(READERS);
+}
+
+/// What the programs and the kernel do to wake a reader, dropped alone.
+#[test]
+fn a_wake_up_that_is_dropped_is_missed() {
+    let of = |word: &str| READERS.iter().find(|scenario| scenario.name.contains(word)).unwrap();
+    for architecture in [X86, Arm] {
+        let events = of("a reader of events");
+        let found = report(architecture, ", without the wake-up", events, || {
+            events.search_mended(architecture, |pair| pair.sleep.as_mut().unwrap().wakes = false)
+        });
+        assert_eq!(found.failure.unwrap().what, "no process can go on");
+        // The sleeper and who wakes it take the socket's lock, one after the other, so this barrier is not needed (`kernel::redirect`).
+        for scenario in READERS.iter().filter(|scenario| scenario.name.contains("blocks")) {
+            let found = report(architecture, ", without the barrier of who wakes", scenario, || {
+                scenario.search_mended(architecture, |pair| pair.sleep.as_mut().unwrap().barrier = false)
+            });
+            assert!(found.failure.is_none(), "{}", scenario.name);
+        }
+    }
+}
+
+/// On x86_64 with the kernel as it is, and on arm64 with the orders that it lacks there.
+fn none_fails_with_all_orders(scenarios: &[Scenario]) {
+    none_fails(X86, scenarios);
+    for scenario in scenarios {
+        let how = if scenario.mended.is_some() { " with the orders that the kernel lacks" } else { "" };
+        let found = report(Arm, how, scenario, || scenario.search_mended(Arm, |_| ()));
+        assert!(found.failure.is_none(), "{}", scenario.name);
+    }
 }
 
 /// `cargo test --release --test order -- --ignored --nocapture two_senders`

@@ -177,6 +177,9 @@ impl Memory {
             Event::StoreRelease(loc, value) => vec![(0, self.with(|memory| memory.push(cpu, loc, value, true, false)))],
             Event::Update(loc, change, order) => self.update(cpu, loc, change, order),
             Event::Fence if self.views[cpu].buffer.is_empty() => vec![(0, self.with(|memory| memory.catch_up(cpu)))],
+            Event::Pause if self.views.iter().all(|view| view.buffer.is_empty()) => {
+                vec![(0, self.with(|memory| (0..memory.views.len()).for_each(|cpu| memory.catch_up(cpu))))]
+            }
             Event::Lock(lock, owner) => {
                 let is_free = [Some(lock), owner].into_iter().flatten().all(|loc| self.now(loc) == 0);
                 if is_free { self.update(cpu, lock, Change::Set(1), Order::Acquire) } else { Vec::new() }
@@ -185,7 +188,7 @@ impl Memory {
                 vec![(0, self.with(|memory| memory.write(cpu, loc, value)))]
             }
             Event::Ask(loc) | Event::Kept(loc) => vec![(self.now(loc), self.clone())],
-            Event::Fence | Event::Done | Event::Fail(_) => Vec::new(),
+            Event::Fence | Event::Pause | Event::Done | Event::Fail(_) => Vec::new(),
         }
     }
 

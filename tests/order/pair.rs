@@ -9,7 +9,8 @@ use sidestep::asm::{self, Insn};
 use sidestep::dataplane::{
     self, Casts, Config, DataPlane, KernelOffsets, MapRole, OptionBits, Options, Pairing, Policy, Readers, Tier,
 };
-use sidestep::uapi::ctx::{iter_sockmap, sk_msg, sock_ops};
+use sidestep::uapi::ctx::{iter_sockmap, sk_msg, sock_ops, sockopt};
+use sidestep::verifier_sim::byte_order::from_memory;
 use sidestep::verifier_sim::interp::{Access, Machine, Program, RegionKind};
 use sidestep::verifier_sim::kernel::{Address, End as Connected, Waiter, World, btf_id, offset_of};
 
@@ -24,11 +25,17 @@ pub(crate) const R: usize = 1;
 const OPTION: u64 = 1 << 21;
 
 /// Of `state::socket::Head`.
+pub(crate) const COOKIE: u64 = 0;
 const LEAVING: u64 = 10;
 const FLAGS: u64 = 12;
 const SENT: u64 = 16;
+/// `socket::PLAIN`.
+pub(crate) const PLAIN: u64 = 3;
 /// `socket::UNENROLLING`.
 pub(crate) const UNENROLLING: u64 = 1;
+
+/// The sk_msg program that takes the old one's place.
+pub(crate) const NEW_SK_MSG: &str = "sk_msg, new";
 
 const CONFIG: Config = Config {
     enabled: true,
@@ -69,9 +76,27 @@ pub(crate) struct End {
     /// Whether the sockhash has it.
     pub(crate) member: Loc,
     pub(crate) leaving: Loc,
+    pub(crate) state: Loc,
     pub(crate) flags: Loc,
     /// Where several processes take the lock of this socket: which bytes its owner has left that no other word has.
     pub(crate) kept: Option<Loc>,
+}
+
+/// The words by which a reader is woken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sleep {
+    /// Whether it is in the socket's wait queue.
+    pub(crate) waits: Loc,
+    /// 0 once it has been woken, or once there is an event for it.
+    pub(crate) quiet: Loc,
+    /// 0 when it has gone to sleep, until keepalive's next probe.
+    pub(crate) probe: Loc,
+    /// A note: it has all messages.
+    pub(crate) over: Loc,
+    /// Whether who wakes has the kernel's barrier between the data and the look for sleepers.
+    pub(crate) barrier: bool,
+    /// Whether setting SO_RCVLOWAT wakes it, as it does since Linux 6.1.
+    pub(crate) wakes: bool,
 }
 
 /// Where the contexts of programs are.
@@ -79,7 +104,10 @@ pub(crate) struct End {
 pub(crate) struct Contexts {
     pub(crate) sk_msg: u64,
     pub(crate) sock_ops: u64,
+    /// `struct bpf_sock_ops_kern`, behind it.
+    pub(crate) sock_ops_kern: u64,
     pub(crate) iterator: u64,
+    pub(crate) sockopt: u64,
     pub(crate) key: u64,
 }
 
@@ -93,7 +121,11 @@ pub(crate) struct Pair {
     pub(crate) structures: Vec<(u64, Vec<u8>)>,
     pub(crate) contexts: Contexts,
     pub(crate) programs: BTreeMap<&'static str, Program>,
-    numbers: Vec<usize>,
+    pub(crate) numbers: Vec<usize>,
+    /// The values of both sockets' pointers to their psocks.
+    pub(crate) psocks: [u64; 2],
+    /// The map by which the agent asks `adopt`.
+    pub(crate) requests: Option<usize>,
     /// Orders that the kernel lacks on arm64: the owner of a socket before what it reads, and the two looks of `tcp_bpf_recvmsg`.
     pub(crate) orders_owner: bool,
     pub(crate) orders_looks: bool,
@@ -101,6 +133,12 @@ pub(crate) struct Pair {
     pub(crate) looks_under_lock: bool,
     /// In a long scenario, how many processes still send, and a word for who waits for them.
     pub(crate) senders: Option<[Loc; 2]>,
+    /// Where the programs change while the scenario runs: which sk_msg program is in its array, 0 or 1.
+    pub(crate) verdict: Option<Loc>,
+    /// Where the soft switch is turned while the scenario runs.
+    pub(crate) switch: Option<Loc>,
+    /// Where a reader sleeps or waits for events.
+    pub(crate) sleep: Option<Sleep>,
     /// What owners of locks have left, by its number; nothing has changed in number 0.
     left: Mutex<Vec<Changed>>,
 }
@@ -108,17 +146,32 @@ pub(crate) struct Pair {
 /// Bytes that are not what they were when the scenario began, by their addresses.
 pub(crate) type Changed = BTreeMap<u64, u8>;
 
-/// The programs for an architecture, with direct loads (Linux 6.2).
-fn plane(architecture: Architecture) -> DataPlane {
+/// Which programs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    /// Whom they serve.
+    pub(crate) readers: Readers,
+    /// Whether they can wake a reader (Linux 6.1).
+    pub(crate) wakes: bool,
+    /// Whether they read kernel memory by loads (Linux 6.2), or else by calls of `bpf_probe_read_kernel`.
+    pub(crate) casts: bool,
+}
+
+impl Variant {
+    pub(crate) const USUAL: Self = Self { readers: Readers::NonBlocking, wakes: false, casts: true };
+}
+
+/// The programs for an architecture.
+fn plane(architecture: Architecture, variant: Variant) -> DataPlane {
     let offsets = KernelOffsets {
-        casts: Some(Casts::resolve(btf_id).unwrap()),
+        casts: variant.casts.then(|| Casts::resolve(btf_id).unwrap()),
         options: OptionBits { sender: OPTION as u32, receiver: 0 },
         iterators_have_storage: true,
-        readers_can_be_woken: false,
+        readers_can_be_woken: variant.wakes,
         weakly_ordered: architecture == Architecture::Arm,
         ..simulated_offsets().unwrap()
     };
-    let (tier, readers) = (Tier::Gated(offsets), Readers::NonBlocking);
+    let (tier, readers) = (Tier::Gated(offsets), variant.readers);
     dataplane::build(Options { pairing: Pairing::Sequence, tier, readers, policy: Policy::default() }).unwrap()
 }
 
@@ -127,7 +180,11 @@ type Places = [(&'static str, u64, u64); 14];
 
 impl Pair {
     pub(crate) fn new(architecture: Architecture) -> Self {
-        let plane = plane(architecture);
+        Self::of(architecture, Variant::USUAL)
+    }
+
+    pub(crate) fn of(architecture: Architecture, variant: Variant) -> Self {
+        let plane = plane(architecture, variant);
         let mut machine = Machine::new(1);
         let numbers: Vec<usize> = map_specs(&plane).iter().map(|map| machine.add_map(map).unwrap()).collect();
         let number = |role: MapRole| numbers[role.map_ref().0 as usize];
@@ -136,7 +193,7 @@ impl Pair {
         let programs: BTreeMap<_, _> = plane.programs().map(|(name, _, program)| (name, loaded(program))).collect();
         let (sock_ops, sk_msg) = (programs["sock_ops"].clone(), programs["sk_msg"].clone());
         let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
-        let ids = connect(&mut world);
+        let ids = connect(&mut world, variant.readers);
         let storage = number(MapRole::Storage);
         Self::take_apart(architecture, plane, world, ids, storage, programs, numbers)
     }
@@ -207,31 +264,46 @@ impl Pair {
                 copied_seq: loc("copied_seq"),
                 member: loc("member"),
                 leaving: loc("LEAVING"),
+                state: loc("STATE"),
                 flags: loc("FLAGS"),
                 kept: None,
             });
         }
-        let mut add = |kind, size: u32| machine.memory.add(kind, Access::Read, vec![0; size as usize]).address();
+        let option = vec![0; sockopt::SIZE as usize];
+        let sockopt = machine.memory.add(RegionKind::Context, Access::ReadWrite, option).address();
+        let mut add = |kind, size: u32| machine.memory.add(kind, Access::Read, vec![0; size as usize]);
+        let [sock_ops, sock_ops_kern] =
+            [(RegionKind::Context, sock_ops::SIZE), (RegionKind::Kernel, 64)].map(|(kind, size)| add(kind, size));
         let contexts = Contexts {
-            sk_msg: add(RegionKind::Context, sk_msg::SIZE),
-            sock_ops: add(RegionKind::Context, sock_ops::SIZE),
-            iterator: add(RegionKind::Context, iter_sockmap::SIZE),
-            key: add(RegionKind::Input, 8),
+            sk_msg: add(RegionKind::Context, sk_msg::SIZE).address(),
+            sock_ops: sock_ops.address(),
+            sock_ops_kern: sock_ops_kern.address(),
+            iterator: add(RegionKind::Context, iter_sockmap::SIZE).address(),
+            sockopt,
+            key: add(RegionKind::Input, 8).address(),
         };
+        machine.memory.set_shadow(sock_ops, sock_ops_kern);
+        let ends: [End; 2] = ends.try_into().unwrap();
+        let psocks = [S, R].map(|end| words[ends[end].user_data].initial);
         Self {
             architecture,
             plane,
             machine,
-            ends: ends.try_into().unwrap(),
+            ends,
             words,
             structures,
             contexts,
             programs,
             numbers,
+            psocks,
+            requests: None,
             orders_owner: false,
             orders_looks: false,
             looks_under_lock: false,
             senders: None,
+            verdict: None,
+            switch: None,
+            sleep: None,
             left: Mutex::new(vec![Changed::new()]),
         }
     }
@@ -240,6 +312,11 @@ impl Pair {
     pub(crate) fn set_program(&mut self, name: &'static str, insns: Vec<Insn>) {
         let program = Program::new(insns, &map_loads(self.original(name)), &self.numbers);
         self.programs.insert(name, program);
+    }
+
+    /// What the programs were assembled for.
+    pub(crate) fn options(&self) -> &Options {
+        &self.plane.options
     }
 
     /// A program as it was assembled.
@@ -267,17 +344,62 @@ impl Pair {
     /// Several processes take the lock of this end's socket, and access what it guards.
     pub(crate) fn share(&mut self, end: usize) {
         let name = format!("{}.kept", ["S", "R"][end]);
-        self.ends[end].kept = Some(self.words.len());
-        self.words.push(Word { name, address: 0, size: 0, initial: 0, is_list: false });
+        self.ends[end].kept = Some(self.add_word(name, 0));
+    }
+
+    /// One more word, that only the kernel or the agent knows.
+    fn add_word(&mut self, name: impl Into<String>, initial: u64) -> Loc {
+        self.words.push(Word { name: name.into(), address: 0, size: 0, initial, is_list: false });
+        self.words.len() - 1
+    }
+
+    /// One more word of what programs share.
+    pub(crate) fn declare(&mut self, name: impl Into<String>, address: u64, size: u64) -> Loc {
+        let initial = self.number_at(address, size);
+        self.words.push(Word { name: name.into(), address, size, initial, is_list: false });
+        self.words.len() - 1
+    }
+
+    /// What a structure has there when the scenario begins.
+    pub(crate) fn number_at(&self, address: u64, size: u64) -> u64 {
+        let has = |(base, all): &&(u64, Vec<u8>)| (*base..*base + all.len() as u64).contains(&address);
+        let (base, all) = self.structures.iter().find(has).unwrap();
+        let at = (address - *base) as usize;
+        from_memory(&all[at..at + size as usize])
+    }
+
+    /// Another sk_msg program may take the old one's place.
+    pub(crate) fn prepare_upgrade(&mut self, variant: Variant) {
+        let new = plane(self.architecture, variant);
+        assert_eq!(new.layout(), self.plane.layout(), "programs of equal layout take each other's place");
+        let program = Program::new(new.sk_msg.insns().to_vec(), &map_loads(&new.sk_msg), &self.numbers);
+        self.programs.insert(NEW_SK_MSG, program);
+        self.verdict = Some(self.add_word("verdict", 0));
+    }
+
+    /// The soft switch is on, and becomes a shared word.
+    pub(crate) fn share_switch(&mut self) {
+        let config = self.numbers[MapRole::Config.map_ref().0 as usize];
+        let off = Config { enabled: false, ..CONFIG }.to_bytes();
+        let at = CONFIG.to_bytes().iter().zip(&off).position(|(on, off)| on != off).unwrap() & !3;
+        let (map, memory) = self.machine.map_and_memory(config).unwrap();
+        let region = map.lookup(memory, &[0; 4], 0).unwrap();
+        self.structures.push((region.address(), memory.bytes(region).to_vec()));
+        memory.free(region);
+        self.switch = Some(self.declare("ENABLED", region.address() + at as u64, 4));
+    }
+
+    /// A reader of R sleeps, or waits for events, for which it is always in the wait queue.
+    pub(crate) fn share_sleep(&mut self, waits: bool) {
+        let words = [("waits", u64::from(waits)), ("quiet", 1), ("probe", 1), ("over", 0)];
+        let [waits, quiet, probe, over] = words.map(|(name, initial)| self.add_word(name, initial));
+        self.sleep = Some(Sleep { waits, quiet, probe, over, barrier: true, wakes: true });
     }
 
     /// Someone waits until these many processes have sent all that they send.
     pub(crate) fn count_senders(&mut self, senders: u64) {
-        let first = self.words.len();
-        for (name, initial) in [("waits", 0), ("senders", senders)] {
-            self.words.push(Word { name: name.to_owned(), address: 0, size: 0, initial, is_list: false });
-        }
-        self.senders = Some([first, first + 1]);
+        self.senders =
+            Some([("all sent", 0), ("senders", senders)].map(|(name, initial)| self.add_word(name, initial)));
     }
 
     /// A number for what the owner of a lock has left.
@@ -304,12 +426,12 @@ impl Pair {
     pub(crate) fn send_by_stack(&mut self, from: usize, message: u64) {
         let at = self.ends[from].sk + u64::from(offset_of("tcp_sock", "write_seq").unwrap());
         let copied = self.words[self.ends[1 - from].copied_seq].initial as u32;
-        self.poke(at, &(copied + 1).to_le_bytes());
+        self.poke(at, &(copied + 1).to_ne_bytes());
         self.begin_with(self.ends[1 - from].stack, message);
     }
 
     /// Changes bytes of a structure before the scenario begins.
-    fn poke(&mut self, address: u64, bytes: &[u8]) {
+    pub(crate) fn poke(&mut self, address: u64, bytes: &[u8]) {
         let has = |(base, all): &&mut (u64, Vec<u8>)| (*base..*base + all.len() as u64).contains(&address);
         let (base, all) = self.structures.iter_mut().find(has).unwrap();
         let at = (address - *base) as usize;
@@ -319,12 +441,12 @@ impl Pair {
     /// An end has the option that keeps its own messages on the stack.
     pub(crate) fn set_option(&mut self, end: usize) {
         let at = self.ends[end].sk + u64::from(offset_of("sock", "__sk_common.skc_flags").unwrap());
-        self.poke(at, &OPTION.to_le_bytes());
+        self.poke(at, &OPTION.to_ne_bytes());
     }
 }
 
 /// Both ends of a connection that is a pair, with nothing underway.
-fn connect(world: &mut World) -> [u64; 2] {
+fn connect(world: &mut World, readers: Readers) -> [u64; 2] {
     let (client, server) = (Address { ip: 1, port: 1 }, Address { ip: 2, port: 2 });
     let (first, second) =
         world.connect(Connected::new(1, client, server, 100), Connected::new(1, server, client, 200), 0).unwrap();
@@ -335,8 +457,11 @@ fn connect(world: &mut World) -> [u64; 2] {
     for id in ids {
         world.set_waiters(id, &[Waiter::Epoll { edge: true, data: 0, fd: 0 }]);
     }
-    // The first message of each direction takes the stack, since its receiver does not want single bytes.
-    for ([from, to], least) in [([0, 1], 2), ([1, 0], 2), ([0, 1], 1), ([1, 0], 1)] {
+    // The first message of each direction takes the stack, since its receiver does not want single bytes. Where readers may block, it
+    // would be the last one that is redirected.
+    let by_stack = readers == Readers::NonBlocking;
+    let messages = [([0, 1], 2), ([1, 0], 2), ([0, 1], 1), ([1, 0], 1)];
+    for ([from, to], least) in messages.into_iter().skip(if by_stack { 0 } else { 2 }) {
         world.set_rcvlowat(ids[to], least);
         world.send(ids[from], 1).unwrap();
         world.finish_send(ids[from]).unwrap();
@@ -349,7 +474,7 @@ fn connect(world: &mut World) -> [u64; 2] {
         }
     }
     // So that there are acknowledgements, whose callbacks have all that has happened written into memory.
-    for id in ids {
+    for id in ids.into_iter().filter(|_| by_stack) {
         assert!(world.has_acks(id));
         world.deliver_ack(id).unwrap();
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use sidestep::verifier_sim::byte_order::{from_memory, to_memory};
 use sidestep::verifier_sim::interp::Machine;
 use sidestep::verifier_sim::kernel::offset_of;
 
@@ -87,6 +88,11 @@ impl Cpu<'_> {
         self.event(Event::Fence).map(drop)
     }
 
+    /// Sleeps.
+    pub(crate) fn pause(&mut self) -> Result<(), Stop> {
+        self.event(Event::Pause).map(drop)
+    }
+
     pub(crate) fn lock(&mut self, lock: Loc, owner: Option<Loc>) -> Result<(), Stop> {
         self.event(Event::Lock(lock, owner)).map(drop)
     }
@@ -123,7 +129,7 @@ impl Cpu<'_> {
     }
 
     fn touch(&mut self, region: usize, bytes: impl Iterator<Item = u64>, is_write: bool) {
-        let is_kept = self.owns[end_of(region)];
+        let is_kept = self.owns.get(end_of(region)).is_some_and(|owns| *owns);
         self.touched.extend(bytes.map(|byte| Touch { byte, is_write, is_kept }));
     }
 
@@ -159,9 +165,14 @@ impl Cpu<'_> {
         self.lock(waits, Some(senders))
     }
 
+    /// How many messages the application has got, by their threads.
+    pub(crate) fn messages(&self) -> [u64; 2] {
+        self.received.map(|last| last % THREAD)
+    }
+
     /// The application has got this many messages, by their threads.
     pub(crate) fn has_received(&mut self, messages: [u64; 2]) -> Result<(), Stop> {
-        let received = self.received.map(|last| last % THREAD);
+        let received = self.messages();
         if received == messages {
             Ok(())
         } else {
@@ -185,8 +196,7 @@ impl Cpu<'_> {
     /// Bytes of the structures that programs share; `None` where there are none.
     pub(crate) fn read(&mut self, address: u64, size: u64) -> Option<Result<u64, Stop>> {
         let (region, at) = self.place(address, size)?;
-        let mut bytes = [0; 8];
-        bytes[..size as usize].copy_from_slice(&self.private[region].1[at..at + size as usize]);
+        let mut bytes = self.private[region].1[at..at + size as usize].to_vec();
         let mut own: BTreeSet<u64> = (address..address + size).collect();
         for loc in self.pair.words_in(address, size) {
             let word = &self.pair.words[loc];
@@ -195,11 +205,11 @@ impl Cpu<'_> {
                 Err(stop) => return Some(Err(stop)),
             };
             let from = (word.address - address) as usize;
-            bytes[from..from + word.size as usize].copy_from_slice(&value.to_le_bytes()[..word.size as usize]);
+            to_memory(&mut bytes[from..from + word.size as usize], value);
             own.retain(|byte| !(word.address..word.address + word.size).contains(byte));
         }
         self.touch(region, own.into_iter(), false);
-        Some(Ok(u64::from_le_bytes(bytes)))
+        Some(Ok(from_memory(&bytes)))
     }
 
     /// Stores to them.
@@ -210,15 +220,15 @@ impl Cpu<'_> {
             [loc] if self.pair.words[loc].size == size => return Some(self.store(loc, value)),
             _ => panic!("a store to more than one shared word at {address:#x}"),
         }
-        let bytes = &value.to_le_bytes()[..size as usize];
-        self.private[region].1[at..at + size as usize].copy_from_slice(bytes);
+        let bytes = &mut self.private[region].1[at..at + size as usize];
+        to_memory(bytes, value);
         self.changed[end_of(region)].extend((address..).zip(bytes.iter().copied()));
         self.touch(region, address..address + size, true);
         Some(Ok(()))
     }
 }
 
-/// The end to which one of the structures belongs: there are three of each.
+/// The end to which one of the structures belongs: there are three of each. What belongs to neither end comes behind them.
 fn end_of(region: usize) -> usize {
     region / 3
 }

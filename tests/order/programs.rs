@@ -1,16 +1,20 @@
 //! Runs the real programs on a processor of a scenario.
 
 use sidestep::asm::opcode::{ADD, FETCH};
-use sidestep::uapi::ctx::{iter_sockmap, sk_msg, sock_ops};
+use sidestep::dataplane::{self, AdoptionAnswer};
+use sidestep::uapi::ctx::{iter_sockmap, sk_msg, sock_ops, sockopt};
 use sidestep::uapi::flags::SK_PASS;
 use sidestep::uapi::helper::id;
+use sidestep::uapi::net;
 use sidestep::verifier_sim::interp::{self, Args, ENOENT, Elsewhere, Environment, Fault, Limits, Machine};
-use sidestep::verifier_sim::kernel::btf_id;
+use sidestep::verifier_sim::kernel::{btf_id, offset_of};
 
 use super::event::{Change, Order};
 use super::kernel;
 use super::memory::Architecture;
+use super::pair::{End, NEW_SK_MSG, R};
 use super::process::{Cpu, Stop};
+use super::sleep;
 
 /// The kernel around a program that runs.
 struct Kernel<'a, 'b> {
@@ -85,6 +89,15 @@ impl Environment for Kernel<'_, '_> {
                 self.redirect = found.then_some(end);
                 Ok(if found { SK_PASS as u64 } else { 0 })
             }
+            id::SETSOCKOPT if args.get(3)? == net::SO_RCVLOWAT as u64 && args.get(2)? == net::SOL_SOCKET as u64 => {
+                sleep::wake(self.cpu).map_err(stopped).map(|()| 0)
+            }
+            // What the other options are does not matter here.
+            id::SETSOCKOPT => Ok(0),
+            id::GETSOCKOPT => {
+                machine.memory.slice_mut(args.get(4)?, args.get(5)?)?.fill(0);
+                Ok(0)
+            }
             // The other end looks at these flags, and defers without them. They change when all is over.
             id::SOCK_OPS_CB_FLAGS_SET => Ok(0),
             other => Err(Fault::UnknownHelper(other)),
@@ -136,30 +149,69 @@ fn run(cpu: &mut Cpu, name: &'static str, context: u64, fields: &[(i16, &[u8])])
 
 /// The program of the sockhash, on a message of this size: whether the message is to go to the other end's queue.
 pub(crate) fn verdict(cpu: &mut Cpu, end: usize, size: u32) -> Result<bool, Stop> {
-    let (context, socket) = (cpu.pair.contexts.sk_msg, cpu.pair.ends[end].address.to_le_bytes());
-    let fields: [(i16, &[u8]); 2] = [(sk_msg::LENGTH, &size.to_le_bytes()), (sk_msg::SK, &socket)];
-    let (result, redirect) = run(cpu, "sk_msg", context, &fields)?;
+    let (context, socket) = (cpu.pair.contexts.sk_msg, cpu.pair.ends[end].address.to_ne_bytes());
+    let fields: [(i16, &[u8]); 2] = [(sk_msg::LENGTH, &size.to_ne_bytes()), (sk_msg::SK, &socket)];
+    // The dispatcher finds the program in its array (`bpf_tail_call`).
+    let is_new = match cpu.pair.verdict {
+        Some(verdict) => cpu.load(verdict)? != 0,
+        None => false,
+    };
+    let (result, redirect) = run(cpu, if is_new { NEW_SK_MSG } else { "sk_msg" }, context, &fields)?;
     assert_eq!(result, SK_PASS as u64, "no message is dropped");
     Ok(redirect == Some(1 - end))
 }
 
 /// The callback of a measured round-trip time.
 pub(crate) fn callback(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
-    let (context, socket) = (cpu.pair.contexts.sock_ops, cpu.pair.ends[end].address.to_le_bytes());
-    let op = sock_ops::RTT.to_le_bytes();
-    let flags = sock_ops::RTT_FLAG.to_le_bytes();
-    let one = 1_u32.to_le_bytes();
+    let (context, socket) = (cpu.pair.contexts.sock_ops, cpu.pair.ends[end].address.to_ne_bytes());
+    let op = sock_ops::RTT.to_ne_bytes();
+    let flags = sock_ops::RTT_FLAG.to_ne_bytes();
+    let one = 1_u32.to_ne_bytes();
     let fields: [(i16, &[u8]); 4] =
         [(sock_ops::OP, &op), (sock_ops::IS_FULLSOCK, &one), (sock_ops::CB_FLAGS, &flags), (sock_ops::SK, &socket)];
     run(cpu, "sock_ops", context, &fields).map(drop)
 }
 
+/// The callback of a packet that an end makes, which knows of bytes by the stack up to `rcv_nxt`.
+pub(crate) fn packet(cpu: &mut Cpu, end: usize, rcv_nxt: u32) -> Result<(), Stop> {
+    let (contexts, End { address, sk, .. }) = (cpu.pair.contexts, cpu.pair.ends[end].clone());
+    let kern = cpu.machine.memory.region_of(contexts.sock_ops_kern).expect("the context");
+    let at = usize::from(offset_of("bpf_sock_ops_kern", "sk").expect("its socket"));
+    cpu.machine.memory.bytes_mut(kern)[at..at + 8].copy_from_slice(&sk.to_ne_bytes());
+    let (op, socket) = (sock_ops::HDR_OPT_LEN.to_ne_bytes(), address.to_ne_bytes());
+    let flags = (sock_ops::RTT_FLAG | sock_ops::WRITE_HDR_OPT_FLAG).to_ne_bytes();
+    let (one, rcv_nxt) = (1_u32.to_ne_bytes(), rcv_nxt.to_ne_bytes());
+    let fields: [(i16, &[u8]); 5] = [
+        (sock_ops::OP, &op),
+        (sock_ops::IS_FULLSOCK, &one),
+        (sock_ops::CB_FLAGS, &flags),
+        (sock_ops::RCV_NXT, &rcv_nxt),
+        (sock_ops::SK, &socket),
+    ];
+    run(cpu, "sock_ops", contexts.sock_ops, &fields).map(drop)
+}
+
+/// The program of an adoption, for setsockopt(2) on the socket of an end. It does what is asked for.
+pub(crate) fn adopt(cpu: &mut Cpu, end: usize, request: &[u8]) -> Result<(), Stop> {
+    let (context, socket) = (cpu.pair.contexts.sockopt, cpu.pair.ends[end].address.to_ne_bytes());
+    let requests = cpu.pair.requests.expect("the map of requests");
+    cpu.machine.value(requests, &[0; 4]).expect("its value").copy_from_slice(request);
+    let (level, name) = (dataplane::LEVEL.to_ne_bytes(), dataplane::NAME.to_ne_bytes());
+    let fields: [(i16, &[u8]); 3] = [(sockopt::SK, &socket), (sockopt::LEVEL, &level), (sockopt::OPTNAME, &name)];
+    run(cpu, "adopt", context, &fields)?;
+    let answer = cpu.machine.value(requests, &[0; 4]).expect("its value");
+    if let Err(refusal) = AdoptionAnswer::from_bytes(answer) {
+        panic!("the socket is not adopted: {refusal:?}");
+    }
+    Ok(())
+}
+
 /// The drain, at the entry of an end.
 pub(crate) fn drain(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let contexts = cpu.pair.contexts;
-    let (socket, cookie) = (cpu.pair.ends[end].address.to_le_bytes(), cpu.pair.ends[end].cookie.to_le_bytes());
+    let (socket, cookie) = (cpu.pair.ends[end].address.to_ne_bytes(), cpu.pair.ends[end].cookie.to_ne_bytes());
     let key = cpu.machine.memory.region_of(contexts.key).expect("the key");
     cpu.machine.memory.bytes_mut(key).copy_from_slice(&cookie);
-    let at = contexts.key.to_le_bytes();
+    let at = contexts.key.to_ne_bytes();
     run(cpu, "drain", contexts.iterator, &[(iter_sockmap::KEY, &at), (iter_sockmap::SK, &socket)]).map(drop)
 }

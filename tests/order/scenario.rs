@@ -12,23 +12,23 @@ use super::walk::{Walked, walk};
 const LARGE: u32 = 1 << 20;
 
 /// A name, and what that process does.
-type Named = (&'static str, fn(&mut Cpu) -> Result<(), Stop>);
+pub(crate) type Named = (&'static str, fn(&mut Cpu) -> Result<(), Stop>);
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    before: fn(&mut Pair),
-    processes: &'static [Named],
+    pub(crate) before: fn(&mut Pair),
+    pub(crate) processes: &'static [Named],
     /// The kernel lacks something, on arm64 an order, without which this fails. This adds it.
     pub(crate) mended: Option<fn(&mut Pair)>,
 }
 
-fn message(number: u64) -> Message {
+pub(crate) fn message(number: u64) -> Message {
     Message { number, size: 1, arrives: false }
 }
 
 /// The agent marks both ends (`programs::members`).
-fn mark(cpu: &mut Cpu) -> Result<(), Stop> {
+pub(crate) fn mark(cpu: &mut Cpu) -> Result<(), Stop> {
     for end in [S, R] {
         let leaving = cpu.pair.ends[end].leaving;
         cpu.store(leaving, 1)?;
@@ -37,7 +37,7 @@ fn mark(cpu: &mut Cpu) -> Result<(), Stop> {
 }
 
 /// Both ends have been marked for long, and the receiver has a redirected message unread.
-fn marked_and_unread(pair: &mut Pair) {
+pub(crate) fn marked_and_unread(pair: &mut Pair) {
     for end in [S, R] {
         pair.begin_with(pair.ends[end].leaving, 1);
     }
@@ -45,14 +45,14 @@ fn marked_and_unread(pair: &mut Pair) {
 }
 
 /// The receiver's end is about to leave, and has a redirected message unread.
-fn leaving_and_unread(pair: &mut Pair) {
+pub(crate) fn leaving_and_unread(pair: &mut Pair) {
     pair.begin_with(pair.ends[R].queue, 1);
     let flags = pair.words[pair.ends[R].flags].initial;
     pair.begin_with(pair.ends[R].flags, flags | UNENROLLING);
 }
 
 /// The agent marks both ends; an acknowledgement comes on its processor.
-fn marks_and_leaves(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+pub(crate) fn marks_and_leaves(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     mark(cpu)?;
     acknowledge(cpu, end)
 }
@@ -183,7 +183,7 @@ pub(crate) const TWO_SENDERS: &[Scenario] = &[
 /// Without this, messages of two senders change places. Message 1 of a thread is between the verdict and the queue.
 /// Thread 2 sends by the stack; the reader finds these bytes and no redirected ones. Message 1 gets into the queue, and its thread sends
 /// message 2 by the stack, behind bytes that are still unread there. The reader takes all that the stack has before message 1.
-fn look_under_lock(pair: &mut Pair) {
+pub(crate) fn look_under_lock(pair: &mut Pair) {
     order_reader(pair);
     pair.looks_under_lock = true;
 }
@@ -204,16 +204,16 @@ pub(crate) const TWO_SENDERS_MARKED: &[Scenario] = &[
     },
 ];
 
-fn arriving(number: u64) -> Message {
+pub(crate) const fn arriving(number: u64) -> Message {
     Message { number, size: 1, arrives: true }
 }
 
-fn large(number: u64) -> Message {
+pub(crate) const fn large(number: u64) -> Message {
     Message { number, size: LARGE, arrives: true }
 }
 
 /// Sends messages one after the other.
-fn sends(cpu: &mut Cpu, messages: &[Message]) -> Result<(), Stop> {
+pub(crate) fn sends(cpu: &mut Cpu, messages: &[Message]) -> Result<(), Stop> {
     for message in messages {
         sendmsg(cpu, S, *message)?;
     }
@@ -221,7 +221,7 @@ fn sends(cpu: &mut Cpu, messages: &[Message]) -> Result<(), Stop> {
 }
 
 /// Reads a few times at any time, and then all that there is.
-fn reads_all(cpu: &mut Cpu, messages: [u64; 2]) -> Result<(), Stop> {
+pub(crate) fn reads_all(cpu: &mut Cpu, messages: [u64; 2]) -> Result<(), Stop> {
     for _ in 0..3 {
         recvmsg(cpu, R)?;
     }
@@ -296,7 +296,7 @@ pub(crate) const LONG: &[Scenario] = &[
     },
 ];
 
-fn order_reader(pair: &mut Pair) {
+pub(crate) fn order_reader(pair: &mut Pair) {
     let is_weak = pair.architecture == Architecture::Arm;
     (pair.orders_owner, pair.orders_looks) = (is_weak, is_weak);
 }
@@ -332,7 +332,12 @@ impl Scenario {
 
     /// Tries all schedules, with the kernel as it is. `change` has the last word on the programs and the kernel.
     pub(crate) fn search(&self, architecture: Architecture, change: impl FnOnce(&mut Pair)) -> Found {
-        let mut pair = Pair::new(architecture);
+        self.search_from(Pair::new(architecture), change)
+    }
+
+    /// The same with a pair of other programs.
+    pub(crate) fn search_from(&self, mut pair: Pair, change: impl FnOnce(&mut Pair)) -> Found {
+        let architecture = pair.architecture;
         (self.before)(&mut pair);
         change(&mut pair);
         let processes = self.processes.iter().map(|(name, script)| Process::new(name, &pair, Box::new(script)));
@@ -342,10 +347,15 @@ impl Scenario {
     /// The same with a kernel that lacks no order.
     pub(crate) fn search_mended(&self, architecture: Architecture, change: impl FnOnce(&mut Pair)) -> Found {
         self.search(architecture, |pair| {
-            if let Some(mend) = self.mended {
-                mend(pair);
-            }
+            self.mend(pair);
             change(pair);
         })
+    }
+
+    /// The kernel lacks no order.
+    pub(crate) fn mend(&self, pair: &mut Pair) {
+        if let Some(mend) = self.mended {
+            mend(pair);
+        }
     }
 }

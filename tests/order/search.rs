@@ -179,6 +179,7 @@ pub(crate) fn describe(step: &Step, words: &[Word], processes: &[Process]) -> St
                     format!("{} was {answer:#x}, atomically {change:x?}, {order:?}", name(*loc))
                 }
                 Event::Fence => "full barrier".to_owned(),
+                Event::Pause => "sleeps".to_owned(),
                 Event::Lock(loc, _) => format!("takes {}", name(*loc)),
                 Event::Note(loc, value) => format!("({} is {value:#x})", name(*loc)),
                 Event::Ask(loc) => format!("({} is {answer:#x})", name(*loc)),

@@ -354,7 +354,8 @@ mod tests {
     #[test]
     fn bad_files_and_arguments_are_one_sentence() {
         let short = Scratch::new("short", &[0x95, 0, 0]);
-        let elf = Scratch::new("elf", b"\x7fELF\x02\x01\x01");
+        let byte_order = if cfg!(target_endian = "big") { 2 } else { 1 };
+        let elf = Scratch::new("elf", &[0x7f, b'E', b'L', b'F', 2, byte_order, 1]);
         let missing = Path::new(short.path()).with_extension("missing");
         for (args, part) in [
             (&["--type", "sk_msg", short.path()][..], "cannot verify"),

@@ -197,18 +197,24 @@ mod tests {
     fn a_request_is_written_and_an_answer_read_as_the_program_has_them() {
         let mut answer = [0; Adoption::SIZE];
         assert_eq!(AdoptionAnswer::from_bytes(&answer), Err(Refusal::NotReached));
+        let word = |answer: &mut [u8], at: usize, value: u32| answer[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        let long = |answer: &mut [u8], at: usize, value: u64| answer[at..at + 8].copy_from_slice(&value.to_ne_bytes());
         for refusal in REFUSALS {
-            answer[56] = refusal as u8;
+            word(&mut answer, 56, refusal as u32);
             assert_eq!(AdoptionAnswer::from_bytes(&answer), Err(refusal));
         }
-        answer[56] = DONE as u8;
-        (answer[60], answer[16], answer[40], answer[64], answer[80], answer[84]) = (PLAIN as u8, 1, 2, 3, 4, 5);
+        for (at, value) in [(56, DONE as u32), (60, PLAIN as u32), (40, 2), (80, 4), (84, 5)] {
+            word(&mut answer, at, value);
+        }
+        for (at, value) in [(16, 1), (64, 3)] {
+            long(&mut answer, at, value);
+        }
         let read = AdoptionAnswer::from_bytes(&answer).unwrap();
         assert_eq!((read.cookie, read.initial, read.marks), (3, [2, 0], [4, 5]));
         assert!(read.has_left && !read.is_taken && read.leaving.is_none());
-        answer[16] = 0;
+        long(&mut answer, 16, 0);
         assert!(!AdoptionAnswer::from_bytes(&answer).unwrap().has_left, "it has had no peer");
-        answer[60] = PAIRED as u8;
+        word(&mut answer, 60, PAIRED as u32);
         assert!(AdoptionAnswer::from_bytes(&answer).unwrap().is_taken);
         let request = AdoptionRequest {
             step: AdoptionStep::Pair,
@@ -221,7 +227,8 @@ mod tests {
             change: None,
         };
         let bytes = request.to_bytes();
-        assert_eq!([0, 4, 8, 16, 32, 40, 44].map(|at| bytes[at]), [3, 1, 6, 3, 7, 8, 9]);
-        assert_eq!((bytes[48] != 0, bytes[52]), (true, 0xff));
+        assert_eq!([0, 4, 40, 44].map(|at| number(&bytes, at)), [3, 1, 8, 9].map(|word: u32| Some(word.to_ne_bytes())));
+        assert_eq!([8, 16, 32].map(|at| number(&bytes, at)), [6, 3, 7].map(|long: u64| Some(long.to_ne_bytes())));
+        assert_eq!((number(&bytes, 48) != Some([0; 4]), bytes[52]), (true, 0xff));
     }
 }

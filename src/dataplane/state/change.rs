@@ -156,13 +156,14 @@ mod tests {
     #[test]
     fn a_change_is_read_as_the_program_writes_it() {
         let mut bytes = [0; Raw::BYTES];
-        bytes[0] = 1;
-        bytes[16] = 5;
-        bytes[32 + 10..32 + 16].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
-        bytes[48 + 15] = 1;
-        bytes[64] = 80;
-        bytes[72] = 9;
-        bytes[72 + 36] = Counter::PassStream as u8 * 8;
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &1_u32.to_ne_bytes());
+        put(16, &5_u64.to_ne_bytes());
+        put(32 + 10, &[0xff, 0xff, 127, 0, 0, 1]);
+        put(48 + 15, &[1]);
+        put(64, &80_u32.to_ne_bytes());
+        put(72, &9_u64.to_ne_bytes());
+        put(72 + 36, &(Counter::PassStream as u32 * 8).to_ne_bytes());
         let change = Change::from_bytes(&bytes).unwrap();
         assert_eq!((change.kind, change.cookie), (ChangeKind::Left, 5));
         assert_eq!((change.local.to_string(), change.remote.to_string()), ("127.0.0.1:80".into(), "[::1]:0".into()));
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!((redirected_bytes, last_reason, leaving), (9, None, Some(Counter::PassStream)));
         let adopted = Change::adopted(1, [2, 3], [change.local, change.remote]);
         assert_eq!(Change::from_bytes(&adopted.to_bytes()), Some(adopted));
-        bytes[0] = 99;
+        bytes[..4].copy_from_slice(&99_u32.to_ne_bytes());
         assert_eq!(Change::from_bytes(&bytes), None);
         assert_eq!(Change::from_bytes(&bytes[1..]), None);
     }

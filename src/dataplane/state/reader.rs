@@ -316,24 +316,26 @@ mod tests {
     #[test]
     fn an_event_is_read_as_the_programs_write_it() {
         let mut bytes = [0; Event::SIZE];
-        bytes[0] = 3;
-        bytes[4] = 9;
-        bytes[16..21].copy_from_slice(b"a\0b\0c");
-        bytes[32] = 5;
-        bytes[40] = 2;
-        bytes[42] = 80;
-        bytes[45] = 81;
-        bytes[48] = 127;
-        bytes[80] = 6;
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &3_u32.to_ne_bytes());
+        put(4, &9_u32.to_ne_bytes());
+        put(16, b"a\0b\0c");
+        put(32, &5_u64.to_ne_bytes());
+        put(40, &2_u16.to_ne_bytes());
+        put(42, &80_u16.to_ne_bytes());
+        put(44, &81_u16.to_be_bytes());
+        put(48, &[127]);
+        put(80, &6_u32.to_ne_bytes());
         let event = ReaderEvent::from_bytes(&bytes).unwrap();
         assert_eq!((event.process, event.name.as_str()), ((9, 0), "a"));
         let ReaderEventKind::Loses(socket) = event.kind else { panic!("{event:?}") };
         assert_eq!((socket.cookie, socket.family, socket.ports), (5, 2, (80, 81)));
         assert_eq!((socket.addresses.0[0], socket.descriptor), (127, 6));
-        bytes[0] = 4;
+        bytes[..4].copy_from_slice(&4_u32.to_ne_bytes());
+        bytes[48..56].copy_from_slice(&127_u64.to_ne_bytes());
         let joins = JoiningSocket { cookie: 5, peer: 127, descriptor: 6 };
         assert_eq!(ReaderEvent::from_bytes(&bytes).unwrap().kind, ReaderEventKind::Joins(joins));
-        bytes[0] = 5;
+        bytes[..4].copy_from_slice(&5_u32.to_ne_bytes());
         assert_eq!(ReaderEvent::from_bytes(&bytes), None);
         assert_eq!(ReaderEvent::from_bytes(&[]), None);
     }

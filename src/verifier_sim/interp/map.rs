@@ -369,12 +369,12 @@ mod tests {
     #[test]
     fn hash_obeys_the_flags_and_the_limit() {
         let (mut map, mut memory) = map(MapType::HASH, 1, 2);
-        assert_eq!(map.update(&mut memory, &[1], &[9, 0, 0, 0], EXIST, 0), Err(ENOENT));
-        assert_eq!(map.update(&mut memory, &[1], &[9, 0, 0, 0], NOEXIST, 0), Ok(()));
-        assert_eq!(map.update(&mut memory, &[1], &[8, 0, 0, 0], NOEXIST, 0), Err(EEXIST));
-        assert_eq!(map.update(&mut memory, &[2], &[8, 0, 0, 0], 0, 0), Ok(()));
-        assert_eq!(map.update(&mut memory, &[3], &[8, 0, 0, 0], 0, 0), Err(E2BIG));
-        assert_eq!(map.update(&mut memory, &[1], &[7, 0, 0, 0], 4, 0), Err(EINVAL));
+        assert_eq!(map.update(&mut memory, &[1], &9_u32.to_ne_bytes(), EXIST, 0), Err(ENOENT));
+        assert_eq!(map.update(&mut memory, &[1], &9_u32.to_ne_bytes(), NOEXIST, 0), Ok(()));
+        assert_eq!(map.update(&mut memory, &[1], &8_u32.to_ne_bytes(), NOEXIST, 0), Err(EEXIST));
+        assert_eq!(map.update(&mut memory, &[2], &8_u32.to_ne_bytes(), 0, 0), Ok(()));
+        assert_eq!(map.update(&mut memory, &[3], &8_u32.to_ne_bytes(), 0, 0), Err(E2BIG));
+        assert_eq!(map.update(&mut memory, &[1], &7_u32.to_ne_bytes(), 4, 0), Err(EINVAL));
         assert_eq!(value(&mut map, &mut memory, &[1], 0), Some(9));
         assert_eq!(map.delete(&[1]), Ok(()));
         assert_eq!(map.delete(&[1]), Err(ENOENT));
@@ -384,9 +384,9 @@ mod tests {
     #[test]
     fn a_replaced_value_stays_readable_for_those_who_have_it() {
         let (mut map, mut memory) = map(MapType::HASH, 1, 2);
-        map.update(&mut memory, &[1], &[1, 0, 0, 0], 0, 0).unwrap();
+        map.update(&mut memory, &[1], &1_u32.to_ne_bytes(), 0, 0).unwrap();
         let old = map.lookup(&mut memory, &[1], 0).unwrap();
-        map.update(&mut memory, &[1], &[2, 0, 0, 0], 0, 0).unwrap();
+        map.update(&mut memory, &[1], &2_u32.to_ne_bytes(), 0, 0).unwrap();
         assert_eq!(memory.load(old.address(), 4), Ok(1));
         assert_eq!(value(&mut map, &mut memory, &[1], 0), Some(2));
     }
@@ -394,10 +394,10 @@ mod tests {
     #[test]
     fn lru_drops_the_least_recently_used() {
         let (mut map, mut memory) = map(MapType::LRU_HASH, 1, 2);
-        map.update(&mut memory, &[1], &[1, 0, 0, 0], 0, 0).unwrap();
-        map.update(&mut memory, &[2], &[2, 0, 0, 0], 0, 0).unwrap();
+        map.update(&mut memory, &[1], &1_u32.to_ne_bytes(), 0, 0).unwrap();
+        map.update(&mut memory, &[2], &2_u32.to_ne_bytes(), 0, 0).unwrap();
         assert_eq!(value(&mut map, &mut memory, &[1], 0), Some(1));
-        map.update(&mut memory, &[3], &[3, 0, 0, 0], 0, 0).unwrap();
+        map.update(&mut memory, &[3], &3_u32.to_ne_bytes(), 0, 0).unwrap();
         assert_eq!(value(&mut map, &mut memory, &[2], 0), None);
         assert_eq!(value(&mut map, &mut memory, &[1], 0), Some(1));
     }
@@ -407,7 +407,7 @@ mod tests {
         let (mut map, mut memory) = map(MapType::PERCPU_ARRAY, 4, 2);
         let key = 1_u32.to_ne_bytes();
         assert_eq!(value(&mut map, &mut memory, &key, 0), Some(0));
-        map.update(&mut memory, &key, &[5, 0, 0, 0], 0, 1).unwrap();
+        map.update(&mut memory, &key, &5_u32.to_ne_bytes(), 0, 1).unwrap();
         assert_eq!(value(&mut map, &mut memory, &key, 0), Some(0));
         assert_eq!(value(&mut map, &mut memory, &key, 1), Some(5));
         assert_eq!(value(&mut map, &mut memory, &2_u32.to_ne_bytes(), 0), None);
@@ -419,9 +419,9 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let (mut map, mut memory) = map(MapType::LPM_TRIE, 8, 8);
-        let key = |bits: u8, a: u8, b: u8| [bits, 0, 0, 0, a, b, 0, 0];
-        map.update(&mut memory, &key(8, 10, 0), &[1, 0, 0, 0], 0, 0).unwrap();
-        map.update(&mut memory, &key(12, 10, 0x50), &[2, 0, 0, 0], 0, 0).unwrap();
+        let key = |bits: u32, a: u8, b: u8| [&bits.to_ne_bytes()[..], &[a, b, 0, 0]].concat();
+        map.update(&mut memory, &key(8, 10, 0), &1_u32.to_ne_bytes(), 0, 0).unwrap();
+        map.update(&mut memory, &key(12, 10, 0x50), &2_u32.to_ne_bytes(), 0, 0).unwrap();
         assert_eq!(value(&mut map, &mut memory, &key(32, 10, 0x5f), 0), Some(2));
         assert_eq!(value(&mut map, &mut memory, &key(32, 10, 0x60), 0), Some(1));
         assert_eq!(value(&mut map, &mut memory, &key(32, 11, 0x50), 0), None);

@@ -1,0 +1,91 @@
+//! Scenarios in which the programs are replaced between two messages (src/agent/lifecycle/upgrade.rs).
+
+use super::event::{Change, Order};
+use super::kernel::{acknowledge, recvmsg, sendmsg};
+use super::pair::{Pair, R, S, Variant};
+use super::process::{Cpu, Stop};
+use super::programs;
+use super::scenario::{Named, Scenario, arriving, mark, order_reader};
+
+/// Programs of equal layout that read kernel memory in another way.
+const OTHER: Variant = Variant { casts: false, ..Variant::USUAL };
+
+/// `prog_array_map` takes a new program with one exchange (`bpf_fd_array_map_update_elem`).
+fn replaces(cpu: &mut Cpu) -> Result<(), Stop> {
+    let verdict = cpu.pair.verdict.expect("programs are replaced");
+    cpu.update(verdict, Change::Set(1), Order::Full).map(drop)
+}
+
+/// An upgrade to another layout: the agent turns the old programs' switch off, sleeps, and the drain comes by.
+fn retires(cpu: &mut Cpu) -> Result<(), Stop> {
+    let switch = cpu.pair.switch.expect("the switch is shared");
+    cpu.store(switch, 0)?;
+    cpu.pause()?;
+    programs::drain(cpu, R)
+}
+
+fn equal_layout(pair: &mut Pair) {
+    pair.prepare_upgrade(OTHER);
+}
+
+fn sends_two(cpu: &mut Cpu) -> Result<(), Stop> {
+    sendmsg(cpu, S, arriving(1))?;
+    sendmsg(cpu, S, arriving(2))
+}
+
+const SENDER: Named = ("sender", sends_two);
+const UPGRADE: Named = ("upgrade", replaces);
+
+pub(crate) const UPGRADES: &[Scenario] = &[
+    Scenario {
+        name: "programs of equal layout, gate against leave",
+        before: equal_layout,
+        processes: &[
+            SENDER,
+            UPGRADE,
+            ("leaver", |cpu| {
+                mark(cpu)?;
+                acknowledge(cpu, R)
+            }),
+        ],
+        mended: None,
+    },
+    Scenario {
+        name: "programs of equal layout, gate against reader",
+        before: |pair| {
+            equal_layout(pair);
+            pair.send_by_stack(S, 1);
+        },
+        processes: &[
+            ("sender", |cpu| {
+                sendmsg(cpu, S, arriving(2))?;
+                sendmsg(cpu, S, arriving(3))
+            }),
+            UPGRADE,
+            ("reader", |cpu| {
+                recvmsg(cpu, R)?;
+                recvmsg(cpu, R)
+            }),
+        ],
+        mended: Some(order_reader),
+    },
+    Scenario {
+        name: "programs of another layout, the old ones are drained",
+        before: |pair| pair.share_switch(),
+        processes: &[SENDER, ("drain", retires)],
+        mended: None,
+    },
+    Scenario {
+        name: "programs of another layout, the old ones are drained, with a message unread",
+        before: |pair| {
+            pair.share_switch();
+            pair.begin_with(pair.ends[R].queue, 1);
+        },
+        processes: &[
+            ("sender", |cpu| sendmsg(cpu, S, arriving(2))),
+            ("drain", retires),
+            ("reader", |cpu| recvmsg(cpu, R)),
+        ],
+        mended: Some(order_reader),
+    },
+];
