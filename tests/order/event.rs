@@ -64,7 +64,7 @@ pub(crate) enum Event {
 }
 
 /// Some words, a bit each.
-pub(crate) type Words = u32;
+pub(crate) type Words = u64;
 
 /// Which words a process accesses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,7 +27,7 @@ struct Pending {
 }
 
 /// Most words of a scenario.
-const WORDS: usize = 32;
+const WORDS: usize = 36;
 /// Most values of a word that may be readable at one time.
 const VALUES: usize = 15;
 
@@ -55,7 +55,7 @@ impl History {
 }
 
 /// One processor's view.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct View {
     buffer: Vec<Pending>,
     /// For each word the oldest of its values that it may still read.
@@ -86,7 +86,7 @@ impl Memory {
         };
         let values: Vec<_> = initial.map(history).collect();
         assert!(values.len() <= WORDS);
-        let views = loads.iter().map(|loads| View { loads: *loads, ..View::default() }).collect();
+        let views = loads.iter().map(|loads| View { buffer: Vec::new(), floors: [0; WORDS], loads: *loads }).collect();
         Self { architecture, values, views, forgets: false }
     }
 

@@ -12,7 +12,7 @@ use sidestep::verifier_sim::kernel::{btf_id, offset_of};
 use super::event::{Change, Order};
 use super::kernel;
 use super::memory::Architecture;
-use super::pair::{End, NEW_SK_MSG, R};
+use super::pair::{End, NEW_SK_MSG};
 use super::process::{Cpu, Stop};
 use super::sleep;
 

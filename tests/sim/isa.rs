@@ -7,6 +7,8 @@ use sidestep::verifier_sim::interp::{
     Access, Args, Environment, Fault, Limits, Machine, Memory, Outcome, Program, RegionKind, Trap, run,
 };
 
+const IS_BIG: bool = cfg!(target_endian = "big");
+
 /// A slot.
 fn i(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn { code, dst, src, off, imm }
@@ -118,9 +120,10 @@ fn alu_cases() -> Vec<Case> {
         insns.extend([i(class | op::NEG, 0, 0, 0, 0), EXIT]);
         cases.push(case(format!("negation in class {class}"), insns, want));
     }
+    let (own_order, other_order) = if IS_BIG { (op::X, op::K) } else { (op::K, op::X) };
     for (code, results) in [
-        (op::ALU | op::K | op::END, [0xcdef, 0x89ab_cdef, 0x0123_4567_89ab_cdef]),
-        (op::ALU | op::X | op::END, [0xefcd, 0xefcd_ab89, 0xefcd_ab89_6745_2301]),
+        (op::ALU | own_order | op::END, [0xcdef, 0x89ab_cdef, 0x0123_4567_89ab_cdef]),
+        (op::ALU | other_order | op::END, [0xefcd, 0xefcd_ab89, 0xefcd_ab89_6745_2301]),
         (op::ALU64 | op::K | op::END, [0xefcd, 0xefcd_ab89, 0xefcd_ab89_6745_2301]),
     ] {
         for (width, want) in [16, 32, 64].into_iter().zip(results) {
@@ -213,6 +216,17 @@ fn call_cases() -> Vec<Case> {
     ]
 }
 
+/// The offset at which this machine has the `size` bytes that a little-endian one has at `off` of 16 bytes.
+fn at(size: u8, off: i16) -> i16 {
+    let bytes = match size & op::SIZE_MASK {
+        op::B => 1,
+        op::H => 2,
+        op::W => 4,
+        _ => 8,
+    };
+    if IS_BIG { 16 - bytes - off } else { off }
+}
+
 const MEMORY: u128 = 0x0f0e_0d0c_0b0a_0908_8786_8584_8382_8180;
 
 fn memory_cases() -> Vec<Case> {
@@ -231,7 +245,7 @@ fn memory_cases() -> Vec<Case> {
         (op::LDX | op::MEMSX | op::W, 8, 0x0b0a_0908),
     ]);
     for (code, off, r0) in loads {
-        let insns = vec![i(code, 0, 1, off, 0), EXIT];
+        let insns = vec![i(code, 0, 1, at(code, off), 0), EXIT];
         let what = format!("load {code:#x} at {off}");
         cases.push(Case { what, insns, memory: MEMORY, r0, memory_after: MEMORY });
     }
@@ -242,11 +256,15 @@ fn memory_cases() -> Vec<Case> {
         (op::DW, 8, 0xffff_ffff_ffff_ff7f_0000_0000_0000_0000),
     ] {
         let value = if size == op::B { 0x7f } else { -129 };
-        let immediate = vec![i(op::ST | op::MEM | size, 1, 0, off, value), i(0xb7, 0, 0, 0, 0), EXIT];
+        let immediate = vec![i(op::ST | op::MEM | size, 1, 0, at(size, off), value), i(0xb7, 0, 0, 0, 0), EXIT];
         let what = format!("store of an immediate of size {size:#x}");
         cases.push(Case { what, insns: immediate, memory: 0, r0: 0, memory_after });
-        let register =
-            vec![i(0xb7, 2, 0, 0, value), i(op::STX | op::MEM | size, 1, 2, off, 0), i(0xb7, 0, 0, 0, 0), EXIT];
+        let register = vec![
+            i(0xb7, 2, 0, 0, value),
+            i(op::STX | op::MEM | size, 1, 2, at(size, off), 0),
+            i(0xb7, 0, 0, 0, 0),
+            EXIT,
+        ];
         let what = format!("store of a register of size {size:#x}");
         cases.push(Case { what, insns: register, memory: 0, r0: 0, memory_after });
     }
@@ -289,7 +307,7 @@ fn atomic_cases() -> Vec<Case> {
                 let keeps = if matches!(operation, o if o == i32::from(op::AND) || o == op::XCHG) { 0 } else { high };
                 let insns = vec![
                     i(0xb7, 3, 0, 0, 10),
-                    i(op::STX | op::ATOMIC | size, 1, 3, 8, operation | fetch),
+                    i(op::STX | op::ATOMIC | size, 1, 3, at(size, 8), operation | fetch),
                     i(0xbf, 0, 3, 0, 0),
                     EXIT,
                 ];
@@ -310,7 +328,7 @@ fn atomic_cases() -> Vec<Case> {
         (op::DW, 0x0c, 0x9_0000_000c, 0x9_0000_000c),
     ] {
         let mut insns = imm64(0, expected).to_vec();
-        insns.extend([i(0xb7, 3, 0, 0, 10), i(op::STX | op::ATOMIC | size, 1, 3, 0, op::CMPXCHG), EXIT]);
+        insns.extend([i(0xb7, 3, 0, 0, 10), i(op::STX | op::ATOMIC | size, 1, 3, at(size, 0), op::CMPXCHG), EXIT]);
         let what = format!("compare {expected:#x} and exchange, size {size:#x}");
         cases.push(Case { what, insns, memory: 0x9_0000_000c, r0, memory_after: after.into() });
     }
@@ -320,11 +338,11 @@ fn atomic_cases() -> Vec<Case> {
         (op::W, 0x0b0a_0908, 0x6e6f_7f80),
         (op::DW, 0x0f0e_0d0c_0b0a_0908, 0x0000_0000_6e6f_7f80),
     ] {
-        let insns = vec![i(op::STX | op::ATOMIC | size, 0, 1, 8, op::LOAD_ACQ), EXIT];
+        let insns = vec![i(op::STX | op::ATOMIC | size, 0, 1, at(size, 8), op::LOAD_ACQ), EXIT];
         let what = format!("load-acquire of size {size:#x}");
         cases.push(Case { what, insns, memory: MEMORY, r0: loaded, memory_after: MEMORY });
         let mut insns = imm64(2, 0x6e6f_7f80).to_vec();
-        insns.extend([i(op::STX | op::ATOMIC | size, 1, 2, 0, op::STORE_REL), i(0xb7, 0, 0, 0, 0), EXIT]);
+        insns.extend([i(op::STX | op::ATOMIC | size, 1, 2, at(size, 0), op::STORE_REL), i(0xb7, 0, 0, 0, 0), EXIT]);
         let what = format!("store-release of size {size:#x}");
         cases.push(Case { what, insns, memory: 0, r0: 0, memory_after: stored });
     }

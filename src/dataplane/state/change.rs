@@ -157,7 +157,7 @@ mod tests {
     fn a_change_is_read_as_the_program_writes_it() {
         let mut bytes = [0; Raw::BYTES];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-        put(0, &1_u32.to_ne_bytes());
+        put(0, &1_u64.to_ne_bytes());
         put(16, &5_u64.to_ne_bytes());
         put(32 + 10, &[0xff, 0xff, 127, 0, 0, 1]);
         put(48 + 15, &[1]);
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!((redirected_bytes, last_reason, leaving), (9, None, Some(Counter::PassStream)));
         let adopted = Change::adopted(1, [2, 3], [change.local, change.remote]);
         assert_eq!(Change::from_bytes(&adopted.to_bytes()), Some(adopted));
-        bytes[..4].copy_from_slice(&99_u32.to_ne_bytes());
+        bytes[..8].copy_from_slice(&99_u64.to_ne_bytes());
         assert_eq!(Change::from_bytes(&bytes), None);
         assert_eq!(Change::from_bytes(&bytes[1..]), None);
     }

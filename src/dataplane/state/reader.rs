@@ -325,7 +325,7 @@ mod tests {
         put(42, &80_u16.to_ne_bytes());
         put(44, &81_u16.to_be_bytes());
         put(48, &[127]);
-        put(80, &6_u32.to_ne_bytes());
+        put(80, &6_u64.to_ne_bytes());
         let event = ReaderEvent::from_bytes(&bytes).unwrap();
         assert_eq!((event.process, event.name.as_str()), ((9, 0), "a"));
         let ReaderEventKind::Loses(socket) = event.kind else { panic!("{event:?}") };
