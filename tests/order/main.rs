@@ -101,16 +101,30 @@ fn an_upgrade_between_messages_loses_and_reorders_nothing() {
     none_fails_with_all_orders(UPGRADES);
 }
 
+/// The late join that docs/explanation/failure-modes.md names.
 #[test]
 fn adoption_fails_only_where_the_reader_has_looked_before() {
+    let (last, others) = ADOPTIONS.split_last().unwrap();
     for architecture in [X86, Arm] {
-        for scenario in ADOPTIONS {
-            let found = report(architecture, "", scenario, || scenario.search(architecture, |_| ()));
-            println!("    fails: {}", found.failure.is_some());
-            let how = " with a look under the lock";
-            let found = report(architecture, how, scenario, || scenario.search_mended(architecture, |_| ()));
-            assert!(found.failure.is_none(), "{}", scenario.name);
-        }
+        let found = report(architecture, "", last, || last.search(architecture, |_| ()));
+        assert!(found.failure.unwrap().what.contains("is read after message"), "{}", last.name);
+        adoption_with_a_look_under_the_lock(architecture, others);
+    }
+    adoption_with_a_look_under_the_lock(X86, &[*last]);
+}
+
+/// `cargo test --release --test order -- --ignored --nocapture adoption`
+#[test]
+#[ignore = "takes half a minute"]
+fn adoption_on_arm_with_a_message_by_the_stack() {
+    adoption_with_a_look_under_the_lock(Arm, &ADOPTIONS[ADOPTIONS.len() - 1..]);
+}
+
+fn adoption_with_a_look_under_the_lock(architecture: Architecture, scenarios: &[Scenario]) {
+    for scenario in scenarios {
+        let how = " with a look under the lock";
+        let found = report(architecture, how, scenario, || scenario.search_mended(architecture, |_| ()));
+        assert!(found.failure.is_none(), "{}", scenario.name);
     }
 }
 

@@ -241,11 +241,12 @@ impl Pair {
             }
             let loc = |name| first + places.iter().position(|place| place.0 == name).unwrap();
             words[loc("member")].initial = 1;
-            // Where readers may block, the last program has run in a send, which has given its reference back since.
+            // Where readers may block, the last program has run in a send, which is over since: it has given back its reference, and the lock.
             if plane.options.readers == Readers::NonBlocking {
                 assert_eq!(words[loc("refs")].initial, 1, "only the sockhash has a reference");
             }
             words[loc("refs")].initial = 1;
+            words[loc("owned")].initial = 0;
             for base in [sk, psock, storage] {
                 let region = machine.memory.region_of(base).unwrap();
                 structures.push((base, machine.memory.bytes(region).to_vec()));
