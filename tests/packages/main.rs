@@ -29,6 +29,7 @@ mod streams;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 mod support;
+mod systemd;
 mod walk;
 
 use std::path::{Path, PathBuf};
