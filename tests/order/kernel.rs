@@ -55,6 +55,19 @@ pub(crate) fn sock_hash_delete(cpu: &mut Cpu, end: usize) -> Result<bool, Stop> 
     Ok(true)
 }
 
+/// `sock_map_update_elem_sys`: a process enters the socket that joins late (`sock_map_link`, `sk_psock_init`).
+pub(crate) fn sock_hash_update(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+    let End { refs, user_data, member, prot, .. } = end_of(cpu, end);
+    let (prot, psock) = prot.expect("it joins late");
+    lock_sock(cpu, end)?;
+    cpu.store(refs, 1)?;
+    cpu.store_release(user_data, psock)?;
+    cpu.store(prot, 1)?;
+    // Under the lock of its bucket.
+    cpu.update(member, Change::Set(1), Order::Full)?;
+    release_sock(cpu, end)
+}
+
 /// `lock_sock`.
 pub(crate) fn lock_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let End { spin, owned, .. } = end_of(cpu, end);
@@ -166,9 +179,14 @@ pub(crate) fn acknowledge(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     cpu.store_release(spin, 0)
 }
 
-/// `tcp_bpf_recvmsg` for all that there is.
+/// `tcp_bpf_recvmsg` for all that there is; before the socket is a member, `tcp_recvmsg`.
 pub(crate) fn recvmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
-    let End { stack, queue, .. } = end_of(cpu, end);
+    let End { stack, queue, prot, .. } = end_of(cpu, end);
+    if let Some((prot, _)) = prot
+        && cpu.load(prot)? == 0
+    {
+        return tcp_recvmsg(cpu, end);
+    }
     if !sk_psock_get(cpu, end)? {
         return tcp_recvmsg(cpu, end);
     }

@@ -26,7 +26,7 @@ use messages::THREE_MESSAGES;
 
 use pair::{Pair, Variant};
 use readers::READERS;
-use scenario::{ALL, LONG, Scenario, TWO_SENDERS, TWO_SENDERS_MARKED};
+use scenario::{ALL, LATE, LONG, Scenario, TWO_SENDERS, TWO_SENDERS_MARKED};
 use search::{Failure, Found};
 use upgrade::UPGRADES;
 use walk::Walked;
@@ -53,6 +53,33 @@ fn on_arm_only_what_the_kernel_lacks_fails() {
             let found = report(Arm, " with that order", scenario, || scenario.search_mended(Arm, |_| ()));
             assert!(found.failure.is_none(), "{}", scenario.name);
         }
+    }
+}
+
+#[test]
+fn a_reader_held_up_while_its_pair_joins_late_reads_in_order() {
+    none_fails(X86, LATE);
+    for scenario in LATE {
+        let found =
+            report(Arm, " with the order that the kernel lacks", scenario, || scenario.search_mended(Arm, |_| ()));
+        assert!(found.failure.is_none(), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn each_check_of_a_pair_that_joins_late_is_missed() {
+    let caught = mutants::caught_without(X86, "gate/order/late/", LATE);
+    for (name, ends) in &caught {
+        println!("without {name}: {ends:?}");
+    }
+    let missed = |name: &str| caught.iter().any(|(this, ends)| this.ends_with(name) && ends.is_some());
+    let [members, from_the_start, first] = [
+        "the peer is a member",
+        "both ends have been members from the start",
+        "the first message of a pair that joined late takes the stack",
+    ];
+    for name in [members, "it is not about to become one", from_the_start, "our first message has been read", first] {
+        assert!(missed(name), "{name}");
     }
 }
 

@@ -5,7 +5,7 @@ use sidestep::asm::{Insn, Program};
 
 use super::memory::Architecture::{self, Arm, X86};
 use super::pair::Pair;
-use super::scenario::{ALL, LONG};
+use super::scenario::{ALL, LONG, Scenario};
 
 /// Barriers that no schedule misses, and why.
 pub(crate) const REASONS: &[(&[Architecture], &str, &[&str])] = &[
@@ -53,6 +53,25 @@ fn is_barrier(architecture: Architecture, program: &Program, slot: usize) -> boo
         (X86, Some(before)) => before.code == ALU64 | MOV && before.dst == insn.src && before.imm == 0,
         (X86, None) => false,
     }
+}
+
+/// The sk_msg program without one of its checks, whose name begins so: how that ends in one of `scenarios`.
+pub(crate) fn caught_without(
+    architecture: Architecture,
+    name: &str,
+    scenarios: &'static [Scenario],
+) -> Vec<(String, Option<(&'static str, String)>)> {
+    let pair = Pair::new(architecture);
+    let checks = pair.original("sk_msg").checks().iter().filter(|check| check.name.starts_with(name));
+    let caught = checks.map(|check| {
+        let insns = pair.original("sk_msg").without(check).insns().to_vec();
+        let ends = scenarios.iter().find_map(|scenario| {
+            let found = scenario.search_mended(architecture, |pair| pair.set_program("sk_msg", insns.clone()));
+            found.failure.map(|failure| (scenario.name, failure.what))
+        });
+        (check.name.clone(), ends)
+    });
+    caught.collect()
 }
 
 /// All barriers of the programs that scenarios run.

@@ -31,8 +31,10 @@ const FLAGS: u64 = 12;
 const SENT: u64 = 16;
 /// `socket::PLAIN`.
 pub(crate) const PLAIN: u64 = 3;
-/// `socket::UNENROLLING`.
+/// `socket::UNENROLLING`, `socket::QUIET` and `socket::LATE`.
 pub(crate) const UNENROLLING: u64 = 1;
+const QUIET: u64 = 1 << 1;
+const LATE: u64 = 1 << 21;
 
 /// The sk_msg program that takes the old one's place.
 pub(crate) const NEW_SK_MSG: &str = "sk_msg, new";
@@ -78,6 +80,8 @@ pub(crate) struct End {
     pub(crate) leaving: Loc,
     pub(crate) state: Loc,
     pub(crate) flags: Loc,
+    /// Where it joins late: whether its calls go by `tcp_bpf_prots` (`sk_prot`), and its pointer to its psock from then on.
+    pub(crate) prot: Option<(Loc, u64)>,
     /// Where several processes take the lock of this socket: which bytes its owner has left that no other word has.
     pub(crate) kept: Option<Loc>,
 }
@@ -271,6 +275,7 @@ impl Pair {
                 leaving: loc("LEAVING"),
                 state: loc("STATE"),
                 flags: loc("FLAGS"),
+                prot: None,
                 kept: None,
             });
         }
@@ -399,6 +404,19 @@ impl Pair {
         let words = [("waits", u64::from(waits)), ("quiet", 1), ("probe", 1), ("over", 0)];
         let [waits, quiet, probe, over] = words.map(|(name, initial)| self.add_word(name, initial));
         self.sleep = Some(Sleep { waits, quiet, probe, over, barrier: true, wakes: true });
+    }
+
+    /// A pair that joins late: the receiver is not a member yet.
+    pub(crate) fn join_late(&mut self) {
+        for end in &self.ends {
+            let flags = &mut self.words[end.flags].initial;
+            *flags = *flags & !QUIET | LATE;
+        }
+        let End { user_data, refs, member, .. } = self.ends[R].clone();
+        self.ends[R].prot = Some((self.add_word("R.prot", 0), self.words[user_data].initial));
+        for loc in [user_data, refs, member] {
+            self.begin_with(loc, 0);
+        }
     }
 
     /// Someone waits until these many processes have sent all that they send.

@@ -1,6 +1,6 @@
 //! The scenarios: who does what at the same time, and what there is before.
 
-use super::kernel::{Message, THREAD, acknowledge, recvmsg, sendmsg};
+use super::kernel::{Message, THREAD, acknowledge, recvmsg, sendmsg, sock_hash_update};
 use super::memory::Architecture;
 use super::pair::{Pair, R, S, UNENROLLING};
 use super::process::{Cpu, Process, Stop};
@@ -138,6 +138,39 @@ pub(crate) const ALL: &[Scenario] = &[
         mended: Some(|pair| pair.orders_looks = true),
     },
 ];
+
+/// A pair that joins the sockhash late, while its reader may be inside plain TCP's recv(2).
+pub(crate) const LATE: &[Scenario] = &[
+    Scenario {
+        name: "a receiver joins late",
+        before: Pair::join_late,
+        processes: &[
+            ("sender", |cpu| {
+                sendmsg(cpu, S, arriving(1))?;
+                sendmsg(cpu, S, large(2))
+            }),
+            ("reader", reads_twice),
+            JOINS,
+        ],
+        mended: None,
+    },
+    Scenario {
+        name: "a receiver joins late, between messages",
+        before: Pair::join_late,
+        processes: &[
+            ("sender", |cpu| {
+                sendmsg(cpu, S, arriving(1))?;
+                sendmsg(cpu, S, arriving(2))?;
+                sendmsg(cpu, S, large(3))
+            }),
+            ("reader", reads_twice),
+            JOINS,
+        ],
+        mended: Some(order_reader),
+    },
+];
+
+const JOINS: Named = ("agent", |cpu| sock_hash_update(cpu, R));
 
 /// Two threads that send at the same time. They are apart from [`ALL`], which are searched with each mutant: these are larger.
 pub(crate) const TWO_SENDERS: &[Scenario] = &[

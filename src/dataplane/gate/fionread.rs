@@ -67,7 +67,12 @@ pub(in crate::dataplane) fn release_asker(a: &mut Asm, offsets: &KernelOffsets, 
 
 /// Goes to `asker` when the peer may ask, to `harmless` when it will not, to `unaccepted` when it has no file yet, and on
 /// when no epoll instance watches it.
-fn look(a: &mut Asm, offsets: &KernelOffsets, epoll: &EpollFields, [unaccepted, harmless, asker]: [Label; 3]) {
+pub(in crate::dataplane) fn look(
+    a: &mut Asm,
+    offsets: &KernelOffsets,
+    epoll: &EpollFields,
+    [unaccepted, harmless, asker]: [Label; 3],
+) {
     a.frame(|a| {
         let registered = a.slot::<u64>("data");
         epoll::each(a, offsets, epoll, unaccepted, |a, item| {

@@ -10,6 +10,7 @@ pub(in crate::dataplane) mod endpoints;
 mod epoll;
 pub(in crate::dataplane) mod exits;
 pub(in crate::dataplane) mod fionread;
+mod late;
 mod memory;
 mod order;
 mod pace;

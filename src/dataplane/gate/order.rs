@@ -5,7 +5,7 @@ use crate::asm::{Asm, Ptr};
 use crate::dataplane::emit::set_flags;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::roles::{PEER, uses_peer};
-use crate::dataplane::gate::{endpoints, reader};
+use crate::dataplane::gate::{endpoints, late, reader};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{Options, Readers};
@@ -50,6 +50,7 @@ fn reader_is_outside(a: &mut Asm, options: &Options, offsets: &KernelOffsets, ex
         a.require(R1.w().equals(0), busy, "no thread is inside a call");
         a.comment("and it may not sleep there with the lock given up, as it does in MSG_WAITALL");
         endpoints::require_nonblocking_receiver(a, offsets, exits);
+        late::require_read_since(a, options, offsets, exits);
         a.st(OWN, Socket::LAST_SEQ, R9);
         set_flags(a, socket::QUIET);
     });

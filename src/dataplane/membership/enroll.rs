@@ -47,15 +47,20 @@ pub(in crate::dataplane) fn own_storage(a: &mut Asm, options: &Options, side: Si
 pub(in crate::dataplane) fn at_once(a: &mut Asm, options: &Options, refused: Label) {
     let trust = &options.policy.trust;
     if !options.joins_later() {
-        enroll(a, options, refused);
-    } else if !trust.ports.is_empty() || trust.cgroups {
-        a.block("joins_later", |a, later| {
-            a.ld(R1, OWN, Head::READER);
-            a.require(R1.w().equals(socket::ANY), later, "its reader is trusted by name");
-            set_flags(a, socket::JOINS);
-            enroll(a, options, refused);
-        });
+        return enroll(a, options, refused);
     }
+    a.block("joined", |a, joined| {
+        if !trust.ports.is_empty() || trust.cgroups {
+            a.block("joins_later", |a, later| {
+                a.ld(R1, OWN, Head::READER);
+                a.require(R1.w().equals(socket::ANY), later, "its reader is trusted by name");
+                set_flags(a, socket::JOINS);
+                enroll(a, options, refused);
+                a.goto(joined);
+            });
+        }
+        set_flags(a, socket::LATE);
+    });
 }
 
 /// Puts the socket into the sockhash under its own key.

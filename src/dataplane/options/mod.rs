@@ -117,6 +117,12 @@ impl Options {
         self.watch().is_some_and(|watch| watch.probation == Probation::Outside)
     }
 
+    /// Whether a pair may enter the sockhash when its connection exists already: so, or by adoption
+    /// (`agent::adoption::support`).
+    pub(in crate::dataplane) fn pairs_join_late(&self) -> bool {
+        self.readers == Readers::NonBlocking && (self.pairing == Pairing::Sequence || self.joins_later())
+    }
+
     /// What becomes of streams, where the programs offer a choice: pairs can only stay where they see how a reader waits for
     /// its events, and where FIONREAD shows all bytes.
     pub(in crate::dataplane) fn streams(&self) -> Streams {

@@ -274,6 +274,7 @@ fn want_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refus
         a.or(R2, R3);
         a.ld(R3, REQUEST, Adoption::FLAGS);
         a.or(R2, R3);
+        a.or(R2, socket::LATE);
         a.st(OWN, Head::FLAGS, R2);
         a.or(R1, ours);
         if !options.policy.uncounted {

@@ -322,5 +322,9 @@ pub(in crate::dataplane) const JOINS: i32 = 1 << 18;
 pub(in crate::dataplane) const LOCAL: i32 = 1 << 19;
 /// [`Head::FLAGS`]: more was unread than the bounds permit, and the pair stays, since its reader is not edge-triggered.
 pub(in crate::dataplane) const STAYS: i32 = 1 << 20;
+/// [`Head::FLAGS`]: this end became a member of the sockhash when its connection existed already, or will (`gate::late`).
+pub(in crate::dataplane) const LATE: i32 = 1 << 21;
+/// [`Head::FLAGS`]: [`Socket::LAST_SEQ`] is our `write_seq` when both ends of a pair that joined late were members first.
+pub(in crate::dataplane) const BEGUN: i32 = 1 << 22;
 /// [`Head::FLAGS`]: we have set keepalive's times (`membership::keepalive`).
 pub(in crate::dataplane) const KEEPALIVE_OURS: i32 = 1 << 17;

@@ -18,6 +18,10 @@ pub(super) struct Joining {
     pairs: Vec<[End; 2]>,
     /// All for which a program has asked.
     asked: BTreeSet<SocketId>,
+    /// By sender: the number of the next byte that it sent when its pair joined first.
+    since: BTreeMap<SocketId, u32>,
+    /// Senders that have sent a message by the stack since then, while nothing else spoke for the stack.
+    begun: BTreeSet<SocketId>,
     /// Sockets of which a program has said something wrong.
     mistakes: Vec<SocketId>,
 }
@@ -63,10 +67,30 @@ impl Simulation {
                 entered.push((id, key));
             } else {
                 entered.iter().for_each(|(id, key)| self.world.expel(*id, key));
-                break;
+                return Ok(());
             }
         }
+        for id in [first, second] {
+            let sent = self.world.socket(id).map_or(0, Socket::sent);
+            self.joining.since.entry(id).or_insert(sent);
+        }
         Ok(())
+    }
+
+    /// Whether the receiver may still be inside a call that it entered before its pair joined: it has read nothing since.
+    pub(super) fn may_read_as_before(&self, from: SocketId, to: SocketId) -> bool {
+        let next = self.expected.get(&to).map_or(0, |(_, next)| *next);
+        self.joining.since.get(&from).is_some_and(|since| next <= *since)
+    }
+
+    /// A message has taken the stack, and only the time since its pair joined spoke against redirecting it.
+    pub(super) fn note_begun(&mut self, from: SocketId) {
+        self.joining.begun.insert(from);
+    }
+
+    /// Whether the pair has been in the sockhash from the start, or the receiver has read a message that was sent since.
+    pub(super) fn is_proven_member(&self, from: SocketId) -> bool {
+        !self.joining.since.contains_key(&from) || self.joining.begun.contains(&from)
     }
 
     /// Under which key a socket may join, if it may.

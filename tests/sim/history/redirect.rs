@@ -27,7 +27,8 @@ impl Simulation {
         let peer = self.world.socket(id).map_or(0, Socket::peer);
         self.first_look = !self.known.contains(&(id, peer));
         self.note_ends(id);
-        let (strands, free) = (self.would_strand(id, len), self.nothing_against(id, len));
+        let (strands, calm) = (self.would_strand(id, len), self.nothing_against(id, len));
+        let free = calm && self.is_proven_member(id);
         let only_large = self.queue_is_empty(id) && self.nothing_against(id, 1);
         let misses_bytes = self.may_miss_bytes(id);
         let may_begin_to_stay = self.has_flag(id, STAYS) || self.may_stay(id);
@@ -49,6 +50,8 @@ impl Simulation {
             self.check_redirect(id, to, len)?;
             let (messages, bytes) = self.burst(id);
             self.bursts.insert(id, (messages + 1, bytes + len));
+        } else if calm && !free {
+            self.note_begun(id);
         } else if strands {
             return Err(Broken(format!("socket {id} leaves bytes on the stack behind unread redirected ones")));
         } else if free {
@@ -125,6 +128,9 @@ impl Simulation {
         }
         if self.phase(from) % 2 == 1 && waiting == 0 {
             return broken("in a phase in which the stack carries all");
+        }
+        if self.may_read_as_before(from, to) {
+            return broken("whose reader may be inside a call that it entered before");
         }
         if sender.has_protocol() || target.has_protocol() {
             return broken("past a protocol above TCP");

@@ -188,6 +188,18 @@ fn read(len: u32, all: bool) -> Vec<Op> {
     ops
 }
 
+/// The server's reader has entered recv(2), and gets the socket's lock when the pair has joined and two messages have come.
+fn held_while_joining() -> Vec<Op> {
+    let mut ops = trusted(u32::MAX);
+    ops.pop();
+    ops.extend([Op::Recv(SERVER, 5000), Op::Join]);
+    ops.extend(sends(&[10]).chain([Op::Deliver(CLIENT), Op::Pressure(true)]));
+    ops.extend(sends(&[10]).chain([Op::Deliver(CLIENT), Op::Pressure(false)]));
+    ops.extend([Op::StepRecv(SERVER); 4]);
+    ops.push(Op::Exchange(CLIENT, 3, 10));
+    ops
+}
+
 /// A reader of a second process has spliced when a third connection, of processes that are trusted, is new.
 fn new_connection_after_splice() -> Vec<Op> {
     let mut ops = trusted(u32::MAX);
@@ -252,6 +264,7 @@ pub(super) fn watched_histories() -> Vec<Vec<Op>> {
         after(any, &[vec![Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Splice(SERVER, 10)]]),
         after(any, &[by_stack, vec![Op::Take(SERVER, 100), Op::Exchange(CLIENT, 3, 10)]]),
         new_connection_after_splice(),
+        held_while_joining(),
         // Calls that name no socket; a reader of a trusted cgroup that peeks; the agent is asked again.
         after(any, &[vec![Op::SpliceAnother(SERVER, WrongDescriptor::BeyondTable)]]),
         after(any, &[vec![Op::SpliceAnother(SERVER, WrongDescriptor::Pipe)]]),

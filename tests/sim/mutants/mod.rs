@@ -108,7 +108,7 @@ impl Check {
     fn is_of_trust(&self) -> bool {
         let name = self.name.as_str();
         ["receives/", "splices/", "opt_out/", "trusted/"].iter().any(|program| name.starts_with(program))
-            || ["/reader/", "/received/", "/policy/", "trusted"].iter().any(|part| name.contains(part))
+            || ["/reader/", "/received/", "/late/", "/policy/", "trusted"].iter().any(|part| name.contains(part))
     }
 
     /// Which of a reason's checks this one of programs in these forms is.

@@ -69,6 +69,7 @@ pub(super) const REASONS: &[Reason] = &[
             "endpoints/probe/there is memory",
             "readers/receiver/probe/there is memory",
             "order/probe/there is memory",
+            "late/probe/there is memory",
             "awake/probe/there is memory",
             "receiver/probe/there is memory",
             "memory/probe/there is memory",
@@ -223,6 +224,37 @@ pub(super) const REASONS: &[Reason] = &[
     always("the last look at the references asks the same", &["references/the second reference may be a map's"]),
     always("nothing happens between two instructions", &["references/no reference came or went meanwhile"]),
     always("the simulated kernel has no such callbacks", &["foreign/it is paired"]),
+    in_forms(
+        &["calls", "waking", "loads", "paced", "watched", "named"],
+        "no pair of these histories joins late: `tests/order` has such pairs",
+        &[
+            "late/both ends have been members from the start",
+            "late/our first message has been read",
+            "late/the first message of a pair that joined late takes the stack",
+        ],
+    ),
+    always(
+        "both ends join in one step here: `tests/order` has schedules for it",
+        &["late/the peer is a member", "late/it is not about to become one"],
+    ),
+    always("the stack takes every message here", &["late/our first message has been sent"]),
+    always(
+        "readers that ask FIONREAD and join late are in no history: tests/programs runs nginx",
+        &[
+            "late/its FIONREAD sees the stack's bytes",
+            "late/epoll/the peer has a socket",
+            "late/epoll/the peer has a file",
+        ],
+    ),
+    always(
+        "the same of what watches such a reader",
+        &[
+            "late/epoll/it watches this file",
+            "late/epoll/it is edge-triggered",
+            "late/epoll/it is registered by no address",
+            "late/epoll/it is registered by its descriptor",
+        ],
+    ),
     // A pair that leaves a few messages sooner or later: the tests of faults count them.
     always("a pair that leaves a little later", &["readers/it has not sent yet"]),
     always("a pair that leaves a little sooner", &["readers/and may set O_NONBLOCK before it does"]),
