@@ -152,7 +152,7 @@ pub(crate) const LATE: &[Scenario] = &[
             ("reader", reads_twice),
             JOINS,
         ],
-        mended: None,
+        mended: Some(order_reader),
     },
     Scenario {
         name: "a receiver joins late, between messages",

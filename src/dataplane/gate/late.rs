@@ -49,12 +49,9 @@ pub(in crate::dataplane) fn require_read_since(
             a.ld(R1, OWN, Head::FLAGS);
             a.and(R1, socket::BEGUN);
             a.guard(R1.equals(0), "the first message of a pair that joined late takes the stack", |a| {
-                a.comment("a member's psock is there before recv(2) is directed to it, and both under its lock");
+                a.comment("its psock is there before its recv(2) is a member's, but under the lock, which has to be taken to read");
                 offsets.read(a, R1, PEER, offsets.user_data, stale);
                 a.require(R1.differs(0), absent, "the peer is a member");
-                offsets.load_barrier(a);
-                offsets.read(a, R1, PEER, offsets.lock_owned, stale);
-                a.require(R1.w().equals(0), busy, "it is not about to become one");
                 a.st(OWN, Socket::LAST_SEQ, R9);
                 set_flags(a, socket::BEGUN);
                 a.goto(busy);

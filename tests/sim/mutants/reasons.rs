@@ -233,10 +233,7 @@ pub(super) const REASONS: &[Reason] = &[
             "late/the first message of a pair that joined late takes the stack",
         ],
     ),
-    always(
-        "both ends join in one step here: `tests/order` has schedules for it",
-        &["late/the peer is a member", "late/it is not about to become one"],
-    ),
+    always("both ends join in one step here: `tests/order` has schedules for it", &["late/the peer is a member"]),
     always("the stack takes every message here", &["late/our first message has been sent"]),
     always(
         "readers that ask FIONREAD and join late are in no history: tests/programs runs nginx",
