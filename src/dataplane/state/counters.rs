@@ -71,7 +71,7 @@ counters! {
     PassStale = "pass_stale", "messages";
     /// To the stack: earlier bytes are still on their way or unread there.
     PassOrder = "pass_order", "messages";
-    /// To the stack: the receiver is inside a system call that may still return stack bytes.
+    /// To the stack: the receiver may be inside a system call that still returns stack bytes.
     PassBusy = "pass_busy", "messages";
     /// To the stack: the receiver has set SO_RCVLOWAT or has shut down a direction, or connection tracking needs a packet.
     PassState = "pass_state", "messages";
