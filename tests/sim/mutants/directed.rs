@@ -172,12 +172,17 @@ pub(super) fn policy_histories() -> impl Iterator<Item = Vec<Op>> {
 }
 
 /// A connection that has had enough receives for its program's word to count, and whose agent has admitted its processes,
-/// trusted with so many bytes, and lets it join where it is not in the sockhash yet.
-fn trusted(proven: u32) -> Vec<Op> {
+/// trusted with so many bytes.
+fn admitted(proven: u32) -> Vec<Op> {
     let mut ops = pair(Settings::PLAIN, [EDGE, None]);
     ops.extend([Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 17, 10), Op::Admit(proven)]);
-    ops.extend([Op::Exchange(CLIENT, 2, 10), Op::Join]);
+    ops.push(Op::Exchange(CLIENT, 2, 10));
     ops
+}
+
+/// The agent lets it join where it is not in the sockhash yet, and its first messages have been read.
+fn trusted(proven: u32) -> Vec<Op> {
+    [admitted(proven), vec![Op::Join, Op::Exchange(CLIENT, 1, 10)]].concat()
 }
 
 /// A message of so many bytes is sent, arrives by either way, and is read by a call that may wait for all of them.
@@ -190,8 +195,7 @@ fn read(len: u32, all: bool) -> Vec<Op> {
 
 /// The server's reader has entered recv(2), and gets the socket's lock when the pair has joined and two messages have come.
 fn held_while_joining() -> Vec<Op> {
-    let mut ops = trusted(u32::MAX);
-    ops.pop();
+    let mut ops = admitted(u32::MAX);
     ops.extend([Op::Recv(SERVER, 5000), Op::Join]);
     ops.extend(sends(&[10]).chain([Op::Deliver(CLIENT), Op::Pressure(true)]));
     ops.extend(sends(&[10]).chain([Op::Deliver(CLIENT), Op::Pressure(false)]));
