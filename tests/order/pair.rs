@@ -99,8 +99,6 @@ pub(crate) struct Sleep {
     pub(crate) over: Loc,
     /// Whether who wakes has the kernel's barrier between the data and the look for sleepers.
     pub(crate) barrier: bool,
-    /// Whether setting SO_RCVLOWAT wakes it, as it does since Linux 6.1.
-    pub(crate) wakes: bool,
 }
 
 /// Where the contexts of programs are.
@@ -403,7 +401,7 @@ impl Pair {
     pub(crate) fn share_sleep(&mut self, waits: bool) {
         let words = [("waits", u64::from(waits)), ("quiet", 1), ("probe", 1), ("over", 0)];
         let [waits, quiet, probe, over] = words.map(|(name, initial)| self.add_word(name, initial));
-        self.sleep = Some(Sleep { waits, quiet, probe, over, barrier: true, wakes: true });
+        self.sleep = Some(Sleep { waits, quiet, probe, over, barrier: true });
     }
 
     /// A pair that joins late: the receiver is not a member yet.

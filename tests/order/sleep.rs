@@ -26,7 +26,7 @@ pub(crate) fn data_ready(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
 
 /// `tcp_set_rcvlowat` tells R's reader that there is something.
 pub(crate) fn wake(cpu: &mut Cpu) -> Result<(), Stop> {
-    if cpu.pair.sleep.is_some_and(|sleep| sleep.wakes) { data_ready(cpu, R) } else { Ok(()) }
+    data_ready(cpu, R)
 }
 
 /// `sk_wait_event` under the socket's lock, once: until `has_data`, which is asked without the lock, or until it is woken.
