@@ -43,7 +43,9 @@ const RTT_FLAG: u32 = 1 << 3;
 const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
 
 /// Offsets in a socket's storage (src/dataplane/state/socket.rs).
-const STORAGE_STATE: usize = 8;
+/// The byte of the state that holds its number, which is small.
+const STORAGE_STATE: usize = if cfg!(target_endian = "big") { 9 } else { 8 };
+const STORAGE_FLAGS: usize = 12;
 const STORAGE_SENT: usize = 16;
 const STORAGE_PEER: usize = 24;
 const STORAGE_PEER_STORAGE: usize = 32;
@@ -262,7 +264,7 @@ impl Simulation {
 
     /// Whether our programs have set one of these flags.
     fn has_flag(&self, id: SocketId, flag: u32) -> bool {
-        self.word(id, STORAGE_STATE).is_some_and(|word| (word >> 32) as u32 & flag != 0)
+        self.half(id, STORAGE_FLAGS) & flag != 0
     }
 
     fn configure(&mut self) {

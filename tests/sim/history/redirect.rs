@@ -182,7 +182,7 @@ impl Simulation {
 
     /// Whether a reader may ask FIONREAD: one that nothing watches, until it has sent something itself.
     fn may_ask(&self, id: SocketId, socket: &Socket) -> bool {
-        may_ask(socket).unwrap_or_else(|| self.word(id, STORAGE_SENT).is_none_or(|word| word as u32 == 0))
+        may_ask(socket).unwrap_or_else(|| self.half(id, STORAGE_SENT) == 0)
     }
 
     /// Whether a socket has the callbacks that the programs need.
@@ -271,7 +271,7 @@ impl Simulation {
 
     /// The phase in which a stream is measured; 0 for none.
     fn phase(&self, from: SocketId) -> u32 {
-        if self.form.measures() { self.word(from, STORAGE_PHASE).map_or(0, |word| word as u32) } else { 0 }
+        if self.form.measures() { self.half(from, STORAGE_PHASE) } else { 0 }
     }
 
     /// Whether the active end will find its peer's answer, undamaged.

@@ -117,7 +117,7 @@ pub(super) type Call = Option<(u32, bool, bool)>;
 
 impl Simulation {
     /// A half of a word of what our programs have written of a socket.
-    fn half(&self, id: SocketId, offset: usize) -> u32 {
+    pub(super) fn half(&self, id: SocketId, offset: usize) -> u32 {
         let bytes = self.state(id).and_then(|bytes| bytes[offset..].first_chunk());
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
