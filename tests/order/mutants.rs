@@ -5,7 +5,7 @@ use sidestep::asm::{Insn, Program};
 
 use super::memory::Architecture::{self, Arm, X86};
 use super::pair::Pair;
-use super::scenario::{ALL, LONG, Scenario};
+use super::scenario::{ALL, Scenario};
 
 /// Barriers that no schedule misses, and why.
 pub(crate) const REASONS: &[(&[Architecture], &str, &[&str])] = &[
@@ -109,14 +109,6 @@ impl Barrier {
         ALL.iter().filter(|scenario| scenario.runs(self.program)).find_map(|scenario| {
             let found = scenario.search_mended(architecture, |pair| self.drop_from(pair));
             found.failure.map(|failure| (scenario.name, failure.what))
-        })
-    }
-
-    /// How a random schedule shows that it is gone.
-    pub(crate) fn caught_by_walk(&self, architecture: Architecture, walks: u64) -> Option<(&'static str, String)> {
-        LONG.iter().filter(|scenario| scenario.runs(self.program)).find_map(|scenario| {
-            let walked = scenario.walk(architecture, 1, |walked| walked < walks, |pair| self.drop_from(pair));
-            walked.failure.map(|failure| (scenario.name, failure.what))
         })
     }
 
