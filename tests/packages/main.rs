@@ -13,6 +13,7 @@ mod containerd;
 mod deb;
 mod image;
 mod installed;
+mod measure;
 #[path = "../pods/messages.rs"]
 mod messages;
 mod node;

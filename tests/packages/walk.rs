@@ -25,7 +25,7 @@ use crate::support::wait::{wait_for, wait_until};
 const MIB: u64 = 1 << 20;
 
 /// The node, its two pods, and what was seen of the agents on it.
-struct Walk {
+pub(crate) struct Walk {
     // Dropped in this order: the process leaves before groups go.
     home: Home,
     node: Node,
@@ -50,7 +50,7 @@ impl Drop for Anchor {
 }
 
 impl Walk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (turn, home) = (Turn::take(), Home::new());
         let (node, mut containerd) = (Node::new(), Containerd::start());
         let a = TestPod::new(&mut containerd, "a", Driver::Systemd, Some("true"));
@@ -62,6 +62,18 @@ impl Walk {
         let networks = Pods::without_sidecars().unwrap();
         let (seen, namespaces) = (Ids::new(), BTreeSet::new());
         Self { home, node, pods, anchor, networks, containerd, seen, namespaces, _turn: turn }
+    }
+
+    /// Pod A, which is accelerated.
+    pub(crate) fn pod_a(&self) -> &TestPod {
+        &self.pods[0]
+    }
+
+    /// How many sockets are in the sockhash.
+    pub(crate) fn members(&self) -> usize {
+        let pins = Pins::find(Some(self.node.bpffs()), false).unwrap();
+        let instances = Status::read(Some(&pins)).unwrap().instances;
+        instances.iter().flat_map(|instance| &instance.generations).map(|generation| generation.members).sum()
     }
 
     /// Does something as a program in a pod would: sockets that are made are of its cgroup and its network.
@@ -87,7 +99,7 @@ impl Walk {
     }
 
     /// Installs the chart, or another version of it, and waits until pod A alone is in the data plane.
-    fn install(&mut self, keep: bool) -> Option<Container> {
+    pub(crate) fn install(&mut self, keep: bool) -> Option<Container> {
         let container = self.node.install(&self.values(keep))?;
         self.namespaces.extend(container.namespaces());
         self.is_followed();
@@ -120,7 +132,7 @@ impl Walk {
     }
 
     /// After the removal nothing is left but the empty cgroup.
-    fn leaves_nothing(self) {
+    pub(crate) fn leaves_nothing(self) {
         assert_eq!(self.node.pinned(), [""; 0], "pins are left");
         all_gone(&self.seen);
         let processes = std::fs::read_to_string(self.anchor.0.join("cgroup.procs")).unwrap();
