@@ -26,6 +26,7 @@ const FILES: &[Call] = &[
     libc::SYS_mkdirat,
     libc::SYS_renameat,
     libc::SYS_renameat2,
+    libc::SYS_fdatasync,
     libc::SYS_eventfd2,
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
@@ -190,6 +191,8 @@ mod tests {
         calls(libc::SYS_mprotect, [1, 0, libc::PROT_EXEC as usize], libc::ENOSYS);
         calls(libc::SYS_ioctl, [usize::MAX, libc::FIONBIO as usize, 0], libc::EBADF);
         calls(libc::SYS_ioctl, [usize::MAX, libc::TIOCSTI as usize, 0], libc::ENOSYS);
+        // What is known of programs is on the disk before it counts.
+        calls(libc::SYS_fdatasync, [usize::MAX, 0, 0], libc::EBADF);
         // Signals go to no other process.
         calls(libc::SYS_tgkill, [1, 1, 0], libc::ENOSYS);
         calls(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 0, 0], libc::ENOSYS);
