@@ -113,17 +113,20 @@ const KILLED: &[Call] = &[
 ];
 
 /// What is allowed with one argument, or with one bit of it.
-fn conditional() -> [Rule; 7] {
+fn conditional() -> [Rule; 8] {
     let executable = |call| Rule::AllowIf { call, at: 2, mask: libc::PROT_EXEC as u32, value: 0 };
     let thread = libc::CLONE_THREAD as u32;
+    let request = |value| Rule::AllowIf { call: libc::SYS_ioctl, at: 1, mask: u32::MAX, value };
     let own = |call, value| Rule::AllowIf { call, at: 0, mask: u32::MAX, value };
     [
         executable(libc::SYS_mmap),
         executable(libc::SYS_mprotect),
         // A thread, and never a process.
         Rule::AllowIf { call: libc::SYS_clone, at: 0, mask: thread, value: thread },
-        // Sockets that do not block. Another request could type into the terminal of the one who started the agent.
-        Rule::AllowIf { call: libc::SYS_ioctl, at: 1, mask: u32::MAX, value: libc::FIONBIO as u32 },
+        // Sockets that do not block, and how much they hold, which the look for faults of the kernel asks at a reload. Another
+        // request could type into the terminal of the one who started the agent.
+        request(libc::FIONBIO as u32),
+        request(libc::TIOCOUTQ as u32),
         // Names of threads.
         own(libc::SYS_prctl, libc::PR_SET_NAME as u32),
         // The limit of its own locked memory.
@@ -190,6 +193,7 @@ mod tests {
         calls(libc::SYS_mprotect, [1, 0, libc::PROT_READ as usize], libc::EINVAL);
         calls(libc::SYS_mprotect, [1, 0, libc::PROT_EXEC as usize], libc::ENOSYS);
         calls(libc::SYS_ioctl, [usize::MAX, libc::FIONBIO as usize, 0], libc::EBADF);
+        calls(libc::SYS_ioctl, [usize::MAX, libc::TIOCOUTQ as usize, 0], libc::EBADF);
         calls(libc::SYS_ioctl, [usize::MAX, libc::TIOCSTI as usize, 0], libc::ENOSYS);
         // What is known of programs is on the disk before it counts.
         calls(libc::SYS_fdatasync, [usize::MAX, 0, 0], libc::EBADF);

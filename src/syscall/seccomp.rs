@@ -67,7 +67,8 @@ impl Filter {
                     filter.push(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask, [0, 0]);
                     filter.jump(libc::BPF_JEQ, value, [0, 1]);
                     filter.answer(libc::SECCOMP_RET_ALLOW);
-                    filter.refuse();
+                    // Another rule may allow it.
+                    filter.load(NUMBER_AT);
                 }
             }
         }
