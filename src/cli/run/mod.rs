@@ -123,6 +123,7 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     let ended = (|| {
         if agent.live.args.seccomp {
             restrict_calls()?;
+            log.say("confined", "system calls that the agent does not need are refused from now on")?;
         }
         agent.live.offer_reload()?;
         for line in &started.lines {
@@ -132,9 +133,6 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
             log.say("metrics", &format!("metrics on http://{}/metrics", exporter.address()))?;
         }
         log.say("started", &format!("accelerating {what} by {} pairing; interrupt to stop", started.pairing))?;
-        if agent.live.args.seccomp {
-            log.say("confined", "system calls that the agent does not need are refused from now on")?;
-        }
         agent.live.add_pods(log)?;
         log.out.flush()?;
         agent.service.ready(&format!("accelerating {what}"));
