@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::TemporaryDirectory;
-use crate::support::machine::missing;
+use crate::support::machine::{Turn, missing};
 
 /// The systemd of the guest is the one of this machine.
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
@@ -14,11 +14,13 @@ fn the_unit_starts_reloads_comes_back_and_stops() {
         missing("packages", "it takes Debian's systemd");
         return;
     }
+    // The emulator would end with the cgroup of another test.
+    let _turn = Turn::take();
     let logs = TemporaryDirectory::new();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packages/systemd/run");
     let mut command = Command::new(script);
     command.arg(env!("CARGO_BIN_EXE_sidestep")).arg(logs.path()).stdin(Stdio::null());
     let output = command.output().unwrap();
     let (console, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{console}{errors}");
+    assert!(output.status.success(), "{}: {console}{errors}", output.status);
 }
