@@ -19,11 +19,9 @@ const LATER: Duration = Duration::from_millis(1_500);
 /// Memory, in times of plain TCP's.
 const MEMORY: f64 = 1.25;
 const MEMORY_EDGE: f64 = 3.0;
-/// How often a measurement is made before it counts.
-const ROUNDS: usize = 4;
-/// How many connections of a cell are measured from the second round on: what one sender's buffer takes differs by a third from
-/// one to the next, in plain TCP as well.
-const COPIES: usize = 5;
+/// How often a measurement is made before it counts: what one sender's buffer takes differs by a third from one connection to the
+/// next, in plain TCP as well.
+const ROUNDS: usize = 8;
 /// Between the pauses' ends.
 const TURN: Duration = Duration::from_millis(20);
 /// SO_RCVBUF, in KiB.
@@ -49,8 +47,7 @@ fn cells(pause: u64, probes: Option<u32>, small: bool) -> Vec<Cell> {
     cells
 }
 
-/// Runs all cells side by side, each in plain TCP and accelerated, and says what is wrong with each. Equal cells in a row are one
-/// measurement.
+/// Runs all cells side by side, each in plain TCP and accelerated, and says what is wrong with each.
 fn run(cgroups: &NestedCgroups, cells: &[Cell], charged: bool) -> Vec<Complaint> {
     let (places, bytes) = (Places::new(), pattern(11, 4_700_000));
     let acceleration = cgroups.accelerate(Pairing::Sequence);
@@ -78,14 +75,7 @@ fn run(cgroups: &NestedCgroups, cells: &[Cell], charged: bool) -> Vec<Complaint>
             .filter_map(|(_, (plain, fast))| Some(fast.late.as_ref().ok()?.saturating_sub(*plain.late.as_ref().ok()?)));
         eprintln!("{reader:?}: at most {:.2?} later than in plain TCP", later.max().unwrap_or_default());
     }
-    let mut outcomes = outcomes.as_slice();
-    let mut wrong = Vec::new();
-    for copies in cells.chunk_by(|one, next| one == next) {
-        let (of_it, others) = outcomes.split_at(copies.len());
-        wrong.extend(judge(copies[0], of_it));
-        outcomes = others;
-    }
-    wrong
+    cells.iter().zip(outcomes).flat_map(|(cell, (plain, fast))| judge(*cell, &plain, &fast)).collect()
 }
 
 /// What is wrong with a cell.
@@ -96,34 +86,25 @@ struct Complaint {
     measured: bool,
 }
 
-/// Judges the connections of a cell, each in plain TCP and accelerated: by the memory of all, and by the delay of the middle one.
-fn judge(cell: Cell, outcomes: &[(Outcome, Outcome)]) -> Vec<Complaint> {
+fn judge(cell: Cell, plain: &Outcome, fast: &Outcome) -> Vec<Complaint> {
     let most = if cell.reader == Reader::Level { MEMORY } else { MEMORY_EDGE };
+    let ratio = fast.memory as f64 / plain.memory as f64;
     // Without TCP_RTO_MAX_MS a sender that has filled the window asks for a larger one less and less often.
     let backs_off = cell.reader == Reader::ShortEdge && !Feature::RtoMax.required("a sender that asks every second");
     let later = if backs_off { LATER + cell.pause } else { LATER };
+    let before = plain.late.as_ref().unwrap_or_else(|error| panic!("{cell}: plain TCP: {error}"));
     let complain = |measured, what| Complaint { cell, what, measured };
     let mut wrong = Vec::new();
-    let mut delays = Vec::new();
-    for (plain, fast) in outcomes {
-        let before = plain.late.as_ref().unwrap_or_else(|error| panic!("{cell}: plain TCP: {error}"));
-        match &fast.late {
-            Err(error) => wrong.push(complain(false, error.clone())),
-            Ok(late) => delays.push((late.saturating_sub(*before), *late)),
+    match &fast.late {
+        Err(error) => wrong.push(complain(false, error.clone())),
+        Ok(late) if *late > *before + later => {
+            wrong.push(complain(true, format!("last byte after {late:.1?}, plain {before:.1?}")));
         }
-        wrong.extend(fast.sender.clone().map(|error| complain(false, error)));
+        Ok(_) => {}
     }
-    delays.sort();
-    if let Some((delay, late)) = delays.get(delays.len() / 2)
-        && *delay > later
-    {
-        wrong.push(complain(true, format!("last byte after {late:.1?}, {delay:.1?} later than in plain TCP")));
-    }
-    let sum = |of: fn(&(Outcome, Outcome)) -> &Outcome| outcomes.iter().map(|both| of(both).memory).sum::<u64>();
-    let (plain, fast) = (sum(|(plain, _)| plain), sum(|(_, fast)| fast));
-    let ratio = fast as f64 / plain as f64;
+    wrong.extend(fast.sender.clone().map(|error| complain(false, error)));
     if ratio > most {
-        wrong.push(complain(true, format!("memory x{ratio:.2}: {fast} bytes, plain {plain}")));
+        wrong.push(complain(true, format!("memory x{ratio:.2}: {} bytes, plain {}", fast.memory, plain.memory)));
     }
     wrong
 }
@@ -139,7 +120,6 @@ fn complaints(cgroups: &NestedCgroups, mut cells: Vec<Cell>, charged: bool) -> V
         final_ones.extend(wrong);
         cells = measured.iter().map(|complaint| complaint.cell).collect();
         cells.dedup();
-        cells = cells.into_iter().flat_map(|cell| std::iter::repeat_n(cell, COPIES)).collect();
         if round == ROUNDS {
             final_ones.extend(measured);
         } else if cells.is_empty() {
