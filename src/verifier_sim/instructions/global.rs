@@ -26,7 +26,7 @@ impl Env<'_> {
             self.assume_function(number)?;
             return Ok(self.at + 1);
         }
-        self.enter_subprog(number, target)
+        self.enter_subprog(number)
     }
 
     /// Calls a global function, which is judged later.

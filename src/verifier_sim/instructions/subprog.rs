@@ -14,7 +14,7 @@ use crate::verifier_sim::walk::env::Env;
 
 impl Env<'_> {
     /// Enters a function: it gets r1 to r5 and a stack of its own.
-    pub(in crate::verifier_sim) fn enter_subprog(&mut self, subprog: usize, target: usize) -> Step<usize> {
+    pub(in crate::verifier_sim) fn enter_subprog(&mut self, subprog: usize) -> Step<usize> {
         let depth = self.cur.frames.len();
         if depth >= MAX_FRAMES {
             reject!("the call stack of {} frames is too deep", depth + 1);
@@ -25,7 +25,7 @@ impl Env<'_> {
         caller.regs[..6].fill(Reg::NOT_INIT);
         self.cur.frames.push(Rc::new(callee));
         self.log_call();
-        Ok(target)
+        Ok(self.subprogs[subprog].start)
     }
 
     /// Returns from a function: r0 goes to the caller.
@@ -71,10 +71,11 @@ pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Sub
             reject!("tail_calls are not allowed when call stack of previous frames is {above} bytes. Too large");
         }
         let own = subprogs[index].stack_depth.next_multiple_of(ROUNDING);
-        if private && own >= PRIVATE_STACK && own as usize > STACK_SIZE {
+        let has_own_stack = private && own >= PRIVATE_STACK;
+        if has_own_stack && own as usize > STACK_SIZE {
             reject!("stack size of subprog {index} is {own}. Too large");
         }
-        let depth = if private && own >= PRIVATE_STACK { above } else { above + own };
+        let depth = if has_own_stack { above } else { above + own };
         if depth as usize > STACK_SIZE {
             reject!("combined stack size of {level} calls is {depth}. Too large");
         }
