@@ -55,7 +55,7 @@ impl StateReader {
         reader.read_to_end(&mut bytes).map_err(failed)?;
         let mut states: Vec<_> = bytes.chunks_exact(self.size).filter_map(SocketState::from_bytes).collect();
         // By open files, a socket that several processes have open is there several times.
-        states.sort_by_key(|state| state.cookie);
+        states.sort_by_cached_key(|state| state.cookie);
         states.dedup_by_key(|state| state.cookie);
         Ok(states)
     }

@@ -179,7 +179,9 @@ fn target(slot: usize, distance: i32) -> Option<usize> {
 
 /// The check to which each slot belongs.
 fn checks(program: &Program) -> BTreeMap<usize, &Check> {
-    program.checks().iter().flat_map(|check| check.slots.iter().map(move |slot| (*slot, check))).collect()
+    let mut checks = BTreeMap::new();
+    checks.extend(program.checks().iter().flat_map(|check| check.slots.iter().map(move |slot| (*slot, check))));
+    checks
 }
 
 /// Text between the quotes of a Graphviz string.

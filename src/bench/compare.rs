@@ -106,8 +106,10 @@ fn write([before, after]: &[Run; 2], out: &mut dyn Write) -> io::Result<()> {
         }
     }
     alone += after.ratios().filter(|(name, variant, _)| before.ratio(name, variant).is_none()).count();
-    slower.sort_by(|one, other| other.0.total_cmp(&one.0));
-    faster.sort_by(|one, other| one.0.total_cmp(&other.0));
+    for list in [&mut slower, &mut faster] {
+        list.sort_by(|one, other| one.0.total_cmp(&other.0));
+    }
+    slower.reverse();
     for (word, list) in [("slower", &slower), ("faster", &faster)] {
         for (change, name, variant, old, new) in list {
             writeln!(out, "{word:<7} x{change:.2}  {:.2} -> {:.2}  {name} ({variant})", old.median, new.median)?;

@@ -19,7 +19,7 @@ impl Estimate {
     /// Order Statistics, section 7.1). `None` without values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
-        values.sort_unstable_by(f64::total_cmp);
+        values.sort_by(f64::total_cmp);
         let count = values.len();
         let rank = rank(count).max(1);
         let median = match count {

@@ -85,8 +85,9 @@ pub fn join(records: Vec<Record>) -> Connections {
         }
     }
     joined.single = open.into_iter().flatten().collect();
-    joined.local.sort_by_key(|one| (one.client.pid, one.client.fd));
-    joined.single.sort_by_key(|one| (one.pid, one.fd));
-    joined.listeners.sort_by_key(|one| (one.pid, one.fd));
+    let owner = |one: &Record| (one.pid, one.fd);
+    joined.local.sort_by_cached_key(|one| owner(&one.client));
+    joined.single.sort_by_cached_key(owner);
+    joined.listeners.sort_by_cached_key(owner);
     joined
 }

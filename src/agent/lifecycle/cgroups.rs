@@ -186,7 +186,10 @@ impl Instance {
             None => (name == "link").then_some(own),
         };
         let mut ids: Vec<u64> = bpffs::names(self.dir())?.into_iter().filter_map(number).collect();
-        ids.sort_unstable_by_key(|id| (*id != own, *id));
+        ids.sort_unstable();
+        if let Ok(at) = ids.binary_search(&own) {
+            ids[..=at].rotate_right(1);
+        }
         let mut places = Vec::new();
         for cgroup_id in ids {
             let pin = self.link_of(cgroup_id);

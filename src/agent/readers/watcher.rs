@@ -163,8 +163,9 @@ impl Shared {
         ring.drain(|bytes| events.extend(ReaderEvent::from_bytes(bytes)));
         drop(ring);
         // First those for whom a call waits.
-        events.sort_by_key(|event| !matches!(event.kind, ReaderEventKind::Loses(_)));
-        events.into_iter().filter_map(|event| self.hear(event)).collect()
+        let (waited_for, others): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| matches!(event.kind, ReaderEventKind::Loses(_)));
+        waited_for.into_iter().chain(others).filter_map(|event| self.hear(event)).collect()
     }
 
     fn hear(&self, event: ReaderEvent) -> Option<Heard> {

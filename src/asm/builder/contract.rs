@@ -139,7 +139,7 @@ impl Flow<'_> {
         let into = self.sources[first..].iter().take_while(|(to, _)| *to < range.end);
         let from_outside = into.filter(|(_, from)| !range.contains(from)).map(|(to, _)| *to);
         let mut entries: Vec<_> = range.clone().take(1).chain(from_outside).collect();
-        entries.sort_unstable();
+        entries.sort();
         entries.dedup();
         entries
     }

@@ -148,14 +148,10 @@ impl Asm {
 impl Frame {
     /// The highest free bytes of this many.
     fn gap(&self, size: i32) -> Range<i32> {
-        let mut taken: Vec<_> = self.live.iter().filter_map(|index| self.slots.get(*index)).collect();
-        taken.sort_by_key(|slot| std::cmp::Reverse(slot.bytes.end));
+        let live = || self.live.iter().filter_map(|index| self.slots.get(*index));
         let mut top = 0;
-        for slot in taken {
-            if slot.bytes.end <= top - size {
-                break;
-            }
-            top = top.min(slot.bytes.start);
+        while let Some(slot) = live().find(|slot| slot.bytes.start < top && top - size < slot.bytes.end) {
+            top = slot.bytes.start;
         }
         top - size..top
     }

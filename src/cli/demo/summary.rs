@@ -89,7 +89,7 @@ fn cost(rounds: &[Measurement]) -> Cost {
 
 /// The middle value; of two the mean. NaN of nothing, which no round count allows.
 fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
+    values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     let half = values.len() / 2;
     if values.len() % 2 == 1 { at(half) } else { (at(half.wrapping_sub(1)) + at(half)) / 2.0 }

@@ -42,7 +42,8 @@ pub(super) fn print(
     log: &mut Log<'_>,
 ) -> std::io::Result<()> {
     if log.is_json() {
-        let counters: Map<_, _> = now.iter().map(|(counter, value)| (counter.name().into(), value.into())).collect();
+        let mut counters = Map::new();
+        counters.extend(now.iter().map(|(counter, value)| (counter.name().into(), value.into())));
         let fields = json!({ "counters": counters, "members": members, "redirected_share": now.redirected_share() });
         return log.fields("counters", &fields);
     }

@@ -64,7 +64,7 @@ pub(in crate::verifier_sim) fn callees(insns: &[Insn], subprogs: &[Subprog], ind
     let targets = calls.map(|(offset, insn)| (start + offset) as i64 + i64::from(insn.imm) + 1);
     let mut callees: Vec<usize> =
         targets.filter_map(|target| subprogs.iter().position(|subprog| subprog.start as i64 == target)).collect();
-    callees.sort_unstable();
+    callees.sort();
     callees.dedup();
     callees
 }

@@ -158,7 +158,7 @@ pub(in crate::verifier_sim) fn find_subprogs(
             }
         }
     }
-    starts.sort_unstable();
+    starts.sort();
     starts.dedup();
     if starts.len() > MAX_SUBPROGS {
         reject!("too many subprograms");
