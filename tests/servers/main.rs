@@ -34,8 +34,8 @@ const EXCHANGES: [Exchange; 6] = [
 /// A response that is larger than what may be redirected at once, and than all buffers of the stack behind it.
 const STREAM: Exchange = Exchange { header: 0, body: 0, response: 40_000_000 };
 
-/// Runs `work` with this process in a cgroup of its own, and sidestep on it; the counters afterwards.
-fn accelerated(policy: Policy, work: impl FnOnce()) -> Snapshot {
+/// Runs `work` with this process in a cgroup of its own, and sidestep on it; the counters afterwards. `name` says which servers.
+fn accelerated(name: &str, policy: Policy, work: impl FnOnce()) -> Snapshot {
     let _turn = Turn::take();
     let (group, home) = (TestCgroup::new(), Home::new());
     let (tier, _) = choose_tier(TierChoice::Auto).unwrap();
@@ -47,15 +47,18 @@ fn accelerated(policy: Policy, work: impl FnOnce()) -> Snapshot {
     let counters = acceleration.snapshot().unwrap();
     acceleration.stop(timeout()).unwrap();
     if let Err(panic) = outcome {
-        for (counter, value) in counters.iter().filter(|(_, value)| *value > 0) {
-            eprintln!("{}: {value}", counter.name());
-        }
-        std::panic::resume_unwind(panic);
+        // In the message itself: a summary of many tests shows one line of each failure.
+        let what = panic.downcast_ref::<String>().map_or("", String::as_str);
+        let counted = counters.iter().filter(|(_, value)| *value > 0);
+        let counted: Vec<_> = counted.map(|(counter, value)| format!("{} {value}", counter.name())).collect();
+        panic!("{name}: {what}; {}", counted.join(" "));
     }
     counters
 }
 
-fn report(name: &str, counters: &Snapshot) {
+/// [`accelerated`], where something must go past the stack.
+fn served(name: &str, policy: Policy, work: impl FnOnce()) {
+    let counters = accelerated(name, policy, work);
     println!(
         "{name}: {} bytes past the stack, {} of the same sockets by the stack",
         counters.get(Counter::RedirectedBytes),
@@ -70,16 +73,18 @@ fn servers_answer_every_byte() {
     if !installed(&["nginx", "haproxy"]) {
         return;
     }
-    report("nginx", &accelerated(Policy::default(), nginx_alone));
-    report("haproxy", &accelerated(Policy::default(), behind_haproxy));
+    served("nginx", Policy::default(), nginx_alone);
+    served("haproxy", Policy::default(), behind_haproxy);
     // What nginx asks of itself behind them is accelerated.
     let ports = [free_port(), free_port()];
     let excluded_ports = ports.map(|port| PortRange { first: port, last: port }).to_vec();
     let policy = Policy { excluded_ports, ..Policy::default() };
-    let counters = accelerated(policy, || behind_splicing_haproxy(ports));
-    // Unless it is left alone altogether, since it asks FIONREAD.
-    if !check::configuration().spare_askers {
-        report("splicing haproxy", &counters);
+    let (name, work) = ("splicing haproxy", || behind_splicing_haproxy(ports));
+    if check::configuration().spare_askers {
+        // nginx is left alone altogether, since it asks FIONREAD.
+        accelerated(name, policy, work);
+    } else {
+        served(name, policy, work);
     }
 }
 
@@ -98,14 +103,11 @@ fn servers_stream_every_byte_where_streams_may_stay() {
     }
     for streams in [Streams::Stay, Streams::Auto] {
         let policy = Policy { streams, ..Policy::default() };
-        report("nginx", &accelerated(policy.clone(), || stream_through(Server::nginx())));
-        report(
-            "haproxy",
-            &accelerated(policy, || {
-                let nginx = Server::nginx();
-                stream_through(Server::haproxy(nginx.port));
-            }),
-        );
+        served("nginx", policy.clone(), || stream_through(Server::nginx()));
+        served("haproxy", policy, || {
+            let nginx = Server::nginx();
+            stream_through(Server::haproxy(nginx.port));
+        });
     }
 }
 
@@ -124,7 +126,7 @@ fn servers_with_ktls_answer_every_byte() {
         return;
     }
     let before = ktls_sockets();
-    let counters = accelerated(Policy::default(), || {
+    let counters = accelerated("nginx with kTLS", Policy::default(), || {
         let nginx = Server::nginx_with_ktls();
         for _ in 0..2 {
             client::run(nginx.port, &EXCHANGES);
