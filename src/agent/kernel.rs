@@ -37,6 +37,13 @@ pub enum TierChoice {
 pub fn choose_tier(choice: TierChoice) -> Result<(Tier, Option<String>)> {
     let gated = match choice {
         TierChoice::Sticky => return Ok((Tier::Sticky, None)),
+        TierChoice::Auto | TierChoice::Gated if cfg!(target_endian = "big") => {
+            return Err(Error::Unsupported {
+                what: "this machine is big-endian, on which the programs have never run",
+                why: "the gate reads bit fields where little-endian kernels have them".into(),
+                remedy: "--tier sticky tries the programs that read no memory of the kernel, which nothing has tested here",
+            });
+        }
         TierChoice::Auto | TierChoice::Gated => gated(),
     };
     match (gated, choice) {
@@ -53,11 +60,6 @@ pub fn choose_tier(choice: TierChoice) -> Result<(Tier, Option<String>)> {
 /// The offsets the gate needs, or why the gate cannot work here.
 fn gated() -> std::result::Result<KernelOffsets, String> {
     let text = |error: syscall::Error| error.to_string();
-    if cfg!(target_endian = "big") {
-        return Err(
-            "this machine is big-endian, and the gate reads bit fields where little-endian kernels have them".into()
-        );
-    }
     if !Capabilities::effective().map_err(text)?.grants(Capability::Perfmon) {
         return Err("CAP_PERFMON is missing, and bpf_probe_read_kernel needs it".into());
     }
