@@ -11,10 +11,14 @@ pub const O_NONBLOCK: i32 = 0o4000;
 pub const NAGLE_OFF: i32 = 1;
 /// `TCP_ESTABLISHED`, include/net/tcp_states.h.
 pub const TCP_ESTABLISHED: i32 = 1;
+/// `TCP_FIN_WAIT1`, include/net/tcp_states.h.
+pub const TCP_FIN_WAIT1: i32 = 4;
 /// `TCP_CLOSE`, include/net/tcp_states.h.
 pub const TCP_CLOSE: i32 = 7;
 /// `TCP_CLOSE_WAIT`, include/net/tcp_states.h.
 pub const TCP_CLOSE_WAIT: i32 = 8;
+/// `TCP_LAST_ACK`, include/net/tcp_states.h.
+pub const TCP_LAST_ACK: i32 = 9;
 /// `TCPHDR_SYN`, include/net/tcp.h.
 pub const TCPHDR_SYN: i32 = 1 << 1;
 /// `1 << SOCK_KEEPOPEN` of `enum sock_flags`, include/net/sock.h.

@@ -33,6 +33,7 @@ context! {
     CB_FLAGS: u32;
     RCV_NXT: u32;
     SND_NXT: u32;
+    SND_UNA: u32;
     SK_TXHASH: u32;
     SKB_TCP_FLAGS: u32;
     LOST_OUT: u32;

@@ -10,7 +10,7 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::membership::changes::{self, Known};
-use crate::dataplane::membership::{callbacks, enroll, keepalive, tally, unenroll, wake_reader};
+use crate::dataplane::membership::{callbacks, closing, enroll, keepalive, tally, unenroll, wake_reader};
 use crate::dataplane::options::{Options, Pairing, Readers, Side, Tier};
 use crate::dataplane::pairing::{FOUND, RECORD};
 use crate::dataplane::state::record::{Proof, Record, RecordKey};
@@ -92,7 +92,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     a.bind(rtt);
     rtt_measured(a, options, packet, out);
     a.bind(state);
-    state_changed(a, out);
+    state_changed(a, options, out);
 
     a.bind(refused);
     count(a, Counter::MapRefused, 1);
@@ -255,20 +255,32 @@ fn passive_established(a: &mut Asm, options: &Options, exits: CallbackExits) {
     });
 }
 
-/// The state of a socket has changed, at least one that asked for this callback: an answer that will not be read goes when
-/// the passive end that has given it is closed.
-fn state_changed(a: &mut Asm, out: Label) {
+/// The state of a socket has changed, at least one that asked for this callback. Only its own FIN and its end matter, so nothing
+/// is looked up for any other change.
+fn state_changed(a: &mut Asm, options: &Options, out: Label) {
     let new_state = SockOps::REPLYLONG.item(0);
     a.emitter("state", uses(), |a| {
-        a.comment("the handshake is over: the first change, and just after the answer");
         a.ld(R1, SOCK_OPS, new_state);
-        a.require(R1.differs(net::TCP_ESTABLISHED), out, "it is not that of the handshake");
+        a.block("closed", |a, closed| {
+            a.jump_if(R1.equals(net::TCP_CLOSE), closed);
+            a.block("closes", |a, closes| {
+                for before_fin in [net::TCP_FIN_WAIT1, net::TCP_LAST_ACK] {
+                    a.jump_if(R1.equals(before_fin), closes);
+                }
+                a.goto(out);
+            });
+            known_storage(a, out);
+            closing::drop_state_if_read(a);
+            if let Tier::Gated(offsets) = &options.tier {
+                a.ld(R1, OWN, Head::STATE);
+                closing::drop_callbacks(a, options, offsets, out);
+            }
+            a.goto(out);
+        });
         known_storage(a, out);
+        a.ld(R1, OWN, Head::FLAGS);
         a.block("counts_for_no_connection", |a, other| {
-            a.ld(R1, OWN, Head::FLAGS);
             a.require(R1.any_of(socket::LOCAL), other, "its bytes count");
-            a.ld(R1, SOCK_OPS, new_state);
-            a.require(R1.equals(net::TCP_CLOSE), out, "it is closed");
             tally::end(a);
             a.block("left_before", |a, left| {
                 a.ld(R1, OWN, Head::STATE);
@@ -278,12 +290,8 @@ fn state_changed(a: &mut Asm, out: Label) {
             a.goto(out);
         });
         a.require(R1.any_of(socket::ANSWERED), out, "it has given an answer");
-        a.ld(R1, SOCK_OPS, new_state);
-        let closed = |a: &mut Asm| map_delete(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
-        a.if_else(R1.equals(net::TCP_CLOSE), closed, |a| {
-            map_lookup(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
-            a.require(R0.equals(0), out, "the answer has been read");
-        });
+        a.comment("which nobody will read: it goes when the passive end that has given it is closed");
+        map_delete(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
         callbacks::drop_state(a);
         a.goto(out);
     });

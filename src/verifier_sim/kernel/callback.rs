@@ -70,6 +70,8 @@ fn sock_ops_context(socket: &Socket, op: i32) -> Vec<u8> {
     // All that is written is sent at once, so snd_nxt is write_seq.
     put(sock_ops::SND_NXT, socket.write_seq.to_ne_bytes());
     let (acked, received) = socket.exchanged;
+    // The SYN has the first number.
+    put(sock_ops::SND_UNA, socket.end.isn.wrapping_add(1).wrapping_add(acked as u32).to_ne_bytes());
     for (offset, bytes) in [(sock_ops::BYTES_ACKED, acked), (sock_ops::BYTES_RECEIVED, received)] {
         context[offset as usize..][..8].copy_from_slice(&bytes.to_ne_bytes());
     }

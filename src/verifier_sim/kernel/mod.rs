@@ -384,7 +384,7 @@ impl World {
         }
     }
 
-    /// shutdown(2) of the writing half: a FIN, upon which the peer changes its state.
+    /// shutdown(2) of the writing half: a FIN, upon which both ends change their state.
     ///
     /// # Errors
     ///
@@ -396,6 +396,7 @@ impl World {
         };
         socket.shutdown |= 2;
         let peer = socket.peer;
+        self.begins_to_close(id, peer)?;
         match self.socket(peer) {
             Some(peer_socket) if peer_socket.established && !peer_socket.closed && !peer_socket.owned => {
                 self.changes_state(peer, net::TCP_CLOSE_WAIT)
@@ -414,19 +415,24 @@ impl World {
         if socket.closed || socket.carry.is_some() || socket.reading.is_some() || !socket.accepted {
             return Ok(());
         }
-        let peer = socket.peer;
-        self.changes_state(id, net::TCP_CLOSE)?;
-        if let Some(socket) = self.get(id) {
-            socket.closed = true;
-        }
+        let (peer, fin_sent) = (socket.peer, socket.shutdown & 2 != 0);
+        socket.shutdown = 3;
+        // The socket leaves its maps first (`sock_map_close`, net/core/sock_map.c).
         for _ in 0..self.machine.map(self.members).map_or(0, |map| map.entries_of(id)) {
             self.sockets.unlink(id);
         }
         for map in self.machine.maps_mut() {
             map.forget_socket(id);
-            if map.is_sk_storage() {
-                map.delete_storage(id);
-            }
+        }
+        if !fin_sent {
+            self.begins_to_close(id, peer)?;
+        }
+        self.changes_state(id, net::TCP_CLOSE)?;
+        if let Some(socket) = self.get(id) {
+            socket.closed = true;
+        }
+        for map in self.machine.maps_mut().filter(|map| map.is_sk_storage()) {
+            map.delete_storage(id);
         }
         self.free_closed();
         match self.socket(peer) {
@@ -435,6 +441,12 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A socket is about to send its FIN, before or after that of its peer.
+    fn begins_to_close(&mut self, id: SocketId, peer: SocketId) -> Result<(), Failure> {
+        let second = self.socket(peer).is_none_or(|peer| peer.closed || peer.shutdown & 2 != 0);
+        self.changes_state(id, if second { net::TCP_LAST_ACK } else { net::TCP_FIN_WAIT1 })
     }
 
     /// Frees the sockets to which nothing refers any longer.

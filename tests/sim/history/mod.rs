@@ -37,10 +37,10 @@ const MEMBERS: u32 = 8;
 const GROUP_LIMIT: u64 = 10_000;
 
 /// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_STATE_CB_FLAG`, of another program.
-const FOREIGN: u32 = RTT_FLAG | 1 << 2;
+pub(crate) const FOREIGN: u32 = RTT_FLAG | 1 << 2;
 /// `BPF_SOCK_OPS_RTT_CB_FLAG` and `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`, include/uapi/linux/bpf.h.
-const RTT_FLAG: u32 = 1 << 3;
-const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
+pub(crate) const RTT_FLAG: u32 = 1 << 3;
+pub(crate) const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
 
 /// Offsets in a socket's storage (src/dataplane/state/socket.rs).
 /// The byte of the state that holds its number, which is small.

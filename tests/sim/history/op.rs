@@ -184,6 +184,11 @@ impl Connect {
         Self { client_port, ..Self::plain() }
     }
 
+    /// As [`Connect::plain`], where another program has asked for callbacks.
+    pub(crate) fn with_foreign_callbacks() -> Self {
+        Self { foreign_callbacks: true, ..Self::plain() }
+    }
+
     /// Two non-blocking sockets of one namespace, with nothing between them.
     pub(crate) fn plain() -> Self {
         Self {

@@ -130,6 +130,21 @@ fn acknowledged_late() -> [Vec<Op>; 2] {
     [read, underway]
 }
 
+/// A pair leaves for an option in the client's callback, and the server, whose keepalive is still ours, shuts down before it has
+/// a callback of its own.
+fn shuts_down_after_its_peer_has_left() -> Vec<Op> {
+    let mut ops = unacknowledged();
+    ops[0] = Op::Settings(Settings { keepalive: 600, ..Settings::PLAIN });
+    for op in &mut ops {
+        // The message takes the stack for the option.
+        if matches!(op, Op::Pressure(_)) {
+            *op = Op::Options(CLIENT, 1 << 21, -1);
+        }
+    }
+    ops.extend([Op::Ack(CLIENT), Op::ShutdownRead(SERVER), Op::ShutdownWrite(SERVER)]);
+    ops
+}
+
 /// An application sets keepalive's times: short ones without keepalive, before there is a pair and later; long ones just before its
 /// first message; and some where connections are not tracked.
 fn times() -> [Vec<Op>; 4] {
@@ -154,7 +169,8 @@ fn times() -> [Vec<Op>; 4] {
 /// All of them.
 pub(super) fn histories() -> Vec<Vec<Op>> {
     let begin = [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).chain(marked());
-    begin.chain(acknowledged_late()).chain(times()).collect()
+    let begin = begin.chain(acknowledged_late()).chain(times());
+    begin.chain([shuts_down_after_its_peer_has_left()]).collect()
 }
 
 /// Messages on a connection between sockets of these cgroups.

@@ -28,6 +28,8 @@ const CHOICES: &[&str] = &[
     "request",
     "packet",
     "state",
+    "closes",
+    "closed",
     // Another tool's flags.
     "recover",
     "recovered",
