@@ -9,28 +9,33 @@ const OURS: u32 = RTT_FLAG | WRITE_HDR_OPT_FLAG;
 const SERVER: u8 = 0;
 const CLIENT: u8 = 1;
 
-/// The callbacks of the client before and after it has closed, and these steps before. The last of them keeps the closed socket
-/// in memory: a message from it or to it is underway.
-fn around_close(pairing: Pairing, form: Form, how: Connect, steps: &[Op]) -> [u32; 2] {
+/// The newest connection of a history, with a message that its server has read, behind these settings.
+fn connected(pairing: Pairing, form: Form, how: Connect, keepalive: u32) -> Simulation {
     let plane = form.plane(pairing);
     let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane), CONFIG);
-    // Without connection tracking the server's keepalive is its own.
-    let settings = Op::Settings(Settings { keepalive: 0, ..Settings::PLAIN });
+    let settings = Op::Settings(Settings { keepalive, ..Settings::PLAIN });
     let begin = [settings, Op::Connect(how), Op::Handshake(SERVER), Op::Accept(SERVER)];
     let message = [Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Recv(SERVER, 10)];
     let read = [Op::StepRecv(SERVER), Op::StepRecv(SERVER), Op::StepRecv(SERVER)];
-    for op in begin.into_iter().chain(message).chain(read).chain(steps.iter().cloned()) {
+    for op in begin.into_iter().chain(message).chain(read) {
         simulation.step(op).unwrap();
     }
-    let client = simulation.world.socket_ids().into_iter().rev().nth(CLIENT.into()).unwrap();
-    let callbacks = |simulation: &Simulation| simulation.world.socket(client).unwrap().cb_flags();
-    let before = callbacks(&simulation);
-    simulation.step(Op::Close(CLIENT)).unwrap();
-    assert!(simulation.world.socket(client).unwrap().is_closed());
-    [before, callbacks(&simulation)]
+    simulation
 }
 
-/// The gated programs with both ways to pair.
+/// The callbacks of an end before and after these steps, and whether it is closed then. A closed socket stays in memory while a
+/// message from it or to it is underway.
+fn around(simulation: &mut Simulation, end: u8, steps: &[Op]) -> ([u32; 2], bool) {
+    let id = simulation.world.socket_ids().into_iter().rev().nth(end.into()).unwrap();
+    let callbacks = |simulation: &Simulation| simulation.world.socket(id).unwrap().cb_flags();
+    let before = callbacks(simulation);
+    for op in steps {
+        simulation.step(*op).unwrap();
+    }
+    ([before, callbacks(simulation)], simulation.world.socket(id).unwrap().is_closed())
+}
+
+/// The gated programs with both ways to pair, and the callbacks that they want.
 fn each(mut check: impl FnMut(Pairing, Form, u32)) {
     for pairing in [Pairing::Sequence, Pairing::FourTuple] {
         for (form, ours) in [(Form::Calls, RTT_FLAG), (Form::Waking, OURS), (Form::Loads, OURS)] {
@@ -42,25 +47,42 @@ fn each(mut check: impl FnMut(Pairing, Form, u32)) {
 #[test]
 fn a_socket_that_closes_gives_its_callbacks_up() {
     each(|pairing, form, ours| {
-        let [before, after] = around_close(pairing, form, Connect::plain(), &[Op::Send(SERVER, 10)]);
-        assert_eq!([before & OURS, after & OURS], [ours, 0], "{pairing:?}, {}", form.name());
+        for (end, other) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+            let mut simulation = connected(pairing, form, Connect::plain(), 0);
+            let ([before, after], closed) = around(&mut simulation, end, &[Op::Send(other, 10), Op::Close(end)]);
+            assert!(closed);
+            assert_eq!([before & OURS, after & OURS], [ours, 0], "{pairing:?}, {}, {end}", form.name());
+        }
     });
 }
 
 #[test]
 fn what_another_program_has_asked_for_stays() {
     each(|pairing, form, _| {
-        let how = Connect::with_foreign_callbacks();
-        let [_, after] = around_close(pairing, form, how, &[Op::Send(SERVER, 10)]);
+        let mut simulation = connected(pairing, form, Connect::with_foreign_callbacks(), 0);
+        let ([_, after], closed) = around(&mut simulation, CLIENT, &[Op::Send(SERVER, 10), Op::Close(CLIENT)]);
+        assert!(closed);
         assert_eq!(after & (OURS | FOREIGN), FOREIGN, "{pairing:?}, {}", form.name());
     });
 }
 
 #[test]
-fn a_socket_whose_bytes_have_not_arrived_keeps_its_callbacks() {
+fn a_socket_that_may_still_need_its_callbacks_keeps_them() {
     each(|pairing, form, ours| {
+        // Its bytes have not arrived.
         let by_stack = [Op::Pressure(true), Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Pressure(false)];
-        let [_, after] = around_close(pairing, form, Connect::plain(), &by_stack);
-        assert_eq!(after & OURS, ours, "{pairing:?}, {}", form.name());
+        let unread = [&by_stack[..], &[Op::Close(CLIENT)]].concat();
+        // It is still a member.
+        let member = vec![Op::ShutdownRead(CLIENT), Op::ShutdownWrite(CLIENT)];
+        // Its keepalive is ours, since connections are tracked.
+        let probed = vec![Op::Send(CLIENT, 10), Op::Close(SERVER)];
+        for (end, keepalive, steps) in [(CLIENT, 0, unread), (CLIENT, 0, member), (SERVER, 600, probed)] {
+            if keepalive != 0 && ours == RTT_FLAG {
+                continue;
+            }
+            let mut simulation = connected(pairing, form, Connect::plain(), keepalive);
+            let ([_, after], _) = around(&mut simulation, end, &steps);
+            assert_eq!(after & OURS, ours, "{pairing:?}, {}, {steps:?}", form.name());
+        }
     });
 }

@@ -290,7 +290,7 @@ fn state_changed(a: &mut Asm, options: &Options, out: Label) {
             a.goto(out);
         });
         a.require(R1.any_of(socket::ANSWERED), out, "it has given an answer");
-        a.comment("which nobody will read: it goes when the passive end that has given it is closed");
+        a.comment("an answer that will not be read goes when the passive end that has given it is closed");
         map_delete(a, MapRole::Pairs, OWN.at(Socket::PAIR_KEY));
         callbacks::drop_state(a);
         a.goto(out);

@@ -35,6 +35,7 @@ pub(super) const REASONS: &[Reason] = &[
             "renew/probe/there is memory",
             "packet/probe/there is memory",
             "unread/probe/there is memory",
+            "closing/probe/there is memory",
             "wake/probe/there is memory",
             "watch/psock/probe/there is memory",
             "watch/queue/probe/there is memory",
@@ -162,8 +163,29 @@ pub(super) const REASONS: &[Reason] = &[
         &["listener/it had no file before it was established", "listener/the packet is not a SYN-ACK"],
     ),
     always("the map is never full here; then the active end stays on the stack", &["answer/the map has room"]),
-    always("an answer is looked for once more", &["state/it is not that of the handshake"]),
-    always("only the counter of bytes by the stack errs; tests/dataplane compares it", &["state/it is closed"]),
+    always(
+        "a socket that is closed needs neither an answer nor a callback, unless it connects again, which none does here",
+        &["state/it has given an answer", "state/drop_state/only we wanted it"],
+    ),
+    // A closed socket is gone here.
+    always(
+        "tests/sim/closing.rs says which callbacks a socket keeps",
+        &[
+            "closing/its settings are its own",
+            "closing/it is in no socket map",
+            "closing/all that it has sent has arrived",
+        ],
+    ),
+    always(
+        "one that has left has given them up, and the storage of one that was never a member names no socket",
+        &["closing/it has our callbacks"],
+    ),
+    always(
+        "a peer that is not marked as well stays in the sockhash until it closes",
+        &["closing/the agent has not marked it"],
+    ),
+    always("the gate redirects nothing to an end without callbacks", &["closing/it neither reads nor sends"]),
+    always("outside the sockhash the kernel wakes readers", &["closing/all that has come is read"]),
     always(
         "a socket that has no peer has no address of its storage and its socket, and no member's key",
         &["sk_msg/it is paired", "sk_msg/a paired one may still redirect"],
