@@ -1,4 +1,4 @@
-//! A machine with containerd, a bpf file system of the test's own, and agents that follow the pods.
+//! A machine with a container runtime, a bpf file system of the test's own, and agents that follow the pods.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use sidestep::agent::lifecycle::Pins;
 
-use crate::containerd::Containerd;
+use crate::runtime::Runtime;
 use crate::sandbox::TestPod;
 use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
@@ -19,7 +19,7 @@ pub(crate) struct Fixture {
     // Dropped in this order: the process leaves before groups go.
     home: Home,
     bpffs: TestBpffs,
-    pub(crate) containerd: Containerd,
+    pub(crate) runtime: Runtime,
     _turn: Turn,
 }
 
@@ -28,13 +28,13 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "NOT TESTED: pods need root");
         let turn = Turn::take();
-        Self { home: Home::new(), bpffs: TestBpffs::new(), containerd: Containerd::start(), _turn: turn }
+        Self { home: Home::new(), bpffs: TestBpffs::new(), runtime: Runtime::start(), _turn: turn }
     }
 
     /// `sidestep run` with the flags that all these tests need.
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let mut command = agent::command();
-        command.arg("--cri").arg(self.containerd.socket()).arg("--bpffs").arg(self.bpffs.path());
+        command.arg("--cri").arg(self.runtime.socket()).arg("--bpffs").arg(self.bpffs.path());
         command.args(["--trust", "all", "--interval", "1", "--drain", "60"]).args(flags);
         command
     }

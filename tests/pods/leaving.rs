@@ -36,12 +36,12 @@ fn unread(bytes: &[u8]) -> (TcpStream, TcpStream) {
 #[test]
 fn a_pod_whose_bytes_are_unread_holds_up_neither_other_pods_nor_a_reload() {
     let mut fixture = Fixture::new();
-    let mut slow = TestPod::new(&mut fixture.containerd, "slow", Driver::Cgroupfs, Some("true"));
-    let mut quick = TestPod::new(&mut fixture.containerd, "quick", Driver::Systemd, Some("true"));
-    let mut late = TestPod::new(&mut fixture.containerd, "late", Driver::Cgroupfs, Some("true"));
-    let mut wrong = TestPod::new(&mut fixture.containerd, "wrong", Driver::Cgroupfs, Some("yes"));
-    slow.start(&mut fixture.containerd);
-    quick.start(&mut fixture.containerd);
+    let mut slow = TestPod::new(&mut fixture.runtime, "slow", Driver::Cgroupfs, Some("true"));
+    let mut quick = TestPod::new(&mut fixture.runtime, "quick", Driver::Systemd, Some("true"));
+    let mut late = TestPod::new(&mut fixture.runtime, "late", Driver::Cgroupfs, Some("true"));
+    let mut wrong = TestPod::new(&mut fixture.runtime, "wrong", Driver::Cgroupfs, Some("yes"));
+    slow.start(&mut fixture.runtime);
+    quick.start(&mut fixture.runtime);
     let file = std::env::temp_dir().join(unique("sidestep-leaving"));
     std::fs::write(&file, "pods = \"all\"\n").unwrap();
     // No wait of this test is as long as the drain may be.
@@ -53,18 +53,18 @@ fn a_pod_whose_bytes_are_unread_holds_up_neither_other_pods_nor_a_reload() {
     quick.enter();
     let stays = Probe::new();
     let opens = Opens::of(&slow.cgroup());
-    wrong.start(&mut fixture.containerd);
+    wrong.start(&mut fixture.runtime);
     run.warns("pod shop/wrong stays plain");
     assert_eq!(opens.count(), 0, "the cgroup of a pod is opened though nothing has changed");
     assert!(std::fs::read_dir(slow.cgroup()).is_ok() && opens.count() > 0, "opening it is not seen");
 
     slow.enter();
     let (client, server) = unread(&[7; 5000]);
-    slow.recreate(&mut fixture.containerd, Some("false"));
+    slow.recreate(&mut fixture.runtime, Some("false"));
     // It may have been seen with no sandbox; others come and go meanwhile, and settings are read again.
-    late.start(&mut fixture.containerd);
+    late.start(&mut fixture.runtime);
     fixture.accelerates(&[&slow, &quick, &late]);
-    quick.recreate(&mut fixture.containerd, Some("false"));
+    quick.recreate(&mut fixture.runtime, Some("false"));
     fixture.accelerates(&[&slow, &late]);
     assert!(!stays.is_redirected(), "it has opted out");
     let reload = Command::new(env!("CARGO_BIN_EXE_sidestep"))
@@ -88,9 +88,9 @@ fn a_pod_whose_bytes_are_unread_holds_up_neither_other_pods_nor_a_reload() {
 #[test]
 fn the_empty_cgroup_goes_with_the_last_agent_that_uses_it() {
     let mut fixture = Fixture::new();
-    let mut pods = ["one", "two"].map(|name| TestPod::new(&mut fixture.containerd, name, Driver::Cgroupfs, None));
+    let mut pods = ["one", "two"].map(|name| TestPod::new(&mut fixture.runtime, name, Driver::Cgroupfs, None));
     for pod in &mut pods {
-        pod.start(&mut fixture.containerd);
+        pod.start(&mut fixture.runtime);
     }
     let anchor = fixture.anchor();
     let failed = fixture.command(&["--pods", "all", "--cri", "/no/such.sock"]).output().unwrap();

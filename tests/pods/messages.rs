@@ -53,6 +53,8 @@ pub(crate) struct NamespaceOption {
     /// `NODE` is 2: no network has to be made.
     #[prost(int32, tag = "1")]
     pub(crate) network: i32,
+    #[prost(int32, tag = "2")]
+    pub(crate) pid: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -30,8 +30,8 @@ fn wait_until_shown(address: SocketAddr, wanted: ([f64; 6], f64, f64)) -> String
 fn metrics_say_what_has_become_of_each_pod_and_how_the_runtime_is() {
     let mut fixture = Fixture::new();
     let pod = |fixture: &mut Fixture, name, annotation| {
-        let mut pod = TestPod::new(&mut fixture.containerd, name, Driver::Cgroupfs, annotation);
-        pod.start(&mut fixture.containerd);
+        let mut pod = TestPod::new(&mut fixture.runtime, name, Driver::Cgroupfs, annotation);
+        pod.start(&mut fixture.runtime);
         pod
     };
     let mut yes = pod(&mut fixture, "yes", Some("true"));
@@ -46,12 +46,12 @@ fn metrics_say_what_has_become_of_each_pod_and_how_the_runtime_is() {
         assert!(REFERENCE.contains(&format!("`sidestep_{family}`")), "docs/reference/metrics.md lacks {family}");
     }
 
-    fixture.containerd.pause();
+    fixture.runtime.pause();
     let text = wait_until_shown(address, ([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 0.0, 0.0));
     assert!(sum(&text, "sidestep_runtime_errors_total") >= 1.0, "{text}");
-    fixture.containerd.go_on();
+    fixture.runtime.go_on();
     wait_until_shown(address, ([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 1.0, 1.0));
-    yes.recreate(&mut fixture.containerd, Some("false"));
+    yes.recreate(&mut fixture.runtime, Some("false"));
     wait_until_shown(address, ([0.0, 0.0, 2.0, 1.0, 1.0, 1.0], 1.0, 1.0));
     fixture.leave();
     run.stop();

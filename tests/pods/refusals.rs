@@ -60,9 +60,9 @@ impl Drop for File {
 #[test]
 fn the_selector_changes_live_and_a_runtime_that_goes_away_changes_nothing() {
     let mut fixture = Fixture::new();
-    let mut pods = ["one", "two"].map(|name| TestPod::new(&mut fixture.containerd, name, Driver::Cgroupfs, None));
+    let mut pods = ["one", "two"].map(|name| TestPod::new(&mut fixture.runtime, name, Driver::Cgroupfs, None));
     for pod in &mut pods {
-        pod.start(&mut fixture.containerd);
+        pod.start(&mut fixture.runtime);
     }
     let [one, two] = &pods;
     let file = File(std::env::temp_dir().join(format!("sidestep-pods-{}.toml", std::process::id())));
@@ -99,14 +99,14 @@ fn the_selector_changes_live_and_a_runtime_that_goes_away_changes_nothing() {
     let of_two = Probe::new();
     assert!(of_two.is_redirected());
 
-    fixture.containerd.pause();
+    fixture.runtime.pause();
     file.write("pods = \"all\"\npods-default = \"on\"\n");
     assert!(reload().status.success(), "the rule holds for the pods that were read last");
     let [one, two] = &mut pods;
     fixture.accelerates(&[one, two]);
     assert!(of_two.is_redirected());
-    fixture.containerd.go_on();
-    two.stop(&mut fixture.containerd);
+    fixture.runtime.go_on();
+    two.stop(&mut fixture.runtime);
     fixture.accelerates(&[one]);
     fixture.leave();
     let said = run.stop();
