@@ -113,7 +113,8 @@ async fn converse(socket: &Path, board: &Board, has_answered: &mut bool) -> Erro
 async fn wait(events: &mut Option<Events>) {
     let Some(stream) = events else { return tokio::time::sleep(POLL_INTERVAL).await };
     if let Ok(Err(_)) = tokio::time::timeout(POLL_INTERVAL_WITH_EVENTS, stream.next()).await {
-        // The runtime has no such stream, or has ended it: a list is due in either case.
+        // The runtime has no such stream, or has ended it (CRI-O at once, unless `enable_pod_events` is on): a list is due in
+        // either case.
         *events = None;
     }
 }

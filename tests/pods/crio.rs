@@ -1,6 +1,7 @@
 //! CRI-O with a configuration of its own. It needs `crio`, `pinns`, conmon, runc and skopeo on the search path.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,9 +30,22 @@ pub(crate) fn prepare(dir: &Path, node: Node) -> Command {
     skopeo.arg("--policy").arg(policy).args(["copy", "--quiet"]);
     skopeo.arg(format!("docker-archive:{}", pause::write(dir).display()));
     pause::output(skopeo.arg(format!("containers-storage:{store}{}", pause::NAME)));
+    write_runc(dir);
     let mut command = Command::new("crio");
     command.arg("--config").arg(path).arg("--config-dir").arg(dir.join("etc"));
     command
+}
+
+/// runc, which cannot lower a score without CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)), as CRI-O always asks it to.
+fn write_runc(dir: &Path) {
+    let path = dir.join("runc-unscored");
+    let text = r#"#!/bin/sh
+for word; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
+[ -z "$bundle" ] || sed -i 's/"oomScoreAdj": *-[0-9]*/"oomScoreAdj": 0/' "$bundle/config.json"
+exec runc "$@"
+"#;
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Whether these are the words of a conmon that it has started: each names a directory below `dir`.
@@ -81,6 +95,7 @@ hooks_dir = ["{dir}/hooks"]
 cdi_spec_dirs = ["{dir}/cdi"]
 default_runtime = "runc"
 [crio.runtime.runtimes.runc]
+runtime_path = "{dir}/runc-unscored"
 runtime_root = "{dir}/runc"
 [crio.image]
 pause_image = "{name}"

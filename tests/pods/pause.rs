@@ -1,4 +1,5 @@
-//! The image of the sandboxes' own container: busybox, which sleeps.
+//! The image of the sandboxes' own container: busybox, which sleeps. It has a namespace of processes of its own, whose first
+//! process takes no notice of SIGTERM (pid_namespaces(7)).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ pub(crate) fn write(dir: &Path) -> PathBuf {
     let sum = output(Command::new("sha256sum").arg("layer.tar").current_dir(&dir));
     let sum = sum.split(' ').next().unwrap();
     let config = format!(
-        r#"{{"architecture":"{}","os":"linux","config":{{"Entrypoint":["/busybox","sleep","100000"]}},
+        r#"{{"architecture":"{}","os":"linux","config":{{"Entrypoint":["/busybox","sleep","100000"],"StopSignal":"SIGKILL"}},
 "rootfs":{{"type":"layers","diff_ids":["sha256:{sum}"]}}}}"#,
         if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
     );

@@ -31,10 +31,12 @@ mod tests {
         let parent = |info: &str| cgroup_parent(&BTreeMap::from([("info".into(), info.into())]));
         let containerd = r#"{"pid":1,"config":{"linux":{"cgroup_parent":"/kubelet/kubepods/podx"}}}"#;
         assert_eq!(parent(containerd).as_deref(), Some("/kubelet/kubepods/podx"));
-        let crio = r#"{"pid":1,"runtimeSpec":{"linux":{"cgroupsPath":"kubepods-podx.slice:crio:abc"}}}"#;
-        assert_eq!(parent(crio).as_deref(), Some("kubepods-podx.slice"));
-        let cgroupfs = r#"{"runtimeSpec":{"linux":{"cgroupsPath":"/kubepods/podx/abc"}},"config":{"linux":{}}}"#;
-        assert_eq!(parent(cgroupfs).as_deref(), Some("/kubepods/podx"));
+        // Of CRI-O 1.36: a sandbox with a process, and one without.
+        let cgroupfs = r#"{"image":"localhost/sidestep-pause:1","pid":3526,"runtimeSpec":{"ociVersion":"1.3.0","linux":{
+            "cgroupsPath":"/kubelet/kubepods/burstable/podx/crio-f4cdecf7","namespaces":[{"type":"pid"}]}}}"#;
+        assert_eq!(parent(cgroupfs).as_deref(), Some("/kubelet/kubepods/burstable/podx"));
+        let systemd = r#"{"runtimeSpec":{"ociVersion":"1.3.0","linux":{"cgroupsPath":"kubelet-kubepods-podx.slice:crio:760161d6"}}}"#;
+        assert_eq!(parent(systemd).as_deref(), Some("kubelet-kubepods-podx.slice"));
         let deep = "[".repeat(100_000);
         for text in ["", "{}", "null", "[1]", "{\"config\":{\"linux\":{\"cgroup_parent\":5}}}", "{", deep.as_str()] {
             assert_eq!(parent(text), None);
