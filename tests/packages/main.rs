@@ -7,9 +7,10 @@
 mod bundle;
 mod chart;
 mod container;
-#[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../pods/containerd.rs"]
 mod containerd;
+#[path = "../pods/crio.rs"]
+mod crio;
 mod deb;
 mod image;
 mod installed;
@@ -21,6 +22,9 @@ mod node;
 mod objects;
 #[path = "../pods/pause.rs"]
 mod pause;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../pods/runtime.rs"]
+mod runtime;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../pods/sandbox.rs"]
 mod sandbox;

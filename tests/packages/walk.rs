@@ -11,9 +11,9 @@ use sidestep::agent::lifecycle::{Pins, Status};
 use sidestep::testbed::{Addresses, NetNs, Pods, listen};
 
 use crate::container::{Container, is_possible};
-use crate::containerd::Containerd;
 use crate::node::Node;
 use crate::objects::{Ids, all_gone, objects};
+use crate::runtime::Runtime;
 use crate::sandbox::{Driver, TestPod};
 use crate::streams::{Probe, Streams, listener};
 use crate::support::cgroup::{Home, root};
@@ -32,7 +32,7 @@ pub(crate) struct Walk {
     pods: [TestPod; 2],
     anchor: Anchor,
     networks: Pods,
-    containerd: Containerd,
+    runtime: Runtime,
     seen: Ids,
     namespaces: BTreeSet<PathBuf>,
     _turn: Turn,
@@ -52,16 +52,16 @@ impl Drop for Anchor {
 impl Walk {
     pub(crate) fn new() -> Self {
         let (turn, home) = (Turn::take(), Home::new());
-        let (node, mut containerd) = (Node::new(), Containerd::start());
-        let a = TestPod::new(&mut containerd, "a", Driver::Systemd, Some("true"));
-        let b = TestPod::new(&mut containerd, "b", Driver::Cgroupfs, Some("false"));
+        let (node, mut runtime) = (Node::new(), Runtime::start());
+        let a = TestPod::new(&mut runtime, "a", Driver::Systemd, Some("true"));
+        let b = TestPod::new(&mut runtime, "b", Driver::Cgroupfs, Some("false"));
         let mut pods = [a, b];
-        pods.iter_mut().for_each(|pod| pod.start(&mut containerd));
+        pods.iter_mut().for_each(|pod| pod.start(&mut runtime));
         let anchor = Anchor(root().join("sidestep-pods"));
         std::fs::create_dir_all(&anchor.0).unwrap();
         let networks = Pods::without_sidecars().unwrap();
         let (seen, namespaces) = (Ids::new(), BTreeSet::new());
-        Self { home, node, pods, anchor, networks, containerd, seen, namespaces, _turn: turn }
+        Self { home, node, pods, anchor, networks, runtime, seen, namespaces, _turn: turn }
     }
 
     /// Pod A, which is accelerated.
@@ -90,7 +90,7 @@ impl Walk {
 
     /// The chart's values, with `keep`.
     fn values(&self, keep: bool) -> Value {
-        let socket = self.containerd.socket();
+        let socket = self.runtime.socket();
         let mut host = self.node.directories();
         host["cri"] = json!(socket.parent().unwrap());
         let settings =
