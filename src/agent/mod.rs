@@ -36,7 +36,7 @@ pub use error::{Error, Result};
 pub use kernel::{TierChoice, choose_tier, kernel_offsets, watch};
 pub use load::{Loaded, Watching};
 pub use log::set_log;
-pub use privileges::{capabilities, drop_privileges};
+pub use privileges::{CAPABILITIES_TO_CHANGE_USER, capabilities, drop_privileges};
 pub use problem::{Neighbour, Problem};
 pub use reading::{MapUse, ProgramUse, Reading};
 pub use snapshot::Snapshot;

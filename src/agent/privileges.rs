@@ -2,7 +2,7 @@
 
 use super::error::Result;
 use crate::syscall::caps::{self, Capability};
-use crate::syscall::memlock;
+use crate::syscall::{User, memlock};
 
 /// The capabilities that the agent works with.
 pub fn capabilities() -> Vec<Capability> {
@@ -15,11 +15,19 @@ pub fn capabilities() -> Vec<Capability> {
     all
 }
 
-/// Gives up all capabilities but [`capabilities`] and one that helps where this thread has it. Threads that are started
-/// later have no others either.
-pub fn drop_privileges() -> Result<()> {
+/// What `run --user` takes besides, until it has become the user. It keeps the last one.
+pub const CAPABILITIES_TO_CHANGE_USER: [Capability; 4] =
+    [Capability::SetUid, Capability::SetGid, Capability::Chown, Capability::DacReadSearch];
+
+/// Gives up all capabilities but [`capabilities`] and one that helps where this thread has it, and becomes `user`, if one is given. Threads
+/// that are started later have no others either.
+pub fn drop_privileges(user: Option<User>) -> Result<()> {
     let mut kept = capabilities();
-    // The descriptor of a socket that io_uring receives from is looked for in /proc/PID/fd, which is its user's alone.
+    // The descriptor of a socket that io_uring receives from is looked for in /proc/PID/fd, which is its user's
+    // alone. Another user than root reaches its pins by it where systemd has mounted the bpf file system, for root alone.
     kept.push(Capability::DacReadSearch);
+    if let Some(user) = user {
+        user.become_it()?;
+    }
     Ok(caps::keep_only(&kept)?)
 }

@@ -11,10 +11,16 @@ use super::sysctl;
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Capability {
+    /// Giving files to other users.
+    Chown = 0,
     /// Writing to files and directories whatever their mode says.
     DacOverride = 1,
     /// Reading files and directories of other users.
     DacReadSearch = 2,
+    /// Changing the groups of this process.
+    SetGid = 6,
+    /// Changing the user of this process.
+    SetUid = 7,
     /// Network configuration: loading sk_msg and sock_ops programs, attaching them.
     NetAdmin = 12,
     /// Looking into processes of other users, and taking descriptors of theirs.
@@ -34,6 +40,9 @@ pub enum Capability {
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Chown => "CAP_CHOWN",
+            Self::SetGid => "CAP_SETGID",
+            Self::SetUid => "CAP_SETUID",
             Self::DacOverride => "CAP_DAC_OVERRIDE",
             Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
             Self::NetAdmin => "CAP_NET_ADMIN",
@@ -93,6 +102,13 @@ impl Capabilities {
     }
 }
 
+impl fmt::Display for Capabilities {
+    /// As /proc/PID/status has them (`render_cap_t`, fs/proc/array.c).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// `struct __user_cap_header_struct` (include/uapi/linux/capability.h).
 #[repr(C)]
 struct Header {
@@ -126,7 +142,8 @@ pub fn keep_only(kept: &[Capability]) -> Result<()> {
         let bits = kept.iter().map(|capability| *capability as usize).filter(|bit| bit / 32 == number);
         let mask = bits.fold(0, |mask, bit| mask | 1_u32 << (bit % 32));
         word.permitted &= mask;
-        word.effective &= word.permitted;
+        // A change of the user has emptied the effective set.
+        word.effective = word.permitted;
         word.inheritable = 0;
     }
     // SAFETY: as above.

@@ -30,6 +30,7 @@ pub mod seccomp;
 mod sock_diag;
 mod sys;
 pub mod sysctl;
+mod user;
 
 pub use btf::BtfObject;
 pub use errno::Errno;
@@ -46,3 +47,4 @@ pub use prog::{DebugInfo, LoadedDebugInfo, ProgInfo, ProgSpec, Program, RunTimeS
 pub use release::Release;
 pub use ring::{RingBuffer, RingFollower};
 pub use sock_diag::TcpSocketId;
+pub use user::User;

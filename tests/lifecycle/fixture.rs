@@ -72,6 +72,15 @@ impl Fixture {
             .unwrap()
     }
 
+    /// `sidestep cgroup`.
+    pub(crate) fn sidestep_cgroup(&self, action: &str, flags: &[&str]) -> Output {
+        let bpffs = self.bpffs().to_str().unwrap();
+        Command::new(env!("CARGO_BIN_EXE_sidestep"))
+            .args([&["cgroup", action, "--bpffs", bpffs], flags].concat())
+            .output()
+            .unwrap()
+    }
+
     /// [`Fixture::sidestep`] for this cgroup, which must succeed; returns what it prints.
     pub(crate) fn succeeds(&self, command: &str, flags: &[&str]) -> String {
         // These tests are about other things than how programs read; `upgrade` without flags takes the recorded ones.

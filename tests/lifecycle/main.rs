@@ -17,4 +17,5 @@ mod streams;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;
+mod user;
 mod verbs;

@@ -18,14 +18,14 @@ use crate::support::agent::{self, Agent};
 use crate::support::wait::wait_until;
 
 /// A configuration file, removed with the test.
-struct File {
-    path: PathBuf,
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
     /// What each version of it begins with.
     head: String,
 }
 
 impl File {
-    fn new(fixture: &Fixture) -> Self {
+    pub(crate) fn new(fixture: &Fixture) -> Self {
         let name = fixture.cgroup_path().file_name().unwrap().to_str().unwrap();
         let path = std::env::temp_dir().join(format!("{name}.toml"));
         let mut file = Self { path, head: String::new() };
@@ -40,7 +40,7 @@ impl File {
         self.head = format!("cgroup = {cgroups:?}\nbpffs = \"{bpffs}\"\ntrust = \"all\"\ninterval = 1\ndrain = 1\n");
     }
 
-    fn write(&self, rest: &str) {
+    pub(crate) fn write(&self, rest: &str) {
         std::fs::write(&self.path, self.head.clone() + rest).unwrap();
     }
 
@@ -103,7 +103,7 @@ fn reload(fixture: &Fixture) -> Output {
 
 /// Reloads, which must succeed; what it prints.
 #[track_caller]
-fn reloaded(fixture: &Fixture) -> String {
+pub(crate) fn reloaded(fixture: &Fixture) -> String {
     let output = reload(fixture);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -118,7 +118,7 @@ fn refused(fixture: &Fixture) -> String {
     text
 }
 
-fn exclude(listener: &TcpListener) -> String {
+pub(crate) fn exclude(listener: &TcpListener) -> String {
     format!("exclude-port = {}\n", listener.local_addr().unwrap().port())
 }
 

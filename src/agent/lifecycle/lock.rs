@@ -103,7 +103,7 @@ impl Instance {
 
 impl OwnerLock {
     /// What it owns.
-    pub(super) fn instance(&self) -> &Instance {
+    pub fn instance(&self) -> &Instance {
         &self.instance
     }
 }
@@ -141,7 +141,7 @@ fn attempt(path: &Path) -> Result<Attempt> {
         opened => opened.map_err(|error| failed(path, &error))?,
     };
     // The lock of a directory that other users can open would be theirs to hold.
-    bpffs::check_private(path)?;
+    bpffs::check_private_or_given(path)?;
     let inode = file.metadata().map_err(|error| failed(path, &error))?.ino();
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         // It may have been removed, and created again, between open and lock.

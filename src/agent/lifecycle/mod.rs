@@ -17,13 +17,14 @@
 //!
 //! A bpf file system holds no files, hence locks on directories: they work on read-only roots, are seen from every
 //! container that has the file system, and go with the process. A directory that another user owns, can write to, or
-//! has replaced by a symbolic link is refused.
+//! has replaced by a symbolic link is refused, unless it is an instance that root has given to that user.
 
 mod adopt;
 mod attach;
 mod cgroups;
 mod detach;
 mod generation;
+mod given;
 pub(super) mod inventory;
 mod lock;
 mod pins;

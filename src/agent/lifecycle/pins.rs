@@ -136,10 +136,15 @@ impl Instance {
         }
     }
 
+    /// Its directory, and those above it that are sidestep's.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.dir.ancestors().take(3)
+    }
+
     /// Removes the directory, and those above it, when there is nothing in them: what a command that failed has created.
     /// The lock must be held.
     pub(super) fn remove_if_empty(&self) -> Result<()> {
-        for directory in self.dir.ancestors().take(3) {
+        for directory in self.directories() {
             if !bpffs::remove_empty(directory)? && directory.exists() {
                 break;
             }

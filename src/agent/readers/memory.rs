@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::syscall::User;
+
 /// The file in the directory.
 const FILE: &str = "splicers";
 /// systemd names the directory of `StateDirectory=` here (systemd.exec(5)).
@@ -55,6 +57,19 @@ impl SplicerMemory {
         (Self { known, file }, error)
     }
 
+    /// Gives the file of this machine, and its directory, which is made if it is missing, to a user. A directory that holds anything else
+    /// is left alone.
+    pub fn give(user: User) -> io::Result<()> {
+        let file = Self::path();
+        let Some(directory) = file.parent() else { return Ok(()) };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let mut entries = fs::read_dir(directory)?;
+        if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != FILE)) {
+            return owned_by(directory, user.uid);
+        }
+        user.own_all(directory)
+    }
+
     /// Whether this program is known to splice.
     pub fn knows(&self, program: &str) -> bool {
         self.known.contains(program)
@@ -99,8 +114,12 @@ fn options() -> OpenOptions {
 }
 
 fn owned(directory: &Path) -> io::Result<()> {
+    owned_by(directory, nix::unistd::geteuid().as_raw())
+}
+
+fn owned_by(directory: &Path, user: u32) -> io::Result<()> {
     let data = fs::symlink_metadata(directory)?;
-    let safe = data.is_dir() && data.uid() == nix::unistd::geteuid().as_raw() && data.mode() & 0o022 == 0;
+    let safe = data.is_dir() && data.uid() == user && data.mode() & 0o022 == 0;
     if safe { Ok(()) } else { Err(io::Error::other("others may write into its directory")) }
 }
 

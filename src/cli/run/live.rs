@@ -172,6 +172,7 @@ fn refuse_fixed(old: &Args, new: &Args, held: &Instance, named: &Instance) -> Re
         ("metrics", old.metrics != new.metrics),
         ("log-format", old.log_format != new.log_format),
         ("seccomp", old.seccomp != new.seccomp),
+        ("user", old.user != new.user),
     ];
     match changed.iter().find(|(_, changed)| *changed) {
         Some((name, _)) => Err(Error::Failed(format!(

@@ -6,8 +6,10 @@ mod leaving;
 mod live;
 mod pods;
 mod printer;
+mod remover;
 mod returning;
 mod service;
+mod user;
 mod watch;
 
 use std::net::SocketAddr;
@@ -26,7 +28,8 @@ use super::target::{TargetArgs, Wanted, configuration};
 use super::upgrade::{self, listed};
 use super::values::{address, number, one_of};
 use crate::agent::lifecycle::{Outcome, Pins, ReaderAttendance};
-use crate::agent::{Acceleration, check, drop_privileges, restrict_calls};
+use crate::agent::{Acceleration, check, restrict_calls};
+use crate::syscall::User;
 use crate::syscall::cgroup::Cgroup;
 
 use anchor::Anchor;
@@ -36,6 +39,7 @@ use pods::Pods;
 use printer::print;
 use returning::Returning;
 use service::Service;
+use user::{Last, settle};
 use watch::Agent;
 
 /// Accelerate the connections inside a cgroup until interrupted
@@ -79,6 +83,10 @@ pub(super) struct Args {
     /// whether an error comes from that
     #[arg(long, value_name = "WHETHER", value_parser = one_of([("on", true), ("off", false)]), default_value = "on", action = ArgAction::Set)]
     seccomp: bool,
+    /// Run as this user, with this group alone (the one with the same number, if none is given) and without root's rights to
+    /// files. The agent becomes it before it attaches anything; what this user cannot do is an error at the start
+    #[arg(long, value_name = "UID[:GID]", allow_negative_numbers = true)]
+    user: Option<User>,
 }
 
 impl Args {
@@ -111,7 +119,9 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     let path = cgroup.path().to_owned();
     // Before anything is attached, so that an address that is taken changes nothing.
     let scrapers = args.metrics.map(bind).transpose()?;
-    let started = start(&args, cgroup, pods.as_ref())?;
+    // Dropped after everything that is pinned.
+    let mut last = None;
+    let started = start(&args, cgroup, pods.as_ref(), &mut last)?;
     let mut exporter = scrapers.as_ref().map(Exporter::start).transpose()?;
     if let Some(pods) = &mut pods {
         pods.watch(&args.pods)?;
@@ -140,7 +150,7 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     })();
     agent.service.stopping();
     let Live { args, mut held, .. } = agent.live;
-    let last = held.look();
+    let counted = held.look();
     match held {
         Held::Pinned(..) if args.keep => log.say("kept", "everything stays attached")?,
         held => {
@@ -150,8 +160,8 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
                 .and_then(|()| log.out.flush());
             let report = held.stop(args.target.drain())?;
             notified?;
-            if let Ok((last, _)) = last {
-                print(&last, None, None, log)?;
+            if let Ok((counted, _)) = counted {
+                print(&counted, None, None, log)?;
             }
             log.say("detached", &report)?;
             if anchor.as_mut().is_some_and(Anchor::remove) {
@@ -172,12 +182,12 @@ struct Started {
 }
 
 /// Attaches.
-fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>) -> Result<Started, Error> {
+fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>, last: &mut Option<Last>) -> Result<Started, Error> {
     let target = &args.target;
     let asked = args.keep || target.mount || target.pins.bpffs.is_some();
     let impossible = !args.unpinned && !asked && !Pins::are_possible()?;
     if args.unpinned || impossible {
-        drop_privileges()?;
+        settle(args, None, last)?;
         let wanted = target.build(cgroup, check::configuration())?;
         pods.map_or(Ok(()), |_| refuse_sticky(&wanted))?;
         let mut acceleration =
@@ -193,9 +203,9 @@ fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>) -> Result<Started, Er
         return Ok(started(Held::Unpinned(Box::new(acceleration)), wanted, lines));
     }
     let instance = target.instance(&target.find()?, &cgroup)?;
-    // What is to be mounted is mounted, and the address for scrapers is bound.
-    drop_privileges()?;
     let attendance = instance.take_ownership()?;
+    // What is to be mounted is mounted, and the address for scrapers is bound.
+    settle(args, Some(&attendance), last)?;
     let mut wanted = target.build(cgroup, configuration(&instance)?)?;
     if let Some(pods) = pods {
         refuse_sticky(&wanted)?;

@@ -1,0 +1,166 @@
+//! Other users than root: becoming one, giving one a directory, and working in a directory that one has been given.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use nix::unistd::{Gid, Uid, getegid, geteuid, setfsgid, setfsuid, setgroups, setresgid, setresuid};
+
+use super::error::{Error, Result};
+
+/// A user, with the only group that it is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// The number of the group.
+    pub gid: u32,
+}
+
+impl FromStr for User {
+    type Err = String;
+
+    /// `UID` or `UID:GID`. Without a group, the one that has the user's number.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (user, group) = text.split_once(':').unwrap_or((text, text));
+        // -1 stands for "as it is" (setresuid(2)).
+        let number = |text: &str| text.parse().ok().filter(|number| *number != u32::MAX);
+        match (number(user), number(group)) {
+            (Some(0), _) => Err("user 0 is root; leave this setting out to run as root".into()),
+            (Some(uid), Some(gid)) => Ok(Self { uid, gid }),
+            _ => Err(format!("{text:?} is not UID or UID:GID in numbers, such as 65534 or 65534:65534")),
+        }
+    }
+}
+
+impl User {
+    /// The one that this process is.
+    pub fn own() -> Self {
+        Self { uid: geteuid().as_raw(), gid: getegid().as_raw() }
+    }
+
+    /// Makes this process the user, in all its threads and forever. The capabilities of this thread stay permitted.
+    pub fn become_it(self) -> Result<()> {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        let done = nix::sys::prctl::set_keepcaps(true)
+            .and_then(|()| setgroups(&[]))
+            .and_then(|()| setresgid(gid, gid, gid))
+            .and_then(|()| setresuid(uid, uid, uid));
+        done.map_err(|errno| {
+            let why = errno.desc();
+            Error::Invalid(format!(
+                "cannot become user {uid}: {why}; start as root with CAP_SETUID and CAP_SETGID, or without --user"
+            ))
+        })
+    }
+
+    /// Fails where it may not enter a directory on the way to `path`.
+    pub fn reaches(self, path: &Path) -> io::Result<()> {
+        let _acting = Acting::with(self.uid, self.gid)?;
+        fs::symlink_metadata(path).map(drop)
+    }
+
+    /// Makes it the owner of a file, or of a directory with its files and those of the directories in it. No other user can change
+    /// anything in the meantime. A symbolic link, and another name of a file that has several, is removed: its former owner may have
+    /// made it to be given what it leads to.
+    pub fn own_all(self, path: &Path) -> io::Result<()> {
+        // An instance has generations, and these have pins.
+        self.own_levels(path, 2)
+    }
+
+    fn own_levels(self, path: &Path, levels: u8) -> io::Result<()> {
+        let data = fs::symlink_metadata(path)?;
+        let mut owner = data.uid();
+        if data.is_dir() {
+            let own = geteuid().as_raw();
+            if owner != own {
+                lchown(path, Some(own), None)?;
+                owner = own;
+            }
+            if levels > 0 {
+                for entry in fs::read_dir(path)? {
+                    self.own_levels(&entry?.path(), levels - 1)?;
+                }
+            }
+        } else if data.is_symlink() || data.nlink() > 1 {
+            return fs::remove_file(path);
+        }
+        if (owner, data.gid()) == (self.uid, self.gid) {
+            return Ok(());
+        }
+        lchown(path, Some(self.uid), Some(self.gid))
+    }
+}
+
+/// A path, and the rights with which to use it.
+pub(super) struct Place {
+    path: PathBuf,
+    // Given back before the directory is closed.
+    _acting: Option<Acting>,
+    _directory: Option<File>,
+}
+
+impl Place {
+    /// Where root works in a directory of another user, it has that user's rights to files until this is dropped, and what it makes is
+    /// that user's: a link that the user has put there leads to nothing that the user could not open.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let as_it_is = || Ok(Self { path: path.to_owned(), _acting: None, _directory: None });
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return as_it_is() };
+        let is_others = |data: Metadata| data.uid() != 0;
+        if !geteuid().is_root() || !fs::symlink_metadata(directory).is_ok_and(is_others) {
+            return as_it_is();
+        }
+        // By its descriptor: the user need not reach it by its path, and cannot put another one in its place.
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let directory = File::options().read(true).custom_flags(flags).open(directory)?;
+        let owner = directory.metadata()?;
+        let acting = Acting::with(owner.uid(), owner.gid())?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
+        Ok(Self { path, _acting: Some(acting), _directory: Some(directory) })
+    }
+
+    /// The path to use.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// This thread has the rights to files of another user, until this is dropped.
+struct Acting;
+
+impl Acting {
+    fn with(uid: u32, gid: u32) -> io::Result<Self> {
+        let acting = Self;
+        setfsgid(Gid::from_raw(gid));
+        setfsuid(Uid::from_raw(uid));
+        // It does not say whether it has succeeded; the next call returns what is set (setfsuid(2)).
+        let is = setfsuid(Uid::from_raw(uid)).as_raw() == uid;
+        if is { Ok(acting) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        setfsuid(geteuid());
+        setfsgid(getegid());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_one_or_two_numbers() {
+        assert_eq!("65534".parse(), Ok(User { uid: 65534, gid: 65534 }));
+        assert_eq!("1:0".parse(), Ok(User { uid: 1, gid: 0 }));
+        for text in ["", "root2", "-1", "1:", ":1", "1:2:3", "4294967295", "1:4294967295", "4294967296", "1.5"] {
+            let error = text.parse::<User>().unwrap_err();
+            assert!(error.contains("in numbers, such as 65534") && !error.contains('\n'), "{text:?}: {error}");
+        }
+        assert!("0".parse::<User>().unwrap_err().contains("root"));
+    }
+}
