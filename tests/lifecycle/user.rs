@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use sidestep::agent::{CAPABILITIES_TO_CHANGE_USER, capabilities};
+use sidestep::dataplane::MapRole;
 use sidestep::syscall::caps::{Capabilities, Capability, keep_only};
 use sidestep::syscall::cgroup::Cgroup;
 use sidestep::syscall::{Map, MapSpec};
@@ -95,10 +96,18 @@ fn as_the_other_user<T>(work: impl FnOnce() -> T) -> T {
     // For this thread alone.
     setfsgid(Gid::from_raw(USER));
     setfsuid(Uid::from_raw(USER));
-    let done = work();
-    setfsuid(Uid::from_raw(0));
-    setfsgid(Gid::from_raw(0));
-    done
+    let _root_again = RootAgain;
+    work()
+}
+
+/// Gives a thread back what it had, also where an assertion fails.
+struct RootAgain;
+
+impl Drop for RootAgain {
+    fn drop(&mut self) {
+        setfsuid(Uid::from_raw(0));
+        setfsgid(Gid::from_raw(0));
+    }
 }
 
 /// Everyone may pass through the mount, as where it is not systemd's.
@@ -210,7 +219,7 @@ fn the_users_other_processes_reach_no_pin_that_is_not_theirs() {
         }
     });
     // In its own directory it can put a link. It leads root to nothing that the user cannot open.
-    let link = instance.dir().join("g1").join("config");
+    let link = instance.dir().join("g1").join(MapRole::Config.name());
     as_the_other_user(|| fs::remove_file(&link).and_then(|()| symlink(&secret, &link)).unwrap());
     let upgraded = fixture.sidestep("upgrade", &["--cgroup", cgroup, "--exclude-port", "1"]);
     let said = String::from_utf8(upgraded.stderr).unwrap();

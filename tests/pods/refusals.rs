@@ -42,6 +42,31 @@ fn wrong_flags_and_dead_sockets_are_refused_before_anything_is_attached() {
     }
 }
 
+#[test]
+fn another_user_than_root_needs_a_group_that_may_open_the_socket() {
+    let mut fixture = Fixture::new();
+    let mut pod = TestPod::new(&mut fixture.containerd, "one", Driver::Cgroupfs, None);
+    pod.start(&mut fixture.containerd);
+    // Not that of this machine, which would become that user's.
+    let state = std::env::temp_dir().join(format!("sidestep-pods-state-{}", std::process::id()));
+    let command = |user| {
+        let mut command = fixture.command(&["--pods", "all", "--pods-default", "on", "--user", user]);
+        command.env("STATE_DIRECTORY", &state);
+        command
+    };
+    let text = sentence(&command("65534").output().unwrap(), 1);
+    assert!(text.contains("name the group that may with --user UID:GID"), "{text}");
+    fixture.is_gone();
+    let run = Agent::start(&mut command("65534:0"));
+    fixture.accelerates(&[&pod]);
+    pod.enter();
+    assert!(Probe::new().is_redirected());
+    fixture.leave();
+    run.stop();
+    fixture.is_gone();
+    std::fs::remove_dir_all(state).unwrap();
+}
+
 /// A configuration file, removed with the test.
 struct File(PathBuf);
 

@@ -63,9 +63,12 @@ impl SplicerMemory {
         let file = Self::path();
         let Some(directory) = file.parent() else { return Ok(()) };
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        if fs::symlink_metadata(directory)?.uid() == user.uid {
+            return Ok(());
+        }
         let mut entries = fs::read_dir(directory)?;
         if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != FILE)) {
-            return owned_by(directory, user.uid);
+            return Err(io::Error::other("its directory holds other files and belongs to another user"));
         }
         user.own_all(directory)
     }
@@ -114,12 +117,8 @@ fn options() -> OpenOptions {
 }
 
 fn owned(directory: &Path) -> io::Result<()> {
-    owned_by(directory, nix::unistd::geteuid().as_raw())
-}
-
-fn owned_by(directory: &Path, user: u32) -> io::Result<()> {
     let data = fs::symlink_metadata(directory)?;
-    let safe = data.is_dir() && data.uid() == user && data.mode() & 0o022 == 0;
+    let safe = data.is_dir() && data.uid() == nix::unistd::geteuid().as_raw() && data.mode() & 0o022 == 0;
     if safe { Ok(()) } else { Err(io::Error::other("others may write into its directory")) }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn settle(args: &Args, pinned: Option<&OwnerLock>, remover: &mut Opti
     let state = SplicerMemory::path();
     let Some(user) = args.user else {
         pinned.map_or(Ok(()), |pinned| pinned.give(User::own()))?;
-        if state.exists() {
+        if state.parent().is_some_and(Path::exists) {
             // Where this fails, the agent says so when it reads the file.
             let _ = SplicerMemory::give(User::own());
         }
