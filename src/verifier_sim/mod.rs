@@ -107,6 +107,7 @@ fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
     env.walk()?;
     env.walk_global_functions()?;
     let stack_depth = instructions::subprog::check_stack_depth(env.insns, &env.subprogs, env.place)?;
+    env.check_addresses()?;
     Ok(Stats {
         insns_processed: env.work.insns,
         states_kept: env.explored.kept(),

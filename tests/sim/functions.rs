@@ -105,22 +105,6 @@ fn a_static_function_is_walked_with_what_it_is_given() {
     assert!(verify(&program("r1 = 1", callee, &[Argument::Number], false), &options()).is_accept());
 }
 
-#[test]
-fn callbacks_need_btf_and_are_not_judged() {
-    let mut insns =
-        asm::parse_program("r1 = 4\n(18) r2 = 0x0\nr3 = 0\nr4 = 0\ncall bpf_loop\nr0 = 0\nexit\nr0 = 0\nexit").unwrap();
-    // The address of the function behind the main one.
-    (insns[1].src, insns[1].imm) = (op::PSEUDO_FUNC, insns.len() as i32 - 4);
-    let plain = ProgramSpec { prog_type: ProgType::SCHED_CLS, insns: insns.clone(), ..ProgramSpec::default() };
-    assert!(verify(&plain, &options()).reason().contains("missing btf func_info"));
-    let start = insns.len() - 2;
-    let described = program("r1 = 1", "r0 = 0\nexit", &[Argument::Number], false);
-    let mut functions = described.functions;
-    functions[1].insn = start;
-    let verdict = verify(&ProgramSpec { functions, ..plain }, &options());
-    assert_eq!(verdict.word(), "unsupported", "{}", verdict.reason());
-}
-
 /// What a caller puts into an argument, and what a function does with one.
 const GIVEN: [&str; 8] = [
     "r1 = 1",

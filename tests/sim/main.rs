@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod agreement;
+mod callbacks;
 mod closing;
 mod counts;
 mod elf;

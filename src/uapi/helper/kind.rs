@@ -68,6 +68,8 @@ pub enum Arg {
     ConstStr,
     /// A subprogram.
     Func,
+    /// A pointer to the stack, or 0.
+    StackOrNull,
     /// A per-CPU variable.
     PerCpu,
     /// A pointer into the kernel in a map's value.

@@ -223,7 +223,7 @@ helpers! {
     IMA_INODE_HASH 161 "ima_inode_hash";
     SOCK_FROM_FILE 162 "sock_from_file": (Structure(Object::File)) -> BtfOrNull(Object::Socket), NEVER, NEVER;
     CHECK_MTU 163 "check_mtu";
-    FOR_EACH_MAP_ELEM 164 "for_each_map_elem": (Map, Func, Anything, Anything) -> Int, V6_1, V6_1;
+    FOR_EACH_MAP_ELEM 164 "for_each_map_elem": (Map, Func, StackOrNull, Anything) -> Int, V6_1, V6_1;
     SNPRINTF 165 "snprintf": (MemOutOrNull, SizeOrZero, ConstStr, MemOrNull, SizeOrZero) -> Int, V6_1, V6_1;
     SYS_BPF 166 "sys_bpf";
     BTF_FIND_BY_NAME_KIND 167 "btf_find_by_name_kind";
@@ -239,8 +239,8 @@ helpers! {
     TRACE_VPRINTK 177 "trace_vprintk": (Mem, Size, MemOrNull, SizeOrZero) -> Int, V6_1, V6_1;
     SKC_TO_UNIX_SOCK 178 "skc_to_unix_sock": (BtfSock) -> BtfOrNull(Object::UnixSock), V6_1, V6_1;
     KALLSYMS_LOOKUP_NAME 179 "kallsyms_lookup_name";
-    FIND_VMA 180 "find_vma": (Task, Anything, Func, Anything, Anything) -> Int, V6_18, V6_18;
-    LOOP 181 "loop": (Anything, Func, Anything, Anything) -> Int, V6_1, V6_1;
+    FIND_VMA 180 "find_vma": (Task, Anything, Func, StackOrNull, Anything) -> Int, V6_18, V6_18;
+    LOOP 181 "loop": (Anything, Func, StackOrNull, Anything) -> Int, V6_1, V6_1;
     STRNCMP 182 "strncmp": (Mem, Size, ConstStr) -> Int, V6_1, V6_1;
     GET_FUNC_ARG 183 "get_func_arg": (Ctx, Anything, LongOut) -> Int, NEVER, NEVER;
     GET_FUNC_RET 184 "get_func_ret": (Ctx, LongOut) -> Int, NEVER, NEVER;
@@ -268,7 +268,7 @@ helpers! {
     TCP_RAW_CHECK_SYNCOOKIE_IPV4 206 "tcp_raw_check_syncookie_ipv4";
     TCP_RAW_CHECK_SYNCOOKIE_IPV6 207 "tcp_raw_check_syncookie_ipv6";
     KTIME_GET_TAI_NS 208 "ktime_get_tai_ns": () -> Int, V6_1, V6_1;
-    USER_RINGBUF_DRAIN 209 "user_ringbuf_drain": (Map, Func, Anything, Anything) -> Int, V6_1, V6_1;
+    USER_RINGBUF_DRAIN 209 "user_ringbuf_drain": (Map, Func, StackOrNull, Anything) -> Int, V6_1, V6_1;
     CGRP_STORAGE_GET 210 "cgrp_storage_get": (Map, CgroupOrNull, ValueOrNull, Anything) -> MapValueOrNull, V6_12, V6_12;
     CGRP_STORAGE_DELETE 211 "cgrp_storage_delete": (Map, CgroupOrNull) -> Int, V6_12, V6_12;
 }

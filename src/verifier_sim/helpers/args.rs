@@ -31,6 +31,7 @@ impl Arg {
                 | Self::BtfSockOrNull
                 | Self::SockStructOrNull
                 | Self::FullSockOrNull
+                | Self::StackOrNull
         )
     }
 
@@ -134,7 +135,7 @@ impl Env<'_> {
                     return Ok(());
                 }
                 let memory = match reg.kind {
-                    Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapValue | Kind::Buf => plain,
+                    Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapKey | Kind::MapValue | Kind::Buf => plain,
                     Kind::Mem => plain || flags == Flags::RINGBUF,
                     _ => false,
                 };
@@ -181,8 +182,9 @@ impl Env<'_> {
                 (structure, "ptr_, trusted_ptr_, rcu_ptr_")
             }
             Arg::RingbufMem => (reg.kind == Kind::Mem && flags == Flags::RINGBUF, "ringbuf_mem"),
-            // No register of ours ever holds these.
-            Arg::Func => (false, "func"),
+            Arg::Func => (reg.kind == Kind::Func && plain, "func"),
+            Arg::StackOrNull => (reg.kind == Kind::Stack && plain, "fp"),
+            // No register of ours ever holds one.
             Arg::PerCpu => (false, "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_"),
             Arg::Dynptr | Arg::DynptrOut(_) | Arg::DynptrRelease => (reg.kind == Kind::Stack, "fp, dynptr_ptr"),
             _ => (true, ""),
@@ -215,7 +217,7 @@ impl Env<'_> {
             return self.check_fixed_offset(number, reg, false);
         }
         match reg.kind {
-            Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapValue | Kind::Scalar => Ok(()),
+            Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapKey | Kind::MapValue | Kind::Scalar => Ok(()),
             Kind::Mem | Kind::Buf if !reg.may_be_null() => Ok(()),
             Kind::BtfId => self.check_fixed_offset(number, reg, true),
             _ => self.check_fixed_offset(number, reg, false),
@@ -281,6 +283,10 @@ impl Env<'_> {
             Arg::Dynptr => self.use_dynptr(index, None, call),
             Arg::DynptrOut(kind) => self.make_dynptr(number, kind),
             Arg::DynptrRelease => self.use_dynptr(index, Some(DynptrKind::Ringbuf), call),
+            Arg::Func => {
+                call.callback = Some(reg.arg as usize);
+                Ok(())
+            }
             Arg::SpinLock => self.check_spin_lock(number, reg, call.helper == id::SPIN_LOCK),
             Arg::Timer => self.check_timer(number, reg, call),
             Arg::ConstStr => self.check_constant_string(number, reg, call),

@@ -40,6 +40,8 @@ pub(in crate::verifier_sim) struct Call {
     pub(in crate::verifier_sim) constant_key: Option<u64>,
     /// The dynptr that is passed.
     pub(in crate::verifier_sim) dynptr: Option<Dynptr>,
+    /// The function that is passed.
+    pub(in crate::verifier_sim) callback: Option<usize>,
     /// The constant string that is passed, without its end.
     pub(in crate::verifier_sim) string: Vec<u8>,
 }
@@ -162,6 +164,7 @@ impl Env<'_> {
         if helper == id::DYNPTR_FROM_MEM && self.reg(1).kind != Kind::MapValue {
             reject!("Unsupported reg type {} for bpf_dynptr_from_mem data", self.reg(1).type_name());
         }
+        self.call_back(&call)?;
         let key = self.reg(3).val.value(false);
         if let (id::TAIL_CALL, Some(key), Some(map)) = (helper, key.filter(|_| self.reg(3).is_scalar()), call.map)
             && key < u64::from(self.map(map).spec.max_entries)
@@ -206,6 +209,7 @@ impl Env<'_> {
         if id == 0 {
             return Ok(());
         }
+        self.check_reference_in_callback()?;
         let held = self.cur.refs.len();
         self.cur.refs.retain(|reference| reference.id != id);
         if self.cur.refs.len() == held {
@@ -291,6 +295,7 @@ impl Env<'_> {
         if casts {
             reg.ref_id = call.ref_id;
         } else if acquires {
+            self.check_reference_in_callback()?;
             let id = self.new_id();
             self.cur.refs.push(Reference { id, insn: self.at });
             (reg.id, reg.ref_id) = (id, id);

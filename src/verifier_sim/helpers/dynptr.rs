@@ -82,6 +82,7 @@ impl Env<'_> {
         let ref_id = match kind {
             DynptrKind::Local => 0,
             DynptrKind::Ringbuf => {
+                self.check_reference_in_callback()?;
                 let ref_id = self.new_id();
                 self.cur.refs.push(Reference { id: ref_id, insn: self.at });
                 ref_id

@@ -37,6 +37,13 @@ impl Env<'_> {
                 self.check_map_direction(&reg, reg.off, size, write)?;
                 self.check_map_value(number, &reg, reg.off, size, how.zero_ok)
             }
+            Kind::MapKey => {
+                if write {
+                    reject!("R{number} cannot write into {}", reg.type_name());
+                }
+                let size_of_key = self.map(reg.arg).spec.key_size;
+                self.check_region(number, &reg, reg.off, size, size_of_key, false)
+            }
             Kind::Mem => {
                 if write && reg.flags.contains(Flags::RDONLY) {
                     reject!("R{number} cannot write into {}", reg.type_name());

@@ -278,7 +278,7 @@ fn not_null(reg: &Reg) -> bool {
         return false;
     }
     match reg.kind {
-        Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::MapValue | Kind::ConstMapPtr => true,
+        Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::MapKey | Kind::MapValue | Kind::ConstMapPtr => true,
         Kind::Mem => !reg.flags.contains(Flags::UNTRUSTED),
         Kind::BtfId => reg.ref_id != 0 || reg.flags.contains(Flags::TRUSTED),
         _ => false,

@@ -224,6 +224,13 @@ impl Env<'_> {
                     loaded = Reg::known(value);
                 }
             }
+            Kind::MapKey => {
+                if write {
+                    reject!("write to change key R{} not allowed", access.base);
+                }
+                let size_of_key = self.map(reg.arg).spec.key_size;
+                self.check_region(access.base, &reg, off, access.size, size_of_key, false)?;
+            }
             Kind::Mem if !reg.may_be_null() => {
                 if write && reg.flags.contains(Flags::RDONLY) {
                     reject!("R{} cannot write into {}", access.base, reg.type_name());
@@ -360,6 +367,7 @@ impl Env<'_> {
             Kind::Packet | Kind::PacketMeta => {
                 reject!("misaligned packet access off 2+{bits}+{reg_off}+{off} size {size}")
             }
+            Kind::MapKey => "key ",
             Kind::MapValue => "value ",
             Kind::Ctx => "context ",
             Kind::Stack => "stack ",
@@ -495,6 +503,7 @@ fn check_span(number: u8, reg: &Reg, off: i64, size: u32, total: u32, zero_ok: b
         return Ok(());
     }
     let what = match reg.kind {
+        Kind::MapKey => format!("map key, key_size={total}"),
         Kind::MapValue => format!("map value, value_size={total}"),
         _ => format!("memory, mem_size={total}"),
     };

@@ -1,6 +1,7 @@
 //! The instructions: what each demands of the state, and how it changes it.
 
 pub(super) mod alu;
+mod callback;
 pub(super) mod conditional;
 pub(super) mod ctx;
 pub(super) mod global;

@@ -59,8 +59,8 @@ impl Env<'_> {
             reject!("R{dst} pointer arithmetic on {type_name} prohibited, null-check it first");
         }
         match ptr.kind {
-            Kind::Ctx | Kind::MapValue | Kind::Stack | Kind::BtfId | Kind::Mem | Kind::Buf => {}
-            Kind::Packet | Kind::PacketMeta => {}
+            Kind::Ctx | Kind::MapKey | Kind::MapValue | Kind::Stack | Kind::BtfId | Kind::Mem | Kind::Buf => {}
+            Kind::Packet | Kind::PacketMeta | Kind::Func => {}
             Kind::FlowKeys if known => {}
             Kind::ConstMapPtr if known && by.smin == 0 && operation == op::ADD => {}
             _ => reject!("R{dst} pointer arithmetic on {type_name} prohibited"),

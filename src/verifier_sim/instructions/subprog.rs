@@ -36,6 +36,13 @@ impl Env<'_> {
             reject!("cannot return stack pointer to the caller");
         }
         let callsite = self.cur.top().callsite;
+        if self.cur.top().in_callback {
+            self.check_callback_result()?;
+            self.cur.frames.pop();
+            self.log_return(&callee, callsite);
+            self.widen_callback(callsite);
+            return Ok(callsite);
+        }
         self.cur.frames.pop();
         *self.reg_mut(0) = result;
         self.log_return(&callee, callsite + 1);

@@ -3,7 +3,7 @@
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::place::Place;
-use crate::verifier_sim::program::{Subprog, is_subprog_call};
+use crate::verifier_sim::program::{Subprog, is_subprog_address, is_subprog_call};
 use crate::verifier_sim::spec::{FunctionSpec, Kernel};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 
@@ -57,10 +57,10 @@ pub(in crate::verifier_sim) fn body<'i>(insns: &'i [Insn], subprogs: &[Subprog],
     &insns[subprogs[index].start..end]
 }
 
-/// The functions that function `index` calls, by their numbers.
+/// The functions that function `index` calls or has called, by their numbers.
 pub(in crate::verifier_sim) fn callees(insns: &[Insn], subprogs: &[Subprog], index: usize) -> Vec<usize> {
     let start = subprogs[index].start;
-    let calls = body(insns, subprogs, index).iter().enumerate().filter(|(_, insn)| is_subprog_call(insn));
+    let calls = body(insns, subprogs, index).iter().enumerate().filter(|(_, insn)| is_subprog_call(insn) || is_subprog_address(insn));
     let targets = calls.map(|(offset, insn)| (start + offset) as i64 + i64::from(insn.imm) + 1);
     let mut callees: Vec<usize> =
         targets.filter_map(|target| subprogs.iter().position(|subprog| subprog.start as i64 == target)).collect();

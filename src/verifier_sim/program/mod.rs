@@ -103,13 +103,18 @@ pub(in crate::verifier_sim) fn is_subprog_call(insn: &Insn) -> bool {
 }
 
 /// Whether the slot loads the address of a subprogram.
-fn is_subprog_address(insn: &Insn) -> bool {
+pub(in crate::verifier_sim) fn is_subprog_address(insn: &Insn) -> bool {
     is_load_imm64(insn) && insn.src == op::PSEUDO_FUNC
 }
 
 /// Whether the slot is a may_goto.
 pub(in crate::verifier_sim) fn is_may_goto(insn: &Insn) -> bool {
     insn.code == op::JMP | op::JCOND && insn.src == 0
+}
+
+/// Whether the slot calls a helper that calls a function of the program, as often as it likes (`is_sync_callback_calling_insn`).
+pub(in crate::verifier_sim) fn calls_back(insn: &Insn) -> bool {
+    insn.code == op::JMP | op::CALL && insn.src == 0 && CALLS_BACK.contains(&insn.imm)
 }
 
 /// The slot that a jump at `at` goes to.
@@ -416,8 +421,8 @@ fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize, kernel: Kernel)
             if insn.src == op::PSEUDO_CALL {
                 point(at as i64, false);
                 point(at as i64 + i64::from(insn.imm) + 1, true);
-            } else if insn.src == 0 && CALLS_BACK.contains(&insn.imm) && kernel >= Kernel::V6_12 {
-                point(at as i64, false);
+            } else if calls_back(insn) && kernel >= Kernel::V6_12 {
+                point(at as i64, true);
                 aux[at].force_checkpoint = true;
             }
         }

@@ -26,6 +26,10 @@ pub(in crate::verifier_sim) struct Frame {
     pub(in crate::verifier_sim) callsite: usize,
     /// Number of the function.
     pub(in crate::verifier_sim) subprog: usize,
+    /// Whether a helper called it.
+    pub(in crate::verifier_sim) in_callback: bool,
+    /// How often the path went through the callback of the call at which this function stands.
+    pub(in crate::verifier_sim) callback_depth: u64,
 }
 
 impl Frame {
@@ -33,7 +37,7 @@ impl Frame {
     pub(in crate::verifier_sim) fn new(number: usize, callsite: usize, subprog: usize) -> Self {
         let mut regs = [Reg::NOT_INIT; REGS];
         regs[FP] = Reg::pointer(Kind::Stack, number as u32);
-        Self { regs, stack: Rc::new(Vec::new()), callsite, subprog }
+        Self { regs, stack: Rc::new(Vec::new()), callsite, subprog, in_callback: false, callback_depth: 0 }
     }
 
     /// Slot `index`, touched or not.
@@ -82,6 +86,8 @@ pub(in crate::verifier_sim) struct State {
     pub(in crate::verifier_sim) speculative: bool,
     /// How often the path went through a may_goto.
     pub(in crate::verifier_sim) may_goto_depth: u32,
+    /// How often the path entered a callback.
+    pub(in crate::verifier_sim) callback_unroll_depth: u32,
     /// Entries that the kernel's history of the path has since the last checkpoint.
     pub(in crate::verifier_sim) history: u32,
     /// The checkpoint that this path last passed.
@@ -104,6 +110,7 @@ impl State {
             lock: None,
             speculative: false,
             may_goto_depth: 0,
+            callback_unroll_depth: 0,
             history: 0,
             parent: None,
         }

@@ -19,6 +19,10 @@ pub(in crate::verifier_sim) enum Kind {
     ConstMapPtr,
     /// A map's value.
     MapValue,
+    /// A map's key, which a callback is given.
+    MapKey,
+    /// A function of the program.
+    Func,
     /// A frame of the program's stack.
     Stack,
     /// Bytes of a message or packet.
@@ -92,7 +96,7 @@ pub(in crate::verifier_sim) struct Reg {
     pub(in crate::verifier_sim) flags: Flags,
     /// Fixed part of a pointer's offset; of a scalar with [`ADD_CONST`], its distance from the linked one.
     pub(in crate::verifier_sim) off: i32,
-    /// Meaning depends on `kind`: number of the map, frame of the stack, size of the memory, bytes of the packet known to
+    /// Meaning depends on `kind`: number of the map, frame of the stack, number of the function, size of the memory, bytes of the packet known to
     /// be there (as i32; see [`AT_PACKET_END`]), kernel type.
     pub(in crate::verifier_sim) arg: u32,
     /// Which lookup in a map of maps a map pointer came from; 0 for maps named by the program.
@@ -206,6 +210,8 @@ impl Reg {
             Kind::Ctx => "ctx",
             Kind::ConstMapPtr => "map_ptr",
             Kind::MapValue => "map_value",
+            Kind::MapKey => "map_key",
+            Kind::Func => "func",
             Kind::Stack => "fp",
             Kind::Packet => "pkt",
             Kind::PacketMeta => "pkt_meta",

@@ -168,7 +168,7 @@ impl Env<'_> {
         if reg.ref_id != 0 {
             parts.push(format!("ref_obj_id={}", reg.ref_id));
         }
-        if matches!(reg.kind, Kind::ConstMapPtr | Kind::MapValue) {
+        if matches!(reg.kind, Kind::ConstMapPtr | Kind::MapKey | Kind::MapValue) {
             let map = self.map(reg.arg).spec;
             if !map.name.is_empty() {
                 parts.push(format!("map={}", map.name));

@@ -9,7 +9,7 @@ use crate::verifier_sim::place::Place;
 use crate::verifier_sim::program::hook::Hook;
 use crate::verifier_sim::program::maps::Map;
 use crate::verifier_sim::program::stack_liveness::StackLiveness;
-use crate::verifier_sim::program::{Aux, Subprog};
+use crate::verifier_sim::program::{Aux, Subprog, calls_back, is_may_goto};
 use crate::verifier_sim::spec::{FunctionSpec, Kernel, Options, Privilege};
 use crate::verifier_sim::state::reg::Reg;
 use crate::verifier_sim::state::{FP, REGS, State};
@@ -72,8 +72,8 @@ pub(in crate::verifier_sim) struct Env<'a> {
     pub(in crate::verifier_sim) judged: usize,
     /// Global functions that are called, in the order of their numbers.
     pub(in crate::verifier_sim) called: BTreeSet<usize>,
-    /// Whether the program has loops that the kernel cuts off.
-    pub(in crate::verifier_sim) has_may_goto: bool,
+    /// Whether the program has loops of which the kernel does not walk every round: those that it cuts off, and callbacks.
+    pub(in crate::verifier_sim) has_open_loops: bool,
     /// Possible CPUs, 0 if that is not known.
     pub(in crate::verifier_sim) cpus: u32,
     /// The types of the kernel, if they are known.
@@ -120,7 +120,7 @@ impl<'a> Env<'a> {
             functions: &[],
             judged: 0,
             called: BTreeSet::new(),
-            has_may_goto: insns.iter().any(crate::verifier_sim::program::is_may_goto),
+            has_open_loops: insns.iter().any(|insn| is_may_goto(insn) || calls_back(insn)),
             cpus: options.cpus,
             types: options.types,
             cur: State::entry(),

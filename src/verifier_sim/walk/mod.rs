@@ -11,10 +11,11 @@ mod stack_marks;
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
+use crate::verifier_sim::numbers::bounds::Bounds;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::REGS;
 use crate::verifier_sim::state::reg::{Kind, Reg};
-use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
+use crate::verifier_sim::stop::{Step, Stop, reject};
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::prune::Visit;
 
@@ -30,6 +31,15 @@ pub(in crate::verifier_sim) enum Flow {
     To(usize),
     /// Nowhere: the program ends.
     End,
+}
+
+/// The number in r0 is not in the range of results (`verbose_invalid_scalar`).
+pub(in crate::verifier_sim) fn outside(place: &str, value: &Bounds, least: i64, greatest: i64) -> Stop {
+    let least_known = if value.smin == i64::MIN { String::new() } else { format!(" smin={}", value.smin) };
+    let most_known = if value.smax == i64::MAX { String::new() } else { format!(" smax={}", value.smax) };
+    let unknown = if least_known.is_empty() && most_known.is_empty() { " unknown scalar value" } else { "" };
+    let known = format!("{least_known}{most_known}{unknown}");
+    Stop::Reject(format!("{place} the register R0 has{known} should have been in [{least}, {greatest}]"))
 }
 
 impl Env<'_> {
@@ -189,13 +199,7 @@ impl Env<'_> {
                 crate::verifier_sim::numbers::tnum::Tnum::range(least as u64, greatest as u64).contains(value.bits)
             };
             if !fits {
-                let wanted = format!("should have been in [{least}, {greatest}]");
-                if value.smin == i64::MIN && value.smax == i64::MAX {
-                    reject!("At program exit the register R0 has unknown scalar value {wanted}");
-                }
-                let least = if value.smin == i64::MIN { String::new() } else { format!(" smin={}", value.smin) };
-                let most = if value.smax == i64::MAX { String::new() } else { format!(" smax={}", value.smax) };
-                reject!("At program exit the register R0 has{least}{most} {wanted}");
+                return Err(outside("At program exit", value, least, greatest));
             }
         }
         Ok(Flow::End)
@@ -265,7 +269,7 @@ impl Env<'_> {
         let high = self.insns.get(self.at + 1).map_or(0, |next| next.imm);
         let loaded = match insn.src {
             op::PSEUDO_FUNC if self.functions.is_empty() => reject!("missing btf func_info"),
-            op::PSEUDO_FUNC => unsupported!("callbacks are not simulated"),
+            op::PSEUDO_FUNC => self.function_address(insn)?,
             op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE => {
                 let Some(map) = self.aux[self.at].map else { reject!("bpf verifier is misconfigured") };
                 if insn.src == op::PSEUDO_MAP_FD {

@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::asm::opcode as op;
 use crate::asm::{Disasm, Insn};
+use crate::verifier_sim::program::calls_back;
 use crate::verifier_sim::state::{FP, MAX_FRAMES, State};
 use crate::verifier_sim::walk::describe::Shown;
 use crate::verifier_sim::walk::env::Env;
@@ -101,8 +102,8 @@ impl Wanted {
         }
     }
 
-    /// What was wanted after `insn` is now wanted before it.
-    fn pass(&mut self, insn: &Insn, visited: Visited, linked: &[Place]) -> Result<(), Lost> {
+    /// What was wanted after `insn` is now wanted before it. `behind` is the instruction to which the path went from it.
+    fn pass(&mut self, insn: &Insn, visited: Visited, linked: &[Place], behind: (usize, &Insn)) -> Result<(), Lost> {
         self.add_linked(linked);
         let (dst, src) = (bit(insn.dst), bit(insn.src));
         let register = insn.code & op::X != 0;
@@ -131,6 +132,7 @@ impl Wanted {
             op::STX | op::ST => return self.pass_store(insn, visited),
             op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
                 op::CALL if insn.src == op::PSEUDO_CALL && !visited.is_assumed() => return self.pass_entry(),
+                op::CALL if calls_back(insn) && behind.0 != visited.insn as usize + 1 => return self.pass_callback(),
                 op::CALL => {
                     *self.regs() &= !bit(0);
                     if *self.regs() & ARGUMENTS != 0 {
@@ -138,9 +140,11 @@ impl Wanted {
                     }
                 }
                 op::EXIT => {
-                    // Backwards into the function that returned: its r0 is the caller's.
-                    let result = *self.regs() & bit(0);
-                    *self.regs() &= !bit(0);
+                    // Backwards into the function that returned: its r0 is the caller's, but not if a helper had called it. Then
+                    // the path is at the helper's call again, whose arguments the callback did not set.
+                    let callback = calls_back(behind.1);
+                    let result = if callback { 0 } else { *self.regs() & bit(0) };
+                    *self.regs() &= !(bit(0) | if callback { ARGUMENTS } else { 0 });
                     if *self.regs() & ARGUMENTS != 0 || self.frame + 1 >= MAX_FRAMES {
                         return Err(Lost);
                     }
@@ -200,6 +204,17 @@ impl Wanted {
                 *self.regs() |= bit(insn.src);
             }
         }
+        Ok(())
+    }
+
+    /// Backwards out of a callback: the helper sets its arguments.
+    fn pass_callback(&mut self) -> Result<(), Lost> {
+        let mask = self.masks[self.frame];
+        if mask.regs & !ARGUMENTS != 0 || mask.slots != 0 || self.frame == 0 {
+            return Err(Lost);
+        }
+        self.masks[self.frame] = Mask::default();
+        self.frame -= 1;
         Ok(())
     }
 
@@ -303,6 +318,7 @@ impl Env<'_> {
     /// Walks back from the first `end` instructions of the path to where all that is wanted comes from.
     fn backtrack(&mut self, mut wanted: Wanted, mut end: usize) {
         let mut next = self.cur.parent;
+        let mut following = self.at;
         // The segment's last instruction, and the first of the one behind it.
         let (mut last, mut behind) = (self.at as i64, -1);
         while !wanted.is_empty() {
@@ -314,7 +330,9 @@ impl Env<'_> {
                 let visited = self.history.at(end);
                 let insn = self.insns[visited.insn as usize];
                 self.log_origin(&wanted, visited.insn as usize);
-                if wanted.pass(&insn, visited, self.history.linked(end)).is_err() {
+                let followed = (following, &self.insns[following]);
+                following = visited.insn as usize;
+                if wanted.pass(&insn, visited, self.history.linked(end), followed).is_err() {
                     self.explored.mark_all_precise(self.cur.parent);
                     return;
                 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::verifier_sim::program::is_may_goto;
+use crate::verifier_sim::program::{calls_back, is_may_goto};
 use crate::verifier_sim::spec::Kernel;
 use crate::verifier_sim::state::reg::{ADD_CONST, Kind, Reg};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, Slot};
@@ -267,8 +267,8 @@ impl Env<'_> {
         let Some(old) = checkpoint.state.as_deref() else { return Ok(false) };
         let precise = &checkpoint.precise;
         if !looping {
-            // In a loop that the kernel cuts off, not all that decides has been seen when a part of it is finished.
-            let how = if self.has_may_goto { ExactLevel::CoversAll } else { ExactLevel::Covers };
+            // Of such a loop not all that decides has been seen when a part of it is finished.
+            let how = if self.has_open_loops { ExactLevel::CoversAll } else { ExactLevel::Covers };
             return Ok(self.alike(old, precise, how));
         }
         let cur = &self.cur;
@@ -276,12 +276,16 @@ impl Env<'_> {
         if cut_off && old.may_goto_depth != cur.may_goto_depth && self.alike(old, precise, ExactLevel::CoversAll) {
             return Ok(true);
         }
+        if calls_back(&self.insns[self.at]) {
+            return Ok(self.alike(old, precise, ExactLevel::CoversAll));
+        }
         let maybe = old.depth() == cur.depth()
             && (0..REGS).all(|reg| {
                 let (old, cur) = (&old.top().regs[reg], &cur.top().regs[reg]);
                 old.same_but_ids(cur) && (old.id, old.ref_id) == (cur.id, cur.ref_id)
             });
-        if maybe && old.may_goto_depth == cur.may_goto_depth && self.alike(old, precise, ExactLevel::Same) {
+        let rounds = (old.may_goto_depth, old.callback_unroll_depth) == (cur.may_goto_depth, cur.callback_unroll_depth);
+        if maybe && rounds && self.alike(old, precise, ExactLevel::Same) {
             self.log_endless(number);
             reject!("infinite loop detected at insn {}", self.at);
         }
@@ -310,7 +314,9 @@ impl Env<'_> {
             let (a, b) = (&old.frames[number], &cur.frames[number]);
             let at = cur.frames.get(number + 1).map_or(self.at, |callee| callee.callsite);
             let precise = if how == ExactLevel::Covers { precise[number] } else { Mask::ALL };
-            a.callsite == b.callsite && self.frames_alike((a, precise), b, at, &mut ids, how)
+            a.callsite == b.callsite
+                && a.callback_depth <= b.callback_depth
+                && self.frames_alike((a, precise), b, at, &mut ids, how)
         })
     }
 
@@ -423,7 +429,7 @@ fn regs_alike(old: &Reg, cur: &Reg, precise: bool, ids: &mut Ids, how: ExactLeve
             }
             ids.same_scalars(old.id, cur.id) && within()
         }
-        Kind::MapValue | Kind::Mem => {
+        Kind::MapKey | Kind::MapValue | Kind::Mem => {
             (old.off, old.arg, old.map_uid) == (cur.off, cur.arg, cur.map_uid)
                 && within()
                 && ids.same(old.id, cur.id)
@@ -477,21 +483,27 @@ impl Env<'_> {
         let mut state = self.cur.clone();
         state.may_goto_depth += 1;
         // What changed since the last time round will go on changing: widen it, so that the rounds come to an end.
-        if let Some((previous, precise)) = self.previous_round() {
+        if let Some((previous, precise)) = self.previous_round(self.at, self.cur.parent) {
             widen(&previous, &mut state, &precise);
         }
         self.push_state(state, next)
     }
 
+    /// A round of a callback is over, and the path is back at the call `at`: the same.
+    pub(in crate::verifier_sim) fn widen_callback(&mut self, at: usize) {
+        if let Some((previous, precise)) = self.previous_round(at, None) {
+            widen(&previous, &mut self.cur, &precise);
+        }
+    }
+
     /// The state of the unfinished round before this one, at the same instruction with the same callers, and the registers
-    /// whose numbers have decided something since.
-    fn previous_round(&self) -> Option<(State, Vec<Mask>)> {
-        let list = &self.explored.lists[self.explored.list(self.at, &self.cur)];
-        let own = self.cur.parent;
+    /// whose numbers have decided something since. Checkpoint `own` is the one of this round.
+    fn previous_round(&self, at: usize, own: Option<u32>) -> Option<(State, Vec<Mask>)> {
+        let list = &self.explored.lists[self.explored.list(at, &self.cur)];
         list.iter().rev().filter(|number| Some(**number) != own).find_map(|number| {
             let checkpoint = &self.explored.checkpoints[*number as usize];
             let state =
-                checkpoint.state.as_deref().filter(|_| checkpoint.branches > 0 && checkpoint.insn == self.at)?;
+                checkpoint.state.as_deref().filter(|_| checkpoint.branches > 0 && checkpoint.insn == at)?;
             let callers = state.frames.len() == self.cur.frames.len()
                 && state.frames.iter().zip(&self.cur.frames).all(|(a, b)| a.callsite == b.callsite);
             callers.then(|| (state.clone(), checkpoint.precise.clone()))
