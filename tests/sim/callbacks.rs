@@ -162,10 +162,11 @@ fn rounds_of_a_loop_are_walked() {
             &[&with("*(u64 *)(r10 -8) = r1", "r1 = *(u64 *)(r10 -8)\nr0 = *(u32 *)(r1 +0)"), "*(u64 *)(r2 +0) = 0\nr0 = 0\nexit"],
             Err("R1 invalid mem access 'scalar'"),
         ),
-        // Not one round: then the callback is dead code, and the kernel removes it. It minds if there are other functions.
+        // Not one round: then the callback is dead code, and the kernel removes it. It minds if another function is before it.
         (&[&looping(ZEROED, "0", ""), "r0 = r9\nexit"], Ok(())),
+        (&[&looping(ZEROED, "0", "call pc+2"), FINE, FINE], Ok(())),
         (
-            &[&looping(ZEROED, "0", "call pc+2"), FINE, FINE],
+            &[&looping(ZEROED, "0", "call pc+1").replace("[+1]", "[+2]"), FINE, FINE],
             Err("verifier bug: No program to jit at insn"),
         ),
         (&[&looping(&format!("{ZEROED}\nr7 = *(u32 *)(r1 +0)"), "r7", ""), counts], Ok(())),
@@ -186,6 +187,7 @@ fn rounds_of_a_loop_are_walked() {
             &["r2 = subprog[+1]\nr1 = 4\nr2 = 4\nr3 = 0\nr4 = 0\ncall bpf_loop\nr0 = 0\nexit", FINE],
             Err("R2 type=scalar expected=func"),
         ),
+        (&[&looping(ZEROED, "r10", ""), FINE], Err("verifier bug: backtracking misuse")),
         // The result of the helper is a number.
         (&[&with(ZEROED, "r6 = r0"), FINE], Ok(())),
         // A nested loop, and one that goes on for ever.

@@ -52,15 +52,15 @@ impl Env<'_> {
         Ok(Reg::pointer(Kind::Func, number as u32))
     }
 
-    /// A function that is not walked is removed as dead code. Then its address, where the program loads it, leads nowhere, which
-    /// the kernel finds out when it compiles functions: where any is left beside the main one (`jit_subprogs`).
+    /// A function that is not walked is removed as dead code. Then its address, where the program loads it, is that of the next
+    /// function; behind the last one there is none. The kernel finds that out when it compiles functions: where any is left beside
+    /// the main one (`jit_subprogs`).
     pub(in crate::verifier_sim) fn check_addresses(&self) -> Step {
-        if !self.subprogs.iter().skip(1).any(|subprog| self.aux[subprog.start].seen) {
-            return Ok(());
-        }
+        let last = self.subprogs.iter().skip(1).map(|subprog| subprog.start).rfind(|start| self.aux[*start].seen);
+        let Some(last) = last else { return Ok(()) };
         for (at, insn) in self.insns.iter().enumerate() {
             let target = (at as i64 + i64::from(insn.imm) + 1) as usize;
-            if is_subprog_address(insn) && self.aux[at].seen && !self.aux[target].seen {
+            if is_subprog_address(insn) && self.aux[at].seen && target > last {
                 // The kernel counts the instructions of the rewritten program.
                 let rule = format!("verifier bug: No program to jit at insn {target} (subprog < 0)");
                 return Err(Stop::RejectAt(at, rule));
@@ -101,6 +101,9 @@ impl Env<'_> {
         // Without flags the kernel makes a loop of the call, and relies on them.
         let flags = if self.reg(4).is_null() { 1 << 4 } else { 0 };
         self.mark_precise(flags);
+        if !self.reg(1).is_scalar() {
+            reject!("verifier bug: backtracking misuse");
+        }
         self.mark_precise(1 << 1);
         if self.cur.top().callback_depth < self.reg(1).val.umax {
             let unset = Reg::NOT_INIT;

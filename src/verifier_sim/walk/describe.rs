@@ -113,6 +113,9 @@ impl Env<'_> {
             let held = held.iter().filter(|id| **id != 0).map(u32::to_string).collect::<Vec<_>>();
             let _ = write!(text, " refs={}", held.join(","));
         }
+        if frame.in_callback {
+            text.push_str(" cb");
+        }
         text
     }
 
