@@ -2,7 +2,10 @@
 
 use sidestep::asm;
 use sidestep::asm::opcode as op;
-use sidestep::verifier_sim::spec::{Argument, FunctionSpec, Kernel, MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec};
+use sidestep::verifier_sim::interp::{Limits, Machine, NoKernel, Program, run};
+use sidestep::verifier_sim::spec::{
+    Argument, FunctionSpec, Kernel, MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec,
+};
 use sidestep::verifier_sim::verdict::Verdict;
 use sidestep::verifier_sim::{verify, verify_with_log};
 
@@ -30,6 +33,7 @@ fn maps() -> Vec<MapSpec> {
     ]
 }
 
+/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h), which these tries must have.
 const LPM_NO_PREALLOC: u32 = 1;
 
 fn all_maps() -> Vec<MapSpec> {
@@ -77,7 +81,9 @@ fn program(functions: &[&str]) -> ProgramSpec {
 
 /// A main function that prepares something, calls `bpf_loop` with function 1, and does something else.
 fn looping(before: &str, rounds: &str, behind: &str) -> String {
-    format!("{before}\nr1 = {rounds}\nr2 = subprog[+1]\nr3 = r10\nr3 += -8\nr4 = 0\ncall bpf_loop\n{behind}\nr0 = 0\nexit")
+    format!(
+        "{before}\nr1 = {rounds}\nr2 = subprog[+1]\nr3 = r10\nr3 += -8\nr4 = 0\ncall bpf_loop\n{behind}\nr0 = 0\nexit"
+    )
 }
 
 /// The same with `bpf_for_each_map_elem`.
@@ -119,8 +125,8 @@ fn check(test: &str, cases: &[(Vec<String>, Expected)]) {
         if !accepted {
             assert_eq!(comparable(&ours), comparable(&theirs), "{shown}");
         }
-        if let (Verdict::Accept(stats), true) = (verdict, std::env::var_os("SIM_SHOW").is_some()) {
-            eprintln!("{} {:?}", stats.insns_processed, oracle.processed(&program));
+        if let Verdict::Accept(stats) = verdict {
+            assert_eq!(Ok(stats.insns_processed), oracle.processed(&program), "{shown}");
         }
     }
 }
@@ -140,8 +146,14 @@ fn rounds_of_a_loop_are_walked() {
         (&[&plain, FINE], Ok(())),
         (&[&plain, "r0 = r1\nr0 &= 1\nexit"], Ok(())),
         (&[&plain, "r0 = 1\nexit"], Ok(())),
-        (&[&plain, "r0 = 2\nexit"], Err("At callback return the register R0 has smin=2 smax=2 should have been in [0, 1]")),
-        (&[&plain, "r0 = r1\nexit"], Err("At callback return the register R0 has unknown scalar value should have been in")),
+        (
+            &[&plain, "r0 = 2\nexit"],
+            Err("At callback return the register R0 has smin=2 smax=2 should have been in [0, 1]"),
+        ),
+        (
+            &[&plain, "r0 = r1\nexit"],
+            Err("At callback return the register R0 has unknown scalar value should have been in"),
+        ),
         (&[&plain, "r0 = r2\nexit"], Err("cannot return stack pointer to the caller")),
         (&[&plain, "r2 = 1\nexit"], Err("R0 not a scalar value")),
         (&[&plain, "r0 = r3\nexit"], Err("R3 !read_ok")),
@@ -154,12 +166,12 @@ fn rounds_of_a_loop_are_walked() {
         (&[&looping(ZEROED, "100", narrow), counts], Ok(())),
         (&[&with(ZEROED, narrow), counts], Ok(())),
         // The callback may overwrite what it is given with a number, and then it is not a pointer.
+        (&[&with("r6 = r1\n*(u64 *)(r10 -8) = r1", "r1 = *(u64 *)(r10 -8)\nr0 = *(u32 *)(r1 +0)"), FINE], Ok(())),
         (
-            &[&with("r6 = r1\n*(u64 *)(r10 -8) = r1", "r1 = *(u64 *)(r10 -8)\nr0 = *(u32 *)(r1 +0)"), FINE],
-            Ok(()),
-        ),
-        (
-            &[&with("*(u64 *)(r10 -8) = r1", "r1 = *(u64 *)(r10 -8)\nr0 = *(u32 *)(r1 +0)"), "*(u64 *)(r2 +0) = 0\nr0 = 0\nexit"],
+            &[
+                &with("*(u64 *)(r10 -8) = r1", "r1 = *(u64 *)(r10 -8)\nr0 = *(u32 *)(r1 +0)"),
+                "*(u64 *)(r2 +0) = 0\nr0 = 0\nexit",
+            ],
             Err("R1 invalid mem access 'scalar'"),
         ),
         // Not one round: then the callback is dead code, and the kernel removes it. It minds if another function is before it.
@@ -192,7 +204,11 @@ fn rounds_of_a_loop_are_walked() {
         (&[&with(ZEROED, "r6 = r0"), FINE], Ok(())),
         // A nested loop, and one that goes on for ever.
         (
-            &[&plain, "r1 = 2\nr2 = subprog[+2]\nr3 = 0\nr4 = 0\ncall bpf_loop\nr0 = 0\nexit", "r0 = r1\nr0 &= 1\nexit"],
+            &[
+                &plain,
+                "r1 = 2\nr2 = subprog[+2]\nr3 = 0\nr4 = 0\ncall bpf_loop\nr0 = 0\nexit",
+                "r0 = r1\nr0 &= 1\nexit",
+            ],
             Ok(()),
         ),
         (
@@ -210,13 +226,20 @@ fn the_address_of_a_function_is_for_helpers() {
     let rest = "r3 = 0\nr4 = 0\nr1 = 3\ncall bpf_loop\nr0 = 0\nexit";
     let list: &[(&[&str], Expected)] = &[
         (&[&format!("r2 = subprog[+1]\n*(u64 *)(r10 -8) = r2\nr2 = *(u64 *)(r10 -8)\n{rest}"), FINE], Ok(())),
-        (&[&format!("r2 = subprog[+1]\nr2 += 8\n{rest}"), FINE], Err("dereference of modified func ptr R2 off=8 disallowed")),
+        (
+            &[&format!("r2 = subprog[+1]\nr2 += 8\n{rest}"), FINE],
+            Err("dereference of modified func ptr R2 off=8 disallowed"),
+        ),
         (&[&format!("r2 = subprog[+1]\nr5 = *(u64 *)(r2 +0)\n{rest}"), FINE], Err("R2 invalid mem access 'func'")),
         (&[&format!("r2 = subprog[+1]\nif r2 == 0x0 goto pc+0\n{rest}"), FINE], Ok(())),
         (&["r2 = subprog[+1]\nr0 = r2\nexit", FINE], Ok(())),
         // Two functions, which one is known for each path.
         (
-            &[&format!("r5 = *(u32 *)(r1 +0)\nr2 = subprog[+1]\nif r5 == 0x0 goto pc+2\nr2 = subprog[+2]\n{rest}"), FINE, "r0 = 3\nexit"],
+            &[
+                &format!("r5 = *(u32 *)(r1 +0)\nr2 = subprog[+1]\nif r5 == 0x0 goto pc+2\nr2 = subprog[+2]\n{rest}"),
+                FINE,
+                "r0 = 3\nexit",
+            ],
             Err("should have been in [0, 1]"),
         ),
     ];
@@ -252,7 +275,10 @@ fn every_entry_of_a_map_is_given_to_the_callback() {
         (&[&walk(0), "call bpf_map_lookup_elem\nif r0 == 0x0 goto pc+1\n*(u64 *)(r0 +0) = 1\nr0 = 0\nexit"], Ok(())),
         (&[&walk(0), "call bpf_map_delete_elem\nr0 = 0\nexit"], Ok(())),
         (&[&walk(0), "r5 = r2\nr1 = r5\nr2 = 4\nr3 = 0\nr4 = 0\nr5 = 0\ncall bpf_csum_diff\nr0 = 0\nexit"], Ok(())),
-        (&[&walk(0), "r1 = r2\nr2 = 4\nr3 = r10\ncall bpf_probe_read_kernel\nr0 = 0\nexit"], Err("R1 cannot write into map_key")),
+        (
+            &[&walk(0), "r1 = r2\nr2 = 4\nr3 = r10\ncall bpf_probe_read_kernel\nr0 = 0\nexit"],
+            Err("R1 cannot write into map_key"),
+        ),
         (
             &["r1 = r10\nr2 = subprog[+1]\nr3 = 0\nr4 = 0\ncall bpf_for_each_map_elem\nr0 = 0\nexit", FINE],
             Err("R1 type=fp expected=map_ptr"),
@@ -271,16 +297,16 @@ fn what_callbacks_leave_behind_is_seen_by_their_callers() {
     let large = format!("*(u64 *)(r10 -400) = 0\n{FINE}");
     let list: Vec<(Vec<String>, Expected)> = vec![
         // Not one round, or more than one.
-        (vec![kept.clone(), release.to_owned()], Err("")),
+        (vec![kept.clone(), release.to_owned()], Err("has not been acquired before")),
         (vec![kept, FINE.to_owned()], Err("reference leak")),
         (
-            vec![looping(ZEROED, "4", ""), format!("{reserve}3\nr1 = r0\nr2 = 0\ncall bpf_ringbuf_submit\nr0 = 0\nexit")],
+            vec![
+                looping(ZEROED, "4", ""),
+                format!("{reserve}3\nr1 = r0\nr2 = 0\ncall bpf_ringbuf_submit\nr0 = 0\nexit"),
+            ],
             Ok(()),
         ),
-        (
-            vec![looping(ZEROED, "4", ""), format!("{reserve}1\nr0 = 0\nr0 = 0\nexit")],
-            Err("reference leak"),
-        ),
+        (vec![looping(ZEROED, "4", ""), format!("{reserve}1\nr0 = 0\nr0 = 0\nexit")], Err("reference leak")),
         // A packet pointer of the caller is stale when a callback may have moved the packet; here it has no context to do so.
         (vec![format!("{packet}9\n{}", looping(ZEROED, "4", "r0 = *(u8 *)(r7 +0)")), FINE.to_owned()], Ok(())),
         (vec![looping(&stack(200), "4", ""), FINE.to_owned()], Ok(())),
@@ -306,16 +332,24 @@ fn what_is_not_known_of_callbacks_is_not_judged() {
     assert_eq!(verdict.word(), "unsupported", "{}", verdict.reason());
 }
 
+#[test]
+fn the_interpreter_says_that_it_does_not_run_callbacks() {
+    let plain = program(&[&looping(ZEROED, "4", ""), FINE]);
+    let (mut machine, runnable) = (Machine::new(1), Program::new(plain.insns, &[], &[]));
+    let trap = run(&runnable, &mut machine, &mut NoKernel, &[0], Limits::default()).unwrap_err();
+    assert_eq!(trap.fault.to_string(), "functions that helpers call, as bpf_loop does, are judged and not run");
+}
+
 /// What the main function does before it calls, and behind the call.
 const BEFORE: [&str; 8] = [
     "*(u64 *)(r10 -8) = 0",
     "*(u64 *)(r10 -8) = 5\n*(u64 *)(r10 -16) = 0",
     "r6 = r1\n*(u64 *)(r10 -8) = r1\n*(u64 *)(r10 -16) = 0",
-    "r7 = 0\n*(u32 *)(r10 -8) = 1\n*(u32 *)(r10 -4) = 2",
-    "r7 = *(u32 *)(r1 +0)\nr7 &= 3\n*(u64 *)(r10 -8) = r7\n*(u64 *)(r10 -16) = 1",
+    "r0 = 3\n*(u32 *)(r10 -8) = 1\n*(u32 *)(r10 -4) = 2",
+    "r0 = *(u32 *)(r1 +0)\nr0 &= 3\n*(u64 *)(r10 -8) = r0\n*(u64 *)(r10 -16) = 1",
     "r8 = r10\nr8 += -16\n*(u64 *)(r10 -8) = r8\n*(u64 *)(r10 -16) = 3",
-    "r9 = 0",
-    "r6 = r1\nr7 = *(u32 *)(r1 +76)\n*(u64 *)(r10 -8) = r7",
+    "r0 = *(u32 *)(r1 +0)\n*(u64 *)(r10 -8) = 0\n*(u64 *)(r10 -16) = 0",
+    "r6 = r1\nr0 = *(u32 *)(r1 +76)\n*(u64 *)(r10 -8) = r0",
 ];
 const BEHIND: [&str; 8] = [
     "",
@@ -324,7 +358,7 @@ const BEHIND: [&str; 8] = [
     "r1 = *(u64 *)(r10 -16)\nif r1 == 0x3 goto pc+1\nr0 = r9",
     "r6 = r0\nif r0 s> 0x4 goto pc+1\nr6 = 0",
     "r0 = *(u64 *)(r10 -8)\nr2 = r10\nr2 += r0\nr0 = *(u8 *)(r2 -32)",
-    "r0 = r7",
+    "r6 = r10",
     "r1 = 2\nr2 = subprog[+1]\nr3 = 0\nr4 = 0\ncall bpf_loop",
 ];
 /// A step of a callback, in which r2 or r4 points to the caller's stack.
@@ -346,31 +380,37 @@ const STEPS: [&str; 16] = [
     "r1 = 2\nr2 = subprog[+2]\nr3 = r9\nr4 = 0\ncall bpf_loop\nr0 = 0",
     "call bpf_get_prandom_u32",
 ];
-const ROUNDS: [&str; 6] = ["0", "1", "4", "100", "0x7fffffff", "r7"];
+const ROUNDS: [&str; 6] = ["0", "1", "4", "9", "0x7fffffff", "r0"];
+
+/// Programs of a million instructions that the kernel is asked to judge in one run.
+const LARGE: u32 = 2;
 
 /// A random program that calls back.
 fn random(numbers: &mut Random) -> (ProgramSpec, String) {
     let mut pick = |count: usize| numbers.next() as usize % count;
     let (before, behind) = (BEFORE[pick(BEFORE.len())], BEHIND[pick(BEHIND.len())]);
     let walks = pick(3) == 0;
-    let main = if walks { walking(before, pick(6), behind) } else { looping(before, ROUNDS[pick(6)], behind) };
+    let main = match (walks, before.contains("r0 =")) {
+        // Mostly a map that is walked.
+        (true, _) => walking(before, pick(24) % 5, behind),
+        (_, with_number) => looping(before, ROUNDS[pick(if with_number { 6 } else { 5 })], behind),
+    };
     // In the callback, r9 is what the caller passes, and r8 a number or a pointer.
     let context = if walks { "r9 = r4\nr8 = r2" } else { "r9 = r2\nr8 = r1" };
     let mut steps = |context: &str, most: usize| {
         let count = 1 + pick(most);
         let steps: Vec<_> = (0..count).map(|_| STEPS[pick(STEPS.len())]).collect();
-        let end = if pick(3) == 0 { "exit" } else { "r0 = 0\nexit" };
+        let end = if pick(6) == 0 { "exit" } else { "r0 = 0\nexit" };
         format!("{context}\nr0 = 0\n{}\n{end}", steps.join("\n"))
     };
     let (first, second) = (steps(context, 4), steps("r9 = r2\nr8 = r1", 2));
-    // Every function must be called: the second one is named in dead code at least.
-    let named = "r2 = subprog[+2]";
-    let main = format!("{named}\n{main}");
+    // Every function must be named, since BTF describes it.
+    let main = format!("r2 = subprog[+2]\n{main}");
     let shown = format!("{main}\n--\n{first}\n--\n{second}");
     (program(&[&main, &first, &second]), shown)
 }
 
-/// `SIM_COUNT=100` tries 100 times as many.
+/// `SIM_COUNT=10` tries 10 times as many, in some minutes.
 #[test]
 fn random_callbacks_are_judged_as_the_kernel_judges_them() {
     if !available("random_callbacks_are_judged_as_the_kernel_judges_them") {
@@ -379,12 +419,18 @@ fn random_callbacks_are_judged_as_the_kernel_judges_them() {
     let times: usize = std::env::var("SIM_COUNT").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let seed = std::env::var("SIM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(11);
     let (oracle, mut numbers) = (Oracle::new(all_maps), Random::new(seed));
-    let (mut accepted, mut refused, mut same_reason, mut same_count) = (0, 0, 0, 0);
+    let (mut accepted, mut refused, mut same_reason, mut same_count, mut too_large) = (0, 0_usize, 0, 0, 0);
     let mut different = Vec::new();
-    for _ in 0..2_000 * times {
+    for _ in 0..300 * times {
         let (program, shown) = random(&mut numbers);
         let (verdict, log) = verify_with_log(&program, &options());
         assert!(!matches!(verdict, Verdict::Unsupported(_)), "{}\n{shown}", verdict.reason());
+        // The kernel takes seconds for a program that is too large.
+        let large = verdict.reason().contains("BPF program is too large");
+        too_large += u32::from(large);
+        if large && too_large > LARGE {
+            continue;
+        }
         let theirs = oracle.verdict(&program);
         assert_eq!(verdict.is_accept(), theirs.is_ok(), "{}\n{theirs:?}\n{shown}", verdict.reason());
         match (verdict, theirs) {
@@ -403,7 +449,9 @@ fn random_callbacks_are_judged_as_the_kernel_judges_them() {
             _ => {}
         }
     }
-    eprintln!("{accepted} accepted, {same_count} of them in as many instructions; {refused} refused, {same_reason} for the same reason");
-    assert!(accepted > 200 && refused > 200, "{accepted} accepted, {refused} refused: not much was tried");
-    assert!(different.len() * 100 <= refused as usize, "{}", different.join("\n"));
+    eprintln!(
+        "{accepted} accepted, {same_count} of them in as many instructions; {refused} refused, {same_reason} for the same reason"
+    );
+    assert!(accepted > 20 && refused > 20, "{accepted} accepted, {refused} refused: not much was tried");
+    assert!(different.len() * 100 <= refused * 3, "{}", different.join("\n"));
 }

@@ -72,7 +72,8 @@ pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Sub
     let mut todo = vec![(0usize, 0u32, 1usize)];
     while let Some((index, above, level)) = todo.pop() {
         if level > MAX_FRAMES {
-            reject!("the call stack of {level} frames is too deep !");
+            // The kernel does not count the main program here.
+            reject!("the call stack of {MAX_FRAMES} frames is too deep !");
         }
         if index != 0 && subprogs[index].has_tail_call && above >= TAIL_CALL_STACK {
             reject!("tail_calls are not allowed when call stack of previous frames is {above} bytes. Too large");

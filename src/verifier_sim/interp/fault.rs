@@ -90,6 +90,9 @@ pub enum Fault {
     /// A kernel function this environment does not have.
     #[error("there is no kernel function with BTF id {0} here")]
     UnknownKfunc(i32),
+    /// The address of a function of the program, for a helper that calls it.
+    #[error("functions that helpers call, as bpf_loop does, are judged and not run")]
+    Callback,
     /// A helper argument the helper cannot take.
     #[error("argument {argument} of helper {helper} is {value:#x}, which is not {wanted}")]
     BadArgument {

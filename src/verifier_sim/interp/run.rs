@@ -354,8 +354,9 @@ impl Cpu<'_> {
                 let region = map.lookup(memory, &[0; 4], 0).ok_or(none)?;
                 Ok(region.address() + u64::from(offset))
             }
-            // Functions are only ever passed on to helpers that call back, and no such helper is simulated; kernel
-            // variables need the kernel's BTF.
+            // Functions are only ever passed on to helpers that call back, and no such helper is run.
+            op::PSEUDO_FUNC => Err(Fault::Callback),
+            // Kernel variables need the kernel's BTF.
             _ => Err(bad(insn)),
         }
     }

@@ -60,7 +60,10 @@ pub(in crate::verifier_sim) fn body<'i>(insns: &'i [Insn], subprogs: &[Subprog],
 /// The functions that function `index` calls or has called, by their numbers.
 pub(in crate::verifier_sim) fn callees(insns: &[Insn], subprogs: &[Subprog], index: usize) -> Vec<usize> {
     let start = subprogs[index].start;
-    let calls = body(insns, subprogs, index).iter().enumerate().filter(|(_, insn)| is_subprog_call(insn) || is_subprog_address(insn));
+    let calls = body(insns, subprogs, index)
+        .iter()
+        .enumerate()
+        .filter(|(_, insn)| is_subprog_call(insn) || is_subprog_address(insn));
     let targets = calls.map(|(offset, insn)| (start + offset) as i64 + i64::from(insn.imm) + 1);
     let mut callees: Vec<usize> =
         targets.filter_map(|target| subprogs.iter().position(|subprog| subprog.start as i64 == target)).collect();

@@ -502,8 +502,7 @@ impl Env<'_> {
         let list = &self.explored.lists[self.explored.list(at, &self.cur)];
         list.iter().rev().filter(|number| Some(**number) != own).find_map(|number| {
             let checkpoint = &self.explored.checkpoints[*number as usize];
-            let state =
-                checkpoint.state.as_deref().filter(|_| checkpoint.branches > 0 && checkpoint.insn == at)?;
+            let state = checkpoint.state.as_deref().filter(|_| checkpoint.branches > 0 && checkpoint.insn == at)?;
             let callers = state.frames.len() == self.cur.frames.len()
                 && state.frames.iter().zip(&self.cur.frames).all(|(a, b)| a.callsite == b.callsite);
             callers.then(|| (state.clone(), checkpoint.precise.clone()))
