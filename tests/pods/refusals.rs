@@ -45,8 +45,8 @@ fn wrong_flags_and_dead_sockets_are_refused_before_anything_is_attached() {
 #[test]
 fn another_user_than_root_needs_a_group_that_may_open_the_socket() {
     let mut fixture = Fixture::new();
-    let mut pod = TestPod::new(&mut fixture.containerd, "one", Driver::Cgroupfs, None);
-    pod.start(&mut fixture.containerd);
+    let mut pod = TestPod::new(&mut fixture.runtime, "one", Driver::Cgroupfs, None);
+    pod.start(&mut fixture.runtime);
     // Not that of this machine, which would become that user's.
     let state = std::env::temp_dir().join(format!("sidestep-pods-state-{}", std::process::id()));
     let command = |user| {
