@@ -1,13 +1,13 @@
 //! Other users than root: becoming one, giving one a directory, and working in a directory that one has been given.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use nix::unistd::{Gid, Uid, getegid, geteuid, setfsgid, setfsuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setfsgid, setfsuid, setgroups, setresgid, setresuid};
 
 use super::error::{Error, Result};
 
@@ -57,17 +57,20 @@ impl User {
         })
     }
 
-    /// Fails where it may not enter a directory on the way to `path`.
-    pub fn reaches(self, path: &Path) -> io::Result<()> {
+    /// Tries what this user is going to do, with its rights to files.
+    pub fn tries(self, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         // What may not become the user is refused when it does.
         let Ok(_acting) = Acting::with(self.uid, self.gid) else { return Ok(()) };
-        fs::symlink_metadata(path).map(drop)
+        work()
     }
 
     /// Makes it the owner of a file, or of a directory with its files and those of the directories in it. No other user can change
     /// anything in the meantime. A symbolic link, and another name of a file that has several, is removed: its former owner may have
-    /// made it to be given what it leads to.
+    /// made it to be given what it leads to. `path` itself must not be a link.
     pub fn own_all(self, path: &Path) -> io::Result<()> {
+        if fs::symlink_metadata(path)?.is_symlink() {
+            return Err(io::Error::other("it is a symbolic link"));
+        }
         // An instance has generations, and these have pins.
         self.own_levels(path, 2)
     }
@@ -81,6 +84,8 @@ impl User {
                 lchown(path, Some(own), None)?;
                 owner = own;
             }
+            // Its former owner may have let everyone write here, and so itself: also by a descriptor that it has kept.
+            fs::set_permissions(path, Permissions::from_mode(data.mode() & 0o755))?;
             if levels > 0 {
                 for entry in fs::read_dir(path)? {
                     self.own_levels(&entry?.path(), levels - 1)?;
@@ -130,15 +135,22 @@ impl Place {
 }
 
 /// This thread has the rights to files of another user, until this is dropped.
-struct Acting;
+struct Acting {
+    /// What it gets back.
+    groups: Vec<libc::gid_t>,
+}
 
 impl Acting {
     fn with(uid: u32, gid: u32) -> io::Result<Self> {
-        let acting = Self;
-        setfsgid(Gid::from_raw(gid));
-        setfsuid(Uid::from_raw(uid));
-        // It does not say whether it has succeeded; the next call returns what is set (setfsuid(2)).
-        let is = setfsuid(Uid::from_raw(uid)).as_raw() == uid;
+        let acting = Self { groups: getgroups()?.into_iter().map(Gid::as_raw).collect() };
+        if !acting.groups.is_empty() {
+            set_groups(&[])?;
+        }
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        setfsgid(gid);
+        setfsuid(uid);
+        // They do not say whether they have succeeded; the next call returns what is set (setfsuid(2)).
+        let is = (setfsuid(uid), setfsgid(gid)) == (uid, gid);
         if is { Ok(acting) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
     }
 }
@@ -147,7 +159,18 @@ impl Drop for Acting {
     fn drop(&mut self) {
         setfsuid(geteuid());
         setfsgid(getegid());
+        if !self.groups.is_empty() {
+            // It was allowed before.
+            let _ = set_groups(&self.groups);
+        }
     }
+}
+
+/// Sets the supplementary groups of this thread alone; the C library's function does it for all.
+fn set_groups(groups: &[libc::gid_t]) -> io::Result<()> {
+    // SAFETY: the slice is live.
+    let done = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -163,5 +186,14 @@ mod tests {
             assert!(error.contains("in numbers, such as 65534") && !error.contains('\n'), "{text:?}: {error}");
         }
         assert!("0".parse::<User>().unwrap_err().contains("root"));
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_given_away_and_stays() {
+        let link = std::env::temp_dir().join(format!("sidestep-given-{}", std::process::id()));
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        let given = User::own().own_all(&link);
+        fs::remove_file(&link).unwrap();
+        assert_eq!(given.unwrap_err().to_string(), "it is a symbolic link");
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -225,7 +226,9 @@ fn the_users_other_processes_reach_no_pin_that_is_not_theirs() {
     let said = String::from_utf8(upgraded.stderr).unwrap();
     assert!(!upgraded.status.success() && said.contains("Permission denied"), "{said}");
     assert_eq!(map.lookup(&[0; 4]).unwrap().unwrap(), [0; 8], "root has written to its own map for the user");
-    // Nor does it keep one when root takes over.
+    // Nor does it keep one when root takes over, or a directory that it has let everyone write.
+    let generation = fs::File::open(instance.dir().join("g1")).unwrap();
+    as_the_other_user(|| fs::set_permissions(instance.dir().join("g1"), Permissions::from_mode(0o777)).unwrap());
     let flags = ["--cgroup", cgroup, "--bpffs", bpffs];
     drop(state.command(at_the_start(), &flags).spawn().map(|mut run| {
         wait_until("root has taken over", || fs::metadata(instance.dir()).map_or(true, |data| data.uid() == 0));
@@ -233,6 +236,9 @@ fn the_users_other_processes_reach_no_pin_that_is_not_theirs() {
         run.wait()
     }));
     assert!(!fs::symlink_metadata(&link).is_ok_and(|data| data.is_symlink()), "the link is still there");
+    let kept = format!("/proc/self/fd/{}/late", generation.as_raw_fd());
+    let late = as_the_other_user(|| symlink(&secret, kept));
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::PermissionDenied, "it can still write where root works");
     assert_eq!(fs::metadata(&secret).unwrap().uid(), 0);
     fs::remove_file(&secret).unwrap();
     let detached = fixture.sidestep("detach", &["--cgroup", cgroup]);
@@ -261,7 +267,8 @@ fn what_the_user_cannot_do_is_refused_before_anything_is_attached() {
     refused(&start(&few), "start with CAP_DAC_READ_SEARCH, or mount");
     open_mount(&fixture);
     refused(&start(&few), "let that user read it");
-    refused(&start(&capabilities()), "with CAP_CHOWN");
+    refused(&start(&capabilities()), "with chown");
+    assert_eq!(fs::metadata(&state.0).unwrap().uid(), 0, "something was given away");
     fs::write(state.0.join("other"), "").unwrap();
     fs::set_permissions(&state.0, Permissions::from_mode(0o700)).unwrap();
     nix::unistd::chown(&state.0, Some(Uid::from_raw(0)), None).unwrap();

@@ -57,14 +57,19 @@ impl SplicerMemory {
         (Self { known, file }, error)
     }
 
-    /// Gives the file of this machine, and its directory, which is made if it is missing, to a user. A directory that holds anything else
-    /// is left alone.
+    /// Gives the file of this machine, and its directory, which is made if it is missing, to a user. What another user has in that
+    /// directory besides is an error, and so is such a file in a directory that is this user's.
     pub fn give(user: User) -> io::Result<()> {
         let file = Self::path();
         let Some(directory) = file.parent() else { return Ok(()) };
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        if fs::symlink_metadata(directory)?.uid() == user.uid {
-            return Ok(());
+        let owner = |path| fs::symlink_metadata(path).map(|data| data.uid());
+        if owner(directory)? == user.uid {
+            return match owner(&file) {
+                Ok(other) if other != user.uid => Err(io::Error::other("it belongs to another user")),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
         }
         let mut entries = fs::read_dir(directory)?;
         if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != FILE)) {

@@ -1,6 +1,6 @@
 //! The user as whom the agent runs. It changes before anything is attached: what that user cannot do is an error at the start.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::cli::error::Error;
 use crate::syscall::User;
 use crate::syscall::caps::{Capabilities, Capability};
 
-/// Gives up all privileges that the agent does not need, and becomes the user that the settings name. What is pinned is given to it
-/// before, and taken back where none is named. `remover` takes away the directories that only root can remove, when it is dropped.
+/// Gives up all privileges that the agent does not need, and becomes the user that the settings name. Before that it gives this user
+/// what is pinned; where none is named, it takes it back. `remover`, when it is dropped, removes directories that only root can.
 pub(super) fn settle(args: &Args, pinned: Option<&OwnerLock>, remover: &mut Option<Last>) -> Result<(), Error> {
     let state = SplicerMemory::path();
     let Some(user) = args.user else {
@@ -30,28 +30,32 @@ pub(super) fn settle(args: &Args, pinned: Option<&OwnerLock>, remover: &mut Opti
         let path = path.display();
         done.map_err(|error| Error::Failed(format!("user {} cannot {what} {path}: {error}; {remedy}", user.uid)))
     };
-    let may_search = Capabilities::effective()?.has(Capability::DacReadSearch);
-    check("keep", &state, SplicerMemory::give(user), "give its directory to that user with chown")?;
-    if let Some(pinned) = pinned {
-        let directories: Vec<&Path> = pinned.instance().directories().collect();
-        if let (false, Some(first)) = (may_search, directories.last()) {
+    let try_as_user = |what, path: &Path, work: fn(&Path) -> io::Result<()>, remedy| {
+        check(what, path, user.tries(|| work(path)), remedy)
+    };
+    // Nothing is given away before all this has been tried.
+    let directories: Vec<&Path> = pinned.iter().flat_map(|pinned| pinned.instance().directories()).collect();
+    if !Capabilities::effective()?.has(Capability::DacReadSearch) {
+        if let Some(first) = directories.last() {
             let remedy = "start with CAP_DAC_READ_SEARCH, or mount the bpf file system with mode=0711";
-            check("reach", first, user.reaches(first), remedy)?;
+            try_as_user("reach", first, |path| fs::symlink_metadata(path).map(drop), remedy)?;
         }
+        if let Some(config) = &args.config {
+            let remedy = "let that user read it, or start with CAP_DAC_READ_SEARCH";
+            try_as_user("read", config, |path| File::open(path).map(drop), remedy)?;
+        }
+    }
+    if args.pods.are_given() {
+        let remedy = "name the group that may with --user UID:GID, or leave --user out";
+        try_as_user("open", &args.pods.socket()?, |path| UnixStream::connect(path).map(drop), remedy)?;
+    }
+    let remedy = "give it and its directory to that user with chown";
+    check("keep", &state, SplicerMemory::give(user), remedy)?;
+    if let Some(pinned) = pinned {
         pinned.give(user)?;
         *remover = Some(Last(Remover::start(c"sidestep-pins", &directories, None, args.seccomp)?));
     }
-    drop_privileges(Some(user))?;
-    if let Some(config) = &args.config {
-        let remedy = "let that user read it, or start with CAP_DAC_READ_SEARCH";
-        check("read", config, File::open(config).map(drop), remedy)?;
-    }
-    if args.pods.are_given() {
-        let socket = args.pods.socket()?;
-        let remedy = "name the group that may with --user UID:GID, or leave --user out";
-        check("open", &socket, UnixStream::connect(&socket).map(drop), remedy)?;
-    }
-    Ok(())
+    Ok(drop_privileges(Some(user))?)
 }
 
 /// Removes at the end.
