@@ -11,37 +11,23 @@ use sidestep::verifier_sim::{verify, verify_with_log};
 
 use crate::agreement::options;
 use crate::kernel::{Oracle, available};
+use crate::random::map;
 use crate::random::sandbox::Random;
 use crate::reasons::reason;
 
+/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h), which these tries must have.
+const LPM_NO_PREALLOC: u32 = 1;
+
 /// The maps of these programs, by the number in `map[fd:0]`. The last one is not walked by `bpf_for_each_map_elem`.
 fn maps() -> Vec<MapSpec> {
-    let map = |map_type, key_size, value_size, max_entries| MapSpec {
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        ..MapSpec::default()
-    };
     vec![
         map(MapType::HASH, 4, 16, 8),
         map(MapType::ARRAY, 4, 16, 8),
         map(MapType::PERCPU_ARRAY, 4, 16, 8),
         map(MapType::LRU_HASH, 8, 16, 8),
         map(MapType::RINGBUF, 0, 0, 4096),
-        map(MapType::LPM_TRIE, 8, 16, 8),
+        MapSpec { map_flags: LPM_NO_PREALLOC, ..map(MapType::LPM_TRIE, 8, 16, 8) },
     ]
-}
-
-/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h), which these tries must have.
-const LPM_NO_PREALLOC: u32 = 1;
-
-fn all_maps() -> Vec<MapSpec> {
-    let mut maps = maps();
-    for map in maps.iter_mut().filter(|map| map.map_type == MapType::LPM_TRIE) {
-        map.map_flags = LPM_NO_PREALLOC;
-    }
-    maps
 }
 
 /// A program of these functions, the main one first. `subprog[+1]` and `call pc+1` name the second one.
@@ -73,7 +59,7 @@ fn program(functions: &[&str]) -> ProgramSpec {
         prog_type: ProgType::SCHED_CLS,
         functions: starts.iter().enumerate().map(describe).collect(),
         insns,
-        maps: all_maps(),
+        maps: maps(),
         map_loads,
         ..ProgramSpec::default()
     }
@@ -107,7 +93,7 @@ fn comparable(log: &str) -> &str {
 
 /// The simulator says what is expected, and so does the kernel, in the same words.
 fn check(test: &str, cases: &[(Vec<String>, Expected)]) {
-    let oracle = available(test).then(|| Oracle::new(all_maps));
+    let oracle = available(test).then(|| Oracle::new(maps));
     for (functions, expected) in cases {
         let texts: Vec<_> = functions.iter().map(String::as_str).collect();
         let (program, shown) = (program(&texts), functions.join("\n--\n"));
@@ -418,7 +404,7 @@ fn random_callbacks_are_judged_as_the_kernel_judges_them() {
     }
     let times: usize = std::env::var("SIM_COUNT").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let seed = std::env::var("SIM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(11);
-    let (oracle, mut numbers) = (Oracle::new(all_maps), Random::new(seed));
+    let (oracle, mut numbers) = (Oracle::new(maps), Random::new(seed));
     let (mut accepted, mut refused, mut same_reason, mut same_count, mut too_large) = (0, 0_usize, 0, 0, 0);
     let mut different = Vec::new();
     for _ in 0..150 * times {

@@ -8,17 +8,11 @@ use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::{verify, verify_with_log};
 
 use crate::kernel::{Oracle, available};
+use crate::random::map;
 use crate::reasons::reason;
 
 /// The maps of these programs, by the number in `map[fd:0]`.
 fn maps() -> Vec<MapSpec> {
-    let map = |map_type, key_size, value_size, max_entries| MapSpec {
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        ..MapSpec::default()
-    };
     let text = |text: &str| MapSpec {
         map_flags: 0x80,
         data: Some(text.as_bytes().to_vec()),

@@ -209,25 +209,25 @@ impl Wanted {
 
     /// Backwards out of a callback: the helper sets its arguments.
     fn pass_callback(&mut self) -> Result<(), Lost> {
-        let mask = self.masks[self.frame];
-        if mask.regs & !ARGUMENTS != 0 || mask.slots != 0 || self.frame == 0 {
-            return Err(Lost);
-        }
-        self.masks[self.frame] = Mask::default();
-        self.frame -= 1;
-        Ok(())
+        self.leave().map(drop)
     }
 
     /// Backwards out of a function: its arguments are the caller's.
     fn pass_entry(&mut self) -> Result<(), Lost> {
+        let arguments = self.leave()?;
+        *self.regs() |= arguments;
+        Ok(())
+    }
+
+    /// Goes to the caller of this function, which wants nothing but its arguments; these.
+    fn leave(&mut self) -> Result<u16, Lost> {
         let mask = self.masks[self.frame];
         if mask.regs & !ARGUMENTS != 0 || mask.slots != 0 || self.frame == 0 {
             return Err(Lost);
         }
         self.masks[self.frame] = Mask::default();
         self.frame -= 1;
-        *self.regs() |= mask.regs;
-        Ok(())
+        Ok(mask.regs)
     }
 }
 

@@ -26,16 +26,13 @@ const LOCKED: usize = 7;
 const CONSTANT: usize = 8;
 const QUEUE: usize = 9;
 
+/// A map of this type and these sizes.
+pub(crate) fn map(map_type: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
+    MapSpec { name: "sim".into(), map_type, key_size, value_size, max_entries, ..MapSpec::default() }
+}
+
 /// The maps that every program may use, by number. The kernel side of a comparison creates the same.
 pub(crate) fn maps() -> Vec<MapSpec> {
-    let map = |map_type, key_size, value_size, max_entries| MapSpec {
-        name: "sim".into(),
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        ..MapSpec::default()
-    };
     vec![
         map(MapType::HASH, 4, 48, 16),
         map(MapType::ARRAY, 4, 16, 1),

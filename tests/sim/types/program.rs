@@ -7,6 +7,7 @@ use sidestep::uapi::{AttachType, ProgType};
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, ProgramSpec};
 
 use super::places::Place;
+use crate::random::map;
 use crate::random::sandbox::Random;
 
 /// `BPF_F_NO_PREALLOC`, which storage maps demand.
@@ -14,14 +15,6 @@ const NO_PREALLOC: u32 = 1;
 
 /// The maps of these programs.
 pub(crate) fn maps() -> Vec<MapSpec> {
-    let map = |map_type, key_size, value_size, max_entries| MapSpec {
-        name: "sim".into(),
-        map_type,
-        key_size,
-        value_size,
-        max_entries,
-        ..MapSpec::default()
-    };
     vec![
         map(MapType::HASH, 4, 16, 4),
         map(MapType::ARRAY, 4, 16, 1),
