@@ -50,8 +50,8 @@ pub fn check_private(path: &Path) -> Result<bool> {
     check(path, false)
 }
 
-/// The same, but the directory may belong to another user when root has given it away: then the one above it is private, or has been
-/// given away with it.
+/// The same, but the directory may belong to another user, if root has given it to that user: then the directory above it is private,
+/// or root has given it to the same user.
 pub fn check_private_or_given(path: &Path) -> Result<bool> {
     check(path, true)
 }

@@ -36,7 +36,7 @@ pub(crate) fn prepare(dir: &Path, node: Node) -> Command {
     command
 }
 
-/// runc, which cannot lower a score without CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)), as CRI-O always asks it to.
+/// A runc that does not lower OOM scores. CRI-O always asks for it, and it takes CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)).
 fn write_runc(dir: &Path) {
     let path = dir.join("runc-unscored");
     let text = r#"#!/bin/sh

@@ -19,7 +19,7 @@ use crate::support::machine::unique;
 use crate::support::wait::{timeout, wait_for, wait_until};
 use crate::{containerd, crio};
 
-/// Which one all tests have.
+/// The variable that names the runtime of all tests.
 const CHOICE: &str = "PODS_RUNTIME";
 
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +108,7 @@ impl Runtime {
 
     /// Runs a sandbox; its ID.
     pub(crate) fn run(&mut self, request: &RunPodSandboxRequest) -> String {
-        // The image may not have been taken notice of.
+        // The runtime may not have noticed the image yet.
         let id = wait_for(|| {
             let made: Result<RunPodSandboxResponse, _> = self.call("RunPodSandbox", request);
             made.map(|made| made.pod_sandbox_id).map_err(|error| format!("{error}\n{}", self.log()))
@@ -171,7 +171,7 @@ async fn sandboxes(socket: &Path) -> Result<usize, sidestep::pods::Error> {
 impl Drop for Runtime {
     fn drop(&mut self) {
         for id in self.sandboxes.clone() {
-            // What does not end so is killed.
+            // A helper that is left is killed below.
             if let Err(error) = self.end(&id) {
                 eprintln!("{error}\n{}", self.log());
             }

@@ -38,8 +38,8 @@ pub(super) struct Remover {
 }
 
 impl Remover {
-    /// Starts it with this one capability, or none, by `seccomp` with hardly a system call. To be called while this process has one
-    /// thread.
+    /// Starts it with this one capability, or with none. With `seccomp` it can make only the system calls above. To be called while
+    /// this process has one thread.
     pub(super) fn start(
         name: &CStr,
         paths: &[&Path],

@@ -1,5 +1,5 @@
-//! A socket begins to close: from then on it has few packets to send, and nothing is done in the callbacks for them. So they
-//! are given up, and a short connection does not pay for its own end.
+//! A socket that begins to close sends few more packets, and our program has nothing to do in the callbacks for them. So it
+//! gives these callbacks up, and a short connection does not pay for its own end.
 
 use crate::asm::Reg::{R0, R1, R8, R9};
 use crate::asm::{Asm, Base, Label, Ptr, Uses};
@@ -29,7 +29,7 @@ pub(in crate::dataplane) fn drop_state_if_read(a: &mut Asm) {
 /// Gives up our callbacks when they have nothing left to do: the socket is out of the sockhash and has no settings of ours, all
 /// that has come is read, and all that it has sent has arrived. Only its FIN is to come. R1 is its state.
 ///
-/// After close(2) the first is so, since that takes a socket out of its maps before it sends the FIN (`sock_map_close`,
+/// After close(2) the socket is out of the sockhash: close(2) takes it out of its maps before the FIN is sent (`sock_map_close`,
 /// net/core/sock_map.c).
 pub(in crate::dataplane) fn drop_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: Label) {
     let uses = Uses::scratch().reads([R1, SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]);

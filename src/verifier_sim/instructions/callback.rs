@@ -1,8 +1,8 @@
 //! Functions of the program that a helper calls (`push_callback_call`, `prepare_func_exit`).
 //!
 //! How often the helper calls is not known. So the path goes on behind the call, as if there were no more rounds, and one round
-//! is put aside. A round ends at the call again, from where the next one begins. Rounds end when the state at the call is one that
-//! an earlier round had; numbers that differ from round to round and decide nothing are forgotten.
+//! is put aside. A round ends at the call again, from where the next one begins. There are no more rounds when an earlier round had
+//! the same state at the call; numbers that differ from round to round and decide nothing are forgotten.
 
 use std::rc::Rc;
 
