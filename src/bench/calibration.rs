@@ -46,7 +46,7 @@ pub fn calibrate() -> Result<Costs> {
     let ways = Ways::new()?;
     // Connections that were made before it was attached stay plain.
     let plain = ways.connect()?;
-    let acceleration = Acceleration::start(&Cgroup::open(group.path())?, options, check::configuration())?;
+    let acceleration = Acceleration::start(&Cgroup::open(group.path())?, options, check::configuration()?)?;
     let measured = ways.connect().and_then(|accelerated| {
         let mut work = Work::new();
         let pairs = plain.iter().zip(&accelerated);

@@ -52,7 +52,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     let topology = Topology::new()?;
     let protection = plan.cells.iter().any(|cell| cell.protection);
     let watch = match (protection, tier) {
-        (true, Tier::Gated(_)) => match watch(check::configuration().probation()) {
+        (true, Tier::Gated(_)) => match watch(check::configuration()?.probation()) {
             Ok(watch) => Some(watch),
             Err(why) => {
                 progress(&format!("what it costs to watch readers is LEFT OUT: {why}"));

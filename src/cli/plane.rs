@@ -70,7 +70,7 @@ impl PlaneArgs {
 
     /// The options for this kernel. Standard error says so when the tier is not the best one.
     pub(super) fn noted_options(&self) -> Result<Options, Error> {
-        let (options, why) = self.options(check::configuration())?;
+        let (options, why) = self.options(check::configuration()?)?;
         if let Some(why) = why {
             note(format_args!("sidestep: {why}"));
         }

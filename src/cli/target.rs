@@ -177,10 +177,16 @@ impl Wanted {
 }
 
 /// The configuration for this kernel. What is attached knows what the probes have said, and a probe whose own
-/// connections may be accelerated cannot tell.
+/// connections are accelerated cannot tell: then another instance knows.
 pub(super) fn configuration(instance: &Instance) -> Result<Config, Error> {
-    let attached = instance.config()?;
-    Ok(attached.map_or_else(check::configuration, |config| Config { keepalive: agent::keepalive(), ..config }))
+    if let Some(config) = instance.config()? {
+        return Ok(Config { keepalive: agent::keepalive(), ..config });
+    }
+    check::configuration().or_else(|why| {
+        let known = instance.with_others()?.iter().find_map(|other| other.config().ok()?);
+        let Config { redirect_unaccepted, spare_askers, .. } = known.ok_or(why)?;
+        Ok(Config { redirect_unaccepted, spare_askers, keepalive: agent::keepalive(), ..Config::default() })
+    })
 }
 
 /// The instance of a cgroup.

@@ -65,7 +65,7 @@ fn a_reader_that_asks_goes_on_when_its_connection_goes_back_to_the_stack() {
     let options =
         Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy: Policy::default() };
     let cgroup = Cgroup::open(&cgroups.path()).unwrap();
-    let config = check::configuration();
+    let config = check::configuration().unwrap();
     let listener = listen(ANY_PORT).unwrap();
     // By a detach, and by leaving while others could go on.
     for leaves in [false, true] {

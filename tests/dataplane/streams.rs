@@ -164,7 +164,7 @@ impl Asker {
 #[test]
 fn readers_that_ask_how_much_there_is_never_wait_behind_a_stream_that_stays() {
     let cgroups = NestedCgroups::new();
-    let config = check::configuration();
+    let config = check::configuration().unwrap();
     for asker in [Asker::Edge, Asker::Level] {
         if config.spare_askers && asker == Asker::Level {
             eprintln!("\n*** {asker:?}, FIONREAD: NOT TESTED: that of this kernel does not see redirected bytes ***\n");

@@ -1,4 +1,5 @@
-//! A kernel that must not be used: its types say that it holds redirected bytes where the programs do not look.
+//! Kernels that are refused: one whose types say that it holds redirected bytes where the programs do not look, and one that does not
+//! say what it does.
 
 use std::ffi::CString;
 use std::io;
@@ -7,11 +8,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use nix::sched::{CloneFlags, unshare};
 use sidestep::btf::BtfBuilder;
 use sidestep::syscall::btf::VMLINUX;
+use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::Fixture;
 use crate::objects::objects;
+use crate::support::cgroup::remove;
+use crate::support::machine::unique;
 
 /// Types of which nothing but `sk_psock` is known, with the queue of messages that wait for a worker.
 fn types() -> Vec<u8> {
@@ -78,4 +83,44 @@ fn a_kernel_that_would_lose_bytes_is_refused_unless_forced() {
         fixture.is_gone(&objects(&status));
     }
     std::fs::remove_file(&file).unwrap();
+}
+
+/// Without the loopback device, which a new network namespace does not have up, there is nothing to try FIONREAD with.
+#[test]
+fn nothing_is_attached_where_what_fionread_says_cannot_be_found_out() {
+    let fixture = Fixture::new();
+    for name in ["attach", "run"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+        command.args([name, "--trust=all", "--bpffs"]).arg(fixture.bpffs()).arg("--cgroup").arg(fixture.cgroup_path());
+        // SAFETY: between fork(2) and execve(2) it makes a system call only.
+        unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWNET)?)) };
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains("cannot find out whether ioctl(FIONREAD) sees redirected bytes"), "{name}: {said}");
+        assert!(fixture.status().is_none(), "{name}: something is attached");
+    }
+}
+
+/// The sockets of such a process are another instance's, so that it cannot try FIONREAD. That instance knows.
+#[test]
+fn a_process_in_an_accelerated_cgroup_attaches_another_instance() {
+    let fixture = Fixture::new();
+    let more = Cgroup::create(&fixture.cgroup_path().parent().unwrap().join(unique("sidestep-more"))).unwrap();
+    fixture.succeeds("attach", &["--trust=all"]);
+    let (seen, config) = (fixture.is_healthy(), fixture.instance().config().unwrap());
+    let sidestep = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+        command.args(flags).arg("--bpffs").arg(fixture.bpffs()).arg("--cgroup").arg(more.path());
+        command.output().unwrap()
+    };
+    let output = sidestep(&["attach", "--trust=all"]);
+    let other = fixture.pins().instance(more.id().unwrap()).config();
+    let detached = sidestep(&["detach"]);
+    remove([more.path()]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(other.unwrap(), config);
+    assert!(detached.status.success(), "{detached:?}");
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
 }

@@ -146,7 +146,7 @@ impl Mesh {
     pub(crate) fn accelerate(&self, pairing: Pairing) -> Acceleration {
         let tier = choose_tier(TierChoice::Auto).unwrap().0;
         let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: Policy::default() };
-        Acceleration::start(&self.cgroup(), options, check::configuration()).unwrap()
+        Acceleration::start(&self.cgroup(), options, check::configuration().unwrap()).unwrap()
     }
 
     /// Runs `work` on a thread in the client's pod, with the whole process in the cgroup of the mesh's clients.

@@ -30,7 +30,7 @@ pub(crate) struct Case {
 
 /// Whether programs can earn trust here.
 pub(crate) fn readers_are_seen() -> bool {
-    sidestep::agent::watch(sidestep::agent::check::configuration().probation()).is_ok()
+    sidestep::agent::watch(sidestep::agent::check::configuration().unwrap().probation()).is_ok()
 }
 
 /// What came of a case.

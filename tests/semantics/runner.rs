@@ -64,7 +64,7 @@ struct Running {
 pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<dyn Error>> {
     let root = cgroup::find()?.ok_or("no cgroup2 is mounted; mount one with `mount -t cgroup2 none /sys/fs/cgroup`")?;
     // What the agent would choose for this kernel.
-    let config = check::configuration();
+    let config = check::configuration().unwrap();
     let slots = (0..slots).map(|index| Slot::new(&root, index, config)).collect::<Result<Vec<_>, _>>()?;
     let mut values = vec![vec![Value::default(); Column::ALL.len()]; cases.len()];
     let every = (0..cases.len()).flat_map(|case| (0..Column::ALL.len()).map(move |column| (case, column)));

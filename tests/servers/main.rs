@@ -40,7 +40,7 @@ fn accelerated(name: &str, policy: Policy, work: impl FnOnce()) -> Snapshot {
     let (group, home) = (TestCgroup::new(), Home::new());
     let (tier, _) = choose_tier(TierChoice::Auto).unwrap();
     let options = Options { pairing: Pairing::Sequence, tier, readers: Readers::NonBlocking, policy };
-    let acceleration = Acceleration::start(&group, options, check::configuration()).unwrap();
+    let acceleration = Acceleration::start(&group, options, check::configuration().unwrap()).unwrap();
     group.enter(0).unwrap();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     home.enter();
@@ -80,7 +80,7 @@ fn servers_answer_every_byte() {
     let excluded_ports = ports.map(|port| PortRange { first: port, last: port }).to_vec();
     let policy = Policy { excluded_ports, ..Policy::default() };
     let (name, work) = ("splicing haproxy", || behind_splicing_haproxy(ports));
-    if check::configuration().spare_askers {
+    if check::configuration().unwrap().spare_askers {
         // nginx is left alone altogether, since it asks FIONREAD.
         accelerated(name, policy, work);
     } else {

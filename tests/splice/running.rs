@@ -18,7 +18,7 @@ pub(crate) struct Place {
 /// Whether this kernel shows how programs read, or must; elsewhere nothing is accelerated by default, and it is said that `test`
 /// is left out.
 pub(crate) fn readers_are_seen(test: &str) -> bool {
-    let configuration = sidestep::agent::check::configuration();
+    let configuration = sidestep::agent::check::configuration().unwrap();
     sidestep::agent::watch(configuration.probation()).is_ok() || Feature::ReadersSeen.required(test)
 }
 

@@ -40,9 +40,14 @@ fn redirect() -> Result<Answer, Answer> {
     })
 }
 
-/// Whether FIONREAD is known to miss bytes that came by the stack, and bytes that were redirected.
-pub(super) fn fionread_misses() -> [bool; 2] {
-    [Path::Stack, Path::Redirected].map(|path| matches!(fionread(path), Ok(Answer::No(_))))
+/// Whether FIONREAD misses bytes that came by the stack, and bytes that were redirected; or why that cannot be found out.
+pub(super) fn fionread_misses() -> Result<[bool; 2], String> {
+    let misses = |path| match Answer::of(fionread(path)) {
+        Answer::Yes(_) => Ok(false),
+        Answer::No(_) => Ok(true),
+        Answer::Unknown(why) => Err(why),
+    };
+    Ok([misses(Path::Stack)?, misses(Path::Redirected)?])
 }
 
 /// How bytes come to the server, which is in the sockhash.

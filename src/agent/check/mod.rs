@@ -18,13 +18,31 @@ use std::path::Path;
 
 pub use finding::{Answer, Finding, Need, Report};
 
+use super::error::{Error, Result};
 use crate::dataplane::Config;
+use crate::syscall::caps::{Capabilities, Capability};
 use crate::syscall::memlock;
 
 /// The configuration for this machine: the default, but for what the FIONREAD probes say and connection tracking needs.
-pub fn configuration() -> Config {
-    let [redirect_unaccepted, spare_askers] = behaviour::fionread_misses();
-    Config { redirect_unaccepted, spare_askers, keepalive: super::keepalive(), ..Config::default() }
+///
+/// # Errors
+///
+/// When the probes cannot tell: readers that trust FIONREAD would stall if it were guessed.
+pub fn configuration() -> Result<Config> {
+    let config = Config { keepalive: super::keepalive(), ..Config::default() };
+    let capabilities = Capabilities::effective()?;
+    if ![Capability::Bpf, Capability::NetAdmin].into_iter().all(|needed| capabilities.grants(needed)) {
+        // Nothing can be loaded, and who tries it is told why.
+        return Ok(config);
+    }
+    memlock::raise_if_needed()?;
+    let misses = behaviour::fionread_misses().map_err(|why| Error::Unsupported {
+        what: "cannot find out whether ioctl(FIONREAD) sees redirected bytes",
+        why,
+        remedy: "see `sidestep check`, and try again",
+    });
+    let [redirect_unaccepted, spare_askers] = misses?;
+    Ok(Config { redirect_unaccepted, spare_askers, ..config })
 }
 
 /// Asks everything; with a cgroup, also who is attached to it.

@@ -13,8 +13,8 @@ use crate::uapi::flags::{F_INGRESS, SK_PASS};
 use crate::uapi::helper::id::MSG_REDIRECT_HASH;
 use crate::uapi::{AttachType, MapType, ProgType};
 
-/// A loopback message takes microseconds; a second is for a machine that is busy with something else.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
+/// A loopback message takes microseconds; the rest is for a machine that is busy with something else.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Keys in the sockhash.
 pub(super) const CLIENT: u32 = 0;
 /// The other one.

@@ -46,7 +46,8 @@ pub(super) fn all() -> Vec<Finding> {
 
 /// Whether programs can be seen to read, and by what.
 fn watching() -> Finding {
-    let answer = match (choose_tier(TierChoice::Gated), watch(super::configuration().probation())) {
+    let watched = super::configuration().and_then(|config| watch(config.probation()));
+    let answer = match (choose_tier(TierChoice::Gated), watched) {
         (Ok((tier, _)), Ok(watch)) => {
             let trust = Trust { by: TrustBy::Watching(watch), ..Trust::default() };
             let policy = Policy { trust, ..Policy::default() };

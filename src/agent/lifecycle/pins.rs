@@ -118,6 +118,11 @@ impl Instance {
         &self.dir
     }
 
+    /// The instances that exist where this one is or would be.
+    pub fn with_others(&self) -> Result<Vec<Self>> {
+        self.dir.parent().map_or(Ok(Vec::new()), |root| Pins { root: root.to_owned() }.instances())
+    }
+
     /// The cgroup it was made for, and has its name from; others can have been added, and this one removed.
     pub fn cgroup_id(&self) -> u64 {
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();

@@ -95,7 +95,7 @@ fn measure(
 
     let target = Cgroup::open(&group.path().join("accelerated"))?;
     let pairing = options.pairing;
-    let config = settings.plane.configure(check::configuration());
+    let config = settings.plane.configure(check::configuration()?);
     let plane = settings.plane.build(options)?;
     let acceleration = Acceleration::start_plane(&target, marked, &plane, config)?;
 

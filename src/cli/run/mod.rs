@@ -188,7 +188,7 @@ fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>, last: &mut Option<Las
     let impossible = !args.unpinned && !asked && !Pins::are_possible()?;
     if args.unpinned || impossible {
         settle(args, None, last)?;
-        let wanted = target.build(cgroup, check::configuration())?;
+        let wanted = target.build(cgroup, check::configuration()?)?;
         pods.map_or(Ok(()), |_| refuse_sticky(&wanted))?;
         let mut acceleration =
             Acceleration::start_plane(&wanted.cgroup, wanted.marked(), &wanted.plane, wanted.config)?;
