@@ -36,6 +36,8 @@ pub fn configuration() -> Result<Config> {
         return Ok(config);
     }
     memlock::raise_if_needed()?;
+    // Where none can be made, its error says more than that of the probes.
+    pair::sockhash()?;
     let misses = behaviour::fionread_misses().map_err(|why| Error::Unsupported {
         what: "cannot find out whether ioctl(FIONREAD) sees redirected bytes",
         why,

@@ -33,7 +33,7 @@ impl Pair {
     /// Connected, and neither end in the sockhash.
     pub(super) fn new() -> Result<Self, Answer> {
         let text = |error: crate::syscall::Error| Answer::unknown(&error);
-        let sockets = Map::create(&MapSpec::new("sidestep_check", MapType::SOCKHASH, 4, 8, 2)).map_err(text)?;
+        let sockets = sockhash().map_err(text)?;
         let insns = redirector()
             .and_then(|program| program.encode_native(|_| Some(sockets.as_fd().as_raw_fd())))
             .map_err(|error| Answer::Unknown(error.to_string()))?;
@@ -80,6 +80,11 @@ impl Pair {
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Answer> {
         self.client.write_all(bytes).map_err(|error| Answer::Unknown(format!("cannot send: {error}")))
     }
+}
+
+/// With room for both ends.
+pub(super) fn sockhash() -> crate::syscall::Result<Map> {
+    Map::create(&MapSpec::new("sidestep_check", MapType::SOCKHASH, 4, 8, 2))
 }
 
 /// `bpf_msg_redirect_hash(ctx, sockets, &SERVER, BPF_F_INGRESS); return SK_PASS`.
