@@ -193,7 +193,9 @@ fn hurry(cpu: Option<usize>, priority: libc::c_int) {
         // Elsewhere it is slower.
         let _ = only.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only));
     }
-    let parameters = libc::sched_param { sched_priority: priority };
-    // SAFETY: the parameters are live; 0 is the calling thread. Without the privilege nothing changes.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // The system call, since the function of that name refuses in musl.
+    // SAFETY: the kernel's struct sched_param is the priority alone, which is live; 0 is the calling thread. Without the
+    // privilege nothing changes.
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
 }

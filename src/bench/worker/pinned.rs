@@ -95,10 +95,10 @@ fn memory(socket: impl AsFd, index: usize) -> io::Result<u64> {
 /// Bytes that the stack has been given and has not sent yet.
 fn unsent(socket: impl AsFd) -> io::Result<u64> {
     // SIOCOUTQNSD, include/uapi/linux/sockios.h.
-    const UNSENT: u32 = 0x894b;
+    const UNSENT: libc::Ioctl = 0x894b;
     let mut bytes: libc::c_int = 0;
     // SAFETY: the call writes one int to the address given, which is live.
-    match unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), UNSENT.into(), &raw mut bytes) } {
+    match unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), UNSENT, &raw mut bytes) } {
         0 => Ok(bytes.max(0) as u64),
         _ => Err(io::Error::last_os_error()),
     }
