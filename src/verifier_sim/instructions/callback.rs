@@ -42,10 +42,7 @@ impl Env<'_> {
         if self.privilege != Privilege::Full {
             unsupported!("callbacks without CAP_PERFMON are not simulated");
         }
-        let target = self.at as i64 + i64::from(insn.imm) + 1;
-        let Some(number) = self.subprogs.iter().position(|subprog| subprog.start as i64 == target) else {
-            reject!("verifier bug. No program starts at insn {target}");
-        };
+        let number = self.named_function(insn)?;
         if self.functions.get(number).is_some_and(|function| function.global) {
             reject!("callback function not static");
         }

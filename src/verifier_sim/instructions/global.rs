@@ -18,15 +18,20 @@ const MAX_ARGUMENTS: usize = 5;
 impl Env<'_> {
     /// Calls one of the program's own functions. Says where the path goes on.
     pub(in crate::verifier_sim) fn call_function(&mut self, insn: &Insn) -> Step<usize> {
-        let target = (self.at as i64 + i64::from(insn.imm) + 1) as usize;
-        let Some(number) = self.subprogs.iter().position(|subprog| subprog.start == target) else {
-            reject!("verifier bug. No program starts at insn {target}");
-        };
+        let number = self.named_function(insn)?;
         if number != 0 && self.subprogs[number].global {
             self.assume_function(number)?;
             return Ok(self.at + 1);
         }
         self.enter_subprog(number)
+    }
+
+    /// The number of the function that `insn` calls, or whose address it loads.
+    pub(in crate::verifier_sim) fn named_function(&self, insn: &Insn) -> Step<usize> {
+        let Some(number) = functions::named_by(insn, self.at, &self.subprogs) else {
+            reject!("verifier bug. No program starts at insn {}", self.at as i64 + i64::from(insn.imm) + 1);
+        };
+        Ok(number)
     }
 
     /// Calls a global function, which is judged later.

@@ -57,6 +57,12 @@ pub(in crate::verifier_sim) fn body<'i>(insns: &'i [Insn], subprogs: &[Subprog],
     &insns[subprogs[index].start..end]
 }
 
+/// The number of the function that the instruction at `at` calls, or whose address it loads.
+pub(in crate::verifier_sim) fn named_by(insn: &Insn, at: usize, subprogs: &[Subprog]) -> Option<usize> {
+    let target = at as i64 + i64::from(insn.imm) + 1;
+    subprogs.iter().position(|subprog| subprog.start as i64 == target)
+}
+
 /// The functions that function `index` calls or has called, by their numbers.
 pub(in crate::verifier_sim) fn callees(insns: &[Insn], subprogs: &[Subprog], index: usize) -> Vec<usize> {
     let start = subprogs[index].start;
@@ -64,9 +70,7 @@ pub(in crate::verifier_sim) fn callees(insns: &[Insn], subprogs: &[Subprog], ind
         .iter()
         .enumerate()
         .filter(|(_, insn)| is_subprog_call(insn) || is_subprog_address(insn));
-    let targets = calls.map(|(offset, insn)| (start + offset) as i64 + i64::from(insn.imm) + 1);
-    let mut callees: Vec<usize> =
-        targets.filter_map(|target| subprogs.iter().position(|subprog| subprog.start as i64 == target)).collect();
+    let mut callees: Vec<usize> = calls.filter_map(|(offset, insn)| named_by(insn, start + offset, subprogs)).collect();
     callees.sort();
     callees.dedup();
     callees

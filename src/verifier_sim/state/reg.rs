@@ -96,8 +96,8 @@ pub(in crate::verifier_sim) struct Reg {
     pub(in crate::verifier_sim) flags: Flags,
     /// Fixed part of a pointer's offset; of a scalar with [`ADD_CONST`], its distance from the linked one.
     pub(in crate::verifier_sim) off: i32,
-    /// Meaning depends on `kind`: number of the map, frame of the stack, number of the function, size of the memory, bytes of the packet known to
-    /// be there (as i32; see [`AT_PACKET_END`]), kernel type.
+    /// Meaning depends on `kind`: number of the map, frame of the stack, number of the function, size of the memory, bytes
+    /// of the packet known to be there (as i32; see [`AT_PACKET_END`]), kernel type.
     pub(in crate::verifier_sim) arg: u32,
     /// Which lookup in a map of maps a map pointer came from; 0 for maps named by the program.
     pub(in crate::verifier_sim) map_uid: u32,
