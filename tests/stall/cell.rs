@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use sidestep::testbed::{Addresses, NetNs, Pods, StackBytes, connect, listen};
 
 use crate::link::{ANY_PORT, accepted, back_and_forth, expect, pattern, send, wait};
-use crate::memory::pinned;
+use crate::memory::Pinned;
 use crate::reader::Reader;
 
 /// How the two ends are joined.
@@ -123,8 +123,8 @@ pub(crate) struct Connection {
 /// What became of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// Bytes that the kernel held when the pause was over.
-    pub(crate) memory: u64,
+    /// What the kernel held when the pause was over.
+    pub(crate) memory: Pinned,
     /// From the end of the pause to the last byte.
     pub(crate) late: Result<Duration, String>,
     /// How the sender failed.
@@ -139,7 +139,7 @@ impl Connection {
             let sender = threads.spawn(|| self.send(bytes));
             std::thread::sleep((start + self.cell.pause).saturating_duration_since(Instant::now()));
             let sent = self.sent.load(Ordering::Acquire);
-            let memory = pinned(&self.client, &self.server, self.before, sent, self.cell.write, charged);
+            let memory = Pinned::by(&self.client, &self.server, self.before, sent, self.cell.write, charged);
             let late = self.cell.reader.read_all(&self.server, &self.epoll, bytes);
             if late.is_err() {
                 // The sender must not wait for a receiver that has given up.
