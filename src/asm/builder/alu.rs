@@ -52,6 +52,7 @@ impl Asm {
     }
 
     #[track_caller]
+    #[cold]
     fn emit_alu(&mut self, class: u8, operation: AluOp, dst: Reg, operand: Operand) {
         let (code, off) = operation.code();
         let (source, src, imm) = operand.parts();

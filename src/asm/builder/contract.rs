@@ -47,21 +47,30 @@ impl Asm {
     /// ```
     #[track_caller]
     pub fn emitter<R>(&mut self, name: &str, uses: Uses, body: impl FnOnce(&mut Self) -> R) -> R {
-        let declared = Location::caller();
-        let index = self.emitters.len();
-        let start = self.items.len();
-        let name = self.path(name);
-        self.emitters.push(Emitter { name, uses, declared, items: start..start, order: 0 });
-        self.open.push(index);
+        self.begin_emitter(name, uses);
         let result = self.frame(body);
-        self.open.pop();
+        self.end_emitter();
+        result
+    }
+
+    #[track_caller]
+    #[cold]
+    fn begin_emitter(&mut self, name: &str, uses: Uses) {
+        let start = self.items.len();
+        let emitter =
+            Emitter { name: self.path(name), uses, declared: Location::caller(), items: start..start, order: 0 };
+        self.open.push(self.emitters.len());
+        self.emitters.push(emitter);
+    }
+
+    #[cold]
+    fn end_emitter(&mut self) {
         let end = self.items.len();
-        if let Some(emitter) = self.emitters.get_mut(index) {
+        if let Some(emitter) = self.open.pop().and_then(|index| self.emitters.get_mut(index)) {
             emitter.items.end = end;
             emitter.order = self.order;
             self.order += 1;
         }
-        result
     }
 
     /// The same for a small emitter that is used in many places: its instructions are said to come from the line that

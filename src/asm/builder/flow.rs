@@ -22,7 +22,7 @@ impl Asm {
     /// # Ok::<(), sidestep::asm::Error>(())
     /// ```
     #[track_caller]
-    pub fn block<R>(&mut self, name: impl Into<String>, body: impl FnOnce(&mut Self, Label) -> R) -> R {
+    pub fn block<R>(&mut self, name: impl AsRef<str>, body: impl FnOnce(&mut Self, Label) -> R) -> R {
         let end = self.label(name);
         let result = body(self, end);
         self.bind(end);
@@ -117,6 +117,15 @@ impl Asm {
     /// A named check: `body` runs only if the test holds. Dropped, it never runs.
     #[track_caller]
     pub fn guard<R>(&mut self, test: Test, name: &str, body: impl FnOnce(&mut Self) -> R) -> R {
+        let end = self.end_of_guard(test, name);
+        let result = body(self);
+        self.bind(end);
+        result
+    }
+
+    #[track_caller]
+    #[cold]
+    fn end_of_guard(&mut self, test: Test, name: &str) -> Label {
         let end = self.label("end_guard");
         let unless = test.inverted();
         if unless.negated {
@@ -126,9 +135,7 @@ impl Asm {
             );
         }
         self.checked(name, end, true, |a| a.jump_on(unless, end));
-        let result = body(self);
-        self.bind(end);
-        result
+        end
     }
 
     #[track_caller]

@@ -90,14 +90,9 @@ impl Asm {
     /// ```
     #[track_caller]
     pub fn frame<R>(&mut self, body: impl FnOnce(&mut Self) -> R) -> R {
-        let opened = Location::caller();
         let mark = self.frame.live.len();
         let result = body(self);
-        for index in self.frame.live.drain(mark..) {
-            if let Some(slot) = self.frame.slots.get_mut(index) {
-                slot.ended = Some(opened);
-            }
-        }
+        self.frame.end(mark, Location::caller());
         result
     }
 
@@ -105,7 +100,13 @@ impl Asm {
     /// it finds room, aligned to 8 bytes. What does not fit into 512 bytes is an error of [`Asm::finish`].
     #[track_caller]
     pub fn slot<S: Laid>(&mut self, name: &str) -> Slot<S> {
-        let size = S::BYTES.next_multiple_of(ALIGN) as i32;
+        Slot { id: self.take(S::BYTES, name), object: PhantomData }
+    }
+
+    #[track_caller]
+    #[cold]
+    fn take(&mut self, bytes: usize, name: &str) -> SlotId {
+        let size = bytes.next_multiple_of(ALIGN) as i32;
         let made = Location::caller();
         let bytes = self.frame.gap(size);
         if bytes.start < -STACK {
@@ -122,30 +123,41 @@ impl Asm {
         let index = self.frame.slots.len();
         self.frame.slots.push(SlotState { name: name.into(), made, bytes, ended: None });
         self.frame.live.push(index);
-        Slot { id: SlotId { asm: self.id, index }, object: PhantomData }
+        SlotId { asm: self.id, index }
     }
 
     /// The register and the distance by which an instruction names this place. A place in a slot whose frame has ended
     /// is a mistake.
     #[track_caller]
-    pub(super) fn resolve<S>(&mut self, place: TypedPlace<S>) -> (Reg, i32) {
-        let id = match place.root {
-            Root::Reg(reg) => return (reg, place.offset),
+    #[cold]
+    pub(super) fn resolve(&mut self, root: Root, offset: i32) -> (Reg, i32) {
+        let id = match root {
+            Root::Reg(reg) => return (reg, offset),
             Root::Slot(id) => id,
         };
         let used = self.inlined.unwrap_or(Location::caller());
         let Some(slot) = self.frame.slots.get(id.index).filter(|_| id.asm == self.id) else {
             self.mistakes.push(Error::ForeignSlot { at: used });
-            return (FP, place.offset);
+            return (FP, offset);
         };
         if let Some(ended) = slot.ended {
             self.mistakes.push(Error::SlotEnded { name: slot.name.clone(), made: slot.made, ended, used });
         }
-        (FP, slot.bytes.start + place.offset)
+        (FP, slot.bytes.start + offset)
     }
 }
 
 impl Frame {
+    /// Ends the slots from this one on.
+    #[cold]
+    fn end(&mut self, mark: usize, opened: Place) {
+        for index in self.live.drain(mark..) {
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.ended = Some(opened);
+            }
+        }
+    }
+
     /// The highest free bytes of this many.
     fn gap(&self, size: i32) -> Range<i32> {
         let live = || self.live.iter().filter_map(|index| self.slots.get(*index));

@@ -18,6 +18,7 @@ impl Asm {
     }
 
     #[track_caller]
+    #[cold]
     fn emit_jump(&mut self, class: u8, cond: Cond, dst: Reg, operand: Operand, label: Label) {
         let (source, src, imm) = operand.parts();
         self.emit(Item::Jump(Insn { code: class | source | cond.code(), dst: dst.number(), src, off: 0, imm }, label));

@@ -7,6 +7,7 @@ use crate::asm::{AtomicOp, Insn, MapRef, Operand, Reg, Size};
 impl Asm {
     /// `dst = *(size *)(base + off)`, zero-extended.
     #[track_caller]
+    #[cold]
     pub fn load(&mut self, size: Size, dst: Reg, base: Reg, off: i16) {
         let code = op::LDX | op::MEM | size.code();
         self.emit(Item::Plain(Insn { code, dst: dst.number(), src: base.number(), off, imm: 0 }));
@@ -25,7 +26,13 @@ impl Asm {
     /// `*(size *)(base + off) = value`.
     #[track_caller]
     pub fn store(&mut self, size: Size, base: Reg, off: i16, value: impl Into<Operand>) {
-        let (class, src, imm) = match value.into() {
+        self.emit_store(size, base, off, value.into());
+    }
+
+    #[track_caller]
+    #[cold]
+    fn emit_store(&mut self, size: Size, base: Reg, off: i16, value: Operand) {
+        let (class, src, imm) = match value {
             Operand::Reg(reg) => (op::STX, reg.number(), 0),
             Operand::Imm(imm) => (op::ST, 0, imm),
         };

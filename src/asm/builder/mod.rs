@@ -144,7 +144,14 @@ impl Asm {
 
     /// Makes a label; the name is for listings and errors and need not be unique.
     #[track_caller]
-    pub fn label(&mut self, name: impl Into<String>) -> Label {
+    pub fn label(&mut self, name: impl AsRef<str>) -> Label {
+        self.named_label(name.as_ref())
+    }
+
+    // Once for all kinds of names.
+    #[track_caller]
+    #[cold]
+    fn named_label(&mut self, name: &str) -> Label {
         self.labels.push(LabelState { name: name.into(), made: Location::caller(), bound: None, order: 0 });
         Label { asm: self.id, index: self.labels.len() - 1 }
     }
@@ -174,14 +181,19 @@ impl Asm {
 
     /// Makes a label that points to the next instruction: [`Asm::label`] and [`Asm::bind`] in one.
     #[track_caller]
-    pub fn here(&mut self, name: impl Into<String>) -> Label {
+    pub fn here(&mut self, name: impl AsRef<str>) -> Label {
         let label = self.label(name);
         self.bind(label);
         label
     }
 
     /// Explains the next instruction in listings. After the last instruction there is nothing to explain and it is dropped.
-    pub fn comment(&mut self, text: impl Into<String>) {
+    pub fn comment(&mut self, text: impl AsRef<str>) {
+        self.keep_comment(text.as_ref());
+    }
+
+    #[cold]
+    fn keep_comment(&mut self, text: &str) {
         self.comments.push((self.items.len(), text.into()));
     }
 

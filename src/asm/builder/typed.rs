@@ -1,7 +1,8 @@
 //! Loads and stores that take their width from a typed field.
 
 use super::Asm;
-use crate::asm::{AtomicOp, Base, BeginsWith, Field, Operand, Reg, Scalar};
+use crate::asm::place::Root;
+use crate::asm::{AtomicOp, Base, BeginsWith, Field, Operand, Place as TypedPlace, Reg, Scalar};
 
 impl Asm {
     /// `dst` = the field of the object at `base`, zero-extended.
@@ -86,7 +87,14 @@ impl Asm {
     /// `dst` = the address of `place`, as helpers take it.
     #[track_caller]
     pub fn addr<B: Base>(&mut self, dst: Reg, place: B) {
-        let (base, off) = self.resolve(place.place());
+        let TypedPlace { root, offset, .. } = place.place();
+        self.address(dst, root, offset);
+    }
+
+    #[track_caller]
+    #[cold]
+    fn address(&mut self, dst: Reg, root: Root, offset: i32) {
+        let (base, off) = self.resolve(root, offset);
         self.mov(dst, base);
         if off != 0 {
             self.add(dst, off);
@@ -96,7 +104,14 @@ impl Asm {
     /// The register and the distance, which an instruction has 16 bits for.
     #[track_caller]
     fn displaced<B: Base>(&mut self, place: B) -> (Reg, i16) {
-        let (base, off) = self.resolve(place.place());
+        let TypedPlace { root, offset, .. } = place.place();
+        self.short(root, offset)
+    }
+
+    #[track_caller]
+    #[cold]
+    fn short(&mut self, root: Root, offset: i32) -> (Reg, i16) {
+        let (base, off) = self.resolve(root, offset);
         let short = i16::try_from(off).unwrap_or_else(|_| {
             self.invalid(
                 format!("a field {off} bytes from an address does not fit into an instruction"),

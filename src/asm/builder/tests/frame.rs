@@ -5,7 +5,8 @@ use crate::asm::{Asm, Base, Error, Slot};
 
 /// Bytes from the frame pointer.
 fn offset<S>(a: &mut Asm, slot: Slot<S>) -> i32 {
-    a.resolve(slot.place()).1
+    let place = slot.place();
+    a.resolve(place.root, place.offset).1
 }
 
 #[test]
