@@ -180,8 +180,9 @@ impl<'a> Lists<'a> {
             };
             iter_reader(link).context("list our sockets")?.read_to_end(&mut bytes).map_err(failed)?;
             for one in bytes.chunks_exact(Member::size(self.storage_size)) {
-                if let (Some(member), Some(key)) = (Member::from_bytes(one), sockhash_key(one, self.sockets.key_size()))
-                {
+                // A socket without a number is plain TCP, and none of it would be told from the next.
+                let member = Member::from_bytes(one).filter(|member| member.state.cookie != 0);
+                if let (Some(member), Some(key)) = (member, sockhash_key(one, self.sockets.key_size())) {
                     listed.insert(member.state.cookie, (member, key));
                 }
             }

@@ -2,7 +2,7 @@
 
 use crate::asm::{self, Field};
 use crate::dataplane::{
-    BufferLocks, DataPlane, EpollFields, Hooks, KernelField, KernelOffsets, MemoryLimit, TraceOffsets,
+    BufferLocks, DataPlane, EpollFields, Hooks, KernelField, KernelOffsets, MemberFields, MemoryLimit, TraceOffsets,
 };
 use crate::uapi::AttachType;
 use crate::verifier_sim::kernel::{buffer_locks, offset_of};
@@ -105,6 +105,15 @@ pub fn simulated_offsets() -> Result<KernelOffsets, &'static str> {
 /// As [`simulated_offsets`].
 pub fn simulated_trace_offsets() -> Result<TraceOffsets, &'static str> {
     TraceOffsets::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
+}
+
+/// Fields for the programs that list and mark sockets, in the simulated kernel.
+///
+/// # Errors
+///
+/// As [`simulated_offsets`].
+pub fn simulated_member_fields() -> Result<MemberFields, &'static str> {
+    MemberFields::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const CLIENT: u8 = 1;
 /// The newest connection of a history, with a message that its server has read, behind these settings.
 fn connected(pairing: Pairing, form: Form, how: Connect, keepalive: u32) -> Simulation {
     let plane = form.plane(pairing);
-    let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane), CONFIG);
+    let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG);
     let settings = Op::Settings(Settings { keepalive, ..Settings::PLAIN });
     let begin = [settings, Op::Connect(how), Op::Handshake(SERVER), Op::Accept(SERVER)];
     let message = [Op::Send(CLIENT, 10), Op::FinishSend(CLIENT), Op::Recv(SERVER, 10)];

@@ -36,13 +36,13 @@ proptest! {
     #[test]
     fn every_byte_arrives_in_order_by_sequence(ops in history(300), form in select(&Form::ALL)) {
         let plane = form.plane(Pairing::Sequence);
-        Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
     }
 
     #[test]
     fn every_byte_arrives_in_order_by_four_tuple(ops in history(300), form in select(&Form::ALL)) {
         let plane = form.plane(Pairing::FourTuple);
-        Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
     }
 }
 
@@ -53,14 +53,14 @@ proptest! {
     fn every_byte_arrives_in_order_while_streams_are_measured(ops in history(300)) {
         for pairing in [Pairing::Sequence, Pairing::FourTuple] {
             let plane = Form::Paced.plane(pairing);
-            Simulation::new(&plane, Form::Paced, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+            Simulation::new(&plane, Form::Paced, &Insns::of(&plane, Form::Paced), CONFIG).run(&ops).unwrap();
         }
     }
 
     #[test]
     fn nothing_is_lost_at_the_end_of_a_stream_that_stays(ops in drained_history(60)) {
         let plane = Form::Paced.plane(Pairing::Sequence);
-        Simulation::new(&plane, Form::Paced, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        Simulation::new(&plane, Form::Paced, &Insns::of(&plane, Form::Paced), CONFIG).run(&ops).unwrap();
     }
 }
 
@@ -70,7 +70,7 @@ proptest! {
     #[test]
     fn readers_get_redirected_bytes_when_they_have_earned_it(ops in watched_history(60), form in select(&Form::WATCHED)) {
         let plane = form.plane(Pairing::Sequence);
-        Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
     }
 }
 
@@ -80,7 +80,7 @@ proptest! {
     #[test]
     fn no_byte_is_lost_when_the_agent_is_killed(ops in killed_history(100), form in select(&Form::ALL)) {
         let plane = form.plane(Pairing::Sequence);
-        Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+        Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
     }
 }
 
@@ -91,7 +91,7 @@ proptest! {
     fn the_drain_loses_nothing(ops in drained_history(60), form in select(&Form::ALL)) {
         for pairing in [Pairing::Sequence, Pairing::FourTuple] {
             let plane = form.plane(pairing);
-            Simulation::new(&plane, form, &Insns::of(&plane), CONFIG).run(&ops).unwrap();
+            Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
         }
     }
 }
@@ -102,7 +102,7 @@ fn trusted_readers_do_get_redirected_bytes() {
         let plane = form.plane(Pairing::Sequence);
         let mut redirected = 0;
         for ops in watched_histories(50) {
-            let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane), CONFIG);
+            let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG);
             simulation.run(&ops).unwrap();
             redirected += simulation.redirected;
         }
@@ -115,7 +115,7 @@ fn histories_do_redirect_and_all_forms_decide_much_alike() {
     for pairing in [Pairing::Sequence, Pairing::FourTuple] {
         let redirected = Form::ALL.map(|form| {
             let plane = form.plane(pairing);
-            let insns = Insns::of(&plane);
+            let insns = Insns::of(&plane, form);
             let mut redirected = 0;
             for mut ops in histories(100) {
                 // What is looked at once by calls and each time by loads, and what not all forms need.

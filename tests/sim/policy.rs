@@ -109,7 +109,7 @@ proptest! {
         let tier = Tier::Gated(simulated_offsets().unwrap());
         let options = Options { pairing, tier, readers: Readers::NonBlocking, policy: lists.policy() };
         let plane = dataplane::build(options).unwrap();
-        let mut simulation = Simulation::new(&plane, Form::Calls, &Insns::of(&plane), CONFIG);
+        let mut simulation = Simulation::new(&plane, Form::Calls, &Insns::of(&plane, Form::Calls), CONFIG);
         let client_address = Address { ip: client_ip, port: 40_000 };
         let end = |local, remote, isn| End::new(1, local, remote, isn);
         let client_end = end(client_address, Address { ip: service_ip, port: service_port }, 100);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{btf_id, put};
-use super::process::Process;
+use super::layout::{self, btf_id, put};
+use super::process::{Process, SOCKET_MODE};
 use super::socket::{Slabs, Socket, SocketId};
 use crate::uapi::ctx::sock_ops::{ALL_CB_FLAGS, CB_FLAGS};
 use crate::uapi::flags::{SK_PASS, STORAGE_CREATE};
@@ -197,6 +197,16 @@ impl Running<'_> {
     }
 }
 
+/// `sock_from_file` (net/socket.c): the socket that a file is of, or 0.
+fn socket_of_file(machine: &Machine, args: &Args) -> Result<u64, Fault> {
+    let memory = &machine.memory;
+    let at = |structure: u64, field: usize| structure + field as u64;
+    let file = args.get(1)?;
+    let inode = memory.load(at(file, layout::INODE), 8)?;
+    let is_socket = memory.load(at(inode, layout::MODE), 2)? == u64::from(SOCKET_MODE);
+    if is_socket { memory.load(at(file, layout::PRIVATE_DATA), 8) } else { Ok(0) }
+}
+
 impl Environment for Running<'_> {
     fn tail_call(&mut self, machine: &mut Machine, args: &Args) -> Result<bool, Fault> {
         args.get(1)?;
@@ -238,6 +248,7 @@ impl Environment for Running<'_> {
                 name.iter_mut().zip(THREAD_NAME).for_each(|(to, from)| *to = *from);
                 Ok(0)
             }
+            id::SOCK_FROM_FILE => socket_of_file(machine, args),
             id::SEQ_WRITE => {
                 self.output.extend(machine.memory.slice(args.get(2)?, args.get(3)?)?);
                 Ok(0)

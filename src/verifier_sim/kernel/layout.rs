@@ -93,6 +93,11 @@ pub(super) const ITEM_FILE: usize = 0x030;
 pub(super) const ITEM_FD: usize = 0x038;
 pub(super) const ITEM_EVENTS: usize = 0x074;
 pub(super) const ITEM_DATA: usize = 0x078;
+/// `sock.sk_cgrp_data.cgroup`, `cgroup.kn`, `cgroup.self.parent` and `kernfs_node.id`.
+pub(super) const CGROUP: usize = 0x240;
+pub(super) const CGROUP_DIRECTORY: usize = 0x078;
+pub(super) const CGROUP_PARENT: usize = 0x018;
+pub(super) const DIRECTORY_ID: usize = 0x060;
 /// Bytes of each structure around a waiter.
 pub(super) const WAITER_SIZE: usize = 0x080;
 
@@ -158,6 +163,10 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("sock", "__sk_common.skc_cookie.counter") => COOKIE,
         ("sock", "__sk_common.skc_v6_daddr") => V6_DADDR,
         ("sock", "__sk_common.skc_v6_rcv_saddr") => V6_SADDR,
+        ("sock", "sk_cgrp_data.cgroup") => CGROUP,
+        ("cgroup", "kn") => CGROUP_DIRECTORY,
+        ("cgroup", "self.parent") => CGROUP_PARENT,
+        ("kernfs_node", "id") => DIRECTORY_ID,
         ("sock", "sk_protocol") => PROTOCOL,
         ("sock", "sk_err") => ERR,
         ("socket", "sk") => SOCKET_SK,

@@ -20,8 +20,10 @@
 //! Segments are neither lost nor reordered: TCP repairs that below everything modelled here.
 
 mod callback;
+mod cgroups;
 mod environment;
 mod epoll;
+mod iterators;
 mod layout;
 mod memory;
 mod process;
@@ -36,11 +38,13 @@ use std::sync::Arc;
 use super::interp::{Machine, Program, Trap};
 use crate::uapi::net;
 use callback::Contexts;
+use cgroups::Cgroups;
 use environment::Sockets;
 use memory::Memory;
 use process::Processes;
 
 pub use epoll::{MAX_WAITERS, Waiter};
+pub use iterators::Over;
 pub use layout::{btf_id, buffer_locks, offset_of};
 pub use memory::GroupId;
 pub use process::{PROCESSES, WrongDescriptor};
@@ -130,6 +134,7 @@ pub struct World {
     contexts: Contexts,
     memory: Memory,
     processes: Processes,
+    cgroups: Cgroups,
     tracing: Arc<Tracing>,
     /// Whether sock_ops programs are attached.
     is_attached: bool,
@@ -143,6 +148,7 @@ impl World {
         let contexts = Contexts::new(&mut machine);
         let memory = Memory::new(&mut machine);
         let processes = Processes::new(&mut machine);
+        let cgroups = Cgroups::new(&mut machine);
         Self {
             machine,
             sockets: Sockets::default(),
@@ -156,6 +162,7 @@ impl World {
             contexts,
             memory,
             processes,
+            cgroups,
             tracing: Arc::default(),
             is_attached: true,
             unmaps_freed: false,
@@ -248,7 +255,7 @@ impl World {
         };
         let socket = self.sockets.all.entry(id).insert_entry(socket).into_mut();
         socket.offer_window();
-        socket.publish_identity(&mut self.machine, id, self.processes.inode());
+        socket.publish_identity(&mut self.machine, id, self.processes.inode(), self.cgroups.address(end.cgroup));
         id
     }
 

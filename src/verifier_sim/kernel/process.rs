@@ -19,7 +19,7 @@ const ARGUMENTS: usize = 64;
 /// Bytes of `struct bpf_iter_meta` (include/linux/bpf.h): where the output goes, and two numbers.
 const META: usize = 24;
 /// `S_IFSOCK` and permissions.
-const MODE: u16 = 0o140_777;
+pub(super) const SOCKET_MODE: u16 = 0o140_777;
 /// `S_IFIFO` and permissions.
 const PIPE_MODE: u16 = 0o010_600;
 
@@ -54,6 +54,8 @@ pub(super) struct Processes {
     inode: RegionId,
     /// The file of a pipe.
     pipe: RegionId,
+    /// The file of a socket that has been released.
+    released: RegionId,
     registers: RegionId,
     arguments: RegionId,
     key: RegionId,
@@ -65,7 +67,8 @@ impl Processes {
     pub(super) fn new(machine: &mut Machine) -> Self {
         let mut add = |size| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; size]);
         let [leaders, tasks] = [(); 2].map(|()| [(); PROCESSES].map(|()| add(layout::STRUCT_SIZE)));
-        let [inode, fifo, pipe, registers, structure, table] = [(); 6].map(|()| add(layout::STRUCT_SIZE));
+        let [inode, fifo, pipe, registers, structure, table, released, socket] =
+            [(); 8].map(|()| add(layout::STRUCT_SIZE));
         let [files, arguments, key, meta] = [2 * FILES * 8, ARGUMENTS, ARGUMENTS, META].map(add);
         for (at, (leader, task)) in leaders.iter().zip(&tasks).enumerate() {
             let bytes = machine.memory.bytes_mut(*leader);
@@ -77,10 +80,13 @@ impl Processes {
         put(machine.memory.bytes_mut(structure), layout::FDT, &table.address().to_ne_bytes());
         put(machine.memory.bytes_mut(table), layout::MAX_FDS, &(FILES as u32).to_ne_bytes());
         put(machine.memory.bytes_mut(table), layout::FD, &files.address().to_ne_bytes());
-        put(machine.memory.bytes_mut(inode), layout::MODE, &MODE.to_ne_bytes());
+        put(machine.memory.bytes_mut(inode), layout::MODE, &SOCKET_MODE.to_ne_bytes());
         put(machine.memory.bytes_mut(fifo), layout::MODE, &PIPE_MODE.to_ne_bytes());
         put(machine.memory.bytes_mut(pipe), layout::INODE, &fifo.address().to_ne_bytes());
-        Self { tasks, files, inode, pipe, registers, arguments, key, meta }
+        let file = machine.memory.bytes_mut(released);
+        put(file, layout::INODE, &inode.address().to_ne_bytes());
+        put(file, layout::PRIVATE_DATA, &socket.address().to_ne_bytes());
+        Self { tasks, files, inode, pipe, released, registers, arguments, key, meta }
     }
 
     /// Which process has a socket.
@@ -145,6 +151,11 @@ impl Processes {
         let bytes = machine.memory.bytes_mut(self.arguments);
         bytes.chunks_exact_mut(8).zip(arguments).for_each(|(to, from)| to.copy_from_slice(&from.to_ne_bytes()));
         self.arguments.address()
+    }
+
+    /// The addresses of files that are not of an open socket: of a pipe, and of a socket that has been released.
+    pub(super) fn other_files(&self) -> [u64; 2] {
+        [self.pipe, self.released].map(RegionId::address)
     }
 
     /// The address of what iterators are told of their output.

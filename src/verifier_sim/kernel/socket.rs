@@ -344,13 +344,14 @@ impl Socket {
     }
 
     /// Writes what programs may see of this socket and never changes.
-    pub(super) fn publish_identity(&self, machine: &mut Machine, id: SocketId, inode: u64) {
+    pub(super) fn publish_identity(&self, machine: &mut Machine, id: SocketId, inode: u64, cgroup: u64) {
         let [socket, file] = self.file_regions;
         let (local, remote) = (self.end.local, self.end.remote);
         let sk = machine.memory.bytes_mut(self.kernel);
         put(sk, layout::FAMILY, &(net::AF_INET as u16).to_ne_bytes());
         put(sk, layout::PROTOCOL, &layout::IPPROTO_TCP.to_ne_bytes());
         put(sk, layout::COOKIE, &id.to_ne_bytes());
+        put(sk, layout::CGROUP, &cgroup.to_ne_bytes());
         put(sk, layout::SADDR, &local.ip.to_be_bytes());
         put(sk, layout::DADDR, &remote.ip.to_be_bytes());
         put(sk, layout::NUM, &local.port.to_ne_bytes());

@@ -1,19 +1,17 @@
-//! Tracing programs: those that see processes receive, and those that are run over sockets.
+//! Tracing programs, and those that see processes receive.
 
 use std::sync::Arc;
 
 use super::environment::Running;
+use super::iterators::Over;
 use super::layout;
 use super::process::{Processes, SYS_RECVFROM, SYS_SPLICE, WrongDescriptor};
 use super::socket::{Chunk, SocketId};
 use super::{Failure, World};
-use crate::uapi::ctx::{iter_sockmap, iter_storage};
 use crate::verifier_sim::interp::{self, Limits, NOEXIST, Program};
 
 /// `EAGAIN` as a call returns it.
 const EAGAIN: i64 = -11;
-/// Largest key of a socket map that the drain is given.
-const KEY_SIZE: usize = 64;
 
 /// Where the program is attached that sees data received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +41,12 @@ pub struct Tracing {
     pub splices: Option<(Program, SpliceHook)>,
     /// An iterator over the sockhash.
     pub drain: Option<Program>,
-    /// An iterator over the sockets' storage.
-    pub tally: Option<Program>,
-    /// Another one, which writes it.
-    pub states: Option<Program>,
+    /// An iterator over the sockets that have storage, which counts bytes.
+    pub tally: Option<(Program, Over)>,
+    /// Another one, which writes what is in the storage.
+    pub states: Option<(Program, Over)>,
+    /// Those that list and mark sockets.
+    pub members: Vec<(Program, Over)>,
 }
 
 impl World {
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// Runs one of the programs for a process. Answers with its output.
-    fn trace(
+    pub(super) fn trace(
         &mut self,
         name: &'static str,
         program: &Program,
@@ -188,69 +188,5 @@ impl World {
         if deleted == Some(Ok(())) {
             self.sockets.unlink(id);
         }
-    }
-
-    /// The drain is run over all entries of the sockhash.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn drain(&mut self) -> Result<(), Failure> {
-        let tracing = Arc::clone(&self.tracing);
-        let Some(program) = &tracing.drain else { return Ok(()) };
-        let Some(map) = self.machine.map(self.members) else { return Ok(()) };
-        let keys: Vec<Vec<u8>> = map.keys().map(<[u8]>::to_vec).collect();
-        let entries = keys.into_iter().map(Some).chain([None]);
-        for key in entries {
-            let mut arguments = [0; iter_sockmap::SIZE as usize / 8];
-            if let Some(key) = key {
-                let held = self.machine.map(self.members).and_then(|map| map.socket(&key));
-                let Some(socket) = held.and_then(|id| self.sockets.all.get(&id)) else { continue };
-                arguments[iter_sockmap::SK as usize / 8] = socket.visible.address();
-                arguments[iter_sockmap::KEY as usize / 8] =
-                    self.processes.key(&mut self.machine, &key[..key.len().min(KEY_SIZE)]);
-            }
-            self.trace("drain", program, 0, &arguments)?;
-        }
-        Ok(())
-    }
-
-    /// The tally is run over all sockets' storage.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn tally(&mut self) -> Result<(), Failure> {
-        let tracing = Arc::clone(&self.tracing);
-        self.run_over_storage("tally", tracing.tally.as_ref()).map(drop)
-    }
-
-    /// The states are read: what the program writes for all sockets.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn states(&mut self) -> Result<Vec<u8>, Failure> {
-        let tracing = Arc::clone(&self.tracing);
-        self.run_over_storage("states", tracing.states.as_ref())
-    }
-
-    /// Runs an iterator over all sockets' storage. Answers with its output.
-    fn run_over_storage(&mut self, name: &'static str, program: Option<&Program>) -> Result<Vec<u8>, Failure> {
-        let Some(program) = program else { return Ok(Vec::new()) };
-        let mut output = Vec::new();
-        let ids: Vec<_> = self.sockets.all.keys().copied().map(Some).chain([None]).collect();
-        for id in ids {
-            let mut arguments = [0; iter_storage::SIZE as usize / 8];
-            arguments[iter_storage::META as usize / 8] = self.processes.meta();
-            if let Some(id) = id {
-                let storage = self.machine.maps_mut().filter(|map| map.is_sk_storage()).find_map(|map| map.storage(id));
-                let (Some(value), Some(socket)) = (storage, self.sockets.all.get(&id)) else { continue };
-                arguments[iter_storage::SK as usize / 8] = socket.visible.address();
-                arguments[iter_storage::VALUE as usize / 8] = value.address();
-            }
-            output.extend(self.trace(name, program, 0, &arguments)?);
-        }
-        Ok(output)
     }
 }

@@ -1,12 +1,13 @@
 //! The forms of our programs that histories run.
 
 use sidestep::agent::{simulated_offsets, simulated_trace_offsets};
+use sidestep::asm::Field;
 use sidestep::dataplane::{
-    self, Casts, Config, DataPlane, Hooks, KernelOffsets, OptionBits, Options, Pairing, Policy, Probation, Readers,
-    Streams, Tier, TrustBy, Watch,
+    self, Casts, Config, DataPlane, Hooks, KernelOffsets, MembersOver, OptionBits, Options, Pairing, Policy, Probation,
+    Readers, Streams, Tier, TrustBy, Watch,
 };
 use sidestep::verifier_sim::interp::Program;
-use sidestep::verifier_sim::kernel::{ReceiveHook, SpliceHook, Tracing, btf_id};
+use sidestep::verifier_sim::kernel::{Over, ReceiveHook, SpliceHook, Tracing, btf_id, offset_of};
 
 /// Bounds so small that histories run into them.
 pub(crate) const CONFIG: Config = Config {
@@ -32,7 +33,7 @@ pub(crate) enum Form {
     Calls,
     /// The same where readers can be woken (Linux 6.1).
     Waking,
-    /// The same with direct loads (Linux 6.2).
+    /// The same with direct loads (Linux 6.2), and iterators that find sockets by their files (7.0).
     Loads,
     /// As [`Form::Waking`], where streams stay while they are measured to be faster so.
     Paced,
@@ -121,6 +122,22 @@ impl Form {
         self.watches() || self.serves_named()
     }
 
+    /// What the iterators over sockets that have storage look at.
+    pub(crate) const fn over(self) -> Over {
+        if matches!(self, Self::Loads) { Over::Files } else { Over::Storages }
+    }
+
+    /// What those look at that list and mark sockets; [`Form::Calls`] does as where the sockhash's iterator has no storage.
+    pub(crate) fn lists(self) -> Vec<(MembersOver, Over)> {
+        let storages = (MembersOver::Storages, self.over());
+        match self {
+            Self::Sticky => Vec::new(),
+            Self::Calls | Self::Loads => vec![storages],
+            _ if self.joins_later() => vec![(MembersOver::Sockhash, Over::Sockhash), storages],
+            _ => vec![(MembersOver::Sockhash, Over::Sockhash)],
+        }
+    }
+
     /// Where the programs look that watch readers.
     fn hooks(self) -> (ReceiveHook, SpliceHook, Hooks) {
         let functions = Hooks::Functions { flags: 3, arguments: 5 };
@@ -141,16 +158,23 @@ impl Form {
         }
     }
 
-    /// The programs.
-    pub(crate) fn plane(self, pairing: Pairing) -> DataPlane {
-        let offsets = KernelOffsets {
+    /// Where the programs find what they read.
+    pub(crate) fn offsets(self) -> KernelOffsets {
+        let of_socket = KernelOffsets::SOCK_OF_SOCKET;
+        let by_file = || Field::new(offset_of(of_socket.structure, of_socket.path).unwrap().into());
+        KernelOffsets {
             casts: (self == Self::Loads).then(|| Casts::resolve(btf_id).unwrap()),
             options: OPTIONS,
             iterators_have_storage: true,
+            sockets_by_file: (self.over() == Over::Files).then(by_file),
             readers_can_be_woken: self.wakes(),
             ..simulated_offsets().unwrap()
-        };
-        let tier = if self.is_gated() { Tier::Gated(offsets) } else { Tier::Sticky };
+        }
+    }
+
+    /// The programs.
+    pub(crate) fn plane(self, pairing: Pairing) -> DataPlane {
+        let tier = if self.is_gated() { Tier::Gated(self.offsets()) } else { Tier::Sticky };
         let readers = if self.spares_blocking() { Readers::NonBlocking } else { Readers::Any };
         let streams = if self.measures() { Streams::Auto } else { Streams::Leave };
         let mut policy = Policy { streams, ..Policy::default() };

@@ -10,22 +10,6 @@ impl Simulation {
         self.state(id).is_some_and(|bytes| bytes[STORAGE_LEAVING] != 0)
     }
 
-    /// The agent marks a socket, the one that it knows as its peer, and the one that knows it.
-    pub(super) fn mark(&mut self, id: SocketId) {
-        if !self.form.is_gated() {
-            return;
-        }
-        let mut ends = vec![id];
-        ends.extend(self.word(id, STORAGE_PEER));
-        ends.extend(self.world.socket_ids().into_iter().filter(|other| self.word(*other, STORAGE_PEER) == Some(id)));
-        for end in ends {
-            let storage = self.world.machine.map(self.storage).and_then(|map| map.storage(end));
-            if let Some(region) = storage {
-                self.world.machine.memory.bytes_mut(region)[STORAGE_LEAVING] = 1;
-            }
-        }
-    }
-
     /// The agent drains what is marked, once.
     pub(super) fn drain_marked(&mut self) -> Result<(), Broken> {
         if !self.form.is_gated() {

@@ -104,8 +104,9 @@ impl Simulation {
 
     /// The states that a process reads are those that the sockets have; reading them changes nothing.
     pub(super) fn read_states(&mut self) -> Result<(), Broken> {
+        let over = self.form.over();
         let states = |simulation: &Self| -> Vec<u8> {
-            let ids = simulation.world.socket_ids().into_iter();
+            let ids = simulation.world.come_to(over).into_iter();
             ids.filter_map(|id| simulation.state(id)).flatten().copied().collect()
         };
         let before = states(self);

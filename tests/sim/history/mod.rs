@@ -2,7 +2,8 @@
 //!
 //! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
 //! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer, `trust` what
-//! readers have earned, `joining` who joins the sockhash later, `leaving` what the agent has marked to leave, `maintenance` what the drain and the tally must do.
+//! readers have earned, `joining` who joins the sockhash later, `marking` how the
+//! agent lists and marks sockets, `leaving` what those do that are marked, `maintenance` what the drain and the tally must do.
 
 mod connect;
 mod ending;
@@ -10,6 +11,7 @@ mod form;
 mod joining;
 mod leaving;
 mod maintenance;
+mod marking;
 mod op;
 mod random;
 mod redirect;
@@ -18,16 +20,17 @@ mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sidestep::agent::{map_loads, map_specs, simulated_offsets};
-use sidestep::asm;
-use sidestep::dataplane::{Config, DataPlane, MapRole, Pairing};
+use sidestep::agent::{map_loads, map_specs, simulated_member_fields};
+use sidestep::dataplane::{CHOSEN, Config, DataPlane, MapRole, Pairing};
 use sidestep::verifier_sim::interp::{Machine, Program};
 use sidestep::verifier_sim::kernel::{
     Chunk, Failure, GroupId, InnerPrograms, Socket, SocketId, Timers, Tracing, World,
 };
-use sidestep::verifier_sim::spec::MapType;
+use sidestep::verifier_sim::spec::{MapLoad, MapType};
+use sidestep::{asm, dataplane};
 
 pub(crate) use form::{CONFIG, Form};
+use marking::chosen_spec;
 pub(crate) use op::{Connect, Op, Settings, Watchers};
 pub(crate) use random::{drained_history, history, killed_history, watched_history};
 
@@ -43,6 +46,7 @@ pub(crate) const RTT_FLAG: u32 = 1 << 3;
 pub(crate) const WRITE_HDR_OPT_FLAG: u32 = 1 << 6;
 
 /// Offsets in a socket's storage (src/dataplane/state/socket.rs).
+const STORAGE_COOKIE: usize = 0;
 /// The byte of the state that holds its number, which is small.
 const STORAGE_STATE: usize = if cfg!(target_endian = "big") { 9 } else { 8 };
 const STORAGE_FLAGS: usize = 12;
@@ -82,6 +86,8 @@ pub(crate) struct Simulation {
     storage: usize,
     counters: usize,
     members: usize,
+    /// The cookies of sockets that are to be marked.
+    chosen: usize,
     /// Where readers are watched.
     readers: Option<usize>,
     events: Option<usize>,
@@ -140,19 +146,20 @@ pub(crate) struct Simulation {
     pub(crate) redirected: u64,
 }
 
-/// The instructions of the programs, which a test may have changed.
+/// The instructions of the programs, which a test may have changed, and where they load maps.
 #[derive(Clone)]
-pub(crate) struct Insns(BTreeMap<&'static str, Vec<asm::Insn>>);
+pub(crate) struct Insns(BTreeMap<&'static str, (Vec<asm::Insn>, Vec<MapLoad>)>);
 
 impl Insns {
-    pub(crate) fn of(plane: &DataPlane) -> Self {
-        let mut all = BTreeMap::from([(STATES, states(plane).insns().to_vec())]);
-        all.extend(programs(plane).map(|(name, program)| (name, program.insns().to_vec())));
-        Self(all)
+    pub(crate) fn of(plane: &DataPlane, form: Form) -> Self {
+        let iterators = iterators(plane, form);
+        let iterators = iterators.iter().map(|(name, program)| (*name, program));
+        let of_program = |program: &asm::Program| (program.insns().to_vec(), map_loads(program));
+        Self(programs(plane).chain(iterators).map(|(name, program)| (name, of_program(program))).collect())
     }
 
     pub(crate) fn set(&mut self, name: &'static str, insns: Vec<asm::Insn>) {
-        self.0.insert(name, insns);
+        self.0.entry(name).or_default().0 = insns;
     }
 }
 
@@ -161,12 +168,18 @@ pub(crate) fn programs(plane: &DataPlane) -> impl Iterator<Item = (&'static str,
     plane.programs().map(|(name, _, program)| (name, program))
 }
 
-/// What the agent loads to read the states of sockets, and its name.
+/// What the agent loads to read the states of sockets, and what lists and marks them.
 pub(crate) const STATES: &str = "states";
+pub(crate) const LISTS: [&str; 2] = ["members", "members_outside"];
 
-pub(crate) fn states(plane: &DataPlane) -> asm::Program {
-    let storage = plane.maps.iter().find(|map| map.role == MapRole::Storage).unwrap();
-    sidestep::dataplane::states(&simulated_offsets().unwrap(), storage.value_size).unwrap()
+/// These programs, by their names.
+pub(crate) fn iterators(plane: &DataPlane, form: Form) -> Vec<(&'static str, asm::Program)> {
+    let storage = plane.maps.iter().find(|map| map.role == MapRole::Storage).unwrap().value_size;
+    let (offsets, fields) = (form.offsets(), simulated_member_fields().unwrap());
+    let states = sidestep::dataplane::states(&offsets, storage).unwrap();
+    let members =
+        form.lists().into_iter().map(|(over, _)| dataplane::members(&offsets, &fields, over, storage).unwrap());
+    [(STATES, states)].into_iter().chain(LISTS.into_iter().zip(members)).collect()
 }
 
 impl Simulation {
@@ -179,12 +192,14 @@ impl Simulation {
             }
             numbers.push(machine.add_map(&map).unwrap());
         }
+        let chosen = machine.add_map(&chosen_spec()).unwrap();
+        numbers.resize(CHOSEN.0 as usize, chosen);
+        numbers.push(chosen);
         let number = |role: MapRole| numbers[role.map_ref().0 as usize];
-        let states = states(plane);
-        let mut programs: BTreeMap<_, _> = programs(plane)
-            .chain([(STATES, &states)])
-            .map(|(name, original)| (name, Program::new(insns.0[name].clone(), &map_loads(original), &numbers)))
-            .collect();
+        let loaded = |(name, (insns, loads)): (&&'static str, &(Vec<_>, Vec<_>))| {
+            (*name, Program::new(insns.clone(), loads, &numbers))
+        };
+        let mut programs: BTreeMap<_, _> = insns.0.iter().map(loaded).collect();
         let [sock_ops, sk_msg, dispatcher] =
             ["sock_ops", "sk_msg", "dispatcher"].map(|name| programs.remove(name).unwrap());
         let has = |role: MapRole| plane.maps.iter().any(|map| map.role == role).then(|| number(role));
@@ -193,10 +208,12 @@ impl Simulation {
         let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
         world.dispatch(dispatcher, number(MapRole::Programs));
         world.attach_inside(InnerPrograms { opt_out: programs.remove("opt_out"), trusted: programs.remove("trusted") });
+        let overs = form.lists().into_iter().map(|(_, over)| over);
         world.attach(Tracing {
             drain: programs.remove("drain"),
-            tally: programs.remove("tally"),
-            states: programs.remove(STATES),
+            tally: programs.remove("tally").map(|program| (program, form.over())),
+            states: programs.remove(STATES).map(|program| (program, form.over())),
+            members: LISTS.into_iter().filter_map(|name| programs.remove(name)).zip(overs).collect(),
             ..form.watching(programs.remove("receives"), programs.remove("splices"))
         });
         let mut groups = Vec::new();
@@ -212,6 +229,7 @@ impl Simulation {
             storage: number(MapRole::Storage),
             counters: number(MapRole::Counters),
             members: number(MapRole::Sockets),
+            chosen,
             readers,
             events,
             trust: trust::Trust::default(),
@@ -324,7 +342,7 @@ impl Simulation {
         let world = &mut self.world;
         match op {
             Op::Handshake(_) => self.finish_handshake(id)?,
-            Op::Mark(_) => self.mark(id),
+            Op::Mark(_) => self.mark(id)?,
             Op::Accept(_) => world.accept(id),
             Op::Send(_, len) => self.send(id, len)?,
             Op::FinishSend(_) => world.finish_send(id)?,

@@ -15,7 +15,7 @@ use sidestep::dataplane::{DataPlane, Pairing};
 use sidestep::verifier_sim::spec::{Kernel, Options, ProgramSpec};
 use sidestep::verifier_sim::verify;
 
-use super::history::{CONFIG, Form, Insns, Op, STATES, Simulation, programs, states};
+use super::history::{CONFIG, Form, Insns, LISTS, Op, STATES, Simulation, iterators, programs};
 use super::pairing::{drained_histories, histories as random_histories, watched_histories};
 use reasons::{REASONS, Reason};
 
@@ -63,6 +63,9 @@ const CHOICES: &[&str] = &[
     "phase_ends",
     "measures_again",
     "compared",
+    // Which addresses a socket has, and whether there is a cgroup above.
+    "ipv4",
+    "root",
     // What a process that watches is notified of.
     "unwatched",
     "left_before",
@@ -162,7 +165,7 @@ type Excuse = (usize, &'static str);
 
 /// The mutants that nothing catches and no reason excuses; adds what excuses one to `excused`.
 fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTreeSet<Excuse>) -> Vec<String> {
-    let original = Insns::of(plane);
+    let original = Insns::of(plane, form);
     // Else every mutant would be caught.
     let (first, rest) = match form {
         Form::Named => (&all.policy[..], &[][..]),
@@ -174,8 +177,8 @@ fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTree
     }
     let specs = program_specs(plane).unwrap();
     let forms = [plane.options.pairing.name(), form.name()];
-    let states = states(plane);
-    let all_programs = || programs(plane).chain([(STATES, &states)]);
+    let iterators = iterators(plane, form);
+    let all_programs = || programs(plane).chain(iterators.iter().map(|(name, program)| (*name, program)));
     let checks: Vec<_> = all_programs().flat_map(|(name, program)| checks(program, name)).collect();
     assert!(checks.len() > 40, "only {} checks", checks.len());
     let mut survivors = Vec::new();
@@ -183,8 +186,8 @@ fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTree
         if form.has_policy() && !check.is_of_trust() {
             continue;
         }
-        let runs_at_the_end = ["drain", "tally", STATES].contains(&check.program);
-        let (first, rest) = if runs_at_the_end { (&all.drained[..], &[][..]) } else { (first, rest) };
+        let runs_over_sockets = ["drain", "tally", STATES].contains(&check.program) || LISTS.contains(&check.program);
+        let (first, rest) = if runs_over_sockets { (&all.drained[..], &[][..]) } else { (first, rest) };
         if form == Form::Loads && NULL_CHECKS.iter().any(|end| check.ends_with(end)) {
             continue;
         }

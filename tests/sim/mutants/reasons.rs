@@ -332,6 +332,7 @@ pub(super) const REASONS: &[Reason] = &[
             "drain/references/probe/there is memory",
             "drain/queue/probe/there is memory",
             "tally/probe/there is memory",
+            "members/probe/there is memory",
         ],
     ),
     always(
@@ -381,6 +382,10 @@ pub(super) const REASONS: &[Reason] = &[
     always(
         "a per-CPU array has all its elements; the verifier refuses the mutant, which takes the types of a kernel to show",
         &["drain/count/there are counters", "tally/count/there are counters"],
+    ),
+    always(
+        "what our programs have put into the sockhash has storage; the verifier refuses the mutant here, too",
+        &["members/of_member/it has a storage"],
     ),
     // The programs that watch readers.
     always("the peer's storage lives, whose cookie the gate has just compared", &["received/probe/there is memory"]),
