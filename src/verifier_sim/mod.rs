@@ -12,7 +12,7 @@
 //! - `program`: the program as a whole: encodings, maps, functions, control flow, liveness.
 //! - `walk`: along every path; cuts those short that an earlier one covers (`prune`), and writes the log.
 //! - `instructions`: arithmetic, jumps, memory, calls of functions.
-//! - `helpers`: the helpers' signatures, and calls of them.
+//! - `helpers`: the helpers' signatures, and calls of them. `kfunc`: the same for the kernel's functions and variables.
 //!
 //! Beside them: [`elf`] reads object files, [`interp`] runs programs, [`kernel`] is a simulated kernel around them.
 
@@ -22,6 +22,7 @@ mod helpers;
 mod instructions;
 pub mod interp;
 pub mod kernel;
+mod kfunc;
 mod load_flags;
 mod numbers;
 mod place;
@@ -92,7 +93,8 @@ fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
             *slot = Some(load.map as u32);
         }
     }
-    program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.place)?;
+    program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.place, env.types)?;
+    env.describe_kernel_calls();
     program::check_cfg(env.insns, &mut env.aux, env.kernel)?;
     program::liveness::compute(env.insns, &mut env.aux, env.place);
     env.log_liveness();

@@ -229,3 +229,51 @@ const ADDRESSES: &[AttachType] = &[
     AttachType::CGROUP_INET4_GETSOCKNAME,
     AttachType::CGROUP_INET6_GETSOCKNAME,
 ];
+
+/// The structure that a program of this type calls its context (include/linux/bpf_types.h).
+pub(super) fn context_structure(prog_type: ProgType) -> Option<&'static str> {
+    Some(match prog_type {
+        ProgType::SOCKET_FILTER
+        | ProgType::SCHED_CLS
+        | ProgType::SCHED_ACT
+        | ProgType::CGROUP_SKB
+        | ProgType::LWT_IN
+        | ProgType::LWT_OUT
+        | ProgType::LWT_XMIT
+        | ProgType::LWT_SEG6LOCAL
+        | ProgType::SK_SKB
+        | ProgType::FLOW_DISSECTOR => "__sk_buff",
+        ProgType::XDP => "xdp_md",
+        ProgType::SK_MSG => "sk_msg_md",
+        ProgType::SOCK_OPS => "bpf_sock_ops",
+        ProgType::CGROUP_SOCK => "bpf_sock",
+        ProgType::CGROUP_SOCK_ADDR => "bpf_sock_addr",
+        ProgType::CGROUP_DEVICE => "bpf_cgroup_dev_ctx",
+        ProgType::CGROUP_SYSCTL => "bpf_sysctl",
+        ProgType::CGROUP_SOCKOPT => "bpf_sockopt",
+        ProgType::SK_REUSEPORT => "sk_reuseport_md",
+        ProgType::SK_LOOKUP => "bpf_sk_lookup",
+        _ => return None,
+    })
+}
+
+/// The structure that the kernel has behind it.
+pub(super) fn kernel_context(prog_type: ProgType) -> Option<&'static str> {
+    if prog_type == ProgType::FLOW_DISSECTOR {
+        return Some("bpf_flow_dissector");
+    }
+    Some(match context_structure(prog_type)? {
+        "__sk_buff" => "sk_buff",
+        "xdp_md" => "xdp_buff",
+        "sk_msg_md" => "sk_msg",
+        "bpf_sock_ops" => "bpf_sock_ops_kern",
+        "bpf_sock" => "sock",
+        "bpf_sock_addr" => "bpf_sock_addr_kern",
+        "bpf_cgroup_dev_ctx" => "bpf_cgroup_dev_ctx",
+        "bpf_sysctl" => "bpf_sysctl_kern",
+        "bpf_sockopt" => "bpf_sockopt_kern",
+        "sk_reuseport_md" => "sk_reuseport_kern",
+        "bpf_sk_lookup" => "bpf_sk_lookup_kern",
+        _ => return None,
+    })
+}

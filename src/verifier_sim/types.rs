@@ -83,6 +83,36 @@ pub(super) enum Value {
     Other(&'static str),
 }
 
+/// What a kernel function that programs call takes as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parameter {
+    /// A number.
+    Number,
+    /// A pointer to this; 0 is void.
+    Pointer(u32),
+    /// Anything else.
+    Other,
+}
+
+/// What a load of the address of a variable of the kernel yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variable {
+    /// A pointer to the variable of each CPU.
+    OfEachCpu,
+    /// A pointer to a structure.
+    Structure,
+    /// Memory of this many bytes.
+    Memory(u32),
+    /// Nothing that has a size.
+    Other,
+}
+
+/// The section of the variables that each CPU has (`find_btf_percpu_datasec`).
+const PER_CPU: &str = ".data..percpu";
+
+/// Structures in structures that are looked into (`__btf_type_is_scalar_struct`).
+const MAX_NESTED: u32 = 3;
+
 /// The parameters of a function, each with the offset of its name and its type, and the type of its result.
 pub(super) type Prototype = (Vec<(u32, u32)>, u32);
 
@@ -168,6 +198,16 @@ impl KernelTypes {
         self.kind(id) == Some(Kind::Func)
     }
 
+    /// The function with this name.
+    pub(super) fn function_id(&self, name: &str) -> Option<u32> {
+        self.btf.func_by_name(name)
+    }
+
+    /// The variable with this name.
+    pub(super) fn variable(&self, name: &str) -> Option<u32> {
+        self.btf.by_name(Kind::Var, name)
+    }
+
     /// The prototype of the function with this name.
     pub(super) fn function(&self, name: &str) -> Option<Prototype> {
         self.prototype(self.target(self.btf.func_by_name(name)?))
@@ -185,6 +225,77 @@ impl KernelTypes {
     fn prototype(&self, id: u32) -> Option<Prototype> {
         let head = self.btf.head(id).filter(|head| head.kind == Kind::FuncProto)?;
         Some((self.btf.prototype(head).collect(), head.size_or_type))
+    }
+
+    /// The prototype of function `id`.
+    pub(super) fn prototype_of(&self, id: u32) -> Option<Prototype> {
+        self.prototype(self.target(id))
+    }
+
+    /// The name of a parameter, at this offset.
+    pub(super) fn label(&self, offset: u32) -> &[u8] {
+        self.string(offset)
+    }
+
+    /// What a kernel function that programs call takes as an argument of type `id`.
+    pub(super) fn parameter(&self, id: u32) -> Parameter {
+        let id = self.skip(id);
+        match self.kind(id) {
+            _ if self.is_number(id) => Parameter::Number,
+            Some(Kind::Ptr) => Parameter::Pointer(self.skip(self.target(id))),
+            _ => Parameter::Other,
+        }
+    }
+
+    /// Whether values of this type are numbers (`btf_type_is_scalar`).
+    pub(super) fn is_number(&self, id: u32) -> bool {
+        matches!(self.kind(id), Some(Kind::Int | Kind::Enum))
+    }
+
+    /// Whether it is a structure of numbers alone, nested not too deeply (`__btf_type_is_scalar_struct`).
+    pub(super) fn is_numbers(&self, id: u32) -> bool {
+        self.holds_numbers(id, 0)
+    }
+
+    fn holds_numbers(&self, id: u32, depth: u32) -> bool {
+        let Some(head) = self.structure(id) else { return false };
+        self.btf.members(head).all(|member| {
+            let of = self.skip(member.type_id);
+            match self.btf.head(of).and_then(|head| self.btf.array(head)) {
+                Some(array) => array.count != 0 && self.is_number(self.skip(array.element)),
+                None if self.is_struct(of) => depth < MAX_NESTED && self.holds_numbers(of, depth + 1),
+                None => self.is_number(of),
+            }
+        })
+    }
+
+    /// The type of variable `id`, and what loads of its address yield.
+    pub(super) fn variable_of(&self, id: u32) -> Option<(u32, Variable)> {
+        let head = self.btf.head(id).filter(|head| head.kind == Kind::Var)?;
+        let of = self.skip(head.size_or_type);
+        let section = self.btf.by_name(Kind::Datasec, PER_CPU).and_then(|section| self.btf.head(section));
+        let of_each = section.is_some_and(|section| self.btf.variables(section).any(|variable| variable == id));
+        Some(match self.size(of) {
+            _ if of_each => (of, Variable::OfEachCpu),
+            _ if self.is_struct(of) => (of, Variable::Structure),
+            Some(size) => (of, Variable::Memory(size)),
+            None => (of, Variable::Other),
+        })
+    }
+
+    /// The type as the verifier names it: its kind, and its name.
+    pub(super) fn describe(&self, id: u32) -> String {
+        let kind = match self.kind(id) {
+            Some(Kind::Struct) => "STRUCT",
+            Some(Kind::Union) => "UNION",
+            Some(Kind::Ptr) => "PTR",
+            Some(Kind::Fwd) => "FWD",
+            Some(Kind::Func) => "FUNC",
+            Some(Kind::FuncProto) => "FUNC_PROTO",
+            None => "UNKNOWN",
+            _ => "type",
+        };
+        format!("{kind} {}", String::from_utf8_lossy(self.name(id)))
     }
 
     /// Bytes of a value of this type; `None` for void and what has none.

@@ -138,22 +138,19 @@ fn prog_type(name: &str) -> Result<ProgType, String> {
 }
 
 fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode, Error> {
-    let (candidates, kernels) = if request.files.is_empty() {
-        (source::own()?, Kernel::ALL.to_vec())
-    } else {
-        let mut candidates = Vec::new();
-        for file in &request.files {
-            candidates.extend(source::read_file(file, request.prog_type)?);
-        }
-        (candidates, vec![Kernel::default()])
-    };
+    let own = request.files.is_empty();
+    let kernels = if own { Kernel::ALL.to_vec() } else { vec![Kernel::default()] };
     let kernels = request.kernel.map_or(kernels, |kernel| vec![kernel]);
-    let mut judged = Vec::new();
     // The types given, or for each kernel those of this machine if it is that one.
     let types: Vec<_> =
         kernels.iter().map(|kernel| request.options.types.or_else(|| types::of_running(*kernel))).collect();
+    let mut candidates = if own { source::own()? } else { Vec::new() };
+    for file in &request.files {
+        candidates.extend(source::read_file(file, request.prog_type, types.first().copied().flatten())?);
+    }
+    let mut judged = Vec::new();
     // Those of our programs that trace are made for the kernel's types.
-    let traced = |kernel: Kernel| kernel >= Kernel::V6_12 && request.files.is_empty();
+    let traced = |kernel: Kernel| kernel >= Kernel::V6_12 && own;
     let tracing = kernels.iter().zip(&types).filter(|(kernel, _)| traced(**kernel));
     let tracing: Vec<_> = tracing
         .filter_map(|(kernel, types)| types.map(|types| source::own_tracing(types).map(|made| (*kernel, types, made))))

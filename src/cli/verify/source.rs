@@ -129,11 +129,15 @@ fn name_of(options: &Options) -> String {
 }
 
 /// Reads the programs in `file`. Raw instructions need `prog_type`; in an ELF object it replaces what sections say.
-pub(super) fn read_file(file: &Path, prog_type: Option<ProgType>) -> Result<Vec<Candidate>, Error> {
+pub(super) fn read_file(
+    file: &Path,
+    prog_type: Option<ProgType>,
+    types: Option<&'static KernelTypes>,
+) -> Result<Vec<Candidate>, Error> {
     let failed = |what: String| Error::Failed(format!("cannot verify {}: {what}", file.display()));
     let data = bounded::read(file).map_err(|error| failed(error.to_string()))?;
     if data.starts_with(b"\x7fELF") {
-        return from_elf(file, &data, prog_type).map_err(|error| failed(error.to_string()));
+        return from_elf(file, &data, prog_type, types).map_err(|error| failed(error.to_string()));
     }
     let Some(prog_type) = prog_type else {
         return Err(failed(
@@ -147,8 +151,13 @@ pub(super) fn read_file(file: &Path, prog_type: Option<ProgType>) -> Result<Vec<
     Ok(vec![Candidate { file: Some(file.to_owned()), name, spec: Ok(spec), needs: None }])
 }
 
-fn from_elf(file: &Path, data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<Candidate>, elf::ElfError> {
-    let programs = elf::read(data, prog_type)?;
+fn from_elf(
+    file: &Path,
+    data: &[u8],
+    prog_type: Option<ProgType>,
+    types: Option<&'static KernelTypes>,
+) -> Result<Vec<Candidate>, elf::ElfError> {
+    let programs = elf::read_for(data, prog_type, types)?;
     Ok(programs
         .into_iter()
         .map(|program| Candidate {

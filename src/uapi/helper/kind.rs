@@ -123,6 +123,27 @@ pub enum DynptrKind {
     Local = 1,
     /// A record of a ring buffer, which must be submitted or discarded.
     Ringbuf = 2,
+    /// A packet.
+    Skb = 3,
+    /// A packet, in a program of type xdp.
+    Xdp = 4,
+}
+
+impl DynptrKind {
+    /// The kind with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Local, Self::Ringbuf, Self::Skb, Self::Xdp].into_iter().find(|kind| *kind as u32 == number)
+    }
+
+    /// Its name in the kernel's log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Ringbuf => "ringbuf",
+            Self::Skb => "skb",
+            Self::Xdp => "xdp",
+        }
+    }
 }
 
 /// The kernel structures that helpers take or return pointers to.

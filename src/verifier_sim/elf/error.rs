@@ -89,7 +89,7 @@ pub enum ElfError {
     },
     /// A kernel variable or function.
     #[error(
-        "{0:?} is not defined in the object; kernel symbols need the BTF of a running kernel and are not simulated"
+        "{0:?} is not defined in the object, and it is not a function or variable with a type in the kernel's BTF (--btf) either"
     )]
     Extern(String),
     /// A function that the kernel calls when the program throws an exception.

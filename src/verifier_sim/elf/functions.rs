@@ -3,6 +3,7 @@
 use super::object::Function;
 use crate::btf::{Btf, Kind};
 use crate::uapi::ProgType;
+use crate::verifier_sim::place::context_structure;
 use crate::verifier_sim::spec::{Argument, FunctionSpec};
 
 /// `BTF_KIND_DECL_TAG`s of arguments begin so (`btf_prepare_func_args`).
@@ -54,38 +55,11 @@ fn argument(btf: &Btf, id: u32, tags: &[&str], prog_type: ProgType) -> Argument 
     };
     let target = btf.resolve(target);
     let name = target.and_then(|id| btf.name(id)).unwrap_or_default();
-    match (context(prog_type), target.and_then(|id| btf.size_of(id))) {
+    match (context_structure(prog_type), target.and_then(|id| btf.size_of(id))) {
         // What the context of this type is called is not known here, so any pointer could be one.
         (None, _) => Argument::Other,
         (Some(context), _) if name == context && nullable => Argument::Context,
         (_, Some(size)) if size > 0 && name != "bpf_dynptr" => Argument::Memory { size, nullable },
         _ => Argument::Other,
     }
-}
-
-/// The structure that a program of this type calls its context (include/linux/bpf_types.h).
-fn context(prog_type: ProgType) -> Option<&'static str> {
-    Some(match prog_type {
-        ProgType::SOCKET_FILTER
-        | ProgType::SCHED_CLS
-        | ProgType::SCHED_ACT
-        | ProgType::CGROUP_SKB
-        | ProgType::LWT_IN
-        | ProgType::LWT_OUT
-        | ProgType::LWT_XMIT
-        | ProgType::LWT_SEG6LOCAL
-        | ProgType::SK_SKB
-        | ProgType::FLOW_DISSECTOR => "__sk_buff",
-        ProgType::XDP => "xdp_md",
-        ProgType::SK_MSG => "sk_msg_md",
-        ProgType::SOCK_OPS => "bpf_sock_ops",
-        ProgType::CGROUP_SOCK => "bpf_sock",
-        ProgType::CGROUP_SOCK_ADDR => "bpf_sock_addr",
-        ProgType::CGROUP_DEVICE => "bpf_cgroup_dev_ctx",
-        ProgType::CGROUP_SYSCTL => "bpf_sysctl",
-        ProgType::CGROUP_SOCKOPT => "bpf_sockopt",
-        ProgType::SK_REUSEPORT => "sk_reuseport_md",
-        ProgType::SK_LOOKUP => "bpf_sk_lookup",
-        _ => return None,
-    })
 }

@@ -6,11 +6,12 @@ use object::SectionIndex;
 use object::elf::{R_BPF_64_32, R_BPF_64_64};
 
 use super::object::{Code, Function, Object, Relocation, Symbol};
-use super::{ElfError, functions, map, section};
+use super::{ElfError, externs, functions, map, section};
 use crate::asm::{Insn, opcode as op};
 use crate::uapi::AttachType;
 use crate::verifier_sim::load_flags::BPF_F_SLEEPABLE;
 use crate::verifier_sim::spec::{FunctionSpec, MapLoad, MapSpec, ProgType, ProgramSpec};
+use crate::verifier_sim::types::KernelTypes;
 
 /// Characters of a map's name that the kernel keeps (`BPF_OBJ_NAME_LEN`, without the end).
 const MAX_NAME: usize = 15;
@@ -28,6 +29,7 @@ pub(super) fn link(
     section: SectionIndex,
     function: &Function,
     prog_type: Option<ProgType>,
+    types: Option<&'static KernelTypes>,
 ) -> Result<ProgramSpec, ElfError> {
     let name = object.code(section).map_or("", |code| code.name.as_str());
     let (prog_type, expected_attach_type) = match prog_type {
@@ -40,6 +42,7 @@ pub(super) fn link(
     }
     let mut linker = Linker {
         object,
+        types,
         out: ProgramSpec::default(),
         placed: BTreeMap::new(),
         queue: Vec::new(),
@@ -57,6 +60,8 @@ pub(super) fn link(
 
 struct Linker<'o, 'a> {
     object: &'o Object<'a>,
+    /// Those of the kernel, which has the symbols that are nowhere in the object.
+    types: Option<&'static KernelTypes>,
     out: ProgramSpec,
     /// Where each function went: (section, first slot) to slot in the output.
     placed: BTreeMap<(usize, usize), usize>,
@@ -203,13 +208,18 @@ impl Linker<'_, '_> {
         insn: Insn,
         symbol: &Symbol,
     ) -> Result<(), ElfError> {
-        let Some(section) = symbol.section else { return Err(ElfError::Extern(symbol.name.clone())) };
+        let Some(section) = symbol.section else { return self.resolve_extern(site, symbol) };
         if self.object.code(section).is_none() {
             return Err(site.bad_target(relocation, format!("{:?}", symbol.name)));
         }
         // The immediate counts slots from the symbol, less one: -1 for a function, more for a section.
         let start = i64::try_from(symbol.offset / Insn::SIZE as u64).unwrap_or(i64::MAX);
         self.call(site, section, start.saturating_add(1).saturating_add(i64::from(insn.imm)))
+    }
+
+    fn resolve_extern(&mut self, site: Site<'_>, symbol: &Symbol) -> Result<(), ElfError> {
+        let insn = &mut self.out.insns[site.at];
+        externs::resolve(&self.object.btf, self.types, &symbol.name, symbol.is_weak, insn)
     }
 
     /// Makes the call at `site` lead to the function at slot `target` of `section`.
@@ -231,7 +241,7 @@ impl Linker<'_, '_> {
     }
 
     fn load(&mut self, site: Site<'_>, relocation: Relocation, insn: Insn, symbol: &Symbol) -> Result<(), ElfError> {
-        let Some(section) = symbol.section else { return Err(ElfError::Extern(symbol.name.clone())) };
+        let Some(section) = symbol.section else { return self.resolve_extern(site, symbol) };
         if site.at + 1 >= self.out.insns.len() {
             return Err(site.bad_place(relocation, "64-bit immediate load with both its slots"));
         }

@@ -5,6 +5,7 @@
 //! applied, so accesses to kernel structures other than the context keep the offsets they were compiled with.
 
 mod error;
+mod externs;
 mod functions;
 mod link;
 mod map;
@@ -15,6 +16,7 @@ pub use error::ElfError;
 
 use self::object::Object;
 use crate::verifier_sim::spec::{ProgType, ProgramSpec};
+use crate::verifier_sim::types::KernelTypes;
 
 /// Slots that the programs of one object may have together; a crafted object could otherwise link the same code over
 /// and over.
@@ -36,6 +38,15 @@ pub struct ElfProgram {
 ///
 /// Programs have the type that `prog_type` says, else the one that their section's name stands for.
 pub fn read(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<ElfProgram>, ElfError> {
+    read_for(data, prog_type, None)
+}
+
+/// Reads them like [`read`], for the kernel with these types: there the functions and variables of the kernel are found.
+pub fn read_for(
+    data: &[u8],
+    prog_type: Option<ProgType>,
+    types: Option<&'static KernelTypes>,
+) -> Result<Vec<ElfProgram>, ElfError> {
     let object = Object::parse(data)?;
     let mut programs = Vec::new();
     let mut slots = 0;
@@ -44,7 +55,7 @@ pub fn read(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<ElfProgram>,
             let spec = if slots > MAX_SLOTS_IN_ALL {
                 Err(ElfError::TooLong(MAX_SLOTS_IN_ALL))
             } else {
-                link::link(&object, section, function, prog_type)
+                link::link(&object, section, function, prog_type, types)
             };
             slots += spec.as_ref().map_or(0, |spec| spec.insns.len());
             programs.push(ElfProgram { section: code.name.clone(), name: function.name.clone(), spec });

@@ -66,6 +66,8 @@ pub(super) struct Symbol {
     pub(super) size: u64,
     /// It stands for the whole section.
     pub(super) is_section: bool,
+    /// It need not be defined anywhere.
+    pub(super) is_weak: bool,
 }
 
 /// A parsed object file.
@@ -138,6 +140,7 @@ impl<'a> Object<'a> {
             offset: symbol.address(),
             size: symbol.size(),
             is_section,
+            is_weak: symbol.is_weak(),
         })
     }
 

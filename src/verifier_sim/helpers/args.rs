@@ -121,6 +121,10 @@ impl Env<'_> {
         if arg.nullable() && self.kernel >= Kernel::V6_1 {
             flags.remove(Flags::MAYBE_NULL);
         }
+        let of_map = matches!(arg, Arg::Key | Arg::Value | Arg::ValueOut | Arg::ValueOrNull);
+        if arg.is_memory() && !of_map {
+            flags.remove(Flags::SLICE | Flags::PACKET);
+        }
         let plain = flags.is_empty();
         let btf = reg.kind == Kind::BtfId;
         let (fits, expected) = match arg {
@@ -136,7 +140,7 @@ impl Env<'_> {
                 }
                 let memory = match reg.kind {
                     Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapKey | Kind::MapValue | Kind::Buf => plain,
-                    Kind::Mem => plain || flags == Flags::RINGBUF,
+                    Kind::Mem => flags.is_empty() || flags == Flags::RINGBUF,
                     _ => false,
                 };
                 (memory, "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_")
@@ -184,8 +188,7 @@ impl Env<'_> {
             Arg::RingbufMem => (reg.kind == Kind::Mem && flags == Flags::RINGBUF, "ringbuf_mem"),
             Arg::Func => (reg.kind == Kind::Func && plain, "func"),
             Arg::StackOrNull => (reg.kind == Kind::Stack && plain, "fp"),
-            // No register of ours ever holds one.
-            Arg::PerCpu => (false, "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_"),
+            Arg::PerCpu => (btf && (flags == Flags::PERCPU || flags == Flags::PERCPU | Flags::TRUSTED || flags == Flags::PERCPU | Flags::RCU), "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_"),
             Arg::Dynptr | Arg::DynptrOut(_) | Arg::DynptrRelease => (reg.kind == Kind::Stack, "fp, dynptr_ptr"),
             _ => (true, ""),
         };
@@ -210,7 +213,12 @@ impl Env<'_> {
 
     /// Pointers that are no memory must not have been moved (`check_func_arg_reg_off`).
     fn check_arg_offset(&self, number: u8, arg: Arg, reg: &Reg) -> Step {
-        if matches!(arg, Arg::RingbufMem | Arg::SockRelease) {
+        self.check_pointer_offset(number, reg, matches!(arg, Arg::RingbufMem | Arg::SockRelease))
+    }
+
+    /// The same for an argument that is `released`, or not.
+    pub(in crate::verifier_sim) fn check_pointer_offset(&self, number: u8, reg: &Reg, released: bool) -> Step {
+        if released {
             if reg.off != 0 {
                 reject!("R{number} must have zero offset when passed to release func or trusted arg to kfunc");
             }
@@ -218,8 +226,11 @@ impl Env<'_> {
         }
         match reg.kind {
             Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapKey | Kind::MapValue | Kind::Scalar => Ok(()),
-            Kind::Mem | Kind::Buf if !reg.may_be_null() => Ok(()),
-            Kind::BtfId => self.check_fixed_offset(number, reg, true),
+            Kind::Mem | Kind::Buf if !reg.flags.intersects(Flags::MAYBE_NULL | Flags::SLICE | Flags::UNTRUSTED) => Ok(()),
+            Kind::BtfId => {
+                let fixed_ok = [Flags::empty(), Flags::TRUSTED, Flags::RCU].contains(&reg.flags);
+                self.check_fixed_offset(number, reg, fixed_ok)
+            }
             _ => self.check_fixed_offset(number, reg, false),
         }
     }
@@ -369,7 +380,7 @@ impl Env<'_> {
     }
 
     /// A string in map data that can no longer change (`check_reg_const_str`).
-    fn check_constant_string(&self, number: u8, reg: &Reg, call: &mut Call) -> Step {
+    pub(in crate::verifier_sim) fn check_constant_string(&self, number: u8, reg: &Reg, call: &mut Call) -> Step {
         let map = self.map(reg.arg);
         if !map.is_constant() {
             reject!("R{number} does not point to a readonly map'");

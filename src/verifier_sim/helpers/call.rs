@@ -3,7 +3,7 @@
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::uapi::AttachType;
-use crate::uapi::helper::{Properties, id};
+use crate::uapi::helper::{DynptrKind, Properties, id};
 use crate::verifier_sim::helpers::dynptr::Dynptr;
 use crate::verifier_sim::helpers::format;
 use crate::verifier_sim::helpers::map_compat;
@@ -72,24 +72,12 @@ impl Env<'_> {
             op::PSEUDO_KFUNC_CALL if insn.imm == 0 => {
                 reject!("invalid kernel function call not eliminated in verifier pass")
             }
-            op::PSEUDO_KFUNC_CALL => self.call_kernel_function(insn.imm as u32)?,
+            op::PSEUDO_KFUNC_CALL => return self.call_kernel_function(insn.imm as u32),
             _ => self.call_helper(insn.imm)?,
         }
         // r0 to r5 are gone or new.
         self.scratch(0x3f);
         Ok(Flow::To(self.at + 1))
-    }
-
-    fn call_kernel_function(&mut self, id: u32) -> Step {
-        let types = self.kernel_types()?;
-        let name = String::from_utf8_lossy(types.name(id));
-        if !types.may_be_kfunc(id) {
-            reject!("calling kernel function {name} is not allowed");
-        }
-        if name == "bpf_rdonly_cast" {
-            return self.rdonly_cast();
-        }
-        unsupported!("kernel function {name} is not simulated")
     }
 
     fn call_helper(&mut self, helper: i32) -> Step {
@@ -179,7 +167,8 @@ impl Env<'_> {
         if let Some(kind) = kind.filter(|kind| !map_compat::compatible(*kind, helper, self.place)) {
             reject!("cannot pass map_type {} into func {}", kind.number(), Self::helper_label(helper));
         }
-        if proto.properties.contains(Properties::MOVES_PACKET) {
+        let into_packet = helper == id::DYNPTR_WRITE && call.dynptr.is_some_and(|dynptr| dynptr.kind == DynptrKind::Skb);
+        if proto.properties.contains(Properties::MOVES_PACKET) || into_packet {
             self.forget_packets();
         }
         Ok(())
@@ -188,7 +177,8 @@ impl Env<'_> {
     /// Packet pointers are stale (`clear_all_pkt_pointers`).
     pub(in crate::verifier_sim) fn forget_packets(&mut self) {
         let leaks = self.may_leak_pointers();
-        self.cur.for_each_reg(Reg::is_packet_any, |reg| *reg = invalid(leaks));
+        let stale = |reg: &Reg| reg.is_packet_any() || reg.flags.contains(Flags::PACKET);
+        self.cur.for_each_reg(stale, |reg| *reg = invalid(leaks));
     }
 
     /// A map that programs may not write is not changed by a helper (`record_func_map`).
@@ -271,6 +261,7 @@ impl Env<'_> {
             Ret::BtfOrNull(kind) => Reg { flags: Flags::MAYBE_NULL, ..Reg::pointer(Kind::BtfId, kind as u32) },
             Ret::Btf(kind) => Reg::pointer(Kind::BtfId, kind as u32),
             Ret::BtfTrusted(kind) => Reg { flags: Flags::TRUSTED, ..Reg::pointer(Kind::BtfId, kind as u32) },
+            Ret::Other if matches!(call.helper, id::PER_CPU_PTR | id::THIS_CPU_PTR) => self.of_one_cpu(call.helper)?,
             Ret::Other => unsupported!("helper {} is not simulated", Self::helper_label(call.helper)),
         };
         if reg.may_be_null() {

@@ -4,7 +4,7 @@ use crate::uapi::helper::DynptrKind;
 use crate::verifier_sim::helpers::call::Call;
 use crate::verifier_sim::instructions::mem::{Access, Direction};
 use crate::verifier_sim::state::Reference;
-use crate::verifier_sim::state::reg::{Kind, Reg};
+use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, STACK_SIZE, Slot};
 use crate::verifier_sim::stop::{Step, Stop, reject};
 use crate::verifier_sim::walk::env::Env;
@@ -16,6 +16,8 @@ pub(in crate::verifier_sim) struct Dynptr {
     frame: usize,
     /// The slot with the lower address; the other is the one before it.
     slot: usize,
+    /// What it describes.
+    pub(in crate::verifier_sim) kind: DynptrKind,
     /// What slices of the dynptr carry.
     pub(in crate::verifier_sim) id: u32,
     /// The reference, if it holds one.
@@ -80,7 +82,7 @@ impl Env<'_> {
         let frame = ptr.arg as usize;
         let id = self.new_id();
         let ref_id = match kind {
-            DynptrKind::Local => 0,
+            DynptrKind::Local | DynptrKind::Skb | DynptrKind::Xdp => 0,
             DynptrKind::Ringbuf => {
                 self.check_reference_in_callback()?;
                 let ref_id = self.new_id();
@@ -117,15 +119,12 @@ impl Env<'_> {
             reject!("Expected an initialized dynptr as arg #{index}");
         }
         if let Some(kind) = wanted.filter(|kind| first.reg.arg != *kind as u32) {
-            let name = match kind {
-                DynptrKind::Local => "local",
-                DynptrKind::Ringbuf => "ringbuf",
-            };
-            reject!("Expected a dynptr of type {name} as arg #{index}");
+            reject!("Expected a dynptr of type {} as arg #{index}", kind.name());
         }
         let begin = -((slot as i64 + 1) * SLOT_SIZE as i64);
         self.note_stack_read(frame, begin, begin + 2 * SLOT_SIZE as i64);
-        call.dynptr = Some(Dynptr { frame, slot, id: first.reg.id, ref_id: first.reg.ref_id });
+        let Some(kind) = DynptrKind::from_number(first.reg.arg) else { reject!("Expected an initialized dynptr as arg #{index}") };
+        call.dynptr = Some(Dynptr { frame, slot, kind, id: first.reg.id, ref_id: first.reg.ref_id });
         Ok(())
     }
 
@@ -151,7 +150,7 @@ impl Env<'_> {
         self.forget_dynptr(frame, first);
         let leaks = self.may_leak_pointers();
         self.cur.for_each_reg(
-            |reg| reg.kind == Kind::Mem && reg.map_uid == id,
+            |reg| reg.kind == Kind::Mem && (reg.flags - Flags::MAYBE_NULL).is_empty() && reg.map_uid == id,
             |reg| *reg = if leaks { Reg::UNKNOWN } else { Reg::NOT_INIT },
         );
         Ok(())

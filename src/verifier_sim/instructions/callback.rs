@@ -136,7 +136,7 @@ impl Env<'_> {
         self.mark_precise(1);
         let (value, (least, greatest)) = (self.reg(0).val, RESULTS);
         if value.smin < least || value.smax > greatest {
-            return Err(outside("At callback return", &value, least, greatest));
+            return Err(outside("At callback return", 0, &value, least, greatest));
         }
         Ok(())
     }

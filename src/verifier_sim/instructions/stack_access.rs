@@ -299,7 +299,7 @@ impl Env<'_> {
             let invalid = match slot.bytes[byte - at] {
                 Byte::Invalid => !self.may_read_uninit_stack(),
                 Byte::Spill => !slot.is_spill(),
-                Byte::Dynptr => true,
+                Byte::Dynptr | Byte::Iterator => true,
                 Byte::Misc | Byte::Zero => false,
             };
             if invalid {

@@ -14,7 +14,10 @@ const ARGUMENTS: u16 = 0x3e;
 const ALL: u16 = 0x7ff;
 
 /// The argument registers that a call reads: of a helper those in its signature, of a function all.
-fn arguments(insn: &Insn, place: Place) -> u16 {
+fn arguments(insn: &Insn, place: Place, aux: &Aux) -> u16 {
+    if aux.kfunc_reads != 0 {
+        return aux.kfunc_reads & ARGUMENTS;
+    }
     let known = insn.src == 0 && helpers::available(insn.imm, place);
     match helpers::proto(insn.imm, place).filter(|_| known) {
         Some(proto) => ((1u16 << proto.args.len()) - 1) << 1,
@@ -23,7 +26,7 @@ fn arguments(insn: &Insn, place: Place) -> u16 {
 }
 
 /// The registers that an instruction reads and those that it overwrites.
-fn uses(insn: &Insn, place: Place) -> (u16, u16) {
+fn uses(insn: &Insn, place: Place, aux: &Aux) -> (u16, u16) {
     let bit = |reg: u8| (1u16 << reg) & ALL;
     let (dst, src) = (bit(insn.dst), bit(insn.src));
     match insn.code & op::CLASS_MASK {
@@ -51,7 +54,7 @@ fn uses(insn: &Insn, place: Place) -> (u16, u16) {
         op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
             op::JA | op::JCOND => (0, 0),
             op::EXIT => (bit(0), 0),
-            op::CALL => (arguments(insn, place), CALLER_SAVED),
+            op::CALL => (arguments(insn, place, aux), CALLER_SAVED),
             _ if insn.code & op::X != 0 => (dst | src, 0),
             _ => (dst, 0),
         },
@@ -80,7 +83,7 @@ pub(in crate::verifier_sim) fn compute(insns: &[Insn], aux: &mut [Aux], place: P
         for next in successors(insns, at, false).into_iter().flatten() {
             live |= aux.get(next).map_or(0, |aux| aux.live);
         }
-        let (read, written) = uses(&insns[at], place);
+        let (read, written) = uses(&insns[at], place, &aux[at]);
         let live = live & !written | read;
         if live != aux[at].live {
             aux[at].live = live;

@@ -5,6 +5,7 @@ pub(super) mod hook;
 pub(super) mod liveness;
 pub(super) mod maps;
 pub(super) mod stack_liveness;
+pub(super) mod variable;
 
 use crate::asm::Insn;
 use crate::asm::opcode as op;
@@ -55,6 +56,10 @@ pub(in crate::verifier_sim) struct Aux {
     pub(in crate::verifier_sim) jump_point: bool,
     /// A checkpoint is always made here.
     pub(in crate::verifier_sim) force_checkpoint: bool,
+    /// It calls a kernel function that moves an iterator on.
+    pub(in crate::verifier_sim) moves_iterator: bool,
+    /// The argument registers that this call of a kernel function reads, as bits; 0 for other instructions.
+    pub(in crate::verifier_sim) kfunc_reads: u16,
     /// Registers that may be read before they are written again, as bits.
     pub(in crate::verifier_sim) live: u16,
     /// Kind of the pointer through which this instruction accesses memory, once seen.
@@ -237,6 +242,7 @@ pub(in crate::verifier_sim) fn resolve(
     aux: &mut [Aux],
     loads: &[Option<u32>],
     place: Place,
+    types: Option<&KernelTypes>,
 ) -> Step {
     let kernel = place.kernel;
     let mut used: Vec<u32> = Vec::new();
@@ -267,7 +273,13 @@ pub(in crate::verifier_sim) fn resolve(
             op::PSEUDO_BTF_ID if insn.imm < FIRST_KFUNC => {
                 return fail(at, &format!("pseudo btf_id {} in ldimm64 isn't KIND_VAR or KIND_FUNC", insn.imm));
             }
-            op::PSEUDO_BTF_ID => unsupported!("the load of kernel variable {} needs the kernel's BTF", insn.imm),
+            op::PSEUDO_BTF_ID => {
+                let id = insn.imm as u32;
+                let Some(types) = types else { unsupported!("the load of kernel variable {id} needs the kernel's BTF") };
+                if let Err(Stop::Reject(rule)) = variable::address(types, id) {
+                    return Err(Stop::RejectAt(at, rule));
+                }
+            }
             op::PSEUDO_MAP_FD if second.imm != 0 => return fail(at, "unrecognized bpf_ld_imm64 insn"),
             op::PSEUDO_MAP_IDX if second.imm != 0 => return fail(at, "unrecognized bpf_ld_imm64 insn"),
             op::PSEUDO_MAP_IDX | op::PSEUDO_MAP_IDX_VALUE => return fail(at, "fd_idx without fd_array is invalid"),
@@ -399,6 +411,7 @@ pub(in crate::verifier_sim) fn check_cfg(insns: &[Insn], aux: &mut [Aux], kernel
 
 fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize, kernel: Kernel) {
     let insn = &insns[at];
+    let moves_iterator = aux[at].moves_iterator;
     let mut point = |at: i64, jump: bool| {
         if let Some(aux) = usize::try_from(at).ok().and_then(|at| aux.get_mut(at)) {
             aux.prune_point = true;
@@ -421,6 +434,9 @@ fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize, kernel: Kernel)
             if insn.src == op::PSEUDO_CALL {
                 point(at as i64, false);
                 point(at as i64 + i64::from(insn.imm) + 1, true);
+            } else if moves_iterator {
+                point(at as i64, false);
+                aux[at].force_checkpoint = true;
             } else if calls_back(insn) && kernel >= Kernel::V6_12 {
                 point(at as i64, true);
                 aux[at].force_checkpoint = true;

@@ -82,6 +82,10 @@ pub(in crate::verifier_sim) struct State {
     pub(in crate::verifier_sim) refs: Vec<Reference>,
     /// The lock that is held.
     pub(in crate::verifier_sim) lock: Option<Lock>,
+    /// Whether `bpf_rcu_read_lock` was called.
+    pub(in crate::verifier_sim) rcu_lock: bool,
+    /// How often `bpf_preempt_disable` was called.
+    pub(in crate::verifier_sim) preempt_locks: u32,
     /// Whether only a processor that speculates goes this way.
     pub(in crate::verifier_sim) speculative: bool,
     /// How often the path went through a may_goto.
@@ -108,6 +112,8 @@ impl State {
             frames: vec![Rc::new(frame)],
             refs: Vec::new(),
             lock: None,
+            rcu_lock: false,
+            preempt_locks: 0,
             speculative: false,
             may_goto_depth: 0,
             callback_unroll_depth: 0,
@@ -135,6 +141,16 @@ impl State {
     /// Frame `number` for writing.
     pub(in crate::verifier_sim) fn frame_mut(&mut self, number: usize) -> &mut Frame {
         Rc::make_mut(&mut self.frames[number])
+    }
+
+    /// Whether an iterator that had more elements in `old` has moved on since (`iter_active_depths_differ`).
+    pub(in crate::verifier_sim) fn has_moved_on(&self, old: &Self) -> bool {
+        old.frames.iter().zip(&self.frames).any(|(old, cur)| {
+            old.stack.iter().enumerate().any(|(index, slot)| {
+                let active = slot.is_iterator() && slot.reg.off == stack::iterator::ACTIVE;
+                active && slot.reg.map_uid != cur.slot(index).reg.map_uid
+            })
+        })
     }
 
     /// Calls `edit` on every register and every saved register for which `wanted` holds. Frames that have none stay shared.

@@ -52,7 +52,7 @@ pub(in crate::verifier_sim) enum Kind {
 bitflags! {
     /// Modifiers of a [`Kind`] (`enum bpf_type_flag`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub(in crate::verifier_sim) struct Flags: u8 {
+    pub(in crate::verifier_sim) struct Flags: u16 {
         /// May be NULL: must be checked first.
         const MAYBE_NULL = 1;
         /// May not be written through.
@@ -69,6 +69,10 @@ bitflags! {
         const RCU = 64;
         /// Of user space.
         const USER = 128;
+        /// A slice of a packet (`DYNPTR_TYPE_SKB`, `DYNPTR_TYPE_XDP`).
+        const PACKET = 256;
+        /// A slice of what a dynptr describes.
+        const SLICE = 512;
     }
 }
 

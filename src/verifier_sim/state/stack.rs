@@ -23,6 +23,16 @@ pub(in crate::verifier_sim) enum Byte {
     Zero,
     /// A part of a dynptr, which only helpers may touch.
     Dynptr,
+    /// A part of an iterator, likewise.
+    Iterator,
+}
+
+/// What [`Reg::off`] of an iterator's slot says; [`Reg::map_uid`] counts its rounds, and [`Reg::arg`] is its type.
+pub(in crate::verifier_sim) mod iterator {
+    /// There may be more elements.
+    pub(in crate::verifier_sim) const ACTIVE: i32 = 1;
+    /// There are none.
+    pub(in crate::verifier_sim) const DRAINED: i32 = 2;
 }
 
 /// Eight bytes of the stack, in the kernel's order: byte `i` of slot `n` is at `-(8 * n + i + 1)` from the frame pointer,
@@ -49,6 +59,11 @@ impl Slot {
         self.is_spill() && self.reg.kind == Kind::Scalar
     }
 
+    /// Whether it is a part of an iterator.
+    pub(in crate::verifier_sim) fn is_iterator(&self) -> bool {
+        self.bytes[SLOT_SIZE - 1] == Byte::Iterator
+    }
+
     /// Saves the low `size` bytes of `reg`; the rest of the slot becomes unknown.
     pub(in crate::verifier_sim) fn save(&mut self, reg: &Reg, size: usize) {
         self.reg = *reg;
@@ -64,7 +79,7 @@ impl Slot {
     /// Turns what is left of a saved register into unknown bytes.
     pub(in crate::verifier_sim) fn scrub(&mut self) {
         self.reg.kind = Kind::NotInit;
-        if self.is_spill() {
+        if self.is_spill() || self.is_iterator() {
             for byte in &mut self.bytes {
                 scrub_byte(byte);
             }
@@ -74,7 +89,7 @@ impl Slot {
 
 /// The neighbours of a partial write: zero stays zero and an unwritten byte stays unwritten.
 fn downgrade(byte: &mut Byte) {
-    if *byte == Byte::Spill {
+    if matches!(byte, Byte::Spill | Byte::Iterator) {
         *byte = Byte::Misc;
     }
 }

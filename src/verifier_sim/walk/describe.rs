@@ -7,7 +7,7 @@ use crate::verifier_sim::numbers::bounds::Bounds;
 use crate::verifier_sim::numbers::tnum::Tnum;
 use crate::verifier_sim::state::State;
 use crate::verifier_sim::state::reg::{ADD_CONST, Kind, Reg, object_from_number};
-use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, Slot};
+use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, Slot, iterator};
 use crate::verifier_sim::types::structure_id;
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::precision::Mask;
@@ -96,7 +96,8 @@ impl Env<'_> {
         while index < frame.stack.len() {
             let slot = frame.slot(index);
             let wanted = shown.slots & 1 << index != 0 && slot.bytes.iter().any(|byte| *byte != Byte::Invalid);
-            if wanted {
+            // Of an iterator only the slot that has its reference is shown.
+            if wanted && !(slot.is_iterator() && slot.reg.ref_id == 0) {
                 if slot.bytes[0] == Byte::Dynptr {
                     // Both halves together, at the lower address.
                     index += 1;
@@ -126,6 +127,7 @@ impl Env<'_> {
             Byte::Misc => 'm',
             Byte::Zero => '0',
             Byte::Dynptr => 'd',
+            Byte::Iterator => 'i',
         });
         match slot.bytes[SLOT_SIZE - 1] {
             Byte::Spill => {
@@ -133,8 +135,13 @@ impl Env<'_> {
                 let sign = if precise && slot.reg.is_scalar() { "P" } else { "" };
                 format!("{above}{sign}{}", self.describe_in(&slot.reg, frame))
             }
+            Byte::Iterator => {
+                let name = self.structure_name(slot.reg.arg).replacen("bpf_", "", 1);
+                let state = if slot.reg.off == iterator::ACTIVE { "active" } else { "drained" };
+                format!("{name}(ref_id={},state={state},depth={})", slot.reg.ref_id, slot.reg.map_uid)
+            }
             Byte::Dynptr => {
-                let kind = if slot.reg.arg == DynptrKind::Ringbuf as u32 { "ringbuf" } else { "local" };
+                let kind = DynptrKind::from_number(slot.reg.arg).map_or("", DynptrKind::name);
                 let ids = [("id", slot.reg.id), ("ref_id", slot.reg.ref_id)];
                 let ids = ids.iter().filter(|(_, id)| *id != 0).map(|(name, id)| format!("{name}={id}"));
                 format!("dynptr_{kind}({})", ids.collect::<Vec<_>>().join(","))

@@ -12,6 +12,7 @@ mod stack_marks;
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::numbers::bounds::Bounds;
+use crate::verifier_sim::program::variable::address;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::REGS;
 use crate::verifier_sim::state::reg::{Kind, Reg};
@@ -34,12 +35,12 @@ pub(in crate::verifier_sim) enum Flow {
 }
 
 /// The number in r0 is not in the range of results (`verbose_invalid_scalar`).
-pub(in crate::verifier_sim) fn outside(place: &str, value: &Bounds, least: i64, greatest: i64) -> Stop {
+pub(in crate::verifier_sim) fn outside(place: &str, number: u8, value: &Bounds, least: i64, greatest: i64) -> Stop {
     let least_known = if value.smin == i64::MIN { String::new() } else { format!(" smin={}", value.smin) };
     let most_known = if value.smax == i64::MAX { String::new() } else { format!(" smax={}", value.smax) };
     let unknown = if least_known.is_empty() && most_known.is_empty() { " unknown scalar value" } else { "" };
     let known = format!("{least_known}{most_known}{unknown}");
-    Stop::Reject(format!("{place} the register R0 has{known} should have been in [{least}, {greatest}]"))
+    Stop::Reject(format!("{place} the register R{number} has{known} should have been in [{least}, {greatest}]"))
 }
 
 impl Env<'_> {
@@ -199,7 +200,7 @@ impl Env<'_> {
                 crate::verifier_sim::numbers::tnum::Tnum::range(least as u64, greatest as u64).contains(value.bits)
             };
             if !fits {
-                return Err(outside("At program exit", value, least, greatest));
+                return Err(outside("At program exit", 0, value, least, greatest));
             }
         }
         Ok(Flow::End)
@@ -212,6 +213,10 @@ impl Env<'_> {
         if self.cur.lock.is_some() && !newer {
             reject!("bpf_spin_unlock is missing");
         }
+        let ends = place.starts_with("BPF_EXIT") || place == "bpf_throw";
+        if !newer && ends {
+            self.check_sections(place)?;
+        }
         let lost =
             self.cur.refs.iter().map(|lost| format!("Unreleased reference id={} alloc_insn={}", lost.id, lost.insn));
         let lost: Vec<_> = lost.collect();
@@ -223,7 +228,7 @@ impl Env<'_> {
         if self.cur.lock.is_some() {
             reject!("{place} cannot be used inside bpf_spin_lock-ed region");
         }
-        Ok(())
+        if newer || !ends { self.check_sections(place) } else { Ok(()) }
     }
 
     /// A load from the packet as classic BPF has it: the context is in r6, r0 to r5 are gone (`check_ld_abs`).
@@ -287,6 +292,7 @@ impl Env<'_> {
                     }
                 }
             }
+            op::PSEUDO_BTF_ID => address(self.kernel_types()?, insn.imm as u32)?,
             _ => crate::verifier_sim::state::reg::Reg::known((high as u32 as u64) << 32 | u64::from(insn.imm as u32)),
         };
         *self.reg_mut(insn.dst) = loaded;

@@ -276,6 +276,9 @@ impl Env<'_> {
         if cut_off && old.may_goto_depth != cur.may_goto_depth && self.alike(old, precise, ExactLevel::CoversAll) {
             return Ok(true);
         }
+        if self.aux[self.at].moves_iterator {
+            return Ok(self.iterates_on() && self.alike(old, precise, ExactLevel::CoversAll));
+        }
         if calls_back(&self.insns[self.at]) {
             return Ok(self.alike(old, precise, ExactLevel::CoversAll));
         }
@@ -285,7 +288,7 @@ impl Env<'_> {
                 old.same_but_ids(cur) && (old.id, old.ref_id) == (cur.id, cur.ref_id)
             });
         let rounds = (old.may_goto_depth, old.callback_unroll_depth) == (cur.may_goto_depth, cur.callback_unroll_depth);
-        if maybe && rounds && self.alike(old, precise, ExactLevel::Same) {
+        if maybe && rounds && self.alike(old, precise, ExactLevel::Same) && !self.cur.has_moved_on(old) {
             self.log_endless(number);
             reject!("infinite loop detected at insn {}", self.at);
         }
@@ -298,6 +301,7 @@ impl Env<'_> {
         if (old.speculative && !cur.speculative)
             || old.frames.len() != cur.frames.len()
             || old.refs.len() != cur.refs.len()
+            || (old.rcu_lock, old.preempt_locks) != (cur.rcu_lock, cur.preempt_locks)
         {
             return false;
         }
@@ -459,6 +463,10 @@ fn slots_alike(old: &Slot, cur: &Slot, precise: bool, uninit: bool, ids: &mut Id
         let (a, b) = (&old.reg, &cur.reg);
         return old.bytes == cur.bytes && old.same_dynptr_half(cur) && ids.same(a.ref_id, b.ref_id);
     }
+    if old.is_iterator() {
+        let (a, b) = (&old.reg, &cur.reg);
+        return old.bytes == cur.bytes && (a.arg, a.off) == (b.arg, b.off) && ids.same(a.ref_id, b.ref_id);
+    }
     if how == ExactLevel::Same {
         return old.bytes == cur.bytes && (!old.is_spill() || regs_alike(&old.reg, &cur.reg, precise, ids, how));
     }
@@ -483,10 +491,15 @@ impl Env<'_> {
         let mut state = self.cur.clone();
         state.may_goto_depth += 1;
         // What changed since the last time round will go on changing: widen it, so that the rounds come to an end.
-        if let Some((previous, precise)) = self.previous_round(self.at, self.cur.parent) {
-            widen(&previous, &mut state, &precise);
-        }
+        self.widen_round(&mut state);
         self.push_state(state, next)
+    }
+
+    /// An iterator has another element: the same for the state of this round.
+    pub(in crate::verifier_sim) fn widen_round(&self, state: &mut State) {
+        if let Some((previous, precise)) = self.previous_round(self.at, self.cur.parent) {
+            widen(&previous, state, &precise);
+        }
     }
 
     /// A round of a callback is over, and the path is back at the call `at`: the same.
