@@ -34,6 +34,7 @@ pub mod types;
 pub mod verdict;
 mod walk;
 
+use crate::asm::opcode as op;
 use crate::uapi::AttachType;
 use load_flags::{
     BPF_F_ANY_ALIGNMENT, BPF_F_SLEEPABLE, BPF_F_STRICT_ALIGNMENT, BPF_F_TEST_REG_INVARIANTS, BPF_F_TEST_RND_HI32,
@@ -110,12 +111,28 @@ fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
     env.walk_global_functions()?;
     let stack_depth = instructions::subprog::check_stack_depth(env.insns, &env.subprogs, env.place)?;
     env.check_addresses()?;
+    check_variables(env)?;
     Ok(Stats {
         insns_processed: env.work.insns,
         states_kept: env.explored.kept(),
         paths_pruned: env.work.pruned,
         stack_depth,
     })
+}
+
+/// Whether the kernel knows the addresses of its variables depends on how it was built (`CONFIG_KALLSYMS_ALL`); those of its
+/// functions it knows. So what is refused anyway is refused, and of nothing else it is said that it is accepted.
+fn check_variables(env: &Env<'_>) -> Step {
+    let mut loads = env.insns.iter().filter(|insn| program::is_load_imm64(insn) && insn.src == op::PSEUDO_BTF_ID);
+    let types = env.types.filter(|_| env.kernel >= spec::Kernel::V6_12);
+    let variable = loads.find(|insn| types.is_none_or(|types| !types.is_function(insn.imm as u32)));
+    match variable {
+        Some(insn) => unsupported!(
+            "whether the kernel finds its variable {} depends on its configuration (CONFIG_KALLSYMS_ALL)",
+            types.map_or_else(String::new, |types| String::from_utf8_lossy(types.name(insn.imm as u32)).into_owned())
+        ),
+        None => Ok(()),
+    }
 }
 
 /// What `BPF_PROG_LOAD` checks before it looks at the instructions.

@@ -14,6 +14,7 @@ mod history;
 mod hostile;
 mod isa;
 mod kernel;
+mod kfuncs;
 mod large;
 mod map_use;
 mod mutants;

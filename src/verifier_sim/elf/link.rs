@@ -259,7 +259,8 @@ impl Linker<'_, '_> {
         } else if matches!(stem, "data" | "rodata" | "bss") {
             let inside = u32::try_from(offset).ok().filter(|offset| u64::from(*offset) < size);
             let inside = inside.ok_or_else(|| site.bad_target(relocation, format!("byte {offset} of {name:?}")))?;
-            let spec = map::from_data(&name, size, data.map(<[u8]>::to_vec));
+            let place = |variable: &str| self.object.place_of(section, variable);
+            let spec = map::from_data(&self.object.btf, &name, size, data.map(<[u8]>::to_vec), place);
             (self.map_number((section.0, 0), &name, || spec)?, op::PSEUDO_MAP_VALUE, inside as i32)
         } else {
             return Err(site.bad_target(relocation, format!("{:?} in section {name:?}", symbol.name)));

@@ -114,6 +114,16 @@ fn pointee(btf: &Btf, map: &str, type_id: u32) -> Result<u32, ElfError> {
     }
 }
 
+/// The name of the field of a pointer into the kernel.
+const KERNEL_POINTER: &str = "kptr";
+
+/// Whether a type tag says that the pointer is one into the kernel, which the kernel takes care of (`btf_find_kptr`).
+fn is_kernel_pointer(btf: &Btf, pointer: Head) -> bool {
+    let target = btf.head(pointer.size_or_type).filter(|_| pointer.kind == Kind::Ptr);
+    let tag = target.filter(|target| target.kind == Kind::TypeTag).map(|tag| btf.string(tag.name));
+    tag.is_some_and(|tag| [&b"kptr"[..], b"kptr_untrusted", b"percpu_kptr", b"uptr"].contains(&tag))
+}
+
 fn special_fields(
     btf: &Btf,
     type_id: u32,
@@ -122,6 +132,24 @@ fn special_fields(
     found: &mut Vec<SpecialField>,
 ) -> Result<(), ElfError> {
     let value = resolve(btf, type_id)?;
+    if is_kernel_pointer(btf, value) {
+        found.push(SpecialField { name: KERNEL_POINTER.to_owned(), offset: base });
+        return Ok(());
+    }
+    if let Some(Array { element, count }) = btf.array(value).filter(|_| depth > 0) {
+        let bytes = size(btf, element)?;
+        let before = found.len();
+        for number in 0..count {
+            *visits = visits.checked_sub(1).ok_or(ElfError::Types("a map value has too many members"))?;
+            let offset = base.saturating_add(number.saturating_mul(bytes));
+            special_fields(btf, element, (offset, depth - 1), visits, found)?;
+            // What the first element does not have, the others do not have either.
+            if found.len() == before {
+                break;
+            }
+        }
+        return Ok(());
+    }
     if !matches!(value.kind, Kind::Struct | Kind::Union) {
         return Ok(());
     }
@@ -156,8 +184,25 @@ pub(super) fn from_legacy(name: &str, bytes: &[u8]) -> Result<MapSpec, ElfError>
 }
 
 /// The one-element array that libbpf makes of a section of global data.
-pub(super) fn from_data(section: &str, size: u64, data: Option<Vec<u8>>) -> Result<MapSpec, ElfError> {
+///
+/// `place` says where in the section a variable is.
+pub(super) fn from_data(
+    btf: &Btf,
+    section: &str,
+    size: u64,
+    data: Option<Vec<u8>>,
+    place: impl Fn(&str) -> Option<u32>,
+) -> Result<MapSpec, ElfError> {
     let value_size = u32::try_from(size).map_err(|_| map_error(section, "it is larger than 4 GiB"))?;
+    let mut special = Vec::new();
+    let described = btf.by_name(Kind::Datasec, section).and_then(|section| btf.head(section));
+    for id in described.into_iter().flat_map(|section| btf.variables(section)) {
+        let variable = btf.head(id).filter(|variable| variable.kind == Kind::Var);
+        let found = btf.name(id).and_then(|name| place(&name));
+        if let (Some(variable), Some(offset)) = (variable, found) {
+            special_fields(btf, variable.size_or_type, (offset, MAX_NESTING), &mut MAX_MEMBERS.clone(), &mut special)?;
+        }
+    }
     let constant = section == ".rodata" || section.starts_with(".rodata.");
     Ok(MapSpec {
         map_type: MapType::ARRAY,
@@ -165,6 +210,7 @@ pub(super) fn from_data(section: &str, size: u64, data: Option<Vec<u8>>) -> Resu
         value_size,
         max_entries: 1,
         map_flags: if constant { RDONLY_PROG } else { 0 },
+        special,
         data,
         frozen: constant,
         ..MapSpec::default()

@@ -154,6 +154,13 @@ impl<'a> Object<'a> {
         self.symbol(found.index()).filter(|symbol| !symbol.is_section)
     }
 
+    /// Where in the section a variable begins.
+    pub(super) fn place_of(&self, section: SectionIndex, variable: &str) -> Option<u32> {
+        let mut symbols = self.elf.symbols().filter(|symbol| symbol.section_index() == Some(section));
+        let found = symbols.find(|symbol| symbol.name() == Ok(variable))?;
+        u32::try_from(found.address()).ok()
+    }
+
     /// Name, size and, unless it has none in the file, contents of a section.
     pub(super) fn section(&self, index: SectionIndex) -> Result<(String, u64, Option<&'a [u8]>), ElfError> {
         let section = self.elf.section_by_index(index)?;

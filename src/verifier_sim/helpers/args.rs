@@ -188,7 +188,12 @@ impl Env<'_> {
             Arg::RingbufMem => (reg.kind == Kind::Mem && flags == Flags::RINGBUF, "ringbuf_mem"),
             Arg::Func => (reg.kind == Kind::Func && plain, "func"),
             Arg::StackOrNull => (reg.kind == Kind::Stack && plain, "fp"),
-            Arg::PerCpu => (btf && (flags == Flags::PERCPU || flags == Flags::PERCPU | Flags::TRUSTED || flags == Flags::PERCPU | Flags::RCU), "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_"),
+            Arg::PerCpu => (
+                btf && (flags == Flags::PERCPU
+                    || flags == Flags::PERCPU | Flags::TRUSTED
+                    || flags == Flags::PERCPU | Flags::RCU),
+                "percpu_ptr_, percpu_rcu_ptr_, percpu_trusted_ptr_",
+            ),
             Arg::Dynptr | Arg::DynptrOut(_) | Arg::DynptrRelease => (reg.kind == Kind::Stack, "fp, dynptr_ptr"),
             _ => (true, ""),
         };
@@ -226,7 +231,9 @@ impl Env<'_> {
         }
         match reg.kind {
             Kind::Stack | Kind::Packet | Kind::PacketMeta | Kind::MapKey | Kind::MapValue | Kind::Scalar => Ok(()),
-            Kind::Mem | Kind::Buf if !reg.flags.intersects(Flags::MAYBE_NULL | Flags::SLICE | Flags::UNTRUSTED) => Ok(()),
+            Kind::Mem | Kind::Buf if !reg.flags.intersects(Flags::MAYBE_NULL | Flags::SLICE | Flags::UNTRUSTED) => {
+                Ok(())
+            }
             Kind::BtfId => {
                 let fixed_ok = [Flags::empty(), Flags::TRUSTED, Flags::RCU].contains(&reg.flags);
                 self.check_fixed_offset(number, reg, fixed_ok)

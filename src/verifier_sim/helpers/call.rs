@@ -167,7 +167,8 @@ impl Env<'_> {
         if let Some(kind) = kind.filter(|kind| !map_compat::compatible(*kind, helper, self.place)) {
             reject!("cannot pass map_type {} into func {}", kind.number(), Self::helper_label(helper));
         }
-        let into_packet = helper == id::DYNPTR_WRITE && call.dynptr.is_some_and(|dynptr| dynptr.kind == DynptrKind::Skb);
+        let into_packet =
+            helper == id::DYNPTR_WRITE && call.dynptr.is_some_and(|dynptr| dynptr.kind == DynptrKind::Skb);
         if proto.properties.contains(Properties::MOVES_PACKET) || into_packet {
             self.forget_packets();
         }

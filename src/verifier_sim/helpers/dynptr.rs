@@ -123,7 +123,9 @@ impl Env<'_> {
         }
         let begin = -((slot as i64 + 1) * SLOT_SIZE as i64);
         self.note_stack_read(frame, begin, begin + 2 * SLOT_SIZE as i64);
-        let Some(kind) = DynptrKind::from_number(first.reg.arg) else { reject!("Expected an initialized dynptr as arg #{index}") };
+        let Some(kind) = DynptrKind::from_number(first.reg.arg) else {
+            reject!("Expected an initialized dynptr as arg #{index}")
+        };
         call.dynptr = Some(Dynptr { frame, slot, kind, id: first.reg.id, ref_id: first.reg.ref_id });
         Ok(())
     }

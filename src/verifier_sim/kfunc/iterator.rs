@@ -6,9 +6,9 @@
 use crate::verifier_sim::instructions::mem::{Access, Direction};
 use crate::verifier_sim::kfunc::Call;
 use crate::verifier_sim::kfunc::table::Properties;
+use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, STACK_SIZE, Slot, iterator};
-use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::stop::{Step, reject};
 use crate::verifier_sim::types::{KernelTypes, structure_number};
 use crate::verifier_sim::walk::env::Env;
@@ -49,7 +49,8 @@ impl Env<'_> {
             let flags = if call.has(Properties::RCU_PROTECTED) { Flags::RCU } else { Flags::empty() };
             for each in slots {
                 let ref_id = if each == slot { id } else { 0 };
-                let reg = Reg { arg: structure_number(types, of), off: iterator::ACTIVE, ref_id, flags, ..Reg::NOT_INIT };
+                let reg =
+                    Reg { arg: structure_number(types, of), off: iterator::ACTIVE, ref_id, flags, ..Reg::NOT_INIT };
                 *self.cur.frame_mut(frame).slot_mut(each) = Slot { bytes: [Byte::Iterator; SLOT_SIZE], reg };
                 self.scratched_slots |= 1 << each;
                 self.log_stack_write(frame, each);

@@ -39,9 +39,7 @@ impl Env<'_> {
                 Reg { flags, ..Reg::pointer(Kind::BtfId, structure_number(types, to)) }
             }
             _ => match types.size(to).filter(|size| *size != 0) {
-                Some(size) => {
-                    Reg { flags: Flags::RDONLY, ref_id: call.ref_id, ..Reg::pointer(Kind::Mem, size) }
-                }
+                Some(size) => Reg { flags: Flags::RDONLY, ref_id: call.ref_id, ..Reg::pointer(Kind::Mem, size) },
                 None => unsupported!("what kernel function {} returns is not simulated", call.name),
             },
         };

@@ -33,7 +33,8 @@ fn id(types: &KernelTypes, reg: &Reg) -> Option<u32> {
 pub(super) fn matches(types: &KernelTypes, reg: &Reg, wanted: u32, strict: bool) -> bool {
     let Some(given) = id(types, reg) else { return false };
     let (given_name, wanted_name) = (types.name(given), types.name(wanted));
-    let aliases = given_name.strip_suffix(ALIAS) == Some(wanted_name) || wanted_name.strip_suffix(ALIAS) == Some(given_name);
+    let aliases =
+        given_name.strip_suffix(ALIAS) == Some(wanted_name) || wanted_name.strip_suffix(ALIAS) == Some(given_name);
     let same = match u32::try_from(reg.off) {
         Ok(0) if given == wanted => true,
         Ok(off) => !strict && !aliases && types.contains(given, off, wanted),

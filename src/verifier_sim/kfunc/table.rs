@@ -153,8 +153,7 @@ fn permits(who: char, place: Place) -> bool {
         'b' => traces() || is(&[ProgType::SCHED_CLS]),
         // Packets.
         's' => {
-            let others =
-                [ProgType::SCHED_CLS, ProgType::SCHED_ACT, ProgType::SK_SKB, ProgType::SOCKET_FILTER];
+            let others = [ProgType::SCHED_CLS, ProgType::SCHED_ACT, ProgType::SK_SKB, ProgType::SOCKET_FILTER];
             traces() || cgroups() || place.is_tunnel() || is(&others)
         }
         'r' => is(&[ProgType::SCHED_CLS, ProgType::SCHED_ACT, ProgType::XDP]),

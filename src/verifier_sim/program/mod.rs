@@ -275,7 +275,9 @@ pub(in crate::verifier_sim) fn resolve(
             }
             op::PSEUDO_BTF_ID => {
                 let id = insn.imm as u32;
-                let Some(types) = types else { unsupported!("the load of kernel variable {id} needs the kernel's BTF") };
+                let Some(types) = types else {
+                    unsupported!("the load of kernel variable {id} needs the kernel's BTF")
+                };
                 if let Err(Stop::Reject(rule)) = variable::address(types, id) {
                     return Err(Stop::RejectAt(at, rule));
                 }
