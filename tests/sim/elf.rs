@@ -10,8 +10,9 @@ use proptest::prelude::*;
 
 use sidestep::asm::{Insn, opcode as op};
 use sidestep::btf::{BtfBuilder, Linkage};
-use sidestep::verifier_sim::elf::{ElfError, ElfProgram, read};
+use sidestep::verifier_sim::elf::{ElfError, ElfProgram, read, read_for};
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, SpecialField};
+use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::verify;
 
 /// The kernel's loader refuses it (Documentation/bpf/llvm_reloc.rst).
@@ -274,6 +275,57 @@ fn one(insns: &[Insn], damage: impl FnOnce(&mut Writer, object::write::SectionId
     writer.function("main", section, 0, insns.len() as u64 * 8);
     damage(&mut writer, section);
     Ok(read(&writer.finish(), None)?.remove(0))
+}
+
+/// The functions and variables that an object asks the kernel for, as the kernel numbers them.
+#[test]
+fn symbols_of_the_kernel_are_found_in_its_types() {
+    let mut kernel = <BtfBuilder>::new();
+    let int = kernel.int("int", 4, true);
+    let nothing = kernel.func_proto(0, &[]);
+    let function = kernel.func("bpf_rcu_read_lock", nothing, Linkage::Static);
+    let variable = kernel.variable("bpf_prog_active", int, Linkage::Global);
+    let types: &'static KernelTypes = Box::leak(Box::new(KernelTypes::parse(kernel.finish()).unwrap()));
+
+    let mut own = <BtfBuilder>::new();
+    let int = own.int("int", 4, true);
+    let nothing = own.func_proto(0, &[]);
+    let mut asked = Vec::new();
+    for name in ["bpf_rcu_read_lock", "bpf_missing", "bpf_rcu_read_lock___other"] {
+        asked.push((own.func(name, nothing, Linkage::Global), 0, 0));
+    }
+    for (name, of) in [("bpf_prog_active", int), ("missing", int), ("address", 0)] {
+        asked.push((own.variable(name, of, Linkage::Global), 0, 0));
+    }
+    own.section(".ksyms", 0, &asked);
+    let own = own.finish();
+
+    let link = |name: &str, call: bool, weak: bool| {
+        let insns = if call { vec![i(0x85, 0, 1, 0, -1), EXIT] } else { [WIDE.as_slice(), &RETURN_1].concat() };
+        let mut writer = Writer::new();
+        writer.section(".BTF", SectionKind::Other, &own);
+        let section = writer.section("tc", SectionKind::Text, &bytes(&insns));
+        writer.function("main", section, 0, insns.len() as u64 * 8);
+        let symbol = writer.symbol(name, None, (0, 0), SymbolKind::Unknown, SymbolScope::Linkage);
+        writer.object.symbol_mut(symbol).weak = weak;
+        writer.relocate(section, 0, if call { R_BPF_64_32 } else { R_BPF_64_64 }, symbol);
+        let object = writer.finish();
+        let program = |types| read_for(&object, None, types).unwrap().remove(0).spec.map(|spec| spec.insns[0]);
+        assert!(program(None).is_err(), "{name} without types");
+        program(Some(types)).map(|insn| (insn.src, insn.imm))
+    };
+    assert_eq!(link("bpf_rcu_read_lock", true, false), Ok((op::PSEUDO_KFUNC_CALL, function as i32)));
+    assert_eq!(link("bpf_rcu_read_lock", false, false), Ok((op::PSEUDO_BTF_ID, function as i32)));
+    assert_eq!(link("bpf_prog_active", false, false), Ok((op::PSEUDO_BTF_ID, variable as i32)));
+    // A weak symbol may be missing: its address is 0, and a call of it is one of a helper that does not exist.
+    assert_eq!(link("missing", false, true), Ok((0, 0)));
+    assert_eq!(link("bpf_missing", true, true), Ok((0, 2_002_000_000)));
+    let missing = |name: &str| Err(ElfError::Extern(name.to_owned()));
+    assert_eq!(link("missing", false, false), missing("missing"));
+    assert_eq!(link("bpf_missing", true, false), missing("bpf_missing"));
+    assert_eq!(link("address", false, true), missing("address"));
+    assert_eq!(link("bpf_rcu_read_lock___other", true, true), missing("bpf_rcu_read_lock___other"));
+    assert_eq!(link("not_in_btf", false, false), missing("not_in_btf"));
 }
 
 #[test]
