@@ -15,6 +15,7 @@ use super::error::{Error, Result};
 use super::ungated;
 use crate::agent::{Acceleration, Snapshot};
 use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Streams, Tier, TrustBy, Watch};
+use crate::syscall::Program;
 use crate::syscall::cgroup::{self, Cgroup};
 use crate::testbed::TemporaryCgroup;
 
@@ -25,7 +26,7 @@ pub(super) struct Cgroups {
     planes: Vec<(Variant, Acceleration)>,
     /// Whose programs watch readers at the moment.
     watching: Option<Variant>,
-    _ungated: ungated::Attached,
+    ungated: ungated::Attached,
     groups: Vec<(&'static str, Cgroup)>,
     _root: TemporaryCgroup,
 }
@@ -62,7 +63,7 @@ impl Cgroups {
         let groups = names.map(|name| Ok((name, Cgroup::open(&root.child(name)?)?)));
         let groups = groups.collect::<Result<Vec<_>>>()?;
         let ungated = ungated::Attached::to(find(&groups, Variant::Ungated.name())?)?;
-        let mut cgroups = Self { planes: Vec::new(), watching: None, _ungated: ungated, groups, _root: root };
+        let mut cgroups = Self { planes: Vec::new(), watching: None, ungated, groups, _root: root };
         for (variant, options) in planes {
             let mut plane = Acceleration::start(cgroups.group(variant.name())?, options, Config::default())?;
             plane.set_watching(false)?;
@@ -121,6 +122,15 @@ impl Cgroups {
     /// The data plane of a variant; plain TCP has none.
     pub(super) fn plane(&self, variant: Variant) -> Option<&Acceleration> {
         self.planes.iter().find(|(known, _)| *known == variant).map(|(_, plane)| plane)
+    }
+
+    /// The program that the kernel runs for each message of a variant: a data plane's dispatcher, on which it books the verdict
+    /// that this one calls.
+    pub(super) fn runs_for_messages(&self, variant: Variant) -> Option<&Program> {
+        match variant {
+            Variant::Ungated => Some(self.ungated.sk_msg()),
+            _ => self.plane(variant).map(|plane| &plane.loaded().dispatcher),
+        }
     }
 
     /// The counters of a variant.

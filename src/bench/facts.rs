@@ -30,7 +30,8 @@ pub struct ProgramFacts {
     pub machine_code: u32,
     /// Instructions that the verifier walked.
     pub verified: u32,
-    /// Nanoseconds of one run, the kernel's own measuring included; none when it did not run.
+    /// Nanoseconds of one run, the kernel's own measuring included; none when it did not run. The kernel books a program that is
+    /// called by another (`bpf_tail_call`) on that one: `sidestep_msg` on `sidestep_disp`.
     pub run_ns: Option<f64>,
     /// Runs that were measured.
     pub runs: u64,
@@ -60,6 +61,9 @@ pub struct PlaneFacts {
     pub programs: Vec<ProgramFacts>,
     /// Kernel memory of each map without sockets in it, bytes.
     pub map_bytes: Vec<(&'static str, u64)>,
+    /// Nanoseconds that the gate takes of a run of the dispatcher: the difference to the program that redirects without it, in
+    /// rounds that take turns. The redirection itself and the kernel's own measuring are in both.
+    pub gate_ns: Option<Estimate>,
     /// Milliseconds from nothing to attached: assembling, loading, verification.
     pub attach_ms: Option<Estimate>,
     /// Milliseconds from attached to gone, without connections.
@@ -87,6 +91,7 @@ pub(super) fn of_plane(parent: &Path, pairing: Pairing, tier: Tier, starts: usiz
         pairing: pairing.name(),
         programs: Vec::new(),
         map_bytes,
+        gate_ns: None,
         attach_ms: Estimate::of(attach),
         detach_ms: Estimate::of(detach),
     })

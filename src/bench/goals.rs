@@ -41,6 +41,9 @@ impl Goal {
 /// Streaming must not fall below this share of plain TCP's throughput.
 const STREAM_THROUGHPUT: f64 = 0.97;
 
+/// What the gate may add to the redirection of a message.
+const GATE_NS: f64 = 80.0;
+
 /// All goals that the report has figures for; of the default pairing.
 pub(super) fn all(report: &Report) -> Vec<Goal> {
     let mut goals = Vec::new();
@@ -51,6 +54,9 @@ pub(super) fn all(report: &Report) -> Vec<Goal> {
     for plane in report.planes.iter().take(1) {
         let bytes: u64 = plane.map_bytes.iter().map(|(_, bytes)| bytes).sum();
         goals.push(Goal::new("idle map memory, MiB", 2.0, bytes as f64 / f64::from(1 << 20)));
+        if let Some(gate) = plane.gate_ns {
+            goals.push(Goal::new("the gate in a verdict, ns", GATE_NS, gate.median));
+        }
         if let Some(attach) = plane.attach_ms {
             goals.push(Goal::new("attach, ms", 50.0, attach.median));
         }

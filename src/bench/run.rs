@@ -100,6 +100,13 @@ const TRIPS: u64 = 4;
 /// So many without any are a fault: 16 and 64 receives are the probation.
 const MOST_TRIPS: u64 = 20_000;
 
+/// The data planes of which there are facts.
+const GATED: [Variant; 2] = [Variant::Sequence, Variant::FourTuple];
+/// How often verdicts are measured, and over how many messages there and back: some 10 ms each.
+const VERDICT_ROUNDS: usize = 21;
+/// See [`VERDICT_ROUNDS`].
+const VERDICT_TRIPS: u64 = 1_000;
+
 struct Bench<'a> {
     plan: &'a Plan,
     host: &'a Host,
@@ -249,19 +256,49 @@ impl Bench<'_> {
     /// Has the kernel measure the programs, apart from everything else, since that costs time itself.
     fn run_times(&self, planes: &mut [PlaneFacts]) -> Result<()> {
         let _on = RunTimeStats::enable()?;
-        for (variant, facts) in [Variant::Sequence, Variant::FourTuple].into_iter().zip(planes) {
-            for (workload, operations) in [(Workload::PingPong, 20_000), (Workload::Connection, 1_000)] {
-                let mut pair = self.pair(&Cell { workload, ..PING_PONG }, variant)?;
-                pair.round(operations)?;
-                pair.finish()?;
-            }
+        self.verdicts(planes)?;
+        for (variant, facts) in GATED.into_iter().zip(planes) {
+            let mut pair = self.pair(&Cell { workload: Workload::Connection, ..PING_PONG }, variant)?;
+            pair.round(1_000)?;
+            pair.finish()?;
             if let Some(plane) = self.cgroups.plane(variant) {
-                // The kernel books what is tail-called under its caller.
-                // The kernel books the run of a program that is tail-called on the one that calls.
                 for program in [&plane.loaded().sock_ops, &plane.loaded().dispatcher, &plane.loaded().sk_msg] {
                     facts.programs.push(ProgramFacts::of(&program.info()?));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What deciding on a message takes, with the gate and without it, in rounds that take turns.
+    fn verdicts(&self, planes: &mut [PlaneFacts]) -> Result<()> {
+        let variants = [Variant::Ungated, GATED[0], GATED[1]];
+        let booked = |variant| -> Result<(u64, u64)> {
+            let Some(program) = self.cgroups.runs_for_messages(variant) else { return Ok((0, 0)) };
+            let info = program.info()?;
+            Ok((info.run_time_ns, info.run_count))
+        };
+        let mut lanes = Vec::new();
+        for variant in variants {
+            lanes.push(Lane::new(self, &PING_PONG, variant)?);
+        }
+        let mut gates = [Vec::new(), Vec::new()];
+        for _ in 0..VERDICT_ROUNDS {
+            let mut took = [0.0; 3];
+            for (took, lane) in took.iter_mut().zip(&mut lanes) {
+                let before = booked(lane.variant)?;
+                lane.run(|pair| pair.round(VERDICT_TRIPS))?;
+                let after = booked(lane.variant)?;
+                *took = (after.0 - before.0) as f64 / (after.1 - before.1) as f64;
+            }
+            gates[0].push(took[1] - took[0]);
+            gates[1].push(took[2] - took[0]);
+        }
+        for mut lane in lanes {
+            lane.run(Pair::finish)?;
+        }
+        for (facts, gate) in planes.iter_mut().zip(gates) {
+            facts.gate_ns = Estimate::of(gate);
         }
         Ok(())
     }

@@ -15,11 +15,16 @@ use crate::uapi::{AttachType, ProgType};
 #[derive(Debug)]
 pub(super) struct Attached {
     _sock_ops: Link,
-    _sk_msg: Program,
+    sk_msg: Program,
     _sockets: Map,
 }
 
 impl Attached {
+    /// The program that redirects.
+    pub(super) fn sk_msg(&self) -> &Program {
+        &self.sk_msg
+    }
+
     /// Loads both programs and attaches them to `cgroup`, until the answer is dropped.
     pub(super) fn to(cgroup: &Cgroup) -> Result<Self> {
         memlock::raise_if_needed()?;
@@ -41,6 +46,6 @@ impl Attached {
         // First the verdict: a socket takes the program along when it enters the map. It goes with the map.
         prog_attach(sockets.as_fd(), sk_msg.as_fd(), AttachType::SK_MSG_VERDICT)?;
         let link = Link::create(sock_ops.as_fd(), LinkTarget::Fd(cgroup.as_fd()), AttachType::CGROUP_SOCK_OPS)?;
-        Ok(Self { _sock_ops: link, _sk_msg: sk_msg, _sockets: sockets })
+        Ok(Self { _sock_ops: link, sk_msg, _sockets: sockets })
     }
 }

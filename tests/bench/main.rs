@@ -75,6 +75,8 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
     let measured = |name: &str| runs.iter().find(|program| program["name"] == name).unwrap()["run_ns"].as_f64();
     assert!(measured("sidestep_ops").unwrap() > 0.0 && measured("sidestep_disp").unwrap() > 0.0);
     assert_eq!((runs.len(), measured("sidestep_msg")), (3, None));
+    let gate = report["planes"][0]["gate_ns"]["median"].as_f64().unwrap();
+    assert!(gate < measured("sidestep_disp").unwrap(), "{gate}");
 
     for file in ["report.txt", "report.json", "goals.json", "overview.svg", "stream-loopback-same-core.svg"] {
         assert!(std::fs::metadata(directory.join(file)).unwrap().len() > 100, "{file}");

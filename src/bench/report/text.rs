@@ -9,6 +9,9 @@ use crate::bench::report::summary;
 use crate::bench::results::{Pinned, Report, Row};
 use crate::bench::stats::Estimate;
 
+/// The program that the dispatcher calls.
+const MESSAGES: &str = "sidestep_msg";
+
 /// Prints the report.
 pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let conditions = &report.conditions;
@@ -55,12 +58,22 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let total: u64 = plane.map_bytes.iter().map(|(_, bytes)| bytes).sum();
         writeln!(out, "{} pairing", plane.pairing)?;
         for program in &plane.programs {
-            let run =
-                program.run_ns.map_or("did not run".into(), |ns| format!("{ns:.0} ns a run ({} runs)", program.runs));
+            let run = match program.run_ns {
+                Some(ns) => format!("{ns:.0} ns a run ({} runs)", program.runs),
+                None if program.name == MESSAGES => "booked on sidestep_disp, which calls it".into(),
+                None => "did not run".into(),
+            };
             writeln!(
                 out,
                 "  {:<14} {} instructions, {} bytes of machine code, {} verified, {run}",
                 program.name, program.instructions, program.machine_code, program.verified
+            )?;
+        }
+        if let Some(gate) = plane.gate_ns {
+            let Estimate { median, low, high } = gate;
+            writeln!(
+                out,
+                "  the gate       {median:.0} ns [{low:.0}, {high:.0}] of a run of sidestep_disp, more than redirecting without it"
             )?;
         }
         writeln!(out, "  idle maps      {total} bytes: {}", list(&plane.map_bytes))?;
