@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -17,13 +17,19 @@ use super::target::PinArgs;
 use crate::agent::Reading;
 use crate::agent::lifecycle::Pins;
 use crate::metrics::http::{self, Request, Response};
-use crate::metrics::{Facts, OPENMETRICS, PLAIN, PodFacts, openmetrics, plain};
+use crate::metrics::{Facts, OPENMETRICS, PLAIN, PodFacts, StateCounts, openmetrics, plain};
 use crate::observe::Observer;
 
 /// How long a request waits for the loop that also detaches. It looks at maps and sockets, which takes milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// Requests that wait for it; the server has no more threads.
 const WAITING: usize = 4;
+
+/// A look at all connections of the node that takes longer counts for so many times as long as it took: then looks take at most 5 %
+/// of a CPU, however many connections there are and however often scrapers come.
+const LONG: Duration = Duration::from_millis(100);
+/// See [`LONG`].
+const LOOKS: u32 = 20;
 
 /// Print the metrics of what is attached, for Prometheus
 ///
@@ -50,7 +56,7 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
         }
         Err(error) => return Err(error),
     }
-    facts.observed = Observer::new().and_then(|observer| observer.look()).ok();
+    facts.connections = Observer::new().and_then(|observer| observer.look()).ok().as_ref().map(StateCounts::of);
     let text = openmetrics(&facts);
     match &args.textfile {
         None => streams.out.write_all(text.as_bytes())?,
@@ -84,6 +90,13 @@ pub(super) struct Exporter {
     asked: Receiver<(Request, SyncSender<Response>)>,
     wake: Arc<EventFd>,
     observer: Option<Observer>,
+    seen: Option<Seen>,
+}
+
+/// What the last look at the connections saw.
+struct Seen {
+    counts: StateCounts,
+    until: Instant,
 }
 
 /// Listens for scrapers, who wait until [`Exporter::start`].
@@ -125,7 +138,7 @@ impl Exporter {
                 note(format_args!("sidestep: the metrics leave out the connections of the node: {error}"))
             })
             .ok();
-        Ok(Self { address, asked, wake, observer })
+        Ok(Self { address, asked, wake, observer, seen: None })
     }
 
     /// Where it listens.
@@ -152,19 +165,38 @@ impl Exporter {
         }
     }
 
-    fn metrics(&self, request: &Request, reading: Result<Option<Reading>, Error>, pods: Option<PodFacts>) -> Response {
+    /// The connections of the node, as a look that is new enough has seen them.
+    fn connections(&mut self) -> Option<StateCounts> {
+        let start = Instant::now();
+        if self.seen.as_ref().is_none_or(|seen| seen.until <= start) {
+            let counts = self.observer.as_ref()?.look().ok().as_ref().map(StateCounts::of)?;
+            self.seen = Some(Seen { counts, until: start + counts_for(start.elapsed()) });
+        }
+        self.seen.as_ref().map(|seen| seen.counts.clone())
+    }
+
+    fn metrics(
+        &mut self,
+        request: &Request,
+        reading: Result<Option<Reading>, Error>,
+        pods: Option<PodFacts>,
+    ) -> Response {
         let readings = match reading {
             Ok(reading) => reading.into_iter().collect(),
             Err(error) => return Response::text(503, error.to_string()),
         };
-        let observed = self.observer.as_ref().and_then(|observer| observer.look().ok());
-        let body = openmetrics(&Facts { readings, observed, pods });
+        let body = openmetrics(&Facts { readings, connections: self.connections(), pods });
         if request.openmetrics {
             Response { status: 200, content_type: OPENMETRICS, body }
         } else {
             Response { status: 200, content_type: PLAIN, body: plain(&body) }
         }
     }
+}
+
+/// How long a look counts that has taken so long.
+fn counts_for(took: Duration) -> Duration {
+    if took < LONG { Duration::ZERO } else { took * LOOKS }
 }
 
 impl AsFd for Exporter {
@@ -184,5 +216,16 @@ fn ready(reading: Result<Option<Reading>, Error>) -> Response {
         }
         Ok(None) => Response::text(503, "nothing is attached"),
         Err(error) => Response::text(503, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_take_long_are_rare() {
+        assert_eq!(counts_for(Duration::from_millis(99)), Duration::ZERO);
+        assert_eq!(counts_for(Duration::from_secs(1)), Duration::from_secs(20));
     }
 }

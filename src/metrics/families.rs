@@ -22,10 +22,23 @@ type Labels = Vec<(&'static str, String)>;
 pub struct Facts {
     /// The attached data planes.
     pub readings: Vec<Reading>,
-    /// The connections of the node; none where they cannot be seen.
-    pub observed: Option<Observed>,
+    /// How many connections of the node are in each state; none where they cannot be seen.
+    pub connections: Option<StateCounts>,
     /// The pods; none where no agent follows them.
     pub pods: Option<PodFacts>,
+}
+
+/// How many connections are in each state.
+#[derive(Clone, Debug)]
+pub struct StateCounts(Vec<(State, usize)>);
+
+impl StateCounts {
+    /// Of one look.
+    pub fn of(observed: &Observed) -> Self {
+        let states: Vec<State> = observed.connections.local.iter().map(State::of).collect();
+        let count = |state: State| states.iter().filter(|one| **one == state).count();
+        Self(State::ALL.into_iter().map(|state| (state, count(state))).collect())
+    }
 }
 
 /// The facts as OpenMetrics text.
@@ -49,8 +62,8 @@ pub fn openmetrics(facts: &Facts) -> String {
         problems.get_or_create(&labels(reading)).set(reading.problems.len().try_into().unwrap_or(i64::MAX));
     }
     registry.register("problems", "What is not as it was attached; `sidestep status` says what", problems);
-    if let Some(observed) = &facts.observed {
-        connections(&mut registry, observed);
+    if let Some(counts) = &facts.connections {
+        connections(&mut registry, counts);
     }
     if let Some(facts) = &facts.pods {
         pods(&mut registry, facts);
@@ -122,13 +135,11 @@ fn programs(registry: &mut Registry, readings: &[Reading]) {
     registry.register("bpf_program_runs", "How often a program has run, while kernel.bpf_stats_enabled was 1", runs);
 }
 
-fn connections(registry: &mut Registry, observed: &Observed) {
+fn connections(registry: &mut Registry, StateCounts(counts): &StateCounts) {
     let family = Family::<Labels, Gauge>::default();
-    for state in State::ALL {
-        let _ = family.get_or_create(&vec![("state", state.name().to_owned())]);
-    }
-    for connection in &observed.connections.local {
-        family.get_or_create(&vec![("state", State::of(connection).name().to_owned())]).inc();
+    for (state, count) in counts {
+        let gauge = family.get_or_create(&vec![("state", state.name().to_owned())]);
+        gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
     }
     registry.register(
         "connections",

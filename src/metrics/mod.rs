@@ -10,7 +10,7 @@ mod names;
 mod pods;
 mod text;
 
-pub use families::{Facts, openmetrics};
+pub use families::{Facts, StateCounts, openmetrics};
 pub use pods::PodFacts;
 pub use text::plain;
 
