@@ -28,9 +28,14 @@ pub(crate) struct Case {
     pub(crate) work: fn(&Fixture) -> Result<String, String>,
 }
 
-/// Whether programs can earn trust here.
+/// Whether programs can earn trust here. The kernels of CI must let them.
 pub(crate) fn readers_are_seen() -> bool {
-    sidestep::agent::watch(sidestep::agent::check::configuration().unwrap().probation()).is_ok()
+    let watch = sidestep::agent::watch(sidestep::agent::check::configuration().unwrap().probation());
+    if let Err(why) = &watch {
+        assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
+        eprintln!("*** NOT TESTED: how many messages were redirected: {why} ***");
+    }
+    watch.is_ok()
 }
 
 /// What came of a case.
