@@ -36,14 +36,15 @@ pub fn configuration() -> Result<Config> {
         return Ok(config);
     }
     memlock::raise_if_needed()?;
-    // Where none can be made, its error says more than that of the probes.
-    pair::sockhash()?;
-    let misses = behaviour::fionread_misses().map_err(|why| Error::Unsupported {
-        what: "cannot find out whether ioctl(FIONREAD) sees redirected bytes",
-        why,
-        remedy: "see `sidestep check`, and try again",
-    });
-    let [redirect_unaccepted, spare_askers] = misses?;
+    let [redirect_unaccepted, spare_askers] = behaviour::fionread_misses().or_else(|why| {
+        // Where no sockhash can be made, that error says more.
+        pair::sockhash()?;
+        Err(Error::Unsupported {
+            what: "cannot find out whether ioctl(FIONREAD) sees redirected bytes",
+            why,
+            remedy: "see `sidestep check`, and try again",
+        })
+    })?;
     Ok(Config { redirect_unaccepted, spare_askers, ..config })
 }
 
