@@ -1,4 +1,4 @@
-//! Sockets that look like an end of another's connection when connections of before are adopted.
+//! Sockets that look like an end of another's connection when connections that exist already are adopted.
 //!
 //! The victim's own end is hidden from the iterator, in the queue of a Unix socket, so that only the forged one is nominated:
 //! without a proof it would be paired with the victim's peer.
