@@ -136,12 +136,14 @@ pub(super) fn tally_over(offsets: &KernelOffsets) -> Result<TallyOver> {
 
 /// How this kernel lets us see programs receive, or why not; `probation` says whose receives must be seen.
 pub fn watch(probation: Probation) -> Result<Watch> {
+    // Trying takes the kernel milliseconds, so only what is asked for is tried, and once.
+    static USABLE: [OnceLock<Option<Hooks>>; 2] = [OnceLock::new(), OnceLock::new()];
     let types = kernel_types()?;
     let hooks = match probation {
-        Probation::Inside => types.hooks,
-        Probation::Outside => types.hooks_outside,
+        Probation::Inside => USABLE[0].get_or_init(|| types.trace.hooks()),
+        Probation::Outside => USABLE[1].get_or_init(|| types.trace.hooks_outside()),
     };
-    let watch = types.trace_offsets.zip(hooks).map(|(offsets, hooks)| Watch { hooks, offsets, probation });
+    let watch = types.trace_offsets.zip(*hooks).map(|(offsets, hooks)| Watch { hooks, offsets, probation });
     watch.ok_or(Error::Unsupported {
         what: "this kernel does not show how programs read",
         why: "the kernel refuses programs at tcp_splice_read and tcp_bpf_recvmsg (fentry), and at the trace points sock_recv_length (Linux 6.3) and sys_enter"
@@ -191,10 +193,6 @@ struct KernelTypes {
     iter_task_file: Option<u32>,
     trace: TraceTypes,
     trace_offsets: Option<TraceOffsets>,
-    /// Where the receives of members are seen.
-    hooks: Option<Hooks>,
-    /// Where those of other sockets are seen as well.
-    hooks_outside: Option<Hooks>,
 }
 
 /// Where tracing programs can go.
@@ -204,6 +202,8 @@ struct TraceTypes {
     tcp_splice_read: Option<Hook>,
     sock_recv_length: Option<Hook>,
     sys_enter: Option<Hook>,
+    /// [`Hooks::Functions`] for this kernel's `tcp_bpf_recvmsg`.
+    functions: Option<Hooks>,
 }
 
 impl TraceTypes {
@@ -213,8 +213,16 @@ impl TraceTypes {
             let btf_id = btf.by_name(Kind::Typedef, &format!("btf_trace_{name}"))?;
             Some(Hook { attach_type: AttachType::TRACE_RAW_TP, btf_id })
         };
+        let tcp_bpf_recvmsg = function("tcp_bpf_recvmsg", AttachType::TRACE_FEXIT);
+        let functions = || {
+            let parameters = btf.parameters(tcp_bpf_recvmsg?.btf_id)?;
+            let flags = parameters.iter().position(|name| name == "flags")?;
+            let [flags, arguments] = [flags, parameters.len()].map(u8::try_from);
+            Some(Hooks::Functions { flags: flags.ok()?, arguments: arguments.ok()? })
+        };
         Self {
-            tcp_bpf_recvmsg: function("tcp_bpf_recvmsg", AttachType::TRACE_FEXIT),
+            functions: functions(),
+            tcp_bpf_recvmsg,
             tcp_splice_read: function("tcp_splice_read", AttachType::TRACE_FENTRY),
             sock_recv_length: point("sock_recv_length"),
             sys_enter: point("sys_enter"),
@@ -222,14 +230,9 @@ impl TraceTypes {
     }
 
     /// The better hooks of those that the kernel lets us use, where only receives of members must be seen.
-    fn hooks(&self, btf: &Btf) -> Option<Hooks> {
+    fn hooks(&self) -> Option<Hooks> {
         if usable([self.tcp_bpf_recvmsg, self.tcp_splice_read]) {
-            let parameters = btf.parameters(self.tcp_bpf_recvmsg?.btf_id)?;
-            let flags = parameters.iter().position(|name| name == "flags")?;
-            return Some(Hooks::Functions {
-                flags: u8::try_from(flags).ok()?,
-                arguments: u8::try_from(parameters.len()).ok()?,
-            });
+            return self.functions;
         }
         usable([self.sock_recv_length, self.sys_enter]).then_some(Hooks::TracePoints)
     }
@@ -260,7 +263,10 @@ fn can_trace(hook: Hook) -> bool {
         ..ProgSpec::new("sidestep_trace", ProgType::TRACING, &insns)
     };
     Program::load(&spec).is_ok_and(|program| {
-        syscall::Link::create(std::os::fd::AsFd::as_fd(&program), syscall::LinkTarget::None, hook.attach_type).is_ok()
+        // Each trace point whose type is in the BTF takes programs (`bpf_raw_tp_link_attach`, kernel/bpf/syscall.c). One that has just
+        // lost its only program makes the next one wait until all processors have noticed that (`tracepoint_add_func`): 15 ms.
+        hook.attach_type == AttachType::TRACE_RAW_TP
+            || syscall::Link::create(program.as_fd(), LinkTarget::None, hook.attach_type).is_ok()
     })
 }
 
@@ -300,8 +306,6 @@ fn kernel_types() -> Result<KernelTypes> {
         iter_task_file: btf.func_by_name("bpf_iter_task_file"),
         trace,
         trace_offsets,
-        hooks: trace.hooks(&btf),
-        hooks_outside: trace.hooks_outside(),
     };
     Ok(*KNOWN.get_or_init(|| types))
 }

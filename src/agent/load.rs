@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::error::{Context, Result};
+use super::error::{Context, Error, Result};
 use super::kernel::{Hook, TallyOver, iter_sockmap_id, receives_hook, splices_hook, tally_over};
 use super::readers::{DrainOf, ReaderWatcher, SplicerMemory, WatchedMaps};
 use super::tally::Tally;
@@ -75,31 +75,30 @@ impl Loaded {
         // Programs count as well, and a command that replaces them has created no map.
         memlock::raise_if_needed()?;
         let map = |map: MapRef| maps.get(map.0 as usize);
-        let sock_ops = load("sidestep_ops", ProgType::SOCK_OPS, &plane.sock_ops, map)?;
-        let sk_msg = load("sidestep_msg", ProgType::SK_MSG, &plane.sk_msg, map)?;
-        let dispatcher = load("sidestep_disp", ProgType::SK_MSG, &plane.dispatcher, map)?;
-        let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
-        let tally = match (&plane.tally, &plane.options.tier) {
-            (Some(program), Tier::Gated(offsets)) => Some(load_tally(program, tally_over(offsets)?, map)?),
-            _ => None,
-        };
-        let mark = |name, program: &Option<asm::Program>| {
-            program.as_ref().map(|program| load(name, ProgType::SOCK_OPS, program, map)).transpose()
-        };
-        let (opt_out, trusted) = (mark("sidestep_out", &plane.opt_out)?, mark("sidestep_trust", &plane.trusted)?);
-        let mut watching = Vec::new();
-        if let Some(watch) = plane.options.policy.trust.watch() {
-            for (name, kernel_name, program, hook) in [
-                (RECEIVES, "sidestep_recv", &plane.receives, receives_hook(watch.hooks)?),
-                (SPLICES, "sidestep_splice", &plane.splices, splices_hook(watch.hooks)?),
-            ] {
-                if let Some(program) = program {
-                    let program = load_at(kernel_name, ProgType::TRACING, program, map, Some(hook))?;
-                    watching.push(Watching { name, program, attach_type: hook.attach_type });
-                }
-            }
-        }
-        Ok(Self { sock_ops, sk_msg, dispatcher, drain, tally, opt_out, trusted, watching, maps })
+        let loaded = std::thread::scope(|scope| {
+            // The kernel's verifier takes longest for what sees splice(2): it follows each round in which that program waits.
+            let beside = std::thread::Builder::new().spawn_scoped(scope, || load_watching(plane, map));
+            let sock_ops = load("sidestep_ops", ProgType::SOCK_OPS, &plane.sock_ops, map)?;
+            let sk_msg = load("sidestep_msg", ProgType::SK_MSG, &plane.sk_msg, map)?;
+            let dispatcher = load("sidestep_disp", ProgType::SK_MSG, &plane.dispatcher, map)?;
+            let drain = plane.drain.as_ref().map(|program| load_drain(program, map)).transpose()?;
+            let tally = match (&plane.tally, &plane.options.tier) {
+                (Some(program), Tier::Gated(offsets)) => Some(load_tally(program, tally_over(offsets)?, map)?),
+                _ => None,
+            };
+            let mark = |name, program: &Option<asm::Program>| {
+                program.as_ref().map(|program| load(name, ProgType::SOCK_OPS, program, map)).transpose()
+            };
+            let (opt_out, trusted) = (mark("sidestep_out", &plane.opt_out)?, mark("sidestep_trust", &plane.trusted)?);
+            let watching = match beside {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // No thread is to be had.
+                Err(_) => load_watching(plane, map),
+            }?;
+            let maps = Vec::new();
+            Ok::<_, Error>(Self { sock_ops, sk_msg, dispatcher, drain, tally, opt_out, trusted, watching, maps })
+        })?;
+        Ok(Self { maps, ..loaded })
     }
 
     /// Lets the dispatcher call this sk_msg program, from the next message on.
@@ -132,6 +131,22 @@ impl Loaded {
 pub(super) fn load_drain<'a>(program: &asm::Program, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Program> {
     let hook = Hook { attach_type: AttachType::TRACE_ITER, btf_id: iter_sockmap_id()? };
     load_at("sidestep_drain", ProgType::TRACING, program, map, Some(hook))
+}
+
+/// Loads the programs that watch readers, where they are watched.
+fn load_watching<'a>(plane: &DataPlane, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Vec<Watching>> {
+    let Some(watch) = plane.options.policy.trust.watch() else { return Ok(Vec::new()) };
+    let mut watching = Vec::new();
+    for (name, kernel_name, program, hook) in [
+        (RECEIVES, "sidestep_recv", &plane.receives, receives_hook(watch.hooks)?),
+        (SPLICES, "sidestep_splice", &plane.splices, splices_hook(watch.hooks)?),
+    ] {
+        if let Some(program) = program {
+            let program = load_at(kernel_name, ProgType::TRACING, program, &map, Some(hook))?;
+            watching.push(Watching { name, program, attach_type: hook.attach_type });
+        }
+    }
+    Ok(watching)
 }
 
 fn load_tally<'a>(program: &asm::Program, over: TallyOver, map: impl Fn(MapRef) -> Option<&'a Map>) -> Result<Tally> {

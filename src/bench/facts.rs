@@ -122,20 +122,31 @@ pub struct ProbationFacts {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct AgentFacts {
-    /// Milliseconds from starting the process to its word that it has attached.
+    /// Milliseconds from starting the process to its word that it has attached: the median of some starts.
     pub start_ms: f64,
     /// Resident memory once it has attached, bytes.
     pub resident_bytes: u64,
 }
 
-/// Starts an agent.
-pub(super) fn of_agent(program: &Path, parent: &Path) -> Result<AgentFacts> {
+/// Starts an agent some times over.
+pub(super) fn of_agent(program: &Path, parent: &Path, starts: usize) -> Result<AgentFacts> {
     let group = TemporaryCgroup::new(parent, "sidestep-bench-agent-")?;
+    let (mut times, mut resident_bytes) = (Vec::new(), 0);
+    for _ in 0..starts {
+        let (start_ms, resident) = start(program, group.path())?;
+        times.push(start_ms);
+        resident_bytes = resident;
+    }
+    Ok(AgentFacts { start_ms: Estimate::of(times).map_or(0.0, |times| times.median), resident_bytes })
+}
+
+/// Starts an agent: its milliseconds and bytes.
+fn start(program: &Path, group: &Path) -> Result<(f64, u64)> {
     let cannot = system("run an agent");
     let began = Instant::now();
     let mut agent = Command::new(program)
         .args(["run", "--unpinned", "--interval", "0", "--cgroup"])
-        .arg(group.path())
+        .arg(group)
         .stdout(Stdio::piped())
         .spawn()
         .map_err(&cannot)?;
@@ -147,7 +158,7 @@ pub(super) fn of_agent(program: &Path, parent: &Path) -> Result<AgentFacts> {
     // Nothing is connected through it, so that nothing is lost; the kernel detaches a program that no process holds.
     agent.kill().and_then(|()| agent.wait()).map_err(&cannot)?;
     said.map_err(&cannot)?;
-    Ok(AgentFacts { start_ms, resident_bytes: resident? << 10 })
+    Ok((start_ms, resident? << 10))
 }
 
 /// The number after a word in a file of /proc; 0 when the kernel does not say.

@@ -44,6 +44,10 @@ const STREAM_THROUGHPUT: f64 = 0.97;
 /// What the gate may add to the redirection of a message.
 const GATE_NS: f64 = 80.0;
 
+/// Milliseconds from an agent's exec until it has attached: 50 of our own, and the 75 that Linux 6.18 takes on two virtual cores of
+/// a Xeon to verify the program that sees splice(2) (docs/how-to/measure.md).
+const START: f64 = 50.0 + 75.0;
+
 /// All goals that the report has figures for; of the default pairing.
 pub(super) fn all(report: &Report) -> Vec<Goal> {
     let mut goals = Vec::new();
@@ -61,7 +65,7 @@ pub(super) fn all(report: &Report) -> Vec<Goal> {
             goals.push(Goal::new("attach, ms", 50.0, attach.median));
         }
     }
-    goals.push(Goal::new("start of an agent, ms", 50.0, report.agent.start_ms));
+    goals.push(Goal::new("start of an agent, ms", START, report.agent.start_ms));
     goals.push(Goal::new("resident memory, MiB", 4.0, report.agent.resident_bytes as f64 / f64::from(1 << 20)));
     goals
 }

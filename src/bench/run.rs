@@ -48,7 +48,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
         progress(&format!("start-up and memory, {} pairing", pairing.name()));
         planes.push(facts::of_plane(&mount, pairing, tier, plan.starts)?);
     }
-    let agent = facts::of_agent(&host.program, &mount)?;
+    let agent = facts::of_agent(&host.program, &mount, plan.starts)?;
     let topology = Topology::new()?;
     let protection = plan.cells.iter().any(|cell| cell.protection);
     let watch = match (protection, tier) {

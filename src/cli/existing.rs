@@ -32,12 +32,22 @@ impl ExistingArgs {
         plane: &DataPlane,
         adopt: impl FnOnce(&mut Looks) -> agent::Result<Adopted>,
     ) -> Option<String> {
+        self.adopt_by(&mut Looks::default(), plane, adopt)
+    }
+
+    /// The same by these looks.
+    pub(super) fn adopt_by(
+        &self,
+        looks: &mut Looks,
+        plane: &DataPlane,
+        adopt: impl FnOnce(&mut Looks) -> agent::Result<Adopted>,
+    ) -> Option<String> {
         // Where nothing was asked for, `check` and `status` say that the kernel cannot.
         let is_quiet = self.existing.is_none() && adoption_support(&plane.options).is_some();
         if !self.are_wanted() || is_quiet {
             return None;
         }
-        match adopt(&mut Looks::default()) {
+        match adopt(looks) {
             Ok(adopted) => describe(adopted),
             Err(error) => {
                 note(format_args!("sidestep: {error}"));

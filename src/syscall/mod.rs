@@ -19,6 +19,7 @@ pub mod id;
 mod link;
 mod map;
 pub mod memlock;
+pub mod memory;
 mod mountinfo;
 pub mod netns;
 mod pin;

@@ -9,8 +9,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::agent::error::Result;
 use crate::dataplane::{AdoptionAnswer, Counter};
-use crate::sockets::Connection;
+use crate::sockets::{Connection, Record, Scanner};
 
 /// How long a connection has to be calm at first.
 const CALM: Duration = Duration::from_secs(4);
@@ -26,6 +27,8 @@ const FEW: u64 = 128;
 pub struct Looks {
     calm: Duration,
     seen: HashMap<u64, Seen>,
+    /// Loaded at the first look: it takes the kernel's types, which are megabytes.
+    scanner: Option<Scanner>,
 }
 
 /// One connection, by the inode of its client's socket.
@@ -53,7 +56,21 @@ impl Default for Looks {
 impl Looks {
     /// A connection has to be calm for so long at first.
     pub fn new(calm: Duration) -> Self {
-        Self { calm, seen: HashMap::new() }
+        Self { calm, seen: HashMap::new(), scanner: None }
+    }
+
+    /// The same without what is known of connections.
+    pub fn forgetting(self) -> Self {
+        Self { seen: HashMap::new(), ..self }
+    }
+
+    /// All sockets of the machine.
+    pub(super) fn scan(&mut self) -> Result<Vec<Record>> {
+        let scanner = match self.scanner.take() {
+            Some(scanner) => scanner,
+            None => Scanner::new()?,
+        };
+        Ok(self.scanner.insert(scanner).scan()?)
     }
 
     /// What all connections are at this moment.

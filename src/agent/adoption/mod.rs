@@ -26,7 +26,7 @@ use crate::dataplane::{
     ADOPTION, AdoptionAnswer, AdoptionFields, AdoptionRequest, Change, Config, MapRole, Options, Probation, Refusal,
     adopt,
 };
-use crate::sockets::{Scanner, join};
+use crate::sockets::join;
 use crate::syscall::cgroup::Cgroup;
 use crate::syscall::{Link, LinkTarget, Map, MapSpec, Program, memlock};
 use crate::uapi::{AttachType, MapType, ProgType};
@@ -94,7 +94,7 @@ impl Adopting<'_> {
             return Ok(adopted);
         }
         let cgroups = CgroupSets::new(self)?;
-        let connections = join(Scanner::new()?.scan()?);
+        let connections = join(looks.scan()?);
         let now = Instant::now();
         looks.note(&connections.local, now);
         let fit = connections.local.into_iter().filter_map(|one| Candidate::new(one, &cgroups, self.options));

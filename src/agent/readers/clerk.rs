@@ -1,13 +1,14 @@
 //! What can wait: admitting processes, remembering who splices, saying so, and letting pairs join.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::join::{End, Joining};
 use super::look::all;
 use super::memory::SplicerMemory;
 use super::names::Names;
+use super::queue::Front;
 use super::say;
 use super::watcher::WatchedMaps;
 use crate::agent::error::Result;
@@ -45,14 +46,17 @@ impl Clerk {
     }
 
     /// Works until all threads have ended that could send it something.
-    pub(super) fn run(mut self, heard: &Receiver<Heard>) {
+    pub(super) fn run(mut self, heard: &Front<Heard>) {
         let mut again = None;
         loop {
-            match heard.recv_timeout(again.unwrap_or(TICK)) {
-                Ok(first) => std::iter::once(first).chain(heard.try_iter()).for_each(|one| match one {
-                    Heard::Event(event) => self.hear(&event),
-                    Heard::Destroyed(destroyed, event) => self.report(&destroyed, &event),
-                }),
+            match heard.take(again.unwrap_or(TICK)) {
+                Ok(first) => {
+                    let more = std::iter::from_fn(|| heard.take(Duration::ZERO).ok());
+                    std::iter::once(first).chain(more).for_each(|one| match one {
+                        Heard::Event(event) => self.hear(&event),
+                        Heard::Destroyed(destroyed, event) => self.report(&destroyed, &event),
+                    });
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.joining.end(&self.maps),
             }

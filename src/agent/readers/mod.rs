@@ -13,6 +13,7 @@ mod look;
 mod memory;
 mod names;
 mod program;
+mod queue;
 mod search;
 mod watcher;
 

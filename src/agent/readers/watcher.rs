@@ -7,7 +7,6 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,14 +19,13 @@ use nix::unistd::Pid;
 use super::clerk::{Clerk, Heard};
 use super::destroy::{destroy, is_member};
 use super::memory::SplicerMemory;
+use super::queue::{Tail, queue};
 use crate::agent::error::{Context, Result};
 use crate::dataplane::{ReaderEvent, ReaderEventKind};
 use crate::syscall::{Map, Program, RingBuffer};
 
 /// Longest wait for an event, after which a thread looks whether it is to end.
 const TICK: Duration = Duration::from_millis(100);
-/// Events that the clerk has not seen yet. Those that find no room are repeated by the programs, or found by the sweep.
-const MOST_QUEUED: usize = 16_384;
 
 /// The maps that it needs.
 #[derive(Debug)]
@@ -94,7 +92,7 @@ impl ReaderWatcher {
         let sockets = maps.sockets.try_clone()?;
         let shared = Arc::new(Shared { bell, sockets, events: Mutex::new(events), stop: AtomicBool::new(false) });
         let mut watcher = Self { shared, threads: Vec::new() };
-        let (queue, heard) = sync_channel(MOST_QUEUED);
+        let (queue, heard) = queue();
         for cpu in two_processors() {
             let (shared, queue) = (Arc::clone(&watcher.shared), queue.clone());
             watcher.spawn("readers", move || {
@@ -142,10 +140,11 @@ struct Shared {
 
 impl Shared {
     /// A thread: waits, and works when it is the first.
-    fn run(&self, queue: &SyncSender<Heard>) {
+    fn run(&self, queue: &Tail<Heard>) {
         while !self.stop.load(Ordering::Relaxed) {
             for heard in self.heard() {
-                let _ = queue.try_send(heard);
+                // Those that find no room are repeated by the programs, or found by the sweep.
+                queue.put(heard);
             }
             let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
             let waited = poll(&mut [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)], timeout);

@@ -28,9 +28,10 @@ use super::target::{TargetArgs, Wanted, configuration};
 use super::upgrade::{self, listed};
 use super::values::{address, number, one_of};
 use crate::agent::lifecycle::{Outcome, Pins, ReaderAttendance};
-use crate::agent::{Acceleration, check, restrict_calls};
-use crate::syscall::User;
+use crate::agent::{Acceleration, Looks, check, restrict_calls};
+use crate::syscall::btf::shared_vmlinux;
 use crate::syscall::cgroup::Cgroup;
+use crate::syscall::{User, memory};
 
 use anchor::Anchor;
 use held::Held;
@@ -127,7 +128,8 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
         pods.watch(&args.pods)?;
     }
     let what = args.what(&path);
-    let returning = args.target.existing.are_wanted().then(|| Returning::new(started.wanted));
+    memory::give_back();
+    let returning = args.target.existing.are_wanted().then(|| Returning::new(started.wanted, started.looks));
     let mut agent = Agent { live: Live::new(args, again, started.held, pods), service, returning };
     // From here on an error, also one of the output, ends the acceleration and not only this process.
     let ended = (|| {
@@ -179,11 +181,14 @@ struct Started {
     pairing: &'static str,
     lines: Vec<String>,
     wanted: Wanted,
+    looks: Looks,
 }
 
 /// Attaches.
 fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>, last: &mut Option<Last>) -> Result<Started, Error> {
-    let target = &args.target;
+    // The kernel's types are read once for all that looks into them here.
+    let _types = shared_vmlinux();
+    let (target, mut looks) = (&args.target, Looks::default());
     let asked = args.keep || target.mount || target.pins.bpffs.is_some();
     let impossible = !args.unpinned && !asked && !Pins::are_possible()?;
     if args.unpinned || impossible {
@@ -196,11 +201,12 @@ fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>, last: &mut Option<Las
             acceleration.add_cgroup(cgroup)?;
         }
         let (plane, marked) = (&wanted.plane, wanted.marked());
-        let adopted = target.existing.adopt(plane, |looks| acceleration.adopt(&plane.options, marked, looks));
+        let adopted =
+            target.existing.adopt_by(&mut looks, plane, |looks| acceleration.adopt(&plane.options, marked, looks));
         let why = "nothing is pinned, since no bpf file system is on /sys/fs/bpf (`mount -t bpf bpf /sys/fs/bpf`, or \
                    --mount)";
         let lines = impossible.then(|| why.into()).into_iter().chain(adopted).collect();
-        return Ok(started(Held::Unpinned(Box::new(acceleration)), wanted, lines));
+        return Ok(started(Held::Unpinned(Box::new(acceleration)), wanted, looks, lines));
     }
     let instance = target.instance(&target.find()?, &cgroup)?;
     let attendance = instance.take_ownership()?;
@@ -226,8 +232,8 @@ fn start(args: &Args, cgroup: Cgroup, pods: Option<&Pods>, last: &mut Option<Las
         note(format_args!("sidestep: the flags of what was attached, {}, are replaced by {now}", listed(&before)));
     }
     let readers = ReaderAttendance::new(&instance, wanted.plane.options.policy.trust.programs.clone())?;
-    lines.extend(target.existing.adopt(&wanted.plane, |looks| instance.adopt(&wanted.plane, looks)));
-    Ok(started(Held::Pinned(instance, attendance, readers), wanted, lines))
+    lines.extend(target.existing.adopt_by(&mut looks, &wanted.plane, |looks| instance.adopt(&wanted.plane, looks)));
+    Ok(started(Held::Pinned(instance, attendance, readers), wanted, looks, lines))
 }
 
 /// A pod that opts out must be able to leave.
@@ -242,7 +248,7 @@ fn refuse_sticky(wanted: &Wanted) -> Result<(), Error> {
     ))
 }
 
-fn started(held: Held, wanted: Wanted, lines: Vec<String>) -> Started {
+fn started(held: Held, wanted: Wanted, looks: Looks, lines: Vec<String>) -> Started {
     wanted.note();
-    Started { held, pairing: wanted.plane.options.pairing.name(), lines, wanted }
+    Started { held, pairing: wanted.plane.options.pairing.name(), lines, wanted, looks }
 }

@@ -31,8 +31,9 @@ pub(super) struct Returning {
 }
 
 impl Returning {
-    pub(super) fn new(wanted: Wanted) -> Self {
-        Self { looks: Looks::default(), next: Instant::now() + INTERVAL, wanted, attached: None }
+    /// By the looks of the start.
+    pub(super) fn new(wanted: Wanted, looks: Looks) -> Self {
+        Self { looks: looks.forgetting(), next: Instant::now() + INTERVAL, wanted, attached: None }
     }
 
     /// When to look.

@@ -6,7 +6,7 @@ mod load;
 mod spec;
 mod stats;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 pub use debug::LoadedDebugInfo;
@@ -39,9 +39,16 @@ impl Program {
         map: impl Fn(MapRef) -> Option<&'a Map>,
         spec: ProgSpec<'_>,
     ) -> Result<Self> {
-        let insns = program
-            .encode_native(|number| map(number).map(|map| map.as_fd().as_raw_fd()))
-            .map_err(|error| Error::Invalid(error.to_string()))?;
+        Self::assembled_with(program, &|number| map(number).map(|map| map.as_fd().as_raw_fd()), spec)
+    }
+
+    /// The same, compiled once for all callers.
+    fn assembled_with(
+        program: &asm::Program,
+        descriptor: &dyn Fn(MapRef) -> Option<RawFd>,
+        spec: ProgSpec<'_>,
+    ) -> Result<Self> {
+        let insns = program.encode_native(descriptor).map_err(|error| Error::Invalid(error.to_string()))?;
         let debug = LoadedDebugInfo::of(program, spec.name);
         let debug = debug.as_ref().map(LoadedDebugInfo::for_program);
         Self::load(&ProgSpec { insns: &insns, debug, ..spec })
