@@ -45,7 +45,7 @@ const STREAM_THROUGHPUT: f64 = 0.97;
 const GATE_NS: f64 = 80.0;
 
 /// Milliseconds from an agent's exec until it has attached: 50 of our own, and the 75 that Linux 6.18 takes on two virtual cores of
-/// a Xeon to verify the program that sees splice(2) (docs/how-to/measure.md).
+/// an AMD EPYC to verify the program that sees splice(2) (docs/how-to/measure.md).
 const START: f64 = 50.0 + 75.0;
 
 /// All goals that the report has figures for; of the default pairing.
