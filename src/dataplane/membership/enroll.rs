@@ -54,7 +54,7 @@ pub(in crate::dataplane) fn at_once(a: &mut Asm, options: &Options, refused: Lab
             a.block("joins_later", |a, later| {
                 a.ld(R1, OWN, Head::READER);
                 a.require(R1.w().equals(socket::ANY), later, "its reader is trusted by name");
-                set_flags(a, socket::JOINS);
+                a.st(OWN, Socket::JOINS, 1);
                 enroll(a, options, refused);
                 a.goto(joined);
             });

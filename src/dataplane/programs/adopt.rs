@@ -324,6 +324,7 @@ fn particulars(a: &mut Asm, offsets: &KernelOffsets, fields: &AdoptionFields, re
         a.st(OWN, Head::LEAVING, 0);
         a.st(OWN, Head::SENT, 0);
         a.st(OWN, Socket::BURST_BYTES, 0);
+        a.st(OWN, Socket::JOINS, 0);
         let zeros = [
             Socket::LAST_SEQ,
             Socket::BURST_MESSAGES,

@@ -9,7 +9,7 @@
 
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Base, Label, Program, Ptr, Uses};
-use crate::dataplane::emit::{set_flags, storage_get};
+use crate::dataplane::emit::storage_get;
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::Arguments;
 use crate::dataplane::kernel::objects::TcpSock;
@@ -104,8 +104,7 @@ fn worth_a_look(a: &mut Asm, options: &Options, look: Label, out: Label) {
         a.block("not_yet_asked", |a, unasked| {
             if options.joins_later() {
                 a.comment("the agent is asked again now and then: it may have been another one");
-                a.ld(R2, OWN, Head::FLAGS);
-                a.and(R2, socket::JOINS);
+                a.ld(R2, OWN, Socket::JOINS);
                 a.jump_if(R2.equals(0), unasked);
                 a.ld(R2, OWN, Socket::RECEIVES);
                 a.and(R2, ASK_AGAIN - 1);
@@ -132,7 +131,7 @@ fn ask_to_join(a: &mut Asm, process: Process, watch: &Watch, out: Label) {
         descriptor_of_call(a, &watch.offsets, process.event.at(Event::DESCRIPTOR));
         process.notify(a, event::JOINS);
         a.require(R0.equals(0), out, "there was room for the event");
-        set_flags(a, socket::JOINS);
+        a.st(OWN, Socket::JOINS, 1);
     });
 }
 

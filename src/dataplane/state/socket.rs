@@ -29,7 +29,7 @@ layout! {
 layout! {
     /// One socket's own state. Without what is measured of streams it ends behind the peer's key, and without four-tuple pairing
     /// as well behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 376 {
+    pub(in crate::dataplane) struct Socket: 384 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -74,20 +74,23 @@ layout! {
         SPLICERS: u32 = 128;
         /// How many spliced sockets were known when we last looked for our peer among them.
         SPLICES: u32 = 132;
+        /// Not 0 when the agent has been asked to let this socket join the sockhash, or when it has been in it from the start. It
+        /// is a word of its own, since `programs::receives` writes it without the lock under which flags change.
+        JOINS: u64 = 136;
         /// The key of the pair's answer in the pairs map, which is another for each connection of a socket.
-        PAIR_KEY: PairKey = 136;
+        PAIR_KEY: PairKey = 144;
         /// Bytes of both directions that the stack has carried and that have been counted.
-        TALLIED: u64 = 152;
+        TALLIED: u64 = 160;
         /// What this end has sent.
-        TRAFFIC: Traffic = 160;
+        TRAFFIC: Traffic = 168;
         /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 5] = 200;
+        RENDEZVOUS_KEY: [u64; 5] = 208;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 240;
+        OWN_KEY: FourTuple = 248;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 288;
+        PEER_KEY: FourTuple = 296;
         /// What is measured of a stream that this end sends.
-        PACE: Pace = 336;
+        PACE: Pace = 344;
     }
 }
 
@@ -179,7 +182,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 47]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 48]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.
@@ -316,8 +319,6 @@ pub(in crate::dataplane) const KEPT_ALIVE: i32 = 1 << 7;
 pub(in crate::dataplane) const FOREIGN_SHIFT: i32 = 8;
 /// [`Head::FLAGS`]: this passive end has put its answer into the pairs map. Above the seven bits at [`FOREIGN_SHIFT`].
 pub(in crate::dataplane) const ANSWERED: i32 = 1 << 16;
-/// [`Head::FLAGS`]: the agent has been asked to let this socket join the sockhash, or it has been in it from the start.
-pub(in crate::dataplane) const JOINS: i32 = 1 << 18;
 /// [`Head::FLAGS`]: an active end whose peer is in our cgroups, and whose bytes by the stack count (`membership::tally`).
 pub(in crate::dataplane) const LOCAL: i32 = 1 << 19;
 /// [`Head::FLAGS`]: more was unread than the bounds permit, and the pair stays, since its reader is not edge-triggered.

@@ -64,7 +64,7 @@ const UNENROLLING: u32 = 1 << 0;
 const ARMED: u32 = 1 << 6;
 /// The flag of a stream that stays, and where its phase is (src/dataplane/gate/pace.rs).
 const STAYS: u32 = 1 << 20;
-const STORAGE_PHASE: usize = 336;
+const STORAGE_PHASE: usize = 344;
 
 /// A broken promise.
 #[derive(Debug)]
