@@ -103,7 +103,7 @@ fn streams_that_are_measured_all_the_time_arrive_in_order() {
     let cgroups = NestedCgroups::new();
     for pairing in pairings() {
         // Phases so short that the way changes with every few messages, by chance of the clock.
-        let config = Config { pace_messages: 20, ..Config::default() };
+        let config = Config { pace_nanos: 20_000, pace_work: 64 << 10, ..Config::default() };
         let Some(plane) = start(&cgroups, pairing, Streams::Auto, config) else { return };
         for (seed, message) in [64_000, 20_000, 3_000, 700].into_iter().enumerate() {
             stream(seed as u64, message);
@@ -111,6 +111,29 @@ fn streams_that_are_measured_all_the_time_arrive_in_order() {
         let counters = plane.snapshot().unwrap();
         assert!(counters.get(Counter::RedirectedMessages) > 0, "{}", describe(&counters));
         assert!(counters.get(Counter::PassBackpressure) > 0, "{}", describe(&counters));
+    }
+}
+
+#[test]
+fn the_pair_of_a_stream_that_gains_nothing_leaves() {
+    let cgroups = NestedCgroups::new();
+    for pairing in pairings() {
+        // A message each 10 ms decides for itself how long a phase takes, in either way.
+        let config = Config { pace_nanos: 50_000_000, pace_work: 64 << 10, ..Config::default() };
+        let Some(plane) = start(&cgroups, pairing, Streams::Auto, config) else { return };
+        let listener = listen(ANY_PORT).unwrap();
+        let (client, server) = pair(&listener, listener.local_addr().unwrap());
+        client.set_nodelay(true).unwrap();
+        let bytes = pattern(3, 20_000_000);
+        let sent = fill(&client, &bytes);
+        expect(&server, &bytes[..sent]);
+        let counters = plane.snapshot().unwrap();
+        assert_eq!(counters.get(Counter::Unenrolled), 0, "before it is measured: {}", describe(&counters));
+        wait_until("its pair leaves", || {
+            send(&client, &bytes[..10_000]);
+            expect(&server, &bytes[..10_000]);
+            plane.snapshot().unwrap().get(Counter::Unenrolled) == 1
+        });
     }
 }
 

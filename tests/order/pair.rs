@@ -49,7 +49,8 @@ const CONFIG: Config = Config {
     stream_messages: 100,
     keepalive: 600,
     spare_armed: true,
-    pace_messages: 2,
+    pace_nanos: 400,
+    pace_work: 9000,
 };
 
 /// One end, and its shared words.

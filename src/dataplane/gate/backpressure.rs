@@ -87,6 +87,7 @@ pub(in crate::dataplane) fn require(
         a.bind(drained);
         a.st(OWN, Socket::BURST_MESSAGES, 0);
         a.st(OWN, Socket::BURST_BYTES, 0);
+        pace::drained(a, options);
         deferral.require_none(a, deferral.exit, "nothing speaks for the stack while none waits");
         if woken {
             fixed_buffer(a, options, offsets, over, stale);

@@ -1,12 +1,15 @@
 //! Whether a stream goes faster with redirection than without: it is measured, and a pair that loses by staying leaves.
 //!
-//! From the first message that finds no room on, what a socket sends is cut into phases of as many messages or bytes as the
-//! configuration says. In phases with an odd number the stack carries all messages; in the others the gate decides for
-//! each. Each phase costs one look at the clock, at its end. The better of two phases of either kind counts, so that a pause of the
-//! sender in one of them does not. A stream that stays is measured again after [`SETTLED_PHASES`] times as much.
+//! From the first message that finds no room on, phases take turns. In one the stack carries all messages, in the next the gate
+//! decides for each. Their times for a KiB are compared. Each comparison gives or takes a point: with enough points the stream
+//! stays, without any its pair leaves. A stream that stays is compared again later.
+//!
+//! A sender and a reader that wait for each other do so in cycles: the queue fills, and the reader empties it. A phase
+//! that ends in the middle of one would leave its work to the next phase. So it ends when the reader has read everything. Where
+//! this does not happen, the reader is always busy, and it does not matter when a phase ends.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R9};
-use crate::asm::{Asm, Field};
+use crate::asm::{Asm, Field, Label, Reg};
 use crate::dataplane::emit::{config, set_flags};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::roles::uses;
@@ -18,21 +21,41 @@ use crate::dataplane::state::config::Value;
 use crate::dataplane::state::socket::{self, OWN, Pace, Socket};
 use crate::uapi::helper::id as helper;
 
-/// The first phase; 0 stands for none.
-const FIRST: i32 = 1;
-/// The last phase of a measurement.
-const LAST: i32 = 4;
-/// The phase of a stream that stays.
-const SETTLED: i32 = 6;
-/// The binary logarithm of how many phases long it is: 128, so that two phases on the stack in 132 cost little.
-const SETTLED_PHASES: i32 = 7;
-/// The binary logarithm of the bytes of a phase for each of its messages: 512. Large messages fill buffers sooner.
-const BYTES_SHIFT: i32 = 9;
+/// [`Pace::PHASE`]: the stack carries all messages. It alone is odd; 0 stands for none.
+const STACK: i32 = 1;
+/// [`Pace::PHASE`]: the gate decides.
+const MIXED: i32 = 2;
+/// [`Pace::PHASE`]: the same, of a stream that stays.
+const SETTLED: i32 = 4;
+/// The binary logarithm of how much longer that is: 128 times, so that one phase on the stack in as many costs little.
+const SETTLED_SHIFT: i32 = 7;
+/// The binary logarithm of how much longer than a phase a sender pauses that does so by itself.
+const PAUSE_SHIFT: i32 = 3;
+/// So many pauses in one phase are not a stream.
+const PAUSES: i32 = 4;
+/// What a message counts beside its bytes: about as many take the same time as one message more.
+const MESSAGE_WORK: i32 = 4 << 10;
+/// The binary logarithm of how much sooner the clock is looked at where the reader has read everything.
+const SOONER_SHIFT: i32 = 3;
 /// Staying must be this part faster, as a binary logarithm (an eighth): the stack's phases take longer than plain TCP does,
 /// by the way into the sk_msg program and back.
 const MARGIN_SHIFT: i32 = 3;
+/// The same of messages longer than [`LARGE_BYTES`] (a quarter): their copy into pages of their own takes up to a fifth longer.
+const LARGE_MARGIN_SHIFT: i32 = 2;
+/// Twice the largest write of most programs.
+const LARGE_BYTES: i32 = 128 << 10;
+/// Points before the first comparison, which counts for the gate: before it nothing was measured.
+const FIRST_POINTS: i32 = 2;
+/// Points of a stream that has stayed, at its next comparison.
+const LATER_POINTS: i32 = 3;
+/// With so many points a stream stays.
+const STAY_POINTS: i32 = 5;
 /// The binary logarithm of the bytes for which a time is kept: 1 KiB.
 const KIB_SHIFT: i32 = 10;
+
+fn pace<V>(field: Field<Pace, V>) -> Field<Socket, V> {
+    Socket::PACE.then(field)
+}
 
 /// Begins to measure, unless this has been done. Loses R0 to R5.
 pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options) {
@@ -41,12 +64,33 @@ pub(in crate::dataplane) fn begin(a: &mut Asm, options: &Options) {
     }
     a.emitter("begin", uses(), |a| {
         a.block("measured", |a, measured| {
-            a.ld(R1, OWN, Socket::PACE.then(Pace::PHASE));
+            a.ld(R1, OWN, pace(Pace::PHASE));
             a.jump_if(R1.differs(0), measured);
-            a.st(OWN, Socket::PACE.then(Pace::PHASE), FIRST);
-            forget_times(a);
+            a.comment("what is unread now is read in a phase that counts for nothing");
+            a.st(OWN, pace(Pace::PHASE), MIXED);
+            a.st(OWN, pace(Pace::POINTS), FIRST_POINTS);
+            a.st(OWN, pace(Pace::STACK), -1);
+            a.st(OWN, pace(Pace::WORK), 0);
+            a.st(OWN, pace(Pace::DRAINED), 0);
             a.call(helper::KTIME_GET_NS);
-            a.st(OWN, Socket::PACE.then(Pace::SINCE), R0);
+            a.st(OWN, pace(Pace::SEEN), R0);
+            begins(a, R0);
+        });
+    });
+}
+
+/// The reader has read everything: a phase may end. Loses R1 and R2.
+pub(in crate::dataplane) fn drained(a: &mut Asm, options: &Options) {
+    if options.streams() != Streams::Auto {
+        return;
+    }
+    a.emitter("drained", uses(), |a| {
+        a.block("too_soon", |a, soon| {
+            a.ld(R1, OWN, pace(Pace::WORK));
+            config(a, R2, Value::PACE_WORK);
+            a.rsh(R2, SOONER_SHIFT);
+            a.jump_if(R1.below(R2), soon);
+            a.st(OWN, pace(Pace::DRAINED), 1);
         });
     });
 }
@@ -56,86 +100,140 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
     if options.streams() != Streams::Auto {
         return;
     }
-    let [phase, messages] = [Pace::PHASE, Pace::MESSAGES].map(|field| Socket::PACE.then(field));
-    let bytes = Socket::PACE.then(Pace::BYTES);
     a.emitter("pace", uses(), |a| {
         a.block("unmeasured", |a, unmeasured| {
-            a.ld(R1, OWN, phase);
+            let by_stack = a.label("by_stack");
+            a.ld(R1, OWN, pace(Pace::PHASE));
             a.jump_if(R1.equals(0), unmeasured);
             a.block("phase_goes_on", |a, goes_on| {
-                a.ld(R2, OWN, messages);
-                a.add(R2, 1);
-                a.st(OWN, messages, R2);
-                a.ld(R3, OWN, bytes);
                 a.ld(R4, SK_MSG, SkMsg::LENGTH);
-                a.add(R3, R4);
-                a.st(OWN, bytes, R3);
-                config(a, R4, Value::PACE_MESSAGES);
-                a.if_(R1.equals(SETTLED), |a| a.lsh(R4, SETTLED_PHASES));
-                a.block("phase_ends", |a, ends| {
-                    a.jump_if(R4.at_most(R2), ends);
-                    a.lsh(R4, BYTES_SHIFT);
-                    a.jump_if(R3.below(R4), goes_on);
+                a.ld(R2, OWN, pace(Pace::BYTES));
+                a.add(R2, R4);
+                a.st(OWN, pace(Pace::BYTES), R2);
+                a.ld(R2, OWN, pace(Pace::WORK));
+                a.add(R2, R4);
+                a.add(R2, MESSAGE_WORK);
+                a.st(OWN, pace(Pace::WORK), R2);
+                a.block("looks", |a, looks| {
+                    a.ld(R3, OWN, pace(Pace::DRAINED));
+                    a.jump_if(R3.differs(0), looks);
+                    config(a, R4, Value::PACE_WORK);
+                    a.jump_if(R2.below(R4), goes_on);
                 });
-                ends(a);
+                look(a, goes_on);
+                ends(a, by_stack);
             });
             a.comment("whose phase is it?");
-            a.ld(R1, OWN, phase);
+            a.ld(R1, OWN, pace(Pace::PHASE));
             a.and(R1, 1);
             a.jump_if(R1.equals(0), unmeasured);
+            a.bind(by_stack);
             deferral.note(a, offsets, Counter::PassStream);
         });
     });
 }
 
-/// The next phase begins. A pair that loses by staying is to leave.
-fn ends(a: &mut Asm) {
-    let phase = Socket::PACE.then(Pace::PHASE);
-    let [stack, mixed] = [Pace::STACK, Pace::MIXED].map(|field| Socket::PACE.then(field));
-    a.emitter("ends", uses(), |a| {
+/// A phase begins at the time in `now`. Loses R1.
+fn begins(a: &mut Asm, now: Reg) {
+    a.st(OWN, pace(Pace::SINCE), now);
+    a.st(OWN, pace(Pace::BYTES), 0);
+    a.st(OWN, pace(Pace::PAUSES), 0);
+}
+
+/// One look at the clock: R9 = the length of the phase in nanoseconds, when it ends; else to `goes_on`.
+fn look(a: &mut Asm, goes_on: Label) {
+    a.emitter("look", uses().gives([R1, R9]), |a| {
+        a.st(OWN, pace(Pace::WORK), 0);
         a.call(helper::KTIME_GET_NS);
         a.mov(R9, R0);
-        a.ld(R1, OWN, Socket::PACE.then(Pace::SINCE));
-        a.st(OWN, Socket::PACE.then(Pace::SINCE), R0);
-        a.sub(R9, R1);
-        a.comment("nanoseconds for each KiB");
-        a.lsh(R9, KIB_SHIFT);
-        a.ld(R1, OWN, Socket::PACE.then(Pace::BYTES));
-        a.div(R9, R1);
-        a.st(OWN, Socket::PACE.then(Pace::MESSAGES), 0);
-        a.st(OWN, Socket::PACE.then(Pace::BYTES), 0);
-        a.ld(R1, OWN, phase);
-        let least = |a: &mut Asm, place: Field<Socket, u64>| {
-            a.ld(R2, OWN, place);
-            a.if_(R9.below(R2), |a| a.st(OWN, place, R9));
-        };
-        a.if_else(R1.none_of(1), |a| least(a, mixed), |a| least(a, stack));
-        a.add(R1, 1);
-        a.st(OWN, phase, R1);
-        a.block("compared", |a, compared| {
-            a.block("measures_again", |a, again| {
-                a.jump_if(R1.above(SETTLED), again);
-                a.jump_if(R1.at_most(LAST), compared);
-                a.st(OWN, phase, SETTLED);
-                a.ld(R1, OWN, mixed);
-                a.mov(R2, R1);
-                a.rsh(R2, MARGIN_SHIFT);
+        a.ld(R1, OWN, pace(Pace::SEEN));
+        a.st(OWN, pace(Pace::SEEN), R9);
+        a.mov(R2, R9);
+        a.sub(R2, R1);
+        config(a, R4, Value::PACE_NANOS);
+        a.mov(R3, R4);
+        a.lsh(R3, PAUSE_SHIFT);
+        a.ld(R1, OWN, pace(Pace::SINCE));
+        a.block("no_pause", |a, no_pause| {
+            a.jump_if(R2.at_most(R3), no_pause);
+            a.comment(
+                "the sender has paused by itself: a phase begins again, and one that is settled does not count it",
+            );
+            a.ld(R3, OWN, pace(Pace::PHASE));
+            a.block("not_settled", |a, not_settled| {
+                a.jump_if(R3.differs(SETTLED), not_settled);
                 a.add(R1, R2);
-                a.ld(R2, OWN, stack);
-                a.jump_if(R1.at_most(R2), compared);
-                set_flags(a, socket::UNENROLLING);
-                a.comment("from here on its messages are the stack's in any case");
-                a.st(OWN, phase, FIRST);
-                a.goto(compared);
+                a.st(OWN, pace(Pace::SINCE), R1);
+                a.goto(goes_on);
             });
-            a.st(OWN, phase, FIRST);
-            forget_times(a);
+            a.st(OWN, pace(Pace::SINCE), R9);
+            a.st(OWN, pace(Pace::BYTES), 0);
+            a.ld(R1, OWN, pace(Pace::PAUSES));
+            a.add(R1, 1);
+            a.st(OWN, pace(Pace::PAUSES), R1);
+            a.jump_if(R1.below(PAUSES), goes_on);
+            a.comment("not a stream any more");
+            a.st(OWN, pace(Pace::PHASE), SETTLED);
+            a.goto(goes_on);
         });
+        a.sub(R9, R1);
+        a.mov(R3, R4);
+        a.ld(R1, OWN, pace(Pace::PHASE));
+        a.if_(R1.equals(SETTLED), |a| a.lsh(R4, SETTLED_SHIFT));
+        a.comment("four times as long where the reader never reads everything");
+        a.ld(R2, OWN, pace(Pace::DRAINED));
+        a.st(OWN, pace(Pace::DRAINED), 0);
+        a.if_(R2.equals(0), |a| {
+            a.add(R4, R3);
+            a.add(R4, R3);
+            a.add(R4, R3);
+        });
+        a.jump_if(R9.below(R4), goes_on);
     });
 }
 
-/// No phase has been measured.
-fn forget_times(a: &mut Asm) {
-    a.st(OWN, Socket::PACE.then(Pace::STACK), -1);
-    a.st(OWN, Socket::PACE.then(Pace::MIXED), -1);
+/// The next phase begins, after R9 nanoseconds of the phase in R1. A pair that loses by staying is to leave, and goes to `by_stack`.
+fn ends(a: &mut Asm, by_stack: Label) {
+    a.emitter("ends", uses().reads([R1, R9]), |a| {
+        a.comment("nanoseconds for each KiB");
+        a.lsh(R9, KIB_SHIFT);
+        a.ld(R2, OWN, pace(Pace::BYTES));
+        a.div(R9, R2);
+        a.ld(R2, OWN, pace(Pace::SEEN));
+        begins(a, R2);
+        a.block("next", |a, next| {
+            a.block("compares", |a, compares| {
+                a.jump_if(R1.equals(MIXED), compares);
+                a.block("retries", |a, retries| {
+                    a.jump_if(R1.equals(SETTLED), retries);
+                    a.st(OWN, pace(Pace::STACK), R9);
+                    a.st(OWN, pace(Pace::PHASE), MIXED);
+                    a.goto(next);
+                });
+                a.st(OWN, pace(Pace::POINTS), LATER_POINTS);
+                a.st(OWN, pace(Pace::PHASE), STACK);
+                a.goto(next);
+            });
+            a.st(OWN, pace(Pace::PHASE), STACK);
+            a.ld(R2, OWN, pace(Pace::STACK));
+            a.mov(R1, R9);
+            a.rsh(R1, LARGE_MARGIN_SHIFT);
+            a.ld(R3, SK_MSG, SkMsg::LENGTH);
+            a.if_(R3.at_most(LARGE_BYTES), |a| a.rsh(R1, MARGIN_SHIFT - LARGE_MARGIN_SHIFT));
+            a.add(R9, R1);
+            a.ld(R1, OWN, pace(Pace::POINTS));
+            a.if_else(R9.at_most(R2), |a| a.add(R1, 1), |a| a.sub(R1, 1));
+            a.st(OWN, pace(Pace::POINTS), R1);
+            a.block("undecided", |a, undecided| {
+                a.jump_if(R1.equals(0), undecided);
+                a.jump_if(R1.below(STAY_POINTS), next);
+                a.st(OWN, pace(Pace::PHASE), SETTLED);
+                a.goto(next);
+            });
+            set_flags(a, socket::UNENROLLING);
+            a.comment("a pair that comes back begins from the start");
+            a.st(OWN, pace(Pace::PHASE), 0);
+            a.goto(by_stack);
+        });
+    });
 }

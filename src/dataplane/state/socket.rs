@@ -29,7 +29,7 @@ layout! {
 layout! {
     /// One socket's own state. Without what is measured of streams it ends behind the peer's key, and without four-tuple pairing
     /// as well behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 384 {
+    pub(in crate::dataplane) struct Socket: 400 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -96,19 +96,25 @@ layout! {
 
 layout! {
     /// How fast a stream goes (`gate::pace`).
-    pub(in crate::dataplane) struct Pace: 40 {
+    pub(in crate::dataplane) struct Pace: 56 {
         /// 0 while nothing is measured.
         PHASE: u32 = 0;
-        /// Messages in this phase.
-        MESSAGES: u32 = 4;
+        /// Messages and bytes since the last look at the clock.
+        WORK: u32 = 4;
         /// Bytes in this phase.
         BYTES: u64 = 8;
         /// When it began, in nanoseconds of `CLOCK_MONOTONIC`.
         SINCE: u64 = 16;
-        /// Nanoseconds for 1 KiB in the better of the phases in which the stack carried all.
-        STACK: u64 = 24;
-        /// The same of those in which the gate decided.
-        MIXED: u64 = 32;
+        /// The last look at the clock.
+        SEEN: u64 = 24;
+        /// Nanoseconds for 1 KiB in the last phase in which the stack carried all.
+        STACK: u64 = 32;
+        /// What speaks for staying.
+        POINTS: u32 = 40;
+        /// Pauses of the sender in this phase.
+        PAUSES: u32 = 44;
+        /// 1 when the reader has been seen to have read everything, until the next look at the clock.
+        DRAINED: u64 = 48;
     }
 }
 
@@ -182,7 +188,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 48]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 50]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.

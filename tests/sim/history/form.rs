@@ -20,7 +20,8 @@ pub(crate) const CONFIG: Config = Config {
     stream_messages: 6,
     keepalive: 600,
     spare_armed: true,
-    pace_messages: 2,
+    pace_nanos: 400,
+    pace_work: 9000,
 };
 
 /// Bits of options that keep the sender's and the receiver's bytes on the stack.
