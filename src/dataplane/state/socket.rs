@@ -1,6 +1,6 @@
 //! One socket's own state, in `BPF_MAP_TYPE_SK_STORAGE`: freed with the socket.
 
-use crate::asm::{BeginsWith, Field, Pointer, Ptr, Reg};
+use crate::asm::{BeginsWith, Field, Laid, Pointer, Ptr, Reg};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{Options, Pairing, Streams};
 use crate::dataplane::state::traffic::{SocketTraffic, Traffic, number};
@@ -188,7 +188,7 @@ impl FourTuple {
 
 impl Socket {
     /// All its words.
-    pub(in crate::dataplane) const WORDS: Field<Self, [u64; 50]> = Field::new(0);
+    pub(in crate::dataplane) const WORDS: Field<Self, [u64; <Self as Laid>::BYTES / 8]> = Field::new(0);
 }
 
 /// This socket's own state, in R7 from where it is looked up to the program's end.

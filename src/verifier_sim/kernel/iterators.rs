@@ -112,7 +112,8 @@ impl World {
     /// The open files of a process: of a pipe, of its sockets, of some that it shares with another process, and of a socket that
     /// has been released.
     fn files(&self, process: usize) -> Vec<u64> {
-        let has = |id: SocketId| Processes::of(id) == process || id.is_multiple_of(3) && Processes::of(id + 1) == process;
+        let has =
+            |id: SocketId| Processes::of(id) == process || id.is_multiple_of(3) && Processes::of(id + 1) == process;
         let sockets = self.sockets.all.iter().filter(|(id, socket)| has(**id) && socket.accepted && !socket.closed);
         let [pipe, released] = self.processes.other_files();
         [pipe]
