@@ -61,6 +61,16 @@ impl Env<'_> {
         Ok((-off as usize - 1) / SLOT_SIZE)
     }
 
+    /// A call writes so many slots of the stack, one by one, from where the register points.
+    pub(in crate::verifier_sim) fn write_slots(&mut self, base: u8, count: usize) -> Step {
+        for slot in 0..count {
+            let (off, size) = ((slot * SLOT_SIZE) as i16, SLOT_SIZE as u32);
+            let direction = Direction::Write;
+            self.access(&Access { base, off, size, direction, value: None, aligned: false, sign: false })?;
+        }
+        Ok(())
+    }
+
     /// A helper makes a dynptr where the register points.
     pub(in crate::verifier_sim) fn make_dynptr(&mut self, number: u8, kind: DynptrKind) -> Step {
         let ptr = *self.reg(number);
@@ -68,17 +78,7 @@ impl Env<'_> {
             Err(Stop::Reject(rule)) => reject!("{rule}\nDynptr has to be an uninitialized dynptr"),
             slot => slot?,
         };
-        for half in 0..2 {
-            self.access(&Access {
-                base: number,
-                off: half * SLOT_SIZE as i16,
-                size: SLOT_SIZE as u32,
-                direction: Direction::Write,
-                value: None,
-                aligned: false,
-                sign: false,
-            })?;
-        }
+        self.write_slots(number, 2)?;
         let frame = ptr.arg as usize;
         let id = self.new_id();
         let ref_id = match kind {

@@ -3,7 +3,6 @@
 //! How many elements there are is not known. So at each move the path goes on as if there were no more, and one with another
 //! element is put aside. The rounds are over when an earlier one began in the same state.
 
-use crate::verifier_sim::instructions::mem::{Access, Direction};
 use crate::verifier_sim::kfunc::Call;
 use crate::verifier_sim::kfunc::table::Properties;
 use crate::verifier_sim::state::Reference;
@@ -32,17 +31,7 @@ impl Env<'_> {
             if slots.clone().any(|slot| self.cur.frames[frame].slot(slot).bytes.contains(&Byte::Iterator)) {
                 reject!("{wrong} {label} as arg #{index}");
             }
-            for part in 0..count {
-                self.access(&Access {
-                    base: number,
-                    off: (part * SLOT_SIZE) as i16,
-                    size: SLOT_SIZE as u32,
-                    direction: Direction::Write,
-                    value: None,
-                    aligned: false,
-                    sign: false,
-                })?;
-            }
+            self.write_slots(number, count)?;
             self.check_reference_in_callback()?;
             let id = self.new_id();
             self.cur.refs.push(Reference { id, insn: self.at });
