@@ -180,7 +180,7 @@ impl<'a> Lists<'a> {
             };
             iter_reader(link).context("list our sockets")?.read_to_end(&mut bytes).map_err(failed)?;
             for one in bytes.chunks_exact(Member::size(self.storage_size)) {
-                // A socket without a number is plain TCP, and none of it would be told from the next.
+                // A socket without a number is plain TCP. All of them would have the same place in this list.
                 let member = Member::from_bytes(one).filter(|member| member.state.cookie != 0);
                 if let (Some(member), Some(key)) = (member, sockhash_key(one, self.sockets.key_size())) {
                     listed.insert(member.state.cookie, (member, key));

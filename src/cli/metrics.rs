@@ -25,8 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// Requests that wait for it; the server has no more threads.
 const WAITING: usize = 4;
 
-/// A look at all connections of the node that takes longer counts for so many times as long as it took: then looks take at most 5 %
-/// of a CPU, however many connections there are and however often scrapers come.
+/// A look at all connections of the node that takes this long or longer counts for [`LOOKS`] times as long as it took: such looks take
+/// at most 5 % of a CPU, however many connections there are. Shorter ones are made for each scrape, since a scraper expects what is now.
 const LONG: Duration = Duration::from_millis(100);
 /// See [`LONG`].
 const LOOKS: u32 = 20;

@@ -1,10 +1,12 @@
 //! The memory of this process.
 
 /// Gives back what the start of a process that runs for long has taken and needs no more: free memory, and its view of the parts
-/// of its own file. The pages of the file stay in the page cache, and come back one by one when they are used.
+/// of its own file. The pages of the file stay in the page cache, and come back one by one when they are used. What a debugger or
+/// a uprobe has written into the program's code is lost.
 pub fn give_back() {
     unsafe extern "C" {
-        // Linkers set them (ld's "PROVIDE"): around what is mapped from the file and never written.
+        // Linkers set them (ld's "PROVIDE"): around constants and code, which no linker (ld, lld, mold) maps as writable. What is
+        // relocated and then made read-only (RELRO) lies behind them.
         static __executable_start: u8;
         static etext: u8;
     }
@@ -18,7 +20,8 @@ pub fn give_back() {
     let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 16);
     // The last page may have other things, too.
     let len = end.saturating_sub(start) / page * page;
-    // SAFETY: these pages are those of a file, private and not writable, so what is taken away is read from the file again.
+    // SAFETY: between these two symbols the linker has put nothing but constants and code, which are mapped privately from the file and
+    // never written. So what is taken away is read from the file again. Where nothing is mapped between them, nothing is taken.
     unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_DONTNEED) };
 }
 

@@ -5,8 +5,8 @@
 //! stays, without any its pair leaves. A stream that stays is compared again later.
 //!
 //! A sender and a reader that wait for each other do so in cycles: the queue fills, and the reader empties it. A phase
-//! that ends in the middle of one would leave its work to the next phase. So it ends when the reader has read everything. Where
-//! this does not happen, the reader is always busy, and it does not matter when a phase ends.
+//! that ends in the middle of one would leave its work to the next phase. So it ends at the message after one that has found the
+//! reader's queue empty. Where this does not happen, the reader is always busy, and it does not matter when a phase ends.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R9};
 use crate::asm::{Asm, Field, Label, Reg};
@@ -146,6 +146,8 @@ fn look(a: &mut Asm, goes_on: Label) {
         a.st(OWN, pace(Pace::WORK), 0);
         a.call(helper::KTIME_GET_NS);
         a.mov(R9, R0);
+        a.ld(R0, OWN, pace(Pace::DRAINED));
+        a.st(OWN, pace(Pace::DRAINED), 0);
         a.ld(R1, OWN, pace(Pace::SEEN));
         a.st(OWN, pace(Pace::SEEN), R9);
         a.mov(R2, R9);
@@ -157,7 +159,7 @@ fn look(a: &mut Asm, goes_on: Label) {
         a.block("no_pause", |a, no_pause| {
             a.jump_if(R2.at_most(R3), no_pause);
             a.comment(
-                "the sender has paused by itself: a phase begins again, and one that is settled does not count it",
+                "the sender has paused, or sends slowly: a phase begins again, and one that is settled does not count it",
             );
             a.ld(R3, OWN, pace(Pace::PHASE));
             a.block("not_settled", |a, not_settled| {
@@ -180,10 +182,8 @@ fn look(a: &mut Asm, goes_on: Label) {
         a.mov(R3, R4);
         a.ld(R1, OWN, pace(Pace::PHASE));
         a.if_(R1.equals(SETTLED), |a| a.lsh(R4, SETTLED_SHIFT));
-        a.comment("four times as long where the reader never reads everything");
-        a.ld(R2, OWN, pace(Pace::DRAINED));
-        a.st(OWN, pace(Pace::DRAINED), 0);
-        a.if_(R2.equals(0), |a| {
+        a.comment("three phases longer where the reader has not read everything");
+        a.if_(R0.equals(0), |a| {
             a.add(R4, R3);
             a.add(R4, R3);
             a.add(R4, R3);

@@ -18,10 +18,10 @@ use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::probe::number_of;
 use crate::dataplane::kernel::{AdoptionFields, KernelOffsets};
 use crate::dataplane::membership::{callbacks, changes, keepalive};
-use crate::dataplane::options::Options;
+use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::adoption::{Adoption, DONE};
-use crate::dataplane::state::socket::{self, Head, OWN, PairKey, Socket};
+use crate::dataplane::state::socket::{self, Head, OWN, Pace, PairKey, Socket};
 use crate::dataplane::state::traffic::Traffic;
 use crate::dataplane::state::{AdoptionStep, Refusal};
 use crate::uapi::ctx::{sock_ops, sockopt};
@@ -240,6 +240,10 @@ fn pair(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fields: &Adopti
         want_callbacks(a, options, offsets, refused);
         otherwise(a, Refusal::OtherConnection);
         particulars(a, offsets, fields, refused);
+        if options.streams() == Streams::Auto {
+            a.comment("what was measured of an earlier pair");
+            a.st(OWN, Socket::PACE.then(Pace::PHASE), 0);
+        }
         a.block("end_counted", |a, counted| {
             a.block("server", |a, server| {
                 a.ld(R1, REQUEST, Adoption::IS_CLIENT);

@@ -113,7 +113,7 @@ layout! {
         POINTS: u32 = 40;
         /// Pauses of the sender in this phase.
         PAUSES: u32 = 44;
-        /// 1 when the reader has been seen to have read everything, until the next look at the clock.
+        /// 1 from when the reader has been seen to have read everything to the next look at the clock.
         DRAINED: u64 = 48;
     }
 }
