@@ -1,6 +1,7 @@
 //! Emptying the sockhash at detach. [`super::leave`] takes out a part of it.
 
 use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,10 @@ pub(super) fn drain(sockets: &Map, program: Option<&Program>, timeout: Duration,
     }
 }
 
+/// Held during a pass: what a drain writes down for a sender, the next one must not replace before the first has looked whether that
+/// sender has sent since (`gate::underway`). Processes take turns by the lock of the instance (`lifecycle::lock`).
+static PASS: Mutex<()> = Mutex::new(());
+
 /// The drain, attached to a sockhash.
 pub(super) struct Passes(Link);
 
@@ -61,6 +66,7 @@ impl Passes {
 
     /// Looks once at every entry.
     pub(super) fn run(&self) -> Result<()> {
+        let _turn = PASS.lock().unwrap_or_else(PoisonError::into_inner);
         iter_reader(&self.0).context("start the drain")?.run().map_err(drain_failed)
     }
 }

@@ -5,7 +5,7 @@ use crate::dataplane::options::{Options, Tier};
 use crate::dataplane::{DataPlane, MapDef, Policy};
 
 /// To be raised when the meaning of a map's bytes changes and no size does.
-const MEANING: u32 = 4;
+const MEANING: u32 = 5;
 
 impl DataPlane {
     /// Changes with everything two programs must agree on to serve the same sockets: the maps, the entry, and how

@@ -16,6 +16,7 @@ mod hops;
 mod isolation;
 mod leaving;
 mod policy;
+mod senders;
 mod storm;
 mod streams;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]

@@ -27,7 +27,7 @@ struct Pending {
 }
 
 /// Most words of a scenario.
-const WORDS: usize = 36;
+const WORDS: usize = 40;
 /// Most values of a word that may be readable at one time.
 const VALUES: usize = 15;
 

@@ -29,10 +29,14 @@ pub(crate) const COOKIE: u64 = 0;
 const LEAVING: u64 = 10;
 const FLAGS: u64 = 12;
 const SENT: u64 = 16;
+/// Of `state::socket::Socket`.
+const SEEN_ALONE: u64 = 144;
+const DRAIN_ALONE: u64 = 148;
 /// `socket::PLAIN`.
 pub(crate) const PLAIN: u64 = 3;
-/// `socket::UNENROLLING`, `socket::QUIET` and `socket::LATE`.
+/// `socket::UNENROLLING`, `socket::UNDERWAY`, `socket::QUIET` and `socket::LATE`.
 pub(crate) const UNENROLLING: u64 = 1;
+pub(crate) const UNDERWAY: u64 = 1 << 4;
 const QUIET: u64 = 1 << 1;
 const LATE: u64 = 1 << 21;
 
@@ -81,6 +85,7 @@ pub(crate) struct End {
     pub(crate) leaving: Loc,
     pub(crate) state: Loc,
     pub(crate) flags: Loc,
+    pub(crate) sent: Loc,
     /// Where it joins late: whether its calls go by `tcp_bpf_prots` (`sk_prot`), and its pointer to its psock from then on.
     pub(crate) prot: Option<(Loc, u64)>,
     /// Where several processes take the lock of this socket: which bytes its owner has left that no other word has.
@@ -179,7 +184,7 @@ fn plane(architecture: Architecture, variant: Variant) -> DataPlane {
 }
 
 /// What the words of an end are called, where programs find them, and their sizes.
-type Places = [(&'static str, u64, u64); 14];
+type Places = [(&'static str, u64, u64); 16];
 
 impl Pair {
     pub(crate) fn new(architecture: Architecture) -> Self {
@@ -234,6 +239,8 @@ impl Pair {
                 ("LEAVING", storage + LEAVING, 2),
                 ("FLAGS", storage + FLAGS, 4),
                 ("SENT", storage + SENT, 4),
+                ("SEEN_ALONE", storage + SEEN_ALONE, 4),
+                ("DRAIN_ALONE", storage + DRAIN_ALONE, 4),
             ];
             let first = words.len();
             for (name, address, size) in places {
@@ -274,6 +281,7 @@ impl Pair {
                 leaving: loc("LEAVING"),
                 state: loc("STATE"),
                 flags: loc("FLAGS"),
+                sent: loc("SENT"),
                 prot: None,
                 kept: None,
             });
@@ -458,6 +466,11 @@ impl Pair {
         let (base, all) = self.structures.iter_mut().find(has).unwrap();
         let at = (address - *base) as usize;
         all[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// An end has these flags as well when the scenario begins.
+    pub(crate) fn set_flags(&mut self, end: usize, flags: u64) {
+        self.words[self.ends[end].flags].initial |= flags;
     }
 
     /// An end has the option that keeps its own messages on the stack.

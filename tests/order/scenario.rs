@@ -2,7 +2,7 @@
 
 use super::kernel::{Message, THREAD, acknowledge, recvmsg, sendmsg, sock_hash_update};
 use super::memory::Architecture;
-use super::pair::{Pair, R, S, UNENROLLING};
+use super::pair::{Pair, R, S, UNDERWAY, UNENROLLING};
 use super::process::{Cpu, Process, Stop};
 use super::programs;
 use super::search::{Found, search};
@@ -47,8 +47,7 @@ pub(crate) fn marked_and_unread(pair: &mut Pair) {
 /// The receiver's end is about to leave, and has a redirected message unread.
 pub(crate) fn leaving_and_unread(pair: &mut Pair) {
     pair.begin_with(pair.ends[R].queue, 1);
-    let flags = pair.words[pair.ends[R].flags].initial;
-    pair.begin_with(pair.ends[R].flags, flags | UNENROLLING);
+    pair.set_flags(R, UNENROLLING);
 }
 
 /// The agent marks both ends; an acknowledgement comes on its processor.
@@ -213,13 +212,67 @@ pub(crate) const TWO_SENDERS: &[Scenario] = &[
     },
 ];
 
-/// Without this, messages of two senders change places. Message 1 of a thread is between the verdict and the queue.
-/// Thread 2 sends by the stack; the reader finds these bytes and no redirected ones. Message 1 gets into the queue, and its thread sends
-/// message 2 by the stack, behind bytes that are still unread there. The reader takes all that the stack has before message 1.
-pub(crate) fn look_under_lock(pair: &mut Pair) {
-    order_reader(pair);
-    pair.looks_under_lock = true;
+/// Two threads whose messages take the stack for several reasons, while one of them may be underway past it, and a reader that may be
+/// late.
+pub(crate) const TWO_SENDERS_READ: &[Scenario] = &[
+    Scenario {
+        name: "two senders, a message of each by the stack, gate against reader",
+        before: |pair| pair.share(S),
+        processes: &[
+            ("sender", |cpu| {
+                sendmsg(cpu, S, arriving(1))?;
+                sendmsg(cpu, S, large(2))
+            }),
+            ("thread 2", |cpu| sendmsg(cpu, S, large(THREAD + 1))),
+            READER,
+        ],
+        mended: Some(order_reader),
+    },
+    Scenario {
+        name: "two senders, a mark, gate against reader",
+        before: |pair| pair.share(S),
+        processes: &[
+            ("sender", |cpu| {
+                sendmsg(cpu, S, arriving(1))?;
+                mark(cpu)?;
+                sendmsg(cpu, S, arriving(2))
+            }),
+            ("thread 2", |cpu| sendmsg(cpu, S, arriving(THREAD + 1))),
+            READER,
+        ],
+        mended: Some(order_reader),
+    },
+];
+
+/// Both threads' socket has redirected a message before, so that one may be underway; that one has been read.
+fn has_redirected(pair: &mut Pair) {
+    pair.share(S);
+    pair.set_flags(S, UNDERWAY);
+    pair.begin_with(pair.ends[S].sent, 1);
 }
+
+/// Two threads find that the pair leaves. All that has been redirected is read, and what they see of each other could be taken for a message
+/// that is underway.
+pub(crate) const UNSURE: &[Scenario] = &[
+    Scenario {
+        name: "two senders, leave, nothing unread",
+        before: |pair| {
+            has_redirected(pair);
+            pair.set_flags(R, UNENROLLING);
+        },
+        processes: &[SENDER, THREAD_2, LEAVER],
+        mended: None,
+    },
+    Scenario {
+        name: "two senders, drain, switched off, nothing unread",
+        before: |pair| {
+            has_redirected(pair);
+            pair.switch_off();
+        },
+        processes: &[SENDER, THREAD_2, DRAIN],
+        mended: None,
+    },
+];
 
 /// Two senders, and a mark that comes meanwhile. On arm64 each takes minutes.
 pub(crate) const TWO_SENDERS_MARKED: &[Scenario] = &[
@@ -314,7 +367,7 @@ pub(crate) const LONG: &[Scenario] = &[
             pair.count_senders(2);
         },
         processes: &[MIXED, MIXED_2, ("reader", |cpu| reads_all(cpu, [7, 3])), LEAVES, ("agent", mark)],
-        mended: Some(look_under_lock),
+        mended: Some(order_reader),
     },
     Scenario {
         name: "two senders, nine messages, reader, drain, switched off",
@@ -325,7 +378,7 @@ pub(crate) const LONG: &[Scenario] = &[
             pair.begin_with(pair.ends[R].queue, 1);
         },
         processes: &[MIXED_BEHIND, MIXED_2, ("reader", |cpu| reads_all(cpu, [6, 3])), ("drain", drains)],
-        mended: Some(look_under_lock),
+        mended: Some(order_reader),
     },
 ];
 

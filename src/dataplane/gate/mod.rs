@@ -17,6 +17,7 @@ mod pace;
 mod reader;
 mod roles;
 mod stream;
+pub(in crate::dataplane) mod underway;
 
 use crate::asm::Reg::{R1, R2, R3, R8};
 use crate::asm::{Asm, Ptr, Uses};

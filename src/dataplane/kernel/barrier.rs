@@ -4,9 +4,9 @@
 //! arm64 an atomic operation orders nothing unless it fetches (arch/arm64/net/bpf_jit_comp.c, Linux 5.18); then it is a full barrier.
 
 use crate::asm::Reg::R1;
-use crate::asm::{Asm, AtomicOp, Field, Slot, Uses};
+use crate::asm::{Asm, AtomicOp, BeginsWith, Field, Ptr, Slot, Uses};
 use crate::dataplane::kernel::KernelOffsets;
-use crate::dataplane::state::socket::{Head, OWN};
+use crate::dataplane::state::socket::{Head, OWN, Socket};
 
 const FETCHING: AtomicOp = AtomicOp::Add { fetch: true };
 
@@ -14,11 +14,20 @@ impl KernelOffsets {
     /// Every access before comes before every access after. `word` is one of our own, and keeps its value. Loses R1.
     #[track_caller]
     pub(in crate::dataplane) fn full_barrier(&self, a: &mut Asm, word: Field<Head, u32>) {
+        self.full_barrier_on(a, OWN, word);
+    }
+
+    /// The same with a word of the state at `own`. Loses R1.
+    #[track_caller]
+    pub(in crate::dataplane) fn full_barrier_on<F>(&self, a: &mut Asm, own: Ptr<Socket>, word: Field<F, u32>)
+    where
+        Socket: BeginsWith<F>,
+    {
         a.mov(R1, 0);
         if self.weakly_ordered {
-            a.atomic_on(FETCHING, OWN, word, R1);
+            a.atomic_on(FETCHING, own, word, R1);
         } else {
-            a.atomic_add(OWN, word, R1);
+            a.atomic_add(own, word, R1);
         }
     }
 

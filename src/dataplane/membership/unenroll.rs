@@ -7,7 +7,7 @@
 //!    empty (`gate::deferral`);
 //! 2. then no message may still be between verdict and queue: `tcp_bpf_sendmsg` holds a reference on its socket's psock
 //!    all the way, so the peer's count must be 1 (2 where another tool's map has the socket, too). So must ours, or our last message took the stack and found no other
-//!    underway ([`socket::NONE_IN_FLIGHT`]): in a stream, callbacks come from within its own sendmsg;
+//!    underway ([`socket::UNDERWAY`]): in a stream, callbacks come from within its own sendmsg;
 //! 3. both queues must be empty;
 //! 4. and meanwhile the peer has not looked at our queue, which may have been read since: its [`Head::SENT`] is
 //!    what it was. Our own messages wait for the lock that we hold.
@@ -29,7 +29,6 @@ use crate::dataplane::membership::callbacks;
 use crate::dataplane::membership::changes::{self, Known};
 use crate::dataplane::options::Options;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
-use crate::dataplane::state::traffic::Traffic;
 use crate::dataplane::state::{ChangeKind, Counter, MapRole};
 
 /// In a callback of a socket that is not waiting; R1 is its state. A socket that does not leave now goes to `stay`; for one
@@ -80,7 +79,14 @@ pub(in crate::dataplane) fn paired(
             offsets.full_barrier(a, Head::FLAGS);
             peer_is_quiet(a, offsets, stay);
             own_is_quiet(a, offsets, stay);
-            offsets.load_barrier(a);
+            if options.forces() {
+                a.comment("the peer has seen that none of its messages is underway, or we see its next one");
+                a.get(R1, sent);
+                a.st(OWN, Socket::SEEN_ALONE, R1);
+                offsets.full_barrier(a, Head::FLAGS);
+            } else {
+                offsets.load_barrier(a);
+            }
             a.frame(|a| {
                 a.ld(storage.reg(), OWN, Socket::PEER_STORAGE);
                 let peer = offsets.storage_head(a, storage, stay);
@@ -149,8 +155,7 @@ fn own_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
                     a.goto(alone);
                     a.bind(underway);
                     a.ld(R1, OWN, Head::FLAGS);
-                    a.and(R1, socket::NONE_IN_FLIGHT);
-                    a.require(R1.differs(0), stay, "our last message was alone");
+                    a.require(R1.none_of(socket::UNDERWAY), stay, "our last message was alone");
                 });
                 let head = queue(a, offsets, psock, stay);
                 a.require(R1.equals(head.reg()), stay, "our queue is empty");
@@ -159,27 +164,6 @@ fn own_is_quiet(a: &mut Asm, offsets: &KernelOffsets, stay: Label) {
             a.comment("the drain has taken us out, and what we have set on our socket is still to be given back");
             a.ld(R1, OWN, Head::LEAVING);
             a.require(R1.differs(0), stay, "the agent has marked us");
-        });
-    });
-}
-
-/// In the sk_msg program, when a message of a pair that is leaving takes the stack: is it the only one? The first one, whose
-/// reason is in R9, says why the pair leaves. Keeps R9.
-pub(in crate::dataplane) fn note_none_in_flight(a: &mut Asm, offsets: &KernelOffsets) {
-    a.emitter("in_flight", Uses::scratch().reads([OWN.reg(), R9]).writes(R8), |a| {
-        a.block("settling", |a, done| {
-            a.ld(R1, OWN, Head::FLAGS);
-            a.and(R1, socket::UNENROLLING);
-            a.require(R1.differs(0), done, "the pair is to leave");
-            let leaving = Socket::TRAFFIC.then(Traffic::LEAVING);
-            a.ld(R1, OWN, leaving);
-            a.if_(R1.equals(0), |a| a.st(OWN, leaving, R9));
-            let sk = Ptr::<TcpSock>::new(R8);
-            a.ld(sk.reg(), OWN, Socket::OWN_SK);
-            offsets.open(a, sk);
-            let psock = psock(a, offsets, R8, sk, done, done);
-            require_alone(a, offsets, psock, R8, 1, done);
-            set_flags(a, socket::NONE_IN_FLIGHT);
         });
     });
 }

@@ -143,6 +143,12 @@ impl Options {
         matches!(&self.tier, Tier::Gated(offsets) if offsets.iterators_have_storage)
     }
 
+    /// Whether a message behind one that may be underway is redirected, too (`gate::underway`). A reader that sleeps in recv(2) looks
+    /// like a thread that sends, and a drain that does not see who sends cannot answer for it.
+    pub(in crate::dataplane) fn forces(&self) -> bool {
+        self.defers() && self.readers == Readers::NonBlocking
+    }
+
     /// The parts of the instruction set the programs may use.
     pub(in crate::dataplane) fn features(&self) -> Features {
         let Tier::Gated(offsets) = &self.tier else { return Features::LINUX_5_10 };

@@ -328,7 +328,6 @@ fn particulars(a: &mut Asm, offsets: &KernelOffsets, fields: &AdoptionFields, re
         a.st(OWN, Head::LEAVING, 0);
         a.st(OWN, Head::SENT, 0);
         a.st(OWN, Socket::BURST_BYTES, 0);
-        a.st(OWN, Socket::JOINS, 0);
         let zeros = [
             Socket::LAST_SEQ,
             Socket::BURST_MESSAGES,
@@ -341,6 +340,10 @@ fn particulars(a: &mut Asm, offsets: &KernelOffsets, fields: &AdoptionFields, re
             Socket::READ_SENT,
             Socket::SPLICERS,
             Socket::SPLICES,
+            Socket::JOINS,
+            Socket::UNSURE,
+            Socket::SEEN_ALONE,
+            Socket::DRAIN_ALONE,
             Socket::TRAFFIC.then(Traffic::LEAVING),
         ];
         for field in zeros {

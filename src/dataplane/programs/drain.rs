@@ -71,7 +71,11 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
         a.goto(out);
         a.bind(empty);
         if offsets.iterators_have_storage {
-            offsets.load_barrier(a);
+            if options.forces() {
+                seen_alone(a, offsets, peer, waiting);
+            } else {
+                offsets.load_barrier(a);
+            }
             no_message_since(a, offsets, peer, waiting);
         }
         a.load_map(R1, MapRole::Sockets.map_ref());
@@ -153,6 +157,24 @@ fn unarmed(a: &mut Asm, own: Ptr<Socket>, waiting: Label) {
             });
             a.ld(R1, own, Head::FLAGS);
             a.require(R1.none_of(socket::ARMED), waiting, "it is not armed");
+        });
+    });
+}
+
+/// Writes down for the peer how many messages it had sent when it was alone, before the last look.
+fn seen_alone(a: &mut Asm, offsets: &KernelOffsets, peer: Peer, waiting: Label) {
+    let own = Ptr::<Socket>::new(R9);
+    a.emitter("seen_alone", Uses::scratch().reads(SK.reg()).writes(R9), |a| {
+        a.block("no_peer", |a, none| {
+            a.get(R1, peer.storage);
+            a.jump_if(R1.equals(0), none);
+            storage_get(a, SK.reg(), false);
+            a.require(R0.differs(0), waiting, "it has a storage");
+            a.mov(own.reg(), R0);
+            a.get(R1, peer.sent);
+            a.st(own, Socket::DRAIN_ALONE, R1);
+            a.comment("a full barrier: the peer sees this, or we see its next message");
+            offsets.full_barrier_on(a, own, Socket::DRAIN_ALONE);
         });
     });
 }

@@ -9,8 +9,8 @@ use crate::dataplane::emit::{count_message, count_passed, require_enabled, set_f
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::exits::Exits;
 use crate::dataplane::gate::fionread;
+use crate::dataplane::gate::underway::Underway;
 use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
-use crate::dataplane::membership::unenroll;
 use crate::dataplane::options::{Direction, Options, Readers, Tier};
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::dataplane::state::traffic::Traffic;
@@ -28,8 +28,10 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
 fn program(a: &mut Asm, options: &Options) {
     let mut exits = Exits::default();
     let deferral = matches!(options.tier, Tier::Gated(_)).then(|| Deferral::new(a));
-    let [paired, out, switched_off] = ["paired", "out", "switched_off"].map(|name| a.label(name));
+    let [paired, out, switched_off, redirects] =
+        ["paired", "out", "switched_off", "redirects"].map(|name| a.label(name));
     let defers = options.defers();
+    let underway = matches!(options.tier, Tier::Gated(_)).then(|| Underway::new(a));
     a.mov(R6, R1);
     let off = exits.to(a, Counter::PassOff);
     let unpaired = exits.to(a, Counter::PassUnpaired);
@@ -56,17 +58,23 @@ fn program(a: &mut Asm, options: &Options) {
         (Tier::Gated(offsets), Some(deferral)) => gate::gated(a, options, offsets, deferral, &mut exits),
         _ => gate::sticky(a, &mut exits),
     }
+    a.bind(redirects);
     redirect(a, options, &mut exits);
     a.bind(out);
     a.mov(R0, flags::SK_PASS);
     a.exit();
 
-    let [passed, counted] = ["passed", "passed_by_policy"].map(|name| a.label(name));
+    let [passed, settles, counted] = ["passed", "settles", "passed_by_policy"].map(|name| a.label(name));
     for (label, counter) in exits.into_list() {
         a.bind(label);
         a.mov(R9, counter.field().offset());
-        // What always takes the stack that way needs no further notes.
-        a.goto(if counter == Counter::PassDirection { counted } else { passed });
+        a.goto(match (counter, underway) {
+            // What always takes the stack that way needs no further notes.
+            (Counter::PassDirection, _) => counted,
+            // All has been looked at before: the queue alone speaks for the stack.
+            (Counter::PassBackpressure, Some(_)) => settles,
+            _ => passed,
+        });
     }
     if let (true, Some(deferral)) = (defers, deferral) {
         a.bind(switched_off);
@@ -85,7 +93,14 @@ fn program(a: &mut Asm, options: &Options) {
         }
         deferral.counter(a);
     }
-    a.bind(passed);
+    a.bind(settles);
+    if let (Some(underway), Tier::Gated(offsets)) = (underway, &options.tier) {
+        a.block("settled", |a, settled| {
+            underway.settle(a, options, offsets, [passed, redirects], settled);
+        });
+    } else {
+        a.bind(passed);
+    }
     passed_to_stack(a, options, counted);
     a.goto(out);
 }
@@ -97,7 +112,7 @@ fn redirect(a: &mut Asm, options: &Options, exits: &mut Exits) {
         a.comment("into the peer's queue");
         if let Tier::Gated(_) = options.tier {
             a.ld(R1, OWN, Head::FLAGS);
-            a.and(R1, !socket::NONE_IN_FLIGHT);
+            a.or(R1, socket::UNDERWAY);
             a.st(OWN, Head::FLAGS, R1);
         }
         a.mov(R1, SK_MSG.reg());
@@ -141,8 +156,8 @@ fn passed_to_stack(a: &mut Asm, options: &Options, counted: Label) {
             }
             (Tier::Gated(_), Readers::NonBlocking) => {}
         }
-        if let Tier::Gated(offsets) = &options.tier {
-            unenroll::note_none_in_flight(a, offsets);
+        if let Tier::Gated(_) = &options.tier {
+            note_why_it_leaves(a);
         }
         a.bind(counted);
         a.ld(R8, SK_MSG, SkMsg::LENGTH);
@@ -152,5 +167,19 @@ fn passed_to_stack(a: &mut Asm, options: &Options, counted: Label) {
             a.st(OWN, Socket::TRAFFIC.then(Traffic::REASON), R9);
         });
         count_passed(a, R9, R8);
+    });
+}
+
+/// The first message of a pair that is leaving which takes the stack says why it leaves: the reason whose counter's place is in R9.
+fn note_why_it_leaves(a: &mut Asm) {
+    a.emitter("leaving", Uses::nothing().reads([OWN.reg(), R9]).writes(R1), |a| {
+        a.block("noted", |a, noted| {
+            let leaving = Socket::TRAFFIC.then(Traffic::LEAVING);
+            a.ld(R1, OWN, Head::FLAGS);
+            a.and(R1, socket::UNENROLLING);
+            a.require(R1.differs(0), noted, "the pair is to leave");
+            a.ld(R1, OWN, leaving);
+            a.if_(R1.equals(0), |a| a.st(OWN, leaving, R9));
+        });
     });
 }

@@ -29,7 +29,7 @@ layout! {
 layout! {
     /// One socket's own state. Without what is measured of streams it ends behind the peer's key, and without four-tuple pairing
     /// as well behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 400 {
+    pub(in crate::dataplane) struct Socket: 408 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -74,23 +74,29 @@ layout! {
         SPLICERS: u32 = 128;
         /// How many spliced sockets were known when we last looked for our peer among them.
         SPLICES: u32 = 132;
-        /// Not 0 when the agent has been asked to let this socket join the sockhash, or when it has been in it from the start. It
-        /// is a word of its own, since `programs::receives` writes it without the lock under which flags change.
-        JOINS: u64 = 136;
+        /// Not 0 when the agent has been asked to let this socket join the sockhash, or when it has been in it from the start. A
+        /// word of its own: `programs::receives` writes it without the socket's lock.
+        JOINS: u32 = 136;
+        /// Messages that have been redirected because another thread's might be underway (`gate::underway`).
+        UNSURE: u32 = 140;
+        /// The peer's SENT for which our callback has seen that no message of the peer was underway.
+        SEEN_ALONE: u32 = 144;
+        /// The same, as the drain has seen it.
+        DRAIN_ALONE: u32 = 148;
         /// The key of the pair's answer in the pairs map, which is another for each connection of a socket.
-        PAIR_KEY: PairKey = 144;
+        PAIR_KEY: PairKey = 152;
         /// Bytes of both directions that the stack has carried and that have been counted.
-        TALLIED: u64 = 160;
+        TALLIED: u64 = 168;
         /// What this end has sent.
-        TRAFFIC: Traffic = 168;
+        TRAFFIC: Traffic = 176;
         /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 5] = 208;
+        RENDEZVOUS_KEY: [u64; 5] = 216;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 248;
+        OWN_KEY: FourTuple = 256;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 296;
+        PEER_KEY: FourTuple = 304;
         /// What is measured of a stream that this end sends.
-        PACE: Pace = 344;
+        PACE: Pace = 352;
     }
 }
 
@@ -313,8 +319,8 @@ pub(in crate::dataplane) const QUIET: i32 = 1 << 1;
 pub(in crate::dataplane) const ENDS_OK: i32 = 1 << 2;
 /// [`Head::FLAGS`]: a message of ours has taken the stack (sticky rule).
 pub(in crate::dataplane) const PASSED: i32 = 1 << 3;
-/// [`Head::FLAGS`]: no message of ours is between its verdict and the peer's queue.
-pub(in crate::dataplane) const NONE_IN_FLIGHT: i32 = 1 << 4;
+/// [`Head::FLAGS`]: a message of ours may be between its verdict and the peer's queue (`gate::underway`).
+pub(in crate::dataplane) const UNDERWAY: i32 = 1 << 4;
 /// [`Head::FLAGS`]: what this end sends takes the stack (policy).
 pub(in crate::dataplane) const BY_STACK: i32 = 1 << 5;
 /// [`Head::FLAGS`]: keepalive and TCP's timers have our settings, so that there are callbacks (`membership::wake_reader`).

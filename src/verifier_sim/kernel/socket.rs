@@ -328,6 +328,11 @@ impl Socket {
         self.carry.map(|carry| carry.to)
     }
 
+    /// References on its psock; 0 where it has none.
+    pub fn references(&self) -> u32 {
+        self.psock.as_ref().map_or(0, |psock| psock.refs)
+    }
+
     /// Whether it is open and no thread is inside a call that reads it or holds it.
     pub(super) fn is_idle(&self) -> bool {
         self.accepted && !self.closed && !self.owned && self.reading.is_none()

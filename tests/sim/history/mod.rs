@@ -64,7 +64,9 @@ const UNENROLLING: u32 = 1 << 0;
 const ARMED: u32 = 1 << 6;
 /// The flag of a stream that stays, and where its phase is (src/dataplane/gate/pace.rs).
 const STAYS: u32 = 1 << 20;
-const STORAGE_PHASE: usize = 344;
+const STORAGE_PHASE: usize = 352;
+/// How many messages have been redirected because another one may be underway (src/dataplane/gate/underway.rs).
+const STORAGE_UNSURE: usize = 140;
 
 /// A broken promise.
 #[derive(Debug)]

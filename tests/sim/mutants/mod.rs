@@ -52,6 +52,7 @@ const CHOICES: &[&str] = &[
     "not_armed",
     "spared",
     "peer_still_quiet",
+    "no_peer",
     // Which way a stream takes that stays.
     "watchers",
     "never_stayed",

@@ -42,9 +42,9 @@ pub(super) const REASONS: &[Reason] = &[
             "arm/probe/there is memory",
             "stream/probe/there is memory",
             "readers/sender/probe/there is memory",
-            "in_flight/psock/probe/there is memory",
+            "underway/psock/probe/there is memory",
             "own/references/probe/there is memory",
-            "in_flight/references/probe/there is memory",
+            "underway/references/probe/there is memory",
         ],
     ),
     always(
@@ -100,7 +100,7 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     always("a socket that its peer has taken out sees that before", &["watch/psock/it is in a sockhash"]),
     always("no packet is lost here, so that no sender sends again", &["unenroll/we do not send again"]),
-    always("a socket that sends by sk_msg has a psock", &["in_flight/psock/it is in a sockhash"]),
+    always("a socket that sends by sk_msg has a psock", &["underway/psock/it is in a sockhash"]),
     always(
         "a socket that connects or sends has a file",
         &[
@@ -234,9 +234,9 @@ pub(super) const REASONS: &[Reason] = &[
     in_forms(&["sequence"], "the switch goes off between SYN and answer, one step here", &["active/switch/it is on"]),
     always(
         "a second thread that sends on the socket; here there is one",
-        &["own/references/it is in two maps", "in_flight/references/it is in two maps"],
+        &["own/references/it is in two maps", "underway/references/it is in two maps"],
     ),
-    always("a pair that leaves a little later", &["in_flight/references/no thread is underway"]),
+    always("a pair that leaves a little later", &["underway/references/no thread is underway"]),
     in_forms(
         &["any"],
         "a callback takes a message by the stack, which has its pair leave: when it has been read, so have those before it, and no \
@@ -244,6 +244,17 @@ pub(super) const REASONS: &[Reason] = &[
         &["own/references/no thread is underway", "unenroll/own/our last message was alone"],
     ),
     always("the last look at the references asks the same", &["references/the second reference may be a map's"]),
+    always(
+        "a second thread that sends on the socket; here there is one: `tests/order` has two",
+        &[
+            "underway/a callback has seen that none is underway",
+            "underway/the drain has seen that none is underway",
+            "underway/few have been redirected for this",
+            "underway/one has been redirected since",
+            "underway/probe/there is memory",
+        ],
+    ),
+    always("the drain has found it in the same run", &["seen_alone/it has a storage"]),
     always("nothing happens between two instructions", &["references/no reference came or went meanwhile"]),
     always("the simulated kernel has no such callbacks", &["foreign/it is paired"]),
     in_forms(
@@ -278,7 +289,7 @@ pub(super) const REASONS: &[Reason] = &[
     always("a pair that leaves a little later", &["readers/it has not sent yet"]),
     always("a pair that leaves a little sooner", &["readers/and may set O_NONBLOCK before it does"]),
     // A look too many, or a pair that leaves a little sooner or later, does no harm.
-    always("a pair that does not leave may know it as well", &["in_flight/the pair is to leave"]),
+    always("a pair that does not leave may know it as well", &["leaving/the pair is to leave"]),
     always("all is read, and no probes are to be given up: it is looked at once more", &["packet/it may be armed"]),
     always(
         "a reader that is notified once too often",
