@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sidestep::syscall::btf::StorageBtf;
 use sidestep::syscall::{Errno, Map, MapFlags, MapSpec, UpdateFlags, id, possible_cpus};
 
+use crate::support::link::Finish;
 use crate::support::machine::require_root;
 use crate::support::wait::wait_until;
 use sidestep::uapi::MapType;
@@ -126,11 +127,11 @@ fn a_walk_ends_while_others_write() {
                 number = number.wrapping_add(1);
             }
         });
+        let _finish = Finish(&stop);
         for _ in 0..50 {
             let keys: Vec<_> = map.keys().filter_map(Result::ok).collect();
             assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

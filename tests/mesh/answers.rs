@@ -18,6 +18,7 @@ use crate::mesh::{Kind, Mesh, Pod};
 use crate::support::agent::{self, Agent};
 use crate::support::bpffs::TestBpffs;
 use crate::support::child::ChildGuard;
+use crate::support::link::Finish;
 use crate::support::wait::wait_for;
 use crate::up;
 
@@ -76,16 +77,10 @@ impl Traffic {
 
     /// Does `work` meanwhile, and ends the requests however it ends.
     fn meanwhile<T>(mesh: &Mesh, kind: Kind, work: impl FnOnce(&Self) -> T) -> T {
-        struct End<'a>(&'a AtomicBool);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let traffic = Self::default();
         scope(|threads| {
             threads.spawn(|| traffic.run(mesh, kind));
-            let _end = End(&traffic.ended);
+            let _finish = Finish(&traffic.ended);
             wait_for(|| {
                 let known = [&traffic.blocking, &traffic.proxy].map(|number| number.load(Ordering::Relaxed));
                 if known.contains(&0) { Err(format!("the clients have not begun: {known:?}")) } else { Ok(()) }

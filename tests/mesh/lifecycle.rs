@@ -10,6 +10,7 @@ use sidestep::dataplane::{Counter, Pairing};
 
 use crate::load::{Client, Load};
 use crate::mesh::{Kind, Mesh};
+use crate::support::link::Finish;
 use crate::support::wait::{timeout, wait_until};
 use crate::up;
 
@@ -29,8 +30,9 @@ pub(crate) fn under_load(mesh: &Mesh, kind: Kind, work: impl FnOnce() + Send) ->
                     Ok::<_, std::io::Error>(())
                 })
             });
+            let finish = Finish(&ended);
             work();
-            ended.store(true, Ordering::Relaxed);
+            drop(finish);
             for client in clients {
                 client.join().unwrap().unwrap();
             }

@@ -9,6 +9,7 @@ use crate::names;
 use crate::sandbox::{Driver, TestPod};
 use crate::streams::{Probe, Streams};
 use crate::support::feature::Feature;
+use crate::support::link::Finish;
 use crate::support::wait::wait_until;
 
 /// A new connection inside a pod.
@@ -102,11 +103,12 @@ fn a_pod_that_opts_out_is_not_accelerated_in_its_first_moments_either() {
             }
             probes
         });
+        let finish = Finish(&done);
         no.start(&mut fixture.runtime);
         silent.start(&mut fixture.runtime);
         // By then both have been read.
         fixture.accelerates(&[&silent]);
-        done.store(true, Ordering::Relaxed);
+        drop(finish);
         for probe in early.join().unwrap() {
             assert!(!probe.is_redirected());
         }
