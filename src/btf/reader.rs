@@ -5,6 +5,9 @@ use super::kind::{HEAD, Kind, MEMBER};
 use super::order::Order;
 use super::{Error, HEADER, MAX_DEPTH, VERSION};
 
+/// Bytes of the longest name, with its end (`KSYM_NAME_LEN` of include/linux/kallsyms.h).
+const MAX_NAME: usize = 512;
+
 /// Types in the binary form of BTF, in either byte order. Whatever the bytes are, nothing here panics.
 ///
 /// The default has no types.
@@ -141,6 +144,13 @@ impl Btf {
     /// The name of type `id`; empty for anonymous types, `None` when there is no such type.
     pub fn name(&self, id: u32) -> Option<String> {
         Some(String::from_utf8_lossy(self.string(self.head(id)?.name)).into_owned())
+    }
+
+    /// The name of type `id`, unless it is longer than any that the kernel takes (`KSYM_NAME_LEN`).
+    pub(crate) fn short_name(&self, id: u32) -> Option<&[u8]> {
+        let tail = self.strings_from(self.head(id)?.name);
+        let tail = &tail[..tail.len().min(MAX_NAME)];
+        Some(&tail[..tail.iter().position(|&byte| byte == 0)?])
     }
 
     /// The kind of type `id`.

@@ -83,7 +83,7 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
 /// The whole of `BPF_PROG_LOAD`, as far as the program decides its outcome.
 fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
     check_request(env, program)?;
-    env.subprogs = program::find_subprogs(env.insns, env.kernel, env.types)?;
+    env.subprogs = program::find_subprogs(env.insns, env.kernel, env.types, program.not_gpl)?;
     env.log_functions();
     program::check_subprogs(env.insns, &mut env.subprogs)?;
     program::functions::describe(env.insns, &mut env.subprogs, &program.functions, env.kernel)?;

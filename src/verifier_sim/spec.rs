@@ -29,6 +29,8 @@ pub struct ProgramSpec {
     pub map_loads: Vec<MapLoad>,
     /// What its BTF says of its functions (`func_info` of the load attributes), in order of their start; empty without BTF.
     pub functions: Vec<FunctionSpec>,
+    /// Whether its license is not compatible with the GPL.
+    pub not_gpl: bool,
     /// Where in the Rust source each slot was emitted, when the program came from our assembler; may be empty.
     pub origins: Vec<Option<Origin>>,
 }

@@ -1,6 +1,7 @@
 //! The types of a kernel, and what the verifier asks of them: what is at a place in a structure.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use crate::btf::{Btf, Error, Head, Kind, Member};
 use crate::uapi::helper::Object;
@@ -8,14 +9,23 @@ use crate::verifier_sim::state::reg::{Flags, object_from_number};
 
 /// Longest chain of arrays and qualifiers that is followed (`MAX_RESOLVE_DEPTH`).
 const MAX_DEPTH: usize = 32;
+/// Most members that one question about a structure looks at. The largest structure of a kernel has a few hundred; in a crafted
+/// file a structure can contain itself.
+const MAX_MEMBERS: u32 = 4096;
+/// Parameters that functions of the kernel which programs call can have (`MAX_BPF_FUNC_REG_ARGS`).
+const MAX_PARAMETERS: usize = 5;
 
 /// The types of one kernel.
 pub struct KernelTypes {
     btf: Btf,
     /// The structures and unions that have a name, in the order of their names.
     named: Vec<u32>,
-    /// The functions that are tagged as ones programs may call; empty where the kernel was built without the tags.
+    /// The functions that are tagged as ones programs may call, in order; empty where the kernel was built without the tags.
     kfuncs: Vec<u32>,
+    /// The variables that each CPU has, in order.
+    per_cpu: Vec<u32>,
+    /// The functions and variables, in the order of names and kinds. Few programs ask for them.
+    symbols: OnceLock<Vec<u32>>,
 }
 
 impl fmt::Debug for KernelTypes {
@@ -50,17 +60,18 @@ pub(super) enum Found {
     Address,
 }
 
-/// The number in a register of a structure that no helper returns: its id in the kernel's BTF plus this.
+/// A register names a structure by a number: those that helpers return have small ones, any other has its id in the kernel's
+/// BTF plus this.
 const FIRST_OTHER: u32 = 16;
 
-/// What The number in a register is for the structure with this id.
+/// The number by which registers name the structure with this id.
 pub(super) fn structure_number(types: &KernelTypes, id: u32) -> u32 {
     let name = types.name(id);
     let known = Object::ALL.into_iter().find(|known| known.name().as_bytes() == name);
     known.map_or(id.saturating_add(FIRST_OTHER), |known| known as u32)
 }
 
-/// The id of the structure that The number in a register stands for.
+/// The id of the structure that registers name by this number.
 pub(super) fn structure_id(types: &KernelTypes, number: u32) -> Option<u32> {
     match object_from_number(number) {
         Some(known) => types.named(known.name().as_bytes()),
@@ -116,6 +127,13 @@ const MAX_NESTED: u32 = 3;
 /// The parameters of a function, each with the offset of its name and its type, and the type of its result.
 pub(super) type Prototype = (Vec<(u32, u32)>, u32);
 
+/// Whether one more member may be looked at.
+fn take_one(left: &mut u32) -> bool {
+    let more = *left > 0;
+    *left = left.saturating_sub(1);
+    more
+}
+
 /// One step into a structure.
 enum Step {
     Ends(Found),
@@ -138,7 +156,9 @@ struct Resolved {
 impl KernelTypes {
     /// Reads what /sys/kernel/btf/vmlinux or a file like it holds.
     pub fn parse(data: Vec<u8>) -> Result<Self, Error> {
-        let mut types = Self { btf: Btf::parse(data)?, named: Vec::new(), kfuncs: Vec::new() };
+        let btf = Btf::parse(data)?;
+        let mut types =
+            Self { btf, named: Vec::new(), kfuncs: Vec::new(), per_cpu: Vec::new(), symbols: OnceLock::new() };
         let ids = 1..=types.btf.type_count();
         let tags = ids.clone().filter_map(|id| types.btf.head(id)).filter(|head| head.kind == Kind::DeclTag);
         types.kfuncs =
@@ -146,6 +166,10 @@ impl KernelTypes {
         let mut named: Vec<u32> = ids.filter(|id| types.is_struct(*id) && !types.name(*id).is_empty()).collect();
         named.sort_by(|a, b| types.name(*a).cmp(types.name(*b)));
         types.named = named;
+        types.kfuncs.sort_unstable();
+        let section = types.btf.by_name(Kind::Datasec, PER_CPU).and_then(|section| types.btf.head(section));
+        types.per_cpu = section.into_iter().flat_map(|section| types.btf.variables(section)).collect();
+        types.per_cpu.sort_unstable();
         Ok(types)
     }
 
@@ -200,12 +224,25 @@ impl KernelTypes {
 
     /// The function with this name.
     pub(super) fn function_id(&self, name: &str) -> Option<u32> {
-        self.btf.func_by_name(name)
+        self.symbol(Kind::Func, name)
     }
 
     /// The variable with this name.
     pub(super) fn variable(&self, name: &str) -> Option<u32> {
-        self.btf.by_name(Kind::Var, name)
+        self.symbol(Kind::Var, name)
+    }
+
+    fn symbol(&self, kind: Kind, name: &str) -> Option<u32> {
+        let key = |id: u32| (self.name(id), self.kind(id) == Some(Kind::Var));
+        let all = self.symbols.get_or_init(|| {
+            let is_symbol = |id: &u32| matches!(self.kind(*id), Some(Kind::Func | Kind::Var));
+            let mut all: Vec<u32> = (1..=self.btf.type_count()).filter(is_symbol).collect();
+            all.sort_by(|a, b| key(*a).cmp(&key(*b)));
+            all
+        });
+        let wanted = (name.as_bytes(), kind == Kind::Var);
+        let at = all.partition_point(|id| key(*id) < wanted);
+        all.get(at).copied().filter(|id| key(*id) == wanted)
     }
 
     /// The prototype of the function with this name.
@@ -227,9 +264,11 @@ impl KernelTypes {
         Some((self.btf.prototype(head).collect(), head.size_or_type))
     }
 
-    /// The prototype of function `id`.
+    /// The prototype of function `id`, if programs can call functions with so many parameters.
     pub(super) fn prototype_of(&self, id: u32) -> Option<Prototype> {
-        self.prototype(self.target(id))
+        let id = self.target(id);
+        self.btf.head(id).filter(|head| head.parts <= MAX_PARAMETERS)?;
+        self.prototype(id)
     }
 
     /// The name of a parameter, at this offset.
@@ -254,16 +293,19 @@ impl KernelTypes {
 
     /// Whether it is a structure of numbers alone, nested not too deeply (`__btf_type_is_scalar_struct`).
     pub(super) fn is_numbers(&self, id: u32) -> bool {
-        self.holds_numbers(id, 0)
+        self.holds_numbers(id, 0, &mut MAX_MEMBERS.clone())
     }
 
-    fn holds_numbers(&self, id: u32, depth: u32) -> bool {
+    fn holds_numbers(&self, id: u32, depth: u32, left: &mut u32) -> bool {
         let Some(head) = self.structure(id) else { return false };
         self.btf.members(head).all(|member| {
+            if !take_one(left) {
+                return false;
+            }
             let of = self.skip(member.type_id);
             match self.btf.head(of).and_then(|head| self.btf.array(head)) {
                 Some(array) => array.count != 0 && self.is_number(self.skip(array.element)),
-                None if self.is_struct(of) => depth < MAX_NESTED && self.holds_numbers(of, depth + 1),
+                None if self.is_struct(of) => depth < MAX_NESTED && self.holds_numbers(of, depth + 1, left),
                 None => self.is_number(of),
             }
         })
@@ -273,8 +315,7 @@ impl KernelTypes {
     pub(super) fn variable_of(&self, id: u32) -> Option<(u32, Variable)> {
         let head = self.btf.head(id).filter(|head| head.kind == Kind::Var)?;
         let of = self.skip(head.size_or_type);
-        let section = self.btf.by_name(Kind::Datasec, PER_CPU).and_then(|section| self.btf.head(section));
-        let of_each = section.is_some_and(|section| self.btf.variables(section).any(|variable| variable == id));
+        let of_each = self.per_cpu.binary_search(&id).is_ok();
         Some(match self.size(of) {
             _ if of_each => (of, Variable::OfEachCpu),
             _ if self.is_struct(of) => (of, Variable::Structure),
@@ -341,7 +382,7 @@ impl KernelTypes {
 
     /// Whether programs of some type may call the function; where the kernel does not say so, whether they might.
     pub(super) fn may_be_kfunc(&self, id: u32) -> bool {
-        if self.kfuncs.is_empty() { self.name(id).starts_with(b"bpf_") } else { self.kfuncs.contains(&id) }
+        if self.kfuncs.is_empty() { self.name(id).starts_with(b"bpf_") } else { self.kfuncs.binary_search(&id).is_ok() }
     }
 
     /// The structure or union with this name.
@@ -398,8 +439,9 @@ impl KernelTypes {
     pub(super) fn find(&self, id: u32, off: u32, size: u32) -> Result<Found, String> {
         let (mut id, mut off) = (id, off);
         let mut flags = Flags::empty();
+        let mut left = MAX_MEMBERS;
         loop {
-            match self.step(id, u64::from(off), u64::from(size), &mut flags)? {
+            match self.step(id, u64::from(off), u64::from(size), &mut flags, &mut left)? {
                 Step::Ends(found) => return Ok(found),
                 Step::Inside(next) => (id, off) = (next, 0),
             }
@@ -412,8 +454,9 @@ impl KernelTypes {
             return true;
         }
         let (mut id, mut off) = (id, off);
+        let mut left = MAX_MEMBERS;
         loop {
-            match self.step(id, u64::from(off), 1, &mut Flags::empty()) {
+            match self.step(id, u64::from(off), 1, &mut Flags::empty(), &mut left) {
                 Ok(Step::Inside(next)) if next == wanted => return true,
                 Ok(Step::Inside(next)) => (id, off) = (next, 0),
                 _ => return false,
@@ -421,8 +464,8 @@ impl KernelTypes {
         }
     }
 
-    /// `btf_struct_walk`.
-    fn step(&self, id: u32, off: u64, size: u64, flags: &mut Flags) -> Result<Step, String> {
+    /// `btf_struct_walk`, which looks at as many members as are `left`.
+    fn step(&self, id: u32, off: u64, size: u64, flags: &mut Flags, left: &mut u32) -> Result<Step, String> {
         let (mut id, mut off) = (self.skip(id), off);
         'structure: loop {
             let name = || match self.name(id) {
@@ -453,10 +496,17 @@ impl KernelTypes {
                 if !self.is_struct(element) || step == 0 {
                     return Err(beyond());
                 }
+                // It may be the same structure, and the same place in it.
+                if !take_one(left) {
+                    return Err(beyond());
+                }
                 (id, off) = (element, (off - bit / 8) % step);
                 continue 'structure;
             }
             for Member { name_offset: field, type_id: of, bit_offset, bits, .. } in self.btf.members(head) {
+                if !take_one(left) {
+                    return Err(format!("struct {} has too many members", name()));
+                }
                 let (bit, width) = (u64::from(bit_offset), u64::from(bits));
                 let begin = bit / 8;
                 if off + size <= begin {

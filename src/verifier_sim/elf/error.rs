@@ -92,6 +92,9 @@ pub enum ElfError {
         "{0:?} is not defined in the object, and it is not a function or variable with a type in the kernel's BTF (--btf) either"
     )]
     Extern(String),
+    /// One that can be known only with the kernel's types.
+    #[error("{0:?} is not defined in the object and needs the kernel's types: give --btf FILE")]
+    NeedsTypes(String),
     /// A function that the kernel calls when the program throws an exception.
     #[error("{0:?} has a callback for exceptions, which are not simulated")]
     ExceptionCallback(String),

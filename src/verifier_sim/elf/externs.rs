@@ -1,5 +1,7 @@
 //! Symbols that the kernel defines: its functions and variables (`bpf_object__resolve_externs` of libbpf).
 
+use std::collections::BTreeMap;
+
 use super::ElfError;
 use crate::asm::{Insn, opcode as op};
 use crate::btf::{Btf, Kind};
@@ -20,10 +22,24 @@ enum Wanted {
     Address,
 }
 
+/// The types of such symbols in the object's BTF, by name.
+pub(super) type Symbols = BTreeMap<Vec<u8>, u32>;
+
+/// Lists the symbols that the object wants from the kernel.
+pub(super) fn symbols(btf: &Btf) -> Symbols {
+    let section = btf.by_name(Kind::Datasec, SECTION).and_then(|section| btf.head(section));
+    let mut all = Symbols::new();
+    for id in section.into_iter().flat_map(|section| btf.variables(section)) {
+        if let Some(name) = btf.short_name(id) {
+            all.entry(name.to_owned()).or_insert(id);
+        }
+    }
+    all
+}
+
 /// What the object's BTF says of the symbol.
-fn wanted(btf: &Btf, name: &str) -> Option<Wanted> {
-    let section = btf.by_name(Kind::Datasec, SECTION)?;
-    let found = btf.variables(btf.head(section)?).find(|id| btf.name(*id).as_deref() == Some(name))?;
+fn wanted(btf: &Btf, known: &Symbols, name: &str) -> Option<Wanted> {
+    let found = *known.get(name.as_bytes())?;
     if btf.kind(found) == Some(Kind::Func) {
         return Some(Wanted::Function);
     }
@@ -34,14 +50,15 @@ fn wanted(btf: &Btf, name: &str) -> Option<Wanted> {
 
 /// Puts the kernel's number for the symbol `name` into the load or call `insn`. A weak symbol may be missing.
 pub(super) fn resolve(
-    btf: &Btf,
+    (btf, known): (&Btf, &Symbols),
     types: Option<&KernelTypes>,
     name: &str,
     weak: bool,
     insn: &mut Insn,
 ) -> Result<(), ElfError> {
     let unknown = || ElfError::Extern(name.to_owned());
-    let (types, wanted) = types.zip(wanted(btf, name)).ok_or_else(unknown)?;
+    let types = types.ok_or_else(|| ElfError::NeedsTypes(name.to_owned()))?;
+    let wanted = wanted(btf, known, name).ok_or_else(unknown)?;
     // Behind three underscores there is a name for one of several ways to declare it, which libbpf compares.
     if name.contains("___") {
         return Err(unknown());

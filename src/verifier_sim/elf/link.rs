@@ -55,7 +55,17 @@ pub(super) fn link(
     let attach_target = target;
     let prog_flags = if section::may_sleep(name) { BPF_F_SLEEPABLE } else { 0 };
     let name = function.name.clone();
-    Ok(ProgramSpec { name, prog_type, expected_attach_type, attach_target, prog_flags, functions, ..linker.out })
+    let not_gpl = object.not_gpl;
+    Ok(ProgramSpec {
+        name,
+        prog_type,
+        expected_attach_type,
+        attach_target,
+        prog_flags,
+        functions,
+        not_gpl,
+        ..linker.out
+    })
 }
 
 struct Linker<'o, 'a> {
@@ -219,7 +229,7 @@ impl Linker<'_, '_> {
 
     fn resolve_extern(&mut self, site: Site<'_>, symbol: &Symbol) -> Result<(), ElfError> {
         let insn = &mut self.out.insns[site.at];
-        externs::resolve(&self.object.btf, self.types, &symbol.name, symbol.is_weak, insn)
+        externs::resolve((&self.object.btf, &self.object.externs), self.types, &symbol.name, symbol.is_weak, insn)
     }
 
     /// Makes the call at `site` lead to the function at slot `target` of `section`.
@@ -259,9 +269,12 @@ impl Linker<'_, '_> {
         } else if matches!(stem, "data" | "rodata" | "bss") {
             let inside = u32::try_from(offset).ok().filter(|offset| u64::from(*offset) < size);
             let inside = inside.ok_or_else(|| site.bad_target(relocation, format!("byte {offset} of {name:?}")))?;
-            let place = |variable: &str| self.object.place_of(section, variable);
-            let spec = map::from_data(&self.object.btf, &name, size, data.map(<[u8]>::to_vec), place);
-            (self.map_number((section.0, 0), &name, || spec)?, op::PSEUDO_MAP_VALUE, inside as i32)
+            let object = self.object;
+            let spec = |visits: &mut u32| {
+                let place = |variable: &[u8]| object.place_of(section, variable);
+                map::from_data(&object.btf, &name, size, data.map(<[u8]>::to_vec), place, visits)
+            };
+            (self.map_number((section.0, 0), &name, spec)?, op::PSEUDO_MAP_VALUE, inside as i32)
         } else {
             return Err(site.bad_target(relocation, format!("{:?} in section {name:?}", symbol.name)));
         };
@@ -289,9 +302,9 @@ impl Linker<'_, '_> {
         let symbol = self.object.symbol_at(section, offset);
         let symbol = symbol.ok_or_else(|| site.bad_target(relocation, format!("byte {offset} of the maps")))?;
         let object = self.object;
-        self.map_number((section.0, offset), &symbol.name, || {
+        self.map_number((section.0, offset), &symbol.name, |visits| {
             if btf {
-                return map::from_btf(&object.btf, &symbol.name);
+                return map::from_btf(&object.btf, &symbol.name, visits);
             }
             let (_, _, data) = object.section(section)?;
             let bytes = data.unwrap_or_default().get(offset as usize..).unwrap_or_default();
@@ -304,14 +317,17 @@ impl Linker<'_, '_> {
         &mut self,
         place: (usize, u64),
         name: &str,
-        spec: impl FnOnce() -> Result<MapSpec, ElfError>,
+        spec: impl FnOnce(&mut u32) -> Result<MapSpec, ElfError>,
     ) -> Result<usize, ElfError> {
         if let Some(&number) = self.maps.get(&place) {
             return Ok(number);
         }
         let number = self.out.maps.len();
-        let mut spec = spec()?;
-        spec.name = name.chars().take(MAX_NAME).collect();
+        let spec = self
+            .object
+            .made
+            .borrow_mut()
+            .map(place, |visits| Ok(MapSpec { name: name.chars().take(MAX_NAME).collect(), ..spec(visits)? }))?;
         self.out.maps.push(spec);
         self.maps.insert(place, number);
         Ok(number)

@@ -1,5 +1,8 @@
 //! Maps as objects define them: BTF definitions (`.maps`), `struct bpf_map_def` (`maps`) and global data.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use byteorder::{ByteOrder, NativeEndian};
 
 use super::ElfError;
@@ -8,7 +11,7 @@ use crate::verifier_sim::spec::{MapSpec, MapType, SpecialField};
 
 /// Deepest nesting of structures in which special fields are looked for.
 const MAX_NESTING: usize = 8;
-/// Most members, over all levels, that are looked at in one map value.
+/// Most members, over all levels, that are looked at in the map values of one object.
 const MAX_MEMBERS: u32 = 1 << 16;
 /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h).
 const RDONLY_PROG: u32 = 1 << 7;
@@ -28,14 +31,40 @@ const SPECIAL: [&str; 11] = [
     "bpf_dynptr",
 ];
 
+/// The maps of an object, each made once, however many programs use it.
+#[derive(Debug)]
+pub(super) struct Made {
+    maps: BTreeMap<(usize, u64), MapSpec>,
+    /// How many members may still be looked at.
+    visits: u32,
+}
+
+impl Made {
+    pub(super) fn new() -> Self {
+        Self { maps: BTreeMap::new(), visits: MAX_MEMBERS }
+    }
+
+    /// The map at a place: (section, byte offset).
+    pub(super) fn map(
+        &mut self,
+        place: (usize, u64),
+        make: impl FnOnce(&mut u32) -> Result<MapSpec, ElfError>,
+    ) -> Result<MapSpec, ElfError> {
+        Ok(match self.maps.entry(place) {
+            Entry::Occupied(made) => made.get().clone(),
+            Entry::Vacant(vacant) => vacant.insert(make(&mut self.visits)?).clone(),
+        })
+    }
+}
+
 /// The definition of the map variable `name` in `.maps`.
-pub(super) fn from_btf(btf: &Btf, name: &str) -> Result<MapSpec, ElfError> {
+pub(super) fn from_btf(btf: &Btf, name: &str, visits: &mut u32) -> Result<MapSpec, ElfError> {
     let variables =
         (1..=btf.type_count()).filter_map(|id| btf.head(id)).filter(|head| btf.string(head.name) == b".maps");
     let mut variables = variables.flat_map(|section| btf.variables(section)).filter_map(|id| btf.head(id));
     let found = variables.find(|variable| variable.kind == Kind::Var && btf.string(variable.name) == name.as_bytes());
     match found {
-        Some(variable) => definition(btf, name, variable.size_or_type, true),
+        Some(variable) => definition(btf, name, variable.size_or_type, true, visits),
         None => Err(map_error(name, "its type is missing from the object's BTF; compile with -g")),
     }
 }
@@ -55,7 +84,7 @@ fn map_error(map: &str, what: impl Into<String>) -> ElfError {
     ElfError::Map { map: map.to_owned(), what: what.into() }
 }
 
-fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool) -> Result<MapSpec, ElfError> {
+fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool, visits: &mut u32) -> Result<MapSpec, ElfError> {
     let head = resolve(btf, type_id)?;
     if !matches!(head.kind, Kind::Struct | Kind::Union) {
         return Err(map_error(name, "its definition is not a structure"));
@@ -72,8 +101,7 @@ fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool) -> Result<MapSpe
             b"value" => {
                 let value = pointee(btf, name, member.type_id)?;
                 spec.value_size = size(btf, value)?;
-                let mut visits = MAX_MEMBERS;
-                special_fields(btf, value, (0, MAX_NESTING), &mut visits, &mut spec.special)?;
+                special_fields(btf, value, (0, MAX_NESTING), visits, &mut spec.special)?;
             }
             b"values" if outer => {
                 let Some(Array { element, .. }) = btf.array(resolve(btf, member.type_id)?) else {
@@ -82,7 +110,7 @@ fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool) -> Result<MapSpe
                 let target = pointee(btf, name, element)?;
                 spec.value_size = 4;
                 if matches!(spec.map_type, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS) {
-                    spec.inner = Some(Box::new(definition(btf, name, target, false)?));
+                    spec.inner = Some(Box::new(definition(btf, name, target, false, visits)?));
                 }
             }
             // They say where the map lives, not what programs may do with it.
@@ -191,16 +219,17 @@ pub(super) fn from_data(
     section: &str,
     size: u64,
     data: Option<Vec<u8>>,
-    place: impl Fn(&str) -> Option<u32>,
+    place: impl Fn(&[u8]) -> Option<u32>,
+    visits: &mut u32,
 ) -> Result<MapSpec, ElfError> {
     let value_size = u32::try_from(size).map_err(|_| map_error(section, "it is larger than 4 GiB"))?;
     let mut special = Vec::new();
     let described = btf.by_name(Kind::Datasec, section).and_then(|section| btf.head(section));
     for id in described.into_iter().flat_map(|section| btf.variables(section)) {
         let variable = btf.head(id).filter(|variable| variable.kind == Kind::Var);
-        let found = btf.name(id).and_then(|name| place(&name));
+        let found = btf.short_name(id).and_then(&place);
         if let (Some(variable), Some(offset)) = (variable, found) {
-            special_fields(btf, variable.size_or_type, (offset, MAX_NESTING), &mut MAX_MEMBERS.clone(), &mut special)?;
+            special_fields(btf, variable.size_or_type, (offset, MAX_NESTING), visits, &mut special)?;
         }
     }
     let constant = section == ".rodata" || section.starts_with(".rodata.");

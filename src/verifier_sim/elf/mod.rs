@@ -19,7 +19,7 @@ use crate::verifier_sim::spec::{ProgType, ProgramSpec};
 use crate::verifier_sim::types::KernelTypes;
 
 /// Slots that the programs of one object may have together; a crafted object could otherwise link the same code over
-/// and over.
+/// and over. Fields of its maps count like slots, and so do each 64 bytes of data.
 const MAX_SLOTS_IN_ALL: usize = 4_000_000;
 
 /// One program of an object.
@@ -57,7 +57,11 @@ pub fn read_for(
             } else {
                 link::link(&object, section, function, prog_type, types)
             };
-            slots += spec.as_ref().map_or(0, |spec| spec.insns.len());
+            slots += spec.as_ref().map_or(0, |spec| {
+                let sizes =
+                    spec.maps.iter().map(|map| 1 + map.special.len() + map.data.as_ref().map_or(0, Vec::len) / 64);
+                spec.insns.len() + sizes.sum::<usize>()
+            });
             programs.push(ElfProgram { section: code.name.clone(), name: function.name.clone(), spec });
         }
     }

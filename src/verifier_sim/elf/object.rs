@@ -1,5 +1,6 @@
 //! The parts of an object file that matter: code with its functions and relocations, and the symbols they refer to.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use byteorder::NativeEndian;
@@ -10,7 +11,9 @@ use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, SectionFlags};
 use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
 
-use super::ElfError;
+use super::externs::Symbols;
+use super::map::Made;
+use super::{ElfError, externs};
 use crate::asm::{self, Insn};
 use crate::btf::Btf;
 use crate::verifier_sim::byte_order::IS_BIG;
@@ -18,6 +21,9 @@ use crate::verifier_sim::byte_order::IS_BIG;
 /// Where ELF keeps class and byte order in the identification, and what 64-bit objects of this machine's byte order have there.
 const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64.0);
 const BYTE_ORDER: (usize, u8) = (5, if IS_BIG { object::elf::ELFDATA2MSB.0 } else { object::elf::ELFDATA2LSB.0 });
+
+/// The licenses under which a program is compatible with the GPL (`license_is_gpl_compatible` of include/linux/license.h).
+const GPL: [&str; 6] = ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
 /// An executable section.
 #[derive(Clone, Debug)]
@@ -75,6 +81,15 @@ pub(super) struct Object<'a> {
     elf: ElfFile64<'a, Endianness>,
     code: BTreeMap<usize, Code>,
     pub(super) btf: Btf,
+    /// What it wants from the kernel.
+    pub(super) externs: Symbols,
+    /// The first symbol with a name at a place: (section, byte offset).
+    places: BTreeMap<(usize, u64), SymbolIndex>,
+    /// Where the first symbol of a section with this name is.
+    addresses: BTreeMap<(usize, &'a [u8]), u64>,
+    pub(super) made: RefCell<Made>,
+    /// Whether the kernel keeps from its programs what only those under the GPL may use.
+    pub(super) not_gpl: bool,
     /// Whether it says which function has which type (`.BTF.ext`).
     pub(super) describes_functions: bool,
 }
@@ -116,8 +131,21 @@ impl<'a> Object<'a> {
             }
             code.insert(section.index().0, read_code(&elf, &section)?);
         }
+        let (mut places, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+        for symbol in elf.symbols() {
+            let (Some(section), Ok(name)) = (symbol.section_index(), symbol.name_bytes()) else { continue };
+            addresses.entry((section.0, name)).or_insert(symbol.address());
+            if !name.is_empty() {
+                places.entry((section.0, symbol.address())).or_insert(symbol.index());
+            }
+        }
+        let license = elf.section_by_name("license").and_then(|section| section.data().ok()).unwrap_or_default();
+        let license = license.split(|byte| *byte == 0).next().unwrap_or_default();
+        let not_gpl = !GPL.iter().any(|known| known.as_bytes() == license);
         let describes_functions = elf.section_by_name(".BTF.ext").is_some();
-        Ok(Self { elf, code, btf, describes_functions })
+        let externs = externs::symbols(&btf);
+        let made = RefCell::new(Made::new());
+        Ok(Self { elf, code, btf, externs, places, addresses, made, not_gpl, describes_functions })
     }
 
     /// All sections that hold programs: every executable one but `.text`, which holds subprograms.
@@ -146,19 +174,12 @@ impl<'a> Object<'a> {
 
     /// The named data symbol that begins at this place.
     pub(super) fn symbol_at(&self, section: SectionIndex, offset: u64) -> Option<Symbol> {
-        let found = self.elf.symbols().find(|symbol| {
-            symbol.section_index() == Some(section)
-                && symbol.address() == offset
-                && symbol.name().is_ok_and(|name| !name.is_empty())
-        })?;
-        self.symbol(found.index()).filter(|symbol| !symbol.is_section)
+        self.symbol(*self.places.get(&(section.0, offset))?).filter(|symbol| !symbol.is_section)
     }
 
     /// Where in the section a variable begins.
-    pub(super) fn place_of(&self, section: SectionIndex, variable: &str) -> Option<u32> {
-        let mut symbols = self.elf.symbols().filter(|symbol| symbol.section_index() == Some(section));
-        let found = symbols.find(|symbol| symbol.name() == Ok(variable))?;
-        u32::try_from(found.address()).ok()
+    pub(super) fn place_of(&self, section: SectionIndex, variable: &[u8]) -> Option<u32> {
+        u32::try_from(*self.addresses.get(&(section.0, variable))?).ok()
     }
 
     /// Name, size and, unless it has none in the file, contents of a section.

@@ -6,7 +6,7 @@ use crate::verifier_sim::helpers::call::Call;
 use crate::verifier_sim::helpers::mem::Use;
 use crate::verifier_sim::instructions::mem::Direction;
 use crate::verifier_sim::program::functions;
-use crate::verifier_sim::spec::Argument;
+use crate::verifier_sim::spec::{Argument, Kernel};
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::state::{Frame, State};
 use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
@@ -38,6 +38,9 @@ impl Env<'_> {
     fn assume_function(&mut self, number: usize) -> Step {
         if self.cur.lock.is_some() {
             reject!("global function calls are not allowed while holding a lock,\nuse static function instead");
+        }
+        if self.cur.preempt_locks != 0 && self.kernel < Kernel::V6_18 {
+            reject!("global function calls are not allowed with preemption disabled,\nuse static function instead");
         }
         let function = &self.functions[number];
         let name = &function.name;

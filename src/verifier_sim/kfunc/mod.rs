@@ -94,7 +94,9 @@ impl Env<'_> {
             self.scratch(0x3f);
             return Ok(next);
         }
-        let Some(prototype) = types.prototype_of(id) else { unsupported!("kernel function {name} has no prototype") };
+        let Some(prototype) = types.prototype_of(id) else {
+            unsupported!("kernel function {name} has no prototype, or more than 5 parameters");
+        };
         let mut call = Call {
             name,
             properties,

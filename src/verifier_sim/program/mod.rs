@@ -7,6 +7,8 @@ pub(super) mod maps;
 pub(super) mod stack_liveness;
 pub(super) mod variable;
 
+use std::collections::BTreeSet;
+
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::place::Place;
@@ -90,6 +92,8 @@ pub(in crate::verifier_sim) struct Subprog {
 const MAX_USED_MAPS: usize = 64;
 /// More functions than this in one program are refused (`BPF_MAX_SUBPROGS`).
 const MAX_SUBPROGS: usize = 256;
+/// More different functions of the kernel in one program are refused (`MAX_KFUNC_DESCS`).
+const MAX_KFUNCS: usize = 256;
 /// Lower numbers are never functions or variables in a kernel's BTF: numbers, pointers and structures come first there.
 const FIRST_KFUNC: i32 = 1000;
 /// `bpf_for_each_map_elem`, `bpf_find_vma`, `bpf_loop` and `bpf_user_ringbuf_drain`, which call functions of the program.
@@ -133,8 +137,10 @@ pub(in crate::verifier_sim) fn find_subprogs(
     insns: &[Insn],
     kernel: Kernel,
     types: Option<&KernelTypes>,
+    not_gpl: bool,
 ) -> Step<Vec<Subprog>> {
     let mut starts = vec![0];
+    let mut kfuncs = BTreeSet::new();
     for (at, insn) in insns.iter().enumerate() {
         if is_subprog_call(insn) || is_subprog_address(insn) {
             let target = at as i64 + i64::from(insn.imm) + 1;
@@ -146,6 +152,9 @@ pub(in crate::verifier_sim) fn find_subprogs(
             if kernel < Kernel::V6_1 {
                 reject!("BPF_CALL uses reserved fields");
             }
+            if not_gpl {
+                reject!("cannot call kernel function from non-GPL compatible program");
+            }
             // A call of "nothing" is permitted where no path leads; the loaders write it for missing weak functions.
             if insn.off != 0 {
                 // Functions of modules are found through descriptors of their BTF, which a description cannot have.
@@ -153,6 +162,9 @@ pub(in crate::verifier_sim) fn find_subprogs(
                     at,
                     "kfunc offset > 0 without fd_array is invalid\nfailed to find BTF for kernel function".to_owned(),
                 ));
+            }
+            if insn.imm != 0 && kfuncs.insert(insn.imm) && kfuncs.len() > MAX_KFUNCS {
+                return Err(Stop::RejectAt(at, "too many different kernel function calls".to_owned()));
             }
             if insn.imm < 0 || (1..FIRST_KFUNC).contains(&insn.imm) {
                 return Err(Stop::RejectAt(at, format!("kernel btf_id {} is not a function", insn.imm as u32)));
