@@ -311,7 +311,7 @@ fn symbols_of_the_kernel_are_found_in_its_types() {
         writer.relocate(section, 0, if call { R_BPF_64_32 } else { R_BPF_64_64 }, symbol);
         let object = writer.finish();
         let program = |types| read_for(&object, None, types).unwrap().remove(0).spec.map(|spec| spec.insns[0]);
-        assert!(program(None).is_err(), "{name} without types");
+        assert_eq!(program(None), Err(ElfError::NeedsTypes(name.to_owned())));
         program(Some(types)).map(|insn| (insn.src, insn.imm))
     };
     assert_eq!(link("bpf_rcu_read_lock", true, false), Ok((op::PSEUDO_KFUNC_CALL, function as i32)));
@@ -326,6 +326,56 @@ fn symbols_of_the_kernel_are_found_in_its_types() {
     assert_eq!(link("address", false, true), missing("address"));
     assert_eq!(link("bpf_rcu_read_lock___other", true, true), missing("bpf_rcu_read_lock___other"));
     assert_eq!(link("not_in_btf", false, false), missing("not_in_btf"));
+}
+
+#[test]
+fn a_license_is_read() {
+    let not_gpl = |license: Option<&[u8]>| {
+        let damage = |writer: &mut Writer, _| {
+            license.map(|license| writer.section("license", SectionKind::Data, license));
+        };
+        one(&RETURN_1, damage).unwrap().spec.unwrap().not_gpl
+    };
+    assert!(!not_gpl(Some(b"GPL\0")) && !not_gpl(Some(b"Dual BSD/GPL\0rest")));
+    // libbpf gives an empty one where there is none.
+    assert!(not_gpl(None) && not_gpl(Some(b"")) && not_gpl(Some(b"Proprietary\0")) && not_gpl(Some(b"gpl\0")));
+}
+
+/// Very many fields in variables, and very many loads of one, take neither time nor memory.
+#[test]
+fn crafted_data_is_read_soon() {
+    let data = |variables: usize, loads: usize| {
+        let mut btf = <BtfBuilder>::new();
+        let int = btf.int("int", 4, false);
+        let timer = btf.structure("bpf_timer", 16, &[("x", int, 0)]);
+        let timers = btf.array(timer, int, 60_000);
+        let mut writer = Writer::new();
+        let section = writer.section(".data", SectionKind::Data, &[0; 64]);
+        let mut parts = Vec::new();
+        let mut symbols = Vec::new();
+        for number in 0..variables {
+            let name = format!("variable{number}");
+            parts.push((btf.variable(&name, timers, Linkage::Global), 0, 4));
+            symbols.push(writer.symbol(&name, Some(section), (0, 4), SymbolKind::Data, SymbolScope::Linkage));
+        }
+        btf.section(".data", 64, &parts);
+        writer.section(".BTF", SectionKind::Other, &btf.finish());
+        let insns = [WIDE.repeat(loads).as_slice(), &RETURN_1].concat();
+        let code = writer.section("sk_msg", SectionKind::Text, &bytes(&insns));
+        writer.function("main", code, 0, insns.len() as u64 * 8);
+        for load in 0..loads {
+            writer.relocate(code, load as u64 * 16, R_BPF_64_64, symbols[load % variables]);
+        }
+        let object = writer.finish();
+        let start = std::time::Instant::now();
+        let spec = read(&object, None).unwrap().remove(0).spec;
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        spec
+    };
+    let one = data(1, 50_000).unwrap();
+    assert_eq!((one.maps.len(), one.maps[0].special.len(), one.map_loads.len()), (1, 60_000, 50_000));
+    let many = data(10_000, 50_000).unwrap_err();
+    assert_eq!(many, ElfError::Types("a map value has too many members"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod agreement;
 mod callbacks;
 mod closing;
 mod counts;
+mod crafted;
 mod elf;
 mod fixtures;
 mod functions;
