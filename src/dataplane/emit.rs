@@ -146,6 +146,16 @@ pub(in crate::dataplane) fn set_flags(a: &mut Asm, flags: i32) {
     });
 }
 
+/// Clears bits in our own flags. Loses R1.
+#[track_caller]
+pub(in crate::dataplane) fn clear_flags(a: &mut Asm, flags: i32) {
+    a.idiom("clear_flags", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {
+        a.ld(R1, OWN, Head::FLAGS);
+        a.and(R1, !flags);
+        a.st(OWN, Head::FLAGS, R1);
+    });
+}
+
 /// Copies words from one place to another, one after the other, by way of R1.
 #[track_caller]
 pub(in crate::dataplane) fn copy_words<F: Base, T: Base>(

@@ -13,6 +13,7 @@
 
 use crate::asm::Reg::{R1, R2, R8, R9};
 use crate::asm::{Asm, Label, Ptr, Slot, Uses};
+use crate::dataplane::emit::clear_flags;
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::objects::{TcpSock, Word};
 use crate::dataplane::kernel::psock::{psock, require_alone};
@@ -92,9 +93,7 @@ impl Underway {
                 a.st(OWN, Socket::UNSURE, MOST);
                 a.goto(settled);
             });
-            a.ld(R1, OWN, Head::FLAGS);
-            a.and(R1, !socket::UNDERWAY);
-            a.st(OWN, Head::FLAGS, R1);
+            clear_flags(a, socket::UNDERWAY);
             a.st(OWN, Socket::UNSURE, 0);
         });
     }

@@ -7,7 +7,7 @@
 
 use crate::asm::Reg::{R0, R1, R2, R7, R8};
 use crate::asm::{Asm, Label, Uses};
-use crate::dataplane::emit::{count, set_flags, storage_get};
+use crate::dataplane::emit::{clear_flags, count, set_flags, storage_get};
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::membership::callbacks;
 use crate::dataplane::options::Options;
@@ -56,9 +56,7 @@ pub(in crate::dataplane) fn end(a: &mut Asm) {
         a.sub(R1, R8);
         a.mov(R8, R1);
         count(a, Counter::StackBytes, R8);
-        a.ld(R1, OWN, Head::FLAGS);
-        a.and(R1, !socket::LOCAL);
-        a.st(OWN, Head::FLAGS, R1);
+        clear_flags(a, socket::LOCAL);
     });
 }
 

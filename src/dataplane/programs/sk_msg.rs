@@ -111,9 +111,7 @@ fn redirect(a: &mut Asm, options: &Options, exits: &mut Exits) {
     a.emitter("redirect", Uses::scratch().reads([SK_MSG.reg(), OWN.reg()]).writes(R8), |a| {
         a.comment("into the peer's queue");
         if let Tier::Gated(_) = options.tier {
-            a.ld(R1, OWN, Head::FLAGS);
-            a.or(R1, socket::UNDERWAY);
-            a.st(OWN, Head::FLAGS, R1);
+            set_flags(a, socket::UNDERWAY);
         }
         a.mov(R1, SK_MSG.reg());
         a.load_map(R2, MapRole::Sockets.map_ref());
