@@ -94,7 +94,9 @@ fn two_threads_write_on_one_socket_while_its_pair_leaves() {
     let acceleration = cgroups.accelerate(Pairing::Sequence);
     let listener = listen(ANY_PORT).unwrap();
     let to = listener.local_addr().unwrap();
-    for round in 0..((ROUNDS as f64 * scale()) as u64).max(2) {
+    let fewest = ((ROUNDS as f64 * scale()) as u64).max(2);
+    let mut round = 0;
+    let counters = loop {
         let pairs: Vec<_> = (0..PAIRS).map(|_| (pair(&listener, to), Progress::default())).collect();
         let over = AtomicBool::new(false);
         thread::scope(|threads| {
@@ -117,8 +119,14 @@ fn two_threads_write_on_one_socket_while_its_pair_leaves() {
             }
             workers.into_iter().for_each(|worker| worker.join().unwrap());
         });
-    }
-    let counters = acceleration.snapshot().unwrap();
+        round += 1;
+        let counters = acceleration.snapshot().unwrap();
+        // An emulated machine may end a few rounds before any pair has left.
+        let has_both = [Counter::RedirectedMessages, Counter::PassedBytes].iter().all(|what| counters.get(*what) > 0);
+        if round >= fewest && (has_both || round >= ROUNDS as u64) {
+            break counters;
+        }
+    };
     eprintln!("{}", describe(&counters));
     assert!(counters.get(Counter::RedirectedMessages) > 0, "nothing was redirected");
     assert!(counters.get(Counter::PassedBytes) > 0, "nothing took the stack");
