@@ -4,6 +4,7 @@
 
 mod adoption;
 mod event;
+mod hash;
 mod kernel;
 mod memory;
 mod messages;

@@ -4,13 +4,14 @@
 //! its next access. So it can be stopped between any two accesses, although the interpreter runs programs from entry to exit,
 //! and each point of it is worked out once, however many schedules pass it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use sidestep::verifier_sim::byte_order::{from_memory, to_memory};
 use sidestep::verifier_sim::interp::Machine;
 use sidestep::verifier_sim::kernel::offset_of;
 
 use super::event::{Accesses, Change, Event, Loc, Order};
+use super::hash::Map;
 use super::kernel::THREAD;
 use super::pair::{Changed, Pair};
 
@@ -235,7 +236,7 @@ fn end_of(region: usize) -> usize {
 
 struct Node {
     event: Event,
-    children: HashMap<u64, u32>,
+    children: Map<u64, u32>,
     /// The node before, and the answer that leads here.
     from: Option<(u32, u64)>,
 }
@@ -305,7 +306,7 @@ impl<'a> Process<'a> {
         assert!(cpu.answers.is_empty(), "{} does not use all answers: it is not deterministic", self.name);
         self.touched.extend(cpu.touched);
         self.accesses.add(event.accesses());
-        self.nodes.push(Node { event, children: HashMap::new(), from });
+        self.nodes.push(Node { event, children: Map::default(), from });
         self.nodes.len() as u32 - 1
     }
 }

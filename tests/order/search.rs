@@ -1,8 +1,7 @@
 //! All schedules of a few processes, depth first.
 
-use std::collections::{HashMap, HashSet};
-
 use super::event::{Accesses, Event, Word};
+use super::hash::{Map, Set};
 use super::memory::{Architecture, Memory};
 use super::process::{Process, Touch};
 
@@ -38,7 +37,7 @@ pub(crate) struct Failure {
 
 /// Makes small numbers of values, for the bytes of a state.
 #[derive(Default)]
-struct Numbers(HashMap<u64, u8>);
+struct Numbers(Map<u64, u8>);
 
 impl Numbers {
     fn of(&mut self, value: u64) -> u8 {
@@ -70,8 +69,9 @@ fn search_once(architecture: Architecture, words: &[Word], processes: &mut [Proc
     let loads: Vec<_> = known.iter().map(|accesses| accesses.loads).collect();
     let memory = Memory::new(architecture, words.iter().map(|word| word.initial), &loads);
     let start = State { memory, at: vec![Process::START; processes.len()] };
-    let (mut seen, mut numbers) = (HashSet::new(), Numbers::default());
-    seen.insert(encode(&start, &mut numbers));
+    let (mut seen, mut numbers, mut bytes) = (Set::<Box<[u8]>>::default(), Numbers::default(), Vec::new());
+    encode(&start, &mut numbers, &mut bytes);
+    seen.insert(bytes.as_slice().into());
     // Each with the steps that have not been tried.
     let mut stack = vec![(None, steps(&start, processes, known))];
     while let Some((_, open)) = stack.last_mut() {
@@ -79,9 +79,11 @@ fn search_once(architecture: Architecture, words: &[Word], processes: &mut [Proc
             stack.pop();
             continue;
         };
-        if !seen.insert(encode(&state, &mut numbers)) {
+        encode(&state, &mut numbers, &mut bytes);
+        if seen.contains(bytes.as_slice()) {
             continue;
         }
+        seen.insert(bytes.as_slice().into());
         let next = steps(&state, processes, known);
         if let Some(what) = ending(&state, next.is_empty(), processes) {
             let taken = stack.iter().filter_map(|(step, _)| step.as_ref()).chain([&step]);
@@ -157,13 +159,13 @@ pub(crate) fn steps(state: &State, processes: &mut [Process], known: &[Accesses]
     all
 }
 
-fn encode(state: &State, numbers: &mut Numbers) -> Box<[u8]> {
-    let mut bytes = Vec::with_capacity(128);
+/// Writes the state over what is in `bytes`.
+fn encode(state: &State, numbers: &mut Numbers, bytes: &mut Vec<u8>) {
+    bytes.clear();
     for at in &state.at {
         bytes.extend(at.to_le_bytes());
     }
-    state.memory.encode(&mut bytes, |value| numbers.of(value));
-    bytes.into_boxed_slice()
+    state.memory.encode(bytes, |value| numbers.of(value));
 }
 
 pub(crate) fn describe(step: &Step, words: &[Word], processes: &[Process]) -> String {
