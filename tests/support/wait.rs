@@ -15,7 +15,7 @@ pub(crate) fn timeout() -> Duration {
     scaled(Duration::from_secs(60))
 }
 
-/// A limit on time for this machine: an emulated guest of the kernel matrix, two of which share the host's CPUs, gets three
+/// A limit on time for this machine: an emulated guest of the kernel matrix, two of which share a CPU of the host, gets three
 /// times as long.
 pub(crate) fn scaled(limit: Duration) -> Duration {
     if machine::is_guest() { limit * 3 } else { limit }

@@ -55,7 +55,7 @@ const STORAGE_PEER: usize = 24;
 const STORAGE_PEER_STORAGE: usize = 32;
 const STORAGE_PEER_SK: usize = 40;
 /// The byte that is not 0 when the agent wants a socket to leave.
-const STORAGE_LEAVING: usize = 10;
+const STORAGE_LEAVING: usize = if cfg!(target_endian = "big") { 11 } else { 10 };
 /// The states of a socket that waits for its peer, of one that knows it and of one that has left, and flags: it is to leave the map, and it has timers of ours.
 const WAITING: u8 = 1;
 const PAIRED: u8 = 2;
