@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use sidestep::agent::Problem;
 use sidestep::agent::lifecycle::{Request, State};
+use sidestep::agent::{Problem, check};
 use sidestep::asm::{Asm, Reg};
 use sidestep::dataplane::{Config, Policy};
 use sidestep::syscall::{Link, LinkTarget, ProgSpec, Program};
@@ -122,6 +122,29 @@ fn other_programs_on_the_same_hooks_are_named() {
     fixture.succeeds("detach", &[]);
     // Its probes use sockets of this cgroup.
     says(Command::new(env!("CARGO_BIN_EXE_sidestep")).arg("check").output().unwrap());
+}
+
+/// Its probes make connections, whose sockets are members then, and a socket has one sk_msg program.
+#[test]
+fn what_the_kernel_does_is_found_out_inside_an_accelerated_cgroup_too() {
+    let fixture = Fixture::new();
+    let outside = check::configuration().unwrap();
+    let four_tuple = Feature::NetnsCookieHelper.required("four-tuple pairing").then_some("--pairing=four-tuple");
+    for pairing in ["--pairing=sequence"].into_iter().chain(four_tuple) {
+        fixture.succeeds("attach", &[pairing]);
+        assert_eq!(check::configuration().unwrap(), outside, "{pairing}");
+        let output = Command::new(env!("CARGO_BIN_EXE_sidestep"))
+            .args(["check", "--cgroup"])
+            .arg(fixture.cgroup_path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            said.contains("a message is redirected past the stack") && !said.contains("EBUSY"),
+            "{pairing}: {said}"
+        );
+        fixture.succeeds("detach", &[]);
+    }
 }
 
 #[test]

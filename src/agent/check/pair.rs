@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use super::finding::Answer;
+use crate::agent::error::Context;
+use crate::agent::lifecycle::inventory::Inventory;
 use crate::asm::{Asm, FP, MapRef, Reg, Size};
 use crate::dataplane;
-use crate::syscall::{Map, MapSpec, ProgSpec, Program, UpdateFlags, prog_attach};
+use crate::syscall::{Errno, ForeignSocket, Map, MapSpec, ProgSpec, Program, UpdateFlags, prog_attach};
 use crate::uapi::flags::{F_INGRESS, SK_PASS};
 use crate::uapi::helper::id::MSG_REDIRECT_HASH;
 use crate::uapi::{AttachType, MapType, ProgType};
@@ -68,7 +70,39 @@ impl Pair {
     pub(super) fn enrol(&self, key: u32) -> Result<(), Answer> {
         let end = if key == CLIENT { &self.client } else { &self.server };
         let value = u64::from(end.as_raw_fd() as u32).to_ne_bytes();
-        self.sockets.update(&key.to_ne_bytes(), &value, UpdateFlags::NO_EXIST).map_err(|error| Answer::unknown(&error))
+        let put = || self.sockets.update(&key.to_ne_bytes(), &value, UpdateFlags::NO_EXIST);
+        let answer = match put() {
+            // A socket has one sk_msg program. Where this process is inside an accelerated cgroup, that is the data plane's.
+            Err(error) if error.errno() == Some(Errno::EBUSY) => {
+                self.take_out_of_data_planes().map_err(|error| Answer::Unknown(error.to_string()))?;
+                put()
+            }
+            answer => answer,
+        };
+        answer.map_err(|error| Answer::unknown(&error))
+    }
+
+    /// Takes both ends out of the sockhashes of data planes that are attached. Nothing is underway between them.
+    fn take_out_of_data_planes(&self) -> crate::agent::Result<()> {
+        let cookie = |end: &TcpStream| {
+            ForeignSocket::own(end.as_fd()).and_then(|end| end.cookie()).context("identify a socket of our own")
+        };
+        let ends = [cookie(&self.client)?, cookie(&self.server)?];
+        let inventory = Inventory::take()?;
+        for id in inventory.iter().flat_map(Inventory::sockhashes) {
+            // One that has just gone has no members.
+            let Ok(sockets) = Map::from_id(id) else { continue };
+            for key in sockets.keys() {
+                let key = key.context("list the sockets in a sockhash")?;
+                let holds = |cookie: u64| {
+                    sockets.lookup(&key).is_ok_and(|value| value.as_deref() == Some(&cookie.to_ne_bytes()))
+                };
+                if ends.into_iter().any(holds) {
+                    sockets.delete(&key).context("take a socket of our own out of a sockhash")?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes an end out of the sockhash.

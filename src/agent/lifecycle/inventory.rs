@@ -55,7 +55,7 @@ impl Inventory {
 
     /// The sockhashes: the kernel lists a program's maps in the order in which it names them first, and the dispatcher
     /// names the sockhash first.
-    pub(super) fn sockhashes(&self) -> impl Iterator<Item = u32> {
+    pub(in crate::agent) fn sockhashes(&self) -> impl Iterator<Item = u32> {
         let dispatchers = self.programs.iter().filter(|program| program.name == DISPATCHER);
         dispatchers.filter_map(|program| program.map_ids.first().copied())
     }
