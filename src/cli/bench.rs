@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "MS", value_parser = number::<u16, 1, 65_535>)]
     round: Option<u16>,
     /// What becomes of streams in accelerated connections: they leave and are plain TCP, they stay, or they stay while that is
-    /// measured to be faster. An experiment that only this command has [default: leave]
+    /// measured to be faster [default: leave]
     #[arg(long, value_name = "WHAT", value_parser = one_of(dataplane::Streams::ALL.map(|streams| (streams.name(), streams))))]
     streams: Option<dataplane::Streams>,
     /// Only measurements whose name contains WORD; can be repeated, and all must match

@@ -8,13 +8,15 @@ use super::streams::note;
 use super::trust::TrustArgs;
 use super::values::{number, one_of};
 use crate::agent::{TierChoice, check, choose_tier};
-use crate::dataplane::{self, Config, DataPlane, Options, Pairing, Policy, Readers};
+use crate::dataplane::{self, Config, DataPlane, Options, Pairing, Policy, Readers, Streams};
 use crate::syscall::cgroup::Cgroup;
 
 const PAIRINGS: [(&str, Pairing); 2] =
     [(Pairing::Sequence.name(), Pairing::Sequence), (Pairing::FourTuple.name(), Pairing::FourTuple)];
 pub(super) const READERS: [(&str, Readers); 2] =
     [(Readers::NonBlocking.name(), Readers::NonBlocking), (Readers::Any.name(), Readers::Any)];
+/// [`Streams::Stay`] is for the benchmark: it never finds out whether it is worth it.
+const STREAMS: [(&str, Streams); 2] = [(Streams::Leave.name(), Streams::Leave), (Streams::Auto.name(), Streams::Auto)];
 const TIERS: [(&str, TierChoice); 3] =
     [("auto", TierChoice::Auto), ("gated", TierChoice::Gated), ("sticky", TierChoice::Sticky)];
 
@@ -41,6 +43,11 @@ pub(super) struct PlaneArgs {
     /// it where it is possible, and `sticky` elsewhere
     #[arg(long, value_name = "TIER", value_parser = one_of(TIERS))]
     tier: Option<TierChoice>,
+    /// What becomes of a connection whose receiver is behind, as with a stream: it is plain TCP until it is calm again
+    /// (`leave`, the default), or bursts of it go on past the stack as long as that is measured to be faster (`auto`, an
+    /// experiment; Linux 6.1, and a kernel whose FIONREAD sees all bytes)
+    #[arg(long, value_name = "WHAT", value_parser = one_of(STREAMS))]
+    streams: Option<Streams>,
     /// Seconds of idleness after which an accelerated connection renews its connection-tracking entry by a TCP
     /// keepalive probe, unless the application has asked for its own; 0 means never. The default is a third of the
     /// entry's lifetime, at most 7200, and 0 where connections are not tracked
@@ -62,10 +69,11 @@ impl PlaneArgs {
         let (tier, why) = choose_tier(self.tier.unwrap_or_default())?;
         let readers = self.readers.unwrap_or(Readers::NonBlocking);
         let (trust, unseen) = self.trust.trust(&tier, readers, config.probation())?;
-        let policy = Policy { trust, ..self.policy.policy()? };
+        let policy = Policy { trust, streams: self.streams.unwrap_or_default(), ..self.policy.policy()? };
         let options = Options { pairing: self.pairing.unwrap_or(Pairing::Sequence), tier, readers, policy };
         let why = why.map(|why| format!("the sticky tier is used: {why}"));
-        Ok((options, [why, unseen].into_iter().flatten().reduce(|all, one| format!("{all}; {one}"))))
+        let leaving = streams_leave(&options, config).map(|why| format!("streams leave in spite of --streams: {why}"));
+        Ok((options, [why, unseen, leaving].into_iter().flatten().reduce(|all, one| format!("{all}; {one}"))))
     }
 
     /// The options for this kernel. Standard error says so when the tier is not the best one.
@@ -118,6 +126,7 @@ impl PlaneArgs {
             self.pairing.map(|pairing| format!("--pairing={}", pairing.name())),
             self.readers.map(|readers| format!("--readers={}", readers.name())),
             self.tier.map(|choice| format!("--tier={}", tier(choice))),
+            self.streams.map(|streams| format!("--streams={}", streams.name())),
             self.keepalive.map(|seconds| format!("--keepalive={seconds}")),
             self.max_connections.map(|connections| format!("--max-connections={connections}")),
         ];
@@ -149,6 +158,21 @@ impl PlaneArgs {
     }
 }
 
+/// Why streams leave although they may stay by the flags.
+fn streams_leave(options: &Options, config: Config) -> Option<&'static str> {
+    if options.policy.streams == Streams::Leave {
+        None
+    } else if config.redirect_unaccepted {
+        Some("on this kernel FIONREAD does not see all bytes (`fionread-stack` in `sidestep check`)")
+    } else if options.readers == Readers::Any {
+        Some("they can stay only with --readers nonblocking")
+    } else if options.streams() == Streams::Leave {
+        Some("it takes the gated tier and Linux 6.1")
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +183,7 @@ mod tests {
             "--pairing=four-tuple",
             "--readers=any",
             "--tier=sticky",
+            "--streams=auto",
             "--keepalive=7",
             "--max-connections=9",
             "--preset=istio-sidecar",

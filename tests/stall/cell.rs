@@ -60,6 +60,11 @@ impl Cell {
         }
     }
 
+    /// Whether its pair may stay in the sockhash while it carries a stream.
+    pub(crate) fn stays(&self) -> bool {
+        self.reader == Reader::Level && self.buffer.is_none()
+    }
+
     pub(crate) fn connect(self, places: &Places, port: u16) -> Connection {
         let (here, there, address) = match self.way {
             Way::Loopback => (&places.alone, &places.alone, ANY_PORT),

@@ -125,7 +125,7 @@ impl Options {
 
     /// What becomes of streams, where the programs offer a choice: pairs can only stay where they see how a reader waits for
     /// its events, and where FIONREAD shows all bytes.
-    pub(in crate::dataplane) fn streams(&self) -> Streams {
+    pub fn streams(&self) -> Streams {
         let can_stay = self.readers == Readers::NonBlocking
             && self.wakes_readers().is_some_and(|offsets| offsets.epoll.is_some() && offsets.buffer_locks.is_some())
             && !self.joins_later();
@@ -162,7 +162,11 @@ impl Options {
 impl fmt::Display for Options {
     /// As the flags of the command line say it.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}, {}, readers {}", self.pairing.name(), self.tier.name(), self.readers.name())
+        write!(out, "{}, {}, readers {}", self.pairing.name(), self.tier.name(), self.readers.name())?;
+        match self.policy.streams {
+            Streams::Leave => Ok(()),
+            streams => write!(out, ", streams {}", streams.name()),
+        }
     }
 }
 

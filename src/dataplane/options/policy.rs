@@ -25,7 +25,7 @@ pub struct Policy {
     pub direction: Direction,
     /// Whether cgroups inside the accelerated one can opt out, by [`crate::dataplane::DataPlane::opt_out`].
     pub opt_out: bool,
-    /// What becomes of pairs that carry a stream. Anything but the default is an experiment, which only the benchmark attaches.
+    /// What becomes of pairs that carry a stream. Anything but the default is an experiment.
     pub streams: Streams,
     /// Which readers get redirected bytes.
     pub trust: Trust,
@@ -106,7 +106,7 @@ impl Streams {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Leave, Self::Stay, Self::Auto];
 
-    /// The name on the command line of the benchmark.
+    /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Leave => "leave",
