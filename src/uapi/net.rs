@@ -26,6 +26,8 @@ pub const SOCK_KEEPOPEN: i32 = 1 << 3;
 
 /// `SOL_SOCKET`, include/uapi/asm-generic/socket.h.
 pub const SOL_SOCKET: i32 = 1;
+/// `SO_RCVBUF`, include/uapi/asm-generic/socket.h.
+pub const SO_RCVBUF: i32 = 8;
 /// `SO_KEEPALIVE`, include/uapi/asm-generic/socket.h.
 pub const SO_KEEPALIVE: i32 = 9;
 /// `SO_RCVLOWAT`, include/uapi/asm-generic/socket.h.

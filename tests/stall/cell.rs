@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::Epoll;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use sidestep::testbed::{Addresses, NetNs, Pods, StackBytes, connect, listen};
 
 use crate::link::{ANY_PORT, accepted, back_and_forth, expect, pattern, send, wait};
@@ -132,6 +132,8 @@ pub(crate) struct Outcome {
     pub(crate) memory: Pinned,
     /// From the end of the pause to the last byte.
     pub(crate) late: Result<Duration, String>,
+    /// SO_RCVBUF of the receiver when all is over: it must not stay small.
+    pub(crate) buffer: usize,
     /// How the sender failed.
     pub(crate) sender: Option<String>,
 }
@@ -151,7 +153,8 @@ impl Connection {
                 let _ = self.server.shutdown(std::net::Shutdown::Both);
                 let _ = self.client.shutdown(std::net::Shutdown::Both);
             }
-            Outcome { memory, late, sender: sender.join().unwrap().err() }
+            let sender = sender.join().unwrap().err();
+            Outcome { memory, late, buffer: getsockopt(&self.server, sockopt::RcvBuf).unwrap(), sender }
         })
     }
 

@@ -8,8 +8,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 /// Bytes a read asks for, as many proxies do (nginx 16 KiB, Envoy 16 KiB).
 const READ: usize = 16 << 10;
-/// How long a reader waits for anything. Plain TCP's longest silence here is a probe of a closed window.
-const SILENCE: u16 = 45_000;
+/// How long a reader waits for anything, in milliseconds. Plain TCP's longest silence here is that of a sender whose packet found no
+/// room: `TCP_RTO_MAX` (include/net/tcp.h) is two minutes.
+const SILENCE: i32 = 125_000;
 
 /// When a reader goes back to epoll_wait(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Reader {
         let (mut got, mut last, mut end_announced) = (0, Duration::ZERO, false);
         loop {
             let mut events = [EpollEvent::empty()];
-            if epoll.wait(&mut events, EpollTimeout::from(SILENCE)).unwrap() == 0 {
+            if epoll.wait(&mut events, EpollTimeout::try_from(SILENCE).unwrap()).unwrap() == 0 {
                 return Err(format!("stalls after {got} of {} bytes", expected.len()));
             }
             end_announced |= events[0].events().contains(EpollFlags::EPOLLRDHUP);

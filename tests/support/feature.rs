@@ -19,8 +19,6 @@ pub(crate) enum Feature {
     SocketOptions,
     /// `bpf_rdonly_cast`, with which a look at each message costs next to nothing.
     DirectLoads,
-    /// `TCP_RTO_MAX_MS`, also for programs.
-    RtoMax,
     /// `IPPROTO_MPTCP`.
     Mptcp,
     /// `SO_PEEK_OFF` on TCP sockets.
@@ -39,7 +37,7 @@ pub(crate) enum Feature {
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 15] = [
+const ALL: [Feature; 14] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
@@ -47,7 +45,6 @@ const ALL: [Feature; 15] = [
     Feature::IteratorStorage,
     Feature::SocketOptions,
     Feature::DirectLoads,
-    Feature::RtoMax,
     Feature::Mptcp,
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
@@ -66,7 +63,6 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::IteratorStorage, Release(5, 11, 0)),
     (Feature::SocketOptions, Release(6, 1, 0)),
     (Feature::DirectLoads, Release(6, 2, 0)),
-    (Feature::RtoMax, Release(6, 15, 0)),
     // Linux has it from 5.6, but it is not built into Debian's 5.10.
     (Feature::Mptcp, Release(6, 1, 0)),
     (Feature::TcpPeekOffset, Release(6, 9, 0)),

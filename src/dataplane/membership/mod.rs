@@ -8,3 +8,4 @@ pub(in crate::dataplane) mod keepalive;
 pub(in crate::dataplane) mod tally;
 pub(in crate::dataplane) mod unenroll;
 pub(in crate::dataplane) mod wake_reader;
+pub(in crate::dataplane) mod window;

@@ -29,7 +29,7 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::{SockOpsKern, TcpSock};
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::membership::keepalive;
+use crate::dataplane::membership::{keepalive, window};
 use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
@@ -92,6 +92,7 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
             a.require(R8.differs(0), out, "it is armed");
         }
         a.comment("it could not leave just now, or its peer has taken it out, but its reader need not wait");
+        window::hold(a, offsets);
         wake(a, offsets, out);
         disarm(a);
         a.goto(out);
@@ -100,7 +101,9 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
             a.require(R8.none_of(socket::ARMED), armed, "it is not armed yet");
             count(a, Counter::Armed, 1);
             arm(a, options, offsets, out);
+            a.goto(out);
         });
+        window::hold(a, offsets);
         a.goto(out);
         a.bind(all_read);
         a.block("sends_nothing_behind", |a, unneeded| {
@@ -124,6 +127,7 @@ pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, offsets: &KernelOffsets)
     a.emitter("left", uses(), |a| {
         a.block("woken", |a, woken| {
             unread(a, offsets, woken, woken);
+            window::hold(a, offsets);
             wake(a, offsets, woken);
         });
         disarm(a);

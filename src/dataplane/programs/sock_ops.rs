@@ -10,7 +10,7 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::membership::changes::{self, Known};
-use crate::dataplane::membership::{callbacks, closing, enroll, keepalive, tally, unenroll, wake_reader};
+use crate::dataplane::membership::{callbacks, closing, enroll, keepalive, tally, unenroll, wake_reader, window};
 use crate::dataplane::options::{Options, Pairing, Readers, Side, Tier};
 use crate::dataplane::pairing::{FOUND, RECORD};
 use crate::dataplane::state::record::{Proof, Record, RecordKey};
@@ -73,6 +73,10 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     if options.wakes_readers().is_some() {
         a.jump_if(R1.equals(sock_ops::HDR_OPT_LEN), packet);
     }
+    let written = a.label("written");
+    if options.wakes_readers().is_some() {
+        a.jump_if(R1.equals(sock_ops::WRITE_HDR_OPT), written);
+    }
     for foreign in [sock_ops::RTO, sock_ops::RETRANS] {
         a.jump_if(R1.equals(foreign), recover);
     }
@@ -93,6 +97,10 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     rtt_measured(a, options, packet, out);
     a.bind(state);
     state_changed(a, options, out);
+    if options.wakes_readers().is_some() {
+        a.bind(written);
+        window::release(a, out);
+    }
 
     a.bind(refused);
     count(a, Counter::MapRefused, 1);

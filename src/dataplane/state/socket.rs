@@ -56,7 +56,8 @@ layout! {
         APP_KEEPINTVL: u16 = 94;
         /// `tcp_sock.keepalive_time` as it was when we last looked; 0 when it does not matter.
         KEEPALIVE_TIME: u32 = 96;
-        /// TCP_RTO_MAX_MS as the application has set it, while we have our own.
+        /// TCP_RTO_MAX_MS as the application has set it, while we have our own. Where the kernel does not have it, 0, or the size of
+        /// the receive buffer while that is ours (`membership::window`).
         RTO_MAX: u32 = 100;
         /// Messages this end has sent in a row since the peer's last one.
         RUN: u32 = 104;
@@ -339,5 +340,9 @@ pub(in crate::dataplane) const STAYS: i32 = 1 << 20;
 pub(in crate::dataplane) const LATE: i32 = 1 << 21;
 /// [`Head::FLAGS`]: [`Socket::LAST_SEQ`] is our `write_seq` when both ends of a pair that joined late were members first.
 pub(in crate::dataplane) const BEGUN: i32 = 1 << 22;
+/// [`Head::FLAGS`]: a packet is being made that must not offer a window, so the receive buffer is small (`membership::window`).
+pub(in crate::dataplane) const HOLDS: i32 = 1 << 23;
+/// [`Head::FLAGS`]: this has been done before, so that it is us who have fixed the size of the receive buffer.
+pub(in crate::dataplane) const HELD: i32 = 1 << 24;
 /// [`Head::FLAGS`]: we have set keepalive's times (`membership::keepalive`).
 pub(in crate::dataplane) const KEEPALIVE_OURS: i32 = 1 << 17;

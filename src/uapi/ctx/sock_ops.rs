@@ -76,6 +76,8 @@ pub const STATE_CHANGED: i32 = 10;
 pub const RTT: i32 = 12;
 /// `BPF_SOCK_OPS_HDR_OPT_LEN_CB`: a packet is being made.
 pub const HDR_OPT_LEN: i32 = 14;
+/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB`: a packet has been made, but for the options that a program has reserved bytes for.
+pub const WRITE_HDR_OPT: i32 = 15;
 /// `BPF_SOCK_OPS_STATE_CB_FLAG`.
 pub const STATE_FLAG: i32 = 1 << 2;
 /// `BPF_SOCK_OPS_RTT_CB_FLAG`.

@@ -27,6 +27,7 @@ const CHOICES: &[&str] = &[
     "passive",
     "request",
     "packet",
+    "written",
     "state",
     "closes",
     "closed",

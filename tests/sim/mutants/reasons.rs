@@ -325,6 +325,22 @@ pub(super) const REASONS: &[Reason] = &[
             "watch/redirected messages were unread when the last one looked",
         ],
     ),
+    // Before Linux 6.15 alone, whose kernels are not simulated: `tests/stall` in the guests measures what it is for, and looks at the
+    // buffers afterwards.
+    always(
+        "a window is held back only where TCP_RTO_MAX_MS is unknown, and this kernel knows it",
+        &[
+            "hold/its probes are ours",
+            "hold/its sender cannot be made to ask every second",
+            "hold/a packet is made",
+            "hold/probe/there is memory",
+            "hold/the buffer grows",
+            "hold/we have fixed its size",
+            "hold/the window is closed",
+            "hold/there is room for an option",
+            "release/its buffer is held",
+        ],
+    ),
     always("its settings would stay when the program goes", &["unenroll/an armed peer is waited for"]),
     // The programs that run over all sockets.
     always(

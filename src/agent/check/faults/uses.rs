@@ -69,6 +69,7 @@ fn options_set(program: &Program) -> Vec<(i32, i32)> {
 #[test]
 fn the_callbacks_set_these_options_and_not_tcp_nodelay() {
     let known = [
+        (net::SOL_SOCKET, net::SO_RCVBUF),
         (net::SOL_SOCKET, net::SO_KEEPALIVE),
         (net::SOL_SOCKET, net::SO_RCVLOWAT),
         (net::SOL_TCP, net::TCP_KEEPIDLE),

@@ -1,0 +1,101 @@
+//! The window that the probes of an armed receiver must not offer.
+//!
+//! A receiver whose window is closed opens it when its reader reads: the kernel then sends an acknowledgement
+//! (`tcp_cleanup_rbuf`), unless less than half of the window would be new. But a keepalive probe offers a window as well, and the
+//! sender discards it unread, since the probe's sequence number is old. A probe that is sent when the redirected bytes have been read
+//! and those of the stack have not offers almost all of the window. So nothing tells the sender later, and it goes on to ask less
+//! and less often. From Linux 6.15 on it asks every second instead (`membership::wake_reader`).
+//!
+//! Before, a probe offers nothing while the window is closed: the receive buffer is small between the callback in which a packet's
+//! options are measured and the one in which they are written (`BPF_SOCK_OPS_WRITE_HDR_OPT_CB`). The kernel chooses the window
+//! between the two (`__tcp_transmit_skb`, net/ipv4/tcp_output.c). Nothing else can happen meanwhile, since the socket is locked.
+//! Four bytes are reserved for an option, so that there is a second callback. The kernel fills them with no-operations.
+//!
+//! What remains is that the size of the buffer is fixed, as if the application had set it (`SOCK_RCVBUF_LOCK`), and at most twice
+//! `net.core.rmem_max`. So this is done only to buffers that no application has sized, and only when their reader has let a
+//! closed window wait for a second.
+
+use crate::asm::Reg::{R0, R1, R2, R3, R8, R9};
+use crate::asm::{Asm, Label, Ptr, Uses};
+use crate::dataplane::emit::{clear_flags, known_storage, set_flags};
+use crate::dataplane::kernel::KernelOffsets;
+use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
+use crate::dataplane::kernel::objects::TcpSock;
+use crate::dataplane::membership::keepalive;
+use crate::dataplane::state::socket::{self, Head, OWN, Socket};
+use crate::uapi::helper::id as helper;
+use crate::uapi::net;
+
+/// Our own socket, while it is looked at.
+const OWN_SK: Ptr<TcpSock> = Ptr::new(R9);
+/// The shortest option: its kind and its length, rounded up to four bytes.
+const OPTION_BYTES: i32 = 4;
+/// SO_RCVBUF meanwhile, 16 KiB at least: a window of that size is less than half of the first one (64 KiB), so that the kernel announces
+/// what is new.
+const LEAST_BUFFER: i32 = 16 << 10;
+/// `SOCK_RCVBUF_LOCK`, include/net/sock.h.
+const RCVBUF_LOCK: i32 = 2;
+
+/// In the callback that measures a packet: the packet of an armed receiver offers no window when the window is closed. Loses R8 and R9.
+pub(in crate::dataplane) fn hold(a: &mut Asm, offsets: &KernelOffsets) {
+    let Some(locks) = offsets.buffer_locks else { return };
+    a.emitter("hold", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]), |a| {
+        a.block("window_as_it_is", |a, as_it_is| {
+            a.ld(R8, OWN, Head::FLAGS);
+            a.require(R8.any_of(socket::ARMED), as_it_is, "its probes are ours");
+            a.ld(R1, OWN, Socket::RTO_MAX);
+            a.require(R1.equals(0), as_it_is, "its sender cannot be made to ask every second");
+            a.comment("the kernel asks for the length of options without a packet, too (`tcp_current_mss`)");
+            a.ld(R1, SOCK_OPS, SockOps::SKB_TCP_FLAGS);
+            a.require(R1.differs(0), as_it_is, "a packet is made");
+            a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
+            offsets.open(a, OWN_SK);
+            a.block("unlocked", |a, unlocked| {
+                offsets.read(a, R1, OWN_SK, locks.byte, as_it_is);
+                a.and(R1, RCVBUF_LOCK << locks.shift);
+                a.permit(R1.equals(0), unlocked, "the buffer grows");
+                a.require(R8.any_of(socket::HELD), as_it_is, "we have fixed its size");
+            });
+            a.comment("rcv_wup + rcv_wnd");
+            offsets.read(a, R8, OWN_SK, offsets.rcv_wup, as_it_is);
+            offsets.read(a, R1, OWN_SK, offsets.rcv_wnd, as_it_is);
+            a.add32(R8, R1);
+            a.ld(R1, SOCK_OPS, SockOps::RCV_NXT);
+            a.require(R1.w().equals(R8), as_it_is, "the window is closed");
+            a.comment("half of what is unread: the kernel doubles it, and a byte takes more than one of memory");
+            offsets.read(a, R1, OWN_SK, offsets.copied_seq, as_it_is);
+            a.sub32(R8, R1);
+            a.rsh(R8, 1);
+            a.if_(R8.below(LEAST_BUFFER), |a| a.mov(R8, LEAST_BUFFER));
+            offsets.read(a, R9, OWN_SK, offsets.rcvbuf, as_it_is);
+            a.mov(R1, SOCK_OPS.reg());
+            a.mov(R2, OPTION_BYTES);
+            a.mov(R3, 0);
+            a.call(helper::RESERVE_HDR_OPT);
+            a.require(R0.equals(0), as_it_is, "there is room for an option");
+            a.st(OWN, Socket::RTO_MAX, R9);
+            set_flags(a, socket::HOLDS | socket::HELD);
+            let value = keepalive::option_value(a);
+            a.set(value, R8);
+            keepalive::set(a, net::SOL_SOCKET, net::SO_RCVBUF, value);
+        });
+    });
+}
+
+/// In the callback that writes a packet's options: the buffer is as large again as it was.
+pub(in crate::dataplane) fn release(a: &mut Asm, out: Label) {
+    a.emitter("release", Uses::scratch().reads(SOCK_OPS.reg()).writes([OWN.reg(), R8]), |a| {
+        known_storage(a, out);
+        a.ld(R1, OWN, Head::FLAGS);
+        a.require(R1.any_of(socket::HOLDS), out, "its buffer is held");
+        clear_flags(a, socket::HOLDS);
+        a.comment("the kernel doubles it");
+        a.ld(R1, OWN, Socket::RTO_MAX);
+        a.st(OWN, Socket::RTO_MAX, 0);
+        a.rsh(R1, 1);
+        let value = keepalive::option_value(a);
+        a.set(value, R1);
+        keepalive::set(a, net::SOL_SOCKET, net::SO_RCVBUF, value);
+        a.goto(out);
+    });
+}
