@@ -100,9 +100,14 @@ impl<B: ByteOrder> BtfBuilder<B> {
         self.add(name, Kind::Func, linkage as u32, proto, &[])
     }
 
-    /// A tag of argument `index` of function `func`.
+    /// A tag of argument `index` of function `func`, or of a member of a structure.
     pub fn argument_tag(&mut self, tag: &str, func: u32, index: u32) -> u32 {
         self.add(tag, Kind::DeclTag, 0, func, &[index])
+    }
+
+    /// The type `target` with a tag.
+    pub fn type_tag(&mut self, tag: &str, target: u32) -> u32 {
+        self.add(tag, Kind::TypeTag, 0, target, &[])
     }
 
     /// A variable.

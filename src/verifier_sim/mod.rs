@@ -62,9 +62,15 @@ pub fn verify_with_log(program: &ProgramSpec, options: &Options) -> (Verdict, St
 }
 
 fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, String) {
-    let maps = program::maps::collect(&program.maps);
+    let kernel = options.types.filter(|_| options.kernel >= spec::Kernel::V6_12);
+    let meanings = program::record::Meanings { kernel, own: program.types.as_deref() };
+    let maps = program::maps::collect(&program.maps, meanings);
     let place = place::Place::of(program, options.kernel);
     let mut env = Env::new(place, program.prog_flags, &program.insns, maps, options);
+    env.own = meanings.own;
+    let objects = meanings.objects();
+    env.refuses_types = objects.is_none();
+    env.objects = objects.unwrap_or_default();
     if with_log || options.log == LogLevel::Full {
         env.log = Some(walk::log::Log::default());
     }
@@ -83,6 +89,10 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
 /// The whole of `BPF_PROG_LOAD`, as far as the program decides its outcome.
 fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
     check_request(env, program)?;
+    if env.refuses_types && program.maps.iter().any(|map| !map.special.is_empty()) {
+        // The loader goes on without types; then its maps have none either.
+        unsupported!("the kernel refuses the program's BTF");
+    }
     env.subprogs = program::find_subprogs(env.insns, env.kernel, env.types, program.not_gpl)?;
     env.log_functions();
     program::check_subprogs(env.insns, &mut env.subprogs)?;
@@ -95,6 +105,7 @@ fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
         }
     }
     program::resolve(env.insns, &env.maps, &mut env.aux, &loads, env.place, env.types)?;
+    program::describe_helper_calls(env.insns, &mut env.aux);
     env.describe_kernel_calls();
     program::check_cfg(env.insns, &mut env.aux, env.kernel)?;
     program::liveness::compute(env.insns, &mut env.aux, env.place);

@@ -1,10 +1,12 @@
 //! What the simulator is given: a program with its maps, and the kernel it is meant for. Plain data, no kernel objects.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::types::KernelTypes;
+use super::types::{KernelTypes, ProgramTypes};
 use crate::asm::Insn;
 
+pub use super::types::fields::SpecialField;
 pub use crate::uapi::{Kernel, MapType, ProgType, UnknownKernel};
 
 /// A program as `BPF_PROG_LOAD` would receive it, with its maps described instead of opened.
@@ -29,6 +31,8 @@ pub struct ProgramSpec {
     pub map_loads: Vec<MapLoad>,
     /// What its BTF says of its functions (`func_info` of the load attributes), in order of their start; empty without BTF.
     pub functions: Vec<FunctionSpec>,
+    /// The BTF that it and its maps are loaded with: the structures that it allocates.
+    pub types: Option<Arc<ProgramTypes>>,
     /// Whether its license is not compatible with the GPL.
     pub not_gpl: bool,
     /// Where in the Rust source each slot was emitted, when the program came from our assembler; may be empty.
@@ -108,6 +112,8 @@ pub struct MapSpec {
     pub max_entries: u32,
     /// `BPF_F_*` flags of the map.
     pub map_flags: u32,
+    /// Whether BTF describes its values.
+    pub typed: bool,
     /// Special fields that BTF declares inside the value.
     pub special: Vec<SpecialField>,
     /// The template of the inner maps, for maps of maps.
@@ -116,15 +122,6 @@ pub struct MapSpec {
     pub data: Option<Vec<u8>>,
     /// Whether user space froze the map.
     pub frozen: bool,
-}
-
-/// A field of a map value that the kernel manages itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpecialField {
-    /// The BTF type's name: `bpf_spin_lock`, `bpf_timer`, `bpf_list_head`, ...
-    pub name: String,
-    /// Byte offset in the value.
-    pub offset: u32,
 }
 
 /// Who loads the program.

@@ -20,6 +20,7 @@ mod large;
 mod map_use;
 mod mutants;
 mod mutate;
+mod objects;
 mod pairing;
 mod policy;
 mod privilege;

@@ -209,7 +209,10 @@ impl MapRecord {
             value_size: self.value_size,
             max_entries: self.max_entries,
             map_flags: self.map_flags.unwrap_or(0),
-            special: special.into_iter().map(|(name, offset)| SpecialField { name, offset }).collect(),
+            special: special
+                .into_iter()
+                .map(|(name, offset)| SpecialField { name, offset, ..SpecialField::default() })
+                .collect(),
             inner: self.inner.map(|inner| inner.into_spec().map(Box::new)).transpose()?,
             data,
             frozen: self.frozen.unwrap_or(false),
@@ -258,7 +261,7 @@ mod tests {
                 value_size: 8,
                 max_entries: 16,
                 map_flags: 2,
-                special: vec![SpecialField { name: "bpf_spin_lock".into(), offset: 4 }],
+                special: vec![SpecialField { name: "bpf_spin_lock".into(), offset: 4, ..SpecialField::default() }],
                 inner: Some(Box::new(inner)),
                 data: Some(vec![0, 0xff]),
                 frozen: true,

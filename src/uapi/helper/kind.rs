@@ -74,6 +74,8 @@ pub enum Arg {
     PerCpu,
     /// A pointer into the kernel in a map's value.
     KptrDest,
+    /// The pointer that takes its place, with its reference, or NULL.
+    KptrSource,
     /// A dynptr of any kind.
     Dynptr,
     /// Room for a dynptr that the helper makes.

@@ -253,7 +253,7 @@ helpers! {
     COPY_FROM_USER_TASK 191 "copy_from_user_task": (MemOut, SizeOrZero, Anything, Task, Anything) -> Int, V6_18, V6_18, SLEEPS;
     SKB_SET_TSTAMP 192 "skb_set_tstamp": (Ctx, Anything, Anything) -> Int, NEVER, NEVER;
     IMA_FILE_HASH 193 "ima_file_hash";
-    KPTR_XCHG 194 "kptr_xchg": (KptrDest, Anything) -> Other, V6_1, V6_1;
+    KPTR_XCHG 194 "kptr_xchg": (KptrDest, KptrSource) -> Other, V6_1, V6_1;
     MAP_LOOKUP_PERCPU_ELEM 195 "map_lookup_percpu_elem": (Map, Key, Anything) -> MapValueOrNull, V6_1, V6_1, PACKET;
     SKC_TO_MPTCP_SOCK 196 "skc_to_mptcp_sock": (SockCommon) -> BtfOrNull(Object::MptcpSock), V6_1, V6_1;
     DYNPTR_FROM_MEM 197 "dynptr_from_mem": (MemOut, SizeOrZero, Anything, DynptrOut(Local)) -> Int, V6_1, V6_1;

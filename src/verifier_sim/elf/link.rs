@@ -56,6 +56,7 @@ pub(super) fn link(
     let prog_flags = if section::may_sleep(name) { BPF_F_SLEEPABLE } else { 0 };
     let name = function.name.clone();
     let not_gpl = object.not_gpl;
+    let types = object.types();
     Ok(ProgramSpec {
         name,
         prog_type,
@@ -63,6 +64,7 @@ pub(super) fn link(
         attach_target,
         prog_flags,
         functions,
+        types,
         not_gpl,
         ..linker.out
     })

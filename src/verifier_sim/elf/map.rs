@@ -8,28 +8,14 @@ use byteorder::{ByteOrder, NativeEndian};
 use super::ElfError;
 use crate::btf::{Array, Btf, Head, Kind};
 use crate::verifier_sim::spec::{MapSpec, MapType, SpecialField};
+use crate::verifier_sim::types::fields::{Holder, Problem, Search, may_be_in};
 
-/// Deepest nesting of structures in which special fields are looked for.
-const MAX_NESTING: usize = 8;
 /// Most members, over all levels, that are looked at in the map values of one object.
 const MAX_MEMBERS: u32 = 1 << 16;
 /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h).
 const RDONLY_PROG: u32 = 1 << 7;
-
-/// The structures that the kernel manages inside map values (`btf_parse_fields`, kernel/bpf/btf.c).
-const SPECIAL: [&str; 11] = [
-    "bpf_spin_lock",
-    "bpf_res_spin_lock",
-    "bpf_timer",
-    "bpf_wq",
-    "bpf_task_work",
-    "bpf_list_head",
-    "bpf_list_node",
-    "bpf_rb_root",
-    "bpf_rb_node",
-    "bpf_refcount",
-    "bpf_dynptr",
-];
+/// `BPF_F_WRONLY_PROG`.
+const WRONLY_PROG: u32 = 1 << 8;
 
 /// The maps of an object, each made once, however many programs use it.
 #[derive(Debug)]
@@ -90,6 +76,7 @@ fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool, visits: &mut u32
         return Err(map_error(name, "its definition is not a structure"));
     }
     let mut spec = MapSpec::default();
+    let mut described = None;
     for member in btf.members(head) {
         match member.name {
             b"type" => spec.map_type = MapType(number(btf, name, member.type_id)?),
@@ -101,7 +88,7 @@ fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool, visits: &mut u32
             b"value" => {
                 let value = pointee(btf, name, member.type_id)?;
                 spec.value_size = size(btf, value)?;
-                special_fields(btf, value, (0, MAX_NESTING), visits, &mut spec.special)?;
+                described = btf.resolve(value);
             }
             b"values" if outer => {
                 let Some(Array { element, .. }) = btf.array(resolve(btf, member.type_id)?) else {
@@ -120,6 +107,9 @@ fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool, visits: &mut u32
                 return Err(map_error(name, format!("its definition has the unknown member {other:?}")));
             }
         }
+    }
+    if let Some(value) = described {
+        keep_fields(&mut spec, Search::new(btf, Holder::Map, visits).structure(value))?;
     }
     if spec.map_type == MapType::UNSPEC {
         return Err(map_error(name, "its definition has no member \"type\""));
@@ -142,58 +132,18 @@ fn pointee(btf: &Btf, map: &str, type_id: u32) -> Result<u32, ElfError> {
     }
 }
 
-/// The name of the field of a pointer into the kernel.
-const KERNEL_POINTER: &str = "kptr";
-
-/// Whether a type tag says that the pointer is one into the kernel, which the kernel takes care of (`btf_find_kptr`).
-fn is_kernel_pointer(btf: &Btf, pointer: Head) -> bool {
-    let target = btf.head(pointer.size_or_type).filter(|_| pointer.kind == Kind::Ptr);
-    let tag = target.filter(|target| target.kind == Kind::TypeTag).map(|tag| btf.string(tag.name));
-    tag.is_some_and(|tag| [&b"kptr"[..], b"kptr_untrusted", b"percpu_kptr", b"uptr"].contains(&tag))
-}
-
-fn special_fields(
-    btf: &Btf,
-    type_id: u32,
-    (base, depth): (u32, usize),
-    visits: &mut u32,
-    found: &mut Vec<SpecialField>,
-) -> Result<(), ElfError> {
-    let value = resolve(btf, type_id)?;
-    if is_kernel_pointer(btf, value) {
-        found.push(SpecialField { name: KERNEL_POINTER.to_owned(), offset: base });
-        return Ok(());
-    }
-    if let Some(Array { element, count }) = btf.array(value).filter(|_| depth > 0) {
-        let bytes = size(btf, element)?;
-        let before = found.len();
-        for number in 0..count {
-            *visits = visits.checked_sub(1).ok_or(ElfError::Types("a map value has too many members"))?;
-            let offset = base.saturating_add(number.saturating_mul(bytes));
-            special_fields(btf, element, (offset, depth - 1), visits, found)?;
-            // What the first element does not have, the others do not have either.
-            if found.len() == before {
-                break;
-            }
-        }
-        return Ok(());
-    }
-    if !matches!(value.kind, Kind::Struct | Kind::Union) {
-        return Ok(());
-    }
-    let name = String::from_utf8_lossy(btf.string(value.name));
-    if SPECIAL.contains(&&*name) {
-        found.push(SpecialField { name: name.into_owned(), offset: base });
-        return Ok(());
-    }
-    if depth == 0 {
-        return Ok(());
-    }
-    for member in btf.members(value) {
-        let offset = base.saturating_add(member.bit_offset / 8);
-        *visits = visits.checked_sub(1).ok_or(ElfError::Types("a map value has too many members"))?;
-        special_fields(btf, member.type_id, (offset, depth - 1), visits, found)?;
-    }
+/// Notes the special fields that the search has found, as far as the kernel makes such a map: else the loader (libbpf) makes one
+/// without types.
+fn keep_fields(spec: &mut MapSpec, found: Result<Vec<SpecialField>, Problem>) -> Result<(), ElfError> {
+    // Of a map whose fields are faulty the kernel takes care as if there were none.
+    let fields = match found {
+        Ok(fields) => fields,
+        Err(Problem::Refused) => Vec::new(),
+        Err(Problem::TooLarge) => return Err(ElfError::Types("a map value has too many members")),
+    };
+    let fits = fields.iter().all(|field| may_be_in(spec.map_type, &field.name));
+    spec.typed = fields.is_empty() || (fits && spec.map_flags & (RDONLY_PROG | WRONLY_PROG) == 0);
+    spec.special = if spec.typed { fields } else { Vec::new() };
     Ok(())
 }
 
@@ -223,25 +173,25 @@ pub(super) fn from_data(
     visits: &mut u32,
 ) -> Result<MapSpec, ElfError> {
     let value_size = u32::try_from(size).map_err(|_| map_error(section, "it is larger than 4 GiB"))?;
-    let mut special = Vec::new();
     let described = btf.by_name(Kind::Datasec, section).and_then(|section| btf.head(section));
-    for id in described.into_iter().flat_map(|section| btf.variables(section)) {
-        let variable = btf.head(id).filter(|variable| variable.kind == Kind::Var);
-        let found = btf.short_name(id).and_then(&place);
-        if let (Some(variable), Some(offset)) = (variable, found) {
-            special_fields(btf, variable.size_or_type, (offset, MAX_NESTING), visits, &mut special)?;
-        }
-    }
+    let variables = described.into_iter().flat_map(|section| btf.variables(section));
+    let mut variables: Vec<(u32, u32)> =
+        variables.filter_map(|id| Some((id, btf.short_name(id).and_then(&place)?))).collect();
+    // The loader puts them in order.
+    variables.sort_by_key(|(_, offset)| *offset);
     let constant = section == ".rodata" || section.starts_with(".rodata.");
-    Ok(MapSpec {
+    let mut spec = MapSpec {
         map_type: MapType::ARRAY,
         key_size: 4,
         value_size,
         max_entries: 1,
         map_flags: if constant { RDONLY_PROG } else { 0 },
-        special,
         data,
         frozen: constant,
         ..MapSpec::default()
-    })
+    };
+    if described.is_some() {
+        keep_fields(&mut spec, Search::new(btf, Holder::Map, visits).variables(variables.into_iter()))?;
+    }
+    Ok(spec)
 }

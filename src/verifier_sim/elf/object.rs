@@ -1,7 +1,8 @@
 //! The parts of an object file that matter: code with its functions and relocations, and the symbols they refer to.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use byteorder::NativeEndian;
 use object::elf::{
@@ -17,6 +18,7 @@ use super::{ElfError, externs};
 use crate::asm::{self, Insn};
 use crate::btf::Btf;
 use crate::verifier_sim::byte_order::IS_BIG;
+use crate::verifier_sim::types::ProgramTypes;
 
 /// Where ELF keeps class and byte order in the identification, and what 64-bit objects of this machine's byte order have there.
 const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64.0);
@@ -88,6 +90,7 @@ pub(super) struct Object<'a> {
     /// Where the first symbol of a section with this name is.
     addresses: BTreeMap<(usize, &'a [u8]), u64>,
     pub(super) made: RefCell<Made>,
+    types: OnceCell<Arc<ProgramTypes>>,
     /// Whether the kernel keeps from its programs what only those under the GPL may use.
     pub(super) not_gpl: bool,
     /// Whether it says which function has which type (`.BTF.ext`).
@@ -145,7 +148,8 @@ impl<'a> Object<'a> {
         let describes_functions = elf.section_by_name(".BTF.ext").is_some();
         let externs = externs::symbols(&btf);
         let made = RefCell::new(Made::new());
-        Ok(Self { elf, code, btf, externs, places, addresses, made, not_gpl, describes_functions })
+        let types = OnceCell::new();
+        Ok(Self { elf, code, btf, externs, places, addresses, made, types, not_gpl, describes_functions })
     }
 
     /// All sections that hold programs: every executable one but `.text`, which holds subprograms.
@@ -170,6 +174,12 @@ impl<'a> Object<'a> {
             is_section,
             is_weak: symbol.is_weak(),
         })
+    }
+
+    /// The BTF that its programs and maps are loaded with; `None` if it has none.
+    pub(super) fn types(&self) -> Option<Arc<ProgramTypes>> {
+        let make = || Arc::new(ProgramTypes::new(self.btf.clone()));
+        (self.btf.type_count() > 0).then(|| Arc::clone(self.types.get_or_init(make)))
     }
 
     /// The named data symbol that begins at this place.

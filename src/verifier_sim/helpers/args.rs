@@ -5,13 +5,17 @@ use crate::verifier_sim::helpers::call::Call;
 use crate::verifier_sim::helpers::mem::Use;
 use crate::verifier_sim::helpers::{self, Arg, Proto};
 use crate::verifier_sim::instructions::mem::Direction;
-use crate::verifier_sim::program::maps::FieldKind;
+use crate::verifier_sim::program::record::FieldKind;
 use crate::verifier_sim::spec::{Kernel, MapType};
-use crate::verifier_sim::state::Lock;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg, object_from_number};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
 use crate::verifier_sim::types::structure_id;
 use crate::verifier_sim::walk::env::Env;
+
+/// Whether the helper takes the argument away from the program.
+fn is_released(arg: Arg) -> bool {
+    matches!(arg, Arg::RingbufMem | Arg::SockRelease | Arg::KptrSource)
+}
 
 const READS: Use = Use { direction: Direction::Read, fills: false, zero_ok: false };
 const FILLS: Use = Use { direction: Direction::Write, fills: true, zero_ok: false };
@@ -32,6 +36,7 @@ impl Arg {
                 | Self::SockStructOrNull
                 | Self::FullSockOrNull
                 | Self::StackOrNull
+                | Self::KptrSource
         )
     }
 
@@ -80,16 +85,19 @@ impl Env<'_> {
         if absent {
             self.mark_precise(1 << number);
         } else {
-            self.check_arg_type(number, arg, &reg, call.helper)?;
+            match arg {
+                Arg::KptrSource => self.check_given(number, &reg, call)?,
+                _ => self.check_arg_type(number, arg, &reg, call.helper)?,
+            }
             self.check_arg_offset(number, arg, &reg)?;
         }
-        if matches!(arg, Arg::RingbufMem | Arg::SockRelease) {
+        if is_released(arg) {
             if reg.ref_id == 0 && !reg.is_null() {
                 reject!("R{number} must be referenced when passed to release function");
             }
             call.releases = Some(number);
         }
-        if reg.ref_id != 0 {
+        if reg.ref_id != 0 && arg != Arg::KptrDest {
             if call.ref_id != 0 {
                 reject!("more than one arg with ref_obj_id R{number} {} {}", reg.ref_id, call.ref_id);
             }
@@ -146,9 +154,11 @@ impl Env<'_> {
                 (memory, "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_")
             }
             Arg::Size | Arg::SizeOrZero | Arg::AllocSize => (reg.is_scalar(), "scalar"),
-            Arg::SpinLock => (reg.kind == Kind::MapValue && plain, "map_value, ptr_"),
+            Arg::SpinLock | Arg::KptrDest => {
+                let object = btf && flags == Flags::ALLOC;
+                ((reg.kind == Kind::MapValue && plain) || object, "map_value, ptr_")
+            }
             Arg::Timer | Arg::ConstStr => (reg.kind == Kind::MapValue && plain, "map_value"),
-            Arg::KptrDest => (reg.kind == Kind::MapValue && plain, "map_value, ptr_"),
             Arg::FullSockOrNull => (reg.kind == Kind::Socket && plain, "sock"),
             Arg::SockCommon => (reg.is_sock() && plain, "sock_common, sock, tcp_sock, xdp_sock"),
             Arg::BtfSock | Arg::BtfSockOrNull | Arg::SockRelease => {
@@ -218,7 +228,7 @@ impl Env<'_> {
 
     /// Pointers that are no memory must not have been moved (`check_func_arg_reg_off`).
     fn check_arg_offset(&self, number: u8, arg: Arg, reg: &Reg) -> Step {
-        self.check_pointer_offset(number, reg, matches!(arg, Arg::RingbufMem | Arg::SockRelease))
+        self.check_pointer_offset(number, reg, is_released(arg))
     }
 
     /// The same for an argument that is `released`, or not.
@@ -235,7 +245,10 @@ impl Env<'_> {
                 Ok(())
             }
             Kind::BtfId => {
-                let fixed_ok = [Flags::empty(), Flags::TRUSTED, Flags::RCU].contains(&reg.flags);
+                let element = Flags::ALLOC | Flags::NON_OWNING;
+                let fixed_ok =
+                    [Flags::empty(), Flags::TRUSTED, Flags::RCU, Flags::ALLOC, element, element | Flags::RCU];
+                let fixed_ok = fixed_ok.contains(&reg.flags);
                 self.check_fixed_offset(number, reg, fixed_ok)
             }
             _ => self.check_fixed_offset(number, reg, false),
@@ -308,12 +321,7 @@ impl Env<'_> {
             Arg::SpinLock => self.check_spin_lock(number, reg, call.helper == id::SPIN_LOCK),
             Arg::Timer => self.check_timer(number, reg, call),
             Arg::ConstStr => self.check_constant_string(number, reg, call),
-            Arg::KptrDest => {
-                if self.map(reg.arg).fields.is_empty() {
-                    reject!("map has to have BTF in order to use bpf_kptr_xchg");
-                }
-                unsupported!("kernel pointers in map values are not simulated");
-            }
+            Arg::KptrDest => self.check_exchanged(number, reg, call),
             _ => Ok(()),
         }
     }
@@ -344,39 +352,16 @@ impl Env<'_> {
         key
     }
 
-    fn check_spin_lock(&mut self, number: u8, reg: &Reg, lock: bool) -> Step {
-        if !reg.val.bits.is_known() {
-            reject!("R{number} doesn't have constant offset. bpf_spin_lock has to be at the constant offset");
-        }
-        let map = self.map(reg.arg);
-        if map.fields.is_empty() {
-            reject!("map has to have BTF in order to use bpf_spin_lock");
-        }
-        let Some(field) = map.field(FieldKind::SpinLock) else { reject!("map has no valid bpf_spin_lock") };
-        let off = (reg.val.bits.value as i64).wrapping_add(i64::from(reg.off));
-        if off != i64::from(field.offset) {
-            reject!("off {off} doesn't point to 'struct bpf_spin_lock' that is at {}", field.offset);
-        }
-        let this = Lock { map: reg.arg, id: reg.id };
-        match (lock, self.cur.lock) {
-            (true, Some(_)) => reject!("Locking two bpf_spin_locks are not allowed"),
-            (true, None) => self.cur.lock = Some(this),
-            (false, None) => reject!("bpf_spin_unlock without taking a lock"),
-            (false, Some(held)) if held != this => reject!("bpf_spin_unlock of different lock"),
-            (false, Some(_)) => self.cur.lock = None,
-        }
-        Ok(())
-    }
-
     fn check_timer(&self, number: u8, reg: &Reg, call: &mut Call) -> Step {
         if !reg.val.bits.is_known() {
             reject!("R{number} doesn't have constant offset. bpf_timer has to be at the constant offset");
         }
         let map = self.map(reg.arg);
-        if map.fields.is_empty() {
-            reject!("map has to have BTF in order to use bpf_timer");
+        let name = &map.spec.name;
+        if !map.is_typed() {
+            reject!("map '{name}' has to have BTF in order to use bpf_timer");
         }
-        let Some(field) = map.field(FieldKind::Timer) else { reject!("map has no valid bpf_timer") };
+        let Some(field) = map.field(FieldKind::Timer) else { reject!("map '{name}' has no valid bpf_timer") };
         let off = (reg.val.bits.value as i64).wrapping_add(i64::from(reg.off));
         if off != i64::from(field.offset) {
             reject!("off {off} doesn't point to 'struct bpf_timer' that is at {}", field.offset);
@@ -401,7 +386,7 @@ impl Env<'_> {
         let size = map.spec.value_size;
         let rest = i64::from(size) - i64::from(reg.off);
         let Ok(rest) = u32::try_from(rest) else { reject!("R{number} offset is outside of the map value") };
-        self.check_map_value(number, reg, reg.off, rest, false)?;
+        self.check_map_value(number, reg, reg.off, rest, false, false)?;
         let start = i64::from(reg.off) + reg.val.bits.value as i64;
         if map.spec.max_entries != 1 {
             reject!("direct value access on string failed");

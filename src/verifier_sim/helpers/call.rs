@@ -9,7 +9,7 @@ use crate::verifier_sim::helpers::format;
 use crate::verifier_sim::helpers::map_compat;
 use crate::verifier_sim::helpers::{self, Arg, Ret};
 use crate::verifier_sim::numbers::bounds::Bounds;
-use crate::verifier_sim::program::maps::FieldKind;
+use crate::verifier_sim::program::record::{Field, FieldKind};
 use crate::verifier_sim::spec::{Kernel, MapType, Privilege, ProgType};
 use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
@@ -42,6 +42,8 @@ pub(in crate::verifier_sim) struct Call {
     pub(in crate::verifier_sim) dynptr: Option<Dynptr>,
     /// The function that is passed.
     pub(in crate::verifier_sim) callback: Option<usize>,
+    /// The place of a kernel pointer that is exchanged.
+    pub(in crate::verifier_sim) exchanged: Option<Field>,
     /// The constant string that is passed, without its end.
     pub(in crate::verifier_sim) string: Vec<u8>,
 }
@@ -62,7 +64,8 @@ impl Env<'_> {
     /// A call instruction whose fields have been checked.
     pub(in crate::verifier_sim) fn call(&mut self, insn: &Insn) -> Step<Flow> {
         if self.cur.lock.is_some()
-            && (insn.src == op::PSEUDO_KFUNC_CALL || (insn.src == 0 && insn.imm != id::SPIN_UNLOCK))
+            && ((insn.src == op::PSEUDO_KFUNC_CALL && !self.may_call_locked(insn.imm as u32))
+                || (insn.src == 0 && insn.imm != id::SPIN_UNLOCK))
         {
             reject!("function calls are not allowed while holding a lock");
         }
@@ -103,6 +106,9 @@ impl Env<'_> {
         let Some(proto) = helpers::proto(helper, self.place) else {
             unsupported!("helper {} is not simulated", Self::helper_label(helper));
         };
+        if proto.properties.contains(Properties::SLEEPS) && self.cur.may_sleep {
+            unsupported!("helpers that may sleep are not simulated");
+        }
         if proto.properties.contains(Properties::SLEEPS) {
             reject!("helper call might sleep in a non-sleepable prog");
         }
@@ -126,7 +132,12 @@ impl Env<'_> {
         }
         match call.dynptr {
             Some(dynptr) if proto.args.first() == Some(&Arg::DynptrRelease) => self.release_dynptr(dynptr, helper)?,
-            _ if call.releases.is_some() => self.release(call.ref_id, helper)?,
+            _ if call.releases.is_some() => {
+                if helper == id::KPTR_XCHG {
+                    self.share_exchanged(call.ref_id);
+                }
+                self.release(call.ref_id, helper)?;
+            }
             _ => {}
         }
         if helper == id::TAIL_CALL {
@@ -263,6 +274,7 @@ impl Env<'_> {
             Ret::Btf(kind) => Reg::pointer(Kind::BtfId, kind as u32),
             Ret::BtfTrusted(kind) => Reg { flags: Flags::TRUSTED, ..Reg::pointer(Kind::BtfId, kind as u32) },
             Ret::Other if matches!(call.helper, id::PER_CPU_PTR | id::THIS_CPU_PTR) => self.of_one_cpu(call.helper)?,
+            Ret::Other if call.helper == id::KPTR_XCHG => self.exchanged(call)?,
             Ret::Other => unsupported!("helper {} is not simulated", Self::helper_label(call.helper)),
         };
         if reg.may_be_null() {
@@ -270,7 +282,7 @@ impl Env<'_> {
         }
         let looks_up = [id::SK_LOOKUP_TCP, id::SK_LOOKUP_UDP, id::SKC_LOOKUP_TCP].contains(&call.helper);
         let acquires = looks_up
-            || call.helper == id::RINGBUF_RESERVE
+            || matches!(call.helper, id::RINGBUF_RESERVE | id::KPTR_XCHG)
             || (call.helper == id::MAP_LOOKUP_ELEM && call.map.is_some_and(|map| self.map(map).holds_sockets()));
         // Casts of sockets keep the reference; skc_to_unix_sock is not among them.
         let casts = matches!(

@@ -35,7 +35,7 @@ impl Env<'_> {
             Kind::Packet | Kind::PacketMeta => self.check_packet(number, &reg, reg.off, size, how.zero_ok),
             Kind::MapValue => {
                 self.check_map_direction(&reg, reg.off, size, write)?;
-                self.check_map_value(number, &reg, reg.off, size, how.zero_ok)
+                self.check_map_value(number, &reg, reg.off, size, how.zero_ok, false)
             }
             Kind::MapKey => {
                 if write {

@@ -12,13 +12,16 @@ use crate::verifier_sim::helpers::call::Call;
 use crate::verifier_sim::program::is_subprog_address;
 use crate::verifier_sim::spec::{Kernel, MapType, Privilege};
 use crate::verifier_sim::state::reg::{Kind, Reg};
-use crate::verifier_sim::state::{Frame, MAX_FRAMES};
+use crate::verifier_sim::state::{Frame, MAX_FRAMES, State};
 use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
-use crate::verifier_sim::walk::env::Env;
+use crate::verifier_sim::walk::env::{Env, MAX_PENDING, Pending};
 use crate::verifier_sim::walk::outside;
 
 /// What a callback returns: 1 ends the rounds (`callback_ret_range`).
 const RESULTS: (i64, i64) = (0, 1);
+
+/// What a function returns that the kernel calls later.
+const LATER_RESULTS: (i64, i64) = (0, 0);
 
 /// Whether `bpf_for_each_map_elem` walks maps of this type (`map_for_each_callback` of its operations).
 fn is_walked(kind: MapType) -> bool {
@@ -69,6 +72,10 @@ impl Env<'_> {
     /// The helper may call the function that it is given.
     pub(in crate::verifier_sim) fn call_back(&mut self, call: &Call) -> Step {
         let Some(callback) = call.callback else { return Ok(()) };
+        if call.helper == id::TIMER_SET_CALLBACK {
+            let Some(map) = call.map else { reject!("kernel subsystem misconfigured verifier") };
+            return self.call_later(callback, (map, call.map_uid), false);
+        }
         let (r1, r3, r4) = (*self.reg(1), *self.reg(3), *self.reg(4));
         let unset = Reg::NOT_INIT;
         match call.helper {
@@ -112,7 +119,7 @@ impl Env<'_> {
     }
 
     /// Puts a round of function `subprog` aside, with these arguments.
-    fn push_callback(&mut self, subprog: usize, arguments: [Reg; 5]) -> Step {
+    pub(in crate::verifier_sim) fn push_callback(&mut self, subprog: usize, arguments: [Reg; 5]) -> Step {
         let depth = self.cur.frames.len();
         let mut state = self.cur.clone();
         state.callback_unroll_depth += 1;
@@ -125,6 +132,44 @@ impl Env<'_> {
             reject!("the call stack of {} frames is too deep", depth + 1);
         }
         self.cur.top_mut().callback_depth = 0;
+        Ok(())
+    }
+
+    /// A timer in a value of this map calls the function later, or a work queue does, which `may_sleep` (`push_async_cb`).
+    pub(in crate::verifier_sim) fn call_later(
+        &mut self,
+        subprog: usize,
+        (map, map_uid): (u32, u32),
+        may_sleep: bool,
+    ) -> Step {
+        if self.pending.len() >= MAX_PENDING {
+            let rule = format!("The sequence of {} jumps is too complex for async cb.", self.pending.len() + 1);
+            return Err(Stop::RejectAt(self.at, rule));
+        }
+        self.subprogs[subprog].is_async = true;
+        let depth = self.cur.top().async_depth + 1;
+        let mut frame = Frame { async_depth: depth, ..Frame::new(0, 0, subprog) };
+        for (index, kind) in [Kind::ConstMapPtr, Kind::MapKey, Kind::MapValue].into_iter().enumerate() {
+            frame.regs[index + 1] = Reg { map_uid, ..Reg::pointer(kind, map) };
+        }
+        let history = self.history.len();
+        // Nothing of the path that leads here matters: the function begins with a stack of its own.
+        let state = State { may_sleep, begin: history, ..State::entry_of(frame) };
+        self.pending.push(Pending { state, insn: self.subprogs[subprog].start, from: self.at, history });
+        Ok(())
+    }
+
+    /// Such a function ends.
+    pub(in crate::verifier_sim) fn check_later_result(&mut self) -> Step {
+        let result = self.reg(0);
+        if !result.is_scalar() {
+            reject!("At async callback return the register R0 is not a known value ({})", result.type_name());
+        }
+        self.mark_precise(1);
+        let (value, (least, greatest)) = (self.reg(0).val, LATER_RESULTS);
+        if value.smin < least || value.smax > greatest {
+            return Err(outside("At async callback return", 0, &value, least, greatest));
+        }
         Ok(())
     }
 

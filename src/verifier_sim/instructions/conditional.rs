@@ -3,10 +3,11 @@
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::instructions::alu;
+use crate::verifier_sim::instructions::object::Kept;
 use crate::verifier_sim::instructions::packet;
 use crate::verifier_sim::numbers::condition::{self, Cond};
 use crate::verifier_sim::numbers::scalar;
-use crate::verifier_sim::program::maps::{FieldKind, Map};
+use crate::verifier_sim::program::record::FieldKind;
 use crate::verifier_sim::spec::{Kernel, MapType};
 use crate::verifier_sim::state::reg::{ADD_CONST, ADD_CONST32, Flags, Kind, MAX_VAR_OFF, Reg};
 use crate::verifier_sim::state::{FP, State};
@@ -99,7 +100,7 @@ impl Env<'_> {
         let (dst, src) = (usize::from(insn.dst), usize::from(insn.src));
         let kernel = self.kernel;
         let mut other = self.cur.clone();
-        let maps = &self.maps;
+        let kept = Kept { maps: &self.maps, objects: &self.objects };
         for (state, pair) in [(&mut other, &jumped), (&mut self.cur, &fell)] {
             let regs = &mut state.top_mut().regs;
             if !immediate {
@@ -115,12 +116,12 @@ impl Env<'_> {
             }
         }
         if !low && !immediate {
-            share_non_null(cond, (dst, &left), (src, &right), &mut other, &mut self.cur, maps);
+            share_non_null(cond, (dst, &left), (src, &right), &mut other, &mut self.cur, kept);
         }
         let against_zero = !low && immediate && insn.imm == 0 && matches!(cond, Cond::Eq | Cond::Ne);
         if against_zero && left.may_be_null() {
-            decide_null(&mut other, &left, cond == Cond::Eq, maps);
-            decide_null(&mut self.cur, &left, cond == Cond::Ne, maps);
+            decide_null(&mut other, &left, cond == Cond::Eq, kept);
+            decide_null(&mut self.cur, &left, cond == Cond::Ne, kept);
         } else {
             let packets = !low
                 && !immediate
@@ -172,7 +173,7 @@ impl Env<'_> {
 }
 
 /// A pointer that may be NULL turned out to be NULL or not, and with it all that have its id (`mark_ptr_or_null_regs`).
-fn decide_null(state: &mut State, pointer: &Reg, is_null: bool, maps: &[Map<'_>]) {
+fn decide_null(state: &mut State, pointer: &Reg, is_null: bool, kept: Kept<'_>) {
     let id = pointer.id;
     if is_null && pointer.ref_id != 0 && pointer.ref_id == id {
         state.refs.retain(|held| held.id != id);
@@ -180,16 +181,16 @@ fn decide_null(state: &mut State, pointer: &Reg, is_null: bool, maps: &[Map<'_>]
     state.for_each_reg(
         |reg| reg.may_be_null() && reg.id == id,
         |reg| {
-            if reg.off != 0 || !reg.val.bits.is(0) {
+            // Pointers to elements of lists and trees point to their nodes.
+            if (reg.off != 0 && !reg.is_object()) || !reg.val.bits.is(0) {
                 return;
             }
             if is_null {
                 *reg = Reg::known(0);
                 return;
             }
-            mark_not_null(reg, maps);
-            let keeps_id = reg.kind == Kind::MapValue && maps[reg.arg as usize].field(FieldKind::SpinLock).is_some();
-            if !keeps_id {
+            mark_not_null(reg, kept);
+            if !kept.has_lock(reg) {
                 reg.id = 0;
             }
         },
@@ -197,7 +198,8 @@ fn decide_null(state: &mut State, pointer: &Reg, is_null: bool, maps: &[Map<'_>]
 }
 
 /// The pointer was found not to be NULL (`mark_ptr_not_null_reg`).
-fn mark_not_null(reg: &mut Reg, maps: &[Map<'_>]) {
+fn mark_not_null(reg: &mut Reg, kept: Kept<'_>) {
+    let maps = kept.maps;
     reg.flags.remove(Flags::MAYBE_NULL);
     if reg.kind != Kind::MapValue {
         return;
@@ -280,7 +282,7 @@ fn not_null(reg: &Reg) -> bool {
     match reg.kind {
         Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::MapKey | Kind::MapValue | Kind::ConstMapPtr => true,
         Kind::Mem => !reg.flags.contains(Flags::UNTRUSTED),
-        Kind::BtfId => reg.ref_id != 0 || reg.flags.contains(Flags::TRUSTED),
+        Kind::BtfId => reg.is_trusted(),
         _ => false,
     }
 }
@@ -315,7 +317,7 @@ fn share_non_null(
     right: (usize, &Reg),
     jumped: &mut State,
     fell: &mut State,
-    maps: &[Map<'_>],
+    kept: Kept<'_>,
 ) {
     let equal = match cond {
         Cond::Eq => jumped,
@@ -326,7 +328,7 @@ fn share_non_null(
     if !pointer(left.1) || !pointer(right.1) {
         return;
     }
-    let mut clear = |number: usize| mark_not_null(&mut equal.top_mut().regs[number], maps);
+    let mut clear = |number: usize| mark_not_null(&mut equal.top_mut().regs[number], kept);
     match (left.1.may_be_null(), right.1.may_be_null()) {
         (false, true) => clear(right.0),
         (true, false) => clear(left.0),

@@ -6,7 +6,7 @@ use crate::verifier_sim::byte_order::from_memory;
 use crate::verifier_sim::instructions::ctx;
 use crate::verifier_sim::numbers::tnum::Tnum;
 use crate::verifier_sim::program::AccessKind;
-use crate::verifier_sim::program::maps::FieldKind;
+use crate::verifier_sim::program::record::FieldKind;
 use crate::verifier_sim::spec::{Kernel, ProgType};
 use crate::verifier_sim::state::reg::{Flags, Kind, MAX_VAR_OFF, Reg};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
@@ -190,10 +190,12 @@ impl Env<'_> {
         let load = self.insns[self.at].code & op::CLASS_MASK == op::LDX;
         let seen = &mut self.aux[self.at].access;
         let plain = |kind| matches!(kind, AccessKind::Plain | AccessKind::Memory);
-        let fault_safe = |kind| matches!(kind, AccessKind::Kernel | AccessKind::Memory);
+        let fault_safe = |kind| matches!(kind, AccessKind::Kernel(_) | AccessKind::Memory);
+        let structure = |kind| matches!(kind, AccessKind::Kernel(_));
         match *seen {
             None => *seen = Some(kind),
             Some(before) if before == kind || (plain(before) && plain(kind)) => {}
+            Some(before) if load && structure(before) && structure(kind) => {}
             Some(before) if load && fault_safe(before) && fault_safe(kind) && self.kernel >= Kernel::V6_18 => {
                 *seen = Some(AccessKind::Memory);
             }
@@ -219,8 +221,12 @@ impl Env<'_> {
             Kind::MapValue if !reg.may_be_null() => {
                 leak(self, "map")?;
                 self.check_map_direction(&reg, off, access.size, write)?;
-                self.check_map_value(access.base, &reg, off, access.size, false)?;
-                if let Some(value) = self.constant(&reg, off, access).filter(|_| !write) {
+                self.check_map_value(access.base, &reg, off, access.size, false, true)?;
+                let at = i64::from(off).wrapping_add(reg.val.bits.value as i64);
+                let pointer = self.map(reg.arg).record.at(at, FieldKind::is_pointer);
+                if let Some(field) = pointer.filter(|_| reg.val.bits.is_known()) {
+                    loaded = self.access_kernel_pointer(&field, access.value)?;
+                } else if let Some(value) = self.constant(&reg, off, access).filter(|_| !write) {
                     loaded = Reg::known(value);
                 }
             }
@@ -309,7 +315,7 @@ impl Env<'_> {
                 }
             }
             Kind::BtfId if !reg.may_be_null() => {
-                if write {
+                if write && !reg.is_object() {
                     reject!("only read is supported");
                 }
                 loaded = self.load_structure(access.base, &reg, off, access.size)?;
@@ -409,7 +415,8 @@ impl Env<'_> {
         Ok(())
     }
 
-    /// The access lies in the value and touches no special field (`check_map_access`).
+    /// The access lies in the value and touches no special field; an instruction (`direct`) may load and store kernel pointers
+    /// (`check_map_access`).
     pub(in crate::verifier_sim) fn check_map_value(
         &self,
         number: u8,
@@ -417,18 +424,31 @@ impl Env<'_> {
         off: i32,
         size: u32,
         zero_ok: bool,
+        direct: bool,
     ) -> Step {
         let map = self.map(reg.arg);
         self.check_region(number, reg, off, size, map.spec.value_size, zero_ok)?;
-        for field in &map.fields {
-            let begin = reg.val.smin.wrapping_add(i64::from(off));
-            let end = reg.val.umax.wrapping_add(off as i64 as u64).wrapping_add(u64::from(size));
-            let field_end = i64::from(field.offset) + i64::from(field.size);
-            if begin < field_end && u64::from(field.offset) < end {
-                if field.kind == FieldKind::Other {
-                    unsupported!("kernel pointers in map values are not simulated");
-                }
+        let begin = reg.val.smin.wrapping_add(i64::from(off));
+        let end = reg.val.umax.wrapping_add(off as i64 as u64).wrapping_add(u64::from(size));
+        for field in map.record.touched(begin, end) {
+            if field.kind == FieldKind::Other {
+                unsupported!("some kernel pointers in map values are not simulated");
+            }
+            if !field.kind.is_pointer() {
                 reject!("{} cannot be accessed directly by load/store", field.kind.name());
+            }
+            if !direct {
+                reject!("kptr cannot be accessed indirectly by helper");
+            }
+            if !reg.val.bits.is_known() {
+                reject!("kptr access cannot have variable offset");
+            }
+            let at = i64::from(off).wrapping_add(reg.val.bits.value as i64);
+            if at != i64::from(field.offset) {
+                reject!("kptr access misaligned expected={} off={at}", field.offset);
+            }
+            if size != field.size {
+                reject!("kptr access size must be BPF_DW");
             }
         }
         Ok(())
@@ -514,7 +534,7 @@ fn check_span(number: u8, reg: &Reg, off: i64, size: u32, total: u32, zero_ok: b
 fn access_kind(reg: &Reg) -> AccessKind {
     match reg.kind {
         Kind::Ctx | Kind::Socket | Kind::SockCommon | Kind::TcpSock | Kind::XdpSock => AccessKind::Translated(reg.kind),
-        Kind::BtfId => AccessKind::Kernel,
+        Kind::BtfId => AccessKind::Kernel(reg.flags),
         Kind::Mem => AccessKind::Memory,
         _ => AccessKind::Plain,
     }

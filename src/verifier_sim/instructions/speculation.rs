@@ -107,7 +107,7 @@ impl Env<'_> {
                 }
                 Ok(())
             }
-            Kind::MapValue => match self.check_map_value(dst, moved, moved.off, 1, false) {
+            Kind::MapValue => match self.check_map_value(dst, moved, moved.off, 1, false, false) {
                 Err(Stop::Reject(rule)) => {
                     reject!("{rule}\nR{dst} pointer arithmetic of map value goes out of range, prohibited for !root")
                 }

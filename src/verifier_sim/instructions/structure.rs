@@ -3,7 +3,7 @@
 use crate::verifier_sim::spec::{Kernel, MapType};
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::stop::{Step, reject, unsupported};
-use crate::verifier_sim::types::{Found, KernelTypes, structure_id, structure_number};
+use crate::verifier_sim::types::{Found, KernelTypes, own_id, own_number, structure_id, structure_number};
 use crate::verifier_sim::walk::env::Env;
 
 /// The structure that holds a map of this type (`map_btf_id` of the kernel's `struct bpf_map_ops`).
@@ -62,13 +62,48 @@ impl Env<'_> {
         if reg.flags.contains(Flags::PERCPU) {
             reject!("R{number} is {name} access percpu memory: off={off}");
         }
+        if let (Some(id), Some(own)) = (own_id(reg.arg), self.own) {
+            return self.load_object(own.types(), reg, id, (off, size));
+        }
         let types = self.kernel_types()?;
+        if self.cur.may_sleep {
+            unsupported!("the kernel's structures in functions that may sleep are not simulated");
+        }
         let Some(id) = structure_id(types, reg.arg) else { unsupported!("this kernel has no such structure") };
         let (to, flags) = match self.find(types, id, off, size)? {
             Found::Pointer { to, flags, field } => (to, inherit(types, reg, id, (to, flags, field))),
             other => return Ok(self.found(types, other)),
         };
         Ok(self.found(types, Found::Pointer { to, flags, field: 0 }))
+    }
+
+    /// The same for an object of the program's own type `id` (`btf_struct_access`). Stores are checked like loads.
+    fn load_object(&mut self, own: &KernelTypes, reg: &Reg, id: u32, (off, size): (u32, u32)) -> Step<Reg> {
+        if reg.flags.contains(Flags::ALLOC | Flags::UNTRUSTED) {
+            unsupported!("loads from objects that may be gone are not simulated");
+        }
+        if !reg.is_object() {
+            // The program has it from a map, and need not own it any more.
+            return Ok(match self.find(own, id, off, size)? {
+                Found::Pointer { to, .. } => {
+                    Reg { flags: Flags::UNTRUSTED, ..Reg::pointer(Kind::BtfId, own_number(to)) }
+                }
+                other => self.found(own, other),
+            });
+        }
+        if !reg.flags.intersects(Flags::NON_OWNING | Flags::RCU) && reg.ref_id == 0 {
+            reject!("verifier bug: ref_obj_id for allocated object must be non-zero");
+        }
+        let end = u64::from(off) + u64::from(size);
+        let touched = self.kept().record(reg).and_then(|record| record.touched(off.into(), end).next());
+        if let Some(field) = touched {
+            reject!("direct access to {} is disallowed", field.kind.name());
+        }
+        Ok(match self.find(own, id, off, size)? {
+            Found::Address => self.found(own, Found::Address),
+            // What a pointer to a structure in it points to is not known.
+            _ => Reg::UNKNOWN,
+        })
     }
 
     /// The same for a map itself.

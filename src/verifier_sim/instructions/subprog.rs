@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::asm::Insn;
 use crate::verifier_sim::place::Place;
-use crate::verifier_sim::program::Subprog;
-use crate::verifier_sim::program::functions::callees;
+use crate::verifier_sim::program::functions::{body, callees, named_by};
+use crate::verifier_sim::program::{Subprog, is_subprog_call};
 use crate::verifier_sim::state::reg::{Kind, Reg};
 use crate::verifier_sim::state::stack::STACK_SIZE;
 use crate::verifier_sim::state::{Frame, MAX_FRAMES};
@@ -65,11 +65,23 @@ pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Sub
     // each way to call it, of which there can be very many: remember the deepest entry instead, which decides.
     let mut entered = vec![0u32; subprogs.len()];
     let mut deepest = 0;
-    let calls: Vec<Vec<usize>> = (0..subprogs.len()).map(|index| callees(insns, subprogs, index)).collect();
+    // What the kernel calls later has the stack to itself.
+    let counts =
+        |index: usize, callee: usize| !subprogs[callee].is_async || calls_itself(insns, subprogs, index, callee);
+    let callees = |index: usize| {
+        let mut callees = callees(insns, subprogs, index);
+        callees.retain(|callee| counts(index, *callee));
+        callees
+    };
+    let calls: Vec<Vec<usize>> = (0..subprogs.len()).map(callees).collect();
     let tail_calls = subprogs.iter().any(|subprog| subprog.has_tail_call);
     let private = place.has_private_stacks() && !tail_calls;
     let mut levels = vec![0usize; subprogs.len()];
-    let mut todo = vec![(0usize, 0u32, 1usize)];
+    let apart = (1..subprogs.len()).filter(|index| subprogs[*index].is_async);
+    let mut todo: Vec<_> = apart.chain([0]).map(|index| (index, 0u32, 1usize)).collect();
+    if subprogs.iter().any(|subprog| subprog.is_async && subprog.has_tail_call) {
+        reject!("verifier bug: subprog has tail_call and async cb");
+    }
     while let Some((index, above, level)) = todo.pop() {
         if level > MAX_FRAMES {
             // The kernel does not count the main program here.
@@ -96,4 +108,12 @@ pub(in crate::verifier_sim) fn check_stack_depth(insns: &[Insn], subprogs: &[Sub
         todo.extend(calls[index].iter().map(|callee| (*callee, depth, level + 1)));
     }
     Ok(deepest)
+}
+
+/// Whether function `index` calls `callee` itself, and not only by its address.
+fn calls_itself(insns: &[Insn], subprogs: &[Subprog], index: usize, callee: usize) -> bool {
+    let start = subprogs[index].start;
+    let calls = body(insns, subprogs, index).iter().enumerate().filter(|(_, insn)| is_subprog_call(insn));
+    let mut named = calls.map(|(offset, insn)| named_by(insn, start + offset, subprogs));
+    named.any(|named| named == Some(callee))
 }

@@ -2,8 +2,12 @@
 //! (`check_kfunc_call`, `check_pseudo_btf_id`).
 
 mod args;
+mod graph;
 mod iterator;
+mod memory;
+mod object;
 mod result;
+mod role;
 mod section;
 mod structures;
 mod table;
@@ -14,6 +18,7 @@ use table::Properties;
 use crate::asm::opcode as op;
 use crate::verifier_sim::helpers::dynptr::Dynptr;
 use crate::verifier_sim::place::Place;
+use crate::verifier_sim::program::record::Field;
 use crate::verifier_sim::spec::Privilege;
 use crate::verifier_sim::state::reg::Reg;
 use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
@@ -36,6 +41,16 @@ struct Call {
     dynptr: Option<Dynptr>,
     /// The iterator that is passed: its frame and slot.
     iterator: Option<(usize, usize)>,
+    /// The list or tree that is passed.
+    root: Option<Field>,
+    /// The structure of the object that is passed.
+    object: Option<u32>,
+    /// Whether the program owns it.
+    owns: bool,
+    /// The map of the work queue that is passed, and where it came from.
+    map: Option<(u32, u32)>,
+    /// The function that is passed.
+    callback: Option<usize>,
 }
 
 impl Call {
@@ -47,6 +62,7 @@ impl Call {
 impl Env<'_> {
     /// Notes what is known of each call of a kernel function before the walk.
     pub(in crate::verifier_sim) fn describe_kernel_calls(&mut self) {
+        self.has_open_loops |= self.aux.iter().any(|aux| aux.calls_back);
         for (insn, aux) in self.insns.iter().zip(&mut self.aux) {
             if insn.code != op::JMP | op::CALL || insn.src != op::PSEUDO_KFUNC_CALL {
                 continue;
@@ -56,7 +72,11 @@ impl Env<'_> {
             // Nothing is read, but that is known.
             aux.kfunc_reads |= 1;
             aux.moves_iterator = properties.contains(Properties::ITER_NEXT);
-            self.has_open_loops |= aux.moves_iterator;
+            let name = self.types.map_or(&[][..], |types| types.name(insn.imm as u32));
+            aux.compares = name == graph::ADD.as_bytes();
+            aux.calls_back = aux.compares;
+            self.has_open_loops |= aux.moves_iterator || aux.calls_back;
+            aux.calls_later = name == b"bpf_wq_set_callback_impl";
         }
     }
 }
@@ -85,6 +105,9 @@ impl Env<'_> {
         if self.privilege != Privilege::Full {
             unsupported!("kernel functions without CAP_PERFMON are not simulated");
         }
+        if properties.intersects(Properties::SLEEPS | Properties::RCU_PROTECTED) && self.cur.may_sleep {
+            unsupported!("kernel functions that may sleep are not simulated");
+        }
         if properties.contains(Properties::SLEEPS) {
             reject!("program must be sleepable to call sleepable kfunc {name}");
         }
@@ -106,12 +129,24 @@ impl Env<'_> {
             constant: None,
             dynptr: None,
             iterator: None,
+            root: None,
+            object: None,
+            owns: false,
+            map: None,
+            callback: None,
         };
         self.check_kfunc_args(types, &mut call)?;
+        if call.name == graph::ADD {
+            self.compare(&call)?;
+        }
+        if let ("bpf_wq_set_callback_impl", Some(callback), Some(map)) = (call.name.as_str(), call.callback, call.map) {
+            self.call_later(callback, map, true)?;
+        }
         self.enter_or_leave_section(&call.name)?;
         if call.releases {
             self.release_of_kfunc(&call)?;
         }
+        self.put(&call)?;
         if call.name == "bpf_throw" {
             self.throw()?;
             return Ok(Flow::End);

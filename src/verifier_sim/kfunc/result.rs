@@ -1,8 +1,8 @@
 //! What kernel functions return.
 
 use crate::uapi::helper::DynptrKind;
-use crate::verifier_sim::kfunc::Call;
 use crate::verifier_sim::kfunc::table::Properties;
+use crate::verifier_sim::kfunc::{Call, graph};
 use crate::verifier_sim::place::kernel_context;
 use crate::verifier_sim::state::Reference;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
@@ -31,6 +31,12 @@ impl Env<'_> {
                 Reg { flags: Flags::TRUSTED, ..Reg::pointer(Kind::BtfId, structure_number(types, id)) }
             }
             "bpf_dynptr_slice" | "bpf_dynptr_slice_rdwr" => self.slice(call)?,
+            "bpf_obj_new_impl" | "bpf_percpu_obj_new_impl" => self.allocated(call)?,
+            "bpf_refcount_acquire_impl" => {
+                let Some(object) = call.object else { reject!("kernel subsystem misconfigured verifier") };
+                Reg { flags: Flags::ALLOC, ..Reg::pointer(Kind::BtfId, object) }
+            }
+            name if graph::finds(name) => self.found_element(call)?,
             _ if types.is_struct(to) => {
                 let flags = match call.has(Properties::ITER_NEXT) {
                     true => self.trust_of_element(call),
@@ -43,7 +49,9 @@ impl Env<'_> {
                 None => unsupported!("what kernel function {} returns is not simulated", call.name),
             },
         };
-        if call.has(Properties::MAY_BE_NULL) {
+        // More references of an object that the program owns are certain.
+        let may_be_null = call.has(Properties::MAY_BE_NULL) && !(call.object.is_some() && call.owns);
+        if may_be_null {
             reg.flags |= Flags::MAYBE_NULL;
             reg.id = self.new_id();
         }
@@ -51,10 +59,15 @@ impl Env<'_> {
             self.check_reference_in_callback()?;
             let id = self.new_id();
             self.cur.refs.push(Reference { id, insn: self.at });
-            if call.has(Properties::MAY_BE_NULL) {
+            if may_be_null {
                 reg.id = id;
             }
             reg.ref_id = id;
+        } else if graph::looks(&call.name) {
+            self.set_non_owning(&mut reg);
+        }
+        if reg.id == 0 && self.kept().has_lock(&reg) {
+            reg.id = self.new_id();
         }
         Ok(reg)
     }

@@ -1,7 +1,7 @@
 //! Pointers to the kernel's structures that kernel functions take (`process_kf_arg_ptr_to_btf_id`).
 
 use crate::verifier_sim::state::reg::{Kind, Reg};
-use crate::verifier_sim::types::{KernelTypes, structure_id};
+use crate::verifier_sim::types::{KernelTypes, ProgramTypes, own_id, structure_id};
 
 /// The structure behind a pointer that has a kind of its own (`reg2btf_ids`).
 pub(super) fn behind(reg: &Reg) -> Option<&'static str> {
@@ -44,6 +44,9 @@ pub(super) fn matches(types: &KernelTypes, reg: &Reg, wanted: u32, strict: bool)
 }
 
 /// The structure, as the kernel names it.
-pub(super) fn describe(types: &KernelTypes, reg: &Reg) -> String {
+pub(super) fn describe(types: &KernelTypes, own: Option<&ProgramTypes>, reg: &Reg) -> String {
+    if let (Kind::BtfId, Some(id), Some(own)) = (reg.kind, own_id(reg.arg), own) {
+        return own.types().describe(id);
+    }
     id(types, reg).map_or_else(String::new, |id| types.describe(id))
 }

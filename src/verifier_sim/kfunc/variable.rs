@@ -3,14 +3,24 @@
 use crate::uapi::helper::id;
 use crate::verifier_sim::state::reg::{Flags, Kind, Reg};
 use crate::verifier_sim::stop::{Step, unsupported};
-use crate::verifier_sim::types::{structure_id, structure_number};
+use crate::verifier_sim::types::{own_id, structure_id, structure_number};
 use crate::verifier_sim::walk::env::Env;
 
 impl Env<'_> {
     /// The variable of one CPU, behind the pointer in r1 to that of each.
     pub(in crate::verifier_sim) fn of_one_cpu(&mut self, helper: i32) -> Step<Reg> {
         let types = self.kernel_types()?;
-        let of = self.reg(1).arg;
+        let (of, flags) = (self.reg(1).arg, self.reg(1).flags);
+        if flags.contains(Flags::RCU) {
+            if own_id(of).is_none() {
+                unsupported!("the kernel's memory of each CPU that RCU protects is not simulated");
+            }
+            // An object of which each CPU has one, in a map.
+            return Ok(Reg { flags: Flags::ALLOC | Flags::RCU, ..Reg::pointer(Kind::BtfId, of) });
+        }
+        if own_id(of).is_some() {
+            unsupported!("objects of each CPU that no map keeps are not simulated");
+        }
         let Some(of) = structure_id(types, of) else {
             unsupported!("this kernel has no such variable");
         };

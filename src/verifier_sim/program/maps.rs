@@ -1,5 +1,6 @@
 //! The maps of a program as the verifier sees them: sizes, special fields, what programs may do.
 
+use crate::verifier_sim::program::record::{Field, FieldKind, Meanings, Record};
 use crate::verifier_sim::spec::{MapSpec, MapType};
 
 /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h): programs may not write.
@@ -10,80 +11,6 @@ const WRONLY_PROG: u32 = 1 << 8;
 /// `BPF_F_INNER_MAP`: inner arrays of other sizes may take this one's place.
 const INNER_MAP: u32 = 1 << 12;
 
-/// A field of a map value that the kernel manages (`enum btf_field_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::verifier_sim) enum FieldKind {
-    /// `struct bpf_spin_lock`, 4 bytes.
-    SpinLock,
-    /// `struct bpf_timer`, 16 bytes.
-    Timer,
-    /// `struct bpf_wq`, 16 bytes.
-    Workqueue,
-    /// `struct bpf_list_head`, 16 bytes.
-    ListHead,
-    /// `struct bpf_rb_root`, 16 bytes.
-    RbRoot,
-    /// `struct bpf_list_node`, 24 bytes.
-    ListNode,
-    /// `struct bpf_rb_node`, 32 bytes.
-    RbNode,
-    /// `struct bpf_refcount`, 4 bytes.
-    Refcount,
-    /// `struct bpf_res_spin_lock`, 4 bytes (6.15).
-    ResSpinLock,
-    /// `struct bpf_task_work`, 8 bytes (6.18).
-    TaskWork,
-    /// Anything else: a pointer into the kernel or a field that is not known here.
-    Other,
-}
-
-/// One special field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::verifier_sim) struct Field {
-    /// What it is.
-    pub(in crate::verifier_sim) kind: FieldKind,
-    /// Where it begins in the value.
-    pub(in crate::verifier_sim) offset: u32,
-    /// Its bytes.
-    pub(in crate::verifier_sim) size: u32,
-}
-
-impl FieldKind {
-    /// The kind with this BTF name, and its size (include/uapi/linux/bpf.h).
-    fn from_name(name: &str) -> (Self, u32) {
-        match name.strip_prefix("bpf_").unwrap_or(name) {
-            "spin_lock" => (Self::SpinLock, 4),
-            "timer" => (Self::Timer, 16),
-            "wq" => (Self::Workqueue, 16),
-            "list_head" => (Self::ListHead, 16),
-            "rb_root" => (Self::RbRoot, 16),
-            "list_node" => (Self::ListNode, 24),
-            "rb_node" => (Self::RbNode, 32),
-            "refcount" => (Self::Refcount, 4),
-            "res_spin_lock" => (Self::ResSpinLock, 4),
-            "task_work" => (Self::TaskWork, 8),
-            _ => (Self::Other, 8),
-        }
-    }
-
-    /// The name in the kernel's messages.
-    pub(in crate::verifier_sim) fn name(self) -> &'static str {
-        match self {
-            Self::SpinLock => "bpf_spin_lock",
-            Self::Timer => "bpf_timer",
-            Self::Workqueue => "bpf_wq",
-            Self::ListHead => "bpf_list_head",
-            Self::RbRoot => "bpf_rb_root",
-            Self::ListNode => "bpf_list_node",
-            Self::RbNode => "bpf_rb_node",
-            Self::Refcount => "bpf_refcount",
-            Self::ResSpinLock => "bpf_res_spin_lock",
-            Self::TaskWork => "bpf_task_work",
-            Self::Other => "kptr",
-        }
-    }
-}
-
 /// One map, with its special fields looked up.
 #[derive(Debug)]
 pub(in crate::verifier_sim) struct Map<'a> {
@@ -92,7 +19,7 @@ pub(in crate::verifier_sim) struct Map<'a> {
     /// Number of the map that stands for its inner maps, when it is a map of maps.
     pub(in crate::verifier_sim) inner: Option<u32>,
     /// Special fields of the value.
-    pub(in crate::verifier_sim) fields: Vec<Field>,
+    pub(in crate::verifier_sim) record: Record,
 }
 
 impl Map<'_> {
@@ -103,7 +30,12 @@ impl Map<'_> {
 
     /// The one field of this kind, if the value has it.
     pub(in crate::verifier_sim) fn field(&self, kind: FieldKind) -> Option<Field> {
-        self.fields.iter().copied().find(|field| field.kind == kind)
+        self.record.field(kind)
+    }
+
+    /// Whether BTF describes the values.
+    pub(in crate::verifier_sim) fn is_typed(&self) -> bool {
+        self.spec.typed || !self.record.fields.is_empty()
     }
 
     /// Whether values are sockets, so that a lookup acquires a reference.
@@ -147,8 +79,9 @@ impl Map<'_> {
 }
 
 /// The maps of a program: those it names, in order, then the templates of inner maps.
-pub(in crate::verifier_sim) fn collect(specs: &[MapSpec]) -> Vec<Map<'_>> {
-    let mut maps: Vec<Map<'_>> = specs.iter().map(one).collect();
+pub(in crate::verifier_sim) fn collect<'a>(specs: &'a [MapSpec], meanings: Meanings<'_>) -> Vec<Map<'a>> {
+    let one = |spec: &'a MapSpec| Map { spec, inner: None, record: meanings.record(&spec.special) };
+    let mut maps: Vec<Map<'a>> = specs.iter().map(one).collect();
     for index in 0..specs.len() {
         if let Some(inner) = specs[index].inner.as_deref() {
             maps[index].inner = Some(maps.len() as u32);
@@ -156,16 +89,4 @@ pub(in crate::verifier_sim) fn collect(specs: &[MapSpec]) -> Vec<Map<'_>> {
         }
     }
     maps
-}
-
-fn one(spec: &MapSpec) -> Map<'_> {
-    let fields = spec
-        .special
-        .iter()
-        .map(|field| {
-            let (kind, size) = FieldKind::from_name(&field.name);
-            Field { kind, offset: field.offset, size }
-        })
-        .collect();
-    Map { spec, inner: None, fields }
 }

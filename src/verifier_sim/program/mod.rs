@@ -4,6 +4,7 @@ pub(super) mod functions;
 pub(super) mod hook;
 pub(super) mod liveness;
 pub(super) mod maps;
+pub(super) mod record;
 pub(super) mod stack_liveness;
 pub(super) mod variable;
 
@@ -12,9 +13,10 @@ use std::collections::BTreeSet;
 use crate::asm::Insn;
 use crate::asm::opcode as op;
 use crate::verifier_sim::place::Place;
-use crate::verifier_sim::program::maps::{FieldKind, Map};
+use crate::verifier_sim::program::maps::Map;
+use crate::verifier_sim::program::record::FieldKind;
 use crate::verifier_sim::spec::{Kernel, MapType, ProgType};
-use crate::verifier_sim::state::reg::Kind;
+use crate::verifier_sim::state::reg::{Flags, Kind};
 use crate::verifier_sim::stop::{Step, Stop, reject, unsupported};
 use crate::verifier_sim::types::KernelTypes;
 
@@ -27,8 +29,9 @@ pub(in crate::verifier_sim) enum AccessKind {
     Memory,
     /// The context or one of the socket types.
     Translated(Kind),
-    /// A kernel structure, valid or not: one fault-safe load serves both.
-    Kernel,
+    /// A structure of the kernel or an allocated object. For loads one that is safe serves all, valid or not; stores must be to
+    /// the same kind.
+    Kernel(Flags),
 }
 
 /// How the kernel masks a register that is added to a pointer; every path must agree on it (`alu_state`, `alu_limit`).
@@ -58,6 +61,13 @@ pub(in crate::verifier_sim) struct Aux {
     pub(in crate::verifier_sim) jump_point: bool,
     /// A checkpoint is always made here.
     pub(in crate::verifier_sim) force_checkpoint: bool,
+    /// It calls a helper or a kernel function that calls a function of the program, as often as it likes
+    /// (`is_sync_callback_calling_insn`).
+    pub(in crate::verifier_sim) calls_back: bool,
+    /// It is `bpf_rbtree_add`, which has the elements of a tree compared.
+    pub(in crate::verifier_sim) compares: bool,
+    /// It has a function of the program called later (`is_async_callback_calling_insn`).
+    pub(in crate::verifier_sim) calls_later: bool,
     /// It calls a kernel function that moves an iterator on.
     pub(in crate::verifier_sim) moves_iterator: bool,
     /// The argument registers that this call of a kernel function reads, as bits; 0 for other instructions.
@@ -84,6 +94,8 @@ pub(in crate::verifier_sim) struct Subprog {
     pub(in crate::verifier_sim) stack_depth: u32,
     /// Whether it calls `bpf_tail_call`.
     pub(in crate::verifier_sim) has_tail_call: bool,
+    /// Whether the kernel calls it later (`is_async_cb`), as far as the walk has come.
+    pub(in crate::verifier_sim) is_async: bool,
     /// Whether BTF says that it is global.
     pub(in crate::verifier_sim) global: bool,
 }
@@ -98,6 +110,8 @@ const MAX_KFUNCS: usize = 256;
 const FIRST_KFUNC: i32 = 1000;
 /// `bpf_for_each_map_elem`, `bpf_find_vma`, `bpf_loop` and `bpf_user_ringbuf_drain`, which call functions of the program.
 const CALLS_BACK: [i32; 4] = [164, 180, 181, 209];
+/// `bpf_timer_set_callback`.
+const TIMER_SET_CALLBACK: i32 = 170;
 /// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 
@@ -121,9 +135,13 @@ pub(in crate::verifier_sim) fn is_may_goto(insn: &Insn) -> bool {
     insn.code == op::JMP | op::JCOND && insn.src == 0
 }
 
-/// Whether the slot calls a helper that calls a function of the program, as often as it likes (`is_sync_callback_calling_insn`).
-pub(in crate::verifier_sim) fn calls_back(insn: &Insn) -> bool {
-    insn.code == op::JMP | op::CALL && insn.src == 0 && CALLS_BACK.contains(&insn.imm)
+/// Notes the calls of helpers that call functions of the program.
+pub(in crate::verifier_sim) fn describe_helper_calls(insns: &[Insn], aux: &mut [Aux]) {
+    let calls = insns.iter().zip(aux).filter(|(insn, _)| insn.code == op::JMP | op::CALL && insn.src == 0);
+    for (insn, aux) in calls {
+        aux.calls_back = CALLS_BACK.contains(&insn.imm);
+        aux.calls_later = insn.imm == TIMER_SET_CALLBACK;
+    }
 }
 
 /// The slot that a jump at `at` goes to.
@@ -329,13 +347,16 @@ fn check_map(at: usize, used: &[u32], maps: &[Map<'_>], map: &Map<'_>, place: Pl
         return fail(at, "socket filter progs cannot use bpf_spin_lock yet");
     }
     if place.is_tracing() {
+        if has(FieldKind::ResSpinLock) || has(FieldKind::TaskWork) || has(FieldKind::Other) {
+            unsupported!("some special fields in maps of tracing programs are not simulated");
+        }
+        if has(FieldKind::ListHead) || has(FieldKind::RbRoot) {
+            return fail(at, "tracing progs cannot use bpf_{list_head,rb_root} yet");
+        }
         let refused =
             [FieldKind::SpinLock, FieldKind::Timer, FieldKind::Workqueue].into_iter().find(|field| has(*field));
         if let Some(field) = refused {
             return fail(at, &format!("tracing progs cannot use {} yet", field.name()));
-        }
-        if !map.fields.is_empty() {
-            unsupported!("special fields in maps of tracing programs are not simulated");
         }
         // Older kernels want their hash tables allocated ahead, or warn.
         if kernel_allocates_late(map) && place.kernel < Kernel::V6_12 {
@@ -425,7 +446,7 @@ pub(in crate::verifier_sim) fn check_cfg(insns: &[Insn], aux: &mut [Aux], kernel
 
 fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize, kernel: Kernel) {
     let insn = &insns[at];
-    let moves_iterator = aux[at].moves_iterator;
+    let Aux { moves_iterator, calls_back, calls_later, .. } = aux[at];
     let mut point = |at: i64, jump: bool| {
         if let Some(aux) = usize::try_from(at).ok().and_then(|at| aux.get_mut(at)) {
             aux.prune_point = true;
@@ -451,7 +472,9 @@ fn mark_prune_points(insns: &[Insn], aux: &mut [Aux], at: usize, kernel: Kernel)
             } else if moves_iterator {
                 point(at as i64, false);
                 aux[at].force_checkpoint = true;
-            } else if calls_back(insn) && kernel >= Kernel::V6_12 {
+            } else if calls_later {
+                point(at as i64, false);
+            } else if calls_back && kernel >= Kernel::V6_12 {
                 point(at as i64, true);
                 aux[at].force_checkpoint = true;
             }

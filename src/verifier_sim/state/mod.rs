@@ -28,6 +28,9 @@ pub(in crate::verifier_sim) struct Frame {
     pub(in crate::verifier_sim) subprog: usize,
     /// Whether a helper called it.
     pub(in crate::verifier_sim) in_callback: bool,
+    /// Whether the kernel calls it later, when no frame of the program is left (a timer or a work queue). Then how many such
+    /// functions led to each other.
+    pub(in crate::verifier_sim) async_depth: u32,
     /// How often the path went through the callback of the call at which this function stands.
     pub(in crate::verifier_sim) callback_depth: u64,
 }
@@ -37,7 +40,15 @@ impl Frame {
     pub(in crate::verifier_sim) fn new(number: usize, callsite: usize, subprog: usize) -> Self {
         let mut regs = [Reg::NOT_INIT; REGS];
         regs[FP] = Reg::pointer(Kind::Stack, number as u32);
-        Self { regs, stack: Rc::new(Vec::new()), callsite, subprog, in_callback: false, callback_depth: 0 }
+        Self {
+            regs,
+            stack: Rc::new(Vec::new()),
+            callsite,
+            subprog,
+            in_callback: false,
+            async_depth: 0,
+            callback_depth: 0,
+        }
     }
 
     /// Slot `index`, touched or not.
@@ -67,9 +78,9 @@ pub(in crate::verifier_sim) struct Reference {
 /// The spin lock that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::verifier_sim) struct Lock {
-    /// Number of the map whose value holds the lock.
-    pub(in crate::verifier_sim) map: u32,
-    /// Id of the pointer to that value.
+    /// Number of the map whose value holds the lock; `None` if it is in an object that the program has allocated.
+    pub(in crate::verifier_sim) map: Option<u32>,
+    /// Id of the pointer to that value or object.
     pub(in crate::verifier_sim) id: u32,
 }
 
@@ -86,12 +97,16 @@ pub(in crate::verifier_sim) struct State {
     pub(in crate::verifier_sim) rcu_lock: bool,
     /// How often `bpf_preempt_disable` was called.
     pub(in crate::verifier_sim) preempt_locks: u32,
+    /// Whether it may sleep: a work queue calls it.
+    pub(in crate::verifier_sim) may_sleep: bool,
     /// Whether only a processor that speculates goes this way.
     pub(in crate::verifier_sim) speculative: bool,
     /// How often the path went through a may_goto.
     pub(in crate::verifier_sim) may_goto_depth: u32,
     /// How often the path entered a callback.
     pub(in crate::verifier_sim) callback_unroll_depth: u32,
+    /// How much of the history does not lead here, since the kernel calls the path's first function later.
+    pub(in crate::verifier_sim) begin: usize,
     /// Entries that the kernel's history of the path has since the last checkpoint.
     pub(in crate::verifier_sim) history: u32,
     /// The checkpoint that this path last passed.
@@ -114,9 +129,11 @@ impl State {
             lock: None,
             rcu_lock: false,
             preempt_locks: 0,
+            may_sleep: false,
             speculative: false,
             may_goto_depth: 0,
             callback_unroll_depth: 0,
+            begin: 0,
             history: 0,
             parent: None,
         }

@@ -73,6 +73,10 @@ bitflags! {
         const PACKET = 256;
         /// A slice of what a dynptr describes.
         const SLICE = 512;
+        /// Memory that the program has allocated (`MEM_ALLOC`).
+        const ALLOC = 1024;
+        /// An object that a list or tree owns, valid as long as its lock is held (`NON_OWN_REF`).
+        const NON_OWNING = 2048;
     }
 }
 
@@ -173,6 +177,22 @@ impl Reg {
     /// The same, or to the packet's end.
     pub(in crate::verifier_sim) fn is_packet_any(&self) -> bool {
         self.is_packet() || self.kind == Kind::PacketEnd
+    }
+
+    /// Whether it points to an object that the program has allocated, and is valid (`type_is_ptr_alloc_obj`).
+    pub(in crate::verifier_sim) fn is_object(&self) -> bool {
+        self.kind == Kind::BtfId && self.flags.contains(Flags::ALLOC) && !self.flags.contains(Flags::UNTRUSTED)
+    }
+
+    /// Whether the object belongs to a list or tree (`type_is_non_owning_ref`).
+    pub(in crate::verifier_sim) fn is_non_owning(&self) -> bool {
+        self.is_object() && self.flags.contains(Flags::NON_OWNING)
+    }
+
+    /// Whether what it points to stays valid during a call (`is_trusted_reg`), if it is a pointer to a structure.
+    pub(in crate::verifier_sim) fn is_trusted(&self) -> bool {
+        let trusted = Flags::TRUSTED | Flags::ALLOC | Flags::NON_OWNING;
+        self.ref_id != 0 || (self.flags.intersects(trusted) && (self.flags - trusted).is_empty())
     }
 
     /// Whether it points to the packet's first byte, as far as the program has not moved it (`reg_is_init_pkt_pointer`).

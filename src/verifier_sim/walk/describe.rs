@@ -8,7 +8,7 @@ use crate::verifier_sim::numbers::tnum::Tnum;
 use crate::verifier_sim::state::State;
 use crate::verifier_sim::state::reg::{ADD_CONST, Kind, Reg, object_from_number};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, Slot, iterator};
-use crate::verifier_sim::types::structure_id;
+use crate::verifier_sim::types::{own_id, structure_id};
 use crate::verifier_sim::walk::env::Env;
 use crate::verifier_sim::walk::precision::Mask;
 
@@ -178,6 +178,9 @@ impl Env<'_> {
         if reg.ref_id != 0 {
             parts.push(format!("ref_obj_id={}", reg.ref_id));
         }
+        if reg.is_non_owning() {
+            parts.push("non_own_ref".to_owned());
+        }
         if matches!(reg.kind, Kind::ConstMapPtr | Kind::MapKey | Kind::MapValue) {
             let map = self.map(reg.arg).spec;
             if !map.name.is_empty() {
@@ -217,6 +220,9 @@ impl Env<'_> {
     pub(in crate::verifier_sim) fn structure_name(&self, number: u32) -> String {
         if let Some(known) = object_from_number(number) {
             return known.name().to_owned();
+        }
+        if let (Some(id), Some(own)) = (own_id(number), self.own) {
+            return String::from_utf8_lossy(own.types().name(id)).into_owned();
         }
         let named = self.types.and_then(|types| Some(types.name(structure_id(types, number)?)));
         named.map_or_else(|| "?".to_owned(), |name| String::from_utf8_lossy(name).into_owned())

@@ -1,20 +1,21 @@
 //! Everything that one verification carries along (`struct bpf_verifier_env`).
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::asm::Insn;
 use crate::verifier_sim::load_flags;
 use crate::verifier_sim::place::Place;
 use crate::verifier_sim::program::hook::Hook;
 use crate::verifier_sim::program::maps::Map;
+use crate::verifier_sim::program::record::Record;
 use crate::verifier_sim::program::stack_liveness::StackLiveness;
-use crate::verifier_sim::program::{Aux, Subprog, calls_back, is_may_goto};
+use crate::verifier_sim::program::{Aux, Subprog, is_may_goto};
 use crate::verifier_sim::spec::{FunctionSpec, Kernel, Options, Privilege};
 use crate::verifier_sim::state::reg::Reg;
 use crate::verifier_sim::state::{FP, REGS, State};
 use crate::verifier_sim::stop::{Step, Stop, reject};
-use crate::verifier_sim::types::KernelTypes;
+use crate::verifier_sim::types::{KernelTypes, ProgramTypes};
 use crate::verifier_sim::walk::history::History;
 use crate::verifier_sim::walk::prune::Explored;
 
@@ -31,7 +32,7 @@ pub(in crate::verifier_sim) struct Pending {
 }
 
 /// Branches waiting at the same time (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
-const MAX_PENDING: usize = 8192;
+pub(in crate::verifier_sim) const MAX_PENDING: usize = 8192;
 
 /// How much work has been done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +66,8 @@ pub(in crate::verifier_sim) struct Env<'a> {
     pub(in crate::verifier_sim) insns: &'a [Insn],
     pub(in crate::verifier_sim) aux: Vec<Aux>,
     pub(in crate::verifier_sim) maps: Vec<Map<'a>>,
+    /// The special fields of the objects that the program can allocate, by the IDs of their structures.
+    pub(in crate::verifier_sim) objects: BTreeMap<u32, Record>,
     pub(in crate::verifier_sim) subprogs: Vec<Subprog>,
     /// What BTF says of them; empty without BTF.
     pub(in crate::verifier_sim) functions: &'a [FunctionSpec],
@@ -76,6 +79,10 @@ pub(in crate::verifier_sim) struct Env<'a> {
     pub(in crate::verifier_sim) has_open_loops: bool,
     /// Possible CPUs, 0 if that is not known.
     pub(in crate::verifier_sim) cpus: u32,
+    /// Whether the kernel refuses the program's own types.
+    pub(in crate::verifier_sim) refuses_types: bool,
+    /// The program's own types.
+    pub(in crate::verifier_sim) own: Option<&'a ProgramTypes>,
     /// The types of the kernel, if they are known.
     pub(in crate::verifier_sim) types: Option<&'static KernelTypes>,
     /// The state of the current path.
@@ -116,12 +123,15 @@ impl<'a> Env<'a> {
             insns,
             aux: vec![Aux::default(); insns.len()],
             maps,
+            objects: BTreeMap::new(),
             subprogs: Vec::new(),
             functions: &[],
             judged: 0,
             called: BTreeSet::new(),
-            has_open_loops: insns.iter().any(|insn| is_may_goto(insn) || calls_back(insn)),
+            has_open_loops: insns.iter().any(is_may_goto),
             cpus: options.cpus,
+            refuses_types: false,
+            own: None,
             types: options.types,
             cur: State::entry(),
             at: 0,

@@ -178,6 +178,10 @@ impl Env<'_> {
         if self.is_secret(0) {
             reject!("R0 leaks addr as return value");
         }
+        if self.cur.top().async_depth != 0 {
+            self.check_later_result()?;
+            return Ok(Flow::End);
+        }
         if self.judged != 0 {
             let result = self.reg(0);
             if !result.is_scalar() {
@@ -210,8 +214,11 @@ impl Env<'_> {
     pub(in crate::verifier_sim) fn check_leaks(&self, place: &str) -> Step {
         // Before Linux 6.13 the lock came first, in other words.
         let newer = self.kernel >= Kernel::V6_18;
-        if self.cur.lock.is_some() && !newer {
-            reject!("bpf_spin_unlock is missing");
+        if self.cur.lock.is_some() {
+            match newer {
+                true => reject!("{place} cannot be used inside bpf_spin_lock-ed region"),
+                false => reject!("bpf_spin_unlock is missing"),
+            }
         }
         let ends = place.starts_with("BPF_EXIT") || place == "bpf_throw";
         if !newer && ends {
@@ -224,9 +231,6 @@ impl Env<'_> {
             (lost, _) if lost.is_empty() => {}
             (lost, true) => reject!("{lost}\n{place} would lead to reference leak"),
             (lost, false) => reject!("{lost}"),
-        }
-        if self.cur.lock.is_some() {
-            reject!("{place} cannot be used inside bpf_spin_lock-ed region");
         }
         if newer || !ends { self.check_sections(place) } else { Ok(()) }
     }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::asm::opcode as op;
 use crate::asm::{Disasm, Insn};
-use crate::verifier_sim::program::calls_back;
+use crate::verifier_sim::program::Aux;
 use crate::verifier_sim::state::{FP, MAX_FRAMES, State};
 use crate::verifier_sim::walk::describe::Shown;
 use crate::verifier_sim::walk::env::Env;
@@ -103,7 +103,15 @@ impl Wanted {
     }
 
     /// What was wanted after `insn` is now wanted before it. `behind` is the instruction to which the path went from it.
-    fn pass(&mut self, insn: &Insn, visited: Visited, linked: &[Place], behind: (usize, &Insn)) -> Result<(), Lost> {
+    fn pass(
+        &mut self,
+        insn: &Insn,
+        visited: Visited,
+        linked: &[Place],
+        (behind, aux): (usize, &[Aux]),
+    ) -> Result<(), Lost> {
+        let calls_back = |at: usize| aux.get(at).is_some_and(|aux| aux.calls_back);
+        let at = visited.insn as usize;
         self.add_linked(linked);
         let (dst, src) = (bit(insn.dst), bit(insn.src));
         let register = insn.code & op::X != 0;
@@ -132,7 +140,7 @@ impl Wanted {
             op::STX | op::ST => return self.pass_store(insn, visited),
             op::JMP | op::JMP32 => match insn.code & op::OP_MASK {
                 op::CALL if insn.src == op::PSEUDO_CALL && !visited.is_assumed() => return self.pass_entry(),
-                op::CALL if calls_back(insn) && behind.0 != visited.insn as usize + 1 => return self.pass_callback(),
+                op::CALL if calls_back(at) && behind != at + 1 => return self.pass_callback(),
                 op::CALL => {
                     *self.regs() &= !bit(0);
                     if *self.regs() & ARGUMENTS != 0 {
@@ -142,7 +150,7 @@ impl Wanted {
                 op::EXIT => {
                     // Backwards into the function that returned: its r0 is the caller's, but not if a helper had called it. Then
                     // the path is at the helper's call again, whose arguments the callback did not set.
-                    let callback = calls_back(behind.1);
+                    let callback = calls_back(behind);
                     let result = if callback { 0 } else { *self.regs() & bit(0) };
                     *self.regs() &= !(bit(0) | if callback { ARGUMENTS } else { 0 });
                     if *self.regs() & ARGUMENTS != 0 || self.frame + 1 >= MAX_FRAMES {
@@ -324,13 +332,13 @@ impl Env<'_> {
         while !wanted.is_empty() {
             let first = next.map_or(0, |number| self.explored.insn(number));
             self.log_segment(wanted.frame, (last, first), behind);
-            let begin = next.map_or(0, |number| self.explored.history(number));
+            let begin = next.map_or(self.cur.begin, |number| self.explored.history(number));
             while end > begin {
                 end -= 1;
                 let visited = self.history.at(end);
                 let insn = self.insns[visited.insn as usize];
                 self.log_origin(&wanted, visited.insn as usize);
-                let followed = (following, &self.insns[following]);
+                let followed = (following, self.aux.as_slice());
                 following = visited.insn as usize;
                 if wanted.pass(&insn, visited, self.history.linked(end), followed).is_err() {
                     self.explored.mark_all_precise(self.cur.parent);

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::verifier_sim::program::{calls_back, is_may_goto};
+use crate::verifier_sim::program::is_may_goto;
 use crate::verifier_sim::spec::Kernel;
 use crate::verifier_sim::state::reg::{ADD_CONST, Kind, Reg};
 use crate::verifier_sim::state::stack::{Byte, SLOT_SIZE, Slot};
@@ -279,8 +279,13 @@ impl Env<'_> {
         if self.aux[self.at].moves_iterator {
             return Ok(self.iterates_on() && self.alike(old, precise, ExactLevel::CoversAll));
         }
-        if calls_back(&self.insns[self.at]) {
+        if self.aux[self.at].calls_back {
             return Ok(self.alike(old, precise, ExactLevel::CoversAll));
+        }
+        // Another entry into a function that the kernel calls later is not another round of a loop.
+        let entries = (old.top().async_depth, cur.top().async_depth);
+        if entries.0 != 0 && entries.0 != entries.1 {
+            return Ok(false);
         }
         let maybe = old.depth() == cur.depth()
             && (0..REGS).all(|reg| {
@@ -301,7 +306,7 @@ impl Env<'_> {
         if (old.speculative && !cur.speculative)
             || old.frames.len() != cur.frames.len()
             || old.refs.len() != cur.refs.len()
-            || (old.rcu_lock, old.preempt_locks) != (cur.rcu_lock, cur.preempt_locks)
+            || (old.rcu_lock, old.preempt_locks, old.may_sleep) != (cur.rcu_lock, cur.preempt_locks, cur.may_sleep)
         {
             return false;
         }

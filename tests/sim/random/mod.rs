@@ -42,7 +42,7 @@ pub(crate) fn maps() -> Vec<MapSpec> {
         map(MapType::PERCPU_ARRAY, 4, 8, 4),
         map(MapType::PROG_ARRAY, 4, 4, 4),
         MapSpec {
-            special: vec![SpecialField { name: "bpf_spin_lock".into(), offset: 4 }],
+            special: vec![SpecialField { name: "bpf_spin_lock".into(), offset: 4, ..SpecialField::default() }],
             ..map(MapType::HASH, 4, 16, 4)
         },
         MapSpec {

@@ -1,134 +1,9 @@
-//! Kernel functions (kfuncs), iterators on the stack and kernel variables: who may call what, single rules, and random programs,
-//! all of them judged by the kernel, too.
+//! Single rules.
 
-use sidestep::asm::{self, Insn, opcode as op};
-use sidestep::btf::{Btf, Kind};
-use sidestep::syscall::btf::vmlinux;
 use sidestep::uapi::{AttachType as At, ProgType as Of};
-use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgramSpec};
-use sidestep::verifier_sim::verdict::Verdict;
-use sidestep::verifier_sim::{verify, verify_with_log};
 
-use crate::agreement::options;
-use crate::kernel::{Oracle, available};
-use crate::random::map;
-use crate::random::sandbox::Random;
-use crate::reasons::reason;
-use crate::rules::kernel_types;
-use crate::types::places::{Place, places};
-
-fn maps() -> Vec<MapSpec> {
-    vec![map(MapType::ARRAY, 4, 64, 1), map(MapType::HASH, 4, 64, 4), map(MapType::RINGBUF, 0, 0, 4096)]
-}
-
-/// The kernel that is asked, its types, and the simulator's settings.
-struct Judges {
-    oracle: Oracle,
-    btf: Btf,
-    options: Options,
-}
-
-impl Judges {
-    fn new(test: &str) -> Option<Self> {
-        if !available(test) {
-            return None;
-        }
-        let options = Options { types: Some(kernel_types(test)?), ..options() };
-        Some(Self { oracle: Oracle::new(maps), btf: vmlinux().unwrap(), options })
-    }
-
-    /// The program `text` at a place; `@name` stands for the number of a function or variable of the kernel.
-    fn program(&self, place: &Place, text: &str) -> ProgramSpec {
-        let mut lines = String::new();
-        for line in text.lines() {
-            let line = match line.split_once('@') {
-                None => line.to_owned(),
-                Some((before, name)) => {
-                    let (name, after) = name.split_at(name.find([']', ' ']).unwrap_or(name.len()));
-                    let found = self.btf.func_by_name(name).or_else(|| self.btf.by_name(Kind::Var, name));
-                    let found = found.or_else(|| self.btf.struct_by_name(name));
-                    let id = found.unwrap_or_else(|| panic!("the kernel has no {name}"));
-                    let call = if before.ends_with("call ") { "kernel-function#" } else { "" };
-                    format!("{before}{call}{id}{after}")
-                }
-            };
-            lines.push_str(&line);
-            lines.push('\n');
-        }
-        let insns = asm::parse_program(&lines).unwrap_or_else(|error| panic!("{error}\n{lines}"));
-        let is_load = |insn: &Insn| {
-            insn.code == op::LD | op::IMM | op::DW && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE)
-        };
-        let loads = insns.iter().enumerate().filter(|(_, insn)| is_load(insn));
-        let map_loads = loads.map(|(at, insn)| MapLoad { insn: at, map: insn.imm as usize }).collect();
-        ProgramSpec { maps: maps(), map_loads, ..place.program(insns) }
-    }
-
-    /// Both say what is expected: that it is accepted, or a part of the reason, which is the kernel's.
-    fn check(&self, place: &Place, cases: &[(&str, Result<(), &str>)]) {
-        for (text, expected) in cases {
-            let program = self.program(place, &format!("{text}\nr0 = 0\nexit"));
-            let (ours, log) = verify_with_log(&program, &self.options);
-            let (accepted, theirs) = self.oracle.whole_log(&program);
-            assert_eq!(accepted, expected.is_ok(), "the kernel: {theirs}\n{text}");
-            match expected {
-                Ok(()) => {
-                    let Verdict::Accept(stats) = &ours else { panic!("{}: {}\n{text}", ours.word(), ours.reason()) };
-                    // Of iterators more may be walked: all that is live counts when states are compared.
-                    if !text.contains("bpf_iter") {
-                        assert_eq!(self.oracle.processed(&program), Ok(stats.insns_processed), "{text}");
-                    }
-                }
-                Err(part) => {
-                    assert_eq!(ours.word(), "reject", "{}\n{text}", ours.reason());
-                    assert!(ours.reason().contains(part), "{}\n{text}", ours.reason());
-                    assert_eq!(reason(&log), reason(&theirs), "{text}");
-                }
-            }
-        }
-    }
-}
-
-fn place(prog: Of) -> Place {
-    Place { prog, attach: At(0), target: None }
-}
-
-fn traced(attach: At, target: &'static str) -> Place {
-    Place { prog: Of::TRACING, attach, target: Some(target) }
-}
-
-/// What a refusal because of the type of program says.
-const FORBIDDEN: &str = "is not allowed";
-
-#[test]
-fn programs_of_each_type_may_call_what_the_kernel_lets_them_call() {
-    let Some(judges) = Judges::new("programs_of_each_type_may_call_what_the_kernel_lets_them_call") else { return };
-    let tags = (1..=judges.btf.type_count()).filter_map(|id| judges.btf.head(id));
-    let tagged = tags.filter(|tag| tag.kind == Kind::DeclTag && judges.btf.string(tag.name) == b"bpf_kfunc");
-    let functions: Vec<u32> = tagged.map(|tag| tag.size_or_type).collect();
-    assert!(functions.len() > 100, "the kernel has {} functions for programs", functions.len());
-    let set = Insn { code: op::ALU64 | op::MOV | op::K, dst: 0, src: 0, off: 0, imm: 0 };
-    let exit = Insn { code: op::JMP | op::EXIT, dst: 0, src: 0, off: 0, imm: 0 };
-    let (mut known, mut forbidden) = (0, 0);
-    for place in places().iter().filter(|place| place.loads(&judges.oracle)) {
-        for &id in &functions {
-            let call = Insn { code: op::JMP | op::CALL, dst: 0, src: op::PSEUDO_KFUNC_CALL, off: 0, imm: id as i32 };
-            let program = place.program(vec![call, set, exit]);
-            let ours = verify(&program, &judges.options);
-            let name = judges.btf.name(id).unwrap_or_default();
-            if matches!(ours, Verdict::Unsupported(_)) {
-                continue;
-            }
-            let theirs = judges.oracle.verdict(&program);
-            assert_eq!(ours.is_accept(), theirs.is_ok(), "{place}: {name}: {} {theirs:?}", ours.reason());
-            let refused = theirs.err().unwrap_or_default();
-            assert_eq!(ours.reason().contains(FORBIDDEN), refused.contains(FORBIDDEN), "{place}: {name}: {refused}");
-            known += 1;
-            forbidden += u32::from(refused.contains(FORBIDDEN));
-        }
-    }
-    assert!(known > 2000 && forbidden > 500 && forbidden < known, "{known} {forbidden}");
-}
+use super::FORBIDDEN;
+use super::judges::{Judges, place, traced};
 
 #[test]
 fn sections_are_entered_and_left() {
@@ -231,7 +106,7 @@ fn references_are_acquired_and_released() {
 }
 
 /// Makes a dynptr at fp-16 of the packet.
-const OF_PACKET: &str = "r6 = r1\nr2 = 0\nr3 = r10\nr3 += -16\ncall @bpf_dynptr_from_skb";
+pub(super) const OF_PACKET: &str = "r6 = r1\nr2 = 0\nr3 = r10\nr3 += -16\ncall @bpf_dynptr_from_skb";
 
 #[test]
 fn dynptrs_are_made_and_sliced() {
@@ -318,7 +193,7 @@ fn dynptrs_are_made_and_sliced() {
 }
 
 /// A loop over an iterator at fp-8 from 0 to 10.
-fn looping(body: &str, behind: &str) -> String {
+pub(super) fn looping(body: &str, behind: &str) -> String {
     let length = body.lines().filter(|line| !line.is_empty()).count();
     format!(
         "r6 = 0\nr1 = r10\nr1 += -8\nr2 = 0\nr3 = 10\ncall @bpf_iter_num_new\nr1 = r10\nr1 += -8\ncall @bpf_iter_num_next\nif r0 == 0x0 goto pc+{}\n{body}\ngoto pc-{}\nr1 = r10\nr1 += -8\ncall @bpf_iter_num_destroy\n{behind}",
@@ -381,112 +256,4 @@ fn exceptions_end_the_program() {
             ("r1 = 1\ncall @bpf_task_from_pid\nr1 = 0\ncall @bpf_throw", Err("would lead to reference leak")),
         ],
     );
-}
-
-/// What random programs are made of; each uses r6 (the context) and the stack.
-const PIECES: [&str; 40] = [
-    "r1 = r6",
-    "r1 = r10\nr1 += -16",
-    "r1 = r10\nr1 += -32",
-    "r1 = r10\nr1 += -8",
-    "r2 = 0",
-    "r2 = 4",
-    "r2 = r10\nr2 += -32",
-    "r3 = r10\nr3 += -16",
-    "r3 = r10\nr3 += -64",
-    "r3 = 0",
-    "r4 = 8",
-    "r4 = 16",
-    "*(u64 *)(r10 -16) = 0",
-    "*(u64 *)(r10 -64) = 0\n*(u64 *)(r10 -56) = 0",
-    "*(u64 *)(r10 -8) = r6",
-    "r1 = r6\nr2 = 0\nr3 = r10\nr3 += -16\ncall @bpf_dynptr_from_skb",
-    "r1 = r10\nr1 += -16\ncall @bpf_dynptr_size",
-    "r1 = r10\nr1 += -16\nr2 = r10\nr2 += -32\ncall @bpf_dynptr_clone",
-    "r1 = r10\nr1 += -16\nr2 = 0\nr3 = 0\nr4 = 14\ncall @bpf_dynptr_slice",
-    "r1 = r10\nr1 += -16\nr2 = 0\nr3 = 0\nr4 = 14\ncall @bpf_dynptr_slice_rdwr",
-    "r1 = r10\nr1 += -32\nr2 = 2\nr3 = 9\ncall @bpf_dynptr_adjust",
-    "r7 = r0",
-    "if r0 == 0x0 goto pc+1\nr8 = *(u8 *)(r0 +1)",
-    "if r7 == 0x0 goto pc+1\nr8 = *(u8 *)(r7 +3)",
-    "if r7 == 0x0 goto pc+1\n*(u8 *)(r7 +0) = 1",
-    "r0 = *(u8 *)(r7 +0)",
-    "r1 = r6\nr2 = 8\ncall bpf_skb_pull_data#39",
-    "r1 = r10\nr1 += -16\nr2 = 0\nr3 = r10\nr3 += -64\nr4 = 8\nr5 = 0\ncall bpf_dynptr_write#202",
-    "call @bpf_rcu_read_lock",
-    "call @bpf_rcu_read_unlock",
-    "call @bpf_preempt_disable",
-    "call @bpf_preempt_enable",
-    "r1 = 1\ncall @bpf_task_from_pid",
-    "if r0 == 0x0 goto pc+2\nr1 = r0\ncall @bpf_task_release",
-    "r1 = r7\ncall @bpf_task_release",
-    "if r7 == 0x0 goto pc+2\nr1 = r7\ncall @bpf_task_release",
-    "if r7 == 0x0 goto pc+1\nr8 = *(u64 *)(r7 +0)",
-    "r1 = r10\nr1 += -8\nr2 = 0\nr3 = 10\ncall @bpf_iter_num_new",
-    "r1 = r10\nr1 += -8\ncall @bpf_iter_num_next",
-    "r1 = r10\nr1 += -8\ncall @bpf_iter_num_destroy",
-];
-
-/// A random program: pieces one behind the other, some of them in a loop over an iterator. Half of them close what they open.
-fn random(numbers: &mut Random) -> String {
-    let mut text = "r6 = r1\nr7 = 0\nr8 = 0".to_owned();
-    let mut body = String::new();
-    for _ in 0..numbers.next() % 7 {
-        body.push('\n');
-        body.push_str(PIECES[numbers.next() as usize % PIECES.len()]);
-    }
-    match numbers.next() % 4 {
-        0 => text.push_str(&format!("\n{}", looping(body.trim(), "").replacen("r6 = 0\n", "", 1))),
-        1 => text
-            .push_str(&format!("\nr1 = r10\nr1 += -8\nr2 = 0\nr3 = 9\ncall @bpf_iter_num_new{body}\n{}", PIECES[39])),
-        2 => text.push_str(&format!("\n{OF_PACKET}{body}")),
-        _ => text.push_str(&body),
-    }
-    if numbers.next().is_multiple_of(2) {
-        text.push_str("\nr7 = 0");
-    }
-    text.push_str("\nr0 = 0\nexit");
-    text
-}
-
-/// Judges so many random programs of a type: no one that the kernel refuses is accepted, nor the other way round.
-fn compare(judges: &Judges, place: &Place, seed: u64, count: u32) -> (u32, u32) {
-    let mut numbers = Random::new(seed);
-    let (mut accepted, mut unsupported) = (0, 0);
-    for _ in 0..count {
-        let text = random(&mut numbers);
-        let program = judges.program(place, &text);
-        let ours = verify(&program, &judges.options);
-        if matches!(ours, Verdict::Unsupported(_)) {
-            unsupported += 1;
-            continue;
-        }
-        let theirs = judges.oracle.verdict(&program);
-        let log = theirs.as_ref().err().cloned().unwrap_or_default();
-        assert_eq!(ours.is_accept(), theirs.is_ok(), "{place}: {} ({})\n{text}\n{log}", ours.word(), ours.reason());
-        accepted += u32::from(theirs.is_ok());
-    }
-    (accepted, unsupported)
-}
-
-#[test]
-fn random_calls_are_judged_as_the_kernel_judges_them() {
-    let Some(judges) = Judges::new("random_calls_are_judged_as_the_kernel_judges_them") else { return };
-    for prog in [Of::SCHED_CLS, Of::CGROUP_SKB] {
-        let (accepted, _) = compare(&judges, &place(prog), 7, 1500);
-        assert!(accepted > 100, "{prog}: {accepted}");
-    }
-}
-
-/// `SIM_COUNT=100000 SIM_SEED=7 cargo test --release --test sim -- --ignored --nocapture many_random_calls`
-#[test]
-#[ignore = "as many programs as SIM_COUNT says"]
-fn many_random_calls() {
-    let Some(judges) = Judges::new("many_random_calls") else { return };
-    let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let count = number("SIM_COUNT", 20_000) as u32;
-    for prog in [Of::SCHED_CLS, Of::CGROUP_SKB, Of::SOCKET_FILTER] {
-        let (accepted, unsupported) = compare(&judges, &place(prog), number("SIM_SEED", 1), count);
-        println!("{prog}: {count} programs, {accepted} accepted, {unsupported} not judged, no disagreement");
-    }
 }
