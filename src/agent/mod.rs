@@ -41,8 +41,8 @@ pub use problem::{Neighbour, Problem};
 pub use reading::{MapUse, ProgramUse, Reading};
 pub use snapshot::Snapshot;
 pub use specs::{
-    map_loads, map_specs, program_specs, simulated_member_fields, simulated_offsets, simulated_trace_offsets,
-    tracing_specs,
+    map_loads, map_specs, program_specs, simulated_adoption_fields, simulated_member_fields, simulated_offsets,
+    simulated_trace_offsets, tracing_specs,
 };
 pub use states::StateReader;
 pub use tracking::keepalive;

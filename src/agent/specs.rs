@@ -2,7 +2,8 @@
 
 use crate::asm::{self, Field};
 use crate::dataplane::{
-    BufferLocks, DataPlane, EpollFields, Hooks, KernelField, KernelOffsets, MemberFields, MemoryLimit, TraceOffsets,
+    AdoptionFields, BufferLocks, DataPlane, EpollFields, Hooks, KernelField, KernelOffsets, MemberFields, MemoryLimit,
+    TraceOffsets,
 };
 use crate::uapi::AttachType;
 use crate::verifier_sim::kernel::{buffer_locks, offset_of};
@@ -114,6 +115,15 @@ pub fn simulated_trace_offsets() -> Result<TraceOffsets, &'static str> {
 /// As [`simulated_offsets`].
 pub fn simulated_member_fields() -> Result<MemberFields, &'static str> {
     MemberFields::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
+}
+
+/// Fields for the program that adopts connections, in the simulated kernel.
+///
+/// # Errors
+///
+/// As [`simulated_offsets`].
+pub fn simulated_adoption_fields() -> Result<AdoptionFields, &'static str> {
+    AdoptionFields::resolve(|field| offset_of(field.structure, field.path).ok_or(field.path))
 }
 
 #[cfg(test)]

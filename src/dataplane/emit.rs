@@ -60,8 +60,12 @@ fn with_counters(a: &mut Asm, reads: Regs, add: impl FnOnce(&mut Asm, Ptr<Counte
 
 #[track_caller]
 fn add_to(a: &mut Asm, counters: Ptr<Counters>, counter: Counter, amount: impl Into<Operand>) {
-    a.mov(R1, amount);
-    a.atomic_add(counters, counter.field(), R1);
+    let amount = amount.into();
+    let reads = if let Operand::Reg(reg) = amount { counters.regs() | Regs::from(reg) } else { counters.regs() };
+    a.idiom("add", Uses::nothing().reads(reads).writes(R1), |a| {
+        a.mov(R1, amount);
+        a.atomic_add(counters, counter.field(), R1);
+    });
 }
 
 /// R0 = the storage of the socket in `sk`, or null. Creates it when `create` is set.
@@ -123,7 +127,7 @@ pub(in crate::dataplane) fn config(a: &mut Asm, dst: Reg, field: Field<Value, u3
 /// `dst` = the address of the configuration.
 #[track_caller]
 pub(in crate::dataplane) fn config_at(a: &mut Asm, dst: Reg) -> Ptr<Value> {
-    a.load_map_value(dst, MapRole::Config.map_ref(), 0);
+    a.idiom("config", Uses::nothing().gives(dst), |a| a.load_map_value(dst, MapRole::Config.map_ref(), 0));
     Ptr::new(dst)
 }
 
@@ -164,16 +168,20 @@ pub(in crate::dataplane) fn copy_words<F: Base, T: Base>(
     from: F,
     to: T,
 ) {
-    for (source, target) in words {
-        a.ld(R1, from, source);
-        a.st(to, target, R1);
-    }
+    a.idiom("copy", Uses::nothing().reads(from.regs() | to.regs()).writes(R1), |a| {
+        for (source, target) in words {
+            a.ld(R1, from, source);
+            a.st(to, target, R1);
+        }
+    });
 }
 
 /// Writes zeros over the first `words` of an object.
 #[track_caller]
 pub(in crate::dataplane) fn clear<B: Base>(a: &mut Asm, words: impl IntoIterator<Item = Field<B::Object, u64>>, at: B) {
-    for word in words {
-        a.st(at, word, 0);
-    }
+    a.idiom("clear", Uses::nothing().reads(at.regs()), |a| {
+        for word in words {
+            a.st(at, word, 0);
+        }
+    });
 }

@@ -11,6 +11,8 @@ pub const O_NONBLOCK: i32 = 0o4000;
 pub const NAGLE_OFF: i32 = 1;
 /// `TCP_ESTABLISHED`, include/net/tcp_states.h.
 pub const TCP_ESTABLISHED: i32 = 1;
+/// `TCP_SYN_RECV`, include/net/tcp_states.h.
+pub const TCP_SYN_RECV: i32 = 3;
 /// `TCP_FIN_WAIT1`, include/net/tcp_states.h.
 pub const TCP_FIN_WAIT1: i32 = 4;
 /// `TCP_CLOSE`, include/net/tcp_states.h.

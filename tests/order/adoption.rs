@@ -1,44 +1,27 @@
 //! Scenarios in which the agent makes a pair of two open sockets while messages flow: `adopt` runs for setsockopt(2) calls of the
 //! agent, and then both enter the sockhash.
 
-use sidestep::agent::map_loads;
+use sidestep::agent::{map_loads, simulated_adoption_fields};
 use sidestep::asm;
-use sidestep::dataplane::{ADOPTION, AdoptionFields, AdoptionRequest, AdoptionStep, Tier, adopt};
+use sidestep::dataplane::{ADOPTION, AdoptionRequest, AdoptionStep, Tier, adopt};
 use sidestep::verifier_sim::interp::Program;
 use sidestep::verifier_sim::kernel::offset_of;
 use sidestep::verifier_sim::spec::{MapSpec, MapType};
 
 use super::event::{Change, Order};
-use super::kernel::{Message, lock_sock, recvmsg, release_sock};
-use super::pair::{COOKIE, End, PLAIN, Pair, R, S};
+use super::kernel::{Message, acknowledge, lock_sock, recvmsg, release_sock, sock_hash_delete};
+use super::pair::{COOKIE, End, KEEPALIVE_TIME, PAIRED, PLAIN, Pair, R, S};
 use super::process::{Cpu, Stop};
 use super::programs;
-use super::scenario::{Scenario, arriving, large, order_reader, sends};
-
-/// Places that nothing else uses in the simulated `struct sock`, for what only `adopt` reads.
-const STATE: u16 = 0x012;
-const NUMBERS: [(&str, u16); 4] =
-    [("sk_txhash", 0x340), ("__sk_common.skc_rxhash", 0x344), ("snd_una", 0x348), ("rcv_nxt", 0x34c)];
-/// `TCP_ESTABLISHED`, include/net/tcp_states.h.
-const ESTABLISHED: u8 = 1;
+use super::scenario::{Named, Scenario, arriving, large, mark, order_reader, sends};
 
 /// Where a request has the peer's cookie, the address of its storage, and its own.
 const PEER: [usize; 3] = [16, 24, 32];
 
-fn fields() -> AdoptionFields {
-    let place = |path: &str| NUMBERS.iter().find(|(known, _)| *known == path).map(|(_, place)| *place);
-    AdoptionFields::resolve(|field| match field.path {
-        "__sk_common.skc_state" => Ok(STATE),
-        "__sk_common.skc_cookie" => Ok(offset_of("sock", "__sk_common.skc_cookie.counter").unwrap()),
-        path => place(path).ok_or(format!("{path} has no place")),
-    })
-    .unwrap()
-}
-
 /// Two sockets that have been a pair before. Now they are plain TCP.
 fn plain(pair: &mut Pair) {
     let Tier::Gated(offsets) = pair.options().tier else { panic!("the gated tier") };
-    let program: asm::Program = adopt(pair.options(), &offsets, &fields()).unwrap();
+    let program: asm::Program = adopt(pair.options(), &offsets, &simulated_adoption_fields().unwrap()).unwrap();
     let size = AdoptionRequest::SIZE as u32;
     let map = MapSpec { map_type: MapType::ARRAY, key_size: 4, value_size: size, max_entries: 1, ..MapSpec::default() };
     let requests = pair.machine.add_map(&map).unwrap();
@@ -49,13 +32,14 @@ fn plain(pair: &mut Pair) {
     pair.programs.insert("adopt", program);
     pair.requests = Some(requests);
     for end in [S, R] {
-        let End { sk, storage, refs, user_data, member, state, .. } = pair.ends[end].clone();
-        pair.poke(sk + u64::from(STATE), &[ESTABLISHED]);
+        let End { storage, refs, user_data, member, state, .. } = pair.ends[end].clone();
         for (loc, value) in [(refs, 0), (user_data, 0), (member, 0), (state, PLAIN)] {
             pair.begin_with(loc, value);
         }
         pair.declare(format!("{}.COOKIE", ["S", "R"][end]), storage + COOKIE, 8);
     }
+    // The passive end's, which the active end's gate looks at.
+    pair.declare("R.KEEPALIVE_TIME", pair.ends[R].storage + KEEPALIVE_TIME, 4);
     pair.share(S);
     pair.count_senders(1);
 }
@@ -63,11 +47,9 @@ fn plain(pair: &mut Pair) {
 /// What the agent asks for.
 fn request(pair: &Pair, end: usize, step: AdoptionStep) -> Vec<u8> {
     let (own, peer) = (&pair.ends[end], &pair.ends[1 - end]);
-    // The acknowledged bytes are counted from 0, as are those of `NUMBERS`.
-    let initial = ["bytes_acked", "bytes_received"].map(|path| {
-        let at = own.sk + u64::from(offset_of("tcp_sock", path).unwrap());
-        0_u32.wrapping_sub(pair.number_at(at, 8) as u32)
-    });
+    let number = |path, size| pair.number_at(own.sk + u64::from(offset_of("tcp_sock", path).unwrap()), size) as u32;
+    let initial = [("snd_una", "bytes_acked"), ("rcv_nxt", "bytes_received")]
+        .map(|(number_path, bytes)| number(number_path, 4).wrapping_sub(number(bytes, 8)));
     let (is_client, sk) = (end == S, own.address);
     let about =
         AdoptionRequest { step, is_client, sk, peer: None, initial, by_stack: false, is_trusted: false, change: None };
@@ -78,11 +60,13 @@ fn request(pair: &Pair, end: usize, step: AdoptionStep) -> Vec<u8> {
     bytes
 }
 
-/// setsockopt(2) of the agent.
+/// setsockopt(2) of the agent. Nothing can be in the way of what it asks for.
 fn asks(cpu: &mut Cpu, end: usize, step: AdoptionStep) -> Result<(), Stop> {
     lock_sock(cpu, end)?;
     let request = request(cpu.pair, end, step);
-    programs::adopt(cpu, end, &request)?;
+    if !programs::adopt(cpu, end, &request)? {
+        return Err(cpu.fail(format!("{step:?} is refused")));
+    }
     release_sock(cpu, end)
 }
 
@@ -97,12 +81,46 @@ fn enters(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     release_sock(cpu, end)
 }
 
-fn adopts(cpu: &mut Cpu) -> Result<(), Stop> {
+fn pairs(cpu: &mut Cpu) -> Result<(), Stop> {
     asks(cpu, R, AdoptionStep::Prepare)?;
     asks(cpu, S, AdoptionStep::Pair)?;
-    asks(cpu, R, AdoptionStep::Pair)?;
+    asks(cpu, R, AdoptionStep::Pair)
+}
+
+fn adopts(cpu: &mut Cpu) -> Result<(), Stop> {
+    pairs(cpu)?;
     enters(cpu, S)?;
     enters(cpu, R)
+}
+
+/// Takes back what it has begun.
+fn unasks(cpu: &mut Cpu) -> Result<(), Stop> {
+    for end in [S, R] {
+        sock_hash_delete(cpu, end)?;
+    }
+    for end in [S, R] {
+        asks(cpu, end, AdoptionStep::Undo)?;
+    }
+    Ok(())
+}
+
+/// The sockhash has room for one end only.
+fn enters_alone(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+    pairs(cpu)?;
+    enters(cpu, end)?;
+    unasks(cpu)
+}
+
+/// Looks whether both are still a pair when both are in the sockhash, as the agent does.
+fn adopts_and_looks(cpu: &mut Cpu) -> Result<(), Stop> {
+    adopts(cpu)?;
+    for end in [S, R] {
+        let state = cpu.pair.ends[end].state;
+        if cpu.load(state)? != PAIRED {
+            return unasks(cpu);
+        }
+    }
+    Ok(())
 }
 
 /// Reads once at any time, and then all that there is.
@@ -133,6 +151,55 @@ pub(crate) const ADOPTIONS: &[Scenario] = &[
         mended: Some(look_under_lock),
     },
 ];
+
+/// Adoptions that fail half-way, or whose pair leaves at once.
+pub(crate) const TAKEN_BACK: &[Scenario] = &[
+    Scenario {
+        name: "adoption, taken back when the sender's end is in the sockhash",
+        before: plain,
+        processes: &[SENDER, ("agent", |cpu| enters_alone(cpu, S)), READER],
+        mended: Some(look_under_lock),
+    },
+    Scenario {
+        name: "adoption, taken back when the receiver's end is in the sockhash",
+        before: plain,
+        processes: &[SENDER, ("agent", |cpu| enters_alone(cpu, R)), READER],
+        mended: Some(look_under_lock),
+    },
+];
+
+/// The same with callbacks at both ends.
+pub(crate) const LEAVES_MEANWHILE: &[Scenario] = &[
+    Scenario {
+        name: "adoption, a callback of the receiver's end",
+        before: |pair| {
+            plain(pair);
+            pair.share(R);
+        },
+        processes: &[SENDER, ("agent", adopts_and_looks), READER, ("leaver", |cpu| acknowledge(cpu, R))],
+        mended: Some(look_under_lock),
+    },
+    Scenario {
+        name: "adoption, the pair leaves for a mark",
+        before: |pair| {
+            plain(pair);
+            pair.share(R);
+        },
+        processes: &[
+            SENDER,
+            ("agent", |cpu| {
+                adopts_and_looks(cpu)?;
+                mark(cpu)
+            }),
+            READER,
+            ("leaver", |cpu| acknowledge(cpu, R)),
+        ],
+        mended: Some(look_under_lock),
+    },
+];
+
+const SENDER: Named = ("sender", |cpu| sends(cpu, &[arriving(1), arriving(2)]));
+const READER: Named = ("reader", |cpu| reads(cpu, [2, 0]));
 
 /// The reader looks at the redirect queue once more when it has the lock: on arm64 the kernel lacks an order there.
 fn look_under_lock(pair: &mut Pair) {

@@ -2,7 +2,7 @@
 //! net/core/sock.c and net/ipv4/tcp.c of Linux 6.12, in the order that docs/explanation/memory-order.md states.
 
 use super::event::{Change, Order};
-use super::pair::End;
+use super::pair::{End, R};
 use super::process::{Cpu, Stop};
 use super::programs;
 use super::sleep::data_ready;
@@ -90,7 +90,7 @@ pub(crate) fn release_sock(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
         let list = cpu.load(stack)?;
         cpu.store(stack, appended(list, came))?;
         cpu.store(backlog, 0)?;
-        data_ready(cpu, end)?;
+        has_come(cpu, end)?;
     }
     cpu.store(owned, 0)?;
     cpu.store_release(spin, 0)
@@ -104,9 +104,27 @@ fn deliver(cpu: &mut Cpu, end: usize, message: u64) -> Result<(), Stop> {
     let before = cpu.load(list)?;
     cpu.store(list, appended(before, message))?;
     if list == stack {
-        data_ready(cpu, end)?;
+        has_come(cpu, end)?;
     }
     cpu.store_release(spin, 0)
+}
+
+/// The stack has new bytes: their reader is notified, and they are acknowledged (`tcp_rcv_established`), where the scenario has it.
+fn has_come(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+    data_ready(cpu, end)?;
+    if cpu.pair.acknowledges && end == R {
+        cpu.find_kept(end)?;
+        acknowledges(cpu, end)?;
+        cpu.leave_kept(end)?;
+    }
+    Ok(())
+}
+
+/// An end sends a packet that acknowledges all bytes of the stack: its callback runs.
+pub(crate) fn acknowledges(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+    let End { stack, copied_seq, .. } = end_of(cpu, end);
+    let (unread, seq) = (cpu.load(stack)?, cpu.load(copied_seq)?);
+    programs::packet(cpu, end, (seq + u64::from(length(unread))) as u32)
 }
 
 /// Threads that send number their messages apart: 1 to 7, and 9 to 15.
@@ -202,6 +220,35 @@ pub(crate) fn recvmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     take_queue(cpu, end)?;
     release_sock(cpu, end)?;
     sk_psock_put(cpu, end)
+}
+
+/// `tcp_bpf_recvmsg` with MSG_PEEK: the application sees what there is, and it stays.
+pub(crate) fn peekmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+    let End { stack, queue, .. } = end_of(cpu, end);
+    if !sk_psock_get(cpu, end)? {
+        return tcp_peekmsg(cpu, end);
+    }
+    let by_stack = cpu.load(stack)? != 0;
+    if cpu.pair.orders_looks {
+        cpu.fence()?;
+    }
+    if by_stack && cpu.load(queue)? == 0 {
+        sk_psock_put(cpu, end)?;
+        return tcp_peekmsg(cpu, end);
+    }
+    lock_sock(cpu, end)?;
+    let list = cpu.load(queue)?;
+    cpu.see(list)?;
+    release_sock(cpu, end)?;
+    sk_psock_put(cpu, end)
+}
+
+/// The same of `tcp_recvmsg`.
+fn tcp_peekmsg(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
+    lock_sock(cpu, end)?;
+    let list = cpu.load(end_of(cpu, end).stack)?;
+    cpu.see(list)?;
+    release_sock(cpu, end)
 }
 
 /// The application gets all redirected messages; whether there are any.

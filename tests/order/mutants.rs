@@ -16,6 +16,7 @@ pub(crate) const REASONS: &[(&[Architecture], &str, &[&str])] = &[
             "sk_msg: gate/stream.rs, 1",
             "sk_msg: gate/endpoints.rs, 1",
             "sk_msg: gate/endpoints.rs, 2",
+            "sk_msg: gate/endpoints.rs, 3",
             "sk_msg: gate/mod.rs, 3",
         ],
     ),

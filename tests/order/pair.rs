@@ -30,9 +30,11 @@ const LEAVING: u64 = 10;
 const FLAGS: u64 = 12;
 const SENT: u64 = 16;
 /// Of `state::socket::Socket`.
+pub(crate) const KEEPALIVE_TIME: u64 = 96;
 const SEEN_ALONE: u64 = 144;
 const DRAIN_ALONE: u64 = 148;
-/// `socket::PLAIN`.
+/// `socket::PAIRED` and `socket::PLAIN`.
+pub(crate) const PAIRED: u64 = 2;
 pub(crate) const PLAIN: u64 = 3;
 /// `socket::UNENROLLING`, `socket::UNDERWAY`, `socket::QUIET` and `socket::LATE`.
 pub(crate) const UNENROLLING: u64 = 1;
@@ -40,8 +42,9 @@ pub(crate) const UNDERWAY: u64 = 1 << 4;
 const QUIET: u64 = 1 << 1;
 const LATE: u64 = 1 << 21;
 
-/// The sk_msg program that takes the old one's place.
+/// The programs that take the old ones' place.
 pub(crate) const NEW_SK_MSG: &str = "sk_msg, new";
+pub(crate) const NEW_SOCK_OPS: &str = "sock_ops, new";
 
 const CONFIG: Config = Config {
     enabled: true,
@@ -139,10 +142,14 @@ pub(crate) struct Pair {
     pub(crate) orders_looks: bool,
     /// What the kernel does not do on any architecture: `tcp_bpf_recvmsg` looks again once it has the lock.
     pub(crate) looks_under_lock: bool,
+    /// Whether the receiver acknowledges bytes of the stack when they arrive, with the callback of that packet.
+    pub(crate) acknowledges: bool,
     /// In a long scenario, how many processes still send, and a word for who waits for them.
     pub(crate) senders: Option<[Loc; 2]>,
     /// Where the programs change while the scenario runs: which sk_msg program is in its array, 0 or 1.
     pub(crate) verdict: Option<Loc>,
+    /// The same of the sock_ops program and the link that attaches it to the cgroup.
+    pub(crate) attached: Option<Loc>,
     /// Where the soft switch is turned while the scenario runs.
     pub(crate) switch: Option<Loc>,
     /// Where a reader sleeps or waits for events.
@@ -159,14 +166,17 @@ pub(crate) type Changed = BTreeMap<u64, u8>;
 pub(crate) struct Variant {
     /// Whom they serve.
     pub(crate) readers: Readers,
-    /// Whether they can wake a reader (Linux 6.1).
+    /// Whether they can wake a reader (Linux 6.1). Only then a message that is too large for an empty queue takes the stack.
     pub(crate) wakes: bool,
     /// Whether they read kernel memory by loads (Linux 6.2), or else by calls of `bpf_probe_read_kernel`.
     pub(crate) casts: bool,
 }
 
 impl Variant {
-    pub(crate) const USUAL: Self = Self { readers: Readers::NonBlocking, wakes: false, casts: true };
+    /// Those of Linux 6.2 and later.
+    pub(crate) const USUAL: Self = Self { readers: Readers::NonBlocking, wakes: true, casts: true };
+    /// Those before Linux 6.1.
+    pub(crate) const BY_CALLS: Self = Self { wakes: false, casts: false, ..Self::USUAL };
 }
 
 /// The programs for an architecture.
@@ -317,8 +327,10 @@ impl Pair {
             orders_owner: false,
             orders_looks: false,
             looks_under_lock: false,
+            acknowledges: false,
             senders: None,
             verdict: None,
+            attached: None,
             switch: None,
             sleep: None,
             left: Mutex::new(vec![Changed::new()]),
@@ -392,6 +404,15 @@ impl Pair {
         let program = Program::new(new.sk_msg.insns().to_vec(), &map_loads(&new.sk_msg), &self.numbers);
         self.programs.insert(NEW_SK_MSG, program);
         self.verdict = Some(self.add_word("verdict", 0));
+    }
+
+    /// Another sock_ops program may take the old one's place.
+    pub(crate) fn prepare_upgrade_of_callbacks(&mut self, variant: Variant) {
+        let new = plane(self.architecture, variant);
+        assert_eq!(new.layout(), self.plane.layout(), "programs of equal layout take each other's place");
+        let program = Program::new(new.sock_ops.insns().to_vec(), &map_loads(&new.sock_ops), &self.numbers);
+        self.programs.insert(NEW_SOCK_OPS, program);
+        self.attached = Some(self.add_word("attached", 0));
     }
 
     /// The soft switch is on, and becomes a shared word.

@@ -154,6 +154,14 @@ impl Cpu<'_> {
         Ok(())
     }
 
+    /// The application sees the messages of a list before it gets them: the next ones in the order in which they were sent.
+    pub(crate) fn see(&mut self, list: u64) -> Result<(), Stop> {
+        let before = self.received;
+        self.receive(list)?;
+        self.received = before;
+        Ok(())
+    }
+
     /// The application has sent all that it sends.
     pub(crate) fn end_sending(&mut self) -> Result<(), Stop> {
         let [_, senders] = self.pair.senders.expect("senders are counted");

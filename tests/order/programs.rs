@@ -12,7 +12,7 @@ use sidestep::verifier_sim::kernel::{btf_id, offset_of};
 use super::event::{Change, Order};
 use super::kernel;
 use super::memory::Architecture;
-use super::pair::{End, NEW_SK_MSG};
+use super::pair::{End, NEW_SK_MSG, NEW_SOCK_OPS};
 use super::process::{Cpu, Stop};
 use super::sleep;
 
@@ -165,11 +165,21 @@ pub(crate) fn verdict(cpu: &mut Cpu, end: usize, size: u32) -> Result<bool, Stop
 pub(crate) fn callback(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     let (context, socket) = (cpu.pair.contexts.sock_ops, cpu.pair.ends[end].address.to_ne_bytes());
     let op = sock_ops::RTT.to_ne_bytes();
-    let flags = sock_ops::RTT_FLAG.to_ne_bytes();
+    let flags = (sock_ops::RTT_FLAG | sock_ops::WRITE_HDR_OPT_FLAG).to_ne_bytes();
     let one = 1_u32.to_ne_bytes();
     let fields: [(i16, &[u8]); 4] =
         [(sock_ops::OP, &op), (sock_ops::IS_FULLSOCK, &one), (sock_ops::CB_FLAGS, &flags), (sock_ops::SK, &socket)];
-    run(cpu, "sock_ops", context, &fields).map(drop)
+    let program = sock_ops_program(cpu)?;
+    run(cpu, program, context, &fields).map(drop)
+}
+
+/// The program that is attached to the cgroup (`bpf_prog_array` of the cgroup).
+fn sock_ops_program(cpu: &mut Cpu) -> Result<&'static str, Stop> {
+    let is_new = match cpu.pair.attached {
+        Some(attached) => cpu.load(attached)? != 0,
+        None => false,
+    };
+    Ok(if is_new { NEW_SOCK_OPS } else { "sock_ops" })
 }
 
 /// The callback of a packet that an end makes, which knows of bytes by the stack up to `rcv_nxt`.
@@ -188,11 +198,12 @@ pub(crate) fn packet(cpu: &mut Cpu, end: usize, rcv_nxt: u32) -> Result<(), Stop
         (sock_ops::RCV_NXT, &rcv_nxt),
         (sock_ops::SK, &socket),
     ];
-    run(cpu, "sock_ops", contexts.sock_ops, &fields).map(drop)
+    let program = sock_ops_program(cpu)?;
+    run(cpu, program, contexts.sock_ops, &fields).map(drop)
 }
 
-/// The program of an adoption, for setsockopt(2) on the socket of an end. It does what is asked for.
-pub(crate) fn adopt(cpu: &mut Cpu, end: usize, request: &[u8]) -> Result<(), Stop> {
+/// The program of an adoption, for setsockopt(2) on the socket of an end: whether it has done what is asked for.
+pub(crate) fn adopt(cpu: &mut Cpu, end: usize, request: &[u8]) -> Result<bool, Stop> {
     let (context, socket) = (cpu.pair.contexts.sockopt, cpu.pair.ends[end].address.to_ne_bytes());
     let requests = cpu.pair.requests.expect("the map of requests");
     cpu.machine.value(requests, &[0; 4]).expect("its value").copy_from_slice(request);
@@ -200,10 +211,7 @@ pub(crate) fn adopt(cpu: &mut Cpu, end: usize, request: &[u8]) -> Result<(), Sto
     let fields: [(i16, &[u8]); 3] = [(sockopt::SK, &socket), (sockopt::LEVEL, &level), (sockopt::OPTNAME, &name)];
     run(cpu, "adopt", context, &fields)?;
     let answer = cpu.machine.value(requests, &[0; 4]).expect("its value");
-    if let Err(refusal) = AdoptionAnswer::from_bytes(answer) {
-        panic!("the socket is not adopted: {refusal:?}");
-    }
-    Ok(())
+    Ok(AdoptionAnswer::from_bytes(answer).is_ok())
 }
 
 /// The drain, at the entry of an end.

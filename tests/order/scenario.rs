@@ -8,7 +8,7 @@ use super::programs;
 use super::search::{Found, search};
 use super::walk::{Walked, walk};
 
-/// Too large for an empty queue: the gate lets it take the stack.
+/// Too large for an empty queue: the gate of programs that can wake a reader lets it take the stack.
 const LARGE: u32 = 1 << 20;
 
 /// A name, and what that process does.

@@ -2,10 +2,11 @@
 //! (net/core/sock.c, net/ipv4/tcp_bpf.c and fs/eventpoll.c of Linux 6.12).
 
 use super::event::{Change, Order};
-use super::kernel::{length, lock_sock, recvmsg, release_sock, sk_psock_get, sk_psock_put, take_queue, take_stack};
+use super::kernel::{
+    acknowledges, lock_sock, recvmsg, release_sock, sk_psock_get, sk_psock_put, take_queue, take_stack,
+};
 use super::pair::{End, R, Sleep};
 use super::process::{Cpu, Stop};
-use super::programs;
 
 fn sleep_of(cpu: &Cpu) -> Sleep {
     cpu.pair.sleep.expect("the words of a sleeper are declared")
@@ -82,6 +83,32 @@ fn tcp_recvmsg_blocks(cpu: &mut Cpu, end: usize) -> Result<(), Stop> {
     release_sock(cpu, end)
 }
 
+/// `recv(2)` with MSG_WAITALL of a socket that blocks, for so many messages in all. What comes by the redirect queue is returned at
+/// once (`tcp_bpf_recvmsg`); a call that reads the stack goes on until it has them all, and sees the stack alone.
+pub(crate) fn recvmsg_waits_for_all(cpu: &mut Cpu, end: usize, messages: u64) -> Result<(), Stop> {
+    let End { stack, queue, .. } = cpu.pair.ends[end].clone();
+    let is_member = sk_psock_get(cpu, end)?;
+    if is_member {
+        let by_stack = cpu.load(stack)? != 0;
+        if cpu.pair.orders_looks {
+            cpu.fence()?;
+        }
+        let by_queue = !by_stack || cpu.load(queue)? != 0;
+        sk_psock_put(cpu, end)?;
+        if by_queue {
+            return recvmsg_blocks(cpu, end);
+        }
+    }
+    lock_sock(cpu, end)?;
+    loop {
+        take_stack(cpu, end)?;
+        if cpu.messages()[0] >= messages {
+            return release_sock(cpu, end);
+        }
+        wait_for_data(cpu, end, |cpu, this| Ok(cpu.load(this.stack)? != 0))?;
+    }
+}
+
 /// A reader that waits for events (EPOLLET), and takes a short read for the end of what there is: until it has all messages.
 pub(crate) fn reads_on_events(cpu: &mut Cpu, messages: [u64; 2]) -> Result<(), Stop> {
     let Sleep { quiet, probe, over, .. } = sleep_of(cpu);
@@ -103,12 +130,11 @@ pub(crate) fn probes(cpu: &mut Cpu) -> Result<(), Stop> {
         if cpu.ask(over)? != 0 {
             return Ok(());
         }
-        let End { spin, owned, stack, copied_seq, .. } = cpu.pair.ends[R].clone();
+        let End { spin, owned, .. } = cpu.pair.ends[R].clone();
         // While a thread owns the socket the timer comes again a little later (`tcp_keepalive_timer`).
         cpu.lock(spin, Some(owned))?;
         cpu.find_kept(R)?;
-        let (unread, seq) = (cpu.load(stack)?, cpu.load(copied_seq)?);
-        programs::packet(cpu, R, (seq + u64::from(length(unread))) as u32)?;
+        acknowledges(cpu, R)?;
         cpu.leave_kept(R)?;
         cpu.store_release(spin, 0)?;
     }

@@ -5,7 +5,7 @@ use super::kernel::{acknowledge, recvmsg, sendmsg};
 use super::pair::{Pair, R, S, Variant};
 use super::process::{Cpu, Stop};
 use super::programs;
-use super::scenario::{Named, Scenario, arriving, mark, order_reader};
+use super::scenario::{Named, Scenario, arriving, leaving_and_unread, mark, order_reader};
 
 /// Programs of equal layout that read kernel memory in another way.
 const OTHER: Variant = Variant { casts: false, ..Variant::USUAL };
@@ -31,6 +31,16 @@ fn equal_layout(pair: &mut Pair) {
 fn sends_two(cpu: &mut Cpu) -> Result<(), Stop> {
     sendmsg(cpu, S, arriving(1))?;
     sendmsg(cpu, S, arriving(2))
+}
+
+/// The link of the cgroup takes a new program with one exchange (`cgroup_bpf_replace`), and each end runs the one that it finds there.
+fn replaces_callbacks(cpu: &mut Cpu) -> Result<(), Stop> {
+    let attached = cpu.pair.attached.expect("programs are replaced");
+    cpu.update(attached, Change::Set(1), Order::Full).map(drop)
+}
+
+fn callbacks_of_equal_layout(pair: &mut Pair) {
+    pair.prepare_upgrade_of_callbacks(OTHER);
 }
 
 const SENDER: Named = ("sender", sends_two);
@@ -70,6 +80,20 @@ pub(crate) const UPGRADES: &[Scenario] = &[
         mended: Some(order_reader),
     },
     Scenario {
+        name: "callbacks of equal layout, both ends leave for a mark",
+        before: callbacks_of_equal_layout,
+        processes: &[
+            ("sender", |cpu| sendmsg(cpu, S, arriving(1))),
+            ("upgrade", replaces_callbacks),
+            ("leaver", |cpu| {
+                mark(cpu)?;
+                acknowledge(cpu, R)?;
+                acknowledge(cpu, R)
+            }),
+        ],
+        mended: None,
+    },
+    Scenario {
         name: "programs of another layout, the old ones are drained",
         before: |pair| pair.share_switch(),
         processes: &[SENDER, ("drain", retires)],
@@ -89,3 +113,22 @@ pub(crate) const UPGRADES: &[Scenario] = &[
         mended: Some(order_reader),
     },
 ];
+
+/// The callbacks of one end under both programs, and a message unread.
+pub(crate) const CALLBACKS_UNREAD: &[Scenario] = &[Scenario {
+    name: "callbacks of equal layout, with a message unread",
+    before: |pair| {
+        callbacks_of_equal_layout(pair);
+        leaving_and_unread(pair);
+    },
+    processes: &[
+        ("sender", |cpu| sendmsg(cpu, S, arriving(2))),
+        ("upgrade", replaces_callbacks),
+        ("leaver", |cpu| {
+            acknowledge(cpu, R)?;
+            acknowledge(cpu, R)
+        }),
+        ("reader", |cpu| recvmsg(cpu, R)),
+    ],
+    mended: Some(order_reader),
+}];

@@ -7,7 +7,9 @@ use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestR
 
 use sidestep::dataplane::Pairing;
 
-use super::history::{CONFIG, Form, Insns, Op, Simulation, drained_history, history, killed_history, watched_history};
+use super::history::{
+    CONFIG, Form, Insns, Op, Simulation, adopted_history, drained_history, history, killed_history, watched_history,
+};
 
 /// The same histories in every run.
 pub(crate) fn histories(count: usize) -> Vec<Vec<Op>> {
@@ -17,6 +19,11 @@ pub(crate) fn histories(count: usize) -> Vec<Vec<Op>> {
 /// The same of readers that are watched.
 pub(crate) fn watched_histories(count: usize) -> Vec<Vec<Op>> {
     same_each_time(watched_history(60), count)
+}
+
+/// The same of connections that are adopted.
+pub(crate) fn adopted_histories(count: usize) -> Vec<Vec<Op>> {
+    same_each_time(adopted_history(60), count)
 }
 
 /// The same that end with the drain.
@@ -93,6 +100,34 @@ proptest! {
             let plane = form.plane(pairing);
             Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn connections_that_exist_are_adopted_and_lose_nothing(ops in adopted_history(100), form in select(&Form::ADOPTING)) {
+        let plane = form.plane(Pairing::Sequence);
+        Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
+    }
+}
+
+#[test]
+fn adopted_connections_do_redirect() {
+    for form in Form::ADOPTING {
+        let plane = form.plane(Pairing::Sequence);
+        let insns = Insns::of(&plane, form);
+        let (mut redirected, mut adopted) = (0, 0);
+        for ops in adopted_histories(200) {
+            let mut simulation = Simulation::new(&plane, form, &insns, CONFIG);
+            simulation.run(&ops).unwrap();
+            redirected += simulation.redirected;
+            adopted += simulation.adopted();
+        }
+        println!("{}: {adopted} connections adopted, {redirected} bytes redirected", form.name());
+        assert!(adopted > 20, "{}: {adopted} connections", form.name());
+        assert!(form.watches() || redirected > 1_000, "{}: {redirected} bytes", form.name());
     }
 }
 

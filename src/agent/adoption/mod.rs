@@ -162,7 +162,7 @@ impl Adopting<'_> {
         if at_client.is_taken || at_server.is_taken {
             return Ok(Outcome::Taken);
         }
-        if !are_ends_of_one(&at_client, &at_server) {
+        if !at_client.is_client_of(&at_server) {
             return Ok(Outcome::NotProven);
         }
         if at_client.has_left || at_server.has_left {
@@ -230,15 +230,4 @@ pub(super) fn try_loading(options: &Options, loaded: &Loaded) -> Result<()> {
     let maps = [MapRole::Storage, MapRole::Config, MapRole::Counters, MapRole::Changes].map(|role| loaded.map(role));
     let [storage, config, counters, changes] = maps;
     load(options, &support::fields(options)?, [storage, config, counters, changes, &requests()?]).map(drop)
-}
-
-/// Whether these are the ends of one connection: both know the same initial sequence numbers, of which the client counts its
-/// own SYN and the server does not (`crate::sockets::join`), and the last packet that each has received was the other's.
-///
-/// No process can see or choose the marks; see `dataplane::pairing::proof`.
-fn are_ends_of_one(client: &AdoptionAnswer, server: &AdoptionAnswer) -> bool {
-    let [own, peers] = client.initial;
-    let numbers = server.initial == [peers, own.wrapping_add(1)];
-    let [sent, received] = client.marks;
-    numbers && server.marks == [received, sent] && sent != 0 && received != 0
 }

@@ -1,7 +1,7 @@
 //! Backpressure: the redirected messages that wait at the receiver stay within bounds.
 
 use crate::asm::Reg::{R1, R2, R3, R9};
-use crate::asm::{Asm, Label, Ptr};
+use crate::asm::{Asm, Label, Ptr, Uses};
 use crate::dataplane::emit::{config, config_at, set_flags};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::epoll;
@@ -161,8 +161,10 @@ pub(in crate::dataplane) fn require(
 
 /// Goes to `stays` when more was unread before than the bounds permit, and the pair has stayed. Loses R1.
 fn jump_if_stays(a: &mut Asm, stays: Label) {
-    a.ld(R1, OWN, Head::FLAGS);
-    a.jump_if(R1.any_of(socket::STAYS), stays);
+    a.idiom("stays", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {
+        a.ld(R1, OWN, Head::FLAGS);
+        a.jump_if(R1.any_of(socket::STAYS), stays);
+    });
 }
 
 /// Goes to `edge` when the receiver is edge-triggered, or not accepted yet, so that this is not known. A message that takes

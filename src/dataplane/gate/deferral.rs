@@ -75,6 +75,6 @@ impl Deferral {
 
     /// R9 = the place of the counter that was noted.
     pub(in crate::dataplane) fn counter(self, a: &mut Asm) {
-        a.get(R9, self.reason);
+        a.idiom("deferral", Uses::nothing().gives(R9), |a| a.get(R9, self.reason));
     }
 }

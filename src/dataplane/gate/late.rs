@@ -66,10 +66,10 @@ pub(in crate::dataplane) fn require_read_since(
 /// has been.
 fn spare_asker(a: &mut Asm, offsets: &KernelOffsets, redirects: Label) {
     let Some(epoll) = &offsets.epoll else { return };
-    a.block("sees_the_stack", |a, sees| {
-        config(a, R1, Value::REDIRECT_UNACCEPTED);
-        a.permit(R1.equals(0), sees, "its FIONREAD sees the stack's bytes");
-        a.frame(|a| {
+    a.emitter("spare_asker", uses_peer().reads(R9), |a| {
+        a.block("sees_the_stack", |a, sees| {
+            config(a, R1, Value::REDIRECT_UNACCEPTED);
+            a.permit(R1.equals(0), sees, "its FIONREAD sees the stack's bytes");
             let write_seq = a.slot::<u64>("write_seq");
             a.set(write_seq, R9);
             a.block("first_by_stack", |a, harmless| {

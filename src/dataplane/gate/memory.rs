@@ -47,7 +47,7 @@ pub(in crate::dataplane) fn require(a: &mut Asm, offsets: &KernelOffsets, exits:
 /// with ENOMEM; a packet that finds no room is dropped, and comes again.
 fn groups(a: &mut Asm, offsets: &KernelOffsets, limit: &MemoryLimit, granted: Label, exits: &mut Exits) {
     let [stale, pressure] = [Counter::PassStale, Counter::PassPressure].map(|counter| exits.to(a, counter));
-    a.frame(|a| {
+    a.emitter("groups", uses_peer(), |a| {
         let [current, usage] = [a.slot::<u64>("group"), a.slot::<u64>("usage")];
         a.comment("the receiver has been granted the memory already, or its groups have room");
         offsets.read(a, R1, PEER, limit.granted, stale);

@@ -29,6 +29,9 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
         a.require(R1.w().equals(R9), order, "all our stack bytes are read");
         if options.readers == Readers::NonBlocking {
             reader_is_outside(a, options, offsets, exits);
+        } else {
+            a.comment("its queue is looked at as it is since then: a reader that waits for all has emptied it before it read the stack");
+            offsets.load_barrier(a);
         }
     });
 }
@@ -37,21 +40,25 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
 fn reader_is_outside(a: &mut Asm, options: &Options, offsets: &KernelOffsets, exits: &mut Exits) {
     let [stale, busy] = [Counter::PassStale, Counter::PassBusy].map(|counter| exits.to(a, counter));
     let check = a.label("check_reader");
-    a.block("quiet", |a, quiet| {
-        a.ld(R1, OWN, Head::FLAGS);
-        a.require(R1.any_of(socket::QUIET), check, "it has been quiet before");
-        a.ld(R1, OWN, Socket::LAST_SEQ);
-        a.permit(R1.w().equals(R9), quiet, "and nothing has taken the stack since");
-        a.bind(check);
-        reader::require_received(a, options, exits);
-        a.comment("the call that read our last stack bytes must be over: inside it, later stack bytes would overtake");
-        offsets.load_barrier(a);
-        offsets.read(a, R1, PEER, offsets.lock_owned, stale);
-        a.require(R1.w().equals(0), busy, "no thread is inside a call");
-        a.comment("and it may not sleep there with the lock given up, as it does in MSG_WAITALL");
-        endpoints::require_nonblocking_receiver(a, offsets, exits);
-        late::require_read_since(a, options, offsets, exits);
-        a.st(OWN, Socket::LAST_SEQ, R9);
-        set_flags(a, socket::QUIET);
+    a.emitter("outside", uses_peer().reads(R9), |a| {
+        a.block("quiet", |a, quiet| {
+            a.ld(R1, OWN, Head::FLAGS);
+            a.require(R1.any_of(socket::QUIET), check, "it has been quiet before");
+            a.ld(R1, OWN, Socket::LAST_SEQ);
+            a.permit(R1.w().equals(R9), quiet, "and nothing has taken the stack since");
+            a.bind(check);
+            reader::require_received(a, options, exits);
+            a.comment(
+                "the call that read our last stack bytes must be over: inside it, later stack bytes would overtake",
+            );
+            offsets.load_barrier(a);
+            offsets.read(a, R1, PEER, offsets.lock_owned, stale);
+            a.require(R1.w().equals(0), busy, "no thread is inside a call");
+            a.comment("and it may not sleep there with the lock given up, as it does in MSG_WAITALL");
+            endpoints::require_nonblocking_receiver(a, offsets, exits);
+            late::require_read_since(a, options, offsets, exits);
+            a.st(OWN, Socket::LAST_SEQ, R9);
+            set_flags(a, socket::QUIET);
+        });
     });
 }

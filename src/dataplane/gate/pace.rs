@@ -9,7 +9,7 @@
 //! reader's queue empty. Where this does not happen, the reader is always busy, and it does not matter when a phase ends.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R9};
-use crate::asm::{Asm, Field, Label, Reg};
+use crate::asm::{Asm, Field, Label, Reg, Uses};
 use crate::dataplane::emit::{config, set_flags};
 use crate::dataplane::gate::deferral::Deferral;
 use crate::dataplane::gate::roles::uses;
@@ -135,9 +135,11 @@ pub(in crate::dataplane) fn require(a: &mut Asm, options: &Options, offsets: &Ke
 
 /// A phase begins at the time in `now`. Loses R1.
 fn begins(a: &mut Asm, now: Reg) {
-    a.st(OWN, pace(Pace::SINCE), now);
-    a.st(OWN, pace(Pace::BYTES), 0);
-    a.st(OWN, pace(Pace::PAUSES), 0);
+    a.idiom("begins", Uses::nothing().reads([OWN.reg(), now]), |a| {
+        a.st(OWN, pace(Pace::SINCE), now);
+        a.st(OWN, pace(Pace::BYTES), 0);
+        a.st(OWN, pace(Pace::PAUSES), 0);
+    });
 }
 
 /// One look at the clock: R9 = the length of the phase in nanoseconds, when it ends; else to `goes_on`.

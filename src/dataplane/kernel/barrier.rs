@@ -23,12 +23,14 @@ impl KernelOffsets {
     where
         Socket: BeginsWith<F>,
     {
-        a.mov(R1, 0);
-        if self.weakly_ordered {
-            a.atomic_on(FETCHING, own, word, R1);
-        } else {
-            a.atomic_add(own, word, R1);
-        }
+        a.idiom("barrier", Uses::nothing().reads(own.reg()).writes(R1), |a| {
+            a.mov(R1, 0);
+            if self.weakly_ordered {
+                a.atomic_on(FETCHING, own, word, R1);
+            } else {
+                a.atomic_add(own, word, R1);
+            }
+        });
     }
 
     /// Every load before comes before every load after; x86 keeps that order by itself. May lose R1.
@@ -52,13 +54,15 @@ impl KernelOffsets {
     /// that order itself. Loses R1.
     #[track_caller]
     pub(in crate::dataplane) fn ordered_increment(&self, a: &mut Asm, word: Field<Head, u32>) {
-        if self.weakly_ordered {
-            a.mov(R1, 1);
-            a.atomic_on(FETCHING, OWN, word, R1);
-        } else {
-            a.ld(R1, OWN, word);
-            a.add(R1, 1);
-            a.st(OWN, word, R1);
-        }
+        a.idiom("increment", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {
+            if self.weakly_ordered {
+                a.mov(R1, 1);
+                a.atomic_on(FETCHING, OWN, word, R1);
+            } else {
+                a.ld(R1, OWN, word);
+                a.add(R1, 1);
+                a.st(OWN, word, R1);
+            }
+        });
     }
 }

@@ -67,11 +67,13 @@ pub(in crate::dataplane) fn report(a: &mut Asm, kind: ChangeKind, known: Known) 
 
 /// Puts the change into the ring buffer, and goes to `done`; counts it where there is no room.
 pub(in crate::dataplane) fn output(a: &mut Asm, change: impl Base<Object = Raw>, done: Label) {
-    a.load_map(R1, MapRole::Changes.map_ref());
-    a.addr(R2, change);
-    a.mov(R3, Raw::SIZE as i32);
-    a.mov(R4, 0);
-    a.call(helper::RINGBUF_OUTPUT);
-    a.jump_if(R0.equals(0), done);
-    count(a, Counter::ChangesLost, 1);
+    a.emitter("output", Uses::scratch().reads(change.regs()), |a| {
+        a.load_map(R1, MapRole::Changes.map_ref());
+        a.addr(R2, change);
+        a.mov(R3, Raw::SIZE as i32);
+        a.mov(R4, 0);
+        a.call(helper::RINGBUF_OUTPUT);
+        a.jump_if(R0.equals(0), done);
+        count(a, Counter::ChangesLost, 1);
+    });
 }

@@ -147,31 +147,37 @@ pub(in crate::dataplane) fn require_ours(
     label: &'static str,
     [changed, stale]: [Label; 2],
 ) {
-    a.block(label, |a, none| {
-        a.ld(R1, storage, Socket::KEEPALIVE_TIME);
-        a.permit(R1.equals(0), none, "it does not probe for us");
-        offsets.read(a, R1, sk, offsets.keepalive_time, stale);
-        a.ld(R2, storage, Socket::KEEPALIVE_TIME);
-        a.require(R1.equals(R2), changed, "its time is still ours");
+    a.emitter("ours", Uses::scratch().reads([storage.reg(), sk.reg()]), |a| {
+        a.block(label, |a, none| {
+            a.ld(R1, storage, Socket::KEEPALIVE_TIME);
+            a.permit(R1.equals(0), none, "it does not probe for us");
+            offsets.read(a, R1, sk, offsets.keepalive_time, stale);
+            a.ld(R2, storage, Socket::KEEPALIVE_TIME);
+            a.require(R1.equals(R2), changed, "its time is still ours");
+        });
     });
 }
 
 /// Sets one of the times to the configuration's.
 fn set_wanted(a: &mut Asm, option: i32) {
-    a.frame(|a| {
-        let value = option_value(a);
-        config(a, R1, Value::KEEPALIVE);
-        a.set(value, R1);
-        set(a, net::SOL_TCP, option, value);
+    a.idiom("wanted", Uses::scratch().reads(SOCK_OPS.reg()), |a| {
+        a.frame(|a| {
+            let value = option_value(a);
+            config(a, R1, Value::KEEPALIVE);
+            a.set(value, R1);
+            set(a, net::SOL_TCP, option, value);
+        });
     });
 }
 
 /// Sets SO_KEEPALIVE.
 fn turn_on(a: &mut Asm) {
-    a.frame(|a| {
-        let value = option_value(a);
-        a.set(value, 1);
-        set(a, net::SOL_SOCKET, net::SO_KEEPALIVE, value);
+    a.idiom("probes_on", Uses::scratch().reads(SOCK_OPS.reg()), |a| {
+        a.frame(|a| {
+            let value = option_value(a);
+            a.set(value, 1);
+            set(a, net::SOL_SOCKET, net::SO_KEEPALIVE, value);
+        });
     });
 }
 

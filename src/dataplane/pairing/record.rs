@@ -77,18 +77,20 @@ fn checksum<B: Base>(
 
 /// `sum` = the checksum of that word alone, or of none.
 fn begin_checksum(a: &mut Asm, sum: Reg, bound_to: Option<Field<Socket, u64>>) {
-    match bound_to {
+    a.idiom("checksum", Uses::nothing().reads(OWN.reg()).gives(sum), |a| match bound_to {
         Some(own) => {
             a.ld(sum, OWN, own);
             a.mul(sum, FACTOR);
         }
         None => a.mov(sum, 0),
-    }
+    });
 }
 
 fn add_to_checksum(a: &mut Asm, sum: Reg, word: Reg) {
-    a.xor(sum, word);
-    a.mul(sum, FACTOR);
+    a.idiom("checksum", Uses::nothing().reads([sum, word]).gives(sum), |a| {
+        a.xor(sum, word);
+        a.mul(sum, FACTOR);
+    });
 }
 
 /// Listener: enters an empty record, built at `record`, under the key. The number with which the listener marks its SYN-ACK
@@ -283,10 +285,12 @@ fn copy<S>(
     targets: impl Iterator<Item = Field<Socket, u64>>,
     bound_to: Option<Field<Socket, u64>>,
 ) {
-    begin_checksum(a, R3, bound_to);
-    for (word, target) in words.zip(targets) {
-        a.ld(R1, from, word);
-        a.st(OWN, target, R1);
-        add_to_checksum(a, R3, R1);
-    }
+    a.idiom("copy", Uses::nothing().reads([from.reg(), OWN.reg()]).gives(R3).writes(R1), |a| {
+        begin_checksum(a, R3, bound_to);
+        for (word, target) in words.zip(targets) {
+            a.ld(R1, from, word);
+            a.st(OWN, target, R1);
+            add_to_checksum(a, R3, R1);
+        }
+    });
 }

@@ -36,20 +36,22 @@ pub(in crate::dataplane) fn require(a: &mut Asm, included: &[Network], excluded:
 /// Goes to `inside` when the address lies in `network`.
 #[track_caller]
 fn jump_if_inside(a: &mut Asm, network: Network, address: Slot<Address>, inside: Label) {
-    a.block("outside", |a, outside| {
-        for (word, field) in Address::WORDS.items().enumerate() {
-            let part = |bits: u128| (bits >> (96 - 32 * word)) as u32;
-            // As the address's bytes read in this machine's order.
-            let [mask, wanted] = [network.mask(), network.address].map(|bits| part(bits).to_be() as i32);
-            if mask == 0 {
-                break;
+    a.idiom("inside", Uses::nothing().writes(R1), |a| {
+        a.block("outside", |a, outside| {
+            for (word, field) in Address::WORDS.items().enumerate() {
+                let part = |bits: u128| (bits >> (96 - 32 * word)) as u32;
+                // As the address's bytes read in this machine's order.
+                let [mask, wanted] = [network.mask(), network.address].map(|bits| part(bits).to_be() as i32);
+                if mask == 0 {
+                    break;
+                }
+                a.ld(R1, address, field);
+                if mask != -1 {
+                    a.and32(R1, mask);
+                }
+                a.jump_if(R1.w().differs(wanted), outside);
             }
-            a.ld(R1, address, field);
-            if mask != -1 {
-                a.and32(R1, mask);
-            }
-            a.jump_if(R1.w().differs(wanted), outside);
-        }
-        a.goto(inside);
+            a.goto(inside);
+        });
     });
 }

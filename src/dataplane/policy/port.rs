@@ -47,11 +47,13 @@ fn halve(a: &mut Asm, boundaries: &[u16], inside: bool, yes: Label, no: Label) {
         a.goto(if inside { yes } else { no });
         return;
     };
-    let above = a.label("port_above");
-    a.jump_if(R1.at_least(i32::from(*boundary)), above);
-    halve(a, &boundaries[..middle], inside, yes, no);
-    a.bind(above);
-    halve(a, &boundaries[middle + 1..], inside ^ middle.is_multiple_of(2), yes, no);
+    a.idiom("halve", Uses::nothing().reads(R1), |a| {
+        let above = a.label("port_above");
+        a.jump_if(R1.at_least(i32::from(*boundary)), above);
+        halve(a, &boundaries[..middle], inside, yes, no);
+        a.bind(above);
+        halve(a, &boundaries[middle + 1..], inside ^ middle.is_multiple_of(2), yes, no);
+    });
 }
 
 #[cfg(test)]

@@ -75,7 +75,12 @@ pub fn adopt(options: &Options, offsets: &KernelOffsets, fields: &AdoptionFields
                     report(a);
                     a.goto(reported);
                 });
-                is_open(a, offsets, fields, refused);
+                a.block("given_back", |a, given_back| {
+                    a.comment("what is given back may be half closed by now, or have a protocol");
+                    a.ld(R1, REQUEST, Adoption::STEP);
+                    a.jump_if(R1.equals(AdoptionStep::Undo as i32), given_back);
+                    is_open(a, offsets, fields, refused);
+                });
                 a.block("looked", |a, looked| {
                     a.block("no_look", |a, other| {
                         a.ld(R1, REQUEST, Adoption::STEP);
@@ -125,7 +130,9 @@ fn report(a: &mut Asm) {
 
 /// What is answered when a check fails from here on.
 fn otherwise(a: &mut Asm, refusal: Refusal) {
-    a.st(REQUEST, Adoption::OUTCOME, refusal as i32);
+    a.idiom("outcome", Uses::nothing().reads(REQUEST.reg()), |a| {
+        a.st(REQUEST, Adoption::OUTCOME, refusal as i32);
+    });
 }
 
 /// Goes on when the connection is established in both directions, and nothing else has the socket.
@@ -203,34 +210,41 @@ fn same_connection(a: &mut Asm, offsets: &KernelOffsets, fields: &AdoptionFields
 
 /// Takes the step that was asked for, which is none that only looks.
 fn change(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fields: &AdoptionFields, refused: Label) {
-    otherwise(a, Refusal::NotFree);
-    storage_get(a, SK.reg(), false);
-    a.require(R0.differs(0), refused, "it has a storage");
-    a.mov(OWN.reg(), R0);
-    a.block("changed", |a, changed| {
-        a.block("no_undo", |a, other| {
-            a.ld(R1, REQUEST, Adoption::STEP);
-            a.jump_if(R1.differs(AdoptionStep::Undo as i32), other);
-            a.st(OWN, Head::STATE, socket::PLAIN);
-            a.goto(changed);
+    a.emitter("change", uses().writes([R7, R8, R9]), |a| {
+        otherwise(a, Refusal::NotFree);
+        storage_get(a, SK.reg(), false);
+        a.require(R0.differs(0), refused, "it has a storage");
+        a.mov(OWN.reg(), R0);
+        a.block("changed", |a, changed| {
+            a.block("no_undo", |a, other| {
+                a.ld(R1, REQUEST, Adoption::STEP);
+                a.jump_if(R1.differs(AdoptionStep::Undo as i32), other);
+                a.ld(R1, OWN, Head::STATE);
+                a.guard(R1.equals(socket::PAIRED), "it has been told its peer", |a| {
+                    give_callbacks_back(a, options, offsets, refused);
+                    keepalive::give_back(a);
+                });
+                a.st(OWN, Head::STATE, socket::PLAIN);
+                a.goto(changed);
+            });
+            a.block("free", |a, free| {
+                a.ld(R1, OWN, Head::STATE);
+                a.permit(R1.equals(0), free, "it has been in no pair");
+                a.require(R1.equals(socket::PLAIN), refused, "or its pair has left");
+            });
+            a.ld(R1, OWN, Head::READER);
+            a.require(R1.differs(socket::NEVER), refused, "its reader may be served");
+            a.ld(R1, OWN, Head::FLAGS);
+            a.require(R1.none_of(socket::ARMED), refused, "it has its own settings back");
+            a.block("no_preparation", |a, other| {
+                a.ld(R1, REQUEST, Adoption::STEP);
+                a.jump_if(R1.differs(AdoptionStep::Prepare as i32), other);
+                a.comment("a peer that is plain would take the other end along");
+                a.st(OWN, Head::STATE, 0);
+                a.goto(changed);
+            });
+            pair(a, options, offsets, fields, refused);
         });
-        a.block("free", |a, free| {
-            a.ld(R1, OWN, Head::STATE);
-            a.permit(R1.equals(0), free, "it has been in no pair");
-            a.require(R1.equals(socket::PLAIN), refused, "or its pair has left");
-        });
-        a.ld(R1, OWN, Head::READER);
-        a.require(R1.differs(socket::NEVER), refused, "its reader may be served");
-        a.ld(R1, OWN, Head::FLAGS);
-        a.require(R1.none_of(socket::ARMED), refused, "it has its own settings back");
-        a.block("no_preparation", |a, other| {
-            a.ld(R1, REQUEST, Adoption::STEP);
-            a.jump_if(R1.differs(AdoptionStep::Prepare as i32), other);
-            a.comment("a peer that is plain would take the other end along");
-            a.st(OWN, Head::STATE, 0);
-            a.goto(changed);
-        });
-        pair(a, options, offsets, fields, refused);
     });
 }
 
@@ -267,7 +281,6 @@ fn want_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refus
     let ours = callbacks::ours(options);
     a.emitter("want_callbacks", uses().reads(OWN.reg()), |a| {
         otherwise(a, Refusal::NoCallbacks);
-        let flags = a.slot::<u32>("callbacks");
         offsets.read(a, R1, SOCK, offsets.callback_flags, refused);
         a.mov(R2, R1);
         a.and(R2, ours);
@@ -285,6 +298,28 @@ fn want_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refus
             a.ld(R3, REQUEST, Adoption::IS_CLIENT);
             a.if_(R3.differs(0), |a| a.or(R1, sock_ops::STATE_FLAG));
         }
+        set_callbacks(a);
+        a.require(R0.equals(0), refused, "the kernel lets us ask for callbacks");
+    });
+}
+
+/// Gives our callbacks up, but for those that others wanted before us, and for that of a close.
+fn give_callbacks_back(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refused: Label) {
+    let uses = Uses::scratch().reads([SK.reg(), SOCK.reg(), OWN.reg()]);
+    a.emitter("give_callbacks_back", uses, |a| {
+        offsets.read(a, R1, SOCK, offsets.callback_flags, refused);
+        a.ld(R2, OWN, Head::FLAGS);
+        a.rsh(R2, socket::FOREIGN_SHIFT);
+        a.or(R2, !callbacks::ours(options));
+        a.and(R1, R2);
+        set_callbacks(a);
+    });
+}
+
+/// The socket has the callbacks in R1, and no others. R0 is not 0 where the kernel refuses it.
+fn set_callbacks(a: &mut Asm) {
+    a.emitter("set", Uses::scratch().reads([R1, SK.reg()]).gives(R0), |a| {
+        let flags = a.slot::<u32>("callbacks");
         a.set(flags, R1);
         a.mov(R1, SK.reg());
         a.mov(R2, net::SOL_TCP);
@@ -292,7 +327,6 @@ fn want_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refus
         a.addr(R4, flags);
         a.mov(R5, 4);
         a.call(helper::SETSOCKOPT);
-        a.require(R0.equals(0), refused, "the kernel lets us ask for callbacks");
     });
 }
 

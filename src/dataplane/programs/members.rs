@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::asm::Reg::{R0, R1, R2, R3, R6, R8, R9};
-use crate::asm::{self, Asm, Features, Field, Laid, MapRef, Program, Ptr};
+use crate::asm::{self, Asm, Features, Field, Laid, MapRef, Program, Ptr, Uses};
 use crate::dataplane::emit::clear;
 use crate::dataplane::kernel::ctx::{
     ITER_SOCKMAP, ITER_STORAGE, ITER_TASK_FILE, IterSockmap, IterStorage, IterTaskFile,
@@ -120,7 +120,8 @@ pub fn members(
             MembersOver::Sockhash => each_member(a, out),
             MembersOver::Storages => each_storage(a, offsets, out),
         }
-        mark_chosen(a);
+        let key = a.slot::<u64>("cookie");
+        mark_chosen(a, key);
         let record = a.slot::<Raw>("record");
         clear(a, Raw::WORDS.items(), record);
         let sk: Ptr<TcpSock> = offsets.behind(a, R9, R8, out);
@@ -152,16 +153,17 @@ pub fn members(
 }
 
 /// Marks the socket with the storage in R7 if it has been chosen.
-fn mark_chosen(a: &mut Asm) {
-    a.block("not_chosen", |a, not_chosen| {
-        let key = a.slot::<u64>("cookie");
-        a.ld(R1, OWN, Socket::HEAD.then(Head::COOKIE));
-        a.set(key, R1);
-        a.addr(R2, key);
-        a.load_map(R1, CHOSEN);
-        a.call(helper::MAP_LOOKUP_ELEM);
-        a.require(R0.differs(0), not_chosen, "it has been chosen");
-        a.st(OWN, Socket::HEAD.then(Head::LEAVING), 1);
+fn mark_chosen(a: &mut Asm, key: asm::Slot<u64>) {
+    a.emitter("mark", Uses::scratch().reads(OWN.reg()), |a| {
+        a.block("not_chosen", |a, not_chosen| {
+            a.ld(R1, OWN, Socket::HEAD.then(Head::COOKIE));
+            a.set(key, R1);
+            a.addr(R2, key);
+            a.load_map(R1, CHOSEN);
+            a.call(helper::MAP_LOOKUP_ELEM);
+            a.require(R0.differs(0), not_chosen, "it has been chosen");
+            a.st(OWN, Socket::HEAD.then(Head::LEAVING), 1);
+        });
     });
 }
 
@@ -173,42 +175,49 @@ fn addresses(
     record: asm::Slot<Raw>,
     out: asm::Label,
 ) {
-    let ports =
-        [(fields.family, Raw::FAMILY), (fields.local_port, Raw::LOCAL_PORT), (fields.remote_port, Raw::REMOTE_PORT)];
-    for (source, target) in ports {
-        offsets.read(a, R1, sk, source, out);
-        a.st(record, target, R1);
-    }
-    for (source, target) in [(fields.local_v4, Raw::LOCAL_V4), (fields.remote_v4, Raw::REMOTE_V4)] {
-        offsets.read(a, R1, sk, source, out);
-        a.st(record, target, R1);
-    }
-    a.block("ipv4", |a, ipv4| {
-        a.ld(R1, record, Raw::FAMILY);
-        a.jump_if(R1.differs(AF_INET6), ipv4);
-        for (source, target) in [(fields.local_v6, Raw::LOCAL), (fields.remote_v6, Raw::REMOTE)] {
-            for half in 0..2 {
-                offsets.read(a, R1, sk, source.item(half), out);
-                a.st(record, target.item(half), R1);
-            }
+    a.emitter("addresses", Uses::scratch().reads(sk.reg()), |a| {
+        let ports = [
+            (fields.family, Raw::FAMILY),
+            (fields.local_port, Raw::LOCAL_PORT),
+            (fields.remote_port, Raw::REMOTE_PORT),
+        ];
+        for (source, target) in ports {
+            offsets.read(a, R1, sk, source, out);
+            a.st(record, target, R1);
         }
+        for (source, target) in [(fields.local_v4, Raw::LOCAL_V4), (fields.remote_v4, Raw::REMOTE_V4)] {
+            offsets.read(a, R1, sk, source, out);
+            a.st(record, target, R1);
+        }
+        a.block("ipv4", |a, ipv4| {
+            a.ld(R1, record, Raw::FAMILY);
+            a.jump_if(R1.differs(AF_INET6), ipv4);
+            for (source, target) in [(fields.local_v6, Raw::LOCAL), (fields.remote_v6, Raw::REMOTE)] {
+                for half in 0..2 {
+                    offsets.read(a, R1, sk, source.item(half), out);
+                    a.st(record, target.item(half), R1);
+                }
+            }
+        });
     });
 }
 
 /// The cgroup and those above it; none where the socket does not name one, and so belongs to the root. Loses R8 and R9.
 fn cgroups(a: &mut Asm, offsets: &KernelOffsets, fields: &MemberFields, sk: Ptr<TcpSock>, record: asm::Slot<Raw>) {
-    a.block("root", |a, root| {
-        offsets.follow(a, sk, fields.cgroup, root);
-        let (cgroup, directory) = (Ptr::<Cgroup>::new(R9), Ptr::<Cgroup>::new(R8));
-        for level in 0..LEVELS {
-            a.jump_if(R9.equals(0), root);
-            a.mov(R8, R9);
-            offsets.follow(a, directory, fields.directory, root);
-            offsets.follow(a, Ptr::<Directory>::new(R8), fields.id, root);
-            a.st(record, Raw::CGROUPS.item(level), R8);
-            if level + 1 < LEVELS {
-                offsets.follow(a, cgroup, fields.parent, root);
+    a.emitter("cgroups", Uses::scratch().reads(sk.reg()).writes([R8, R9]), |a| {
+        a.block("root", |a, root| {
+            offsets.follow(a, sk, fields.cgroup, root);
+            let (cgroup, directory) = (Ptr::<Cgroup>::new(R9), Ptr::<Cgroup>::new(R8));
+            for level in 0..LEVELS {
+                a.jump_if(R9.equals(0), root);
+                a.mov(R8, R9);
+                offsets.follow(a, directory, fields.directory, root);
+                offsets.follow(a, Ptr::<Directory>::new(R8), fields.id, root);
+                a.st(record, Raw::CGROUPS.item(level), R8);
+                if level + 1 < LEVELS {
+                    offsets.follow(a, cgroup, fields.parent, root);
+                }
             }
-        }
+        });
     });
 }

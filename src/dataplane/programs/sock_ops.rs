@@ -307,8 +307,10 @@ fn state_changed(a: &mut Asm, options: &Options, out: Label) {
 
 /// R0 = the record under the key, or a jump to `none`.
 fn record_lookup(a: &mut Asm, key: Slot<RecordKey>, none: Label) {
-    map_lookup(a, MapRole::Rendezvous, key);
-    a.require(R0.differs(0), none, "there is a record");
+    a.idiom("record", Uses::scratch().gives(R0), |a| {
+        map_lookup(a, MapRole::Rendezvous, key);
+        a.require(R0.differs(0), none, "there is a record");
+    });
 }
 
 /// A callback that another program has asked for: it may have set flags without ours.

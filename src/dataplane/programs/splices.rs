@@ -222,7 +222,7 @@ fn describe(a: &mut Asm, (process, descriptor): (Process, Slot<u64>), trace: &Tr
 
 /// An address of so many words, and behind it zeros.
 fn address<const WORDS: usize>(a: &mut Asm, field: Field<Sock, [u32; WORDS]>, place: Place<[u32; 4]>, fail: Label) {
-    a.frame(|a| {
+    a.emitter("address", Uses::scratch().reads(SOCK.reg()), |a| {
         let copy = a.slot::<[u32; WORDS]>("address");
         probe_field(a, copy, SOCK, field, fail);
         for word in 0..4 {

@@ -165,6 +165,18 @@ impl AdoptionRequest {
 }
 
 impl AdoptionAnswer {
+    /// Whether this is the client of a connection whose server has given the other answer: both know the same initial sequence
+    /// numbers, of which the client counts its own SYN and the server does not (`crate::sockets::join`), and the last packet that each
+    /// has received was the other's.
+    ///
+    /// No process can see or choose the marks; see `dataplane::pairing::proof`.
+    pub fn is_client_of(&self, server: &Self) -> bool {
+        let [own, peers] = self.initial;
+        let numbers = server.initial == [peers, own.wrapping_add(1)];
+        let [sent, received] = self.marks;
+        numbers && server.marks == [received, sent] && sent != 0 && received != 0
+    }
+
     /// From the map's value, after the program has run.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Refusal> {
         let word = |field: Field<Adoption, u32>| number(bytes, field.offset()).map_or(0, u32::from_ne_bytes);

@@ -4,7 +4,7 @@ use super::environment::Running;
 use super::layout;
 use super::socket::{Cgroup, Socket, SocketId};
 use super::{Failure, World};
-use crate::uapi::ctx::{sk_msg, sock_ops};
+use crate::uapi::ctx::{sk_msg, sock_ops, sockopt};
 use crate::uapi::flags::SK_PASS;
 use crate::uapi::net;
 use crate::verifier_sim::interp::{self, Access, Limits, Machine, Program, RegionId, RegionKind};
@@ -13,6 +13,10 @@ const SOCK_OPS_SIZE: usize = sock_ops::SIZE as usize;
 const SK_MSG_SIZE: usize = sk_msg::SIZE as usize;
 /// What a sock_ops program may write: `reply` and `sk_txhash` (`sock_ops_is_valid_access`, net/core/filter.c).
 const SOCK_OPS_WRITABLE: &[(u32, u32)] = &[(4, 8), (164, 168)];
+
+/// What a program may write for setsockopt(2): `level`, `optname` and `optlen` (`cg_sockopt_is_valid_access`,
+/// kernel/bpf/cgroup.c).
+const SOCKOPT_WRITABLE: &[(u32, u32)] = &[(24, 36)];
 
 const PASS: u64 = SK_PASS as u64;
 
@@ -35,6 +39,8 @@ pub(super) struct Contexts {
     /// The `sk_buff` a sock_ops program runs for.
     packet: RegionId,
     sk_msg: RegionId,
+    /// `struct bpf_sockopt`.
+    pub(super) sockopt: RegionId,
 }
 
 impl Contexts {
@@ -45,7 +51,9 @@ impl Contexts {
         let [sock_ops_kern, request, packet] =
             [(); 3].map(|()| machine.memory.add(RegionKind::Kernel, Access::Read, vec![0; layout::STRUCT_SIZE]));
         machine.memory.set_shadow(sock_ops, sock_ops_kern);
-        Self { sock_ops, sock_ops_kern, request, packet, sk_msg }
+        let option = vec![0; sockopt::SIZE as usize];
+        let sockopt = machine.memory.add(RegionKind::Context, Access::WriteWithin(SOCKOPT_WRITABLE), option);
+        Self { sock_ops, sock_ops_kern, request, packet, sk_msg, sockopt }
     }
 }
 
@@ -69,10 +77,10 @@ fn sock_ops_context(socket: &Socket, op: i32) -> Vec<u8> {
     put(sock_ops::RCV_NXT, socket.rcv_nxt.to_ne_bytes());
     // All that is written is sent at once, so snd_nxt is write_seq.
     put(sock_ops::SND_NXT, socket.write_seq.to_ne_bytes());
-    let (acked, received) = socket.exchanged;
-    // The SYN has the first number.
-    put(sock_ops::SND_UNA, socket.end.isn.wrapping_add(1).wrapping_add(acked as u32).to_ne_bytes());
-    for (offset, bytes) in [(sock_ops::BYTES_ACKED, acked), (sock_ops::BYTES_RECEIVED, received)] {
+    put(sock_ops::SND_UNA, socket.snd_una().to_ne_bytes());
+    for (offset, bytes) in
+        [(sock_ops::BYTES_ACKED, socket.bytes_acked()), (sock_ops::BYTES_RECEIVED, socket.exchanged.1)]
+    {
         context[offset as usize..][..8].copy_from_slice(&bytes.to_ne_bytes());
     }
     let mut put = |offset: i16, value: [u8; 4]| context[offset as usize..][..4].copy_from_slice(&value);
@@ -87,6 +95,9 @@ impl World {
     pub(super) fn established(&mut self, id: SocketId, active: bool, packet: Option<u32>) -> Result<(), Failure> {
         let address = self.contexts.packet.address();
         if let Some(mark) = packet {
+            if let Some(socket) = self.get(id) {
+                socket.received_mark = mark;
+            }
             self.machine.memory.bytes_mut(self.contexts.packet)[layout::PACKET_HASH..][..4]
                 .copy_from_slice(&mark.to_ne_bytes());
         }
@@ -124,6 +135,10 @@ impl World {
 
     /// An acknowledgement has been processed: the callback, where one was asked for.
     pub(super) fn acknowledged(&mut self, id: SocketId) -> Result<(), Failure> {
+        let mark = self.mark_received_by(id);
+        if let Some(socket) = self.get(id) {
+            socket.received_mark = mark.unwrap_or(socket.received_mark);
+        }
         match self.get(id) {
             Some(socket) if socket.cb_flags & sock_ops::RTT_FLAG as u32 != 0 && !socket.closed => {
                 self.run_sock_ops(id, sock_ops::RTT, 0)

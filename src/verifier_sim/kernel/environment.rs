@@ -6,9 +6,10 @@ use super::layout::{self, btf_id, put};
 use super::process::{Process, SOCKET_MODE};
 use super::socket::{Slabs, Socket, SocketId};
 use crate::uapi::ctx::sock_ops::{ALL_CB_FLAGS, CB_FLAGS};
+use crate::uapi::ctx::sockopt::TCP_BPF_SOCK_OPS_CB_FLAGS;
 use crate::uapi::flags::{SK_PASS, STORAGE_CREATE};
 use crate::uapi::helper::id;
-use crate::uapi::net::{SO_RCVLOWAT, SOL_SOCKET};
+use crate::uapi::net::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP};
 use crate::verifier_sim::interp::{Args, EINVAL, EOPNOTSUPP, Environment, Errno, Fault, Machine, RegionKind};
 
 /// -ENOENT.
@@ -122,8 +123,17 @@ impl Running<'_> {
             socket.notified |= !socket.receive_queue.is_empty();
             return Ok(0);
         }
-        let result = socket.timers.set(level, option, value).unwrap_or(Err(EINVAL));
-        socket.timers.publish(socket.options, machine.memory.bytes_mut(socket.kernel));
+        let result = if (level, option) == (SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS) {
+            // `bpf_sol_tcp_setsockopt`, net/core/filter.c
+            let is_known = value & !(ALL_CB_FLAGS as u32) == 0;
+            socket.cb_flags = if is_known { value } else { socket.cb_flags };
+            if is_known { Ok(()) } else { Err(EINVAL) }
+        } else {
+            socket.timers.set(level, option, value).unwrap_or(Err(EINVAL))
+        };
+        let kernel = machine.memory.bytes_mut(socket.kernel);
+        put(kernel, layout::CALLBACK_FLAGS, &[socket.cb_flags as u8]);
+        socket.timers.publish(socket.options, kernel);
         Ok(result.map_or_else(|errno| errno as u64, |()| 0))
     }
 

@@ -42,7 +42,12 @@ pub(super) const SADDR: usize = 0x004;
 pub(super) const DPORT: usize = 0x00c;
 pub(super) const NUM: usize = 0x00e;
 pub(super) const FAMILY: usize = 0x010;
+pub(super) const STATE: usize = 0x012;
 pub(super) const COOKIE: usize = 0x018;
+pub(super) const SENT_MARK: usize = 0x340;
+pub(super) const RECEIVED_MARK: usize = 0x344;
+pub(super) const SND_UNA: usize = 0x348;
+pub(super) const RCV_NXT: usize = 0x34c;
 /// Of IPv6: left at zero.
 const V6_DADDR: usize = 0x030;
 const V6_SADDR: usize = 0x040;
@@ -160,7 +165,12 @@ pub fn offset_of(structure: &str, path: &str) -> Option<u16> {
         ("sock", "__sk_common.skc_dport") => DPORT,
         ("sock", "__sk_common.skc_num") => NUM,
         ("sock", "__sk_common.skc_family") => FAMILY,
-        ("sock", "__sk_common.skc_cookie.counter") => COOKIE,
+        ("sock", "__sk_common.skc_cookie" | "__sk_common.skc_cookie.counter") => COOKIE,
+        ("sock", "__sk_common.skc_state") => STATE,
+        ("sock", "sk_txhash") => SENT_MARK,
+        ("sock", "__sk_common.skc_rxhash") => RECEIVED_MARK,
+        ("tcp_sock", "snd_una") => SND_UNA,
+        ("tcp_sock", "rcv_nxt") => RCV_NXT,
         ("sock", "__sk_common.skc_v6_daddr") => V6_DADDR,
         ("sock", "__sk_common.skc_v6_rcv_saddr") => V6_SADDR,
         ("sock", "sk_cgrp_data.cgroup") => CGROUP,

@@ -15,6 +15,7 @@
 //! - a dispatcher reaches the sk_msg program by a tail call, until the process is gone that owns both;
 //! - a socket's own cgroup runs its program before the one above it;
 //! - sockets are watched by epoll instances, have buffers of a size, and belong to memory groups with limits;
+//! - a process calls setsockopt(2) on a socket of another one, by a descriptor of its own, and enters it into the sockhash;
 //! - memory of closed sockets, their storage and their psocks is given out again at the same addresses.
 //!
 //! Segments are neither lost nor reordered: TCP repairs that below everything modelled here.
@@ -27,6 +28,7 @@ mod iterators;
 mod layout;
 mod memory;
 mod process;
+mod setsockopt;
 mod socket;
 mod timers;
 mod tracing;
@@ -136,6 +138,8 @@ pub struct World {
     processes: Processes,
     cgroups: Cgroups,
     tracing: Arc<Tracing>,
+    /// The program that runs for setsockopt(2).
+    setsockopt: Option<Program>,
     /// Whether sock_ops programs are attached.
     is_attached: bool,
     /// Whether freed memory cannot be read.
@@ -164,6 +168,7 @@ impl World {
             processes,
             cgroups,
             tracing: Arc::default(),
+            setsockopt: None,
             is_attached: true,
             unmaps_freed: false,
         }
@@ -179,9 +184,20 @@ impl World {
     pub fn lose_owner(&mut self) {
         self.is_attached = false;
         self.tracing = Arc::default();
+        self.setsockopt = None;
         if let Some(dispatcher) = &mut self.dispatcher {
             dispatcher.is_owned = false;
         }
+    }
+
+    /// The sock_ops programs are attached, or not yet: nothing runs for cgroups then.
+    pub fn set_attached(&mut self, is_attached: bool) {
+        self.is_attached = is_attached;
+    }
+
+    /// This program runs for setsockopt(2) on sockets of our cgroups.
+    pub fn attach_setsockopt(&mut self, program: Program) {
+        self.setsockopt = Some(program);
     }
 
     /// These programs are attached to cgroups inside the one that has the sock_ops program.
@@ -231,6 +247,9 @@ impl World {
             closed: false,
             cb_flags: end.cb_flags,
             mark: mark(id),
+            received_mark: 0,
+            is_active: accepted,
+            fin_received: false,
             write_seq: end.isn.wrapping_add(1),
             rcv_nxt,
             copied_seq: rcv_nxt,
@@ -453,6 +472,9 @@ impl World {
     /// A socket is about to send its FIN, before or after that of its peer.
     fn begins_to_close(&mut self, id: SocketId, peer: SocketId) -> Result<(), Failure> {
         let second = self.socket(peer).is_none_or(|peer| peer.closed || peer.shutdown & 2 != 0);
+        if let Some(peer) = self.get(peer) {
+            peer.fin_received = true;
+        }
         self.changes_state(id, if second { net::TCP_LAST_ACK } else { net::TCP_FIN_WAIT1 })
     }
 

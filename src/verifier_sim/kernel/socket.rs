@@ -169,8 +169,13 @@ pub struct Socket {
     pub(super) accepted: bool,
     pub(super) closed: bool,
     pub(super) cb_flags: u32,
-    /// With what the kernel marks its packets (`sk_txhash`).
+    /// With what the kernel marks its packets (`sk_txhash`), and the mark of the last packet that has come (`sk_rxhash`).
     pub(super) mark: u32,
+    pub(super) received_mark: u32,
+    /// Whether it has called connect(2): its SYN counts among the bytes that have been acknowledged.
+    pub(super) is_active: bool,
+    /// Whether its peer's FIN has come.
+    pub(super) fin_received: bool,
     pub(super) write_seq: u32,
     pub(super) rcv_nxt: u32,
     pub(super) copied_seq: u32,
@@ -218,6 +223,39 @@ impl Socket {
     /// The socket at the other end.
     pub fn peer(&self) -> SocketId {
         self.peer
+    }
+
+    /// The state of the connection (include/net/tcp_states.h).
+    pub(super) fn tcp_state(&self) -> i32 {
+        let fin_sent = self.shutdown & net::SEND_SHUTDOWN as u8 != 0;
+        match (fin_sent, self.fin_received) {
+            _ if self.closed => net::TCP_CLOSE,
+            _ if !self.established => net::TCP_SYN_RECV,
+            (false, false) => net::TCP_ESTABLISHED,
+            (false, true) => net::TCP_CLOSE_WAIT,
+            (true, false) => net::TCP_FIN_WAIT1,
+            (true, true) => net::TCP_LAST_ACK,
+        }
+    }
+
+    /// Bytes that its peer has acknowledged (`bytes_acked`).
+    pub(super) fn bytes_acked(&self) -> u64 {
+        self.exchanged.0 + u64::from(self.is_active)
+    }
+
+    /// The first byte that has not been acknowledged (`snd_una`). All that the stack has carried has been.
+    pub(super) fn snd_una(&self) -> u32 {
+        self.end.isn.wrapping_add(1).wrapping_add(self.exchanged.0 as u32)
+    }
+
+    /// Whether a thread inside a system call holds it.
+    pub fn is_held(&self) -> bool {
+        self.owned
+    }
+
+    /// Whether its connection can carry data both ways.
+    pub fn is_established(&self) -> bool {
+        self.tcp_state() == net::TCP_ESTABLISHED
     }
 
     /// The callbacks that a program has asked for.
@@ -338,7 +376,7 @@ impl Socket {
         self.accepted && !self.closed && !self.owned && self.reading.is_none()
     }
 
-    /// Bytes that the stack has carried, in both directions.
+    /// Bytes that the stack has carried, in both directions, without its SYN.
     pub fn exchanged(&self) -> u64 {
         self.exchanged.0 + self.exchanged.1
     }
@@ -382,7 +420,12 @@ impl Socket {
         put(sk, layout::RCVLOWAT, &self.rcvlowat.to_ne_bytes());
         put(sk, layout::SHUTDOWN, &[self.shutdown]);
         self.timers.publish(self.options, sk);
-        put(sk, layout::BYTES_ACKED, &self.exchanged.0.to_ne_bytes());
+        put(sk, layout::BYTES_ACKED, &self.bytes_acked().to_ne_bytes());
+        put(sk, layout::STATE, &[self.tcp_state() as u8]);
+        put(sk, layout::SENT_MARK, &self.mark.to_ne_bytes());
+        put(sk, layout::RECEIVED_MARK, &self.received_mark.to_ne_bytes());
+        put(sk, layout::SND_UNA, &self.snd_una().to_ne_bytes());
+        put(sk, layout::RCV_NXT, &self.rcv_nxt.to_ne_bytes());
         put(sk, layout::BYTES_RECEIVED, &self.exchanged.1.to_ne_bytes());
         put(sk, layout::RCV_WUP, &self.window.0.to_ne_bytes());
         put(sk, layout::RCV_WND, &self.window.1.to_ne_bytes());

@@ -175,6 +175,10 @@ impl World {
     /// A process enters a socket into the sockhash under `key`, as bpf(2) does.
     /// Answers whether the map has taken it.
     pub fn enroll(&mut self, id: SocketId, key: &[u8]) -> bool {
+        // `sock_map_sk_state_allowed` (net/core/sock_map.c), and `sk_psock_init` of a socket with a protocol above TCP.
+        if self.socket(id).is_none_or(|socket| !socket.is_established() || socket.protocol) {
+            return false;
+        }
         let entered = self.machine.map_and_memory(self.members).map(|(map, _)| map.set_socket(key, id, NOEXIST));
         if entered == Some(Ok(())) {
             self.sockets.link(&mut self.machine, id);

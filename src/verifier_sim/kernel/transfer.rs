@@ -113,7 +113,9 @@ impl World {
 
     /// Takes a segment, wakes the reader, and answers with an acknowledgement.
     fn receive(&mut self, id: SocketId, chunk: Chunk) -> Result<(), Failure> {
+        let mark = self.mark_received_by(id);
         if let Some(socket) = self.get(id) {
+            socket.received_mark = mark.unwrap_or(socket.received_mark);
             socket.rcv_nxt = socket.rcv_nxt.wrapping_add(chunk.len);
             socket.receive_queue.push_back(chunk);
             socket.exchanged.1 += u64::from(chunk.len);

@@ -67,6 +67,7 @@ impl Simulation {
         self.servers.insert(server);
         if how == (Connect { client_cgroup: how.client_cgroup, server_cgroup: how.server_cgroup, ..Connect::plain() })
             && self.enabled
+            && self.is_attached
         {
             self.plain.insert(server);
         }
@@ -80,8 +81,10 @@ impl Simulation {
         if socket.is_member() && !self.enabled {
             return Err(Broken(format!("socket {client} enters the sockhash while the switch is off")));
         }
-        self.note_trusted(client, how.client_cgroup);
-        self.note_trusted(server, how.server_cgroup);
+        if self.is_attached {
+            self.note_trusted(client, how.client_cgroup);
+            self.note_trusted(server, how.server_cgroup);
+        }
         let socket = self.world.socket(client).unwrap();
         if socket.is_member() && !how.client_nonblocking && self.form.spares_blocking() {
             return Err(Broken(format!("socket {client} enters the sockhash though it blocks")));

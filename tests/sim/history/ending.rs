@@ -87,8 +87,13 @@ impl Simulation {
             }
             // Without our callbacks our settings stay; in another tool's map the socket does.
             let peer = socket.peer();
-            let apart =
-                |id: &SocketId| self.replaced.contains(id) || self.elsewhere.contains(id) || self.drained.contains(id);
+            // What an agent that was killed has left in the middle of an adoption stays so.
+            let apart = |id: &SocketId| {
+                self.replaced.contains(id)
+                    || self.elsewhere.contains(id)
+                    || self.drained.contains(id)
+                    || self.adopting.abandoned.contains(id)
+            };
             if [id, peer].iter().any(apart) {
                 continue;
             }
@@ -125,6 +130,7 @@ impl Simulation {
 
     /// Lets everything arrive and be read, and checks that nothing was lost.
     pub(crate) fn finish(&mut self) -> Result<(), Broken> {
+        self.end_adopting()?;
         if self.form.wakes() && !self.is_orphaned {
             self.wait_for_events()?;
         }
@@ -151,6 +157,7 @@ impl Simulation {
         if self.is_orphaned {
             return self.check_all_is_read();
         }
+        self.check_both_or_neither()?;
         if self.form.wakes() {
             self.check_timers()?;
         }

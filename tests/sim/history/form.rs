@@ -61,6 +61,9 @@ impl Form {
     /// Those whose readers have to earn trust, and need longer histories.
     pub(crate) const WATCHED: [Self; 4] = [Self::Watched, Self::Traced, Self::Joining, Self::Mixed];
 
+    /// Those that adopt connections which exist already.
+    pub(crate) const ADOPTING: [Self; 5] = [Self::Waking, Self::Loads, Self::Paced, Self::Watched, Self::Traced];
+
     /// What tests call them.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -116,6 +119,11 @@ impl Form {
     /// Whether only cgroups that are trusted are served.
     pub(crate) const fn serves_named(self) -> bool {
         matches!(self, Self::Named)
+    }
+
+    /// Whether connections that exist can be adopted (`agent::adoption::support`), and their pairs enter the sockhash at once.
+    pub(crate) fn adopts(self, pairing: Pairing) -> bool {
+        pairing == Pairing::Sequence && self.wakes() && !self.joins_later()
     }
 
     /// Whether cgroups can opt out, or be trusted.

@@ -77,6 +77,15 @@ impl Simulation {
         Ok(())
     }
 
+    /// A pair joins that has been made of two sockets that may have been one before.
+    pub(super) fn note_adopted(&mut self, ends: [SocketId; 2]) {
+        for id in ends {
+            let sent = self.world.socket(id).map_or(0, Socket::sent);
+            self.joining.since.insert(id, sent);
+            self.joining.begun.remove(&id);
+        }
+    }
+
     /// Whether the receiver may still be inside a call that it entered before its pair joined: it has read nothing since.
     pub(super) fn may_read_as_before(&self, from: SocketId, to: SocketId) -> bool {
         let next = self.expected.get(&to).map_or(0, |(_, next)| *next);

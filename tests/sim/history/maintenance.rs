@@ -80,8 +80,22 @@ impl Simulation {
     pub(super) fn note_close(&mut self, id: SocketId) {
         let Some(socket) = self.world.socket(id).filter(|socket| !socket.is_closed()) else { return };
         if self.has_flag(id, LOCAL) {
-            self.tallied.insert(id, socket.exchanged());
+            self.tallied.insert(id, socket.exchanged() - self.adopting.not_counted(id));
         }
+    }
+
+    /// Whether a socket's bytes count.
+    pub(super) fn is_counted(&self, id: SocketId) -> bool {
+        self.has_flag(id, LOCAL)
+    }
+
+    /// The application closes a socket.
+    pub(super) fn close(&mut self, id: SocketId) -> Result<(), Broken> {
+        if self.adopting.keeps_open(id) {
+            return Ok(());
+        }
+        self.note_close(id);
+        Ok(self.world.close(id)?)
     }
 
     /// The agent asks for the bytes that all connections of our cgroups have exchanged by the stack.

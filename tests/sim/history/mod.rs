@@ -2,9 +2,10 @@
 //!
 //! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
 //! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer, `trust` what
-//! readers have earned, `joining` who joins the sockhash later, `marking` how the
+//! readers have earned, `joining` who joins the sockhash later, `adopting` how the agent adopts connections, `marking` how the
 //! agent lists and marks sockets, `leaving` what those do that are marked, `maintenance` what the drain and the tally must do.
 
+mod adopting;
 mod connect;
 mod ending;
 mod form;
@@ -20,8 +21,8 @@ mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sidestep::agent::{map_loads, map_specs, simulated_member_fields};
-use sidestep::dataplane::{CHOSEN, Config, DataPlane, MapRole, Pairing};
+use sidestep::agent::{map_loads, map_specs, simulated_adoption_fields, simulated_member_fields};
+use sidestep::dataplane::{ADOPTION, CHOSEN, Config, DataPlane, MapRole, Pairing};
 use sidestep::verifier_sim::interp::{Machine, Program};
 use sidestep::verifier_sim::kernel::{
     Chunk, Failure, GroupId, InnerPrograms, Socket, SocketId, Timers, Tracing, World,
@@ -32,7 +33,7 @@ use sidestep::{asm, dataplane};
 pub(crate) use form::{CONFIG, Form};
 use marking::chosen_spec;
 pub(crate) use op::{Connect, Op, Settings, Watchers};
-pub(crate) use random::{drained_history, history, killed_history, watched_history};
+pub(crate) use random::{adopted_history, drained_history, history, killed_history, watched_history};
 
 /// Few enough sockets in the sockhash for histories to fill it.
 const MEMBERS: u32 = 8;
@@ -82,6 +83,7 @@ impl From<Failure> for Broken {
 pub(crate) struct Simulation {
     pub(crate) world: World,
     form: Form,
+    pairing: Pairing,
     config: usize,
     rendezvous: usize,
     pairs: usize,
@@ -95,9 +97,12 @@ pub(crate) struct Simulation {
     events: Option<usize>,
     trust: trust::Trust,
     joining: joining::Joining,
+    adopting: adopting::Adopting,
     /// Memory groups, each below the one before it.
     groups: Vec<GroupId>,
     enabled: bool,
+    /// Whether the programs are attached.
+    is_attached: bool,
     /// Whether the agent has been killed.
     is_orphaned: bool,
     bounds: Config,
@@ -154,10 +159,10 @@ pub(crate) struct Insns(BTreeMap<&'static str, (Vec<asm::Insn>, Vec<MapLoad>)>);
 
 impl Insns {
     pub(crate) fn of(plane: &DataPlane, form: Form) -> Self {
-        let iterators = iterators(plane, form);
-        let iterators = iterators.iter().map(|(name, program)| (*name, program));
+        let of_agent = of_agent(plane, form);
+        let of_agent = of_agent.iter().map(|(name, program)| (*name, program));
         let of_program = |program: &asm::Program| (program.insns().to_vec(), map_loads(program));
-        Self(programs(plane).chain(iterators).map(|(name, program)| (name, of_program(program))).collect())
+        Self(programs(plane).chain(of_agent).map(|(name, program)| (name, of_program(program))).collect())
     }
 
     pub(crate) fn set(&mut self, name: &'static str, insns: Vec<asm::Insn>) {
@@ -174,14 +179,21 @@ pub(crate) fn programs(plane: &DataPlane) -> impl Iterator<Item = (&'static str,
 pub(crate) const STATES: &str = "states";
 pub(crate) const LISTS: [&str; 2] = ["members", "members_outside"];
 
+/// What the agent loads to adopt connections.
+pub(crate) const ADOPT: &str = "adopt";
+
 /// These programs, by their names.
-pub(crate) fn iterators(plane: &DataPlane, form: Form) -> Vec<(&'static str, asm::Program)> {
+pub(crate) fn of_agent(plane: &DataPlane, form: Form) -> Vec<(&'static str, asm::Program)> {
     let storage = plane.maps.iter().find(|map| map.role == MapRole::Storage).unwrap().value_size;
     let (offsets, fields) = (form.offsets(), simulated_member_fields().unwrap());
     let states = sidestep::dataplane::states(&offsets, storage).unwrap();
     let members =
         form.lists().into_iter().map(|(over, _)| dataplane::members(&offsets, &fields, over, storage).unwrap());
-    [(STATES, states)].into_iter().chain(LISTS.into_iter().zip(members)).collect()
+    let adopt = form.adopts(plane.options.pairing).then(|| {
+        let fields = simulated_adoption_fields().unwrap();
+        (ADOPT, dataplane::adopt(&plane.options, &offsets, &fields).unwrap())
+    });
+    [(STATES, states)].into_iter().chain(LISTS.into_iter().zip(members)).chain(adopt).collect()
 }
 
 impl Simulation {
@@ -195,8 +207,11 @@ impl Simulation {
             numbers.push(machine.add_map(&map).unwrap());
         }
         let chosen = machine.add_map(&chosen_spec()).unwrap();
-        numbers.resize(CHOSEN.0 as usize, chosen);
-        numbers.push(chosen);
+        let requests = machine.add_map(&adopting::requests_spec()).unwrap();
+        for (map, number) in [(CHOSEN, chosen), (ADOPTION, requests)] {
+            numbers.resize(map.0 as usize, chosen);
+            numbers.push(number);
+        }
         let number = |role: MapRole| numbers[role.map_ref().0 as usize];
         let loaded = |(name, (insns, loads)): (&&'static str, &(Vec<_>, Vec<_>))| {
             (*name, Program::new(insns.clone(), loads, &numbers))
@@ -218,6 +233,9 @@ impl Simulation {
             members: LISTS.into_iter().filter_map(|name| programs.remove(name)).zip(overs).collect(),
             ..form.watching(programs.remove("receives"), programs.remove("splices"))
         });
+        if let Some(program) = programs.remove(ADOPT) {
+            world.attach_setsockopt(program);
+        }
         let mut groups = Vec::new();
         for _ in 0..op::MAX_GROUPS {
             groups.push(world.add_group(groups.last().copied(), GROUP_LIMIT));
@@ -225,6 +243,7 @@ impl Simulation {
         Self {
             world,
             form,
+            pairing: plane.options.pairing,
             config: number(MapRole::Config),
             rendezvous: number(MapRole::Rendezvous),
             pairs: number(MapRole::Pairs),
@@ -236,8 +255,10 @@ impl Simulation {
             events,
             trust: trust::Trust::default(),
             joining: joining::Joining::default(),
+            adopting: adopting::Adopting::new(requests),
             groups,
             enabled: true,
+            is_attached: true,
             is_orphaned: false,
             bounds,
             expected: BTreeMap::new(),
@@ -305,6 +326,8 @@ impl Simulation {
                 if settings.unmaps_freed {
                     world.unmap_freed();
                 }
+                self.is_attached = !settings.attached_later;
+                world.set_attached(self.is_attached);
                 self.configure();
             }
             Op::Connect(how) => return self.connect(how),
@@ -321,14 +344,20 @@ impl Simulation {
             Op::Kill => {
                 self.is_orphaned = true;
                 world.lose_owner();
+                self.stop_adopting()?;
             }
             // What the agent would do.
-            Op::Drain | Op::DrainMarked | Op::Tally | Op::Admit(_) | Op::Join if self.is_orphaned => {}
+            Op::Drain | Op::DrainMarked | Op::Tally | Op::Admit(_) | Op::Join | Op::Attach if self.is_orphaned => {}
             Op::Drain => self.drain()?,
             Op::DrainMarked => self.drain_marked()?,
             Op::Tally => self.tally()?,
             Op::Admit(proven) => self.admit(proven)?,
             Op::Join => self.join()?,
+            Op::Attach => self.attach_later(),
+            Op::Adopt(number) => self.begin_adoption(number),
+            Op::Nominate(client, server, careless) => self.nominate(client, server, careless),
+            Op::AdoptStep => self.go_on_adopting()?,
+            Op::AdoptStop => self.stop_adopting()?,
             Op::Cpu(second) => world.machine.cpu = second.into(),
             Op::Pressure(is_high) => world.set_memory_pressure(is_high),
             _ => {}
@@ -340,6 +369,9 @@ impl Simulation {
     }
 
     fn socket_step(&mut self, id: SocketId, op: Op) -> Result<(), Broken> {
+        if self.adopting.is_closing(id) && !op.is_of_network() {
+            return Ok(());
+        }
         let armed = self.has_flag(id, ARMED);
         let world = &mut self.world;
         match op {
@@ -364,10 +396,7 @@ impl Simulation {
             Op::Take(_, want) => self.take(id, want.into())?,
             Op::SpliceAnother(_, wrong) => self.splice_another(id, wrong)?,
             Op::Peek(_) => self.peek(id)?,
-            Op::Close(_) => {
-                self.note_close(id);
-                self.world.close(id)?;
-            }
+            Op::Close(_) => self.close(id)?,
             Op::RcvLowAt(_, bytes) => world.set_rcvlowat(id, bytes.into()),
             // Of two threads on one socket, one of which sets O_NONBLOCK while the other sleeps in recvmsg with MSG_WAITALL,
             // the programs know nothing.

@@ -64,11 +64,26 @@ pub(crate) enum Op {
     Admit(u32),
     /// It lets pairs join whose readers are trusted.
     Join,
+    /// It begins to adopt the connection of this socket, unless it is at another one.
+    Adopt(u8),
+    /// The same of two sockets that may not be its ends, and whether it takes every socket for fit and free.
+    Nominate(u8, u8, bool),
+    /// It goes on with that.
+    AdoptStep,
+    /// It is killed meanwhile, and another one takes its place.
+    AdoptStop,
+    /// The programs are attached, when they have not been from the start.
+    Attach,
     /// It is killed: from then on no process owns what it has attached.
     Kill,
 }
 
 impl Op {
+    /// Whether no process does it.
+    pub(super) fn is_of_network(self) -> bool {
+        matches!(self, Self::Handshake(_) | Self::FinishSend(_) | Self::Deliver(_) | Self::Ack(_))
+    }
+
     /// The socket that the step is about.
     pub(super) fn socket(self) -> Option<u8> {
         match self {
@@ -118,12 +133,20 @@ pub(crate) struct Settings {
     pub(crate) unmaps_freed: bool,
     /// Whether FIONREAD does not see the stack's bytes of a member.
     pub(crate) fionread_misses: bool,
+    /// Whether the programs are attached only later.
+    pub(crate) attached_later: bool,
 }
 
 impl Settings {
     /// Nothing in particular.
-    pub(crate) const PLAIN: Self =
-        Self { spare_askers: false, roomy: false, keepalive: 0, unmaps_freed: false, fionread_misses: false };
+    pub(crate) const PLAIN: Self = Self {
+        spare_askers: false,
+        roomy: false,
+        keepalive: 0,
+        unmaps_freed: false,
+        fionread_misses: false,
+        attached_later: false,
+    };
 }
 
 /// Groups above each other that a socket can have: one more than the programs look at (src/dataplane/gate/memory.rs).

@@ -77,6 +77,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             unmaps_freed,
             // A socket that is not accepted yet is served then, however it will be read.
             fionread_misses: false,
+            attached_later: false,
         },
     )
 }
@@ -212,6 +213,47 @@ pub(crate) fn watched_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
         ops
     });
     let more = prop::collection::vec(prop_oneof![3 => op(), 1 => watched_op()], 0..length);
+    (begin, more).prop_map(|(begin, more)| [begin, more].concat())
+}
+
+/// A step of an agent that adopts.
+fn adopting_op() -> impl Strategy<Value = Op> {
+    let socket = || 0..4_u8;
+    prop_oneof![
+        6 => socket().prop_map(Op::Adopt),
+        20 => Just(Op::AdoptStep),
+        1 => Just(Op::AdoptStop),
+        2 => (socket(), socket(), any::<bool>()).prop_map(|(client, server, careless)| Op::Nominate(client, server, careless)),
+        1 => socket().prop_map(Op::Mark),
+        1 => Just(Op::DrainMarked),
+        1 => Just(Op::Tally),
+        4 => (socket(), 1..3_u8, 1..200_u32).prop_map(|(socket, rounds, len)| Op::Exchange(socket, rounds, len)),
+    ]
+}
+
+/// Histories of up to `length` steps of connections that exist before the programs are attached, or whose pairs have left, and that
+/// the agent adopts.
+pub(crate) fn adopted_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let edge = [Some(Waiter::Epoll { edge: true, data: 7, fd: 7 }), None];
+    let rarely = || prop::bool::weighted(0.05);
+    let connections = prop::collection::vec((rarely(), rarely(), any::<(u32, u32)>()), 1..3);
+    let begin = (settings(), any::<bool>(), connections, prop_oneof![Just(edge), watchers()]);
+    let begin = begin.prop_map(move |(settings, attached_later, connections, watchers)| {
+        let mut ops = vec![Op::Settings(Settings { attached_later, ..settings })];
+        for ((rewritten, unmarked, isn), port) in connections.into_iter().zip(0..) {
+            let how = Connect { rewritten, unmarked: (unmarked, false), isn, ..Connect::from_port(port) };
+            ops.extend([Op::Connect(how), Op::Handshake(0), Op::Accept(0)]);
+            ops.extend([Op::Watch(0, watchers), Op::Watch(1, edge), Op::Exchange(1, 2, 10)]);
+            if !attached_later {
+                ops.extend([Op::Mark(1), Op::Exchange(1, 2, 10)]);
+            }
+        }
+        if attached_later {
+            ops.push(Op::Attach);
+        }
+        ops
+    });
+    let more = prop::collection::vec(prop_oneof![3 => op(), 2 => adopting_op()], 0..length);
     (begin, more).prop_map(|(begin, more)| [begin, more].concat())
 }
 

@@ -207,6 +207,23 @@ impl Simulation {
         }
     }
 
+    /// A socket becomes one end of a new pair: what it receives counts from now on, and the word of a cgroup that is trusted.
+    pub(super) fn begin_again(&mut self, id: SocketId, cgroup: Cgroup) {
+        if !self.form.watches() {
+            return;
+        }
+        let socket = self.trust.sockets.entry(id).or_default();
+        *socket = Socket { trusted: socket.trusted, has_earned: socket.has_earned, ..Socket::default() };
+        if cgroup == Cgroup::Trusted {
+            (socket.trusted, socket.has_earned) = (u32::MAX, true);
+        }
+    }
+
+    /// Whether a socket's reader reads in a way that redirected bytes do not support.
+    pub(super) fn is_never_served(&self, id: SocketId) -> bool {
+        self.half(id, STORAGE_READER) == NEVER
+    }
+
     /// The same of one whose cgroup is not.
     pub(super) fn has_earned_by_reading(&self, id: SocketId) -> bool {
         self.has_earned_once(id) && self.world.socket(id).is_some_and(|socket| socket.cgroup() != Cgroup::Trusted)

@@ -298,6 +298,79 @@ pub(super) fn watched_histories() -> Vec<Vec<Op>> {
     .collect()
 }
 
+/// A connection that exists before the programs are attached, whose agent has looked at both ends.
+fn looked_at(settings: Settings) -> Vec<Op> {
+    let mut ops = pair(Settings { attached_later: true, ..settings }, [EDGE, None]);
+    ops.extend([Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 2, 10), Op::Attach]);
+    ops.extend([Op::Adopt(CLIENT), Op::AdoptStep, Op::AdoptStep]);
+    ops
+}
+
+/// Of connections that are adopted.
+pub(super) fn adopted_histories() -> Vec<Vec<Op>> {
+    let steps = |count: usize| vec![Op::AdoptStep; count];
+    let tracked = || looked_at(Settings { keepalive: 600, ..Settings::PLAIN });
+    let with = |more: &[Vec<Op>]| [tracked(), more.concat()].concat();
+    let used = || vec![Op::Exchange(CLIENT, 4, 10), Op::Tally];
+    // What happens between the steps, before each of them.
+    let between = [
+        Op::ShutdownWrite(CLIENT),
+        Op::ShutdownWrite(SERVER),
+        Op::ShutdownRead(CLIENT),
+        Op::ShutdownRead(SERVER),
+        Op::Protocol(CLIENT),
+        Op::Protocol(SERVER),
+        Op::Close(CLIENT),
+        Op::Close(SERVER),
+        Op::Switch(false),
+    ];
+    let interrupted = between.into_iter().flat_map(|op| {
+        (0..5).map(move |before| [tracked(), vec![Op::AdoptStep; before], vec![op], vec![Op::AdoptStep; 12]].concat())
+    });
+    let stopped = (0..6).map(|before| with(&[steps(before), vec![Op::AdoptStop], used()]));
+    // It is adopted, leaves, and is adopted again; the tally comes by meanwhile.
+    let again = [vec![Op::Mark(CLIENT)], used(), vec![Op::Adopt(CLIENT)], steps(8), used(), used()].concat();
+    let again = with(&[steps(6), used(), used(), again]);
+    // An agent that asks nothing takes those for free that are one of a pair.
+    let careless = |more: &[Vec<Op>]| {
+        let begin = [steps(3), vec![Op::AdoptStop, Op::Nominate(CLIENT, SERVER, true)], steps(2)].concat();
+        with(&[vec![begin], more.to_vec()].concat())
+    };
+    // Another program's callbacks at an end that has only been prepared.
+    let mut foreign = tracked();
+    foreign[1] = Op::Connect(Connect::with_foreign_callbacks());
+    foreign.extend([Op::AdoptStep, Op::ShutdownWrite(CLIENT)]);
+    foreign.extend(steps(6));
+    // A reader that has waited for all, and whose pair has left for that.
+    let never = [
+        pair(Settings::PLAIN, [EDGE, None]),
+        vec![Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 2, 10)],
+        read(10, true),
+        used(),
+        vec![Op::Mark(CLIENT)],
+        used(),
+        vec![Op::Adopt(CLIENT)],
+        steps(6),
+    ]
+    .concat();
+    // A pair that has left, and one end of which another tool has in a map of its own.
+    let elsewhere = [
+        pair(Settings::PLAIN, [EDGE, None]),
+        vec![Op::Watch(CLIENT, [EDGE, None]), Op::Exchange(CLIENT, 2, 10), Op::OtherMap(SERVER), Op::Mark(CLIENT)],
+        used(),
+        vec![Op::Nominate(CLIENT, SERVER, true)],
+        steps(6),
+    ]
+    .concat();
+    // An application that has set short times, and does not probe.
+    let mut silent = tracked();
+    silent.insert(5, Op::Timers(SERVER, Timers { keepalive: false, idle: 20, interval: 10, ..Timers::default() }));
+    silent.extend([steps(6), used(), used()].concat());
+    let all =
+        [with(&[steps(6), used(), used()]), again, careless(&[steps(8), used()]), foreign, never, elsewhere, silent];
+    all.into_iter().chain(interrupted).chain(stopped).collect()
+}
+
 /// Of the drain: bytes that are unread, and a reader that has read the redirected ones and is still armed for others.
 pub(super) fn drained_histories() -> Vec<Vec<Op>> {
     let unread: Vec<_> = pair(Settings::PLAIN, [EDGE, None]).into_iter().chain(sends(&[10])).collect();

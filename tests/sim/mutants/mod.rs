@@ -15,8 +15,8 @@ use sidestep::dataplane::{DataPlane, Pairing};
 use sidestep::verifier_sim::spec::{Kernel, Options, ProgramSpec};
 use sidestep::verifier_sim::verify;
 
-use super::history::{CONFIG, Form, Insns, LISTS, Op, STATES, Simulation, iterators, programs};
-use super::pairing::{drained_histories, histories as random_histories, watched_histories};
+use super::history::{ADOPT, CONFIG, Form, Insns, LISTS, Op, STATES, Simulation, of_agent, programs};
+use super::pairing::{adopted_histories, drained_histories, histories as random_histories, watched_histories};
 use reasons::{REASONS, Reason};
 
 /// Labels of jumps that are not checks: they choose the callback, how an address is written, or how the kernel is asked to
@@ -73,6 +73,14 @@ const CHOICES: &[&str] = &[
     // Which addresses a socket has, and whether there is a cgroup above.
     "ipv4",
     "root",
+    // What the agent asks of a socket that exists, and which end that is.
+    "no_report",
+    "has_room",
+    "given_back",
+    "no_look",
+    "no_undo",
+    "no_preparation",
+    "server",
     // What a process that watches is notified of.
     "unwatched",
     "left_before",
@@ -101,6 +109,8 @@ struct Histories {
     watched: Vec<Vec<Op>>,
     /// For cgroups that opt out or are trusted.
     policy: Vec<Vec<Op>>,
+    /// For connections that are adopted.
+    adopted: Vec<Vec<Op>>,
 }
 
 /// One check of a program.
@@ -120,7 +130,9 @@ impl Check {
     fn is_of_trust(&self) -> bool {
         let name = self.name.as_str();
         ["receives/", "splices/", "opt_out/", "trusted/"].iter().any(|program| name.starts_with(program))
-            || ["/reader/", "/received/", "/late/", "/policy/", "trusted"].iter().any(|part| name.contains(part))
+            || ["/reader/", "/received/", "/late/", "/policy/", "trusted", "its reader may be served"]
+                .iter()
+                .any(|part| name.contains(part))
     }
 
     /// Which of a reason's checks this one of programs in these forms is.
@@ -179,13 +191,14 @@ fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTree
         _ if form.watches() => (&all.watched[..], &[][..]),
         _ => all.random.split_at(FIRST),
     };
-    for ops in first.iter().chain(rest).chain(&all.drained) {
+    let adopted: &[_] = if form.adopts(plane.options.pairing) { &all.adopted } else { &[] };
+    for ops in first.iter().chain(rest).chain(&all.drained).chain(adopted) {
         Simulation::new(plane, form, &original, CONFIG).run(ops).unwrap();
     }
     let specs = program_specs(plane).unwrap();
     let forms = [plane.options.pairing.name(), form.name()];
-    let iterators = iterators(plane, form);
-    let all_programs = || programs(plane).chain(iterators.iter().map(|(name, program)| (*name, program)));
+    let of_agent = of_agent(plane, form);
+    let all_programs = || programs(plane).chain(of_agent.iter().map(|(name, program)| (*name, program)));
     let checks: Vec<_> = all_programs().flat_map(|(name, program)| checks(program, name)).collect();
     assert!(checks.len() > 40, "only {} checks", checks.len());
     let mut survivors = Vec::new();
@@ -194,7 +207,11 @@ fn survivors(plane: &DataPlane, form: Form, all: &Histories, excused: &mut BTree
             continue;
         }
         let runs_over_sockets = ["drain", "tally", STATES].contains(&check.program) || LISTS.contains(&check.program);
-        let (first, rest) = if runs_over_sockets { (&all.drained[..], &[][..]) } else { (first, rest) };
+        let (first, rest) = match () {
+            () if runs_over_sockets => (&all.drained[..], &[][..]),
+            () if check.program == ADOPT => (adopted, &[][..]),
+            () => (first, rest),
+        };
         if form == Form::Loads && NULL_CHECKS.iter().any(|end| check.ends_with(end)) {
             continue;
         }
@@ -226,6 +243,7 @@ fn a_program_that_drops_a_check_is_caught() {
         drained: [directed::drained_histories(), drained_histories(100)].concat(),
         watched: [directed::watched_histories(), watched_histories(60)].concat(),
         policy: directed::policy_histories().collect(),
+        adopted: [directed::adopted_histories(), adopted_histories(300)].concat(),
     };
     let planes = [
         (Pairing::FourTuple, Form::Calls),

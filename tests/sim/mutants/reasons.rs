@@ -64,16 +64,18 @@ pub(super) const REASONS: &[Reason] = &[
          its protocol, its memory groups and the list of its waiters",
         &[
             "endpoints/options/probe/there is memory",
-            "endpoints/probes/probe/there is memory",
+            "ours/probe/there is memory",
             "endpoints/protocol/probe/there is memory",
             "endpoints/callbacks/probe/there is memory",
             "endpoints/probe/there is memory",
             "readers/receiver/probe/there is memory",
             "order/probe/there is memory",
+            "outside/probe/there is memory",
             "late/probe/there is memory",
             "awake/probe/there is memory",
             "receiver/probe/there is memory",
             "memory/probe/there is memory",
+            "groups/probe/there is memory",
             "backpressure/psock/probe/there is memory",
             "backpressure/queue/probe/there is memory",
             "fixed_buffer/probe/there is memory",
@@ -190,7 +192,7 @@ pub(super) const REASONS: &[Reason] = &[
         "a socket that has no peer has no address of its storage and its socket, and no member's key",
         &["sk_msg/it is paired", "sk_msg/a paired one may still redirect"],
     ),
-    always("LAST_SEQ is then 0, which a sequence number is only by chance", &["order/it has been quiet before"]),
+    always("LAST_SEQ is then 0, which a sequence number is only by chance", &["outside/it has been quiet before"]),
     in_forms(
         &["calls", "waking", "paced"],
         "before the first redirected message, the order's look at the reader asks the same",
@@ -199,7 +201,7 @@ pub(super) const REASONS: &[Reason] = &[
     always("an announcement does no harm: each end asks for the switch itself", &["request/switch/it is on"]),
     always(
         "behind the last group that is looked at, both ways lead to the same place",
-        &["memory/there is no group above"],
+        &["groups/there is no group above"],
     ),
     in_forms(
         &["any"],
@@ -227,9 +229,9 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     always(
         "a reader that does not block looks at the stack once in a call; here O_NONBLOCK that is set meanwhile counts at once",
-        &["order/no thread is inside a call"],
+        &["outside/no thread is inside a call"],
     ),
-    in_forms(&["loads"], "for both reasons above", &["order/and nothing has taken the stack since"]),
+    in_forms(&["loads"], "for both reasons above", &["outside/and nothing has taken the stack since"]),
     always("a program that runs meanwhile would redirect; here none does", &["unenroll/the pair is to leave"]),
     in_forms(&["sequence"], "the switch goes off between SYN and answer, one step here", &["active/switch/it is on"]),
     always(
@@ -271,18 +273,18 @@ pub(super) const REASONS: &[Reason] = &[
     always(
         "readers that ask FIONREAD and join late are in no history: tests/programs runs nginx",
         &[
-            "late/its FIONREAD sees the stack's bytes",
-            "late/epoll/the peer has a socket",
-            "late/epoll/the peer has a file",
+            "spare_asker/its FIONREAD sees the stack's bytes",
+            "spare_asker/epoll/the peer has a socket",
+            "spare_asker/epoll/the peer has a file",
         ],
     ),
     always(
         "the same of what watches such a reader",
         &[
-            "late/epoll/it watches this file",
-            "late/epoll/it is edge-triggered",
-            "late/epoll/it is registered by no address",
-            "late/epoll/it is registered by its descriptor",
+            "spare_asker/epoll/it watches this file",
+            "spare_asker/epoll/it is edge-triggered",
+            "spare_asker/epoll/it is registered by no address",
+            "spare_asker/epoll/it is registered by its descriptor",
         ],
     ),
     // A pair that leaves a few messages sooner or later: the tests of faults count them.
@@ -359,7 +361,8 @@ pub(super) const REASONS: &[Reason] = &[
             "drain/references/probe/there is memory",
             "drain/queue/probe/there is memory",
             "tally/probe/there is memory",
-            "members/probe/there is memory",
+            "addresses/probe/there is memory",
+            "cgroups/probe/there is memory",
         ],
     ),
     always(
@@ -414,6 +417,46 @@ pub(super) const REASONS: &[Reason] = &[
         "what our programs have put into the sockhash has storage; the verifier refuses the mutant here, too",
         &["members/of_member/it has a storage"],
     ),
+    // Adoption.
+    always(
+        "the socket lives while its setsockopt(2) runs",
+        &[
+            "open/probe/there is memory",
+            "look/probe/there is memory",
+            "same/probe/there is memory",
+            "want_callbacks/probe/there is memory",
+            "particulars/probe/there is memory",
+            "give_callbacks_back/probe/there is memory",
+        ],
+    ),
+    always(
+        "there is always memory here, what has been looked at has a storage, and a per-CPU array has all its elements; the verifier \
+         refuses the mutants",
+        &[
+            "look/there is memory for its storage",
+            "change/it has a storage",
+            "pair/count/there are counters",
+            "output/count/there are counters",
+        ],
+    ),
+    always(
+        "a socket that connects again between two steps, after connect(AF_UNSPEC), which none does here",
+        &["same/its initial number is the same"],
+    ),
+    always(
+        "the simulated kernel lets every program ask for callbacks, and every socket has a number",
+        &["want_callbacks/the kernel lets us ask for callbacks", "particulars/it has a number"],
+    ),
+    always(
+        "the key of an answer is the client's number, before and after",
+        &["particulars/the key of its answer is not needed"],
+    ),
+    always("a socket that has left has given its settings back", &["change/it has its own settings back"]),
+    in_forms(
+        &["waking", "loads", "paced", "named"],
+        "where nothing watches readers, none is found to read in another way",
+        &["change/its reader may be served"],
+    ),
     // The programs that watch readers.
     always("the peer's storage lives, whose cookie the gate has just compared", &["received/probe/there is memory"]),
     always(
@@ -425,6 +468,7 @@ pub(super) const REASONS: &[Reason] = &[
             "splices/socket/probe/there is memory",
             "splices/wait/probe/there is memory",
             "describe/probe/there is memory",
+            "address/probe/there is memory",
         ],
     ),
     always(

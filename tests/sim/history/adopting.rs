@@ -1,0 +1,407 @@
+//! The agent makes pairs of connections that exist already (src/agent/adoption), one step after the other while everything else goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sidestep::dataplane::{AdoptionAnswer, AdoptionRequest, AdoptionStep, LEVEL, NAME, Refusal};
+use sidestep::verifier_sim::kernel::{Cgroup, Socket, SocketId};
+use sidestep::verifier_sim::spec::{MapSpec, MapType};
+
+use super::{ARMED, Broken, PAIRED, PLAIN, RTT_FLAG, STORAGE_STATE, Simulation, WRITE_HDR_OPT_FLAG};
+
+/// The client, and the server, in the arrays below.
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+
+/// More stages than an adoption has, with all that it takes back.
+const STAGES: usize = 16;
+
+/// What the agent does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Look(usize),
+    Prepare,
+    Pair(usize),
+    Enter(usize),
+    /// Both are in the sockhash: are they still a pair?
+    Check,
+    Delete(usize),
+    Undo(usize),
+    Over,
+}
+
+/// A connection that is being adopted.
+#[derive(Clone, Debug)]
+struct Underway {
+    ends: [SocketId; 2],
+    answers: [Option<AdoptionAnswer>; 2],
+    stage: Stage,
+    /// Whether the agent asks only for the proof, and takes every socket for fit and free.
+    is_careless: bool,
+}
+
+/// The map by which the agent asks.
+pub(super) fn requests_spec() -> MapSpec {
+    let value_size = AdoptionRequest::SIZE as u32;
+    MapSpec { map_type: MapType::ARRAY, key_size: 4, value_size, max_entries: 1, ..MapSpec::default() }
+}
+
+/// What the agent adopts.
+#[derive(Debug)]
+pub(super) struct Adopting {
+    requests: usize,
+    underway: Option<Underway>,
+    /// Sockets that their applications have closed while the agent has a descriptor of them.
+    closing: BTreeSet<SocketId>,
+    /// By active end: the bytes that the stack had carried when they began to count.
+    not_counted: BTreeMap<SocketId, u64>,
+    /// Sockets that an agent which was killed has left in the middle.
+    pub(super) abandoned: BTreeSet<SocketId>,
+    /// Sockets that have been told their peer.
+    touched: BTreeSet<SocketId>,
+    /// How many connections have become pairs.
+    pub(super) adopted: usize,
+}
+
+impl Adopting {
+    pub(super) fn new(requests: usize) -> Self {
+        Self {
+            requests,
+            underway: None,
+            closing: BTreeSet::new(),
+            not_counted: BTreeMap::new(),
+            abandoned: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            adopted: 0,
+        }
+    }
+
+    /// An application closes a socket: whether the agent's descriptor keeps it open.
+    pub(super) fn keeps_open(&mut self, id: SocketId) -> bool {
+        let has = self.underway.as_ref().is_some_and(|underway| underway.ends.contains(&id));
+        if has {
+            self.closing.insert(id);
+        }
+        has
+    }
+
+    pub(super) fn is_closing(&self, id: SocketId) -> bool {
+        self.closing.contains(&id)
+    }
+
+    pub(super) fn not_counted(&self, id: SocketId) -> u64 {
+        self.not_counted.get(&id).copied().unwrap_or(0)
+    }
+}
+
+impl Simulation {
+    /// How many connections have been adopted.
+    pub(crate) fn adopted(&self) -> usize {
+        self.adopting.adopted
+    }
+
+    /// The programs are attached.
+    pub(super) fn attach_later(&mut self) {
+        self.is_attached = true;
+        self.world.set_attached(true);
+    }
+
+    /// The agent begins with the connection of a socket, if a scan shows that it may be adopted.
+    pub(super) fn begin_adoption(&mut self, number: u8) {
+        let Some(id) = self.pick(number) else { return };
+        let peer = self.world.socket(id).map_or(0, Socket::peer);
+        let ends = if self.servers.contains(&id) { [peer, id] } else { [id, peer] };
+        if ends.into_iter().all(|end| self.is_fit(end)) {
+            self.adopt(ends, false);
+        }
+    }
+
+    /// It takes two sockets for the ends of a connection.
+    pub(super) fn nominate(&mut self, client: u8, server: u8, is_careless: bool) {
+        let (Some(client), Some(server)) = (self.pick(client), self.pick(server)) else { return };
+        let ends = [client, server];
+        if client != server && ends.into_iter().all(|end| is_careless || self.is_fit(end)) {
+            self.adopt(ends, is_careless);
+        }
+    }
+
+    fn adopt(&mut self, ends: [SocketId; 2], is_careless: bool) {
+        let is_open = |id: &SocketId| self.world.socket(*id).is_some_and(|socket| !socket.is_closed());
+        let may_begin = self.form.adopts(self.pairing) && self.is_attached && !self.is_orphaned && self.enabled;
+        if may_begin && self.adopting.underway.is_none() && ends.iter().all(is_open) {
+            let (answers, stage) = ([None; 2], Stage::Look(CLIENT));
+            self.adopting.underway = Some(Underway { ends, answers, stage, is_careless });
+        }
+    }
+
+    /// What a scan tells of a socket (src/agent/adoption/candidate.rs).
+    fn is_fit(&self, id: SocketId) -> bool {
+        let Some(socket) = self.world.socket(id) else { return false };
+        let is_served = match socket.cgroup() {
+            Cgroup::Trusted => true,
+            Cgroup::Accelerated => !self.form.serves_named(),
+            Cgroup::Outside | Cgroup::OptedOut => false,
+        };
+        socket.is_established()
+            && socket.is_accepted()
+            && socket.shutdown_bits() == 0
+            && !socket.is_member()
+            && !socket.has_protocol()
+            && socket.is_nonblocking()
+            && is_served
+    }
+
+    /// The agent goes on, unless a thread holds the socket.
+    pub(super) fn go_on_adopting(&mut self) -> Result<(), Broken> {
+        let Some(mut underway) = self.adopting.underway.take() else { return Ok(()) };
+        let concerned = match underway.stage {
+            Stage::Look(end) | Stage::Pair(end) | Stage::Enter(end) | Stage::Undo(end) => Some(underway.ends[end]),
+            Stage::Prepare => Some(underway.ends[SERVER]),
+            Stage::Check | Stage::Delete(_) | Stage::Over => None,
+        };
+        let is_held = |id: SocketId| self.world.socket(id).is_some_and(Socket::is_held);
+        if concerned.is_none_or(|id| !is_held(id)) {
+            underway.stage = self.take_stage(&mut underway)?;
+            for id in underway.ends {
+                self.check_pairing(id)?;
+            }
+        }
+        let is_over = underway.stage == Stage::Over;
+        self.adopting.underway = (!is_over).then_some(underway);
+        if is_over { self.let_go() } else { Ok(()) }
+    }
+
+    /// The agent is killed in the middle. Its descriptors are closed.
+    pub(super) fn stop_adopting(&mut self) -> Result<(), Broken> {
+        if let Some(underway) = self.adopting.underway.take()
+            && underway.stage != Stage::Look(CLIENT)
+        {
+            self.adopting.abandoned.extend(underway.ends);
+        }
+        self.let_go()
+    }
+
+    /// The agent closes its descriptors: what applications have closed is closed now.
+    fn let_go(&mut self) -> Result<(), Broken> {
+        for id in std::mem::take(&mut self.adopting.closing) {
+            self.note_close(id);
+            self.world.close(id)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is next, and says what is next then.
+    fn take_stage(&mut self, underway: &mut Underway) -> Result<Stage, Broken> {
+        let give_back = Stage::Undo(CLIENT);
+        Ok(match underway.stage {
+            Stage::Look(end) => match self.ask(underway, end, AdoptionStep::Look)? {
+                Ok(answer) if answer.is_taken && !underway.is_careless => Stage::Over,
+                Ok(answer) => {
+                    underway.answers[end] = Some(answer);
+                    let [client, server] = underway.answers;
+                    match (client, server) {
+                        (Some(client), Some(server)) if client.is_client_of(&server) => Stage::Prepare,
+                        (Some(_), Some(_)) => Stage::Over,
+                        _ => Stage::Look(SERVER),
+                    }
+                }
+                Err(_) => Stage::Over,
+            },
+            Stage::Prepare => match self.ask_for_change(underway, SERVER, AdoptionStep::Prepare)? {
+                Ok(_) => Stage::Pair(CLIENT),
+                Err(_) => Stage::Over,
+            },
+            Stage::Pair(end) => {
+                let was_counted = self.is_counted(underway.ends[end]);
+                match self.ask_for_change(underway, end, AdoptionStep::Pair)? {
+                    Ok(_) => {
+                        self.note_paired(underway.ends, end, was_counted);
+                        if end == CLIENT { Stage::Pair(SERVER) } else { Stage::Enter(CLIENT) }
+                    }
+                    Err(_) => give_back,
+                }
+            }
+            Stage::Enter(end) => match (self.world.enroll(underway.ends[end], &key(underway.ends[end])), end) {
+                (true, CLIENT) => Stage::Enter(SERVER),
+                (true, _) => {
+                    self.note_adopted(underway.ends);
+                    Stage::Check
+                }
+                (false, _) => Stage::Delete(CLIENT),
+            },
+            Stage::Check if underway.ends.into_iter().all(|id| self.is_one_of_pair(id)) => {
+                self.adopting.adopted += 1;
+                self.adopting.abandoned.retain(|id| !underway.ends.contains(id));
+                Stage::Over
+            }
+            Stage::Check => Stage::Delete(CLIENT),
+            Stage::Delete(end) => {
+                self.world.expel(underway.ends[end], &key(underway.ends[end]));
+                if end == CLIENT { Stage::Delete(SERVER) } else { give_back }
+            }
+            Stage::Undo(end) => {
+                if self.ask(underway, end, AdoptionStep::Undo)?.is_ok() {
+                    self.check_given_back(underway.ends[end])?;
+                }
+                if end == CLIENT { Stage::Undo(SERVER) } else { Stage::Over }
+            }
+            Stage::Over => Stage::Over,
+        })
+    }
+
+    fn is_one_of_pair(&self, id: SocketId) -> bool {
+        self.state(id).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED)
+    }
+
+    /// Asks an end to become one of a pair: it does so when it is free, and else refuses.
+    fn ask_for_change(
+        &mut self,
+        underway: &Underway,
+        end: usize,
+        step: AdoptionStep,
+    ) -> Result<Result<AdoptionAnswer, Refusal>, Broken> {
+        let id = underway.ends[end];
+        let is_free = self.is_free(id);
+        let answer = self.ask(underway, end, step)?;
+        if answer.is_ok() == is_free {
+            Ok(answer)
+        } else {
+            Err(Broken(format!("socket {id} answers {answer:?} to {step:?}, and whether it is free is {is_free}")))
+        }
+    }
+
+    /// Whether a socket may become one end of a pair.
+    fn is_free(&self, id: SocketId) -> bool {
+        let Some(socket) = self.world.socket(id) else { return false };
+        let state = self.state(id).map_or(0, |bytes| bytes[STORAGE_STATE]);
+        socket.is_established()
+            && socket.shutdown_bits() == 0
+            && !socket.is_member()
+            && !socket.has_protocol()
+            && socket.cgroup() != Cgroup::Outside
+            && [0, PLAIN].contains(&state)
+            && !self.has_flag(id, ARMED)
+            && !self.is_never_served(id)
+    }
+
+    /// Asks an end for something by setsockopt(2).
+    fn ask(
+        &mut self,
+        underway: &Underway,
+        end: usize,
+        step: AdoptionStep,
+    ) -> Result<Result<AdoptionAnswer, Refusal>, Broken> {
+        let [id, peer] = [underway.ends[end], underway.ends[1 - end]];
+        let address = |id: SocketId| self.world.socket(id).map_or(0, Socket::address);
+        let is_trusted =
+            self.form.watches() && self.world.socket(id).is_some_and(|one| one.cgroup() == Cgroup::Trusted);
+        let request = AdoptionRequest {
+            step,
+            is_client: end == CLIENT,
+            sk: address(id),
+            peer: underway.answers[1 - end]
+                .filter(|_| step == AdoptionStep::Pair)
+                .map(|answer| (answer, address(peer))),
+            initial: underway.answers[end].map_or([0; 2], |answer| answer.initial),
+            by_stack: false,
+            is_trusted,
+            change: None,
+        };
+        let requests = self.adopting.requests;
+        let value = |simulation: &mut Self| simulation.world.machine.value(requests, &[0; 4]).unwrap().to_vec();
+        self.world.machine.value(requests, &[0; 4]).unwrap().copy_from_slice(&request.to_bytes());
+        // A call of another program passes by, and one on another socket.
+        let before = value(self);
+        self.world.call_setsockopt(id, LEVEL, NAME + 1)?;
+        self.world.call_setsockopt(id, LEVEL + 1, NAME)?;
+        if peer != id && !self.world.socket(peer).is_some_and(Socket::is_held) {
+            self.world.call_setsockopt(peer, LEVEL, NAME)?;
+        }
+        if value(self) != before {
+            return Err(Broken(format!("{step:?} for socket {id} is answered by a call that is not for it")));
+        }
+        self.world.call_setsockopt(id, LEVEL, NAME)?;
+        let answered = value(self);
+        // It is answered once.
+        self.world.call_setsockopt(id, LEVEL, NAME)?;
+        if value(self) != answered {
+            return Err(Broken(format!("{step:?} for socket {id} is answered twice")));
+        }
+        Ok(AdoptionAnswer::from_bytes(&answered))
+    }
+
+    /// One end has been told its peer.
+    fn note_paired(&mut self, ends: [SocketId; 2], end: usize, was_counted: bool) {
+        let [id, peer] = [ends[end], ends[1 - end]];
+        let Some(socket) = self.world.socket(id) else { return };
+        let (cgroup, exchanged) = (socket.cgroup(), socket.exchanged());
+        if end == CLIENT && !was_counted {
+            self.adopting.not_counted.insert(id, exchanged);
+        }
+        self.adopting.touched.insert(id);
+        self.known.remove(&(id, peer));
+        self.harmless.remove(&(id, peer));
+        self.rows.remove(&id);
+        self.silenced.remove(&id);
+        self.unclaimed.remove(&id);
+        self.drained.remove(&id);
+        self.begin_again(id, cgroup);
+    }
+
+    /// A socket that is plain TCP again has nothing of ours.
+    fn check_given_back(&self, id: SocketId) -> Result<(), Broken> {
+        let Some(socket) = self.world.socket(id) else { return Ok(()) };
+        if self.is_one_of_pair(id) || socket.is_member() {
+            return Err(Broken(format!("socket {id} is taken back, and is still one of a pair")));
+        }
+        let is_foreign = self.foreign.contains(&id) || self.replaced.contains(&id);
+        if !is_foreign && socket.cb_flags() & (RTT_FLAG | WRITE_HDR_OPT_FLAG) != 0 {
+            return Err(Broken(format!("socket {id} is taken back, and still has our callbacks")));
+        }
+        let set = self.timers.get(&id).copied().unwrap_or_default();
+        if self.bounds.keepalive != 0 && !is_foreign && !socket.timers().agrees(set) {
+            let now = socket.timers();
+            return Err(Broken(format!("socket {id} is taken back with {now:?}, and its application has set {set:?}")));
+        }
+        Ok(())
+    }
+
+    /// At the end of a history the agent comes to the end of what it does, or is killed where a thread is in its way.
+    pub(super) fn end_adopting(&mut self) -> Result<(), Broken> {
+        for _ in 0..2 * STAGES {
+            self.go_on_adopting()?;
+        }
+        self.stop_adopting()
+    }
+
+    /// When all has arrived: of a connection that the agent has tried to adopt, both ends are one of a pair, or neither is. Each end has
+    /// had callbacks since.
+    pub(super) fn check_both_or_neither(&mut self) -> Result<(), Broken> {
+        for id in self.adopting.touched.clone() {
+            let peer = self.world.socket(id).map_or(0, Socket::peer);
+            if ![id, peer].into_iter().all(|end| self.is_undisturbed(end)) {
+                continue;
+            }
+            for end in [id, peer, id, peer] {
+                self.carry(end, 1)?;
+            }
+            let [one, other] = [id, peer].map(|end| self.is_one_of_pair(end));
+            if one != other {
+                return Err(Broken(format!("of sockets {id} and {peer} only one is one of a pair: {one}, {other}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a socket is open, and nothing but our programs and its application has touched it.
+    fn is_undisturbed(&self, id: SocketId) -> bool {
+        let is_open = self.world.socket(id).is_some_and(|socket| socket.is_established() && socket.is_accepted());
+        let is_touched =
+            [&self.replaced, &self.elsewhere, &self.adopting.abandoned].iter().any(|set| set.contains(&id));
+        is_open && !is_touched && !self.torn && !self.disturbed && !self.world.is_reading(id)
+    }
+}
+
+/// Of the sockhash.
+fn key(id: SocketId) -> [u8; 8] {
+    id.to_ne_bytes()
+}
