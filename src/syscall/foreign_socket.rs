@@ -39,6 +39,7 @@ impl ForeignSocket {
     }
 
     /// One more descriptor of a socket of this process.
+    #[cfg(any(feature = "agent", test))]
     pub(crate) fn own(socket: BorrowedFd<'_>) -> Result<Self> {
         let copy = socket.try_clone_to_owned();
         copy.map(Self).map_err(|error| Error::Invalid(format!("cannot hold a socket twice: {error}")))

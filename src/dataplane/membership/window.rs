@@ -48,6 +48,9 @@ pub(in crate::dataplane) fn hold(a: &mut Asm, offsets: &KernelOffsets) {
             a.comment("the kernel asks for the length of options without a packet, too (`tcp_current_mss`)");
             a.ld(R1, SOCK_OPS, SockOps::SKB_TCP_FLAGS);
             a.require(R1.differs(0), as_it_is, "a packet is made");
+            a.comment("data is cut into packets before this, without room for our option");
+            a.ld(R1, SOCK_OPS, SockOps::SKB_LEN);
+            a.require(R1.equals(0), as_it_is, "it carries no data");
             a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
             offsets.open(a, OWN_SK);
             a.block("unlocked", |a, unlocked| {

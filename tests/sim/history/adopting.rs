@@ -350,7 +350,9 @@ impl Simulation {
     /// A socket that is plain TCP again has nothing of ours.
     fn check_given_back(&self, id: SocketId) -> Result<(), Broken> {
         let Some(socket) = self.world.socket(id) else { return Ok(()) };
-        if self.is_one_of_pair(id) || socket.is_member() {
+        // A thread inside recv(2), or another tool's map, keeps the socket's psock.
+        let is_kept = self.world.is_reading(id) || self.elsewhere.contains(&id);
+        if self.is_one_of_pair(id) || (socket.is_member() && !is_kept) {
             return Err(Broken(format!("socket {id} is taken back, and is still one of a pair")));
         }
         let is_foreign = self.foreign.contains(&id) || self.replaced.contains(&id);

@@ -335,6 +335,7 @@ pub(super) const REASONS: &[Reason] = &[
             "hold/its probes are ours",
             "hold/its sender cannot be made to ask every second",
             "hold/a packet is made",
+            "hold/it carries no data",
             "hold/probe/there is memory",
             "hold/the buffer grows",
             "hold/we have fixed its size",
