@@ -12,8 +12,8 @@
 //! Four bytes are reserved for an option, so that there is a second callback. The kernel fills them with no-operations.
 //!
 //! What remains is that the size of the buffer is fixed, as if the application had set it (`SOCK_RCVBUF_LOCK`), and at most twice
-//! `net.core.rmem_max`. So this is done only to buffers that no application has sized, and only when their reader has let a
-//! closed window wait for a second.
+//! `net.core.rmem_max`. So this is done only to buffers that no application has sized, and only by
+//! a packet without data that an armed receiver sends while its window is closed.
 
 use crate::asm::Reg::{R0, R1, R2, R3, R8, R9};
 use crate::asm::{Asm, Label, Ptr, Uses};
