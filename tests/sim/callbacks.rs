@@ -1,16 +1,14 @@
 //! Functions of a program that a helper calls: single rules, and random ones that the kernel judges, too.
 
 use sidestep::asm;
-use sidestep::asm::opcode as op;
 use sidestep::verifier_sim::interp::{Limits, Machine, NoKernel, Program, run};
-use sidestep::verifier_sim::spec::{
-    Argument, FunctionSpec, Kernel, MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec,
-};
+use sidestep::verifier_sim::spec::{Argument, FunctionSpec, Kernel, MapSpec, MapType, Options, ProgType, ProgramSpec};
 use sidestep::verifier_sim::verdict::Verdict;
 use sidestep::verifier_sim::{verify, verify_with_log};
 
 use crate::agreement::options;
 use crate::kernel::{Oracle, available};
+use crate::link::{linked, map_loads};
 use crate::random::map;
 use crate::random::sandbox::Random;
 use crate::reasons::reason;
@@ -32,21 +30,7 @@ fn maps() -> Vec<MapSpec> {
 
 /// A program of these functions, the main one first. `subprog[+1]` and `call pc+1` name the second one.
 fn program(functions: &[&str]) -> ProgramSpec {
-    let (mut insns, mut starts) = (Vec::new(), Vec::new());
-    for text in functions {
-        starts.push(insns.len());
-        insns.extend(asm::parse_program(text).unwrap());
-    }
-    let mut map_loads = Vec::new();
-    for (at, insn) in insns.iter_mut().enumerate() {
-        let wide = insn.code == op::LD | op::IMM | op::DW;
-        let call = insn.code == op::JMP | op::CALL && insn.src == op::PSEUDO_CALL;
-        if call || wide && insn.src == op::PSEUDO_FUNC {
-            insn.imm = starts[insn.imm as usize] as i32 - at as i32 - 1;
-        } else if wide && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE) {
-            map_loads.push(MapLoad { insn: at, map: insn.imm as usize });
-        }
-    }
+    let (insns, starts) = linked(functions.iter().map(|text| asm::parse_program(text).unwrap()));
     let describe = |(number, start): (usize, &usize)| FunctionSpec {
         name: format!("f{number}"),
         insn: *start,
@@ -58,9 +42,9 @@ fn program(functions: &[&str]) -> ProgramSpec {
         name: "callbacks".into(),
         prog_type: ProgType::SCHED_CLS,
         functions: starts.iter().enumerate().map(describe).collect(),
+        map_loads: map_loads(&insns),
         insns,
         maps: maps(),
-        map_loads,
         ..ProgramSpec::default()
     }
 }

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sidestep::asm;
-use sidestep::asm::opcode as op;
-use sidestep::verifier_sim::spec::{Kernel, MapLoad, Options, ProgType, ProgramSpec};
+use sidestep::verifier_sim::spec::{Kernel, Options, ProgType, ProgramSpec};
 use sidestep::verifier_sim::verify;
 
 use crate::kernel::{Oracle, available};
+use crate::link::map_loads;
 use crate::random::maps;
 
 struct Fixture {
@@ -40,10 +40,7 @@ fn parse(name: &str, text: &str) -> Fixture {
     }
     assert!(!accepted.is_empty(), "{name} says no verdict");
     let insns = asm::parse_program(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let loads = insns.iter().enumerate().filter(|(_, insn)| {
-        insn.code == op::LD | op::IMM | op::DW && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE)
-    });
-    let map_loads = loads.map(|(insn, slot)| MapLoad { insn, map: slot.imm as usize }).collect();
+    let map_loads = map_loads(&insns);
     let prog_type = ProgType::from_name(&values("type")[0]).unwrap();
     let program = ProgramSpec { prog_type, insns, maps: maps(), map_loads, ..ProgramSpec::default() };
     Fixture { name: name.to_owned(), program, accepted, rule: values("rule").pop() }

@@ -17,6 +17,7 @@ mod isa;
 mod kernel;
 mod kfuncs;
 mod large;
+mod link;
 mod map_use;
 mod mutants;
 mod mutate;

@@ -1,13 +1,14 @@
 //! Single rules of the verifier on small programs: the simulator says what is written here, and so does the kernel.
 
 use sidestep::asm;
-use sidestep::asm::opcode as op;
 use sidestep::syscall::btf::vmlinux;
-use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, ProgramSpec};
+use sidestep::verifier_sim::spec::{MapSpec, MapType, Options, ProgType, ProgramSpec};
 use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::{verify, verify_with_log};
 
+use crate::agreement::options;
 use crate::kernel::{Oracle, available};
+use crate::link::map_loads;
 use crate::random::map;
 use crate::reasons::reason;
 
@@ -32,14 +33,7 @@ fn maps() -> Vec<MapSpec> {
 /// A program in the text form of the kernel's log. Every map load names a map of [`maps`].
 fn program(prog_type: ProgType, text: &str) -> ProgramSpec {
     let insns = asm::parse_program(text).unwrap();
-    let map_loads = insns
-        .iter()
-        .enumerate()
-        .filter(|(_, insn)| {
-            insn.code == op::LD | op::IMM | op::DW && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE)
-        })
-        .map(|(at, insn)| MapLoad { insn: at, map: insn.imm as usize })
-        .collect();
+    let map_loads = map_loads(&insns);
     ProgramSpec { name: "rule".into(), prog_type, insns, maps: maps(), map_loads, ..ProgramSpec::default() }
 }
 
@@ -55,6 +49,14 @@ pub(crate) fn kernel_types(test: &str) -> Option<&'static KernelTypes> {
             None
         }
     }
+}
+
+/// The settings for this kernel, with its types, where it may be asked.
+pub(crate) fn typed_options(test: &str) -> Option<Options> {
+    if !available(test) {
+        return None;
+    }
+    Some(Options { types: Some(kernel_types(test)?), ..options() })
 }
 
 /// Checks each program as both types, with the kernel where it may be asked.

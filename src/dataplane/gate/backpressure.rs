@@ -11,7 +11,7 @@ use crate::dataplane::gate::roles::{PEER, uses_peer};
 use crate::dataplane::kernel::ctx::{SK_MSG, SkMsg};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::kernel::{EpollFields, KernelOffsets};
+use crate::dataplane::kernel::{EpollFields, KernelOffsets, RCVBUF_LOCK, SNDBUF_LOCK};
 use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::config::Value;
@@ -36,9 +36,6 @@ const NARROW: Share = Share { sixteenths: 3, growing: 160 << 10 };
 const WIDE: Share = Share { sixteenths: 12, growing: 640 << 10 };
 /// A message of this size finds room in an empty queue, however small the buffers: the largest write of most programs.
 const FIRST_BYTES: i32 = 64 << 10;
-/// `SOCK_SNDBUF_LOCK` and `SOCK_RCVBUF_LOCK`, include/net/sock.h.
-const SNDBUF_LOCK: i32 = 1;
-const RCVBUF_LOCK: i32 = 2;
 
 /// The peer's queue of redirected messages is within bounds.
 pub(in crate::dataplane) fn require(

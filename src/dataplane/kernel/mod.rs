@@ -15,4 +15,5 @@ pub use casts::Casts;
 pub use offsets::{
     AdoptionFields, BufferLocks, EpollFields, FIELDS, KernelField, KernelOffsets, MemberFields, MemoryLimit, OptionBits,
 };
+pub(in crate::dataplane) use offsets::{RCVBUF_LOCK, SNDBUF_LOCK};
 pub use trace::TraceOffsets;

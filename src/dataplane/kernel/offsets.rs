@@ -64,6 +64,10 @@ impl OptionBits {
     }
 }
 
+/// `SOCK_SNDBUF_LOCK` and `SOCK_RCVBUF_LOCK`, include/net/sock.h.
+pub(in crate::dataplane) const SNDBUF_LOCK: i32 = 1;
+pub(in crate::dataplane) const RCVBUF_LOCK: i32 = 2;
+
 /// `sock.sk_userlocks`, which is half a byte before Linux 6.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLocks {

@@ -18,9 +18,9 @@
 use crate::asm::Reg::{R0, R1, R2, R3, R8, R9};
 use crate::asm::{Asm, Label, Ptr, Uses};
 use crate::dataplane::emit::{clear_flags, known_storage, set_flags};
-use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
+use crate::dataplane::kernel::{KernelOffsets, RCVBUF_LOCK};
 use crate::dataplane::membership::keepalive;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::uapi::helper::id as helper;
@@ -33,8 +33,6 @@ const OPTION_BYTES: i32 = 4;
 /// SO_RCVBUF meanwhile, 16 KiB at least: a window of that size is less than half of the first one (64 KiB), so that the kernel announces
 /// what is new.
 const LEAST_BUFFER: i32 = 16 << 10;
-/// `SOCK_RCVBUF_LOCK`, include/net/sock.h.
-const RCVBUF_LOCK: i32 = 2;
 
 /// In the callback that measures a packet: the packet of an armed receiver offers no window when the window is closed. Loses R8 and R9.
 pub(in crate::dataplane) fn hold(a: &mut Asm, offsets: &KernelOffsets) {

@@ -58,7 +58,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let [active, passive, request, rtt] = ["active", "passive", "request", "rtt"].map(|name| a.label(name));
-    let [packet, state, recover] = ["packet", "state", "recover"].map(|name| a.label(name));
+    let [packet, written, state, recover] = ["packet", "written", "state", "recover"].map(|name| a.label(name));
     let [out, no_storage, refused, plain] = ["out", "no_storage", "refused", "plain"].map(|name| a.label(name));
     let exits = CallbackExits { out, no_storage, refused, plain };
     a.mov(R6, R1);
@@ -72,9 +72,6 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     }
     if options.wakes_readers().is_some() {
         a.jump_if(R1.equals(sock_ops::HDR_OPT_LEN), packet);
-    }
-    let written = a.label("written");
-    if options.wakes_readers().is_some() {
         a.jump_if(R1.equals(sock_ops::WRITE_HDR_OPT), written);
     }
     for foreign in [sock_ops::RTO, sock_ops::RETRANS] {

@@ -362,7 +362,7 @@ impl Env<'_> {
             reject!("map '{name}' has to have BTF in order to use bpf_timer");
         }
         let Some(field) = map.field(FieldKind::Timer) else { reject!("map '{name}' has no valid bpf_timer") };
-        let off = (reg.val.bits.value as i64).wrapping_add(i64::from(reg.off));
+        let off = reg.place();
         if off != i64::from(field.offset) {
             reject!("off {off} doesn't point to 'struct bpf_timer' that is at {}", field.offset);
         }

@@ -53,7 +53,7 @@ impl Env<'_> {
         if !ptr.val.bits.is_known() {
             reject!("dynptr has to be at a constant offset");
         }
-        let off = i64::from(ptr.off).wrapping_add(ptr.val.bits.value as i64);
+        let off = ptr.place();
         let fits = (-(STACK_SIZE as i64)..=-2 * SLOT_SIZE as i64).contains(&off);
         if !fits || off % SLOT_SIZE as i64 != 0 {
             reject!("cannot pass in dynptr at an offset={off}");

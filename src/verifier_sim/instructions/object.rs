@@ -61,11 +61,11 @@ impl Env<'_> {
         }
         let field = self.kept().record(reg).and_then(|record| record.field(FieldKind::SpinLock));
         let Some(field) = field else { reject!("{what} '{name}' has no valid bpf_spin_lock") };
-        let off = (reg.val.bits.value as i64).wrapping_add(i64::from(reg.off));
+        let off = reg.place();
         if off != i64::from(field.offset) {
             reject!("off {off} doesn't point to 'struct bpf_spin_lock' that is at {}", field.offset);
         }
-        let this = Lock { map, id: reg.id };
+        let this = Lock::in_value(reg);
         match (lock, self.cur.lock) {
             (true, Some(_)) => reject!("Locking two bpf_spin_locks are not allowed"),
             (true, None) => self.cur.lock = Some(this),
@@ -87,7 +87,7 @@ impl Env<'_> {
         let lock = self.kept().record(reg).and_then(|record| record.field(FieldKind::SpinLock));
         let off = lock.map_or(-22, |lock| i64::from(lock.offset));
         let must = format!("bpf_spin_lock at off={off} must be held for {root}");
-        let this = Lock { map: (reg.kind == Kind::MapValue).then_some(reg.arg), id: reg.id };
+        let this = Lock::in_value(reg);
         match self.cur.lock {
             None => reject!("{must}"),
             Some(held) if held != this => {

@@ -88,7 +88,7 @@ impl Env<'_> {
             reject!("R{number} doesn't have constant offset. {name} has to be at the constant offset");
         }
         let Some(field) = self.field_at(reg, root.kinds().0) else {
-            reject!("{name} not found at offset={}", offset(reg) as u32);
+            reject!("{name} not found at offset={}", reg.place() as u32);
         };
         self.check_locked(reg, name)?;
         call.root = Some(field);
@@ -122,7 +122,7 @@ impl Env<'_> {
         if !reg.val.bits.is_known() {
             reject!("R{number} doesn't have constant offset. {node} has to be at the constant offset");
         }
-        let at = offset(reg);
+        let at = reg.place();
         if self.field_at(reg, root.kinds().1).is_none() {
             reject!("{node} not found at offset={}", at as u32);
         }
@@ -142,7 +142,7 @@ impl Env<'_> {
     }
 
     fn field_at(&self, reg: &Reg, kind: FieldKind) -> Option<Field> {
-        self.kept().record(reg)?.at(offset(reg), |found| found == kind)
+        self.kept().record(reg)?.at(reg.place(), |found| found == kind)
     }
 
     /// A pointer to the node of an element (`mark_reg_graph_node`).
@@ -185,9 +185,4 @@ impl Env<'_> {
         let unset = Reg::NOT_INIT;
         self.push_callback(callback, [element, element, unset, unset, unset])
     }
-}
-
-/// Where the register points, once its variable part is known.
-fn offset(reg: &Reg) -> i64 {
-    i64::from(reg.off).wrapping_add(reg.val.bits.value as i64)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::verifier_sim::types::fields::SpecialField;
+use crate::verifier_sim::types::fields::{SpecialField, size_of};
 use crate::verifier_sim::types::{KernelTypes, ProgramTypes, own_number, structure_number};
 
 /// A field that the kernel manages (`enum btf_field_type`).
@@ -54,23 +54,23 @@ pub(in crate::verifier_sim) struct Field {
 }
 
 impl FieldKind {
-    /// The kind with this BTF name, and its size (include/uapi/linux/bpf.h).
-    fn from_name(name: &str) -> (Self, u32) {
+    /// The kind with this BTF name.
+    fn from_name(name: &str) -> Self {
         match name.strip_prefix("bpf_").unwrap_or(name) {
-            "spin_lock" => (Self::SpinLock, 4),
-            "timer" => (Self::Timer, 16),
-            "wq" => (Self::Workqueue, 16),
-            "list_head" => (Self::ListHead, 16),
-            "rb_root" => (Self::RbRoot, 16),
-            "list_node" => (Self::ListNode, 24),
-            "rb_node" => (Self::RbNode, 32),
-            "refcount" => (Self::Refcount, 4),
-            "res_spin_lock" => (Self::ResSpinLock, 4),
-            "task_work" => (Self::TaskWork, 8),
-            "kptr_untrusted" => (Self::Pointer, 8),
-            "kptr" => (Self::OwnedPointer, 8),
-            "percpu_kptr" => (Self::PerCpuPointer, 8),
-            _ => (Self::Other, 8),
+            "spin_lock" => Self::SpinLock,
+            "timer" => Self::Timer,
+            "wq" => Self::Workqueue,
+            "list_head" => Self::ListHead,
+            "rb_root" => Self::RbRoot,
+            "list_node" => Self::ListNode,
+            "rb_node" => Self::RbNode,
+            "refcount" => Self::Refcount,
+            "res_spin_lock" => Self::ResSpinLock,
+            "task_work" => Self::TaskWork,
+            "kptr_untrusted" => Self::Pointer,
+            "kptr" => Self::OwnedPointer,
+            "percpu_kptr" => Self::PerCpuPointer,
+            _ => Self::Other,
         }
     }
 
@@ -151,23 +151,25 @@ pub(in crate::verifier_sim) struct Meanings<'a> {
 impl Meanings<'_> {
     /// The record that the kernel makes of these fields; empty if it refuses one of them.
     pub(in crate::verifier_sim) fn record(self, fields: &[SpecialField]) -> Record {
-        let fields = fields.iter().map(|field| self.field(field)).collect::<Option<Vec<_>>>();
-        Record { fields: fields.unwrap_or_default() }
+        self.accepted(fields).unwrap_or_default()
     }
 
     /// The records of the objects that the program can allocate, by the IDs of their structures; `None` if the kernel refuses one
     /// of them, and with it the program's types.
     pub(in crate::verifier_sim) fn objects(self) -> Option<BTreeMap<u32, Record>> {
         let Some(own) = self.own else { return Some(BTreeMap::new()) };
-        let record = |(id, fields): (&u32, &Vec<SpecialField>)| {
-            let fields = fields.iter().map(|field| self.field(field)).collect::<Option<Vec<_>>>()?;
-            Some((*id, Record { fields }))
-        };
+        let record = |(id, fields): (&u32, &Vec<SpecialField>)| Some((*id, self.accepted(fields)?));
         own.objects()?.iter().map(record).collect()
     }
 
+    /// `None` if the kernel refuses one of the fields.
+    fn accepted(self, fields: &[SpecialField]) -> Option<Record> {
+        let fields = fields.iter().map(|field| self.field(field)).collect::<Option<Vec<_>>>()?;
+        Some(Record { fields })
+    }
+
     fn field(self, field: &SpecialField) -> Option<Field> {
-        let (mut kind, size) = FieldKind::from_name(&field.name);
+        let mut kind = FieldKind::from_name(&field.name);
         let mut structure = own_number(field.structure);
         if kind.is_pointer() {
             match self.pointee(field.structure) {
@@ -185,7 +187,7 @@ impl Meanings<'_> {
                 None => kind = FieldKind::Other,
             }
         }
-        Some(Field { kind, offset: field.offset, size, structure, node: field.node })
+        Some(Field { kind, offset: field.offset, size: size_of(&field.name), structure, node: field.node })
     }
 
     fn may_own(&self, name: &[u8]) -> bool {

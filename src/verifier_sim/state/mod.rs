@@ -84,6 +84,13 @@ pub(in crate::verifier_sim) struct Lock {
     pub(in crate::verifier_sim) id: u32,
 }
 
+impl Lock {
+    /// That in the value or object that the register points to.
+    pub(in crate::verifier_sim) fn in_value(reg: &Reg) -> Self {
+        Self { map: (reg.kind == Kind::MapValue).then_some(reg.arg), id: reg.id }
+    }
+}
+
 /// All frames, and what belongs to none of them (`struct bpf_verifier_state`).
 #[derive(Clone, Debug)]
 pub(in crate::verifier_sim) struct State {

@@ -129,6 +129,11 @@ impl Default for Reg {
 }
 
 impl Reg {
+    /// Where in what it points to it points, once the variable part of its offset is known.
+    pub(in crate::verifier_sim) fn place(&self) -> i64 {
+        i64::from(self.off).wrapping_add(self.val.bits.value as i64)
+    }
+
     /// A register that may not be read.
     pub(in crate::verifier_sim) const NOT_INIT: Self = Self {
         kind: Kind::NotInit,

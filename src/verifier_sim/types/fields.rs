@@ -78,6 +78,12 @@ const POINTERS: [&[u8]; 3] = [b"kptr_untrusted", b"kptr", b"percpu_kptr"];
 /// Bytes of a pointer, and its alignment.
 const POINTER: u32 = 8;
 
+/// The bytes of the field with this name, with or without `bpf_`; those of a pointer if it is another one.
+pub(in crate::verifier_sim) fn size_of(name: &str) -> u32 {
+    let short = |name| str::strip_prefix(name, "bpf_").unwrap_or(name);
+    KNOWN.iter().find(|known| short(known.name) == short(name)).map_or(POINTER, |known| known.size)
+}
+
 /// Whether a map of this type may have a field with this name (`map_check_btf`).
 pub(in crate::verifier_sim) fn may_be_in(kind: MapType, name: &str) -> bool {
     let plain = [MapType::HASH, MapType::ARRAY];
@@ -272,9 +278,7 @@ pub(in crate::verifier_sim) fn kernel_pointer(btf: &Btf, head: Head) -> Found<Op
 
 /// The fields are in order, and those that need a lock or a count have it.
 fn check(found: Vec<SpecialField>) -> Found<Vec<SpecialField>> {
-    let size =
-        |field: &SpecialField| KNOWN.iter().find(|known| known.name == field.name).map_or(POINTER, |known| known.size);
-    let in_order = found.windows(2).all(|pair| pair[0].offset.saturating_add(size(&pair[0])) <= pair[1].offset);
+    let in_order = found.windows(2).all(|pair| pair[0].offset.saturating_add(size_of(&pair[0].name)) <= pair[1].offset);
     let has = |name: &str| found.iter().any(|field| field.name == name);
     let locked = has("bpf_spin_lock") || has("bpf_res_spin_lock");
     let linked_twice = has("bpf_list_node") && has("bpf_rb_node") && !has("bpf_refcount");

@@ -1,18 +1,18 @@
 //! The kernel and the simulator, for programs that call functions of the kernel.
 
-use sidestep::asm::{self, Insn, opcode as op};
+use sidestep::asm;
 use sidestep::btf::{Btf, Kind};
 use sidestep::syscall::btf::vmlinux;
 use sidestep::uapi::{AttachType as At, ProgType as Of};
-use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgramSpec};
+use sidestep::verifier_sim::spec::{MapSpec, MapType, Options, ProgramSpec};
 use sidestep::verifier_sim::verdict::Verdict;
 use sidestep::verifier_sim::verify_with_log;
 
-use crate::agreement::options;
-use crate::kernel::{Oracle, available};
+use crate::kernel::Oracle;
+use crate::link::map_loads;
 use crate::random::map;
 use crate::reasons::reason;
-use crate::rules::kernel_types;
+use crate::rules::typed_options;
 use crate::types::places::Place;
 
 fn maps() -> Vec<MapSpec> {
@@ -28,10 +28,7 @@ pub(super) struct Judges {
 
 impl Judges {
     pub(super) fn new(test: &str) -> Option<Self> {
-        if !available(test) {
-            return None;
-        }
-        let options = Options { types: Some(kernel_types(test)?), ..options() };
+        let options = typed_options(test)?;
         Some(Self { oracle: Oracle::new(maps), btf: vmlinux().unwrap(), options })
     }
 
@@ -54,12 +51,7 @@ impl Judges {
             lines.push('\n');
         }
         let insns = asm::parse_program(&lines).unwrap_or_else(|error| panic!("{error}\n{lines}"));
-        let is_load = |insn: &Insn| {
-            insn.code == op::LD | op::IMM | op::DW && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE)
-        };
-        let loads = insns.iter().enumerate().filter(|(_, insn)| is_load(insn));
-        let map_loads = loads.map(|(at, insn)| MapLoad { insn: at, map: insn.imm as usize }).collect();
-        ProgramSpec { maps: maps(), map_loads, ..place.program(insns) }
+        ProgramSpec { maps: maps(), map_loads: map_loads(&insns), ..place.program(insns) }
     }
 
     /// Both say what is expected: that it is accepted, or a part of the reason, which is the kernel's.

@@ -3,17 +3,16 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use byteorder::NativeEndian;
-use sidestep::asm::{self, Insn, opcode as op};
+use sidestep::asm::{self, Insn};
 use sidestep::btf::{Btf, Kind};
 use sidestep::syscall::btf::vmlinux;
 use sidestep::syscall::{BtfObject, DebugInfo, Map, MapBtf, MapSpec, ProgSpec, Program};
 use sidestep::uapi::ProgType;
-use sidestep::verifier_sim::spec::{FunctionSpec, MapLoad, Options, ProgramSpec};
+use sidestep::verifier_sim::spec::{FunctionSpec, Options, ProgramSpec};
 
 use super::types::Types;
-use crate::agreement::options;
-use crate::kernel::available;
-use crate::rules::kernel_types;
+use crate::link::{linked, map_loads};
+use crate::rules::typed_options;
 
 /// `BPF_LOG_LEVEL2` (include/linux/bpf_verifier.h).
 const EVERYTHING: u32 = 2;
@@ -29,10 +28,7 @@ pub(super) struct Judges {
 
 impl Judges {
     pub(super) fn new(test: &str) -> Option<Self> {
-        if !available(test) {
-            return None;
-        }
-        let options = Options { types: Some(kernel_types(test)?), ..options() };
+        let options = typed_options(test)?;
         let types = Types::new();
         let object = BtfObject::load(&types.bytes).unwrap();
         let make = |(number, map): (usize, sidestep::verifier_sim::spec::MapSpec)| {
@@ -74,21 +70,7 @@ impl Judges {
 
     /// A program of these functions, the main one first. `subprog[+1]` names the second one.
     pub(super) fn program(&self, prog_type: ProgType, functions: &[&str]) -> ProgramSpec {
-        let (mut insns, mut starts) = (Vec::new(), Vec::new());
-        for text in functions {
-            starts.push(insns.len());
-            insns.extend(self.parse(text));
-        }
-        let mut map_loads = Vec::new();
-        for (at, insn) in insns.iter_mut().enumerate() {
-            let wide = insn.code == op::LD | op::IMM | op::DW;
-            let call = insn.code == op::JMP | op::CALL && insn.src == op::PSEUDO_CALL;
-            if call || wide && insn.src == op::PSEUDO_FUNC {
-                insn.imm = starts[insn.imm as usize] as i32 - at as i32 - 1;
-            } else if wide && matches!(insn.src, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE) {
-                map_loads.push(MapLoad { insn: at, map: insn.imm as usize });
-            }
-        }
+        let (insns, starts) = linked(functions.iter().map(|text| self.parse(text)));
         let describe = |(number, start): (usize, &usize)| FunctionSpec {
             name: format!("f{number}"),
             insn: *start,
@@ -100,9 +82,9 @@ impl Judges {
             name: "objects".into(),
             prog_type,
             functions: starts.iter().enumerate().map(describe).collect(),
+            map_loads: map_loads(&insns),
             insns,
             maps: self.types.maps(),
-            map_loads,
             types: Some(self.types.parsed.clone()),
             ..ProgramSpec::default()
         }
