@@ -14,6 +14,7 @@ const FILES: &[Call] = &[
     libc::SYS_fcntl,
     libc::SYS_flock,
     libc::SYS_openat,
+    libc::SYS_openat2,
     libc::SYS_open_by_handle_at,
     libc::SYS_newfstatat,
     libc::SYS_fstat,

@@ -145,6 +145,13 @@ fn trust(is_server: bool, end: &End, readers: &[Reader]) -> Condition {
             format!("The {name} ({process}, process {pid}) reads with splice(2), which would lose redirected bytes."),
             Some("nothing: what it receives comes by the stack"),
         ),
+        Some(reader) if reader.state == ReaderState::New => (
+            false,
+            format!("No agent has admitted the {name} ({process}, process {pid}) to probation."),
+            Some(
+                "`sidestep run` admits programs, and its log says which ones it does not; or name the program with --trust",
+            ),
+        ),
         Some(reader) if reader.proven == u32::MAX => {
             (true, format!("The {name} ({process}, process {pid}) is trusted to read without splice(2)."), None)
         }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use sidestep::testbed::StackBytes;
 
 use crate::relay::{connect, receive, send};
-use crate::support::wait::timeout;
 
 /// What is sent: 10 times 1 KB, each when the one before is back, then 1 MB and 4 MB at once, then the end.
 const ROUNDS: usize = 10;
@@ -108,8 +107,8 @@ fn ping(socket: &TcpStream, round: usize) {
 }
 
 /// Role: the same, until what this end sends goes past the stack: after `most` round trips at the latest. The agent has time
-/// between them to admit both processes.
-pub(crate) fn until_trusted(port: u16, most: usize) {
+/// of `pause` between them to admit both processes.
+pub(crate) fn until_trusted(port: u16, most: usize, pause: Duration) {
     let socket = connect(port);
     for round in 0..most {
         let before = StackBytes::of(&socket).unwrap().sent;
@@ -117,7 +116,7 @@ pub(crate) fn until_trusted(port: u16, most: usize) {
         if StackBytes::of(&socket).unwrap().sent == before {
             return;
         }
-        std::thread::sleep(timeout() / most as u32);
+        std::thread::sleep(pause);
     }
     panic!("all of {most} round trips took the stack");
 }

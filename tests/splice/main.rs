@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod drive;
+mod haproxy;
 mod late;
 mod ordinary;
 mod others;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::child::ChildGuard;
+use crate::support::wait::timeout;
 use crate::{drive, late, proxy, relay};
 
 const ROLE: &str = "SIDESTEP_SPLICE_ROLE";
@@ -31,7 +33,11 @@ fn play() {
         "drive-connect" => drive::run(number(1), drive::Way::Tunnel),
         "drive-whole" => drive::run(number(1), drive::Way::Whole),
         "pings" => drive::pings(number(1), words[2].parse().unwrap()),
-        "until-trusted" => drive::until_trusted(number(1), words[2].parse().unwrap()),
+        "until-trusted" => {
+            let most: u32 = words[2].parse().unwrap();
+            drive::until_trusted(number(1), most as usize, timeout() / most);
+        }
+        "tries" => drive::until_trusted(number(1), words[2].parse().unwrap(), Duration::from_millis(5)),
         "late" => late::reader(number(1), words[2] == "end"),
         "feed" => late::feeder(number(1), words[2] == "end", words[3] == "trusted", words.get(4).map(Path::new)),
         other => panic!("no role {other:?}"),

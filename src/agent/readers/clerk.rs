@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use super::configured::{Configurations, Configured};
 use super::join::{End, Joining};
 use super::look::all;
 use super::memory::SplicerMemory;
@@ -35,14 +36,21 @@ pub(super) struct Clerk {
     maps: WatchedMaps,
     memory: SplicerMemory,
     names: Names,
+    configurations: Configurations,
     trusted: Vec<PathBuf>,
     swept: Option<Instant>,
     joining: Joining,
 }
 
 impl Clerk {
-    pub(super) fn new(maps: WatchedMaps, memory: SplicerMemory, trusted: Vec<PathBuf>) -> Self {
-        Self { maps, memory, names: Names::default(), trusted, swept: None, joining: Joining::default() }
+    pub(super) fn new(
+        maps: WatchedMaps,
+        memory: SplicerMemory,
+        configurations: Configurations,
+        trusted: Vec<PathBuf>,
+    ) -> Self {
+        let (names, joining) = (Names::default(), Joining::default());
+        Self { maps, memory, names, configurations, trusted, swept: None, joining }
     }
 
     /// Works until all threads have ended that could send it something.
@@ -108,9 +116,10 @@ impl Clerk {
         }
     }
 
-    /// Says of a process whether it may earn trust.
+    /// Says of a process whether it may earn trust. One of which this is not known yet is asked for again by the next sweep.
     fn admit(&mut self, mut reader: Reader) {
-        let program = self.names.look((reader.process, reader.start));
+        let process = (reader.process, reader.start);
+        let program = self.names.look(process);
         reader.state = ReaderState::Admitted;
         if let Some(program) = &program {
             if self.memory.knows(&program.name) {
@@ -118,6 +127,18 @@ impl Clerk {
                 say(&format!("{} (process {}) is known to splice", program.name, reader.process));
             } else if self.trusted.iter().any(|named| program.is(named)) {
                 reader.proven = u32::MAX;
+            } else {
+                match self.configurations.of(process, program) {
+                    Some(Configured::Without) => {}
+                    Some(Configured::Splices(place)) => {
+                        reader.state = ReaderState::Splicer;
+                        say(&format!(
+                            "{} (process {}) is configured to read with splice(2) ({place}): its connections stay on the stack",
+                            program.name, reader.process
+                        ));
+                    }
+                    Some(Configured::Unknown(_)) | None => return,
+                }
             }
         }
         let (key, record) = reader.to_bytes();
@@ -154,15 +175,20 @@ impl Clerk {
     fn sweep(&mut self) {
         let Ok(readers) = all(&self.maps.readers) else { return };
         self.names.follow(&readers);
+        self.configurations.follow(&readers);
         for reader in readers {
             match reader.state {
                 ReaderState::New => self.admit(reader),
                 ReaderState::Admitted => {}
                 ReaderState::Splicer => {
-                    if let Some(program) = self.names.known((reader.process, reader.start))
-                        && !self.memory.knows(&program)
+                    let process = (reader.process, reader.start);
+                    // What a configuration says can be another thing tomorrow.
+                    if let Some(program) = self.names.known(process)
+                        && !self.memory.knows(&program.name)
+                        && let Some(Configured::Without | Configured::Unknown(_)) =
+                            self.configurations.of(process, &program)
                     {
-                        self.remember(&program);
+                        self.remember(&program.name);
                     }
                 }
             }

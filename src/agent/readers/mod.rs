@@ -3,10 +3,11 @@
 //!
 //! The programs in the kernel count and decide. They report each process that begins to read
 //! ([`ReaderEvent`](crate::dataplane::ReaderEvent)); the agent admits it, unless its program is remembered as one that
-//! splices. Where no agent runs, no process is admitted, and so none earns trust: a trusted process that splices all the
+//! splices, or is configured to. Where no agent runs, no process is admitted, and so none earns trust: a trusted process that splices all the
 //! same needs an agent that resets its connection.
 
 mod clerk;
+mod configured;
 mod destroy;
 mod join;
 mod look;

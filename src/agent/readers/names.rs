@@ -11,26 +11,26 @@ use crate::dataplane::{Reader, ReaderEvent};
 /// A process: its number, and when it started.
 type Process = (u32, u64);
 
-/// The names of programs by process; none for one that /proc did not show when it was looked at.
+/// Programs by process; none for one that /proc did not show when it was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<Process, Option<String>>);
+pub(super) struct Names(HashMap<Process, Option<Program>>);
 
 impl Names {
     /// What the process runs now. It is kept for later.
     pub(super) fn look(&mut self, process: Process) -> Option<Program> {
         let program = Program::of(process.0);
-        self.0.insert(process, program.as_ref().map(|program| program.name.clone()));
+        self.0.insert(process, program.clone());
         program
     }
 
-    /// The name of what the process runs, or ran when it was last seen.
-    pub(super) fn known(&self, process: Process) -> Option<String> {
-        Program::of(process.0).map(|program| program.name).or_else(|| self.0.get(&process).cloned().flatten())
+    /// What the process runs, or ran when it was last seen.
+    pub(super) fn known(&self, process: Process) -> Option<Program> {
+        Program::of(process.0).or_else(|| self.0.get(&process).cloned().flatten())
     }
 
-    /// The same, or the name of the thread of which the event tells, for a process that was never seen alive.
+    /// The name of the same, or that of the thread of which the event tells, for a process that was never seen alive.
     pub(super) fn of(&self, event: &ReaderEvent) -> String {
-        self.known(event.process).unwrap_or_else(|| event.name.clone())
+        self.known(event.process).map_or_else(|| event.name.clone(), |program| program.name)
     }
 
     /// Looks at those that are new, and forgets those that are not among `readers` any more.
@@ -39,7 +39,7 @@ impl Names {
         for reader in readers {
             let process = (reader.process, reader.start);
             match before.remove(&process) {
-                Some(name) => _ = self.0.insert(process, name),
+                Some(program) => _ = self.0.insert(process, program),
                 None => _ = self.look(process),
             }
         }
@@ -63,7 +63,7 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let process = (child.id(), 7);
         let mut names = Names::default();
-        let is_cat = |name: Option<String>| name.is_some_and(|name| name.ends_with("cat"));
+        let is_cat = |program: Option<Program>| program.is_some_and(|program| program.name.ends_with("cat"));
         assert!(is_cat(names.known((process.0, 8))), "what runs can be asked");
         names.follow(&[reader(process.0)]);
         drop(child.stdin.take());

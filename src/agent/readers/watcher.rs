@@ -4,6 +4,7 @@
 //! nothing else: they hand every other event to the [`Clerk`], whose work can take long (a disk, a reader of the log, the lock of
 //! a socket).
 
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::clerk::{Clerk, Heard};
+use super::configured::Configurations;
 use super::destroy::{destroy, is_member};
 use super::memory::SplicerMemory;
 use super::queue::{Tail, queue};
@@ -102,7 +104,8 @@ impl ReaderWatcher {
         }
         // The clerk ends when all who have the queue have ended.
         drop(queue);
-        let clerk = Clerk::new(maps, memory, trusted);
+        let configurations = Configurations::start().map_err(no_thread)?;
+        let clerk = Clerk::new(maps, memory, configurations, trusted);
         watcher.spawn("clerk", move || {
             hurry(None, 1);
             clerk.run(&heard);
@@ -112,10 +115,13 @@ impl ReaderWatcher {
 
     fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let thread = std::thread::Builder::new().name(name.into()).spawn(work);
-        let failed = |error| crate::syscall::Error::Invalid(format!("cannot start a thread: {error}"));
-        self.threads.push(thread.map_err(failed)?);
+        self.threads.push(thread.map_err(no_thread)?);
         Ok(())
     }
+}
+
+fn no_thread(error: io::Error) -> crate::syscall::Error {
+    crate::syscall::Error::Invalid(format!("cannot start a thread: {error}"))
 }
 
 impl Drop for ReaderWatcher {

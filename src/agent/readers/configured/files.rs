@@ -1,0 +1,119 @@
+//! The files that another process has read, as it saw them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+/// Longest file that is read. A configuration with 100,000 servers has about 10 MB.
+const LARGEST: u64 = 64 << 20;
+
+/// A root directory in which paths begin, and the working directory of its process.
+#[derive(Debug)]
+pub(super) struct Root {
+    root: OwnedFd,
+    directory: PathBuf,
+}
+
+impl Root {
+    /// Those in which `process` may have read: its own one, and those of others in its mount namespace, since it may have confined itself to
+    /// a directory by chroot(2) later. These others are its parent when that runs the same program (a master process), the first process, and
+    /// this agent.
+    pub(super) fn of(process: u32) -> Vec<Self> {
+        let link = |process: u32, name: &str| std::fs::read_link(format!("/proc/{process}/{name}")).ok();
+        let mut found = vec![process];
+        let same = |other: u32, name| link(process, name).is_some_and(|own| link(other, name) == Some(own));
+        found.extend(parent(process).filter(|parent| same(*parent, "exe") && same(*parent, "ns/mnt")));
+        found.extend([1, std::process::id()].into_iter().filter(|other| same(*other, "ns/mnt")));
+        found.into_iter().filter_map(|process| Self::open(process).ok()).collect()
+    }
+
+    fn open(process: u32) -> io::Result<Self> {
+        let directory = PathBuf::from(format!("/proc/{process}"));
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        let root = OpenOptions::new().read(true).custom_flags(flags).open(directory.join("root"))?;
+        Ok(Self { root: root.into(), directory: std::fs::read_link(directory.join("cwd"))? })
+    }
+
+    /// Opens a file of the process, or a directory. Links in it lead to where they lead the process. A FIFO and a device do not block.
+    fn file(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        Ok(openat2(self.root.as_fd(), &self.directory.join(path), how)?.into())
+    }
+
+    /// The paths of a configuration that is in `path`: itself, or what a directory has with the ending `.cfg`, as HAProxy reads them.
+    pub(super) fn listing(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let file = self.file(path)?;
+        if !file.metadata()?.is_dir() {
+            return Ok(vec![path.to_owned()]);
+        }
+        let entries = std::fs::read_dir(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let names = entries.map(|entry| Ok(PathBuf::from(entry?.file_name()))).collect::<io::Result<Vec<_>>>()?;
+        let is_read = |name: &PathBuf| name.extension().is_some_and(|ending| ending == "cfg");
+        Ok(names.into_iter().filter(is_read).map(|name| path.join(name)).collect())
+    }
+
+    /// Gives each line of `path` with its number. The file must not have been changed since `since`, in seconds and nanoseconds since 1970.
+    pub(super) fn lines(&self, path: &Path, since: (i64, i64), mut each: impl FnMut(usize, &str)) -> io::Result<()> {
+        let file = self.file(path)?;
+        let data = file.metadata()?;
+        if !data.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        if data.len() > LARGEST {
+            return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
+        }
+        // The time of change and not of modification: a file that is moved to this place keeps the latter.
+        if (data.ctime(), data.ctime_nsec()) > since {
+            return Err(io::Error::other("it was changed after the program began"));
+        }
+        let mut file = BufReader::new(file.take(LARGEST));
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            if file.read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            each(number, &String::from_utf8_lossy(&line));
+        }
+        Ok(())
+    }
+}
+
+/// The number of the parent, from /proc/PID/status.
+fn parent(process: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALWAYS: (i64, i64) = (i64::MAX, 0);
+
+    #[test]
+    fn a_file_is_read_as_its_process_sees_it() {
+        let directory = std::env::temp_dir().join(format!("sidestep-configured-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("conf.d")).unwrap();
+        std::fs::write(directory.join("conf.d/a.cfg"), "one\ntwo").unwrap();
+        std::fs::write(directory.join("conf.d/b.txt"), "").unwrap();
+        std::os::unix::fs::symlink("conf.d/a.cfg", directory.join("link")).unwrap();
+        nix::unistd::mkfifo(&directory.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let roots = Root::of(std::process::id());
+        let root = roots.first().unwrap();
+        assert_eq!(root.listing(&directory.join("conf.d")).unwrap(), [directory.join("conf.d/a.cfg")]);
+        let mut lines = Vec::new();
+        root.lines(&directory.join("link"), ALWAYS, |number, line| lines.push((number, line.to_owned()))).unwrap();
+        assert_eq!(lines, [(1, "one\n".to_owned()), (2, "two".to_owned())]);
+        let error = |name: &str, since| root.lines(&directory.join(name), since, |_, _| {}).unwrap_err().to_string();
+        assert_eq!(error("link", (0, 0)), "it was changed after the program began");
+        assert_eq!(error("fifo", ALWAYS), "it is not a regular file");
+        assert!(root.listing(&directory.join("none")).is_err());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
