@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -10,32 +10,34 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 /// Longest file that is read. A configuration with 100,000 servers has about 10 MB.
 const LARGEST: u64 = 64 << 20;
+/// Most directories above a root: a path has at most 4,096 bytes (PATH_MAX), and a directory takes two of them.
+const DEEPEST: usize = 2_048;
 
 /// A root directory in which paths begin, and the working directory of its process.
 #[derive(Debug)]
 pub(super) struct Root {
-    root: OwnedFd,
+    root: File,
     directory: PathBuf,
 }
 
 impl Root {
-    /// Those in which `process` may have read: its own one, and those of others in its mount namespace, since it may have confined itself to
-    /// a directory by chroot(2) later. These others are its parent when that runs the same program (a master process), the first process, and
-    /// this agent.
+    /// Those in which `process` may have read. It may have confined itself to a directory by chroot(2) later, so the root of its mount namespace
+    /// is one, too. And a master process, which runs the same program, keeps the working directory.
     pub(super) fn of(process: u32) -> Vec<Self> {
         let link = |process: u32, name: &str| std::fs::read_link(format!("/proc/{process}/{name}")).ok();
-        let mut found = vec![process];
-        let same = |other: u32, name| link(process, name).is_some_and(|own| link(other, name) == Some(own));
-        found.extend(parent(process).filter(|parent| same(*parent, "exe") && same(*parent, "ns/mnt")));
-        found.extend([1, std::process::id()].into_iter().filter(|other| same(*other, "ns/mnt")));
-        found.into_iter().filter_map(|process| Self::open(process).ok()).collect()
+        let is_master = |other: &u32| {
+            ["exe", "ns/mnt"].iter().all(|name| link(process, name).is_some_and(|own| link(*other, name) == Some(own)))
+        };
+        let processes = [Some(process), parent(process).filter(is_master)].into_iter().flatten();
+        processes.filter_map(|process| Self::open(process).ok()).flatten().collect()
     }
 
-    fn open(process: u32) -> io::Result<Self> {
-        let directory = PathBuf::from(format!("/proc/{process}"));
-        let flags = libc::O_PATH | libc::O_DIRECTORY;
-        let root = OpenOptions::new().read(true).custom_flags(flags).open(directory.join("root"))?;
-        Ok(Self { root: root.into(), directory: std::fs::read_link(directory.join("cwd"))? })
+    /// The root of a process, and that of its mount namespace.
+    fn open(process: u32) -> io::Result<[Self; 2]> {
+        let process = PathBuf::from(format!("/proc/{process}"));
+        let (own, directory) = (open_directory(&process.join("root"))?, std::fs::read_link(process.join("cwd"))?);
+        let root = topmost(own.try_clone()?)?;
+        Ok([own, root].map(|root| Self { root, directory: directory.clone() }))
     }
 
     /// Opens a file of the process, or a directory. Links in it lead to where they lead the process. A FIFO and a device do not block.
@@ -67,7 +69,7 @@ impl Root {
         if data.len() > LARGEST {
             return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
         }
-        // The time of change and not of modification: a file that is moved to this place keeps the latter.
+        // The time of change: a file that is moved to this place keeps its time of modification.
         if (data.ctime(), data.ctime_nsec()) > since {
             return Err(io::Error::other("it was changed after the program began"));
         }
@@ -82,6 +84,23 @@ impl Root {
         }
         Ok(())
     }
+}
+
+/// The directory to which ".." leads in the end. From a directory of another mount namespace this is that namespace's root.
+fn topmost(mut directory: File) -> io::Result<File> {
+    let place = |directory: &File| directory.metadata().map(|data| (data.dev(), data.ino()));
+    for _ in 0..DEEPEST {
+        let above = open_directory(&PathBuf::from(format!("/proc/self/fd/{}/..", directory.as_raw_fd())))?;
+        if place(&above)? == place(&directory)? {
+            break;
+        }
+        directory = above;
+    }
+    Ok(directory)
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path)
 }
 
 /// The number of the parent, from /proc/PID/status.
@@ -114,6 +133,9 @@ mod tests {
         assert_eq!(error("link", (0, 0)), "it was changed after the program began");
         assert_eq!(error("fifo", ALWAYS), "it is not a regular file");
         assert!(root.listing(&directory.join("none")).is_err());
+        let (above, root) =
+            (topmost(open_directory(&directory.join("conf.d")).unwrap()).unwrap(), File::open("/").unwrap());
+        assert_eq!(above.metadata().unwrap().ino(), root.metadata().unwrap().ino());
         std::fs::remove_dir_all(directory).unwrap();
     }
 }

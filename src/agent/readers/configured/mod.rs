@@ -6,6 +6,7 @@
 mod files;
 mod haproxy;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
@@ -76,8 +77,8 @@ impl Configurations {
             return Some(Configured::Without);
         }
         let mut wait = Duration::ZERO;
-        if !self.answers.contains_key(&process) {
-            self.answers.insert(process, None);
+        if let Entry::Vacant(place) = self.answers.entry(process) {
+            place.insert(None);
             // The thread lives as long as this.
             let _ = self.questions.send((process, program.clone()));
             wait = WAIT;
