@@ -59,7 +59,7 @@ impl Root {
         Ok(names.into_iter().filter(is_read).map(|name| path.join(name)).collect())
     }
 
-    /// Gives each line of `path` with its number. The file must not have been changed since `since`, in seconds and nanoseconds since 1970.
+    /// Gives each line of `path` with its number. The file must not have been changed after `since`, in seconds and nanoseconds since 1970.
     pub(super) fn lines(&self, path: &Path, since: (i64, i64), mut each: impl FnMut(usize, &str)) -> io::Result<()> {
         let file = self.file(path)?;
         let data = file.metadata()?;
@@ -71,7 +71,7 @@ impl Root {
         }
         // The time of change: a file that is moved to this place keeps its time of modification.
         if (data.ctime(), data.ctime_nsec()) > since {
-            return Err(io::Error::other("it was changed after the program began"));
+            return Err(io::Error::other("it was changed after the program had begun"));
         }
         let mut file = BufReader::new(file.take(LARGEST));
         let mut line = Vec::new();
@@ -130,7 +130,7 @@ mod tests {
         root.lines(&directory.join("link"), ALWAYS, |number, line| lines.push((number, line.to_owned()))).unwrap();
         assert_eq!(lines, [(1, "one\n".to_owned()), (2, "two".to_owned())]);
         let error = |name: &str, since| root.lines(&directory.join(name), since, |_, _| {}).unwrap_err().to_string();
-        assert_eq!(error("link", (0, 0)), "it was changed after the program began");
+        assert_eq!(error("link", (0, 0)), "it was changed after the program had begun");
         assert_eq!(error("fifo", ALWAYS), "it is not a regular file");
         assert!(root.listing(&directory.join("none")).is_err());
         let (above, root) =

@@ -26,6 +26,8 @@ type Process = (u32, u64);
 
 /// Wait for an answer, which takes less than 1 ms where file systems answer. After that the next look at all readers finds it.
 const WAIT: Duration = Duration::from_millis(20);
+/// A script that writes the file and then becomes the program (exec) has the start of the program, and takes time.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// What the configuration of a program says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +117,7 @@ fn of_process(process: Process) -> Configured {
             "its command line names no configuration, or its root directory cannot be opened".into(),
         );
     }
-    let since = began(process.1);
+    let since = began(process.1.saturating_add(GRACE.as_nanos() as u64));
     let mut said = Said::default();
     for file in &line.files {
         let path = line.directory.as_deref().unwrap_or(Path::new("")).join(file);
