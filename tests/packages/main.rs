@@ -34,6 +34,7 @@ mod streams;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 mod support;
+mod sbom;
 mod systemd;
 mod walk;
 
