@@ -30,8 +30,9 @@ impl Deferral {
     }
 
     /// Nothing speaks for the stack so far.
+    #[track_caller]
     pub(in crate::dataplane) fn begin(self, a: &mut Asm) {
-        a.set(self.reason, 0);
+        a.idiom("defer", Uses::nothing(), |a| a.set(self.reason, 0));
     }
 
     /// The message is to take the stack as soon as that does no harm, and `counter` counts it. Loses R1.
@@ -44,10 +45,10 @@ impl Deferral {
         });
     }
 
-    /// The same before [`Head::SENT`] is counted up: [`Self::order`] has the barrier. Loses R1.
+    /// The same before [`Head::SENT`] is counted up: [`Self::order`] has the barrier.
     #[track_caller]
     pub(in crate::dataplane) fn note_early(self, a: &mut Asm, counter: Counter) {
-        a.set(self.reason, counter.field().offset());
+        a.idiom("defer", Uses::nothing(), |a| a.set(self.reason, counter.field().offset()));
     }
 
     /// Behind that, for a reason that was noted early. Where counting up is a full barrier by itself, none is missing. Loses R1.

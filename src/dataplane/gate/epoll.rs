@@ -1,7 +1,7 @@
 //! The epoll instances that watch a socket, and how.
 
 use crate::asm::Reg::{self, R1, R2, R3, R9};
-use crate::asm::{Asm, Field, Label, Ptr, Scalar, Slot};
+use crate::asm::{Asm, Field, Label, Ptr, Scalar, Slot, Uses};
 use crate::dataplane::gate::roles::{PEER, uses_peer};
 use crate::dataplane::kernel::objects::{EpollItem, ListHead, Socket, WaitQueue};
 use crate::dataplane::kernel::probe::probe;
@@ -65,10 +65,12 @@ impl Item<'_> {
     /// Goes on when the item is edge-triggered, else to `level`.
     #[track_caller]
     pub(in crate::dataplane) fn require_edge(&self, a: &mut Asm, level: Label) {
-        self.field(a, R1, self.fields.events, level);
-        // EPOLLET, include/uapi/linux/eventpoll.h.
-        a.rsh(R1, 31);
-        a.require(R1.differs(0), level, "it is edge-triggered");
+        a.idiom("edge", Uses::scratch(), |a| {
+            self.field(a, R1, self.fields.events, level);
+            // EPOLLET, include/uapi/linux/eventpoll.h.
+            a.rsh(R1, 31);
+            a.require(R1.differs(0), level, "it is edge-triggered");
+        });
     }
 
     /// `dst` = a field of the item.
@@ -80,8 +82,10 @@ impl Item<'_> {
         field: Field<EpollItem, V>,
         fail: Label,
     ) {
-        let item = Ptr::<EpollItem>::new(R3);
-        a.get(item.reg(), self.address);
-        probe(a, dst, item, field, fail);
+        a.idiom("item", Uses::scratch().gives(dst), |a| {
+            let item = Ptr::<EpollItem>::new(R3);
+            a.get(item.reg(), self.address);
+            probe(a, dst, item, field, fail);
+        });
     }
 }

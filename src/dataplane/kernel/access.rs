@@ -15,8 +15,10 @@ impl KernelOffsets {
     pub(in crate::dataplane) fn behind<T: Object>(&self, a: &mut Asm, dst: Reg, pointer: Reg, fail: Label) -> Ptr<T> {
         let object = Ptr::new(dst);
         if self.casts.is_some() {
-            a.mov(dst, pointer);
-            self.open(a, object);
+            a.idiom("behind", Uses::scratch().reads(pointer).gives(dst), |a| {
+                a.mov(dst, pointer);
+                self.open(a, object);
+            });
         } else {
             number_of(a, dst, pointer, fail);
         }
@@ -50,7 +52,7 @@ impl KernelOffsets {
         B: BeginsWith<F>,
     {
         if self.casts.is_some() {
-            a.ld(dst, base, field);
+            a.idiom("read", Uses::nothing().reads(base.reg()).gives(dst), |a| a.ld(dst, base, field));
         } else {
             probe(a, dst, base, field, fail);
         }
@@ -70,12 +72,14 @@ impl KernelOffsets {
     {
         let reg = base.reg();
         if self.casts.is_some() {
-            if field.offset() != 0 {
-                a.add(reg, field.offset());
-            }
-            let word = Ptr::<Word>::new(reg);
-            self.open(a, word);
-            a.ld(reg, word, Word::VALUE);
+            a.idiom("follow", Uses::scratch().reads(reg).gives(reg), |a| {
+                if field.offset() != 0 {
+                    a.add(reg, field.offset());
+                }
+                let word = Ptr::<Word>::new(reg);
+                self.open(a, word);
+                a.ld(reg, word, Word::VALUE);
+            });
         } else {
             probe(a, reg, base, field, fail);
         }

@@ -39,6 +39,7 @@ pub(in crate::dataplane) fn probe_all<S: Laid>(a: &mut Asm, copy: Slot<S>, base:
     a.idiom("probe", Uses::scratch().reads(base), |a| copy_to(a, copy, S::BYTES, base, 0, fail));
 }
 
+/// What the three above have in common; each has the contract, whose name is that of the check.
 #[track_caller]
 fn copy_to<S>(a: &mut Asm, copy: Slot<S>, bytes: usize, base: Reg, offset: i32, fail: Label) {
     a.mov(R3, base);

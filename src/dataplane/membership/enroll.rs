@@ -49,17 +49,19 @@ pub(in crate::dataplane) fn at_once(a: &mut Asm, options: &Options, refused: Lab
     if !options.joins_later() {
         return enroll(a, options, refused);
     }
-    a.block("joined", |a, joined| {
-        if !trust.ports.is_empty() || trust.cgroups {
-            a.block("joins_later", |a, later| {
-                a.ld(R1, OWN, Head::READER);
-                a.require(R1.w().equals(socket::ANY), later, "its reader is trusted by name");
-                a.st(OWN, Socket::JOINS, 1);
-                enroll(a, options, refused);
-                a.goto(joined);
-            });
-        }
-        set_flags(a, socket::LATE);
+    a.emitter("at_once", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]), |a| {
+        a.block("joined", |a, joined| {
+            if !trust.ports.is_empty() || trust.cgroups {
+                a.block("joins_later", |a, later| {
+                    a.ld(R1, OWN, Head::READER);
+                    a.require(R1.w().equals(socket::ANY), later, "its reader is trusted by name");
+                    a.st(OWN, Socket::JOINS, 1);
+                    enroll(a, options, refused);
+                    a.goto(joined);
+                });
+            }
+            set_flags(a, socket::LATE);
+        });
     });
 }
 
