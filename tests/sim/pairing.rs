@@ -8,7 +8,8 @@ use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestR
 use sidestep::dataplane::Pairing;
 
 use super::history::{
-    CONFIG, Form, Insns, Op, Simulation, adopted_history, drained_history, history, killed_history, watched_history,
+    CONFIG, Form, Insns, Op, Simulation, adopted_and_watched_history, adopted_history, drained_history, history,
+    killed_history, watched_history,
 };
 
 /// The same histories in every run.
@@ -111,6 +112,12 @@ proptest! {
         let plane = form.plane(Pairing::Sequence);
         Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
     }
+
+    #[test]
+    fn adopted_connections_earn_trust_and_lose_nothing(ops in adopted_and_watched_history(100), form in select(&Form::WATCHED)) {
+        let plane = form.plane(Pairing::Sequence);
+        Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG).run(&ops).unwrap();
+    }
 }
 
 #[test]
@@ -128,6 +135,23 @@ fn adopted_connections_do_redirect() {
         println!("{}: {adopted} connections adopted, {redirected} bytes redirected", form.name());
         assert!(adopted > 20, "{}: {adopted} connections", form.name());
         assert!(form.watches() || redirected > 1_000, "{}: {redirected} bytes", form.name());
+    }
+}
+
+#[test]
+fn adopted_connections_redirect_when_their_readers_have_earned_it() {
+    for form in Form::WATCHED {
+        let plane = form.plane(Pairing::Sequence);
+        let insns = Insns::of(&plane, form);
+        let (mut redirected, mut adopted) = (0, 0);
+        for ops in same_each_time(adopted_and_watched_history(40), 100) {
+            let mut simulation = Simulation::new(&plane, form, &insns, CONFIG);
+            simulation.run(&ops).unwrap();
+            redirected += if simulation.adopted() > 0 { simulation.redirected } else { 0 };
+            adopted += simulation.adopted();
+        }
+        println!("{}: {adopted} connections adopted, {redirected} bytes redirected", form.name());
+        assert!(adopted > 20 && redirected > 1_000, "{}: {adopted} connections, {redirected} bytes", form.name());
     }
 }
 

@@ -1,8 +1,9 @@
 //! The agent makes pairs of connections that exist already (src/agent/adoption), one step after the other while everything else goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-use sidestep::dataplane::{AdoptionAnswer, AdoptionRequest, AdoptionStep, LEVEL, NAME, Refusal};
+use sidestep::dataplane::{AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, LEVEL, NAME, Refusal};
 use sidestep::verifier_sim::kernel::{Cgroup, Socket, SocketId};
 use sidestep::verifier_sim::spec::{MapSpec, MapType};
 
@@ -26,6 +27,8 @@ enum Stage {
     Check,
     Delete(usize),
     Undo(usize),
+    /// Those that watch hear of it.
+    Report,
     Over,
 }
 
@@ -49,6 +52,8 @@ pub(super) fn requests_spec() -> MapSpec {
 #[derive(Debug)]
 pub(super) struct Adopting {
     requests: usize,
+    /// The ring buffer of those that watch.
+    changes: usize,
     underway: Option<Underway>,
     /// Sockets that their applications have closed while the agent has a descriptor of them.
     closing: BTreeSet<SocketId>,
@@ -63,9 +68,10 @@ pub(super) struct Adopting {
 }
 
 impl Adopting {
-    pub(super) fn new(requests: usize) -> Self {
+    pub(super) fn new(requests: usize, changes: usize) -> Self {
         Self {
             requests,
+            changes,
             underway: None,
             closing: BTreeSet::new(),
             not_counted: BTreeMap::new(),
@@ -155,7 +161,7 @@ impl Simulation {
         let Some(mut underway) = self.adopting.underway.take() else { return Ok(()) };
         let concerned = match underway.stage {
             Stage::Look(end) | Stage::Pair(end) | Stage::Enter(end) | Stage::Undo(end) => Some(underway.ends[end]),
-            Stage::Prepare => Some(underway.ends[SERVER]),
+            Stage::Prepare | Stage::Report => Some(underway.ends[SERVER]),
             Stage::Check | Stage::Delete(_) | Stage::Over => None,
         };
         let is_held = |id: SocketId| self.world.socket(id).is_some_and(Socket::is_held);
@@ -215,7 +221,12 @@ impl Simulation {
                 match self.ask_for_change(underway, end, AdoptionStep::Pair)? {
                     Ok(_) => {
                         self.note_paired(underway.ends, end, was_counted);
-                        if end == CLIENT { Stage::Pair(SERVER) } else { Stage::Enter(CLIENT) }
+                        match end {
+                            CLIENT => Stage::Pair(SERVER),
+                            // It joins when its readers have earned it.
+                            _ if self.form.joins_later() => self.note_pair(underway),
+                            _ => Stage::Enter(CLIENT),
+                        }
                     }
                     Err(_) => give_back,
                 }
@@ -228,11 +239,7 @@ impl Simulation {
                 }
                 (false, _) => Stage::Delete(CLIENT),
             },
-            Stage::Check if underway.ends.into_iter().all(|id| self.is_one_of_pair(id)) => {
-                self.adopting.adopted += 1;
-                self.adopting.abandoned.retain(|id| !underway.ends.contains(id));
-                Stage::Over
-            }
+            Stage::Check if underway.ends.into_iter().all(|id| self.is_one_of_pair(id)) => self.note_pair(underway),
             Stage::Check => Stage::Delete(CLIENT),
             Stage::Delete(end) => {
                 self.world.expel(underway.ends[end], &key(underway.ends[end]));
@@ -244,8 +251,44 @@ impl Simulation {
                 }
                 if end == CLIENT { Stage::Undo(SERVER) } else { Stage::Over }
             }
+            Stage::Report => {
+                self.report(underway)?;
+                Stage::Over
+            }
             Stage::Over => Stage::Over,
         })
+    }
+
+    /// The connection is a pair.
+    fn note_pair(&mut self, underway: &Underway) -> Stage {
+        self.adopting.adopted += 1;
+        self.adopting.abandoned.retain(|id| !underway.ends.contains(id));
+        Stage::Report
+    }
+
+    /// The program writes into the ring buffer what the agent says, once, and leaves the socket as it is.
+    fn report(&mut self, underway: &Underway) -> Result<(), Broken> {
+        let [client, server] = underway.ends;
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let change = Change::adopted(7, [server, client], [at(80), at(4000)]);
+        let known = |simulation: &Self| {
+            let map = simulation.world.machine.map(simulation.adopting.changes);
+            let changes = map.map_or(&[][..], |map| map.records());
+            let changes: Vec<_> = changes.iter().map(|bytes| Change::from_bytes(bytes)).collect();
+            (changes, simulation.state(server).map(<[u8]>::to_vec))
+        };
+        let (mut changes, state) = known(self);
+        changes.push(Some(change));
+        let answer = self.request(
+            underway,
+            SERVER,
+            AdoptionRequest { change: Some(change), ..self.about(underway, SERVER, AdoptionStep::Report) },
+        )?;
+        if answer.is_ok() && known(self) == (changes, state) {
+            Ok(())
+        } else {
+            Err(Broken(format!("the adoption of sockets {client} and {server} is not reported as it is: {answer:?}")))
+        }
     }
 
     fn is_one_of_pair(&self, id: SocketId) -> bool {
@@ -283,29 +326,44 @@ impl Simulation {
             && !self.is_never_served(id)
     }
 
-    /// Asks an end for something by setsockopt(2).
+    /// Asks an end for a step.
     fn ask(
         &mut self,
         underway: &Underway,
         end: usize,
         step: AdoptionStep,
     ) -> Result<Result<AdoptionAnswer, Refusal>, Broken> {
+        self.request(underway, end, self.about(underway, end, step))
+    }
+
+    /// What the agent asks of an end.
+    fn about(&self, underway: &Underway, end: usize, step: AdoptionStep) -> AdoptionRequest {
         let [id, peer] = [underway.ends[end], underway.ends[1 - end]];
         let address = |id: SocketId| self.world.socket(id).map_or(0, Socket::address);
         let is_trusted =
             self.form.watches() && self.world.socket(id).is_some_and(|one| one.cgroup() == Cgroup::Trusted);
-        let request = AdoptionRequest {
+        let seen = underway.answers[1 - end].filter(|_| step == AdoptionStep::Pair);
+        AdoptionRequest {
             step,
             is_client: end == CLIENT,
             sk: address(id),
-            peer: underway.answers[1 - end]
-                .filter(|_| step == AdoptionStep::Pair)
-                .map(|answer| (answer, address(peer))),
+            peer: seen.map(|answer| (answer, address(peer))),
             initial: underway.answers[end].map_or([0; 2], |answer| answer.initial),
             by_stack: false,
             is_trusted,
             change: None,
-        };
+        }
+    }
+
+    /// Asks an end by setsockopt(2).
+    fn request(
+        &mut self,
+        underway: &Underway,
+        end: usize,
+        request: AdoptionRequest,
+    ) -> Result<Result<AdoptionAnswer, Refusal>, Broken> {
+        let [id, peer] = [underway.ends[end], underway.ends[1 - end]];
+        let step = request.step;
         let requests = self.adopting.requests;
         let value = |simulation: &mut Self| simulation.world.machine.value(requests, &[0; 4]).unwrap().to_vec();
         self.world.machine.value(requests, &[0; 4]).unwrap().copy_from_slice(&request.to_bytes());
@@ -345,6 +403,9 @@ impl Simulation {
         self.unclaimed.remove(&id);
         self.drained.remove(&id);
         self.begin_again(id, cgroup);
+        if self.form.joins_later() {
+            self.begin_outside(id);
+        }
     }
 
     /// A socket that is plain TCP again has nothing of ours.

@@ -62,7 +62,8 @@ impl Form {
     pub(crate) const WATCHED: [Self; 4] = [Self::Watched, Self::Traced, Self::Joining, Self::Mixed];
 
     /// Those that adopt connections which exist already.
-    pub(crate) const ADOPTING: [Self; 5] = [Self::Waking, Self::Loads, Self::Paced, Self::Watched, Self::Traced];
+    pub(crate) const ADOPTING: [Self; 7] =
+        [Self::Waking, Self::Loads, Self::Paced, Self::Watched, Self::Traced, Self::Joining, Self::Mixed];
 
     /// What tests call them.
     pub(crate) const fn name(self) -> &'static str {
@@ -121,9 +122,9 @@ impl Form {
         matches!(self, Self::Named)
     }
 
-    /// Whether connections that exist can be adopted (`agent::adoption::support`), and their pairs enter the sockhash at once.
+    /// Whether connections that exist can be adopted (`agent::adoption::support`).
     pub(crate) fn adopts(self, pairing: Pairing) -> bool {
-        pairing == Pairing::Sequence && self.wakes() && !self.joins_later()
+        pairing == Pairing::Sequence && self.wakes()
     }
 
     /// Whether cgroups can opt out, or be trusted.

@@ -86,6 +86,12 @@ impl Simulation {
         }
     }
 
+    /// A socket has been made one of a pair, which has not joined yet.
+    pub(super) fn begin_outside(&mut self, id: SocketId) {
+        self.joining.since.remove(&id);
+        self.joining.begun.remove(&id);
+    }
+
     /// Whether the receiver may still be inside a call that it entered before its pair joined: it has read nothing since.
     pub(super) fn may_read_as_before(&self, from: SocketId, to: SocketId) -> bool {
         let next = self.expected.get(&to).map_or(0, |(_, next)| *next);

@@ -33,7 +33,9 @@ use sidestep::{asm, dataplane};
 pub(crate) use form::{CONFIG, Form};
 use marking::chosen_spec;
 pub(crate) use op::{Connect, Op, Settings, Watchers};
-pub(crate) use random::{adopted_history, drained_history, history, killed_history, watched_history};
+pub(crate) use random::{
+    adopted_and_watched_history, adopted_history, drained_history, history, killed_history, watched_history,
+};
 
 /// Few enough sockets in the sockhash for histories to fill it.
 const MEMBERS: u32 = 8;
@@ -255,7 +257,7 @@ impl Simulation {
             events,
             trust: trust::Trust::default(),
             joining: joining::Joining::default(),
-            adopting: adopting::Adopting::new(requests),
+            adopting: adopting::Adopting::new(requests, number(MapRole::Changes)),
             groups,
             enabled: true,
             is_attached: true,

@@ -257,6 +257,26 @@ pub(crate) fn adopted_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     (begin, more).prop_map(|(begin, more)| [begin, more].concat())
 }
 
+/// Histories of a connection that is adopted, whose readers earn trust then, of up to `length` steps.
+pub(crate) fn adopted_and_watched_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let edge = [Some(Waiter::Epoll { edge: true, data: 7, fd: 7 }), None];
+    let begin = (settings(), (cgroup(), cgroup()), 0..10_usize, 15..20_u8, admit(), 1..8_u8, 1..200_u32);
+    let begin = begin.prop_map(move |(settings, (client, server), steps, rounds, admit, more, len)| {
+        let connect = Op::Connect(Connect::between(client, server));
+        let settings = Settings { attached_later: true, ..settings };
+        let mut ops = vec![Op::Settings(settings), connect, Op::Handshake(0), Op::Accept(0)];
+        ops.extend([Op::Watch(0, edge), Op::Watch(1, edge), Op::Exchange(1, 2, 10), Op::Attach, Op::Adopt(1)]);
+        // The readers earn it before, while and after the connection becomes a pair.
+        ops.extend(vec![Op::AdoptStep; steps]);
+        ops.extend([Op::Exchange(1, rounds, len), admit]);
+        ops.extend(vec![Op::AdoptStep; 10 - steps]);
+        ops.extend([Op::Exchange(1, more, len), Op::Join, Op::Exchange(1, more, len)]);
+        ops
+    });
+    let more = prop_oneof![6 => op(), 2 => watched_op(), 1 => adopting_op()];
+    (begin, prop::collection::vec(more, 0..length)).prop_map(|(begin, more)| [begin, more].concat())
+}
+
 /// Histories that end with the drain, while messages are underway, and with the tally.
 pub(crate) fn drained_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
     let socket = 0..4_u8;

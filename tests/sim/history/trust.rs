@@ -14,6 +14,8 @@ const CONNECTION_RECEIVES: u32 = 16;
 const PROGRAM_RECEIVES: u32 = 64;
 /// So many bytes in a row are a stream: a program that has received them is trusted with any number.
 const STREAM_BYTES: u32 = 1 << 20;
+/// After so many receives the agent is asked again whether the socket may join.
+const ASK_AGAIN: u32 = 256;
 /// The socket is never served again (src/dataplane/state/socket.rs).
 const NEVER: u32 = 1;
 /// Offset of what a socket's reader is trusted with, and of how far recvmsg has read the stack (the same file).
@@ -34,6 +36,8 @@ struct Socket {
     splicers: u32,
     /// Whether its reader has been trusted with anything.
     has_earned: bool,
+    /// Whether it has joined the sockhash at once, or the agent has been asked.
+    has_asked: bool,
 }
 
 /// A process that reads.
@@ -63,8 +67,8 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// A receive of so many bytes.
-    fn receive(&mut self, id: SocketId, bytes: u32, sent: u32, waits_for_all: bool) {
+    /// A receive of so many bytes, on a socket that may have to join the sockhash yet.
+    fn receive(&mut self, id: SocketId, bytes: u32, sent: u32, waits_for_all: bool, joins_later: bool) {
         let socket = self.sockets.entry(id).or_default();
         if waits_for_all {
             // Redirected bytes come back short from MSG_WAITALL.
@@ -76,7 +80,8 @@ impl Trust {
         socket.sent = sent;
         let others = socket.trusted != NEVER && std::mem::replace(&mut socket.splicers, self.splicers) != self.splicers;
         let long_enough = socket.receives >= CONNECTION_RECEIVES;
-        if socket.trusted == NEVER || !(others || socket.row > socket.trusted && long_enough) {
+        let asks = joins_later && (!socket.has_asked || socket.receives.is_multiple_of(ASK_AGAIN));
+        if socket.trusted == NEVER || !(others || (asks || socket.row > socket.trusted) && long_enough) {
             return;
         }
         let process = self.processes.entry(World::process(id)).or_default();
@@ -92,7 +97,7 @@ impl Trust {
                 *process = Process { proven, seen: 0, most: 0, ..*process };
             }
             socket.trusted = process.proven;
-            socket.has_earned = true;
+            (socket.has_earned, socket.has_asked) = (true, true);
         }
     }
 
@@ -152,7 +157,7 @@ impl Simulation {
             if !waits_for_all {
                 self.trust.unseen.remove(&id);
             }
-            self.trust.receive(id, bytes, sent, waits_for_all);
+            self.trust.receive(id, bytes, sent, waits_for_all, self.form.joins_later());
             self.check_asked(id)?;
         }
         self.check_trust(id)
@@ -203,7 +208,9 @@ impl Simulation {
     /// A socket of a cgroup that is trusted need not earn it.
     pub(super) fn note_trusted(&mut self, id: SocketId, cgroup: Cgroup) {
         if self.form.watches() && cgroup == Cgroup::Trusted {
-            self.trust.sockets.insert(id, Socket { trusted: u32::MAX, has_earned: true, ..Socket::default() });
+            self.trust
+                .sockets
+                .insert(id, Socket { trusted: u32::MAX, has_earned: true, has_asked: true, ..Socket::default() });
         }
     }
 
