@@ -40,7 +40,7 @@ use load_flags::{
     BPF_F_ANY_ALIGNMENT, BPF_F_SLEEPABLE, BPF_F_STRICT_ALIGNMENT, BPF_F_TEST_REG_INVARIANTS, BPF_F_TEST_RND_HI32,
     BPF_F_TEST_STATE_FREQ, BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS,
 };
-use spec::{LogLevel, Options, ProgType, ProgramSpec};
+use spec::{LogLevel, MapSpec, Options, ProgType, ProgramSpec};
 use stop::{Step, Stop, reject, unsupported};
 use verdict::{Rejection, Stats, Unsupported, Verdict};
 use walk::env::Env;
@@ -52,6 +52,7 @@ const MAX_SLOTS: usize = 1_000_000;
 const PATH_SLICE: usize = 32;
 
 /// Judges `program` as the kernel named in `options` would. Never panics, and ends in bounded time and memory.
+/// [`untyped_maps`] tells what is assumed of its maps.
 pub fn verify(program: &ProgramSpec, options: &Options) -> Verdict {
     run(program, options, false).0
 }
@@ -61,9 +62,20 @@ pub fn verify_with_log(program: &ProgramSpec, options: &Options) -> (Verdict, St
     run(program, options, true)
 }
 
-fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, String) {
+/// The maps that the kernel does not make with their types, because it has no such fields in maps of this type. The verdict is that of
+/// a program whose loader makes these maps without types then, as libbpf does. Another loader cannot load the program.
+pub fn untyped_maps<'a>(program: &'a ProgramSpec, options: &Options) -> Vec<&'a MapSpec> {
+    let maps = program::maps::collect(&program.maps, meanings(program, options));
+    maps.into_iter().filter(|map| map.is_untyped).map(|map| map.spec).collect()
+}
+
+fn meanings<'a>(program: &'a ProgramSpec, options: &Options) -> program::record::Meanings<'a> {
     let kernel = options.types.filter(|_| options.kernel >= spec::Kernel::V6_12);
-    let meanings = program::record::Meanings { kernel, own: program.types.as_deref() };
+    program::record::Meanings { kernel, own: program.types.as_deref() }
+}
+
+fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, String) {
+    let meanings = meanings(program, options);
     let maps = program::maps::collect(&program.maps, meanings);
     let place = place::Place::of(program, options.kernel);
     let mut env = Env::new(place, program.prog_flags, &program.insns, maps, options);
@@ -89,7 +101,7 @@ fn run(program: &ProgramSpec, options: &Options, with_log: bool) -> (Verdict, St
 /// The whole of `BPF_PROG_LOAD`, as far as the program decides its outcome.
 fn check<'a>(env: &mut Env<'a>, program: &'a ProgramSpec) -> Step<Stats> {
     check_request(env, program)?;
-    if env.refuses_types && program.maps.iter().any(|map| !map.special.is_empty()) {
+    if env.refuses_types && env.maps.iter().any(|map| !map.is_untyped && !map.spec.special.is_empty()) {
         // The loader goes on without types; then its maps have none either.
         unsupported!("the kernel refuses the program's BTF");
     }

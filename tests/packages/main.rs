@@ -28,13 +28,13 @@ mod runtime;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../pods/sandbox.rs"]
 mod sandbox;
+mod sbom;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../lifecycle/streams.rs"]
 mod streams;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 mod support;
-mod sbom;
 mod systemd;
 mod walk;
 

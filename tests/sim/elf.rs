@@ -13,7 +13,7 @@ use sidestep::btf::{BtfBuilder, Linkage};
 use sidestep::verifier_sim::elf::{ElfError, ElfProgram, read, read_for};
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, SpecialField};
 use sidestep::verifier_sim::types::KernelTypes;
-use sidestep::verifier_sim::verify;
+use sidestep::verifier_sim::{untyped_maps, verify};
 
 /// The kernel's loader refuses it (Documentation/bpf/llvm_reloc.rst).
 const R_BPF_64_ABS64: RelocationType = RelocationType(2);
@@ -254,6 +254,33 @@ fn linked_programs_go_through_the_verifier() {
         let spec = program.spec.unwrap();
         let verdict = verify(&spec, &Options::default());
         assert!(verdict.is_accept(), "{}: {}", program.name, verdict.reason());
+    }
+}
+
+/// The kernel has no locks in least-recently-used maps, nor in maps that programs may only read (`map_check_btf`). It makes both without
+/// types, and then their locks are none.
+#[test]
+fn maps_are_named_that_the_kernel_makes_only_without_types() {
+    let programs = read(&full_object(), None).unwrap();
+    let spec = programs.iter().filter_map(|program| program.spec.as_ref().ok()).find(|spec| spec.maps.len() == 3);
+    let mut spec = spec.unwrap().clone();
+    assert!(untyped_maps(&spec, &Options::default()).is_empty());
+    // r1 = the map, r2 = a key of zeros on the stack, r1 = r0 + 4, the lock is taken and given back.
+    let (add, call) = (i(0x07, 1, 0, 0, 4), |helper| i(0x85, 0, 0, 0, helper));
+    spec.insns = vec![i(0x7a, 10, 0, -8, 0), i(0x7a, 10, 0, -16, 0), i(0xbf, 2, 10, 0, 0), i(0x07, 2, 0, 0, -16)];
+    spec.insns.extend([WIDE[0], WIDE[1], call(1), i(0x55, 0, 0, 2, 0), RETURN_1[0], EXIT, i(0xbf, 6, 0, 0, 0)]);
+    spec.insns.extend([i(0xbf, 1, 6, 0, 0), add, call(93), i(0xbf, 1, 6, 0, 0), add, call(94), RETURN_1[0], EXIT]);
+    spec.insns[4].src = op::PSEUDO_MAP_FD;
+    spec.map_loads = vec![MapLoad { insn: 4, map: 0 }];
+    let verdict = verify(&spec, &Options::default());
+    assert!(verdict.is_accept(), "{}", verdict.reason());
+    let mut faulty = [spec.clone(), spec];
+    faulty[0].maps[0].map_type = MapType::LRU_HASH;
+    faulty[1].maps[0].map_flags = 1 << 7;
+    for spec in &faulty {
+        assert_eq!(untyped_maps(spec, &Options::default()), [&spec.maps[0]]);
+        let reason = verify(spec, &Options::default()).reason();
+        assert!(reason.contains("map 'pairs' has to have BTF in order to use bpf_spin_lock"), "{reason}");
     }
 }
 

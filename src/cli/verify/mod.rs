@@ -17,7 +17,7 @@ use super::streams::Streams;
 use super::values::{number, one_of};
 use crate::asm::Dialect;
 use crate::verifier_sim::spec::{Kernel, LogLevel, Options, Privilege, ProgType};
-use crate::verifier_sim::{verify, verify_with_log};
+use crate::verifier_sim::{untyped_maps, verify, verify_with_log};
 
 const PRIVILEGES: [(&str, Privilege); 4] = [
     ("full", Privilege::Full),
@@ -184,11 +184,13 @@ fn judge<'a>(candidate: &'a Candidate, options: Options, request: &Request) -> J
         kernel: options.kernel,
         spec: candidate.spec.as_ref().map_err(String::as_str),
         lacking: candidate.needs.filter(|(since, _)| options.kernel < *since).map(|(_, what)| what),
+        untyped_maps: Vec::new(),
         verdict: None,
         log: None,
         dialect: request.dialect,
     };
     if let Ok(spec) = &candidate.spec {
+        judged.untyped_maps = untyped_maps(spec, &options).into_iter().map(|map| map.name.as_str()).collect();
         if request.log {
             let (verdict, log) = verify_with_log(spec, &Options { log: LogLevel::Full, ..options });
             judged.verdict = Some(verdict);

@@ -19,6 +19,8 @@ pub(super) struct Judged<'a> {
     pub(super) spec: Result<&'a ProgramSpec, &'a str>,
     /// What the kernel lacks that the program needs: then a rejection is the right answer.
     pub(super) lacking: Option<&'static str>,
+    /// The maps that the kernel makes only without their types: then the verdict is that of a loader which makes them so.
+    pub(super) untyped_maps: Vec<&'a str>,
     /// The verdict on it.
     pub(super) verdict: Option<Verdict>,
     /// The log, if one was asked for.
@@ -71,6 +73,10 @@ impl Judged<'_> {
             (Some(Verdict::Unsupported(unsupported)), _) => {
                 writeln!(out, "{head}: unsupported: {unsupported}")?;
             }
+        }
+        if !self.untyped_maps.is_empty() {
+            let maps = self.untyped_maps.join(", ");
+            writeln!(out, "  the kernel makes these maps only without types, as libbpf then does: {maps}")?;
         }
         match &self.log {
             Some(log) => out.write_all(log.as_bytes()),
@@ -136,6 +142,7 @@ impl Judged<'_> {
             insn: None,
             origin: None,
             lacking: self.lacking,
+            untyped_maps: &self.untyped_maps,
             registers: Vec::new(),
             path: Vec::new(),
             stats: None,
@@ -226,6 +233,9 @@ pub(super) struct Json<'a> {
     /// What the kernel lacks that the program needs: then a rejection is the right answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     lacking: Option<&'a str>,
+    /// The maps that the kernel makes only without their types: the verdict is that of a loader which makes them so, as libbpf does.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    untyped_maps: &'a [&'a str],
     /// The registers that the instruction uses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     registers: Vec<JsonRegister<'a>>,

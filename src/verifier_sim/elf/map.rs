@@ -8,14 +8,13 @@ use byteorder::{ByteOrder, NativeEndian};
 use super::ElfError;
 use crate::btf::{Array, Btf, Head, Kind};
 use crate::verifier_sim::spec::{MapSpec, MapType, SpecialField};
-use crate::verifier_sim::types::fields::{Holder, Problem, Search, may_be_in};
+use crate::verifier_sim::types::fields::{Holder, Problem, Search};
 
 /// Most members, over all levels, that are looked at in the map values of one object.
 const MAX_MEMBERS: u32 = 1 << 16;
+
 /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h).
 const RDONLY_PROG: u32 = 1 << 7;
-/// `BPF_F_WRONLY_PROG`.
-const WRONLY_PROG: u32 = 1 << 8;
 
 /// The maps of an object, each made once, however many programs use it.
 #[derive(Debug)]
@@ -132,18 +131,15 @@ fn pointee(btf: &Btf, map: &str, type_id: u32) -> Result<u32, ElfError> {
     }
 }
 
-/// Notes the special fields that the search has found, as far as the kernel makes such a map: else the loader (libbpf) makes one
-/// without types.
+/// Notes the special fields that the search has found.
 fn keep_fields(spec: &mut MapSpec, found: Result<Vec<SpecialField>, Problem>) -> Result<(), ElfError> {
     // Of a map whose fields are faulty the kernel takes care as if there were none.
-    let fields = match found {
+    spec.special = match found {
         Ok(fields) => fields,
         Err(Problem::Refused) => Vec::new(),
         Err(Problem::TooLarge) => return Err(ElfError::Types("a map value has too many members")),
     };
-    let fits = fields.iter().all(|field| may_be_in(spec.map_type, &field.name));
-    spec.typed = fields.is_empty() || (fits && spec.map_flags & (RDONLY_PROG | WRONLY_PROG) == 0);
-    spec.special = if spec.typed { fields } else { Vec::new() };
+    spec.typed = true;
     Ok(())
 }
 

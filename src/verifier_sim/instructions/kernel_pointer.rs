@@ -134,6 +134,7 @@ impl Env<'_> {
         if !fields.iter().any(|field| field.kind.is_pointer()) {
             reject!("R{number} has no valid kptr");
         }
+        // In 32 bits, as the kernel does: a pointer that is farther from its beginning than 2^29 bytes has been refused before.
         let off = reg.off.wrapping_add(reg.val.bits.value as i32);
         let found = fields.iter().find(|field| field.kind.is_pointer() && i64::from(field.offset) == i64::from(off));
         let Some(field) = found else { reject!("off={off} doesn't point to kptr") };

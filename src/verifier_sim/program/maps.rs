@@ -2,6 +2,7 @@
 
 use crate::verifier_sim::program::record::{Field, FieldKind, Meanings, Record};
 use crate::verifier_sim::spec::{MapSpec, MapType};
+use crate::verifier_sim::types::fields::may_be_in;
 
 /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h): programs may not write.
 const RDONLY_PROG: u32 = 1 << 7;
@@ -20,6 +21,8 @@ pub(in crate::verifier_sim) struct Map<'a> {
     pub(in crate::verifier_sim) inner: Option<u32>,
     /// Special fields of the value.
     pub(in crate::verifier_sim) record: Record,
+    /// Whether the kernel makes no such map with its types, so that it has been made without.
+    pub(in crate::verifier_sim) is_untyped: bool,
 }
 
 impl Map<'_> {
@@ -35,7 +38,7 @@ impl Map<'_> {
 
     /// Whether BTF describes the values.
     pub(in crate::verifier_sim) fn is_typed(&self) -> bool {
-        self.spec.typed || !self.record.fields.is_empty()
+        !self.is_untyped && (self.spec.typed || !self.spec.special.is_empty())
     }
 
     /// Whether values are sockets, so that a lookup acquires a reference.
@@ -78,9 +81,21 @@ impl Map<'_> {
     }
 }
 
+/// Whether the kernel makes a map with these special fields, if there are any.
+fn may_have_fields(spec: &MapSpec) -> bool {
+    let fit = spec.special.iter().all(|field| may_be_in(spec.map_type, &field.name));
+    spec.special.is_empty() || (fit && spec.map_flags & (RDONLY_PROG | WRONLY_PROG) == 0)
+}
+
 /// The maps of a program: those it names, in order, then the templates of inner maps.
 pub(in crate::verifier_sim) fn collect<'a>(specs: &'a [MapSpec], meanings: Meanings<'_>) -> Vec<Map<'a>> {
-    let one = |spec: &'a MapSpec| Map { spec, inner: None, record: meanings.record(&spec.special) };
+    let one = |spec: &'a MapSpec| {
+        let found = meanings.record(&spec.special);
+        // The kernel does not look for faults of a map whose fields it does not understand (`map_check_btf`).
+        let is_untyped = found.is_some() && !may_have_fields(spec);
+        let record = found.filter(|_| !is_untyped).unwrap_or_default();
+        Map { spec, inner: None, record, is_untyped }
+    };
     let mut maps: Vec<Map<'a>> = specs.iter().map(one).collect();
     for index in 0..specs.len() {
         if let Some(inner) = specs[index].inner.as_deref() {

@@ -149,21 +149,17 @@ pub(in crate::verifier_sim) struct Meanings<'a> {
 }
 
 impl Meanings<'_> {
-    /// The record that the kernel makes of these fields; empty if it refuses one of them.
-    pub(in crate::verifier_sim) fn record(self, fields: &[SpecialField]) -> Record {
-        self.accepted(fields).unwrap_or_default()
-    }
-
     /// The records of the objects that the program can allocate, by the IDs of their structures; `None` if the kernel refuses one
     /// of them, and with it the program's types.
     pub(in crate::verifier_sim) fn objects(self) -> Option<BTreeMap<u32, Record>> {
         let Some(own) = self.own else { return Some(BTreeMap::new()) };
-        let record = |(id, fields): (&u32, &Vec<SpecialField>)| Some((*id, self.accepted(fields)?));
+        let record = |(id, fields): (&u32, &Vec<SpecialField>)| Some((*id, self.record(fields)?));
         own.objects()?.iter().map(record).collect()
     }
 
-    /// `None` if the kernel refuses one of the fields.
-    fn accepted(self, fields: &[SpecialField]) -> Option<Record> {
+    /// The record that the kernel makes of these fields; `None` if it refuses one of them. It makes a map of such values nevertheless,
+    /// with types and without fields.
+    pub(in crate::verifier_sim) fn record(self, fields: &[SpecialField]) -> Option<Record> {
         let fields = fields.iter().map(|field| self.field(field)).collect::<Option<Vec<_>>>()?;
         Some(Record { fields })
     }

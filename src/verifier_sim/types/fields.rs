@@ -78,17 +78,22 @@ const POINTERS: [&[u8]; 3] = [b"kptr_untrusted", b"kptr", b"percpu_kptr"];
 /// Bytes of a pointer, and its alignment.
 const POINTER: u32 = 8;
 
-/// The bytes of the field with this name, with or without `bpf_`; those of a pointer if it is another one.
-pub(in crate::verifier_sim) fn size_of(name: &str) -> u32 {
+/// The field with this name, with or without `bpf_`, unless it is a pointer.
+fn by_name(name: &str) -> Option<&'static Known> {
     let short = |name| str::strip_prefix(name, "bpf_").unwrap_or(name);
-    KNOWN.iter().find(|known| short(known.name) == short(name)).map_or(POINTER, |known| known.size)
+    KNOWN.iter().find(|known| short(known.name) == short(name))
+}
+
+/// The bytes of the field with this name; those of a pointer if it is another one.
+pub(in crate::verifier_sim) fn size_of(name: &str) -> u32 {
+    by_name(name).map_or(POINTER, |known| known.size)
 }
 
 /// Whether a map of this type may have a field with this name (`map_check_btf`).
 pub(in crate::verifier_sim) fn may_be_in(kind: MapType, name: &str) -> bool {
     let plain = [MapType::HASH, MapType::ARRAY];
     let stores = [MapType::SK_STORAGE, MapType::INODE_STORAGE, MapType::TASK_STORAGE, MapType::CGRP_STORAGE];
-    match name {
+    match by_name(name).map_or(name, |known| known.name) {
         "bpf_spin_lock" => plain.contains(&kind) || stores.contains(&kind) || kind == MapType::CGROUP_STORAGE,
         "bpf_res_spin_lock" | "bpf_timer" | "bpf_wq" | "bpf_task_work" | LIST | TREE => {
             plain.contains(&kind) || kind == MapType::LRU_HASH

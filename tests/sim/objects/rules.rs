@@ -262,6 +262,13 @@ fn map_values_keep_pointers() {
         (lines(&[value, task, &exchange(8, "r6"), END]), Err("off=8 kptr isn't referenced kptr")),
         (lines(&[value, task, &exchange(16, "r6"), END]), Err("invalid kptr access, R2")),
         (lines(&[value, task, &exchange(40, "r6"), END]), Err("off=40 doesn't point to kptr")),
+        // The kernel adds in 32 bits what no pointer can have in more.
+        (
+            lines(&[value, task, "r3 = 1\nr3 <<= 32\nr9 += r3", &exchange(0, "r6"), END]),
+            Err("math between map_value pointer and 4294967296 is not allowed"),
+        ),
+        (lines(&[value, task, "r9 += -8", &exchange(0, "r6"), END]), Err("off=-8 doesn't point to kptr")),
+        (lines(&[value, task, "r9 += 536870911", &exchange(0, "r6"), END]), Err("off=536870911 doesn't point to kptr")),
         (lines(&["r9 = map[fd:0][0]+0", task, &exchange(0, "r6"), END]), Err("R1 has no valid kptr")),
         (
             lines(&["r9 = map[fd:2][0]+0", task, &exchange(0, "r6"), END]),
