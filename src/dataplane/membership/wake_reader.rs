@@ -194,7 +194,7 @@ fn arm(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fail: Label) {
 }
 
 /// Gives the application's settings back, if the socket is armed.
-fn disarm(a: &mut Asm) {
+pub(in crate::dataplane) fn disarm(a: &mut Asm) {
     a.emitter("disarm", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R8), |a| {
         a.block("not_armed", |a, unarmed| {
             let value = keepalive::option_value(a);

@@ -12,12 +12,12 @@
 
 use crate::asm::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9};
 use crate::asm::{self, Asm, Base, Field, Label, MapRef, Program, Ptr, Uses};
-use crate::dataplane::emit::{count, set_flags, storage_get};
+use crate::dataplane::emit::{clear_flags, count, set_flags, storage_get};
 use crate::dataplane::kernel::ctx::SockOpt;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::probe::number_of;
 use crate::dataplane::kernel::{AdoptionFields, KernelOffsets};
-use crate::dataplane::membership::{callbacks, changes, keepalive};
+use crate::dataplane::membership::{callbacks, changes, keepalive, wake_reader};
 use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::adoption::{Adoption, DONE};
@@ -222,6 +222,8 @@ fn change(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fields: &Adop
                 a.ld(R1, OWN, Head::STATE);
                 a.guard(R1.equals(socket::PAIRED), "it has been told its peer", |a| {
                     give_callbacks_back(a, options, offsets, refused);
+                    a.comment("a callback may have armed it, for a mark of the agent and unread bytes");
+                    wake_reader::disarm(a);
                     keepalive::give_back(a);
                 });
                 a.st(OWN, Head::STATE, socket::PLAIN);
@@ -239,7 +241,8 @@ fn change(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fields: &Adop
             a.block("no_preparation", |a, other| {
                 a.ld(R1, REQUEST, Adoption::STEP);
                 a.jump_if(R1.differs(AdoptionStep::Prepare as i32), other);
-                a.comment("a peer that is plain would take the other end along");
+                a.comment("a peer that is plain would take the other end along, and so would one whose last pair was to leave");
+                clear_flags(a, socket::UNENROLLING);
                 a.st(OWN, Head::STATE, 0);
                 a.goto(changed);
             });

@@ -125,7 +125,10 @@ impl Simulation {
     pub(super) fn nominate(&mut self, client: u8, server: u8, is_careless: bool) {
         let (Some(client), Some(server)) = (self.pick(client), self.pick(server)) else { return };
         let ends = [client, server];
-        if client != server && ends.into_iter().all(|end| is_careless || self.is_fit(end)) {
+        // A program sees that a cgroup has opted out only where the socket was made after that, so the agent always asks.
+        let opted_out = |id| self.world.socket(id).is_some_and(|socket| socket.cgroup() == Cgroup::OptedOut);
+        let may = |id| if is_careless { !opted_out(id) } else { self.is_fit(id) };
+        if client != server && ends.into_iter().all(may) {
             self.adopt(ends, is_careless);
         }
     }
@@ -444,8 +447,10 @@ impl Simulation {
             if ![id, peer].into_iter().all(|end| self.is_undisturbed(end)) {
                 continue;
             }
-            for end in [id, peer, id, peer] {
-                self.carry(end, 1)?;
+            // A reader that has spliced is found out by what it receives here, and then the pair leaves.
+            for _ in 0..4 {
+                self.carry(id, 1)?;
+                self.carry(peer, 1)?;
             }
             let [one, other] = [id, peer].map(|end| self.is_one_of_pair(end));
             if one != other {

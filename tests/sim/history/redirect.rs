@@ -32,7 +32,12 @@ impl Simulation {
         let only_large = self.queue_is_empty(id) && self.nothing_against(id, 1);
         let misses_bytes = self.may_miss_bytes(id);
         let may_begin_to_stay = self.has_flag(id, STAYS) || self.may_stay(id);
-        let may_earn = self.form.watches() && self.ends_do_not_block(id) && self.nothing_but_trust_against(id, 1);
+        // One that is trusted with the message has nothing to earn; then its pair may leave for another reason.
+        let may_earn = self.form.watches()
+            && !self.trusts(id, len)
+            && self.ends_do_not_block(id)
+            && self.nothing_but_trust_against(id, 1);
+        let was_member = is_member(&self.world, id);
         self.world.send(id, len)?;
         let sent = self.world.socket(id).unwrap().sent();
         if underway || self.sent.insert(id, sent).unwrap_or(0) == sent {
@@ -42,9 +47,12 @@ impl Simulation {
             return Err(Broken(format!("socket {id} stays with a reader that may wait for the stack's bytes forever")));
         }
         let peer = self.world.socket(id).unwrap().peer();
-        self.rows.insert(peer, (0, 0));
-        let (messages, bytes) = self.rows.entry(id).or_default();
-        (*messages, *bytes) = (*messages + 1, *bytes + len);
+        // Only what a member sends is counted: while an adopted pair has one member, that one's row grows.
+        if was_member {
+            self.rows.insert(peer, (0, 0));
+            let (messages, bytes) = self.rows.entry(id).or_default();
+            (*messages, *bytes) = (*messages + 1, *bytes + len);
+        }
         if let Some(to) = redirecting(&self.world) {
             self.redirected += u64::from(len);
             self.check_redirect(id, to, len)?;

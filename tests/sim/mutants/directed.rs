@@ -362,13 +362,21 @@ pub(super) fn adopted_histories() -> Vec<Vec<Op>> {
         steps(6),
     ]
     .concat();
+    // An end that a callback arms, since the agent has marked it and bytes are unread, and that is given back then; also one that probes.
+    let mut armed = [tracked(), tracked()];
+    armed[1].insert(5, Op::Timers(CLIENT, Timers { keepalive: true, idle: 20, interval: 10, ..Timers::default() }));
+    for ops in &mut armed {
+        ops.extend([steps(2), vec![Op::Mark(CLIENT), Op::Send(SERVER, 10), Op::FinishSend(SERVER)]].concat());
+        ops.extend([Op::Deliver(SERVER), Op::Ack(SERVER), Op::Send(CLIENT, 1), Op::FinishSend(CLIENT)]);
+        ops.extend([vec![Op::Deliver(CLIENT), Op::ShutdownWrite(SERVER)], steps(8)].concat());
+    }
     // An application that has set short times, and does not probe.
     let mut silent = tracked();
     silent.insert(5, Op::Timers(SERVER, Timers { keepalive: false, idle: 20, interval: 10, ..Timers::default() }));
     silent.extend([steps(6), used(), used()].concat());
     let all =
         [with(&[steps(6), used(), used()]), again, careless(&[steps(8), used()]), foreign, never, elsewhere, silent];
-    all.into_iter().chain(interrupted).chain(stopped).collect()
+    all.into_iter().chain(armed).chain(interrupted).chain(stopped).collect()
 }
 
 /// Of the drain: bytes that are unread, and a reader that has read the redirected ones and is still armed for others.

@@ -84,7 +84,7 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     always(
         "what waits for a socket and is not an epoll item watches no file, and one that does has a file that is not 0",
-        &["epoll/probe/there is memory"],
+        &["epoll/probe/there is memory", "item/probe/there is memory"],
     ),
     always("the copy is from the program's own stack", &["number_of/the copy is made"]),
     // Null pointers.
@@ -282,7 +282,7 @@ pub(super) const REASONS: &[Reason] = &[
         "the same of what watches such a reader",
         &[
             "spare_asker/epoll/it watches this file",
-            "spare_asker/epoll/it is edge-triggered",
+            "spare_asker/epoll/edge/it is edge-triggered",
             "spare_asker/epoll/it is registered by no address",
             "spare_asker/epoll/it is registered by its descriptor",
         ],
@@ -453,6 +453,11 @@ pub(super) const REASONS: &[Reason] = &[
         &["particulars/the key of its answer is not needed"],
     ),
     always("a socket that has left has given its settings back", &["change/it has its own settings back"]),
+    in_forms(
+        &["waking", "loads", "paced"],
+        "only redirected bytes let a callback arm an end here, and none are redirected to one that is given back",
+        &["change/disarm/keepalive was off"],
+    ),
     in_forms(
         &["waking", "loads", "paced", "named"],
         "where nothing watches readers, none is found to read in another way",
