@@ -56,6 +56,9 @@ impl Link {
 pub enum Placement {
     /// Both on one CPU: no wake-up crosses CPUs, so ratios are steady.
     SameCore,
+    /// Both on one CPU, and the server runs as soon as it is woken. So the kernel's scheduler cannot choose, and each variant
+    /// switches between the two ends at the same places.
+    ServerFirst,
     /// One CPU each.
     AcrossCores,
 }
@@ -65,8 +68,14 @@ impl Placement {
     pub fn name(self) -> &'static str {
         match self {
             Self::SameCore => "same core",
+            Self::ServerFirst => "same core, server first",
             Self::AcrossCores => "two cores",
         }
+    }
+
+    /// Both ends share a CPU.
+    pub(super) fn is_one_core(self) -> bool {
+        self != Self::AcrossCores
     }
 }
 

@@ -37,7 +37,13 @@ pub(super) const OUTSIDE: &str = "outside";
 impl Cgroups {
     /// Makes the cgroups and attaches both pairings, and what protection needs: `watch` is how readers are watched, if that is
     /// measured and possible.
-    pub(super) fn new(tier: Tier, streams: Streams, protection: bool, watch: Option<Watch>) -> Result<Self> {
+    pub(super) fn new(
+        tier: Tier,
+        streams: Streams,
+        config: Config,
+        protection: bool,
+        watch: Option<Watch>,
+    ) -> Result<Self> {
         let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
         let root = TemporaryCgroup::new(&mount, "sidestep-bench-")?;
         let mut planes = vec![
@@ -65,7 +71,7 @@ impl Cgroups {
         let ungated = ungated::Attached::to(find(&groups, Variant::Ungated.name())?)?;
         let mut cgroups = Self { planes: Vec::new(), watching: None, ungated, groups, _root: root };
         for (variant, options) in planes {
-            let mut plane = Acceleration::start(cgroups.group(variant.name())?, options, Config::default())?;
+            let mut plane = Acceleration::start(cgroups.group(variant.name())?, options, config)?;
             plane.set_watching(false)?;
             if variant == Variant::Probation {
                 plane.admit_none();

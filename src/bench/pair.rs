@@ -21,7 +21,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::time::ClockId;
 use nix::unistd::{Pid, getppid, pipe2, write};
 
-use super::cell::{Cell, Variant};
+use super::cell::{Cell, Placement, Variant};
 use super::error::{Error, Result, system};
 use super::results::Pinned;
 use super::topology::Site;
@@ -39,6 +39,8 @@ pub(super) struct Round {
     /// CPU time of both ends, ns.
     pub(super) client_cpu_ns: u64,
     pub(super) server_cpu_ns: u64,
+    /// How often another thread has got the CPU of either end; 0 for ends in other languages.
+    pub(super) switches: u64,
 }
 
 /// How a pair is set up, apart from what its cell says.
@@ -87,6 +89,7 @@ impl Pair {
                 parent: Pid::this().as_raw(),
                 id: if is_server { site.ids.1 } else { site.ids.0 },
                 is_server,
+                first: is_server && cell.placement == Placement::ServerFirst,
                 workload: cell.workload,
                 size: cell.size,
                 nagle: cell.nagle,
@@ -120,6 +123,7 @@ impl Pair {
             wall_ns: end.saturating_sub(start),
             client_cpu_ns: client[2] + (self.client.used()? - before.0),
             server_cpu_ns: server[2] + (self.server.used()? - before.1),
+            switches: client[3] + server[3],
         })
     }
 
@@ -134,7 +138,7 @@ impl Pair {
     /// After [`Pair::finish`]: what the client leaves in the kernel when the server does not read, in messages of `size` bytes.
     pub(super) fn pinned(&mut self, size: usize) -> Result<Pinned> {
         self.client.command(&FILL)?;
-        let [accepted, redirected, queued] = self.client.expect("filled")?;
+        let [accepted, redirected, queued, _] = self.client.expect("filled")?;
         self.server.command(&HELD)?;
         let [receiver, ..] = self.server.expect("held")?;
         let left = Left { accepted, redirected, queued };
@@ -247,14 +251,14 @@ impl Worker {
     }
 
     /// The numbers of the next line, which has to start with `word`; missing ones are 0.
-    fn expect(&mut self, word: &str) -> Result<[u64; 3]> {
+    fn expect(&mut self, word: &str) -> Result<[u64; 4]> {
         let line = self.line()?;
         let mut parts = line.split_ascii_whitespace();
         if parts.next() != Some(word) {
             let why = line.strip_prefix("failed ").unwrap_or(&line).to_owned();
             return Err(self.failed(why));
         }
-        let mut numbers = [0; 3];
+        let mut numbers = [0; 4];
         for (number, text) in numbers.iter_mut().zip(parts) {
             *number = text.parse().map_err(|_| self.failed(format!("it said {line:?}")))?;
         }

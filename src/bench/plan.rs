@@ -27,12 +27,17 @@ const PLACEMENTS: [Placement; 2] = [Placement::SameCore, Placement::AcrossCores]
 
 /// What protection costs: a message there and back, which is two receives, and a connection. Both ends on one CPU, since the
 /// differences are smaller than what it costs to wake another.
-fn protection() -> [Cell; 2] {
-    [Workload::PingPong, Workload::Connection].map(|workload| Cell {
+fn protection() -> [Cell; 3] {
+    [
+        (Workload::PingPong, Placement::SameCore),
+        (Workload::Connection, Placement::SameCore),
+        (Workload::Connection, Placement::ServerFirst),
+    ]
+    .map(|(workload, placement)| Cell {
         workload,
         size: 64,
         link: Link::Loopback,
-        placement: Placement::SameCore,
+        placement,
         nagle: false,
         server_outside: false,
         protection: true,
@@ -88,7 +93,8 @@ impl Plan {
         }
         for link in [Link::Loopback, Link::VethConntrack] {
             for server_outside in [false, true] {
-                cells.extend(PLACEMENTS.map(|placement| Cell {
+                let placements = [Placement::SameCore, Placement::ServerFirst, Placement::AcrossCores];
+                cells.extend(placements.map(|placement| Cell {
                     workload: Workload::Connection,
                     size: 64,
                     link,
@@ -168,7 +174,14 @@ impl Plan {
     /// Leaves out what needs two CPUs, where there is only one. The answer is how many cells went.
     pub(super) fn without_two_cores(&mut self) -> usize {
         let before = self.cells.len();
-        self.cells.retain(|cell| cell.placement == Placement::SameCore);
+        self.cells.retain(|cell| cell.placement.is_one_core());
+        before - self.cells.len()
+    }
+
+    /// Leaves out what needs a server that runs first, where that is not permitted. The answer is how many cells went.
+    pub(super) fn without_server_first(&mut self) -> usize {
+        let before = self.cells.len();
+        self.cells.retain(|cell| cell.placement != Placement::ServerFirst);
         before - self.cells.len()
     }
 }
@@ -198,5 +211,9 @@ mod tests {
         plan.filter(&["ping-pong 64 B".into(), "two cores".into()]);
         assert_eq!(plan.cells.len(), 3);
         assert_eq!(plan.without_two_cores(), 3);
+        let mut plan = Plan::full();
+        plan.filter(&["connection".into(), "server first".into()]);
+        assert_eq!(plan.cells.len(), 5);
+        assert_eq!((plan.without_two_cores(), plan.without_server_first()), (0, 5));
     }
 }

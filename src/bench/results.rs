@@ -88,6 +88,8 @@ pub struct Sample {
     pub client_cpu_ns: u64,
     /// CPU time of the server, ns.
     pub server_cpu_ns: u64,
+    /// How often another thread has got the CPU of either end; 0 for ends in other languages.
+    pub switches: u64,
 }
 
 /// One variant of a cell.
@@ -104,6 +106,8 @@ pub struct VariantResult {
     pub wall_ratio: Estimate,
     /// CPU time likewise.
     pub cpu_ratio: Estimate,
+    /// How often another thread gets the CPU of either end in an operation; 0 for ends in other languages.
+    pub switches: Estimate,
     /// The share of written bytes that went past the stack, 0 to 1; of connections, that of the last of each round. Not known of
     /// ends in other languages without a data plane of ours.
     pub past_stack: Option<f64>,

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
+use nix::errno::Errno;
 use nix::sched::sched_getaffinity;
 use nix::unistd::Pid;
 
@@ -16,9 +18,10 @@ use super::plan::Plan;
 use super::results::{Conditions, Report, Row, Sample, VariantResult};
 use super::stats::Estimate;
 use super::topology::Topology;
+use super::worker::SERVER_FIRST;
 use crate::agent::{Snapshot, TierChoice, check, choose_tier, watch};
 use crate::dataplane::{Counter, Pairing, Tier, Watch};
-use crate::syscall::{RunTimeStats, cgroup};
+use crate::syscall::{RunTimeStats, cgroup, run_first};
 
 /// Where and how the benchmark runs.
 #[derive(Clone, Debug)]
@@ -37,6 +40,10 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
         let left_out = plan.without_two_cores();
         progress(&format!("only one CPU: {left_out} measurements across cores are LEFT OUT"));
     }
+    if let Some(why) = server_first_fails() {
+        let left_out = plan.without_server_first();
+        progress(&format!("{left_out} measurements with the server first are LEFT OUT: {why}"));
+    }
     let (tier, why) = choose_tier(TierChoice::Auto)?;
     if let Some(why) = why {
         progress(&format!("the sticky tier is measured: {why}"));
@@ -51,8 +58,9 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     let agent = facts::of_agent(&host.program, &mount, plan.starts)?;
     let topology = Topology::new()?;
     let protection = plan.cells.iter().any(|cell| cell.protection);
+    let config = check::configuration()?;
     let watch = match (protection, tier) {
-        (true, Tier::Gated(_)) => match watch(check::configuration()?.probation()) {
+        (true, Tier::Gated(_)) => match watch(config.probation()) {
             Ok(watch) => Some(watch),
             Err(why) => {
                 progress(&format!("what it costs to watch readers is LEFT OUT: {why}"));
@@ -61,7 +69,7 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
         },
         _ => None,
     };
-    let cgroups = Cgroups::new(tier, plan.streams, protection, watch)?;
+    let cgroups = Cgroups::new(tier, plan.streams, config, protection, watch)?;
     let mut bench = Bench {
         plan: &plan,
         host,
@@ -82,6 +90,11 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     bench.run_times(&mut planes)?;
     bench.cgroups.stop()?;
     Ok(Report { conditions, planes, agent, probation, rows })
+}
+
+/// Why a server cannot run first here, asked on a thread that ends with the question.
+fn server_first_fails() -> Option<Errno> {
+    thread::spawn(|| run_first(SERVER_FIRST)).join().map_or(Some(Errno::EAGAIN), |answer| answer.err())
 }
 
 /// The smallest of the usual cells.
@@ -128,7 +141,7 @@ impl Bench<'_> {
         let server = if cell.server_outside { self.cgroups.outside()? } else { inside.clone() };
         let first = self.cpus[0];
         let second = match cell.placement {
-            Placement::SameCore => first,
+            Placement::SameCore | Placement::ServerFirst => first,
             Placement::AcrossCores => self.cpus.get(1).copied().unwrap_or(first),
         };
         let setup = Setup {
@@ -178,6 +191,7 @@ impl Bench<'_> {
                     wall_ns: took.wall_ns,
                     client_cpu_ns: took.client_cpu_ns,
                     server_cpu_ns: took.server_cpu_ns,
+                    switches: took.switches,
                 });
             }
         }
@@ -380,6 +394,7 @@ fn result(
         cpu_ns: Estimate::of(of(variant).map(used))?,
         wall_ratio: ratio(&wall)?,
         cpu_ratio: ratio(&used)?,
+        switches: Estimate::of(of(variant).map(|sample| sample.switches as f64 / sample.operations as f64))?,
         past_stack: if variant.is_tcp() { past_stack } else { Some(0.0) },
         counters,
         pinned: None,

@@ -23,6 +23,7 @@ pub mod memory;
 mod mountinfo;
 pub mod netns;
 mod pin;
+mod priority;
 mod process;
 mod prog;
 mod release;
@@ -43,6 +44,7 @@ pub use link::{
 };
 pub use map::{Keys, Map, MapBtf, MapFlags, MapInfo, MapSpec, UpdateFlags, possible_cpus};
 pub use mountinfo::{Mount, mounts, parse_mountinfo};
+pub use priority::run_first;
 pub use process::ProcessHandle;
 pub use prog::{DebugInfo, LoadedDebugInfo, ProgInfo, ProgSpec, Program, RunTimeStats};
 pub use release::Release;

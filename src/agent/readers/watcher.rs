@@ -24,6 +24,7 @@ use super::memory::SplicerMemory;
 use super::queue::{Tail, queue};
 use crate::agent::error::{Context, Result};
 use crate::dataplane::{ReaderEvent, ReaderEventKind};
+use crate::syscall::run_first;
 use crate::syscall::{Map, Program, RingBuffer};
 
 /// Longest wait for an event, after which a thread looks whether it is to end.
@@ -198,9 +199,6 @@ fn hurry(cpu: Option<usize>, priority: libc::c_int) {
         // Elsewhere it is slower.
         let _ = only.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only));
     }
-    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    // The system call, since the function of that name refuses in musl.
-    // SAFETY: the kernel's struct sched_param is the priority alone, which is live; 0 is the calling thread. Without the
-    // privilege nothing changes.
-    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
+    // Without the privilege nothing changes.
+    let _ = run_first(priority);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::bench::cell::{Placement, Variant};
+use crate::bench::cell::Variant;
 use crate::bench::results::{Report, Row};
 use crate::bench::stats::Estimate;
 
@@ -19,7 +19,7 @@ const SHOWN: [(Variant, &str, f64); 2] = [(Variant::Sequence, "#0072b2", -3.0), 
 
 fn ratio(row: &Row, variant: Variant) -> Option<Estimate> {
     let result = row.variant(variant)?;
-    Some(if row.cell.placement == Placement::SameCore { result.cpu_ratio } else { result.wall_ratio })
+    Some(if row.cell.placement.is_one_core() { result.cpu_ratio } else { result.wall_ratio })
 }
 
 /// The picture, as SVG; none without a row that is accelerated.

@@ -56,7 +56,7 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
 
 /// What counts for a row: on one core time and CPU time are the same, unless other programs use the core.
 fn ratio(row: &Row, result: &VariantResult) -> crate::bench::Estimate {
-    if row.cell.placement == Placement::SameCore { result.cpu_ratio } else { result.wall_ratio }
+    if row.cell.placement.is_one_core() { result.cpu_ratio } else { result.wall_ratio }
 }
 
 fn losses(rows: &[Row]) -> Vec<String> {

@@ -37,13 +37,17 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(
             out,
-            "{:<50} {:>10} {:>10}  {:<21} {:<21} past  {:<9} others",
+            "{:<50} {:>10} {:>10}  {:<21} {:<21} past  {:<16} others",
             workload.name(),
             "plain ns",
             "CPU ns",
             "time ratio",
             "CPU ratio",
-            if workload == Workload::Stream { "pinned" } else { "" }
+            match workload {
+                Workload::PingPong => "",
+                Workload::Stream => "pinned",
+                Workload::Connection => "switches (plain)",
+            }
         )?;
         for row in rows {
             write_row(row, out)?;
@@ -120,11 +124,15 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
     }
     for result in row.variants.iter().filter(|result| result.variant.is_tcp() && result.variant != Variant::Plain) {
         let line = format!(
-            "{start}  {:<21} {:<21} {:>4}  {:<9}{others}",
+            "{start}  {:<21} {:<21} {:>4}  {:<16}{others}",
             ratio(&result.wall_ratio),
             ratio(&result.cpu_ratio),
             result.past_stack.map_or("-".to_owned(), |past| format!("{:.0}%", past * 100.0)),
-            result.pinned.map(pinned).unwrap_or_default(),
+            if row.cell.workload == Workload::Connection {
+                format!("{:.1} ({:.1})", result.switches.median, plain.switches.median)
+            } else {
+                result.pinned.map(pinned).unwrap_or_default()
+            },
         );
         writeln!(out, "{}", line.trim_end())?;
         let next = row.variants.iter().skip_while(|one| one.variant != result.variant).nth(1);

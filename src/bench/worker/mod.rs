@@ -2,7 +2,8 @@
 //!
 //! It is the hidden command [`COMMAND`] of this binary, with a [`Spec`] in JSON. On standard output it says, a line
 //! each: `ready PORT` (a server that listens), `ready 0` (connected), then for every number it reads on standard input
-//! `ran START END CPU` (nanoseconds: CLOCK_MONOTONIC twice, CPU time once); at the end of its input, or for the word `end`,
+//! `ran START END CPU SWITCHES` (nanoseconds: CLOCK_MONOTONIC twice, CPU time once; and how often another thread got the CPU);
+//! at the end of its input, or for the word `end`,
 //! `bye WRITTEN STACK` (bytes it wrote, and those of them that TCP carried); or `failed WHY`.
 //!
 //! After `end` it may be asked, once, what a receiver that does not read makes the kernel keep: `fill` is for the sender,
@@ -17,12 +18,14 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Gid, Pid, Uid, getppid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
 use super::cell::Workload;
+use crate::syscall::run_first;
 use wire::Wire;
 
 pub(super) use pinned::Left;
@@ -37,6 +40,9 @@ pub(super) const FILL: &str = "fill";
 /// What the receiver is asked then.
 pub(super) const HELD: &str = "held";
 
+/// The priority of a server that runs first: the lowest above ordinary ones (sched(7)).
+pub(super) const SERVER_FIRST: i32 = 1;
+
 /// All that a worker needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
@@ -46,6 +52,8 @@ pub(super) struct Spec {
     pub(super) id: u32,
     /// The server's end, or the client's.
     pub(super) is_server: bool,
+    /// It runs as soon as it is woken.
+    pub(super) first: bool,
     /// What to do.
     pub(super) workload: Workload,
     /// Bytes of a message.
@@ -78,6 +86,9 @@ pub fn run_worker(argument: &str, input: &mut dyn BufRead, out: &mut dyn Write) 
 }
 
 fn work(spec: &Spec, input: &mut dyn BufRead, out: &mut dyn Write) -> io::Result<()> {
+    if spec.first {
+        run_first(SERVER_FIRST)?;
+    }
     become_user(spec)?;
     if spec.workload == Workload::Connection {
         let Transport::Tcp(address) = spec.transport else {
@@ -151,16 +162,23 @@ fn each_round(
             return Ok(());
         }
         let operations = line.trim().parse().map_err(|_| io::Error::other(format!("{line:?} is not a number")))?;
+        let before = switches()?;
         let (start, cpu) = (now(ClockId::CLOCK_MONOTONIC)?, now(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
         round(operations)?;
         let (end, used) = (now(ClockId::CLOCK_MONOTONIC)?, now(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
-        say(out, &format!("ran {start} {end} {}", used - cpu))?;
+        say(out, &format!("ran {start} {end} {} {}", used - cpu, switches()? - before))?;
     }
 }
 
 fn say(out: &mut dyn Write, line: &str) -> io::Result<()> {
     writeln!(out, "{line}")?;
     out.flush()
+}
+
+/// How often another thread has got the CPU of ours.
+fn switches() -> io::Result<i64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    Ok(usage.voluntary_context_switches() + usage.involuntary_context_switches())
 }
 
 /// A clock, in nanoseconds. The process's CPU clock is what getrusage(2) rounds to microseconds.
