@@ -23,7 +23,7 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
 
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 10);
+    assert_eq!(rows.len(), 11);
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let outside = row["cell"]["server_outside"].as_bool().unwrap();
@@ -40,6 +40,9 @@ fn the_quick_run_measures_every_kind_of_cell_and_cleans_up() {
                 continue;
             };
             assert!(result["wall_ns"]["median"].as_f64().unwrap() > 0.0, "{name} {variant}");
+            let switches = result["switches"]["median"].as_f64().unwrap();
+            // The handshake, the request and the FIN wake the server, and each time both ends give the CPU up once.
+            assert!(!name.contains("server first") || switches > 5.0, "{name} {variant}: {switches}");
             match variant {
                 "sequence" | "four-tuple" if !outside && name.starts_with("ping-pong") => {
                     assert!(share > 0.9, "{name} {variant}: {share}");
