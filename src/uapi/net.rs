@@ -42,6 +42,8 @@ pub const TCP_KEEPIDLE: i32 = 4;
 pub const TCP_KEEPINTVL: i32 = 5;
 /// `TCP_USER_TIMEOUT`, include/uapi/linux/tcp.h.
 pub const TCP_USER_TIMEOUT: i32 = 18;
+/// `TCP_WINDOW_CLAMP`, include/uapi/linux/tcp.h.
+pub const TCP_WINDOW_CLAMP: i32 = 10;
 /// `TCP_RTO_MAX_MS`, include/uapi/linux/tcp.h (Linux 6.15).
 pub const TCP_RTO_MAX_MS: i32 = 44;
 /// `TCP_KEEPALIVE_INTVL`, include/net/tcp.h: the default interval between two probes, in seconds.

@@ -1,10 +1,13 @@
 //! Real servers in an accelerated cgroup: nginx, which trusts FIONREAD, and HAProxy in front of it, without splice(2) and
-//! with it on ports that are left alone. Needs root, nginx (1.17.5 or later) and haproxy; without them it says so, and fails in CI.
+//! with it on ports that are left alone; and those of which pairs may stay: Redis, PostgreSQL and Python's asyncio. Needs root, nginx
+//! (1.17.5 or later) and the others; without one of them it says so, and fails in CI.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod client;
+mod postgres;
 mod server;
+mod staying;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;

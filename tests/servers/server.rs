@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,6 +19,9 @@ use crate::{EXCHANGES, STREAM};
 /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=sidestep-test`.
 const CERTIFICATE: &str = include_str!("tls.pem");
 
+/// The user and the group of that name, which every system has.
+const NOBODY: u32 = 65_534;
+
 /// Are they all here? Says loudly which is not, and fails where nothing may be left out.
 pub(crate) fn installed(names: &[&str]) -> bool {
     let missing: Vec<_> = names.iter().filter(|name| path(name).is_none()).collect();
@@ -26,14 +30,17 @@ pub(crate) fn installed(names: &[&str]) -> bool {
     }
     crate::support::machine::missing(
         "servers",
-        &format!("{missing:?} not found; install them with `apt-get install nginx-light haproxy`"),
+        &format!("{missing:?} not found; install nginx-light, haproxy, redis-server, postgresql and python3"),
     )
 }
 
 fn path(name: &str) -> Option<PathBuf> {
+    let versions = Path::new("/usr/lib/postgresql").read_dir().into_iter().flatten().flatten();
     ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
         .iter()
-        .map(|directory| Path::new(directory).join(name))
+        .map(PathBuf::from)
+        .chain(versions.map(|version| version.path().join("bin")))
+        .map(|directory| directory.join(name))
         .find(|path| path.exists())
 }
 
@@ -131,6 +138,50 @@ impl Server {
         let mut command = Command::new(path("haproxy").unwrap());
         command.arg("-db").arg("-q").arg("-f").arg(&config);
         Self::start(command, directory, port)
+    }
+
+    /// Passes all bytes on to `upstream`, whatever they are.
+    pub(crate) fn haproxy_in_tcp_mode(upstream: u16) -> Self {
+        Self::haproxy_with(free_port(), upstream, "mode tcp")
+    }
+
+    pub(crate) fn redis() -> Self {
+        let (directory, port) = (directory("redis"), free_port());
+        let mut command = Command::new(path("redis-server").unwrap());
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--loglevel", "warning"]);
+        command.arg("--dir").arg(&directory);
+        Self::start(command, directory, port)
+    }
+
+    /// Sends back what it gets.
+    pub(crate) fn asyncio() -> Self {
+        let (directory, port) = (directory("asyncio"), free_port());
+        let mut command = Command::new(path("python3").unwrap());
+        command.args(["-c", include_str!("echo.py"), &port.to_string()]);
+        Self::start(command, directory, port)
+    }
+
+    /// With one user, `tester`, who needs no password.
+    pub(crate) fn postgres() -> Self {
+        let (directory, port) = (directory("postgres"), free_port());
+        std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        let data = directory.join("data");
+        // It refuses to run as root.
+        let command = |name| {
+            let mut command = Command::new(path(name).unwrap());
+            command.uid(NOBODY).gid(NOBODY).env("LC_ALL", "C").current_dir(&directory).arg("-D").arg(&data);
+            command
+        };
+        let mut initdb = command("initdb");
+        initdb.args(["-U", "tester", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8"]).stdout(Stdio::null());
+        assert!(initdb.status().unwrap().success(), "initdb fails; its words are above");
+        let mut postgres = command("postgres");
+        postgres.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F", "-c", "unix_socket_directories="]);
+        // It would print the long statements of clients that are gone.
+        postgres.args(["-c", "log_min_error_statement=panic", "-c", "log_min_messages=fatal"]);
+        // Nothing of the kernel's that would stay when it is killed.
+        postgres.args(["-c", "shared_memory_type=mmap", "-c", "dynamic_shared_memory_type=mmap"]);
+        Self::start(postgres, directory, port)
     }
 
     /// HAProxy's own count of the bytes it has spliced.

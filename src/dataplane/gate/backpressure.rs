@@ -132,6 +132,7 @@ pub(in crate::dataplane) fn require(
                 );
                 config(a, R1, Value::REDIRECT_UNACCEPTED);
                 a.require(R1.equals(0), full, "its FIONREAD sees the stack's bytes");
+                pace::require_small(a, options, full);
                 a.comment("the pair stays, and the stack carries what comes until all has been read");
                 set_flags(a, socket::STAYS);
                 pace::begin(a, options);

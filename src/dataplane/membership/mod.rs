@@ -2,6 +2,7 @@
 
 pub(in crate::dataplane) mod callbacks;
 pub(in crate::dataplane) mod changes;
+pub(in crate::dataplane) mod clamp;
 pub(in crate::dataplane) mod closing;
 pub(in crate::dataplane) mod enroll;
 pub(in crate::dataplane) mod keepalive;

@@ -29,7 +29,7 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::{SockOpsKern, TcpSock};
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::membership::{keepalive, window};
+use crate::dataplane::membership::{clamp, keepalive, window};
 use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
@@ -123,7 +123,7 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
 }
 
 /// The socket has left the sockhash.
-pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, offsets: &KernelOffsets) {
+pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
     a.emitter("left", uses(), |a| {
         a.block("woken", |a, woken| {
             unread(a, offsets, woken, woken);
@@ -132,6 +132,9 @@ pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, offsets: &KernelOffsets)
         });
         disarm(a);
         keepalive::give_back(a);
+        if options.streams() != Streams::Leave {
+            clamp::give_back(a);
+        }
     });
 }
 
@@ -148,7 +151,7 @@ fn unread(a: &mut Asm, offsets: &KernelOffsets, none: Label, fail: Label) {
 
 /// Asks for a callback a second, and for the pair to leave, unless its stream stays.
 fn arm(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fail: Label) {
-    a.emitter("arm", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R9), |a| {
+    a.emitter("arm", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]), |a| {
         a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
         offsets.open(a, OWN_SK);
         for setting in SETTINGS {
@@ -171,16 +174,20 @@ fn arm(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fail: Label) {
             leaves(a);
         } else {
             set_flags(a, socket::ARMED);
-            a.block("stays", |a, stays| {
-                a.frame(|a| {
-                    let storage = Ptr::<Head>::new(R9);
-                    a.ld(storage.reg(), OWN, Socket::PEER_STORAGE);
-                    let peer = offsets.storage_head(a, storage, stays);
-                    a.ld(R1, peer, Head::FLAGS);
+            a.block("decided", |a, decided| {
+                a.block("stays", |a, stays| {
+                    a.frame(|a| {
+                        let storage = Ptr::<Head>::new(R9);
+                        a.ld(storage.reg(), OWN, Socket::PEER_STORAGE);
+                        let peer = offsets.storage_head(a, storage, decided);
+                        a.ld(R1, peer, Head::FLAGS);
+                    });
+                    a.jump_if(R1.any_of(socket::STAYS), stays);
+                    set_flags(a, socket::UNENROLLING);
+                    leaves(a);
+                    a.goto(decided);
                 });
-                a.jump_if(R1.any_of(socket::STAYS), stays);
-                set_flags(a, socket::UNENROLLING);
-                leaves(a);
+                clamp::narrow(a, offsets);
             });
         }
         let value = keepalive::option_value(a);

@@ -345,7 +345,9 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
         });
         match (&options.tier, options.wakes_readers()) {
             (Tier::Gated(offsets), Some(_)) => {
-                unenroll::paired(a, options, offsets, [stay, out], |a| wake_reader::after_unenroll(a, offsets));
+                unenroll::paired(a, options, offsets, [stay, out], |a| {
+                    wake_reader::after_unenroll(a, options, offsets)
+                });
                 a.bind(stay);
                 wake_reader::watch(a, options, offsets, out);
             }

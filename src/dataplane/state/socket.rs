@@ -29,7 +29,7 @@ layout! {
 layout! {
     /// One socket's own state. Without what is measured of streams it ends behind the peer's key, and without four-tuple pairing
     /// as well behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 408 {
+    pub(in crate::dataplane) struct Socket: 416 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;
@@ -103,7 +103,7 @@ layout! {
 
 layout! {
     /// How fast a stream goes (`gate::pace`).
-    pub(in crate::dataplane) struct Pace: 56 {
+    pub(in crate::dataplane) struct Pace: 64 {
         /// 0 while nothing is measured.
         PHASE: u32 = 0;
         /// Messages and bytes since the last look at the clock.
@@ -122,6 +122,10 @@ layout! {
         PAUSES: u32 = 44;
         /// 1 from when the reader has been seen to have read everything to the next look at the clock.
         DRAINED: u64 = 48;
+        /// TCP_WINDOW_CLAMP as it was, of a receiver that has ours.
+        CLAMP: u32 = 56;
+        /// Ours; 0 for none (`membership::clamp`).
+        CLAMPED: u32 = 60;
     }
 }
 
@@ -286,8 +290,8 @@ pub(in crate::dataplane) const fn peer_key(pairing: Pairing) -> Field<Socket, u6
 /// Size of the map's value in bytes.
 pub(in crate::dataplane) fn size(options: &Options) -> u32 {
     match options.streams() {
-        Streams::Auto => Socket::SIZE as u32,
-        Streams::Leave | Streams::Stay => size_without_pace(options.pairing),
+        Streams::Auto | Streams::Stay => Socket::SIZE as u32,
+        Streams::Leave => size_without_pace(options.pairing),
     }
 }
 

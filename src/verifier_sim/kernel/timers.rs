@@ -1,11 +1,11 @@
-//! Socket options that decide when TCP sends by itself: keepalive, and how long it waits for answers.
+//! Socket options that decide when TCP sends by itself: keepalive, how long it waits for answers, and the window.
 
 use super::World;
 use super::layout;
 use super::socket::SocketId;
 use crate::uapi::net::{
     SO_KEEPALIVE, SOCK_KEEPOPEN, SOL_SOCKET, SOL_TCP, TCP_KEEPALIVE_INTVL, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_RTO_MAX_MS,
-    TCP_USER_TIMEOUT,
+    TCP_USER_TIMEOUT, TCP_WINDOW_CLAMP,
 };
 use crate::verifier_sim::interp::{EINVAL, Errno};
 
@@ -15,6 +15,10 @@ const MOST_SECONDS: u32 = 32_767;
 const DEFAULT_IDLE: u32 = 7200;
 /// `TCP_RTO_MAX_SEC`, include/net/tcp.h, in milliseconds: the default of [`Timers::rto_max`], and the most.
 const MOST_RTO: u32 = 120_000;
+/// The default of [`Timers::window_clamp`]: that of a buffer which has grown.
+const FIRST_CLAMP: u32 = 1 << 20;
+/// Half of `SOCK_MIN_RCVBUF` (include/net/sock.h), about: no clamp is smaller (`tcp_set_window_clamp`, net/ipv4/tcp.c).
+const LEAST_CLAMP: u32 = 1152;
 /// Ticks a second, as most distributions build their kernels (`CONFIG_HZ`).
 const TICKS: u32 = 250;
 
@@ -31,11 +35,20 @@ pub struct Timers {
     pub user_timeout: u32,
     /// TCP_RTO_MAX_MS, milliseconds.
     pub rto_max: u32,
+    /// TCP_WINDOW_CLAMP, bytes.
+    pub window_clamp: u32,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { keepalive: false, idle: 0, interval: TCP_KEEPALIVE_INTVL as u32, user_timeout: 0, rto_max: MOST_RTO }
+        Self {
+            keepalive: false,
+            idle: 0,
+            interval: TCP_KEEPALIVE_INTVL as u32,
+            user_timeout: 0,
+            rto_max: MOST_RTO,
+            window_clamp: FIRST_CLAMP,
+        }
     }
 }
 
@@ -61,6 +74,7 @@ impl Timers {
             (SOL_TCP, TCP_KEEPINTVL) => self.interval,
             (SOL_TCP, TCP_USER_TIMEOUT) => self.user_timeout,
             (SOL_TCP, TCP_RTO_MAX_MS) => self.rto_max,
+            (SOL_TCP, TCP_WINDOW_CLAMP) => self.window_clamp,
             _ => return None,
         })
     }
@@ -83,6 +97,11 @@ impl Timers {
             (SOL_TCP, TCP_KEEPINTVL) => within(&mut self.interval, 1, MOST_SECONDS),
             (SOL_TCP, TCP_USER_TIMEOUT) => within(&mut self.user_timeout, 0, i32::MAX as u32),
             (SOL_TCP, TCP_RTO_MAX_MS) => within(&mut self.rto_max, 1000, MOST_RTO),
+            (SOL_TCP, TCP_WINDOW_CLAMP) if value > 0 => {
+                self.window_clamp = value.max(LEAST_CLAMP);
+                Ok(())
+            }
+            (SOL_TCP, TCP_WINDOW_CLAMP) => Err(EINVAL),
             _ => return None,
         })
     }
@@ -90,7 +109,8 @@ impl Timers {
     /// Whether two sockets' options are the same, except SO_KEEPALIVE.
     pub fn agrees(self, other: Self) -> bool {
         let all = |timers: Self| {
-            [TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT, TCP_RTO_MAX_MS].map(|option| timers.get(SOL_TCP, option))
+            [TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT, TCP_RTO_MAX_MS, TCP_WINDOW_CLAMP]
+                .map(|option| timers.get(SOL_TCP, option))
         };
         all(self) == all(other)
     }

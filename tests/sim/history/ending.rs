@@ -97,7 +97,11 @@ impl Simulation {
             if [id, peer].iter().any(apart) {
                 continue;
             }
-            let (now, set) = (socket.timers(), self.timers.get(&id).copied().unwrap_or_default());
+            let (now, mut set) = (socket.timers(), self.timers.get(&id).copied().unwrap_or_default());
+            if socket.is_member() && now.window_clamp < set.window_clamp {
+                // That of a stream that stays, which comes back when its pair leaves.
+                set.window_clamp = now.window_clamp;
+            }
             // Another program may have taken our callbacks, and a damaged record may keep a socket waiting forever.
             if self.has_flag(id, ARMED) && !self.disturbed {
                 return Err(Broken(format!("socket {id} is still armed though all is read")));

@@ -40,6 +40,7 @@ pub(super) const REASONS: &[Reason] = &[
             "watch/psock/probe/there is memory",
             "watch/queue/probe/there is memory",
             "arm/probe/there is memory",
+            "narrow/probe/there is memory",
             "stream/probe/there is memory",
             "readers/sender/probe/there is memory",
             "underway/psock/probe/there is memory",
@@ -326,6 +327,17 @@ pub(super) const REASONS: &[Reason] = &[
             "watch/what it sends takes the stack",
             "watch/redirected messages were unread when the last one looked",
         ],
+    ),
+    in_forms(
+        &["paced"],
+        "the histories have one window, larger than ours, which nothing else sets",
+        &["narrow/the window may take more", "window_back/it is still ours"],
+    ),
+    in_forms(&["paced"], "without ours, the kernel's clamp is not 0", &["window_back/the window has our clamp"]),
+    in_forms(
+        &["paced"],
+        "how fast a stream goes, which no history measures: `sidestep bench --streams auto` does",
+        &["backpressure/redirection is faster for messages of this size"],
     ),
     // Before Linux 6.15 alone, whose kernels are not simulated: `tests/stall` in the guests measures what it is for, and looks at the
     // buffers afterwards.

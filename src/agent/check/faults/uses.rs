@@ -2,7 +2,7 @@
 
 use crate::agent::{simulated_offsets, simulated_trace_offsets};
 use crate::asm::{Insn, Program, opcode};
-use crate::dataplane::{DataPlane, Hooks, KernelOffsets, Options, Policy, Trust, TrustBy, Watch, build};
+use crate::dataplane::{DataPlane, Hooks, KernelOffsets, Options, Policy, Streams, Trust, TrustBy, Watch, build};
 use crate::uapi::ctx::sock_ops;
 use crate::uapi::helper::{helper_name, id as helper};
 use crate::uapi::net;
@@ -15,8 +15,14 @@ fn planes() -> Vec<DataPlane> {
     let watching = Watch::all(Hooks::Functions { flags: 3, arguments: 5 }, trace).map(TrustBy::Watching);
     let by: Vec<_> = [TrustBy::Default, TrustBy::Name].into_iter().chain(watching).collect();
     let all = [offsets, newest].map(Options::all).concat().into_iter().flat_map(|options| {
-        let of = |by: &TrustBy| Policy { trust: Trust { by: *by, ..Trust::default() }, ..Policy::default() };
-        by.iter().map(|by| build(Options { policy: of(by), ..options.clone() }).unwrap()).collect::<Vec<_>>()
+        let of = |by: &TrustBy, streams| Policy {
+            trust: Trust { by: *by, ..Trust::default() },
+            streams,
+            ..Policy::default()
+        };
+        let policies: Vec<_> =
+            by.iter().flat_map(|by| [Streams::Leave, Streams::Auto].map(|streams| of(by, streams))).collect();
+        policies.into_iter().map(move |policy| build(Options { policy, ..options.clone() }).unwrap())
     });
     all.collect()
 }
@@ -76,6 +82,7 @@ fn the_callbacks_set_these_options_and_not_tcp_nodelay() {
         (net::SOL_TCP, net::TCP_KEEPINTVL),
         (net::SOL_TCP, net::TCP_USER_TIMEOUT),
         (net::SOL_TCP, net::TCP_RTO_MAX_MS),
+        (net::SOL_TCP, net::TCP_WINDOW_CLAMP),
     ];
     let mut seen = std::collections::BTreeSet::new();
     for plane in planes() {
