@@ -40,8 +40,8 @@ const SOONER_SHIFT: i32 = 3;
 /// Staying must be this part faster, as a binary logarithm (an eighth): the stack's phases take longer than plain TCP does,
 /// by the way into the sk_msg program and back.
 const MARGIN_SHIFT: i32 = 3;
-/// Streams of larger messages leave. Without a gate they take 0.85 to 1.3 of plain TCP's time (docs/explanation/streams.md), and the
-/// comparison is worth less: in the stack's phases the copy into pages of their own takes up to a fifth longer.
+/// Streams of larger messages leave: where their pairs stayed, nothing was gained (docs/explanation/streams.md). The comparison cannot
+/// tell, since in the stack's phases the copy into pages of their own takes up to a fifth longer.
 const LARGE_BYTES: i32 = 128 << 10;
 /// Points before the first comparison, which counts for the gate: before it nothing was measured.
 const FIRST_POINTS: i32 = 2;
@@ -60,7 +60,7 @@ fn pace<V>(field: Field<Pace, V>) -> Field<Socket, V> {
 pub(in crate::dataplane) fn require_small(a: &mut Asm, options: &Options, large: Label) {
     if options.streams() == Streams::Auto {
         a.ld(R1, SK_MSG, SkMsg::LENGTH);
-        a.require(R1.at_most(LARGE_BYTES), large, "redirection is faster for messages of this size");
+        a.require(R1.at_most(LARGE_BYTES), large, "messages of this size can gain something");
     }
 }
 

@@ -337,7 +337,7 @@ pub(super) const REASONS: &[Reason] = &[
     in_forms(
         &["paced"],
         "how fast a stream goes, which no history measures: `sidestep bench --streams auto` does",
-        &["backpressure/redirection is faster for messages of this size"],
+        &["backpressure/messages of this size can gain something"],
     ),
     // Before Linux 6.15 alone, whose kernels are not simulated: `tests/stall` in the guests measures what it is for, and looks at the
     // buffers afterwards.
