@@ -19,8 +19,8 @@ use crate::{EXCHANGES, STREAM};
 /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=sidestep-test`.
 const CERTIFICATE: &str = include_str!("tls.pem");
 
-/// The user and the group of that name, which every system has.
-const NOBODY: u32 = 65_534;
+/// A user and a group without rights, which every system has.
+const UNPRIVILEGED: u32 = 65_534;
 
 /// Are they all here? Says loudly which is not, and fails where nothing may be left out.
 pub(crate) fn installed(names: &[&str]) -> bool {
@@ -164,12 +164,12 @@ impl Server {
     /// With one user, `tester`, who needs no password.
     pub(crate) fn postgres() -> Self {
         let (directory, port) = (directory("postgres"), free_port());
-        std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        std::os::unix::fs::chown(&directory, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
         let data = directory.join("data");
         // It refuses to run as root.
         let command = |name| {
             let mut command = Command::new(path(name).unwrap());
-            command.uid(NOBODY).gid(NOBODY).env("LC_ALL", "C").current_dir(&directory).arg("-D").arg(&data);
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED).env("LC_ALL", "C").current_dir(&directory).arg("-D").arg(&data);
             command
         };
         let mut initdb = command("initdb");
