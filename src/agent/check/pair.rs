@@ -17,6 +17,8 @@ use crate::uapi::{AttachType, MapType, ProgType};
 
 /// A loopback message takes microseconds; the rest is for a machine that is busy with something else.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a socket of our own is taken out of a data plane's sockhash, if it is found there again or the sockhash changes meanwhile.
+const TRIES: u32 = 5;
 /// Keys in the sockhash.
 pub(super) const CLIENT: u32 = 0;
 /// The other one.
@@ -71,15 +73,19 @@ impl Pair {
         let end = if key == CLIENT { &self.client } else { &self.server };
         let value = u64::from(end.as_raw_fd() as u32).to_ne_bytes();
         let put = || self.sockets.update(&key.to_ne_bytes(), &value, UpdateFlags::NO_EXIST);
-        let answer = match put() {
-            // A socket has one sk_msg program. Where this process is inside an accelerated cgroup, that is the data plane's.
-            Err(error) if error.errno() == Some(Errno::EBUSY) => {
-                self.take_out_of_data_planes().map_err(|error| Answer::Unknown(error.to_string()))?;
-                put()
+        let mut why = None;
+        for _ in 0..TRIES {
+            match put() {
+                // A socket has one sk_msg program. Where this process is inside an accelerated cgroup, that is the data plane's.
+                Err(error) if error.errno() == Some(Errno::EBUSY) => {
+                    // On a busy machine the sockhash may change faster than it can be listed.
+                    why = self.take_out_of_data_planes().err();
+                }
+                answer => return answer.map_err(|error| Answer::unknown(&error)),
             }
-            answer => answer,
-        };
-        answer.map_err(|error| Answer::unknown(&error))
+        }
+        let why = why.map_or_else(|| "another tool has it in a socket map".into(), |error| error.to_string());
+        Err(Answer::Unknown(format!("a socket of our own has another sk_msg program, also after {TRIES} tries: {why}")))
     }
 
     /// Takes both ends out of the sockhashes of data planes that are attached. Nothing is underway between them.
@@ -92,6 +98,13 @@ impl Pair {
         for id in inventory.iter().flat_map(Inventory::sockhashes) {
             // One that has just gone has no members.
             let Ok(sockets) = Map::from_id(id) else { continue };
+            // With pairing by sequence numbers the key is the socket's cookie.
+            if sockets.key_size() == size_of::<u64>() {
+                for cookie in ends {
+                    sockets.delete(&cookie.to_ne_bytes()).context("take a socket of our own out of a sockhash")?;
+                }
+                continue;
+            }
             for key in sockets.keys() {
                 let key = key.context("list the sockets in a sockhash")?;
                 let holds = |cookie: u64| {
