@@ -7,6 +7,7 @@ mod crash;
 mod existing;
 mod faulty_kernel;
 mod fixture;
+mod killed;
 mod many;
 mod objects;
 mod operations;

@@ -125,14 +125,19 @@ fn adopted_connections_do_redirect() {
     for form in Form::ADOPTING {
         let plane = form.plane(Pairing::Sequence);
         let insns = Insns::of(&plane, form);
-        let (mut redirected, mut adopted) = (0, 0);
+        let (mut redirected, mut adopted, mut recovered) = (0, 0, 0);
         for ops in adopted_histories(200) {
             let mut simulation = Simulation::new(&plane, form, &insns, CONFIG);
             simulation.run(&ops).unwrap();
             redirected += simulation.redirected;
             adopted += simulation.adopted();
+            recovered += simulation.recovered();
         }
-        println!("{}: {adopted} connections adopted, {redirected} bytes redirected", form.name());
+        println!(
+            "{}: {adopted} connections adopted, {recovered} sockets recovered, {redirected} bytes redirected",
+            form.name()
+        );
+        assert!(recovered > 0, "{}: {recovered} sockets that a killed agent had left", form.name());
         assert!(adopted > 20, "{}: {adopted} connections", form.name());
         assert!(form.watches() || redirected > 1_000, "{}: {redirected} bytes", form.name());
     }

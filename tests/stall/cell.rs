@@ -12,9 +12,14 @@ use nix::sys::epoll::Epoll;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use sidestep::testbed::{Addresses, NetNs, Pods, StackBytes, connect, listen};
 
+use crate::feature::Feature;
 use crate::link::{ANY_PORT, accepted, back_and_forth, expect, pattern, send, wait};
 use crate::memory::Pinned;
 use crate::reader::Reader;
+use crate::refuser;
+
+/// Longer than an armed receiver waits between two packets (`membership::wake_reader`), after which its buffer must be as it was.
+const SETTLES: Duration = Duration::from_secs(3);
 
 /// How the two ends are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +95,9 @@ impl Cell {
             }
         }
         let epoll = self.reader.watch(&server);
+        let buffer = getsockopt(&server, sockopt::RcvBuf).unwrap();
         let before = StackBytes::of(&client).unwrap().sent;
-        Connection { cell: self, client, server, epoll, before, sent: AtomicUsize::new(0) }
+        Connection { cell: self, client, server, epoll, before, buffer, sent: AtomicUsize::new(0) }
     }
 }
 
@@ -122,6 +128,8 @@ pub(crate) struct Connection {
     epoll: Epoll,
     /// Bytes that the stack has carried before.
     before: u64,
+    /// SO_RCVBUF of the receiver before.
+    buffer: usize,
     sent: AtomicUsize,
 }
 
@@ -134,6 +142,8 @@ pub(crate) struct Outcome {
     pub(crate) late: Result<Duration, String>,
     /// SO_RCVBUF of the receiver when all is over: it must not stay small.
     pub(crate) buffer: usize,
+    /// Whether the size of this buffer is fixed, although its application has not set it.
+    pub(crate) fixed: bool,
     /// How the sender failed.
     pub(crate) sender: Option<String>,
 }
@@ -154,8 +164,22 @@ impl Connection {
                 let _ = self.client.shutdown(std::net::Shutdown::Both);
             }
             let sender = sender.join().unwrap().err();
-            Outcome { memory, late, buffer: getsockopt(&self.server, sockopt::RcvBuf).unwrap(), sender }
+            let fixed =
+                self.cell.buffer.is_none() && Feature::SocketOptions.is_here() && refuser::is_fixed(&self.server);
+            Outcome { memory, late, buffer: self.settled_buffer(), fixed, sender }
         })
+    }
+
+    /// SO_RCVBUF of the receiver when it is what it was, or when it should long have been.
+    fn settled_buffer(&self) -> usize {
+        let start = Instant::now();
+        loop {
+            let buffer = getsockopt(&self.server, sockopt::RcvBuf).unwrap();
+            if buffer >= self.buffer || start.elapsed() > SETTLES {
+                return buffer;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), String> {

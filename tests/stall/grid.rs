@@ -13,6 +13,7 @@ use crate::link::pattern;
 use crate::memory::redirected_bytes_are_charged;
 use crate::nested::{NestedCgroups, describe};
 use crate::reader::Reader;
+use crate::refuser;
 
 /// What may be later than in plain TCP: a reader is notified again after a second at most, and half a second is the
 /// machine's.
@@ -49,11 +50,25 @@ fn cells(pause: u64, probes: Option<u32>, small: bool) -> Vec<Cell> {
     cells
 }
 
+/// Whether another tool's program keeps ours from writing options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Neighbour {
+    None,
+    Refuser,
+}
+
 /// Runs all cells side by side, each in plain TCP and accelerated, and says what is wrong with each.
-fn run(cgroups: &NestedCgroups, cells: &[Cell], streams: Streams, charged: bool) -> Vec<Complaint> {
+fn run(
+    cgroups: &NestedCgroups,
+    cells: &[Cell],
+    streams: Streams,
+    neighbour: Neighbour,
+    charged: bool,
+) -> Vec<Complaint> {
     let (places, bytes) = (Places::new(), pattern(11, 4_700_000));
     let policy = Policy { streams, ..Policy::default() };
     let acceleration = cgroups.accelerate_by(policy, Pairing::Sequence, TierChoice::Gated, &[]);
+    let _refuser = (neighbour == Neighbour::Refuser).then(|| refuser::attach(cgroups));
     let all = |first: u16| -> Vec<_> { (first..).zip(cells).map(|(port, cell)| cell.connect(&places, port)).collect() };
     cgroups.leave();
     let plain = all(10_000);
@@ -76,6 +91,13 @@ fn run(cgroups: &NestedCgroups, cells: &[Cell], streams: Streams, charged: bool)
     if streams == Streams::Stay && cells.iter().any(|cell| cell.stays()) {
         assert!(counters.get(Counter::Unenrolled) < cells.len() as u64, "no pair has stayed");
     }
+    // Where the sender cannot be made to ask for a window, receivers keep theirs closed, which fixes the size of their buffers.
+    let fixed = outcomes.iter().filter(|(_, fast)| fast.fixed).count();
+    eprintln!("{fixed} receive buffers have been made small");
+    assert!(
+        neighbour == Neighbour::None || (fixed > 0) != Feature::LongestTimeout.is_here(),
+        "{fixed} receive buffers"
+    );
     for reader in Reader::ALL {
         let of_it = cells.iter().zip(&outcomes).filter(|(cell, _)| cell.reader == reader);
         let later = of_it
@@ -118,10 +140,16 @@ fn judge(cell: Cell, plain: &Outcome, fast: &Outcome) -> Vec<Complaint> {
 }
 
 /// The complaints about `cells` that do not go away when what was measured is measured again.
-fn complaints(cgroups: &NestedCgroups, mut cells: Vec<Cell>, streams: Streams, charged: bool) -> Vec<Complaint> {
+fn complaints(
+    cgroups: &NestedCgroups,
+    mut cells: Vec<Cell>,
+    streams: Streams,
+    neighbour: Neighbour,
+    charged: bool,
+) -> Vec<Complaint> {
     let mut final_ones = Vec::new();
     for round in 1..=ROUNDS {
-        let found = run(cgroups, &cells, streams, charged);
+        let found = run(cgroups, &cells, streams, neighbour, charged);
         eprintln!("round {round}: {} cells, {} complaints", cells.len(), found.len());
         found.iter().for_each(|complaint| eprintln!("  {}: {}", complaint.cell, complaint.what));
         let (measured, wrong): (Vec<_>, _) = found.into_iter().partition(|complaint| complaint.measured);
@@ -137,7 +165,7 @@ fn complaints(cgroups: &NestedCgroups, mut cells: Vec<Cell>, streams: Streams, c
     final_ones
 }
 
-fn all_hold(pauses: &[u64], probes: Option<u32>, streams: Streams) {
+fn all_hold(pauses: &[u64], probes: Option<u32>, streams: Streams, neighbour: Neighbour) {
     if !Feature::SocketOptions.required("readers that pause") {
         return;
     }
@@ -152,13 +180,14 @@ fn all_hold(pauses: &[u64], probes: Option<u32>, streams: Streams) {
     let copies = std::env::var("STALL_COPIES").map_or(1, |number| number.parse().unwrap());
     let is_meant = |cell: &Cell| {
         only.split(';').all(|word| cell.to_string().contains(word))
-            && (streams == Streams::Leave || cell.buffer.is_none())
+            && (streams == Streams::Leave && neighbour == Neighbour::None || cell.buffer.is_none())
     };
     let cells = |pause: &u64| -> Vec<_> {
         let chosen = cells(*pause, probes, small).into_iter().filter(is_meant);
         chosen.flat_map(|cell| std::iter::repeat_n(cell, copies)).collect()
     };
-    let wrong: Vec<_> = pauses.iter().flat_map(|pause| complaints(&cgroups, cells(pause), streams, charged)).collect();
+    let wrong: Vec<_> =
+        pauses.iter().flat_map(|pause| complaints(&cgroups, cells(pause), streams, neighbour, charged)).collect();
     for complaint in &wrong {
         eprintln!("{}: {}", complaint.cell, complaint.what);
     }
@@ -169,18 +198,26 @@ fn all_hold(pauses: &[u64], probes: Option<u32>, streams: Streams) {
 /// without an answer would kill a receiver that is probed each second.
 #[test]
 fn readers_that_pause_for_seconds() {
-    all_hold(&[7], Some(2), Streams::Leave);
+    all_hold(&[7], Some(2), Streams::Leave, Neighbour::None);
 }
 
 /// Only pairs whose buffers have the default size, since no other pair stays. Its reader is behind for the whole pause.
 #[test]
 fn readers_that_pause_while_a_stream_stays() {
-    all_hold(&[3], Some(2), Streams::Stay);
+    all_hold(&[3], Some(2), Streams::Stay, Neighbour::None);
+}
+
+/// Only receivers whose application has not set SO_RCVBUF, since no other buffer is made small. Another tool's program then keeps
+/// the kernel from asking ours once more for the same packet.
+#[test]
+fn readers_that_pause_beside_a_program_that_refuses_options() {
+    all_hold(&[3], Some(2), Streams::Leave, Neighbour::Refuser);
 }
 
 #[test]
 #[ignore = "four minutes; --include-ignored runs it"]
 fn readers_that_pause_for_up_to_two_minutes() {
-    all_hold(&[1, 3, 12, 30, 60, 120], None, Streams::Leave);
-    all_hold(&[1, 12, 30, 60], None, Streams::Stay);
+    all_hold(&[1, 3, 12, 30, 60, 120], None, Streams::Leave, Neighbour::None);
+    all_hold(&[1, 12, 30, 60], None, Streams::Stay, Neighbour::None);
+    all_hold(&[7, 30], None, Streams::Leave, Neighbour::Refuser);
 }

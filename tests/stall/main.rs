@@ -10,6 +10,7 @@ mod cell;
 mod grid;
 mod memory;
 mod reader;
+mod refuser;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -31,13 +31,15 @@ pub(crate) enum Feature {
     Adoption,
     /// `BPF_F_BEFORE` for programs of a cgroup.
     CgroupOrder,
+    /// `TCP_RTO_MAX_MS`, with which a sender asks for a window every second.
+    LongestTimeout,
     /// Programs that see how others read.
     ReadersSeen,
 }
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 14] = [
+const ALL: [Feature; 15] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
@@ -51,6 +53,7 @@ const ALL: [Feature; 14] = [
     Feature::KernelTls,
     Feature::Adoption,
     Feature::CgroupOrder,
+    Feature::LongestTimeout,
     Feature::ReadersSeen,
 ];
 
@@ -71,6 +74,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::KernelTls, Release(6, 1, 0)),
     (Feature::Adoption, Release(6, 12, 0)),
     (Feature::CgroupOrder, Release(6, 17, 0)),
+    (Feature::LongestTimeout, Release(6, 15, 0)),
     // arm64 has fentry from then on (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS).
     (Feature::ReadersSeen, if cfg!(target_arch = "aarch64") { Release(6, 4, 0) } else { Release(6, 1, 0) }),
 ];
@@ -80,6 +84,11 @@ impl Feature {
     pub(crate) fn since(self) -> Release {
         let row = TABLE.iter().find(|(feature, _)| *feature == self);
         row.unwrap_or_else(|| panic!("{self:?} has no row in the table")).1
+    }
+
+    /// Whether the running kernel must have it, where a test looks at something else on older ones.
+    pub(crate) fn is_here(self) -> bool {
+        Release::running().expect("uname(2) gives no release") >= self.since()
     }
 
     /// Whether the running kernel must have it. Where it need not, it is said loudly that `test` is left out; where it

@@ -67,6 +67,11 @@ impl<'a> Asked<'a> {
         self.ask(AdoptionStep::Undo, seen.initial, None).map(drop)
     }
 
+    /// Makes it plain TCP again where an agent that was killed has left it as one of a pair that is in no sockhash.
+    pub(super) fn recover(&self, seen: &AdoptionAnswer) -> Result<(), Refusal> {
+        self.ask(AdoptionStep::Recover, seen.initial, None).map(drop)
+    }
+
     /// Reports a change.
     pub(super) fn report(&self, change: Change) -> Result<(), Refusal> {
         self.request(AdoptionRequest { change: Some(change), ..self.about(AdoptionStep::Report) }).map(drop)

@@ -24,7 +24,7 @@ use super::kernel::{Hook, kernel_offsets};
 use super::load::{Loaded, load_at};
 use crate::dataplane::{
     ADOPTION, AdoptionAnswer, AdoptionFields, AdoptionRequest, Change, Config, MapRole, Options, Probation, Refusal,
-    adopt,
+    Standing, adopt,
 };
 use crate::sockets::join;
 use crate::syscall::cgroup::Cgroup;
@@ -160,6 +160,7 @@ impl Adopting<'_> {
         let [client, server] = [asked(&candidate.client)?, asked(&candidate.server)?];
         let [at_client, at_server] = [client.look()?, server.look()?];
         if at_client.is_taken || at_server.is_taken {
+            self.recover([(&client, &at_client), (&server, &at_server)]);
             return Ok(Outcome::Taken);
         }
         if !at_client.is_client_of(&at_server) {
@@ -187,6 +188,23 @@ impl Adopting<'_> {
         }
         self.report(&server, candidate.addresses, [at_server.cookie, at_client.cookie]);
         Ok(Outcome::Paired)
+    }
+
+    /// Makes two ends plain TCP again that an agent which was killed has left in the middle. No other agent adopts now, since it would
+    /// need the lock that we have.
+    fn recover(&self, ends: [(&Asked<'_>, &AdoptionAnswer); 2]) {
+        let of_pair = ends.map(|(_, seen)| seen.standing == Standing::Paired);
+        let is_abandoned = match of_pair {
+            // A scan has shown that neither is in a sockhash, in which every other pair is. One that joins later may yet do so.
+            [true, true] => !self.options.joins_later(),
+            // The server has been prepared, and has not been told its peer.
+            [true, false] => ends[1].1.standing == Standing::Unknown,
+            [false, _] => false,
+        };
+        for (end, seen) in ends.iter().filter(|_| is_abandoned).filter(|(_, seen)| seen.standing == Standing::Paired) {
+            // One that is armed has callbacks, in which it becomes plain TCP itself; one that has closed needs no word.
+            let _ = end.recover(seen);
+        }
     }
 
     /// Puts both ends into the sockhash. Answers whether they are a pair and stay there. While we are here, no other process

@@ -27,14 +27,22 @@ pub(in crate::dataplane) fn own_storage(a: &mut Asm, options: &Options, side: Si
             map_delete(a, MapRole::Sockets, OWN.at(socket::own_key(options.pairing)));
         });
         trust::keep_mark(a, options);
+        if options.wakes_readers().is_some() {
+            a.comment("the size of its buffer stays fixed");
+            a.ld(R4, OWN, Head::FLAGS);
+            a.and(R4, socket::BUFFER_OURS);
+        }
         clear(a, Socket::WORDS.items().take(socket::size(options) as usize / 8), OWN);
+        if options.wakes_readers().is_some() {
+            a.st(OWN, Head::FLAGS, R4);
+        }
         trust::begin(a, options, side);
         if let Tier::Gated(_) = options.tier {
             a.st(OWN, Socket::OWN_SK, SK.reg());
             a.st(OWN, Socket::OWN_STORAGE, OWN.reg());
         }
         if options.policy.direction.keeps(side) {
-            a.st(OWN, Head::FLAGS, socket::BY_STACK);
+            set_flags(a, socket::BY_STACK);
         }
         a.mov(R1, SOCK_OPS.reg());
         a.call(helper::GET_SOCKET_COOKIE);

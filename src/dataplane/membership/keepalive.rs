@@ -7,11 +7,11 @@
 //! An application that has asked for keepalive itself keeps its own times where they are short enough. Where programs can
 //! read them (Linux 6.1), times that are too long are replaced, also when the application sets them later, and come back when
 //! the pair leaves the sockhash. Whether SO_KEEPALIVE was on does not come back: the programs cannot see whether the application has
-//! asked for it since.
+//! asked for it since. Only an adoption that its agent takes back turns it off again, a few milliseconds later (`programs::adopt`).
 
 use crate::asm::Reg::{R1, R2, R3, R4, R5, R8, R9};
 use crate::asm::{Asm, Field, Label, Ptr, Slot, Uses};
-use crate::dataplane::emit::{config, set_flags};
+use crate::dataplane::emit::{clear_flags, config, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::SOCK_OPS;
 use crate::dataplane::kernel::objects::TcpSock;
@@ -93,6 +93,8 @@ fn replace(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
         let [long_idle, idle_set, quick] = ["too_long_idle", "idle_set", "quick_enough"].map(|name| a.label(name));
         offsets.read(a, R8, OWN_SK, offsets.sk_flags, fail);
         a.and(R8, net::SOCK_KEEPOPEN);
+        clear_flags(a, socket::KEEPALIVE_WAS_OFF);
+        a.if_(R8.equals(0), |a| set_flags(a, socket::KEEPALIVE_WAS_OFF));
         a.require(R8.differs(0), long_idle, "the application probes");
         config(a, R1, Value::KEEPALIVE);
         a.ld(R2, OWN, Socket::APP_KEEPIDLE);
@@ -134,6 +136,23 @@ pub(in crate::dataplane) fn give_back(a: &mut Asm) {
                 });
             }
         });
+    });
+}
+
+/// Turns keepalive off, where we have turned it on and the application has set no time since; else goes to `stays`.
+pub(in crate::dataplane) fn turn_off_again(a: &mut Asm, offsets: &KernelOffsets, stays: Label) {
+    a.emitter("turn_off", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R9), |a| {
+        a.ld(R1, OWN, Head::FLAGS);
+        a.comment("then we have turned it on");
+        a.require(R1.any_of(socket::KEEPALIVE_WAS_OFF), stays, "keepalive was off");
+        a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
+        offsets.open(a, OWN_SK);
+        offsets.read(a, R1, OWN_SK, offsets.keepalive_time, stays);
+        a.ld(R2, OWN, Socket::KEEPALIVE_TIME);
+        a.require(R1.equals(R2), stays, "its time is still ours");
+        let value = option_value(a);
+        a.set(value, 0);
+        set(a, net::SOL_SOCKET, net::SO_KEEPALIVE, value);
     });
 }
 

@@ -25,14 +25,13 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::psock::{psock, queue, require_alone};
-use crate::dataplane::membership::callbacks;
 use crate::dataplane::membership::changes::{self, Known};
 use crate::dataplane::options::Options;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
 use crate::dataplane::state::{ChangeKind, Counter, MapRole};
 
 /// In a callback of a socket that is not waiting; R1 is its state. A socket that does not leave now goes to `stay`; for one
-/// that has left, `ending` is emitted before its callbacks end.
+/// that has left, `ending` is emitted, which leads out.
 pub(in crate::dataplane) fn paired(
     a: &mut Asm,
     options: &Options,
@@ -119,8 +118,6 @@ pub(in crate::dataplane) fn paired(
         a.bind(peer_left);
         a.st(OWN, Head::STATE, socket::PLAIN);
         ending(a);
-        callbacks::drop(a, options);
-        a.goto(out);
     });
 }
 

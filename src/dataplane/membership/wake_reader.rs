@@ -22,14 +22,14 @@
 //! offered a window once does not offer it again. So meanwhile the sender asks every second (`TCP_RTO_MAX_MS`, Linux 6.15), until
 //! the reader has been woken: a sender that gave this up before would double its second with each packet that finds no room.
 
-use crate::asm::Reg::{R1, R8, R9};
+use crate::asm::Reg::{R1, R7, R8, R9};
 use crate::asm::{Asm, Field, Label, Ptr, Uses};
-use crate::dataplane::emit::{count, set_flags};
+use crate::dataplane::emit::{count, known_storage, set_flags};
 use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::{SockOpsKern, TcpSock};
 use crate::dataplane::kernel::psock::{psock, queue};
-use crate::dataplane::membership::{clamp, keepalive, window};
+use crate::dataplane::membership::{callbacks, clamp, keepalive, window};
 use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::socket::{self, Head, OWN, Socket};
@@ -66,8 +66,8 @@ pub(in crate::dataplane) fn worth_a_look(a: &mut Asm, offsets: &KernelOffsets, o
     });
 }
 
-/// The socket stays in the sockhash. Ends at `out`.
-pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: Label) {
+/// The socket stays in the sockhash. Ends at `out`, or at `settles` ([`written`]), where it is disarmed.
+pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &KernelOffsets, [settles, out]: [Label; 2]) {
     let [all_read, waits] = ["all_read", "redirected_first"].map(|name| a.label(name));
     a.emitter("watch", uses(), |a| {
         keepalive::renew_if_changed(a, offsets);
@@ -92,10 +92,10 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
             a.require(R8.differs(0), out, "it is armed");
         }
         a.comment("it could not leave just now, or its peer has taken it out, but its reader need not wait");
-        window::hold(a, offsets);
         wake(a, offsets, out);
-        disarm(a);
-        a.goto(out);
+        window::keep_closed(a, offsets);
+        require_own_size(a, out);
+        a.goto(settles);
         a.bind(waits);
         a.block("armed_already", |a, armed| {
             a.require(R8.none_of(socket::ARMED), armed, "it is not armed yet");
@@ -103,7 +103,7 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
             arm(a, options, offsets, out);
             a.goto(out);
         });
-        window::hold(a, offsets);
+        window::keep_closed(a, offsets);
         a.goto(out);
         a.bind(all_read);
         a.block("sends_nothing_behind", |a, unneeded| {
@@ -117,24 +117,79 @@ pub(in crate::dataplane) fn watch(a: &mut Asm, options: &Options, offsets: &Kern
             arm(a, options, offsets, out);
             a.goto(out);
         });
-        disarm(a);
-        a.goto(out);
+        a.goto(settles);
     });
 }
 
-/// The socket has left the sockhash.
-pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, options: &Options, offsets: &KernelOffsets) {
+/// The socket has left the sockhash. Ends at `settles` ([`written`]), where it gives back what is ours, or at `out`.
+pub(in crate::dataplane) fn after_unenroll(a: &mut Asm, offsets: &KernelOffsets, [settles, out]: [Label; 2]) {
     a.emitter("left", uses(), |a| {
         a.block("woken", |a, woken| {
             unread(a, offsets, woken, woken);
-            window::hold(a, offsets);
             wake(a, offsets, woken);
+            window::keep_closed(a, offsets);
         });
+        require_own_size(a, out);
+        a.goto(settles);
+    });
+}
+
+/// Goes on when the receive buffer has its own size. Else the socket stays armed until it has, and is disarmed then: so there is a
+/// callback in any case.
+fn require_own_size(a: &mut Asm, out: Label) {
+    a.emitter("own_size", Uses::nothing().reads(OWN.reg()).writes(R1), |a| {
+        a.ld(R1, OWN, Socket::SMALL_BUFFER);
+        a.guard(R1.differs(0), "its buffer is small", |a| {
+            set_flags(a, socket::WOKEN);
+            a.goto(out);
+        });
+    });
+}
+
+/// In any callback but that which writes options: gives the receive buffer its size back, if it is small, and goes on; a socket whose
+/// reader has been woken goes to `settles`. R1 is then its state.
+pub(in crate::dataplane) fn restore_size(a: &mut Asm, offsets: &KernelOffsets, settles: Label) {
+    a.emitter("restore_size", uses().gives(R1), |a| {
+        a.block("size_is_right", |a, right| {
+            a.ld(R1, OWN, Socket::SMALL_BUFFER);
+            a.require(R1.differs(0), right, "its buffer was small");
+            window::put_back(a, offsets);
+            a.st(OWN, Socket::SMALL_BUFFER, 0);
+            a.ld(R1, OWN, Head::FLAGS);
+            a.require(R1.none_of(socket::WOKEN), settles, "its reader has not been woken");
+        });
+        a.ld(R1, OWN, Head::STATE);
+    });
+}
+
+/// In the callback that writes a packet's options: the same. Ends at `out`, or at `settles`.
+pub(in crate::dataplane) fn written(
+    a: &mut Asm,
+    options: &Options,
+    offsets: &KernelOffsets,
+    settles: Label,
+    out: Label,
+) {
+    a.emitter("written", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8, R9]), |a| {
+        known_storage(a, out);
+        a.ld(R1, OWN, Socket::SMALL_BUFFER);
+        a.require(R1.differs(0), out, "its buffer was small");
+        window::put_back(a, offsets);
+        a.st(OWN, Socket::SMALL_BUFFER, 0);
+        a.ld(R1, OWN, Head::FLAGS);
+        a.require(R1.any_of(socket::WOKEN), out, "its reader has been woken");
+    });
+    a.bind(settles);
+    a.emitter("settle", uses(), |a| {
         disarm(a);
+        a.ld(R1, OWN, Head::STATE);
+        a.require(R1.equals(socket::PLAIN), out, "its pair has left");
         keepalive::give_back(a);
         if options.streams() != Streams::Leave {
             clamp::give_back(a);
         }
+        callbacks::drop(a, options);
+        a.goto(out);
     });
 }
 
@@ -222,7 +277,7 @@ pub(in crate::dataplane) fn disarm(a: &mut Asm) {
                 a.set(value, R1);
                 keepalive::set(a, net::SOL_TCP, setting.option(), value);
             }
-            a.and(R8, !(socket::ARMED | socket::KEPT_ALIVE));
+            a.and(R8, !(socket::ARMED | socket::KEPT_ALIVE | socket::WOKEN));
             a.st(OWN, Head::FLAGS, R8);
         });
     });

@@ -1,4 +1,4 @@
-//! The window that the probes of an armed receiver must not offer.
+//! The window that the packets without data of an armed receiver must not offer.
 //!
 //! A receiver whose window is closed opens it when its reader reads: the kernel then sends an acknowledgement
 //! (`tcp_cleanup_rbuf`), unless less than half of the window would be new. But a keepalive probe offers a window as well, and the
@@ -6,18 +6,22 @@
 //! and those of the stack have not offers almost all of the window. So nothing tells the sender later, and it goes on to ask less
 //! and less often. From Linux 6.15 on it asks every second instead (`membership::wake_reader`).
 //!
-//! Before, a probe offers nothing while the window is closed: the receive buffer is small between the callback in which a packet's
+//! Before, such a packet offers nothing while the window is closed: the receive buffer is small between the callback in which a packet's
 //! options are measured and the one in which they are written (`BPF_SOCK_OPS_WRITE_HDR_OPT_CB`). The kernel chooses the window
 //! between the two (`__tcp_transmit_skb`, net/ipv4/tcp_output.c). Nothing else can happen meanwhile, since the socket is locked.
 //! Four bytes are reserved for an option, so that there is a second callback. The kernel fills them with no-operations.
+//!
+//! The second callback does not come when another sock_ops program of the cgroup returns 0 in the first one. Then the buffer gets its
+//! size back in the next callback of any kind. Until then the socket stays armed, also when its pair has left, so that there is one
+//! within a second.
 //!
 //! What remains is that the size of the buffer is fixed, as if the application had set it (`SOCK_RCVBUF_LOCK`), and at most twice
 //! `net.core.rmem_max`. So this is done only to buffers that no application has sized, and only by
 //! a packet without data that an armed receiver sends while its window is closed.
 
-use crate::asm::Reg::{R0, R1, R2, R3, R8, R9};
-use crate::asm::{Asm, Label, Ptr, Uses};
-use crate::dataplane::emit::{clear_flags, known_storage, set_flags};
+use crate::asm::Reg::{self, R0, R1, R2, R3, R8, R9};
+use crate::asm::{Asm, Ptr, Uses};
+use crate::dataplane::emit::set_flags;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::{KernelOffsets, RCVBUF_LOCK};
@@ -35,9 +39,9 @@ const OPTION_BYTES: i32 = 4;
 const LEAST_BUFFER: i32 = 16 << 10;
 
 /// In the callback that measures a packet: the packet of an armed receiver offers no window when the window is closed. Loses R8 and R9.
-pub(in crate::dataplane) fn hold(a: &mut Asm, offsets: &KernelOffsets) {
+pub(in crate::dataplane) fn keep_closed(a: &mut Asm, offsets: &KernelOffsets) {
     let Some(locks) = offsets.buffer_locks else { return };
-    a.emitter("hold", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]), |a| {
+    a.emitter("keep_closed", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes([R8, R9]), |a| {
         a.block("window_as_it_is", |a, as_it_is| {
             a.ld(R8, OWN, Head::FLAGS);
             a.require(R8.any_of(socket::ARMED), as_it_is, "its probes are ours");
@@ -55,7 +59,7 @@ pub(in crate::dataplane) fn hold(a: &mut Asm, offsets: &KernelOffsets) {
                 offsets.read(a, R1, OWN_SK, locks.byte, as_it_is);
                 a.and(R1, RCVBUF_LOCK << locks.shift);
                 a.permit(R1.equals(0), unlocked, "the buffer grows");
-                a.require(R8.any_of(socket::HELD), as_it_is, "we have fixed its size");
+                a.require(R8.any_of(socket::BUFFER_OURS), as_it_is, "we have fixed its size");
             });
             a.comment("rcv_wup + rcv_wnd");
             offsets.read(a, R8, OWN_SK, offsets.rcv_wup, as_it_is);
@@ -68,35 +72,52 @@ pub(in crate::dataplane) fn hold(a: &mut Asm, offsets: &KernelOffsets) {
             a.sub32(R8, R1);
             a.rsh(R8, 1);
             a.if_(R8.below(LEAST_BUFFER), |a| a.mov(R8, LEAST_BUFFER));
-            offsets.read(a, R9, OWN_SK, offsets.rcvbuf, as_it_is);
+            offsets.read(a, R1, OWN_SK, offsets.rcvbuf, as_it_is);
+            a.st(OWN, Socket::BUFFER, R1);
             a.mov(R1, SOCK_OPS.reg());
             a.mov(R2, OPTION_BYTES);
             a.mov(R3, 0);
             a.call(helper::RESERVE_HDR_OPT);
             a.require(R0.equals(0), as_it_is, "there is room for an option");
-            a.st(OWN, Socket::RTO_MAX, R9);
-            set_flags(a, socket::HOLDS | socket::HELD);
-            let value = keepalive::option_value(a);
-            a.set(value, R8);
-            keepalive::set(a, net::SOL_SOCKET, net::SO_RCVBUF, value);
+            set_flags(a, socket::BUFFER_OURS);
+            set_size(a, R8);
+            a.comment("by which a size that the application sets meanwhile is told from ours");
+            offsets.read(a, R1, OWN_SK, offsets.rcvbuf, as_it_is);
+            a.st(OWN, Socket::SMALL_BUFFER, R1);
         });
     });
 }
 
-/// In the callback that writes a packet's options: the buffer is as large again as it was.
-pub(in crate::dataplane) fn release(a: &mut Asm, out: Label) {
-    a.emitter("release", Uses::scratch().reads(SOCK_OPS.reg()).writes([OWN.reg(), R8]), |a| {
-        known_storage(a, out);
-        a.ld(R1, OWN, Head::FLAGS);
-        a.require(R1.any_of(socket::HOLDS), out, "its buffer is held");
-        clear_flags(a, socket::HOLDS);
-        a.comment("the kernel doubles it");
-        a.ld(R1, OWN, Socket::RTO_MAX);
-        a.st(OWN, Socket::RTO_MAX, 0);
-        a.rsh(R1, 1);
-        let value = keepalive::option_value(a);
-        a.set(value, R1);
-        keepalive::set(a, net::SOL_SOCKET, net::SO_RCVBUF, value);
-        a.goto(out);
+/// The buffer, if it is small, gets back the size that it had. Loses R9.
+pub(in crate::dataplane) fn put_back(a: &mut Asm, offsets: &KernelOffsets) {
+    if offsets.buffer_locks.is_none() {
+        return;
+    }
+    a.emitter("put_back", Uses::scratch().reads([SOCK_OPS.reg(), OWN.reg()]).writes(R9), |a| {
+        a.block("as_large_as_it_was", |a, done| {
+            a.ld(R1, OWN, Socket::SMALL_BUFFER);
+            a.require(R1.differs(0), done, "its buffer is small");
+            a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
+            offsets.open(a, OWN_SK);
+            offsets.read(a, R1, OWN_SK, offsets.rcvbuf, done);
+            a.ld(R2, OWN, Socket::SMALL_BUFFER);
+            a.require(R1.equals(R2), done, "what the application has set since stays");
+            a.ld(R1, OWN, Socket::BUFFER);
+            a.require(R1.differs(0), done, "it had a size");
+            a.comment("the kernel doubles it");
+            a.rsh(R1, 1);
+            set_size(a, R1);
+        });
+    });
+}
+
+/// Sets SO_RCVBUF.
+fn set_size(a: &mut Asm, size: Reg) {
+    a.idiom("set_size", Uses::scratch().reads([SOCK_OPS.reg(), size]), |a| {
+        a.frame(|a| {
+            let value = keepalive::option_value(a);
+            a.set(value, size);
+            keepalive::set(a, net::SOL_SOCKET, net::SO_RCVBUF, value);
+        });
     });
 }

@@ -17,7 +17,7 @@ use crate::dataplane::kernel::ctx::SockOpt;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::probe::number_of;
 use crate::dataplane::kernel::{AdoptionFields, KernelOffsets};
-use crate::dataplane::membership::{callbacks, changes, keepalive, wake_reader};
+use crate::dataplane::membership::{callbacks, changes, keepalive, wake_reader, window};
 use crate::dataplane::options::{Options, Streams};
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::adoption::{Adoption, DONE};
@@ -218,12 +218,27 @@ fn change(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fields: &Adop
         a.block("changed", |a, changed| {
             a.block("no_undo", |a, other| {
                 a.ld(R1, REQUEST, Adoption::STEP);
-                a.jump_if(R1.differs(AdoptionStep::Undo as i32), other);
+                a.block("undo", |a, undo| {
+                    a.jump_if(R1.equals(AdoptionStep::Undo as i32), undo);
+                    a.jump_if(R1.differs(AdoptionStep::Recover as i32), other);
+                    a.ld(R1, OWN, Head::STATE);
+                    a.require(R1.equals(socket::PAIRED), refused, "it is one of a pair");
+                    a.ld(R1, OWN, Head::FLAGS);
+                    a.require(R1.none_of(socket::ARMED), refused, "its reader need not be woken");
+                });
                 a.ld(R1, OWN, Head::STATE);
                 a.guard(R1.equals(socket::PAIRED), "it has been told its peer", |a| {
                     give_callbacks_back(a, options, offsets, refused);
-                    a.comment("a callback may have armed it, for a mark of the agent and unread bytes");
+                    a.comment("a callback may have armed it meanwhile");
+                    window::put_back(a, offsets);
+                    a.st(OWN, Socket::SMALL_BUFFER, 0);
                     wake_reader::disarm(a);
+                    a.block("keepalive_stays", |a, stays| {
+                        a.load_map_value(R1, ADOPTION, 0);
+                        a.ld(R1, Ptr::<Adoption>::new(R1), Adoption::STEP);
+                        a.jump_if(R1.differs(AdoptionStep::Undo as i32), stays);
+                        keepalive::turn_off_again(a, offsets, stays);
+                    });
                     keepalive::give_back(a);
                 });
                 a.st(OWN, Head::STATE, socket::PLAIN);
@@ -290,7 +305,8 @@ fn want_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refus
         a.lsh(R2, socket::FOREIGN_SHIFT);
         a.ld(R3, OWN, Head::FLAGS);
         a.comment("of an earlier pair this stays");
-        a.and(R3, socket::LOCAL | socket::ANSWERED | sock_ops::ALL_CB_FLAGS << socket::FOREIGN_SHIFT);
+        let stays = socket::LOCAL | socket::ANSWERED | socket::BUFFER_OURS;
+        a.and(R3, stays | sock_ops::ALL_CB_FLAGS << socket::FOREIGN_SHIFT);
         a.or(R2, R3);
         a.ld(R3, REQUEST, Adoption::FLAGS);
         a.or(R2, R3);
@@ -308,7 +324,7 @@ fn want_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refus
 
 /// Gives our callbacks up, but for those that others wanted before us, and for that of a close.
 fn give_callbacks_back(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refused: Label) {
-    let uses = Uses::scratch().reads([SK.reg(), SOCK.reg(), OWN.reg()]);
+    let uses = Uses::scratch().reads([SK.reg(), REQUEST.reg(), SOCK.reg(), OWN.reg()]);
     a.emitter("give_callbacks_back", uses, |a| {
         offsets.read(a, R1, SOCK, offsets.callback_flags, refused);
         a.ld(R2, OWN, Head::FLAGS);
@@ -316,6 +332,8 @@ fn give_callbacks_back(a: &mut Asm, options: &Options, offsets: &KernelOffsets, 
         a.or(R2, !callbacks::ours(options));
         a.and(R1, R2);
         set_callbacks(a);
+        otherwise(a, Refusal::NoCallbacks);
+        a.require(R0.equals(0), refused, "the kernel lets us give them up");
     });
 }
 

@@ -58,7 +58,8 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     let mut asm = Asm::with_features(options.features());
     let a = &mut asm;
     let [active, passive, request, rtt] = ["active", "passive", "request", "rtt"].map(|name| a.label(name));
-    let [packet, written, state, recover] = ["packet", "written", "state", "recover"].map(|name| a.label(name));
+    let [packet, written, settles] = ["packet", "written", "settles"].map(|name| a.label(name));
+    let [state, recover] = ["state", "recover"].map(|name| a.label(name));
     let [out, no_storage, refused, plain] = ["out", "no_storage", "refused", "plain"].map(|name| a.label(name));
     let exits = CallbackExits { out, no_storage, refused, plain };
     a.mov(R6, R1);
@@ -89,14 +90,14 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     a.bind(passive);
     passive_established(a, options, exits);
     a.bind(recover);
-    foreign_callback(a, options, out);
+    foreign_callback(a, options, settles, out);
     a.bind(rtt);
-    rtt_measured(a, options, packet, out);
+    rtt_measured(a, options, [packet, settles], out);
     a.bind(state);
     state_changed(a, options, out);
-    if options.wakes_readers().is_some() {
+    if let Some(offsets) = options.wakes_readers() {
         a.bind(written);
-        window::release(a, out);
+        wake_reader::written(a, options, offsets, settles, out);
     }
 
     a.bind(refused);
@@ -266,15 +267,20 @@ fn state_changed(a: &mut Asm, options: &Options, out: Label) {
     let new_state = SockOps::REPLYLONG.item(0);
     a.emitter("state", uses(), |a| {
         a.ld(R1, SOCK_OPS, new_state);
+        a.block("closes", |a, closes| {
+            for ending in [net::TCP_FIN_WAIT1, net::TCP_LAST_ACK, net::TCP_CLOSE] {
+                a.jump_if(R1.equals(ending), closes);
+            }
+            a.goto(out);
+        });
+        known_storage(a, out);
+        if let Some(offsets) = options.wakes_readers() {
+            a.comment("it may connect again, after connect(AF_UNSPEC)");
+            window::put_back(a, offsets);
+        }
         a.block("closed", |a, closed| {
+            a.ld(R1, SOCK_OPS, new_state);
             a.jump_if(R1.equals(net::TCP_CLOSE), closed);
-            a.block("closes", |a, closes| {
-                for before_fin in [net::TCP_FIN_WAIT1, net::TCP_LAST_ACK] {
-                    a.jump_if(R1.equals(before_fin), closes);
-                }
-                a.goto(out);
-            });
-            known_storage(a, out);
             closing::drop_state_if_read(a);
             if let Tier::Gated(offsets) = &options.tier {
                 a.ld(R1, OWN, Head::STATE);
@@ -282,7 +288,6 @@ fn state_changed(a: &mut Asm, options: &Options, out: Label) {
             }
             a.goto(out);
         });
-        known_storage(a, out);
         a.ld(R1, OWN, Head::FLAGS);
         a.block("counts_for_no_connection", |a, other| {
             a.require(R1.any_of(socket::LOCAL), other, "its bytes count");
@@ -311,9 +316,12 @@ fn record_lookup(a: &mut Asm, key: Slot<RecordKey>, none: Label) {
 }
 
 /// A callback that another program has asked for: it may have set flags without ours.
-fn foreign_callback(a: &mut Asm, options: &Options, out: Label) {
+fn foreign_callback(a: &mut Asm, options: &Options, settles: Label, out: Label) {
     a.emitter("foreign", uses(), |a| {
         known_storage(a, out);
+        if let Some(offsets) = options.wakes_readers() {
+            wake_reader::restore_size(a, offsets, settles);
+        }
         a.require(R1.equals(socket::PAIRED), out, "it is paired");
         callbacks::recover(a, options);
         a.goto(out);
@@ -322,7 +330,7 @@ fn foreign_callback(a: &mut Asm, options: &Options, out: Label) {
 
 /// A round-trip time was measured: bytes of ours have been acknowledged on the stack, so our peer's callback, if it
 /// is on this node, is over. Or, at `packet`, we are sending one, which says nothing of who is still waiting.
-fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
+fn rtt_measured(a: &mut Asm, options: &Options, [packet, settles]: [Label; 2], out: Label) {
     let [waiting, stay] = ["waiting", "stays"].map(|name| a.label(name));
     a.emitter("rtt", uses(), |a| {
         known_storage(a, out);
@@ -337,6 +345,7 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
                 pairing::adopt(a, options, stay, stay);
                 a.mov(R1, socket::PAIRED);
             });
+            wake_reader::restore_size(a, offsets, settles);
         }
         a.block("unpaired", |a, unpaired| {
             a.jump_if(R1.differs(socket::PAIRED), unpaired);
@@ -345,13 +354,15 @@ fn rtt_measured(a: &mut Asm, options: &Options, packet: Label, out: Label) {
         });
         match (&options.tier, options.wakes_readers()) {
             (Tier::Gated(offsets), Some(_)) => {
-                unenroll::paired(a, options, offsets, [stay, out], |a| {
-                    wake_reader::after_unenroll(a, options, offsets)
-                });
+                let exits = [settles, out];
+                unenroll::paired(a, options, offsets, [stay, out], |a| wake_reader::after_unenroll(a, offsets, exits));
                 a.bind(stay);
-                wake_reader::watch(a, options, offsets, out);
+                wake_reader::watch(a, options, offsets, exits);
             }
-            (Tier::Gated(offsets), None) => unenroll::paired(a, options, offsets, [out, out], |_| ()),
+            (Tier::Gated(offsets), None) => unenroll::paired(a, options, offsets, [out, out], |a| {
+                callbacks::drop(a, options);
+                a.goto(out);
+            }),
             (Tier::Sticky, _) => a.goto(out),
         }
         a.bind(waiting);

@@ -4,7 +4,7 @@ use crate::asm::{Field, Laid, Pointer};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::state::Counter;
 use crate::dataplane::state::change::{Change, Raw};
-use crate::dataplane::state::socket::{ANY, BY_STACK, Head, PAIRED, PLAIN};
+use crate::dataplane::state::socket::{ANY, BY_STACK, Head, PAIRED, PLAIN, Standing};
 use crate::dataplane::state::traffic::{number, put};
 use crate::layout;
 
@@ -61,6 +61,8 @@ pub enum AdoptionStep {
     Undo = 4,
     /// Let those that watch know.
     Report = 5,
+    /// Be plain TCP again, if you are one of a pair that is in no sockhash: its agent was killed.
+    Recover = 6,
 }
 
 /// Why a socket does not do what it was asked to.
@@ -128,6 +130,8 @@ pub struct AdoptionAnswer {
     pub marks: [u32; 2],
     /// It is in a pair, or about to be.
     pub is_taken: bool,
+    /// Where it stands.
+    pub standing: Standing,
     /// It has been in a pair, which has left. One that blocked when it was established has not been in one.
     pub has_left: bool,
     /// Why its pair has left.
@@ -190,6 +194,7 @@ impl AdoptionAnswer {
                     initial: [word(Adoption::OWN_INITIAL), word(Adoption::PEER_INITIAL)],
                     marks: [word(Adoption::SENT_MARK), word(Adoption::RECEIVED_MARK)],
                     is_taken: (1..=PAIRED).contains(&state),
+                    standing: Standing::of(state),
                     has_left: state == PLAIN && long(Adoption::PEER_COOKIE.offset()) != 0,
                     leaving: Counter::at(word(Adoption::LEAVING)).filter(|one| one.is_reason()),
                 })

@@ -56,8 +56,7 @@ layout! {
         APP_KEEPINTVL: u16 = 94;
         /// `tcp_sock.keepalive_time` as it was when we last looked; 0 when it does not matter.
         KEEPALIVE_TIME: u32 = 96;
-        /// TCP_RTO_MAX_MS as the application has set it, while we have our own. Where the kernel does not have it, 0, or the size of
-        /// the receive buffer while that is ours (`membership::window`).
+        /// TCP_RTO_MAX_MS as the application has set it, while we have our own; 0 where the kernel does not have it.
         RTO_MAX: u32 = 100;
         /// Messages this end has sent in a row since the peer's last one.
         RUN: u32 = 104;
@@ -84,20 +83,24 @@ layout! {
         SEEN_ALONE: u32 = 144;
         /// The same, as the drain has seen it.
         DRAIN_ALONE: u32 = 148;
+        /// Size of the receive buffer before we made it small, as the kernel counts it (`membership::window`).
+        BUFFER: u32 = 152;
+        /// Its size since; 0 while it is not to get its size back. A socket with another number here is [`ARMED`].
+        SMALL_BUFFER: u32 = 156;
         /// The key of the pair's answer in the pairs map, which is another for each connection of a socket.
-        PAIR_KEY: PairKey = 152;
+        PAIR_KEY: PairKey = 160;
         /// Bytes of both directions that the stack has carried and that have been counted.
-        TALLIED: u64 = 168;
+        TALLIED: u64 = 176;
         /// What this end has sent.
-        TRAFFIC: Traffic = 176;
+        TRAFFIC: Traffic = 184;
         /// The key of the record by which the passive end finds us; at most two words of it with sequence pairing.
-        RENDEZVOUS_KEY: [u64; 5] = 216;
+        RENDEZVOUS_KEY: [u64; 5] = 224;
         /// The key of our sockhash entry, with four-tuple pairing.
-        OWN_KEY: FourTuple = 256;
+        OWN_KEY: FourTuple = 264;
         /// The key of the peer's sockhash entry, with four-tuple pairing.
-        PEER_KEY: FourTuple = 304;
+        PEER_KEY: FourTuple = 312;
         /// What is measured of a stream that this end sends.
-        PACE: Pace = 352;
+        PACE: Pace = 360;
     }
 }
 
@@ -254,6 +257,19 @@ pub enum Standing {
     OptedOut,
 }
 
+impl Standing {
+    /// What [`Head::STATE`] says.
+    pub(in crate::dataplane) fn of(state: i32) -> Self {
+        match state {
+            WAITING => Self::Waiting,
+            PAIRED => Self::Paired,
+            PLAIN => Self::Plain,
+            OPTED_OUT => Self::OptedOut,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl SocketState {
     /// From the value in [`super::MapRole::Storage`]; `None` when it has another size than this version writes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -266,13 +282,7 @@ impl SocketState {
             peer_cookie: u64::from_ne_bytes(number(bytes, Socket::PEER_COOKIE.offset())?),
             is_client: number::<8>(bytes, Socket::PAIR_KEY.then(PairKey::CLIENT).offset())?
                 == number(bytes, Socket::HEAD.then(Head::COOKIE).offset())?,
-            standing: match i32::from(u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::STATE).offset())?)) {
-                WAITING => Standing::Waiting,
-                PAIRED => Standing::Paired,
-                PLAIN => Standing::Plain,
-                OPTED_OUT => Standing::OptedOut,
-                _ => Standing::Unknown,
-            },
+            standing: Standing::of(u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::STATE).offset())?).into()),
             is_leaving: u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::LEAVING).offset())?) != 0,
             traffic: SocketTraffic::read(bytes, Socket::TRAFFIC.offset())?,
         })
@@ -344,9 +354,11 @@ pub(in crate::dataplane) const STAYS: i32 = 1 << 20;
 pub(in crate::dataplane) const LATE: i32 = 1 << 21;
 /// [`Head::FLAGS`]: [`Socket::LAST_SEQ`] is our `write_seq` when both ends of a pair that joined late were members first.
 pub(in crate::dataplane) const BEGUN: i32 = 1 << 22;
-/// [`Head::FLAGS`]: a packet is being made that must not offer a window, so the receive buffer is small (`membership::window`).
-pub(in crate::dataplane) const HOLDS: i32 = 1 << 23;
-/// [`Head::FLAGS`]: this has been done before, so that it is us who have fixed the size of the receive buffer.
-pub(in crate::dataplane) const HELD: i32 = 1 << 24;
+/// [`Head::FLAGS`]: it was us who fixed the size of the receive buffer, not the application.
+pub(in crate::dataplane) const BUFFER_OURS: i32 = 1 << 23;
+/// [`Head::FLAGS`]: its reader has been woken, so that it is not [`ARMED`] any more when its buffer has its size back.
+pub(in crate::dataplane) const WOKEN: i32 = 1 << 24;
 /// [`Head::FLAGS`]: we have set keepalive's times (`membership::keepalive`).
 pub(in crate::dataplane) const KEEPALIVE_OURS: i32 = 1 << 17;
+/// [`Head::FLAGS`]: keepalive was off when we last set its times.
+pub(in crate::dataplane) const KEEPALIVE_WAS_OFF: i32 = 1 << 18;

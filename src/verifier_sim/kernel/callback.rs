@@ -19,6 +19,8 @@ const SOCK_OPS_WRITABLE: &[(u32, u32)] = &[(4, 8), (164, 168)];
 const SOCKOPT_WRITABLE: &[(u32, u32)] = &[(24, 36)];
 
 const PASS: u64 = SK_PASS as u64;
+/// `TCPHDR_ACK`, include/net/tcp.h.
+const TCPHDR_ACK: u32 = 0x10;
 
 /// What the sk_msg program wants done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +104,8 @@ impl World {
                 .copy_from_slice(&mark.to_ne_bytes());
         }
         self.set_packet(packet.map_or(0, |_| address));
-        self.run_sock_ops(id, if active { sock_ops::ACTIVE_ESTABLISHED } else { sock_ops::PASSIVE_ESTABLISHED }, 0)?;
+        let op = if active { sock_ops::ACTIVE_ESTABLISHED } else { sock_ops::PASSIVE_ESTABLISHED };
+        self.run_sock_ops(id, op, 0)?;
         self.set_packet(0);
         if active { Ok(()) } else { self.changes_state(id, net::TCP_ESTABLISHED) }
     }
@@ -116,7 +119,7 @@ impl World {
     pub(super) fn changes_state(&mut self, id: SocketId, state: i32) -> Result<(), Failure> {
         match self.get(id) {
             Some(socket) if socket.cb_flags & sock_ops::STATE_FLAG as u32 != 0 => {
-                self.run_sock_ops(id, sock_ops::STATE_CHANGED, state)
+                self.run_sock_ops(id, sock_ops::STATE_CHANGED, state).map(drop)
             }
             _ => Ok(()),
         }
@@ -130,7 +133,7 @@ impl World {
         for (offset, isn) in [(layout::RCV_ISN, client), (layout::SNT_ISN, own), (layout::REQUEST_HASH, mark)] {
             request[offset..offset + 4].copy_from_slice(&isn.to_ne_bytes());
         }
-        self.run_sock_ops(server, sock_ops::RWND_INIT, 0)
+        self.run_sock_ops(server, sock_ops::RWND_INIT, 0).map(drop)
     }
 
     /// An acknowledgement has been processed: the callback, where one was asked for.
@@ -141,20 +144,28 @@ impl World {
         }
         match self.get(id) {
             Some(socket) if socket.cb_flags & sock_ops::RTT_FLAG as u32 != 0 && !socket.closed => {
-                self.run_sock_ops(id, sock_ops::RTT, 0)
+                self.run_sock_ops(id, sock_ops::RTT, 0).map(drop)
             }
             _ => Ok(()),
         }
     }
 
-    /// A packet is being made: the callback, where one was asked for.
-    pub(super) fn transmits(&mut self, id: SocketId) -> Result<(), Failure> {
-        match self.get(id) {
-            Some(socket) if socket.cb_flags & sock_ops::WRITE_HDR_OPT_FLAG as u32 != 0 && !socket.closed => {
-                self.run_sock_ops(id, sock_ops::HDR_OPT_LEN, 0)
-            }
-            _ => Ok(()),
+    /// A packet with `len` bytes is being made: the callback in which it is measured, where one was asked for, then the window that it
+    /// offers, and the callback in which options are written, where one was reserved (`__tcp_transmit_skb`, net/ipv4/tcp_output.c).
+    pub(super) fn transmits(&mut self, id: SocketId, len: u32) -> Result<(), Failure> {
+        let is_asked = self
+            .get(id)
+            .is_some_and(|socket| socket.cb_flags & sock_ops::WRITE_HDR_OPT_FLAG as u32 != 0 && !socket.closed);
+        self.packet_len = Some(len);
+        let reserved = if is_asked { self.run_sock_ops(id, sock_ops::HDR_OPT_LEN, 0) } else { Ok(0) };
+        if let Some(socket) = self.get(id) {
+            socket.offer_window();
         }
+        // Where one of the programs returns 0, the kernel reserves nothing (`bpf_skops_hdr_opt_len`).
+        let is_written = reserved.as_ref().is_ok_and(|bytes| *bytes > 0 && !self.refuses.options);
+        let written = if is_written { self.run_sock_ops(id, sock_ops::WRITE_HDR_OPT, 0) } else { Ok(0) };
+        self.packet_len = None;
+        reserved.and(written).map(drop)
     }
 
     /// Shows programs the state of all sockets. Freed ones keep their last state until their memory is given out again,
@@ -170,15 +181,21 @@ impl World {
         }
     }
 
-    fn run_sock_ops(&mut self, id: SocketId, op: i32, state: i32) -> Result<(), Failure> {
+    /// Answers how many bytes the programs have reserved for options.
+    fn run_sock_ops(&mut self, id: SocketId, op: i32, state: i32) -> Result<u32, Failure> {
         let Some(socket) = self.socket(id).filter(|socket| self.is_attached && socket.end.cgroup != Cgroup::Outside)
         else {
-            return Ok(());
+            return Ok(0);
         };
         let (mut context, kernel) = (sock_ops_context(socket, op), socket.kernel.address());
         let cgroup = socket.end.cgroup;
         // args[1] of a change of state
         context[sock_ops::REPLYLONG as usize..][..4].copy_from_slice(&state.to_ne_bytes());
+        if let Some(len) = self.packet_len {
+            for (offset, value) in [(sock_ops::SKB_LEN, len), (sock_ops::SKB_TCP_FLAGS, TCPHDR_ACK)] {
+                context[offset as usize..][..4].copy_from_slice(&value.to_ne_bytes());
+            }
+        }
         self.publish_all();
         self.now += 1000;
         self.machine.memory.bytes_mut(self.contexts.sock_ops).copy_from_slice(&context);
@@ -188,13 +205,15 @@ impl World {
         let may_enroll = matches!(op, sock_ops::ACTIVE_ESTABLISHED | sock_ops::PASSIVE_ESTABLISHED);
         let mut running = Running::new(&mut self.sockets, id, self.now);
         running.may_enroll = may_enroll;
+        running.refuses = self.refuses;
+        running.reserved = (op == sock_ops::HDR_OPT_LEN).then_some(0);
         let entry = [self.contexts.sock_ops.address()];
         // The programs of the innermost cgroup come first (`compute_effective_progs`, kernel/bpf/cgroup.c).
         for (name, program) in self.inner.of(cgroup).into_iter().chain([("sock_ops", &self.sock_ops)]) {
             interp::run(program, &mut self.machine, &mut running, &entry, Limits::default())
                 .map_err(|trap| Failure::Trap(name, trap))?;
         }
-        Ok(())
+        Ok(running.reserved.unwrap_or(0))
     }
 
     /// Runs the program of the sockhash on a message of `size` bytes: the dispatcher, which calls the sk_msg program, or where

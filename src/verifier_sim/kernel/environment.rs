@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Refusals;
 use super::layout::{self, btf_id, put};
 use super::process::{Process, SOCKET_MODE};
 use super::socket::{Slabs, Socket, SocketId};
@@ -9,11 +10,17 @@ use crate::uapi::ctx::sock_ops::{ALL_CB_FLAGS, CB_FLAGS};
 use crate::uapi::ctx::sockopt::TCP_BPF_SOCK_OPS_CB_FLAGS;
 use crate::uapi::flags::{SK_PASS, STORAGE_CREATE};
 use crate::uapi::helper::id;
-use crate::uapi::net::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP};
+use crate::uapi::net::{SO_RCVBUF, SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_RTO_MAX_MS};
 use crate::verifier_sim::interp::{Args, EINVAL, EOPNOTSUPP, Environment, Errno, Fault, Machine, RegionKind};
 
 /// -ENOENT.
 const ENOENT: Errno = -2;
+/// -EPERM.
+const EPERM: Errno = -1;
+
+/// `SOCK_MIN_RCVBUF` (2048 and the size of a `struct sk_buff`) and `SOCK_RCVBUF_LOCK`, include/net/sock.h.
+const MIN_RCVBUF: u32 = 2304;
+const RCVBUF_LOCK: u8 = 2;
 
 /// What every thread is called.
 const THREAD_NAME: &[u8] = b"reader";
@@ -79,6 +86,9 @@ pub(super) struct Running<'a> {
     pub(super) tail_called: bool,
     /// What an iterator has written.
     pub(super) output: Vec<u8>,
+    pub(super) refuses: Refusals,
+    /// Bytes reserved for options, where a packet is measured.
+    pub(super) reserved: Option<u32>,
 }
 
 impl<'a> Running<'a> {
@@ -94,6 +104,8 @@ impl<'a> Running<'a> {
             programs: None,
             tail_called: false,
             output: Vec::new(),
+            refuses: Refusals::default(),
+            reserved: None,
         }
     }
 }
@@ -125,14 +137,22 @@ impl Running<'_> {
         }
         let result = if (level, option) == (SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS) {
             // `bpf_sol_tcp_setsockopt`, net/core/filter.c
-            let is_known = value & !(ALL_CB_FLAGS as u32) == 0;
+            let is_known = value & !(ALL_CB_FLAGS as u32) == 0 && !self.refuses.callbacks;
             socket.cb_flags = if is_known { value } else { socket.cb_flags };
             if is_known { Ok(()) } else { Err(EINVAL) }
+        } else if (level, option) == (SOL_SOCKET, SO_RCVBUF) {
+            // `__sock_set_rcvbuf`, net/core/sock.c; here net.core.rmem_max is larger than every buffer.
+            socket.buffers.receive = value.saturating_mul(2).max(MIN_RCVBUF);
+            socket.buffers.locks |= RCVBUF_LOCK;
+            Ok(())
+        } else if self.refuses.rto_max && (level, option) == (SOL_TCP, TCP_RTO_MAX_MS) {
+            Err(EINVAL)
         } else {
             socket.timers.set(level, option, value).unwrap_or(Err(EINVAL))
         };
         let kernel = machine.memory.bytes_mut(socket.kernel);
         put(kernel, layout::CALLBACK_FLAGS, &[socket.cb_flags as u8]);
+        socket.publish_buffers(kernel);
         socket.timers.publish(socket.options, kernel);
         Ok(result.map_or_else(|errno| errno as u64, |()| 0))
     }
@@ -141,7 +161,9 @@ impl Running<'_> {
     fn get_option(&self, machine: &mut Machine, args: &Args) -> Result<u64, Fault> {
         let (level, option) = (args.get(2)? as i32, args.get(3)? as i32);
         let place = machine.memory.slice_mut(args.get(4)?, args.get(5)?)?;
-        let value = self.sockets.all.get(&self.socket).and_then(|socket| socket.timers.get(level, option));
+        let is_known = !(self.refuses.rto_max && (level, option) == (SOL_TCP, TCP_RTO_MAX_MS));
+        let socket = self.sockets.all.get(&self.socket).filter(|_| is_known);
+        let value = socket.and_then(|socket| socket.timers.get(level, option));
         // What cannot be had reads as 0 (`bpf_sock_ops_getsockopt`, net/core/filter.c).
         place.fill(0);
         place.iter_mut().zip(value.unwrap_or(0).to_ne_bytes()).for_each(|(to, from)| *to = from);
@@ -249,6 +271,12 @@ impl Environment for Running<'_> {
             }
             id::SETSOCKOPT => self.set_option(machine, args),
             id::GETSOCKOPT => self.get_option(machine, args),
+            id::RESERVE_HDR_OPT => {
+                let bytes = args.get(2)? as u32;
+                let Some(reserved) = &mut self.reserved else { return Ok(EPERM as u64) };
+                *reserved += bytes;
+                Ok(0)
+            }
             id::SOCK_HASH_UPDATE => self.hash_update(machine, args),
             id::MSG_REDIRECT_HASH => self.redirect(machine, args),
             id::SK_STORAGE_GET | id::SK_STORAGE_DELETE => self.storage(machine, args),

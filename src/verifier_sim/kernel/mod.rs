@@ -144,6 +144,20 @@ pub struct World {
     is_attached: bool,
     /// Whether freed memory cannot be read.
     unmaps_freed: bool,
+    refuses: Refusals,
+    /// Bytes of the packet that is being made.
+    packet_len: Option<u32>,
+}
+
+/// What this kernel, or a program of another tool, refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// TCP_RTO_MAX_MS, as before Linux 6.15.
+    pub rto_max: bool,
+    /// Options that programs reserve: another sock_ops program of the cgroup returns 0 when a packet is measured.
+    pub options: bool,
+    /// The callbacks that a program asks for outside a callback, as before Linux 6.12.
+    pub callbacks: bool,
 }
 
 impl World {
@@ -171,6 +185,8 @@ impl World {
             setsockopt: None,
             is_attached: true,
             unmaps_freed: false,
+            refuses: Refusals::default(),
+            packet_len: None,
         }
     }
 
@@ -209,6 +225,11 @@ impl World {
     /// become that of memfd_secret(2).
     pub fn unmap_freed(&mut self) {
         self.unmaps_freed = true;
+    }
+
+    /// From now on this is refused.
+    pub fn refuse(&mut self, refuses: Refusals) {
+        self.refuses = refuses;
     }
 
     /// A socket that was made and is not freed.

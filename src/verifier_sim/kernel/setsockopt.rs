@@ -34,6 +34,7 @@ impl World {
             put(offset, &number.to_ne_bytes());
         }
         let mut running = Running::new(&mut self.sockets, id, self.now);
+        running.refuses = self.refuses;
         interp::run(&program, &mut self.machine, &mut running, &[region.address()], Limits::default())
             .map_err(|trap| Failure::Trap("adopt", trap))?;
         Ok(())

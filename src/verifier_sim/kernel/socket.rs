@@ -405,6 +405,13 @@ impl Socket {
         put(file, layout::PRIVATE_DATA, &socket.address().to_ne_bytes());
     }
 
+    /// Of these, its buffers.
+    pub(super) fn publish_buffers(&self, sk: &mut [u8]) {
+        put(sk, layout::SNDBUF, &self.buffers.send.to_ne_bytes());
+        put(sk, layout::RCVBUF, &self.buffers.receive.to_ne_bytes());
+        put(sk, layout::USERLOCKS, &[self.buffers.locks << layout::USERLOCKS_SHIFT]);
+    }
+
     /// Writes what programs may see of this socket into the machine's memory.
     pub(super) fn publish(&self, machine: &mut Machine, memory: &Memory) {
         let user_data = self.psock.as_ref().map_or(0, |psock| psock.region.address() | USER_DATA_FLAGS);
@@ -431,9 +438,7 @@ impl Socket {
         put(sk, layout::RCV_WND, &self.window.1.to_ne_bytes());
         put(sk, layout::PEEK_OFF, &self.peek_off.to_ne_bytes());
         put(sk, layout::SOCKET, &(if self.accepted { socket.address() } else { 0 }).to_ne_bytes());
-        put(sk, layout::SNDBUF, &self.buffers.send.to_ne_bytes());
-        put(sk, layout::RCVBUF, &self.buffers.receive.to_ne_bytes());
-        put(sk, layout::USERLOCKS, &[self.buffers.locks << layout::USERLOCKS_SHIFT]);
+        self.publish_buffers(sk);
         put(sk, layout::PROT, &memory.proto().to_ne_bytes());
         put(sk, layout::FORWARD_ALLOC, &self.granted.to_ne_bytes());
         // Some kernels keep flags in the low bits.

@@ -79,7 +79,7 @@ impl World {
             socket.write_seq = socket.write_seq.wrapping_add(chunk.len);
             socket.wire.push_back(chunk);
         }
-        self.transmits(chunk.from)
+        self.transmits(chunk.from, chunk.len)
     }
 
     /// Keepalive sends a probe, unless a thread holds the socket.
@@ -87,7 +87,7 @@ impl World {
         if self.socket(id).is_some_and(|socket| socket.owned) {
             return Ok(());
         }
-        self.transmits(id)
+        self.transmits(id, 0)
     }
 
     /// The oldest segment of `from` arrives at its peer.
@@ -120,13 +120,12 @@ impl World {
             socket.receive_queue.push_back(chunk);
             socket.exchanged.1 += u64::from(chunk.len);
             socket.notified = true;
-            socket.offer_window();
         }
         if let Some(sender) = self.get(chunk.from) {
             sender.acks += 1;
             sender.exchanged.0 += u64::from(chunk.len);
         }
-        self.transmits(id)
+        self.transmits(id, 0)
     }
 
     /// An acknowledgement arrives at the socket that sent the bytes.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use sidestep::dataplane::{AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, LEVEL, NAME, Refusal};
-use sidestep::verifier_sim::kernel::{Cgroup, Socket, SocketId};
+use sidestep::dataplane::{AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, LEVEL, NAME, Refusal, Standing};
+use sidestep::verifier_sim::kernel::{Cgroup, Socket, SocketId, Timers};
 use sidestep::verifier_sim::spec::{MapSpec, MapType};
 
 use super::{ARMED, Broken, PAIRED, PLAIN, RTT_FLAG, STORAGE_STATE, Simulation, WRITE_HDR_OPT_FLAG};
@@ -29,6 +29,8 @@ enum Stage {
     Undo(usize),
     /// Those that watch hear of it.
     Report,
+    /// An agent that was killed has left them in the middle.
+    Recover(usize),
     Over,
 }
 
@@ -40,6 +42,8 @@ struct Underway {
     stage: Stage,
     /// Whether the agent asks only for the proof, and takes every socket for fit and free.
     is_careless: bool,
+    /// Of each end that has been told its peer: SO_KEEPALIVE before, and what its application had set.
+    before: [Option<(bool, Option<Timers>)>; 2],
 }
 
 /// The map by which the agent asks.
@@ -65,6 +69,8 @@ pub(super) struct Adopting {
     touched: BTreeSet<SocketId>,
     /// How many connections have become pairs.
     pub(super) adopted: usize,
+    /// How many sockets have been made plain TCP again that a killed agent had left.
+    pub(super) recovered: usize,
 }
 
 impl Adopting {
@@ -78,6 +84,7 @@ impl Adopting {
             abandoned: BTreeSet::new(),
             touched: BTreeSet::new(),
             adopted: 0,
+            recovered: 0,
         }
     }
 
@@ -103,6 +110,11 @@ impl Simulation {
     /// How many connections have been adopted.
     pub(crate) fn adopted(&self) -> usize {
         self.adopting.adopted
+    }
+
+    /// How many sockets of a killed agent have been made plain TCP again.
+    pub(crate) fn recovered(&self) -> usize {
+        self.adopting.recovered
     }
 
     /// The programs are attached.
@@ -138,7 +150,7 @@ impl Simulation {
         let may_begin = self.form.adopts(self.pairing) && self.is_attached && !self.is_orphaned && self.enabled;
         if may_begin && self.adopting.underway.is_none() && ends.iter().all(is_open) {
             let (answers, stage) = ([None; 2], Stage::Look(CLIENT));
-            self.adopting.underway = Some(Underway { ends, answers, stage, is_careless });
+            self.adopting.underway = Some(Underway { ends, answers, stage, is_careless, before: [None; 2] });
         }
     }
 
@@ -163,7 +175,9 @@ impl Simulation {
     pub(super) fn go_on_adopting(&mut self) -> Result<(), Broken> {
         let Some(mut underway) = self.adopting.underway.take() else { return Ok(()) };
         let concerned = match underway.stage {
-            Stage::Look(end) | Stage::Pair(end) | Stage::Enter(end) | Stage::Undo(end) => Some(underway.ends[end]),
+            Stage::Look(end) | Stage::Pair(end) | Stage::Enter(end) | Stage::Undo(end) | Stage::Recover(end) => {
+                Some(underway.ends[end])
+            }
             Stage::Prepare | Stage::Report => Some(underway.ends[SERVER]),
             Stage::Check | Stage::Delete(_) | Stage::Over => None,
         };
@@ -203,11 +217,15 @@ impl Simulation {
         let give_back = Stage::Undo(CLIENT);
         Ok(match underway.stage {
             Stage::Look(end) => match self.ask(underway, end, AdoptionStep::Look)? {
-                Ok(answer) if answer.is_taken && !underway.is_careless => Stage::Over,
                 Ok(answer) => {
                     underway.answers[end] = Some(answer);
                     let [client, server] = underway.answers;
                     match (client, server) {
+                        (Some(client), Some(server))
+                            if !underway.is_careless && (client.is_taken || server.is_taken) =>
+                        {
+                            if is_abandoned([client, server]) { Stage::Recover(CLIENT) } else { Stage::Over }
+                        }
                         (Some(client), Some(server)) if client.is_client_of(&server) => Stage::Prepare,
                         (Some(_), Some(_)) => Stage::Over,
                         _ => Stage::Look(SERVER),
@@ -220,7 +238,10 @@ impl Simulation {
                 Err(_) => Stage::Over,
             },
             Stage::Pair(end) => {
-                let was_counted = self.is_counted(underway.ends[end]);
+                let id = underway.ends[end];
+                let was_counted = self.is_counted(id);
+                let kept_alive = self.world.socket(id).is_some_and(|socket| socket.timers().keepalive);
+                underway.before[end] = Some((kept_alive, self.timers.get(&id).copied()));
                 match self.ask_for_change(underway, end, AdoptionStep::Pair)? {
                     Ok(_) => {
                         self.note_paired(underway.ends, end, was_counted);
@@ -249,14 +270,31 @@ impl Simulation {
                 if end == CLIENT { Stage::Delete(SERVER) } else { give_back }
             }
             Stage::Undo(end) => {
-                if self.ask(underway, end, AdoptionStep::Undo)?.is_ok() {
-                    self.check_given_back(underway.ends[end])?;
+                let id = underway.ends[end];
+                // In one that has left in a callback of its own, SO_KEEPALIVE stays on.
+                let before = underway.before[end].filter(|_| self.is_one_of_pair(id));
+                match self.ask(underway, end, AdoptionStep::Undo)? {
+                    Ok(_) => {
+                        self.check_given_back(id)?;
+                        self.check_keepalive_given_back(id, before)?;
+                    }
+                    // Its callbacks go on, and it becomes plain TCP in one of them when its peer is.
+                    Err(Refusal::NoCallbacks) => self.adopting.abandoned.extend(underway.ends),
+                    Err(_) => {}
                 }
                 if end == CLIENT { Stage::Undo(SERVER) } else { Stage::Over }
             }
             Stage::Report => {
                 self.report(underway)?;
                 Stage::Over
+            }
+            Stage::Recover(end) => {
+                let is_paired = underway.answers[end].is_some_and(|answer| answer.standing == Standing::Paired);
+                if is_paired && self.ask(underway, end, AdoptionStep::Recover)?.is_ok() {
+                    self.check_given_back(underway.ends[end])?;
+                    self.adopting.recovered += 1;
+                }
+                if end == CLIENT { Stage::Recover(SERVER) } else { Stage::Over }
             }
             Stage::Over => Stage::Over,
         })
@@ -306,7 +344,7 @@ impl Simulation {
         step: AdoptionStep,
     ) -> Result<Result<AdoptionAnswer, Refusal>, Broken> {
         let id = underway.ends[end];
-        let is_free = self.is_free(id);
+        let is_free = self.is_free(id) && !(step == AdoptionStep::Pair && self.refuses.callbacks);
         let answer = self.ask(underway, end, step)?;
         if answer.is_ok() == is_free {
             Ok(answer)
@@ -424,11 +462,24 @@ impl Simulation {
             return Err(Broken(format!("socket {id} is taken back, and still has our callbacks")));
         }
         let set = self.timers.get(&id).copied().unwrap_or_default();
-        if self.bounds.keepalive != 0 && !is_foreign && !socket.timers().agrees(set) {
+        if !is_foreign && !socket.timers().agrees(set) {
             let now = socket.timers();
             return Err(Broken(format!("socket {id} is taken back with {now:?}, and its application has set {set:?}")));
         }
         Ok(())
+    }
+
+    /// Keepalive of an end that is plain TCP again is on or off as before, unless its application has set something meanwhile.
+    fn check_keepalive_given_back(&self, id: SocketId, before: Option<(bool, Option<Timers>)>) -> Result<(), Broken> {
+        let (Some(socket), Some((kept_alive, set))) = (self.world.socket(id), before) else { return Ok(()) };
+        let is_foreign = self.foreign.contains(&id) || self.replaced.contains(&id);
+        let (now, latest) = (socket.timers().keepalive, self.timers.get(&id).copied());
+        // What the application has turned on meanwhile stays on.
+        let is_right = if latest == set { now == kept_alive } else { now || !latest.is_some_and(|set| set.keepalive) };
+        if is_foreign || is_right {
+            return Ok(());
+        }
+        Err(Broken(format!("socket {id} is taken back, and its keepalive was on before: {kept_alive}")))
     }
 
     /// At the end of a history the agent comes to the end of what it does, or is killed where a thread is in its way.
@@ -437,6 +488,25 @@ impl Simulation {
             self.go_on_adopting()?;
         }
         self.stop_adopting()
+    }
+
+    /// When all has arrived, the next agent looks at what was left in the middle: then no two ends are a pair outside of the sockhash.
+    pub(super) fn recover_abandoned(&mut self) -> Result<(), Broken> {
+        for client in self.adopting.abandoned.clone() {
+            let server = self.world.socket(client).map_or(0, Socket::peer);
+            let ends = [client, server];
+            if !self.servers.contains(&server) || !ends.into_iter().all(|end| self.is_fit(end)) {
+                continue;
+            }
+            self.adopt(ends, false);
+            self.end_adopting()?;
+            let is_left =
+                ends.into_iter().all(|end| self.is_one_of_pair(end) && self.is_fit(end) && !self.has_flag(end, ARMED));
+            if is_left && self.enabled && !self.refuses.callbacks {
+                return Err(Broken(format!("sockets {client} and {server} stay a pair outside of the sockhash")));
+            }
+        }
+        Ok(())
     }
 
     /// When all has arrived: of a connection that the agent has tried to adopt, both ends are one of a pair, or neither is. Each end has
@@ -467,6 +537,11 @@ impl Simulation {
             [&self.replaced, &self.elsewhere, &self.adopting.abandoned].iter().any(|set| set.contains(&id));
         is_open && !is_touched && !self.torn && !self.disturbed && !self.world.is_reading(id)
     }
+}
+
+/// Whether an agent that was killed has left these two in the middle (`agent::adoption`).
+fn is_abandoned([client, server]: [AdoptionAnswer; 2]) -> bool {
+    client.standing == Standing::Paired && [Standing::Paired, Standing::Unknown].contains(&server.standing)
 }
 
 /// Of the sockhash.

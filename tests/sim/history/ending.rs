@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sidestep::verifier_sim::kernel::{Socket, SocketId};
 
 use super::sockets::is_edge_triggered;
-use super::{ARMED, Broken, FOREIGN, PAIRED, STORAGE_STATE, Simulation};
+use super::{ARMED, Broken, FOREIGN, PAIRED, STORAGE_SMALL_BUFFER, STORAGE_STATE, Simulation};
 
 impl Simulation {
     /// A reader that sleeps for more may not be passed by.
@@ -46,9 +46,7 @@ impl Simulation {
             for id in self.world.socket_ids() {
                 busy |= self.world.is_sending(id) || self.world.has_acks(id);
                 self.arrive(id)?;
-                if self.world.socket(id).is_some_and(Socket::probes) {
-                    self.world.probe(id)?;
-                }
+                self.probe(id)?;
                 let notified = self.world.take_event(id);
                 if notified || (self.has_unread(id) && !self.world.socket(id).is_some_and(is_edge_triggered)) {
                     looks.insert(id);
@@ -101,6 +99,9 @@ impl Simulation {
             if socket.is_member() && now.window_clamp < set.window_clamp {
                 // That of a stream that stays, which comes back when its pair leaves.
                 set.window_clamp = now.window_clamp;
+            }
+            if self.half(id, STORAGE_SMALL_BUFFER) != 0 && !self.disturbed {
+                return Err(Broken(format!("the receive buffer of socket {id} stays small")));
             }
             // Another program may have taken our callbacks, and a damaged record may keep a socket waiting forever.
             if self.has_flag(id, ARMED) && !self.disturbed {
@@ -162,6 +163,7 @@ impl Simulation {
             return self.check_all_is_read();
         }
         self.check_both_or_neither()?;
+        self.recover_abandoned()?;
         if self.form.wakes() {
             self.check_timers()?;
         }

@@ -2,10 +2,11 @@
 //!
 //! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
 //! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer, `trust` what
-//! readers have earned, `joining` who joins the sockhash later, `adopting` how the agent adopts connections, `marking` how the
+//! readers have earned, `buffers` how large receive buffers are, `joining` who joins the sockhash later, `adopting` how the agent adopts connections, `marking` how the
 //! agent lists and marks sockets, `leaving` what those do that are marked, `maintenance` what the drain and the tally must do.
 
 mod adopting;
+mod buffers;
 mod connect;
 mod ending;
 mod form;
@@ -25,7 +26,7 @@ use sidestep::agent::{map_loads, map_specs, simulated_adoption_fields, simulated
 use sidestep::dataplane::{ADOPTION, CHOSEN, Config, DataPlane, MapRole, Pairing};
 use sidestep::verifier_sim::interp::{Machine, Program};
 use sidestep::verifier_sim::kernel::{
-    Chunk, Failure, GroupId, InnerPrograms, Socket, SocketId, Timers, Tracing, World,
+    Buffers, Chunk, Failure, GroupId, InnerPrograms, Refusals, Socket, SocketId, Timers, Tracing, World,
 };
 use sidestep::verifier_sim::spec::{MapLoad, MapType};
 use sidestep::{asm, dataplane};
@@ -67,7 +68,9 @@ const UNENROLLING: u32 = 1 << 0;
 const ARMED: u32 = 1 << 6;
 /// The flag of a stream that stays, and where its phase is (src/dataplane/gate/pace.rs).
 const STAYS: u32 = 1 << 20;
-const STORAGE_PHASE: usize = 352;
+const STORAGE_PHASE: usize = 360;
+/// The size of a receive buffer that is small for a packet; else 0.
+const STORAGE_SMALL_BUFFER: usize = 156;
 /// How many messages have been redirected because another one may be underway (src/dataplane/gate/underway.rs).
 const STORAGE_UNSURE: usize = 140;
 
@@ -128,6 +131,9 @@ pub(crate) struct Simulation {
     elsewhere: BTreeSet<SocketId>,
     /// What applications have set.
     timers: BTreeMap<SocketId, Timers>,
+    /// The sizes of buffers, as applications or the kernel have made them.
+    buffers: BTreeMap<SocketId, Buffers>,
+    refuses: Refusals,
     /// The addresses of both ends of each connection, and the other end.
     addresses: Vec<(connect::Tuple, SocketId)>,
     /// How many sockets attackers have made.
@@ -273,6 +279,8 @@ impl Simulation {
             replaced: BTreeSet::new(),
             elsewhere: BTreeSet::new(),
             timers: BTreeMap::new(),
+            buffers: BTreeMap::new(),
+            refuses: Refusals::default(),
             addresses: Vec::new(),
             attackers: 0,
             servers: BTreeSet::new(),
@@ -328,6 +336,8 @@ impl Simulation {
                 if settings.unmaps_freed {
                     world.unmap_freed();
                 }
+                self.refuses.rto_max = settings.lacks_rto_max;
+                world.refuse(self.refuses);
                 self.is_attached = !settings.attached_later;
                 world.set_attached(self.is_attached);
                 self.configure();
@@ -360,12 +370,17 @@ impl Simulation {
             Op::Nominate(client, server, careless) => self.nominate(client, server, careless),
             Op::AdoptStep => self.go_on_adopting()?,
             Op::AdoptStop => self.stop_adopting()?,
+            Op::Refuse(refuses) => {
+                self.refuses = Refusals { rto_max: self.refuses.rto_max, ..refuses };
+                world.refuse(self.refuses);
+            }
             Op::Cpu(second) => world.machine.cpu = second.into(),
             Op::Pressure(is_high) => world.set_memory_pressure(is_high),
             _ => {}
         }
         let Some(id) = op.socket().and_then(|number| self.pick(number)) else { return Ok(()) };
         self.socket_step(id, op)?;
+        self.check_buffers()?;
         self.check_joined(id)?;
         self.check_pairing(id)
     }
@@ -384,6 +399,7 @@ impl Simulation {
             Op::FinishSend(_) => world.finish_send(id)?,
             Op::Deliver(_) => world.deliver(id)?,
             Op::Ack(_) => self.acknowledge(id)?,
+            Op::Probe(_) => self.probe(id)?,
             Op::Recv(_, want) => world.recv(id, want.into()),
             Op::RecvAll(_, want) => world.recv_all(id, want.into()),
             Op::StepRecv(_) => self.step_recv(id)?,
@@ -427,7 +443,10 @@ impl Simulation {
                 }
             }
             Op::Watch(_, watchers) => world.set_waiters(id, &watchers.into_iter().flatten().collect::<Vec<_>>()),
-            Op::Buffers(_, buffers) => world.set_buffers(id, buffers),
+            Op::Buffers(_, buffers) => {
+                world.set_buffers(id, buffers);
+                self.buffers.insert(id, buffers);
+            }
             Op::Group(_, group) => {
                 let own = usize::from(group.depth).checked_sub(1).map(|at| self.groups[at]);
                 world.set_group(id, own, group.granted);

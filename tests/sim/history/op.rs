@@ -1,6 +1,6 @@
 //! The steps of histories.
 
-use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Timers, Waiter, WrongDescriptor};
+use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Refusals, Timers, Waiter, WrongDescriptor};
 
 /// One step of a history. Numbers choose among the sockets that there are.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) enum Op {
     FinishSend(u8),
     Deliver(u8),
     Ack(u8),
+    /// Keepalive sends a probe, if it does so every second.
+    Probe(u8),
     Recv(u8, u16),
     RecvAll(u8, u16),
     StepRecv(u8),
@@ -42,6 +44,8 @@ pub(crate) enum Op {
     /// A record in the rendezvous map becomes another's, except the first words that a program reads.
     Tear(u8, u8, u8),
     Cpu(bool),
+    /// The kernel, or another tool's program, refuses this from now on.
+    Refuse(Refusals),
     /// The agent turns the switch off and runs the drain.
     Drain,
     /// It marks this socket and its peer, which are to leave.
@@ -81,7 +85,7 @@ pub(crate) enum Op {
 impl Op {
     /// Whether no process does it.
     pub(super) fn is_of_network(self) -> bool {
-        matches!(self, Self::Handshake(_) | Self::FinishSend(_) | Self::Deliver(_) | Self::Ack(_))
+        matches!(self, Self::Handshake(_) | Self::FinishSend(_) | Self::Deliver(_) | Self::Ack(_) | Self::Probe(_))
     }
 
     /// The socket that the step is about.
@@ -93,6 +97,7 @@ impl Op {
             | Self::FinishSend(number)
             | Self::Deliver(number)
             | Self::Ack(number)
+            | Self::Probe(number)
             | Self::Recv(number, _)
             | Self::RecvAll(number, _)
             | Self::StepRecv(number)
@@ -135,6 +140,8 @@ pub(crate) struct Settings {
     pub(crate) fionread_misses: bool,
     /// Whether the programs are attached only later.
     pub(crate) attached_later: bool,
+    /// Whether TCP_RTO_MAX_MS is unknown, as before Linux 6.15.
+    pub(crate) lacks_rto_max: bool,
 }
 
 impl Settings {
@@ -146,6 +153,7 @@ impl Settings {
         unmaps_freed: false,
         fionread_misses: false,
         attached_later: false,
+        lacks_rto_max: false,
     };
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Timers, Waiter, WrongDescriptor};
+use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Refusals, Timers, Waiter, WrongDescriptor};
 
 use super::op::{Connect, Group, MAX_GROUPS, Op, Settings, Watchers};
 
@@ -69,8 +69,8 @@ fn timers() -> impl Strategy<Value = Timers> {
 
 fn settings() -> impl Strategy<Value = Settings> {
     let keepalive = prop_oneof![2 => Just(0), 2 => Just(600), 1 => Just(30)];
-    (prop::bool::weighted(0.3), prop::bool::weighted(0.3), keepalive, any::<bool>()).prop_map(
-        |(spare_askers, roomy, keepalive, unmaps_freed)| Settings {
+    (prop::bool::weighted(0.3), prop::bool::weighted(0.3), keepalive, any::<bool>(), any::<bool>()).prop_map(
+        |(spare_askers, roomy, keepalive, unmaps_freed, lacks_rto_max)| Settings {
             spare_askers,
             roomy,
             keepalive,
@@ -78,6 +78,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             // A socket that is not accepted yet is served then, however it will be read.
             fionread_misses: false,
             attached_later: false,
+            lacks_rto_max,
         },
     )
 }
@@ -127,6 +128,7 @@ fn op() -> impl Strategy<Value = Op> {
         16 => socket.clone().prop_map(Op::Deliver),
         // Late, since all that may happen between a message and its acknowledgement is of interest.
         6 => socket.clone().prop_map(Op::Ack),
+        4 => socket.clone().prop_map(Op::Probe),
         20 => (socket.clone(), wanted).prop_map(|(socket, len)| Op::Recv(socket, len)),
         2 => (socket.clone(), 1..3000_u16).prop_map(|(socket, len)| Op::RecvAll(socket, len)),
         30 => socket.clone().prop_map(Op::StepRecv),
@@ -150,6 +152,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (any::<u8>(), any::<u8>(), any::<u32>()).prop_map(|(of, how, mark)| Op::Forge(of, how, mark)),
         3 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(from, to, kept)| Op::Tear(from, to, kept)),
         1 => any::<bool>().prop_map(Op::Cpu),
+        1 => any::<(bool, bool)>().prop_map(|(options, callbacks)| Op::Refuse(Refusals { options, callbacks, rto_max: false })),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Histories for checks that random ones seldom meet.
 
-use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Timers, Waiter, WrongDescriptor};
+use sidestep::verifier_sim::kernel::{Buffers, Cgroup, Refusals, Timers, Waiter, WrongDescriptor};
 
 use crate::history::{Connect, Op, Settings, Watchers};
 
@@ -166,11 +166,38 @@ fn times() -> [Vec<Op>; 4] {
     [before.collect(), silenced.collect(), later(600, 5001), later(0, 20)]
 }
 
+/// A receiver on a kernel without TCP_RTO_MAX_MS, whose window is closed by bytes of the stack behind a redirected message, and who
+/// sends packets meanwhile: when it is armed, before and after the redirected message has been read. Another program may
+/// refuse the options of these packets, and the application may set SO_RCVBUF meanwhile.
+pub(super) fn closed_windows() -> impl Iterator<Item = Vec<Op>> {
+    let small = |receive| Buffers { send: 1 << 20, receive, locks: 0 };
+    let reads = |len| [Op::Recv(SERVER, len), Op::StepRecv(SERVER), Op::StepRecv(SERVER), Op::StepRecv(SERVER)];
+    let ends = [Op::Probe(SERVER), Op::ShutdownWrite(SERVER), Op::Close(SERVER)];
+    let cases = [false, true].into_iter().flat_map(|options| [false, true].map(|sets| (options, sets)));
+    let cases = cases.flat_map(move |(options, sets)| ends.map(|end| (options, sets, end)));
+    cases.map(move |(options, sets, end)| {
+        let settings = Settings { lacks_rto_max: true, roomy: true, ..Settings::PLAIN };
+        let mut ops = pair(settings, [EDGE, None]);
+        ops.extend([Op::Buffers(SERVER, small(4000)), Op::Refuse(Refusals { options, ..Refusals::default() })]);
+        // More than the first window.
+        ops.extend(sends(&[10]).chain([Op::Pressure(true)]).chain(sends(&[40_000; 3])).chain([Op::Pressure(false)]));
+        ops.extend([Op::Deliver(CLIENT); 3]);
+        ops.extend([Op::Probe(SERVER); 2]);
+        if sets {
+            ops.push(Op::Buffers(SERVER, Buffers { locks: 2, ..small(6000) }));
+            ops.push(Op::Probe(SERVER));
+        }
+        ops.extend(reads(100));
+        ops.extend([Op::Probe(SERVER), end, Op::Probe(SERVER)]);
+        ops
+    })
+}
+
 /// All of them.
 pub(super) fn histories() -> Vec<Vec<Op>> {
     let begin = [falls_asleep(), misses_bytes()].into_iter().chain(askers()).chain(queues()).chain(marked());
     let begin = begin.chain(acknowledged_late()).chain(times());
-    begin.chain([shuts_down_after_its_peer_has_left()]).collect()
+    begin.chain([shuts_down_after_its_peer_has_left()]).chain(closed_windows()).collect()
 }
 
 /// Messages on a connection between sockets of these cgroups.
@@ -376,7 +403,16 @@ pub(super) fn adopted_histories() -> Vec<Vec<Op>> {
     silent.extend([steps(6), used(), used()].concat());
     let all =
         [with(&[steps(6), used(), used()]), again, careless(&[steps(8), used()]), foreign, never, elsewhere, silent];
-    all.into_iter().chain(armed).chain(interrupted).chain(stopped).collect()
+    // Both ends have been told their peers, when something happens, and the client cannot enter any more.
+    let timers = Op::Timers(SERVER, Timers { keepalive: true, idle: 22, interval: 10, ..Timers::default() });
+    let refused = Op::Refuse(Refusals { callbacks: true, ..Refusals::default() });
+    let given_back = [timers, refused].map(|op| with(&[steps(3), vec![op, Op::ShutdownWrite(CLIENT)], steps(8)]));
+    let without_callbacks = with(&[vec![refused], steps(8), used()]);
+    // An agent was killed, and the next one looks.
+    let recovered =
+        (1..6).map(|before| with(&[steps(before), vec![Op::AdoptStop, Op::Adopt(CLIENT)], steps(8), used()]));
+    let all = all.into_iter().chain(armed).chain(interrupted).chain(stopped).chain(given_back).chain(recovered);
+    all.chain([without_callbacks]).collect()
 }
 
 /// Of the drain: bytes that are unread, and a reader that has read the redirected ones and is still armed for others.

@@ -79,6 +79,8 @@ const CHOICES: &[&str] = &[
     "given_back",
     "no_look",
     "no_undo",
+    "undo",
+    "keepalive_stays",
     "no_preparation",
     "server",
     // What a process that watches is notified of.
@@ -275,4 +277,21 @@ fn a_program_that_drops_a_check_is_caught() {
     let unused: Vec<_> =
         all.filter(|excuse| !excused.contains(excuse)).map(|(at, end)| (REASONS[at].why, end)).collect();
     assert_eq!(unused, [], "no check is like these any more");
+}
+
+#[test]
+fn receivers_do_keep_a_closed_window_closed() {
+    for form in [Form::Waking, Form::Loads, Form::Paced] {
+        let plane = form.plane(Pairing::Sequence);
+        let insns = Insns::of(&plane, form);
+        for ops in directed::closed_windows() {
+            let mut simulation = Simulation::new(&plane, form, &insns, CONFIG);
+            for op in &ops {
+                simulation.step(*op).unwrap();
+            }
+            let closes = ops.iter().any(|op| matches!(op, Op::Close(_)));
+            assert!(closes || simulation.fixed_buffers() == 1, "{}: {ops:?}", form.name());
+            simulation.finish().unwrap();
+        }
+    }
 }

@@ -259,7 +259,14 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     always("the drain has found it in the same run", &["seen_alone/it has a storage"]),
     always("nothing happens between two instructions", &["references/no reference came or went meanwhile"]),
-    always("the simulated kernel has no such callbacks", &["foreign/it is paired"]),
+    always(
+        "the simulated kernel has no such callbacks",
+        &[
+            "foreign/it is paired",
+            "foreign/restore_size/put_back/what the application has set since stays",
+            "foreign/restore_size/its reader has not been woken",
+        ],
+    ),
     in_forms(
         &["calls", "waking", "loads", "paced", "watched", "named"],
         "no pair of these histories joins late: `tests/order` has such pairs",
@@ -339,22 +346,32 @@ pub(super) const REASONS: &[Reason] = &[
         "how fast a stream goes, which no history measures: `sidestep bench --streams auto` does",
         &["backpressure/messages of this size can gain something"],
     ),
-    // Before Linux 6.15 alone, whose kernels are not simulated: `tests/stall` in the guests measures what it is for, and looks at the
-    // buffers afterwards.
     always(
-        "a window is held back only where TCP_RTO_MAX_MS is unknown, and this kernel knows it",
+        "our own socket lives while its callback runs",
+        &["keep_closed/probe/there is memory", "put_back/probe/there is memory"],
+    ),
+    // Before Linux 6.15 alone: `tests/stall` in the guests measures what it is for.
+    always(
+        "a window that is offered later or sooner, or a buffer whose size is fixed for nothing",
         &[
-            "hold/its probes are ours",
-            "hold/its sender cannot be made to ask every second",
-            "hold/a packet is made",
-            "hold/it carries no data",
-            "hold/probe/there is memory",
-            "hold/the buffer grows",
-            "hold/we have fixed its size",
-            "hold/the window is closed",
-            "hold/there is room for an option",
-            "release/its buffer is held",
+            "keep_closed/its probes are ours",
+            "keep_closed/its sender cannot be made to ask every second",
+            "keep_closed/a packet is made",
+            "keep_closed/it carries no data",
+            "keep_closed/the buffer grows",
+            "keep_closed/we have fixed its size",
+            "keep_closed/the window is closed",
+            "keep_closed/there is room for an option",
         ],
+    ),
+    always("a buffer always has a size", &["put_back/it had a size"]),
+    always(
+        "the next check asks the same, and no buffer has a size of 0",
+        &["written/its buffer was small", "restore_size/its buffer was small", "put_back/its buffer is small"],
+    ),
+    always(
+        "nothing can set a size between the two callbacks of a packet: the socket is locked",
+        &["written/put_back/what the application has set since stays"],
     ),
     always("its settings would stay when the program goes", &["unenroll/an armed peer is waited for"]),
     // The programs that run over all sockets.
@@ -456,10 +473,12 @@ pub(super) const REASONS: &[Reason] = &[
         "a socket that connects again between two steps, after connect(AF_UNSPEC), which none does here",
         &["same/its initial number is the same"],
     ),
+    always("every socket has a number", &["particulars/it has a number"]),
     always(
-        "the simulated kernel lets every program ask for callbacks, and every socket has a number",
-        &["want_callbacks/the kernel lets us ask for callbacks", "particulars/it has a number"],
+        "an end that is in no sockhash is not armed in any history, and so its buffer is never small",
+        &["change/put_back/what the application has set since stays", "change/its reader need not be woken"],
     ),
+    always("the agent asks this of an end that has answered so", &["change/it is one of a pair"]),
     always(
         "the key of an answer is the client's number, before and after",
         &["particulars/the key of its answer is not needed"],
