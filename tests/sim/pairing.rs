@@ -186,6 +186,8 @@ fn histories_do_redirect_and_all_forms_decide_much_alike() {
                 ops.retain(|op| {
                     !matches!(op, Op::NonBlocking(..) | Op::Options(..) | Op::Timers(..) | Op::OtherCallbacks(..))
                 });
+                // One message of a megabyte, which only some forms redirect, would outweigh all others.
+                ops.retain(|op| !matches!(op, Op::Send(_, 60_000..)));
                 let mut simulation = Simulation::new(&plane, form, &insns, CONFIG);
                 simulation.run(&ops).unwrap();
                 redirected += simulation.redirected;

@@ -69,8 +69,8 @@ fn timers() -> impl Strategy<Value = Timers> {
 
 fn settings() -> impl Strategy<Value = Settings> {
     let keepalive = prop_oneof![2 => Just(0), 2 => Just(600), 1 => Just(30)];
-    (prop::bool::weighted(0.3), prop::bool::weighted(0.3), keepalive, any::<bool>(), any::<bool>()).prop_map(
-        |(spare_askers, roomy, keepalive, unmaps_freed, lacks_rto_max)| Settings {
+    (prop::bool::weighted(0.3), prop::bool::weighted(0.3), keepalive, any::<bool>()).prop_map(
+        |(spare_askers, roomy, keepalive, unmaps_freed)| Settings {
             spare_askers,
             roomy,
             keepalive,
@@ -78,7 +78,8 @@ fn settings() -> impl Strategy<Value = Settings> {
             // A socket that is not accepted yet is served then, however it will be read.
             fionread_misses: false,
             attached_later: false,
-            lacks_rto_max,
+            // The two have nothing to do with each other.
+            lacks_rto_max: unmaps_freed,
         },
     )
 }
@@ -128,7 +129,6 @@ fn op() -> impl Strategy<Value = Op> {
         16 => socket.clone().prop_map(Op::Deliver),
         // Late, since all that may happen between a message and its acknowledgement is of interest.
         6 => socket.clone().prop_map(Op::Ack),
-        4 => socket.clone().prop_map(Op::Probe),
         20 => (socket.clone(), wanted).prop_map(|(socket, len)| Op::Recv(socket, len)),
         2 => (socket.clone(), 1..3000_u16).prop_map(|(socket, len)| Op::RecvAll(socket, len)),
         30 => socket.clone().prop_map(Op::StepRecv),
@@ -152,14 +152,24 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (any::<u8>(), any::<u8>(), any::<u32>()).prop_map(|(of, how, mark)| Op::Forge(of, how, mark)),
         3 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(from, to, kept)| Op::Tear(from, to, kept)),
         1 => any::<bool>().prop_map(Op::Cpu),
-        1 => any::<(bool, bool)>().prop_map(|(options, callbacks)| Op::Refuse(Refusals { options, callbacks, rto_max: false })),
+    ]
+}
+
+/// The same, or a probe, or what is refused from now on.
+fn op_or_refusal() -> impl Strategy<Value = Op> {
+    let refusal = |(options, callbacks)| Op::Refuse(Refusals { options, callbacks, rto_max: false });
+    prop_oneof![
+        60 => op(),
+        2 => (0..8_u8).prop_map(Op::Probe),
+        1 => any::<(bool, bool)>().prop_map(refusal),
     ]
 }
 
 /// Histories of up to `length` steps; the first one connects. Half of them are about that connection alone, which is
 /// accepted at once, and whose readers are mostly edge-triggered, so that more happens to it.
 pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
-    let many = (connect(), prop::collection::vec(prop_oneof![1 => connect(), 49 => op()], length / 2..length));
+    let many =
+        (connect(), prop::collection::vec(prop_oneof![1 => connect(), 49 => op_or_refusal()], length / 2..length));
     let many = many.prop_map(|(first, ops)| [vec![first], ops].concat());
     let edge = [Some(Waiter::Epoll { edge: true, data: 7, fd: 7 }), None];
     let watched = || prop_oneof![Just(edge), watchers()];
@@ -169,7 +179,7 @@ pub(crate) fn history(length: usize) -> impl Strategy<Value = Vec<Op>> {
         let buffers = buffers.map(|sizes| [Op::Buffers(0, sizes), Op::Buffers(1, sizes)]);
         accepted.into_iter().chain(buffers.into_iter().flatten()).collect::<Vec<_>>()
     });
-    let one = (begin, prop::collection::vec(op(), length / 4..length / 2));
+    let one = (begin, prop::collection::vec(op_or_refusal(), length / 4..length / 2));
     let one = one.prop_map(|(begin, ops)| [begin, ops].concat());
     (settings(), prop_oneof![many, one]).prop_map(|(settings, ops)| [vec![Op::Settings(settings)], ops].concat())
 }
@@ -256,7 +266,7 @@ pub(crate) fn adopted_history(length: usize) -> impl Strategy<Value = Vec<Op>> {
         }
         ops
     });
-    let more = prop::collection::vec(prop_oneof![3 => op(), 2 => adopting_op()], 0..length);
+    let more = prop::collection::vec(prop_oneof![3 => op_or_refusal(), 2 => adopting_op()], 0..length);
     (begin, more).prop_map(|(begin, more)| [begin, more].concat())
 }
 

@@ -407,12 +407,16 @@ pub(super) fn adopted_histories() -> Vec<Vec<Op>> {
     let timers = Op::Timers(SERVER, Timers { keepalive: true, idle: 22, interval: 10, ..Timers::default() });
     let refused = Op::Refuse(Refusals { callbacks: true, ..Refusals::default() });
     let given_back = [timers, refused].map(|op| with(&[steps(3), vec![op, Op::ShutdownWrite(CLIENT)], steps(8)]));
+    // An application that probes already, though too seldom.
+    let mut probes = tracked();
+    probes.insert(5, Op::Timers(SERVER, Timers { keepalive: true, idle: 5001, interval: 10, ..Timers::default() }));
+    probes.extend([steps(3), vec![Op::ShutdownWrite(CLIENT)], steps(8)].concat());
     let without_callbacks = with(&[vec![refused], steps(8), used()]);
     // An agent was killed, and the next one looks.
     let recovered =
         (1..6).map(|before| with(&[steps(before), vec![Op::AdoptStop, Op::Adopt(CLIENT)], steps(8), used()]));
     let all = all.into_iter().chain(armed).chain(interrupted).chain(stopped).chain(given_back).chain(recovered);
-    all.chain([without_callbacks]).collect()
+    all.chain([without_callbacks, probes]).collect()
 }
 
 /// Of the drain: bytes that are unread, and a reader that has read the redirected ones and is still armed for others.

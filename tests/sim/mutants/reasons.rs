@@ -366,6 +366,11 @@ pub(super) const REASONS: &[Reason] = &[
     ),
     always("a buffer always has a size", &["put_back/it had a size"]),
     always(
+        "a member that is disarmed too soon still has callbacks, of which the next one gives its buffer the size back",
+        &["watch/own_size/its buffer is small"],
+    ),
+    always("a socket that closes reads no more", &["state/put_back/what the application has set since stays"]),
+    always(
         "the next check asks the same, and no buffer has a size of 0",
         &["written/its buffer was small", "restore_size/its buffer was small", "put_back/its buffer is small"],
     ),
@@ -457,6 +462,7 @@ pub(super) const REASONS: &[Reason] = &[
             "want_callbacks/probe/there is memory",
             "particulars/probe/there is memory",
             "give_callbacks_back/probe/there is memory",
+            "turn_off/probe/there is memory",
         ],
     ),
     always(
@@ -476,7 +482,11 @@ pub(super) const REASONS: &[Reason] = &[
     always("every socket has a number", &["particulars/it has a number"]),
     always(
         "an end that is in no sockhash is not armed in any history, and so its buffer is never small",
-        &["change/put_back/what the application has set since stays", "change/its reader need not be woken"],
+        &[
+            "change/put_back/what the application has set since stays",
+            "change/its reader need not be woken",
+            "change/disarm/keepalive was off",
+        ],
     ),
     always("the agent asks this of an end that has answered so", &["change/it is one of a pair"]),
     always(
