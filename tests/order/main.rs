@@ -19,6 +19,7 @@ mod sleep;
 mod upgrade;
 mod walk;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use adoption::{ADOPTIONS, LEAVES_MEANWHILE, TAKEN_BACK};
@@ -98,7 +99,7 @@ fn two_senders_of_which_one_may_be_underway_lose_nothing() {
 
 #[test]
 fn messages_of_two_senders_keep_their_order_behind_a_late_reader() {
-    let walked = walk_that_is_late(300, |_| ());
+    let walked = walks_that_may_be_late(60..62, |_| ());
     assert!(walked.failure.is_none());
 }
 
@@ -114,16 +115,22 @@ fn in_every_schedule_of_two_senders_a_late_reader_reads_in_order() {
 fn a_message_that_does_not_ask_for_others_is_missed() {
     for name in ["a callback has seen that none is underway", "the drain has seen that none is underway"] {
         let name = format!("underway/{name}");
-        let walked = walk_that_is_late(1_000, |pair| mutants::drop_check(pair, &name));
+        let walked = walks_that_may_be_late(60..90, |pair| mutants::drop_check(pair, &name));
         let what = walked.failure.expect("no schedule fails").what;
         assert!(what.contains("is read after message"), "without {name}: {what}");
     }
 }
 
-/// Of the first seeds, the 14th found within 300 schedules that messages of one thread changed places, when nothing prevented it.
-fn walk_that_is_late(schedules: u64, change: impl FnOnce(&mut Pair)) -> Walked {
+/// The walks of these seeds, until one fails. Without one of the checks, one seed in six fails: which one changes with the programs, and
+/// on 30 November 2026 it was 60 for the drain, and 61 for the callback.
+fn walks_that_may_be_late(seeds: Range<u64>, change: impl Fn(&mut Pair)) -> Walked {
     let scenario = LONG.iter().find(|scenario| scenario.name.starts_with("two senders, ten")).unwrap();
-    walks(X86, ", a seed that was late", scenario, || scenario.walk(X86, 14, |walked| walked < schedules, change))
+    let walk = |seed| {
+        let which = format!(", seed {seed}");
+        walks(X86, &which, scenario, || scenario.walk(X86, seed, |walked| walked < 400, &change))
+    };
+    let (last, others) = (seeds.end - 1, seeds.start..seeds.end - 1);
+    others.map(walk).find(|walked| walked.failure.is_some()).unwrap_or_else(|| walk(last))
 }
 
 #[test]

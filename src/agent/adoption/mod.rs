@@ -194,9 +194,11 @@ impl Adopting<'_> {
     /// need the lock that we have.
     fn recover(&self, ends: [(&Asked<'_>, &AdoptionAnswer); 2]) {
         let of_pair = ends.map(|(_, seen)| seen.standing == Standing::Paired);
+        // The scan has shown neither in a sockhash. But a handshake may have made them a pair since, which is in ours already.
+        let is_member = |cookie: u64| !matches!(self.sockets.lookup(&cookie.to_ne_bytes()), Ok(None));
         let is_abandoned = match of_pair {
-            // A scan has shown that neither is in a sockhash, in which every other pair is. One that joins later may yet do so.
-            [true, true] => !self.options.joins_later(),
+            // Every other pair is in the sockhash, except one that joins later.
+            [true, true] => !self.options.joins_later() && !ends.iter().any(|(_, seen)| is_member(seen.cookie)),
             // The server has been prepared, and has not been told its peer.
             [true, false] => ends[1].1.standing == Standing::Unknown,
             [false, _] => false,

@@ -29,7 +29,7 @@ layout! {
 layout! {
     /// One socket's own state. Without what is measured of streams it ends behind the peer's key, and without four-tuple pairing
     /// as well behind the second word of the rendezvous key.
-    pub(in crate::dataplane) struct Socket: 416 {
+    pub(in crate::dataplane) struct Socket: 424 {
         HEAD: Head = 0;
         PEER_COOKIE: u64 = 24;
         PEER_STORAGE: Pointer<Head> = 32;

@@ -224,7 +224,7 @@ impl Simulation {
                         (Some(client), Some(server))
                             if !underway.is_careless && (client.is_taken || server.is_taken) =>
                         {
-                            if is_abandoned([client, server]) { Stage::Recover(CLIENT) } else { Stage::Over }
+                            if self.is_abandoned([client, server]) { Stage::Recover(CLIENT) } else { Stage::Over }
                         }
                         (Some(client), Some(server)) if client.is_client_of(&server) => Stage::Prepare,
                         (Some(_), Some(_)) => Stage::Over,
@@ -502,7 +502,7 @@ impl Simulation {
             self.end_adopting()?;
             let is_left =
                 ends.into_iter().all(|end| self.is_one_of_pair(end) && self.is_fit(end) && !self.has_flag(end, ARMED));
-            if is_left && self.enabled && !self.refuses.callbacks {
+            if is_left && self.enabled && !self.refuses.callbacks && !self.form.joins_later() {
                 return Err(Broken(format!("sockets {client} and {server} stay a pair outside of the sockhash")));
             }
         }
@@ -537,11 +537,15 @@ impl Simulation {
             [&self.replaced, &self.elsewhere, &self.adopting.abandoned].iter().any(|set| set.contains(&id));
         is_open && !is_touched && !self.torn && !self.disturbed && !self.world.is_reading(id)
     }
-}
 
-/// Whether an agent that was killed has left these two in the middle (`agent::adoption`).
-fn is_abandoned([client, server]: [AdoptionAnswer; 2]) -> bool {
-    client.standing == Standing::Paired && [Standing::Paired, Standing::Unknown].contains(&server.standing)
+    /// Whether an agent that was killed has left these two in the middle (`agent::adoption`).
+    fn is_abandoned(&self, ends: [AdoptionAnswer; 2]) -> bool {
+        match ends.map(|end| end.standing) {
+            [Standing::Paired, Standing::Paired] => !self.form.joins_later(),
+            [Standing::Paired, Standing::Unknown] => true,
+            _ => false,
+        }
+    }
 }
 
 /// Of the sockhash.

@@ -267,6 +267,18 @@ fn waits_for_all_and_peeks() -> Vec<Op> {
     ops
 }
 
+/// Three messages are unread when a trusted reader asks for all of one, which ends its trust. It reads the second, or peeks at it and reads both.
+fn goes_on_after_waiting_for_all(peeks: bool) -> Vec<Op> {
+    let mut ops = trusted(u32::MAX);
+    ops.extend(sends(&[10; 3]).chain([Op::RecvAll(SERVER, 10)]).chain([Op::StepRecv(SERVER); 4]));
+    ops.extend(Some(Op::Peek(SERVER)).filter(|_| peeks));
+    for _ in 0..2 {
+        ops.extend([Op::Recv(SERVER, 10), Op::StepRecv(SERVER), Op::StepRecv(SERVER), Op::StepRecv(SERVER)]);
+    }
+    ops.push(Op::Exchange(CLIENT, 3, 10));
+    ops
+}
+
 /// The process of a trusted reader splices on its other connection.
 fn spliced_elsewhere() -> Vec<Op> {
     let mut ops = trusted(u32::MAX);
@@ -318,6 +330,8 @@ pub(super) fn watched_histories() -> Vec<Vec<Op>> {
         after(any, &[vec![Op::Exchange(CLIENT, 250, 10)]]),
         trusted_reader_peeks(),
         waits_for_all_and_peeks(),
+        goes_on_after_waiting_for_all(false),
+        goes_on_after_waiting_for_all(true),
         spliced_elsewhere(),
     ]
     .into_iter()

@@ -325,7 +325,6 @@ pub(super) const REASONS: &[Reason] = &[
         &["times/and often enough"],
     ),
     always("what we have not set is not what the configuration says", &["give_back/we have set its times"]),
-    always("what is set once more is the same, or 0, which the kernel refuses", &["disarm/it is armed"]),
     // A sender that is armed, and an armed peer: the tests of stalls and of faults measure how long they wait.
     always(
         "a sender whose window is closed, which has no window here: the tests of stalls measure how long it waits",
@@ -365,6 +364,10 @@ pub(super) const REASONS: &[Reason] = &[
         ],
     ),
     always("a buffer always has a size", &["put_back/it had a size"]),
+    always(
+        "the answer to the packet brings a callback, which arms the socket again",
+        &["written/its reader has been woken"],
+    ),
     always(
         "a member that is disarmed too soon still has callbacks, of which the next one gives its buffer the size back",
         &["watch/own_size/its buffer is small"],
