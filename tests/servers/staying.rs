@@ -26,8 +26,8 @@ const PAUSES: usize = 3;
 const PAUSE: Duration = Duration::from_millis(1300);
 
 /// Pairs that may leave all the same: where a message took the stack behind redirected ones for another reason than the bounds, when its
-/// receiver was busy or had no memory. Four leave where none stays.
-const MOST_LEFT: u64 = 1;
+/// receiver was busy or had no memory. On Linux 6.12 one in a run has left; four leave where none stays.
+const MOST_LEFT: u64 = 3;
 
 /// What a client says, and what the server must answer.
 pub(crate) struct Dialogue {
@@ -152,17 +152,17 @@ fn redis() -> Vec<Dialogue> {
     ]
 }
 
-/// Runs `work` in cgroups whose streams stay and may stay. Where none can, it says so: the work is done all the same.
+/// Runs `work` in cgroups whose streams stay and may stay. Where none can, it says so: the work is done once all the same.
 fn stays(name: &str, work: impl Fn()) {
-    for streams in [Streams::Stay, Streams::Auto] {
+    // Where FIONREAD does not show all bytes, pairs leave at once.
+    let can_stay = Feature::SocketOptions.required(name) && !check::configuration().unwrap().redirect_unaccepted;
+    for streams in [Streams::Auto, Streams::Stay].into_iter().take(if can_stay { 2 } else { 1 }) {
         let name = format!("{name}, {}", streams.name());
         let counters = accelerated(&name, Policy { streams, ..Policy::default() }, &work);
         let [past, by_stack, left] =
             [Counter::RedirectedBytes, Counter::PassedBytes, Counter::Unenrolled].map(|counter| counters.get(counter));
         println!("{name}: {past} bytes past the stack, {by_stack} of the same sockets by the stack, {left} pairs left");
-        // Where FIONREAD does not show all bytes, pairs leave at once.
-        let can_stay = Feature::SocketOptions.required(&name) && !check::configuration().unwrap().redirect_unaccepted;
-        if can_stay && streams == Streams::Stay {
+        if streams == Streams::Stay {
             assert!(past > 0 && by_stack > BYTES as u64, "{name}: no stream went both ways");
             assert!(left <= MOST_LEFT, "{name}: pairs left");
         }
