@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use super::program::Program;
 use crate::dataplane::{Reader, ReaderEvent};
 
-/// A process: its number, and when it started.
-type Process = (u32, u64);
+/// A process: its number, and when it started, in nanoseconds since boot.
+pub(super) type Process = (u32, u64);
 
 /// Programs by process; none for one that /proc did not show when it was looked at.
 #[derive(Debug, Default)]

@@ -146,16 +146,21 @@ fn require_own_size(a: &mut Asm, out: Label) {
     });
 }
 
+/// Gives the receive buffer its size back and goes on with the flags in R1, or goes to `right` when it is not small.
+fn put_back_once(a: &mut Asm, offsets: &KernelOffsets, right: Label) {
+    a.ld(R1, OWN, Socket::SMALL_BUFFER);
+    a.require(R1.differs(0), right, "its buffer was small");
+    window::put_back(a, offsets);
+    a.st(OWN, Socket::SMALL_BUFFER, 0);
+    a.ld(R1, OWN, Head::FLAGS);
+}
+
 /// In any callback but that which writes options: gives the receive buffer its size back, if it is small, and goes on; a socket whose
 /// reader has been woken goes to `settles`. R1 is then its state.
 pub(in crate::dataplane) fn restore_size(a: &mut Asm, offsets: &KernelOffsets, settles: Label) {
     a.emitter("restore_size", uses().gives(R1), |a| {
         a.block("size_is_right", |a, right| {
-            a.ld(R1, OWN, Socket::SMALL_BUFFER);
-            a.require(R1.differs(0), right, "its buffer was small");
-            window::put_back(a, offsets);
-            a.st(OWN, Socket::SMALL_BUFFER, 0);
-            a.ld(R1, OWN, Head::FLAGS);
+            put_back_once(a, offsets, right);
             a.require(R1.none_of(socket::WOKEN), settles, "its reader has not been woken");
         });
         a.ld(R1, OWN, Head::STATE);
@@ -172,11 +177,7 @@ pub(in crate::dataplane) fn written(
 ) {
     a.emitter("written", Uses::scratch().reads(SOCK_OPS.reg()).writes([R7, R8, R9]), |a| {
         known_storage(a, out);
-        a.ld(R1, OWN, Socket::SMALL_BUFFER);
-        a.require(R1.differs(0), out, "its buffer was small");
-        window::put_back(a, offsets);
-        a.st(OWN, Socket::SMALL_BUFFER, 0);
-        a.ld(R1, OWN, Head::FLAGS);
+        put_back_once(a, offsets, out);
         a.require(R1.any_of(socket::WOKEN), out, "its reader has been woken");
     });
     a.bind(settles);

@@ -32,12 +32,13 @@ impl Root {
         processes.filter_map(|process| Self::open(process).ok()).flatten().collect()
     }
 
-    /// The root of a process, and that of its mount namespace.
-    fn open(process: u32) -> io::Result<[Self; 2]> {
+    /// The root of a process, and that of its mount namespace where this is another one.
+    fn open(process: u32) -> io::Result<Vec<Self>> {
         let process = PathBuf::from(format!("/proc/{process}"));
         let (own, directory) = (open_directory(&process.join("root"))?, std::fs::read_link(process.join("cwd"))?);
-        let root = topmost(own.try_clone()?)?;
-        Ok([own, root].map(|root| Self { root, directory: directory.clone() }))
+        let above = topmost(&own)?;
+        let roots = std::iter::once(own).chain(above);
+        Ok(roots.map(|root| Self { root, directory: directory.clone() }).collect())
     }
 
     /// Opens a file of the process, or a directory. Links in it lead to where they lead the process. A FIFO and a device do not block.
@@ -86,17 +87,20 @@ impl Root {
     }
 }
 
-/// The directory to which ".." leads in the end. From a directory of another mount namespace this is that namespace's root.
-fn topmost(mut directory: File) -> io::Result<File> {
+/// The directory above this one to which ".." leads in the end, if there is one. From a directory of another mount namespace this is that
+/// namespace's root.
+fn topmost(directory: &File) -> io::Result<Option<File>> {
     let place = |directory: &File| directory.metadata().map(|data| (data.dev(), data.ino()));
+    let mut top = None;
     for _ in 0..DEEPEST {
-        let above = open_directory(&PathBuf::from(format!("/proc/self/fd/{}/..", directory.as_raw_fd())))?;
-        if place(&above)? == place(&directory)? {
+        let below = top.as_ref().unwrap_or(directory);
+        let above = open_directory(&PathBuf::from(format!("/proc/self/fd/{}/..", below.as_raw_fd())))?;
+        if place(&above)? == place(below)? {
             break;
         }
-        directory = above;
+        top = Some(above);
     }
-    Ok(directory)
+    Ok(top)
 }
 
 fn open_directory(path: &Path) -> io::Result<File> {
@@ -133,8 +137,8 @@ mod tests {
         assert_eq!(error("link", (0, 0)), "it was changed after the program had begun");
         assert_eq!(error("fifo", ALWAYS), "it is not a regular file");
         assert!(root.listing(&directory.join("none")).is_err());
-        let (above, root) =
-            (topmost(open_directory(&directory.join("conf.d")).unwrap()).unwrap(), File::open("/").unwrap());
+        let root = File::open("/").unwrap();
+        let above = topmost(&open_directory(&directory.join("conf.d")).unwrap()).unwrap().unwrap();
         assert_eq!(above.metadata().unwrap().ino(), root.metadata().unwrap().ino());
         std::fs::remove_dir_all(directory).unwrap();
     }

@@ -17,12 +17,10 @@ use nix::time::{ClockId, clock_gettime};
 
 use self::files::Root;
 use self::haproxy::{CommandLine, Line};
+use super::names::Process;
 use super::program::Program;
 use super::say;
 use crate::dataplane::Reader;
-
-/// A process: its number, and when it started, in nanoseconds since boot.
-type Process = (u32, u64);
 
 /// Wait for an answer, which takes less than 1 ms where file systems answer. After that the next look at all readers finds it.
 const WAIT: Duration = Duration::from_millis(20);
