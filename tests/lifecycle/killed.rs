@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sidestep::agent::Looks;
 use sidestep::agent::lifecycle::{Leftovers, Pins};
-use sidestep::dataplane::{Counter, MapRole, SocketState, Standing};
+use sidestep::dataplane::{MapRole, SocketState, Standing};
 use sidestep::syscall::Map;
 use sidestep::syscall::cgroup::Cgroup;
 
@@ -17,13 +17,12 @@ use crate::streams::listener;
 use crate::support::feature::Feature;
 use crate::support::link::{accepted, back_and_forth, pattern};
 use crate::support::wait::timeout;
+use crate::tracer::kill_when;
 
 /// The variable with the order for the child; nothing but this test reads it.
 const ORDER: &str = "SIDESTEP_LIFECYCLE_ADOPT";
 /// Connections that the child adopts, one after the other.
-const CONNECTIONS: usize = 40;
-/// How often an agent is killed before one of them must have been between two steps.
-const TRIES: usize = 60;
+const CONNECTIONS: usize = 3;
 
 /// The child: adopts what there is. Run by hand it has no order and does nothing.
 #[test]
@@ -56,11 +55,23 @@ impl Pinned {
         (state.standing == Standing::Paired, is_member)
     }
 
-    /// Whether two ends are a pair outside of the sockhash, or one end is that whose peer has only been prepared.
-    fn are_abandoned(&self, (client, server): &(TcpStream, TcpStream)) -> bool {
-        let [client, server] = [client, server].map(|end| self.state(end));
-        client == (true, false) && !server.1
+    /// What the agent has done to the two ends, if it is in the middle.
+    fn middle(&self, (client, server): &(TcpStream, TcpStream)) -> Option<Middle> {
+        match [client, server].map(|end| self.state(end)) {
+            [(true, false), (false, false)] => Some(Middle::OneIsTold),
+            [(true, false), (true, false)] => Some(Middle::BothAreTold),
+            _ => None,
+        }
     }
+}
+
+/// Between which steps an agent is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Middle {
+    /// The client has been told its peer. The server has only been prepared.
+    OneIsTold,
+    /// Both are a pair outside of the sockhash.
+    BothAreTold,
 }
 
 /// A connection that is in no pair yet, since its client has blocked while it was made.
@@ -71,23 +82,16 @@ fn blocked_at_first(listener: &TcpListener) -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// An agent is killed as soon as it has made a pair and `after` has passed.
-fn kill_an_agent(fixture: &Fixture, after: Duration) {
-    let paired = || fixture.instance().look().unwrap().unwrap().0.get(Counter::Paired);
-    let before = paired();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killed::child", "--ignored", "--nocapture"])
+/// An agent adopts, and is killed when it is in this middle of one of `pairs`.
+fn kill_an_agent(fixture: &Fixture, pinned: &Pinned, pairs: &[(TcpStream, TcpStream)], middle: Middle) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "killed::child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ORDER, format!("{} {}", fixture.bpffs().display(), fixture.cgroup_path().display()))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let start = Instant::now();
-    while paired() == before && child.try_wait().unwrap().is_none() {
-        assert!(start.elapsed() < timeout(), "the agent adopts nothing");
-    }
-    std::thread::sleep(after);
-    child.kill().unwrap();
-    child.wait().unwrap();
+        .stdout(Stdio::null());
+    let was_there = kill_when(&mut child, || pairs.iter().any(|pair| pinned.middle(pair) == Some(middle)));
+    assert!(was_there, "the agent was never in the middle ({middle:?})");
+    assert!(pairs.iter().any(|pair| pinned.middle(pair) == Some(middle)), "it has gone on");
 }
 
 #[test]
@@ -98,33 +102,25 @@ fn what_a_killed_agent_leaves_in_the_middle_is_taken_back_and_adopted_again() {
     let fixture = Fixture::new();
     ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| ());
     let (pinned, listener) = (Pinned::of(&fixture), listener());
-    let mut hit = None;
-    for attempt in 0..TRIES {
+    for middle in [Middle::OneIsTold, Middle::BothAreTold] {
         let pairs: Vec<_> = (0..CONNECTIONS).map(|_| blocked_at_first(&listener)).collect();
-        kill_an_agent(&fixture, Duration::from_micros(50 * attempt as u64));
-        if pairs.iter().any(|pair| pinned.are_abandoned(pair)) {
-            hit = Some((attempt, pairs));
-            break;
+        kill_an_agent(&fixture, &pinned, &pairs, middle);
+        let mut looks = Looks::new(Duration::ZERO);
+        let adopt = |looks: &mut Looks| fixture.instance().adopt(&Version::First.plane(), looks).unwrap();
+        adopt(&mut looks);
+        assert!(pairs.iter().all(|pair| pinned.middle(pair).is_none()), "{middle:?}: one is left as it was");
+        // They come back at a later look, as pairs do that have left.
+        let start = Instant::now();
+        while !pairs
+            .iter()
+            .all(|(client, server)| [client, server].into_iter().all(|end| pinned.state(end) == (true, true)))
+        {
+            assert!(start.elapsed() < timeout(), "{middle:?}: they do not come back");
+            adopt(&mut looks);
+        }
+        for (client, server) in &pairs {
+            back_and_forth(client, server, &pattern(3, 500), 5);
         }
     }
-    let (attempt, pairs) = hit.unwrap_or_else(|| panic!("no agent was killed in the middle in {TRIES} tries"));
-    eprintln!("killed in the middle at try {attempt}");
-    let mut looks = Looks::new(Duration::ZERO);
-    let adopt = |looks: &mut Looks| fixture.instance().adopt(&Version::First.plane(), looks).unwrap();
-    adopt(&mut looks);
-    assert!(!pairs.iter().any(|pair| pinned.are_abandoned(pair)), "a pair stays outside of the sockhash");
-    // They come back at a later look, as pairs do that have left.
-    let start = Instant::now();
-    while !pairs
-        .iter()
-        .all(|(client, server)| [client, server].into_iter().all(|end| pinned.state(end) == (true, true)))
-    {
-        assert!(start.elapsed() < timeout(), "they do not come back");
-        adopt(&mut looks);
-    }
-    for (client, server) in &pairs {
-        back_and_forth(client, server, &pattern(3, 500), 5);
-    }
-    drop(pairs);
     assert!(fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| ()).is_ok());
 }

@@ -18,5 +18,6 @@ mod streams;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;
+mod tracer;
 mod user;
 mod verbs;
