@@ -67,6 +67,9 @@ impl User {
     /// Makes it the owner of a file, or of a directory with its files and those of the directories in it. No other user can change
     /// anything in the meantime. A symbolic link, and another name of a file that has several, is removed: its former owner may have
     /// made it to be given what it leads to. `path` itself must not be a link.
+    ///
+    /// Where this is cut short, a directory can be this user's with such names still in it. Pins are not opened by them
+    /// ([`pin::get`](super::pin::get)), and the next time removes them.
     pub fn own_all(self, path: &Path) -> io::Result<()> {
         if fs::symlink_metadata(path)?.is_symlink() {
             return Err(io::Error::other("it is a symbolic link"));

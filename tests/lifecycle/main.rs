@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
 mod crash;
+mod cut_short;
 mod existing;
 mod faulty_kernel;
 mod fixture;

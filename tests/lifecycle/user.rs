@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -14,7 +14,7 @@ use sidestep::agent::{CAPABILITIES_TO_CHANGE_USER, capabilities};
 use sidestep::dataplane::MapRole;
 use sidestep::syscall::caps::{Capabilities, Capability, keep_only};
 use sidestep::syscall::cgroup::Cgroup;
-use sidestep::syscall::{Map, MapSpec};
+use sidestep::syscall::{Map, MapSpec, bpffs};
 use sidestep::uapi::MapType;
 
 use crate::fixture::Fixture;
@@ -28,15 +28,15 @@ use crate::support::wait::wait_until;
 const USER: u32 = 65_534;
 
 /// A directory for the file of programs that splice, removed with the test.
-struct State(PathBuf);
+pub(crate) struct State(PathBuf);
 
 impl State {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(std::env::temp_dir().join(unique("sidestep-state")))
     }
 
     /// `run` with these capabilities and flags.
-    fn command(&self, capabilities: Vec<Capability>, flags: &[&str]) -> Command {
+    pub(crate) fn command(&self, capabilities: Vec<Capability>, flags: &[&str]) -> Command {
         let mut command = agent::command();
         // SAFETY: system calls, and memory of a process that has one thread.
         unsafe { command.pre_exec(move || keep_only(&capabilities).map_err(std::io::Error::other)) };
@@ -52,7 +52,7 @@ impl Drop for State {
 }
 
 /// What an agent with --user is started with, as the documentation has it.
-fn at_the_start() -> Vec<Capability> {
+pub(crate) fn at_the_start() -> Vec<Capability> {
     [capabilities(), CAPABILITIES_TO_CHANGE_USER.to_vec()].concat()
 }
 
@@ -93,7 +93,7 @@ fn get(agent: &Agent, path: &str) -> String {
 }
 
 /// Runs `work` with the rights to files that a process of the other user has.
-fn as_the_other_user<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn as_the_other_user<T>(work: impl FnOnce() -> T) -> T {
     // For this thread alone.
     setfsgid(Gid::from_raw(USER));
     setfsuid(Uid::from_raw(USER));
@@ -112,7 +112,7 @@ impl Drop for RootAgain {
 }
 
 /// Everyone may pass through the mount, as where it is not systemd's.
-fn open_mount(fixture: &Fixture) {
+pub(crate) fn open_mount(fixture: &Fixture) {
     fs::set_permissions(fixture.bpffs(), Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -205,8 +205,8 @@ fn the_users_other_processes_reach_no_pin_that_is_not_theirs() {
     let secret = fixture.bpffs().join("secret");
     let map = Map::create(&MapSpec::new("of_root", MapType::ARRAY, 4, 8, 1)).unwrap();
     map.pin(&secret).unwrap();
-    let (cgroup, bpffs) = (fixture.cgroup_path().to_str().unwrap(), fixture.bpffs().to_str().unwrap());
-    let flags = ["--cgroup", cgroup, "--bpffs", bpffs, "--keep", "--user", "65534"];
+    let (cgroup, mount) = (fixture.cgroup_path().to_str().unwrap(), fixture.bpffs().to_str().unwrap());
+    let flags = ["--cgroup", cgroup, "--bpffs", mount, "--keep", "--user", "65534"];
     Agent::start(&mut state.command(at_the_start(), &flags)).stop();
     let instance = fixture.instance();
     as_the_other_user(|| {
@@ -219,17 +219,24 @@ fn the_users_other_processes_reach_no_pin_that_is_not_theirs() {
             denied(symlink("/", directory.with_file_name("c2")));
         }
     });
-    // In its own directory it can put a link. It leads root to nothing that the user cannot open.
+    // In its own directory it can put a link. It leads root to nothing that the user cannot open, and is not taken for a pin.
+    let hidden = fixture.bpffs().join("hidden");
+    fs::DirBuilder::new().mode(0o700).create(&hidden).unwrap();
+    let to_hidden = instance.dir().join("g2");
+    as_the_other_user(|| symlink(&hidden, &to_hidden)).unwrap();
+    assert!(bpffs::names(&to_hidden).unwrap_err().to_string().contains("Permission denied"));
+    as_the_other_user(|| fs::remove_file(&to_hidden)).unwrap();
+    fs::remove_dir(&hidden).unwrap();
     let link = instance.dir().join("g1").join(MapRole::Config.name());
     as_the_other_user(|| fs::remove_file(&link).and_then(|()| symlink(&secret, &link)).unwrap());
     let upgraded = fixture.sidestep("upgrade", &["--cgroup", cgroup, "--exclude-port", "1"]);
     let said = String::from_utf8(upgraded.stderr).unwrap();
-    assert!(!upgraded.status.success() && said.contains("Permission denied"), "{said}");
+    assert!(!upgraded.status.success() && said.contains("is a symbolic link"), "{said}");
     assert_eq!(map.lookup(&[0; 4]).unwrap().unwrap(), [0; 8], "root has written to its own map for the user");
     // Nor does it keep one when root takes over, or a directory that it has let everyone write.
     let generation = fs::File::open(instance.dir().join("g1")).unwrap();
     as_the_other_user(|| fs::set_permissions(instance.dir().join("g1"), Permissions::from_mode(0o777)).unwrap());
-    let flags = ["--cgroup", cgroup, "--bpffs", bpffs];
+    let flags = ["--cgroup", cgroup, "--bpffs", mount];
     drop(state.command(at_the_start(), &flags).spawn().map(|mut run| {
         // First the directory is root's, and then what is in it.
         wait_until("root has taken over, and the link is gone", || {
