@@ -99,10 +99,20 @@ fn run(
         "{fixed} receive buffers"
     );
     for reader in Reader::ALL {
-        let of_it = cells.iter().zip(&outcomes).filter(|(cell, _)| cell.reader == reader);
+        let of_it: Vec<_> = cells.iter().zip(&outcomes).filter(|(cell, _)| cell.reader == reader).collect();
         let later = of_it
+            .iter()
             .filter_map(|(_, (plain, fast))| Some(fast.late.as_ref().ok()?.saturating_sub(*plain.late.as_ref().ok()?)));
-        eprintln!("{reader:?}: at most {:.2?} later than in plain TCP", later.max().unwrap_or_default());
+        let memory = of_it.iter().map(|(_, (plain, fast))| times_of_plain(plain, fast)).fold(0.0, f64::max);
+        eprintln!(
+            "{reader:?}: at most {:.2?} later than in plain TCP, memory at most x{memory:.2}",
+            later.max().unwrap_or_default()
+        );
+    }
+    if std::env::var_os("STALL_EACH").is_some() {
+        for (cell, (plain, fast)) in cells.iter().zip(&outcomes) {
+            eprintln!("EACH {cell}: plain {:?} fast {:?}", plain.late, fast.late);
+        }
     }
     cells.iter().zip(outcomes).flat_map(|(cell, (plain, fast))| judge(*cell, &plain, &fast)).collect()
 }
@@ -115,10 +125,14 @@ struct Complaint {
     measured: bool,
 }
 
+/// What `fast` pins, in times of what plain TCP pins.
+fn times_of_plain(plain: &Outcome, fast: &Outcome) -> f64 {
+    fast.memory.total() as f64 / fast.memory.plain_would_hold(&plain.memory) as f64
+}
+
 fn judge(cell: Cell, plain: &Outcome, fast: &Outcome) -> Vec<Complaint> {
     let most = if cell.reader == Reader::Level { MEMORY } else { MEMORY_EDGE };
-    let (memory, in_plain) = (fast.memory.total(), fast.memory.plain_would_hold(&plain.memory));
-    let ratio = memory as f64 / in_plain as f64;
+    let ratio = times_of_plain(plain, fast);
     let before = plain.late.as_ref().unwrap_or_else(|error| panic!("{cell}: plain TCP: {error}"));
     let complain = |measured, what| Complaint { cell, what, measured };
     let mut wrong = Vec::new();
@@ -134,7 +148,7 @@ fn judge(cell: Cell, plain: &Outcome, fast: &Outcome) -> Vec<Complaint> {
     }
     wrong.extend(fast.sender.clone().map(|error| complain(false, error)));
     if ratio > most {
-        wrong.push(complain(true, format!("memory x{ratio:.2}: {memory} bytes, plain {in_plain}")));
+        wrong.push(complain(true, format!("memory x{ratio:.2}: {:?}, plain {:?}", fast.memory, plain.memory)));
     }
     wrong
 }
@@ -188,10 +202,9 @@ fn all_hold(pauses: &[u64], probes: Option<u32>, streams: Streams, neighbour: Ne
     };
     let wrong: Vec<_> =
         pauses.iter().flat_map(|pause| complaints(&cgroups, cells(pause), streams, neighbour, charged)).collect();
-    for complaint in &wrong {
-        eprintln!("{}: {}", complaint.cell, complaint.what);
-    }
-    assert!(wrong.is_empty(), "{} complaints, above", wrong.len());
+    // In the message itself, since a matrix prints little more of a test that failed.
+    let list: String = wrong.iter().map(|complaint| format!("\n{}: {}", complaint.cell, complaint.what)).collect();
+    assert!(wrong.is_empty(), "{} complaints:{list}", wrong.len());
 }
 
 /// Long enough for a sender in back-off to be late: it sends again after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s. Two probes
