@@ -82,10 +82,33 @@ impl<B: ByteOrder> BtfBuilder<B> {
         self.add(name, Kind::Struct, members.len() as u32 | 1 << 31, bytes, &words)
     }
 
+    /// A union of `bytes` bytes; members are name and type.
+    pub fn union(&mut self, name: &str, bytes: u32, members: &[(&str, u32)]) -> u32 {
+        let words: Vec<u32> = members.iter().flat_map(|&(member, type_id)| [self.string(member), type_id, 0]).collect();
+        self.add(name, Kind::Union, members.len() as u32, bytes, &words)
+    }
+
+    /// A struct or union that is only declared.
+    pub fn forward(&mut self, name: &str, is_union: bool) -> u32 {
+        self.add(name, Kind::Fwd, u32::from(is_union) << 31, 0, &[])
+    }
+
+    /// A number with a point, of `bytes` bytes.
+    pub fn float(&mut self, name: &str, bytes: u32) -> u32 {
+        self.add(name, Kind::Float, 0, bytes, &[])
+    }
+
     /// An enum of 4 bytes; its parts are name and value.
     pub fn enumeration(&mut self, name: &str, values: &[(&str, u32)]) -> u32 {
         let words: Vec<u32> = values.iter().flat_map(|&(part, value)| [self.string(part), value]).collect();
         self.add(name, Kind::Enum, values.len() as u32, 4, &words)
+    }
+
+    /// An enum of 8 bytes; its parts are name and value.
+    pub fn wide_enumeration(&mut self, name: &str, values: &[(&str, u64)]) -> u32 {
+        let words: Vec<u32> =
+            values.iter().flat_map(|&(part, value)| [self.string(part), value as u32, (value >> 32) as u32]).collect();
+        self.add(name, Kind::Enum64, values.len() as u32, 8, &words)
     }
 
     /// A function's signature; parameters are name and type.

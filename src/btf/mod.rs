@@ -13,6 +13,7 @@
 mod builder;
 mod error;
 mod kind;
+mod number;
 mod order;
 mod path;
 mod reader;
@@ -20,6 +21,7 @@ mod reader;
 pub use builder::{BtfBuilder, Linkage};
 pub use error::Error;
 pub use kind::Kind;
+pub use number::{Enumerator, Integer};
 pub use path::Field;
 pub use reader::{Array, Btf, Head, Member};
 

@@ -37,8 +37,9 @@ pub struct Head {
     pub parts: usize,
     /// The size, or the type that is referred to.
     pub size_or_type: u32,
-    start: usize,
-    flag: bool,
+    /// Where the type starts in the bytes.
+    pub(super) start: usize,
+    pub(super) flag: bool,
 }
 
 /// One member of a struct or union.
@@ -148,7 +149,12 @@ impl Btf {
 
     /// The name of type `id`, unless it is longer than any that the kernel takes (`KSYM_NAME_LEN`).
     pub(crate) fn short_name(&self, id: u32) -> Option<&[u8]> {
-        let tail = self.strings_from(self.head(id)?.name);
+        self.short_string(self.head(id)?.name)
+    }
+
+    /// The string at an offset, unless it is longer than any name that the kernel takes.
+    pub(crate) fn short_string(&self, offset: u32) -> Option<&[u8]> {
+        let tail = self.strings_from(offset);
         let tail = &tail[..tail.len().min(MAX_NAME)];
         Some(&tail[..tail.iter().position(|&byte| byte == 0)?])
     }
@@ -241,14 +247,22 @@ impl Btf {
     /// The members of a struct or union.
     pub fn members(&self, head: Head) -> impl DoubleEndedIterator<Item = Member<'_>> + ExactSizeIterator {
         let count = if matches!(head.kind, Kind::Struct | Kind::Union) { head.parts } else { 0 };
-        (0..count).map(move |index| {
-            let at = head.start + HEAD + index * MEMBER;
-            // The type was found to lie within the bytes.
-            let [name, type_id, offset] = [0, 4, 8].map(|part| self.word(at + part).unwrap_or(0));
-            // BTF_MEMBER_BITFIELD_SIZE and BTF_MEMBER_BIT_OFFSET of include/uapi/linux/btf.h.
-            let (bit_offset, bits) = if head.flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
-            Member { name: self.string(name), name_offset: name, type_id, bit_offset, bits }
-        })
+        (0..count).map(move |index| self.member_at(head, index))
+    }
+
+    /// Member `index` of a struct or union.
+    pub fn member_of(&self, head: Head, index: usize) -> Option<Member<'_>> {
+        let has = matches!(head.kind, Kind::Struct | Kind::Union) && index < head.parts;
+        has.then(|| self.member_at(head, index))
+    }
+
+    fn member_at(&self, head: Head, index: usize) -> Member<'_> {
+        let at = head.start + HEAD + index * MEMBER;
+        // The type was found to lie within the bytes.
+        let [name, type_id, offset] = [0, 4, 8].map(|part| self.word(at + part).unwrap_or(0));
+        // BTF_MEMBER_BITFIELD_SIZE and BTF_MEMBER_BIT_OFFSET of include/uapi/linux/btf.h.
+        let (bit_offset, bits) = if head.flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
+        Member { name: self.string(name), name_offset: name, type_id, bit_offset, bits }
     }
 
     /// The types of the variables in a section (`BTF_KIND_DATASEC`), which are of kind [`Kind::Var`].
@@ -286,7 +300,7 @@ impl Btf {
         })
     }
 
-    fn word(&self, at: usize) -> Option<u32> {
+    pub(super) fn word(&self, at: usize) -> Option<u32> {
         Some(self.order.word(*self.bytes.get(at..)?.first_chunk()?))
     }
 

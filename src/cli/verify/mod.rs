@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::report::Judged;
-use self::source::Candidate;
+use self::source::{Candidate, Unreadable};
 use super::error::Error;
 use super::streams::Streams;
 use super::values::{number, one_of};
 use crate::asm::Dialect;
 use crate::verifier_sim::spec::{Kernel, LogLevel, Options, Privilege, ProgType};
+use crate::verifier_sim::verdict::{Unsupported, Verdict};
 use crate::verifier_sim::{untyped_maps, verify, verify_with_log};
 
 const PRIVILEGES: [(&str, Privilege); 4] = [
@@ -182,13 +183,19 @@ fn judge<'a>(candidate: &'a Candidate, options: Options, request: &Request) -> J
         file: candidate.file.as_deref(),
         name: &candidate.name,
         kernel: options.kernel,
-        spec: candidate.spec.as_ref().map_err(String::as_str),
+        spec: candidate.spec.as_ref().map_err(|unreadable| match unreadable {
+            Unreadable::Faulty(why) | Unreadable::NeedsTypes(why) => why.as_str(),
+        }),
+        relocations: &candidate.relocations,
         lacking: candidate.needs.filter(|(since, _)| options.kernel < *since).map(|(_, what)| what),
         untyped_maps: Vec::new(),
         verdict: None,
         log: None,
         dialect: request.dialect,
     };
+    if let Err(Unreadable::NeedsTypes(what)) = &candidate.spec {
+        judged.verdict = Some(Verdict::Unsupported(Unsupported { insn: None, what: what.clone() }));
+    }
     if let Ok(spec) = &candidate.spec {
         judged.untyped_maps = untyped_maps(spec, &options).into_iter().map(|map| map.name.as_str()).collect();
         if request.log {

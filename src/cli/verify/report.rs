@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::asm::{Dialect, Disasm};
+use crate::verifier_sim::elf::{CoreRelocations, Unresolved};
 use crate::verifier_sim::spec::{Kernel, Origin, ProgramSpec};
 use crate::verifier_sim::verdict::{Rejection, Verdict};
 
@@ -17,6 +18,8 @@ pub(super) struct Judged<'a> {
     pub(super) kernel: Kernel,
     /// The program, or why there is none.
     pub(super) spec: Result<&'a ProgramSpec, &'a str>,
+    /// What became of its CO-RE relocations.
+    pub(super) relocations: &'a CoreRelocations,
     /// What the kernel lacks that the program needs: then a rejection is the right answer.
     pub(super) lacking: Option<&'static str>,
     /// The maps that the kernel makes only without their types: then the verdict is that of a loader which makes them so.
@@ -78,10 +81,23 @@ impl Judged<'_> {
             let maps = self.untyped_maps.join(", ");
             writeln!(out, "  the kernel makes these maps only without types, as libbpf then does: {maps}")?;
         }
+        self.write_relocations(out)?;
         match &self.log {
             Some(log) => out.write_all(log.as_bytes()),
             None => Ok(()),
         }
+    }
+
+    /// How many CO-RE relocations were applied, and which were not.
+    fn write_relocations(&self, out: &mut dyn Write) -> io::Result<()> {
+        let CoreRelocations { applied, unresolved, .. } = self.relocations;
+        if *applied > 0 {
+            writeln!(out, "  {applied} CO-RE relocations are applied")?;
+        }
+        for Unresolved { insn, what, .. } in unresolved {
+            writeln!(out, "  the kernel's types do not have what instruction {insn} asks for: {what}")?;
+        }
+        Ok(())
     }
 
     /// What is not as wanted.
@@ -143,6 +159,7 @@ impl Judged<'_> {
             origin: None,
             lacking: self.lacking,
             untyped_maps: &self.untyped_maps,
+            core_relocations: JsonRelocations::of(self.relocations),
             registers: Vec::new(),
             path: Vec::new(),
             stats: None,
@@ -236,6 +253,9 @@ pub(super) struct Json<'a> {
     /// The maps that the kernel makes only without their types: the verdict is that of a loader which makes them so, as libbpf does.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     untyped_maps: &'a [&'a str],
+    /// What became of the CO-RE relocations of an object's program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    core_relocations: Option<JsonRelocations<'a>>,
     /// The registers that the instruction uses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     registers: Vec<JsonRegister<'a>>,
@@ -248,6 +268,32 @@ pub(super) struct Json<'a> {
     /// The log, with --log.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct JsonRelocations<'a> {
+    /// How many instructions have their value.
+    applied: usize,
+    /// The others, which the program must not reach: the kernel's types do not have what they ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unresolved: Vec<JsonUnresolved<'a>>,
+}
+
+impl<'a> JsonRelocations<'a> {
+    fn of(relocations: &'a CoreRelocations) -> Option<Self> {
+        let CoreRelocations { applied, unresolved, .. } = relocations;
+        let unresolved: Vec<_> =
+            unresolved.iter().map(|Unresolved { insn, what, .. }| JsonUnresolved { slot: *insn, what }).collect();
+        (*applied > 0 || !unresolved.is_empty()).then_some(Self { applied: *applied, unresolved })
+    }
+}
+
+#[derive(Serialize)]
+struct JsonUnresolved<'a> {
+    /// The slot of the instruction.
+    slot: usize,
+    /// What it asks for: the kind of the relocation, and the type with the field or value.
+    what: &'a str,
 }
 
 #[derive(Serialize)]

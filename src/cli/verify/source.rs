@@ -15,9 +15,17 @@ use crate::dataplane::{
 };
 use crate::sockets::{self, SocketAccess, SocketOffsets};
 use crate::uapi::AttachType;
-use crate::verifier_sim::elf;
+use crate::verifier_sim::elf::{self, CoreRelocations};
 use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
 use crate::verifier_sim::types::KernelTypes;
+
+/// Why there is no program to judge.
+pub(super) enum Unreadable {
+    /// Something is wrong with it.
+    Faulty(String),
+    /// It cannot be read without the types of the kernel, which are not at hand.
+    NeedsTypes(String),
+}
 
 /// A program, or why there is none to judge.
 pub(super) struct Candidate {
@@ -26,7 +34,9 @@ pub(super) struct Candidate {
     /// Its name, and the section it came from.
     pub(super) name: String,
     /// The program.
-    pub(super) spec: Result<ProgramSpec, String>,
+    pub(super) spec: Result<ProgramSpec, Unreadable>,
+    /// What became of its CO-RE relocations.
+    pub(super) relocations: CoreRelocations,
     /// What the program needs and since which kernel there is such a thing: older ones must refuse it.
     pub(super) needs: Option<(Kernel, &'static str)>,
 }
@@ -47,7 +57,13 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
             let by_namespace = plane.options.pairing == Pairing::FourTuple || plane.options.tier == Tier::Sticky;
             let needs = (by_namespace && spec.name == "sock_ops")
                 .then_some((Kernel::V6_1, "needs bpf_get_netns_cookie, from Linux 5.15"));
-            candidates.push(Candidate { file: None, name: format!("{} ({name})", spec.name), spec: Ok(spec), needs });
+            candidates.push(Candidate {
+                file: None,
+                name: format!("{} ({name})", spec.name),
+                spec: Ok(spec),
+                needs,
+                relocations: CoreRelocations::default(),
+            });
         }
     }
     Ok(candidates)
@@ -77,7 +93,13 @@ pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> 
             if !is_there {
                 let target = spec.attach_target.as_deref().unwrap_or_default();
                 let name = format!("{} at {target} ({name})", spec.name);
-                candidates.push(Candidate { file: None, name, spec: Ok(spec), needs: None });
+                candidates.push(Candidate {
+                    file: None,
+                    name,
+                    spec: Ok(spec),
+                    needs: None,
+                    relocations: CoreRelocations::default(),
+                });
             }
         }
     }
@@ -93,7 +115,13 @@ pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> 
             insns: program.insns().to_vec(),
             ..ProgramSpec::default()
         };
-        candidates.push(Candidate { file: None, name: format!("{name} at task_file"), spec: Ok(spec), needs: None });
+        candidates.push(Candidate {
+            file: None,
+            name: format!("{name} at task_file"),
+            spec: Ok(spec),
+            needs: None,
+            relocations: CoreRelocations::default(),
+        });
     }
     Ok(candidates)
 }
@@ -148,7 +176,13 @@ pub(super) fn read_file(
     let insns = asm::decode_program::<LittleEndian>(&data).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let spec = ProgramSpec { name: name.clone(), prog_type, insns, ..ProgramSpec::default() };
-    Ok(vec![Candidate { file: Some(file.to_owned()), name, spec: Ok(spec), needs: None }])
+    Ok(vec![Candidate {
+        file: Some(file.to_owned()),
+        name,
+        spec: Ok(spec),
+        needs: None,
+        relocations: CoreRelocations::default(),
+    }])
 }
 
 fn from_elf(
@@ -163,7 +197,11 @@ fn from_elf(
         .map(|program| Candidate {
             file: Some(file.to_owned()),
             name: format!("{} (section {})", program.name, program.section),
-            spec: program.spec.map_err(|error| error.to_string()),
+            spec: program.spec.map_err(|error| match error.needs_types() {
+                true => Unreadable::NeedsTypes(error.to_string()),
+                false => Unreadable::Faulty(error.to_string()),
+            }),
+            relocations: program.relocations,
             needs: None,
         })
         .collect())

@@ -95,6 +95,21 @@ pub enum ElfError {
     /// One that can be known only with the kernel's types.
     #[error("{0:?} is not defined in the object and needs the kernel's types: give --btf FILE")]
     NeedsTypes(String),
+    /// A CO-RE relocation that can be applied only with the kernel's types.
+    #[error("the object has CO-RE relocations ({0}), which need the kernel's types: give --btf FILE")]
+    CoreNeedsTypes(String),
+    /// A CO-RE relocation that the loader refuses.
+    #[error("the CO-RE relocation at byte {offset} of section {section:?} ({what}) cannot be applied: {why}")]
+    CoreRelocation {
+        /// Name of the section.
+        section: String,
+        /// Byte offset in the section.
+        offset: u32,
+        /// What it asks for: its kind, and the type with the field or value.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A function that the kernel calls when the program throws an exception.
     #[error("{0:?} has a callback for exceptions, which are not simulated")]
     ExceptionCallback(String),
@@ -120,9 +135,21 @@ pub enum ElfError {
     /// Type information that cannot be understood.
     #[error("the object's .BTF section cannot be used: {0}")]
     Btf(#[from] crate::btf::Error),
+    /// What the loader is to do with the code by its type information.
+    #[error(
+        "the object's .BTF.ext section cannot be used: {0}; compile it again, or remove the section with llvm-strip -g"
+    )]
+    Ext(&'static str),
     /// Type information that refers to what is not there.
     #[error("the object's .BTF section cannot be used: {0}")]
     Types(&'static str),
+}
+
+impl ElfError {
+    /// Whether nothing is wrong with the program, and it can be read with the kernel's types.
+    pub fn needs_types(&self) -> bool {
+        matches!(self, Self::NeedsTypes(_) | Self::CoreNeedsTypes(_))
+    }
 }
 
 impl From<object::Error> for ElfError {

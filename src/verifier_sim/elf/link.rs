@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use object::SectionIndex;
 use object::elf::{R_BPF_64_32, R_BPF_64_64};
 
+use super::core_relo::CoreRelocations;
 use super::object::{Code, Function, Object, Relocation, Symbol};
 use super::{ElfError, externs, functions, map, section};
 use crate::asm::{Insn, opcode as op};
@@ -23,13 +24,14 @@ const WIDE_LOAD: u8 = op::LD | op::IMM | op::DW;
 /// Opcode of a call.
 const CALL: u8 = op::JMP | op::CALL;
 
-/// Links the program that begins with `function` of `section`; see [`super::read`] for `prog_type`.
+/// Links the program that begins with `function` of `section`, and notes what became of its CO-RE relocations; see [`super::read`]
+/// for `prog_type`.
 pub(super) fn link(
     object: &Object<'_>,
-    section: SectionIndex,
-    function: &Function,
+    (section, function): (SectionIndex, &Function),
     prog_type: Option<ProgType>,
     types: Option<&'static KernelTypes>,
+    relocations: &mut CoreRelocations,
 ) -> Result<ProgramSpec, ElfError> {
     let name = object.code(section).map_or("", |code| code.name.as_str());
     let (prog_type, expected_attach_type) = match prog_type {
@@ -43,6 +45,7 @@ pub(super) fn link(
     let mut linker = Linker {
         object,
         types,
+        relocations,
         out: ProgramSpec::default(),
         placed: BTreeMap::new(),
         queue: Vec::new(),
@@ -74,6 +77,8 @@ struct Linker<'o, 'a> {
     object: &'o Object<'a>,
     /// Those of the kernel, which has the symbols that are nowhere in the object.
     types: Option<&'static KernelTypes>,
+    /// What became of the CO-RE relocations in the output.
+    relocations: &'o mut CoreRelocations,
     out: ProgramSpec,
     /// Where each function went: (section, first slot) to slot in the output.
     placed: BTreeMap<(usize, usize), usize>,
@@ -142,6 +147,8 @@ impl Linker<'_, '_> {
         if at + insns.len() > MAX_SLOTS {
             return Err(ElfError::TooLong(MAX_SLOTS));
         }
+        let part = function.start..function.start + insns.len();
+        self.object.relocated.count(section.0, part, at, self.relocations)?;
         self.out.insns.extend_from_slice(insns);
         self.placed.insert((section.0, function.start), at);
         self.queue.push(Placed { section, start: function.start, len: insns.len(), at });

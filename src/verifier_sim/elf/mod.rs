@@ -1,9 +1,10 @@
 //! Programs and maps from an ELF object, as `clang -target bpf -c` writes it and libbpf loads it.
 //!
 //! A program is a global function in a section whose name says the program type. The functions it calls in `.text` or
-//! beside it are linked behind it. Map references and global data become map loads; CO-RE relocations (`.BTF.ext`) are not
-//! applied, so accesses to kernel structures other than the context keep the offsets they were compiled with.
+//! beside it are linked behind it. Map references and global data become map loads. CO-RE relocations (`.BTF.ext`) are applied by
+//! the kernel's types.
 
+mod core_relo;
 mod error;
 mod externs;
 mod functions;
@@ -12,6 +13,7 @@ mod map;
 mod object;
 mod section;
 
+pub use core_relo::{CoreRelocations, Unresolved};
 pub use error::ElfError;
 
 use self::object::Object;
@@ -32,6 +34,8 @@ pub struct ElfProgram {
     pub name: String,
     /// The linked program, or what is wrong with it.
     pub spec: Result<ProgramSpec, ElfError>,
+    /// What became of its CO-RE relocations.
+    pub relocations: CoreRelocations,
 }
 
 /// Reads all programs of the object in `data`. One bad program does not hide the others.
@@ -41,28 +45,31 @@ pub fn read(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<ElfProgram>,
     read_for(data, prog_type, None)
 }
 
-/// Reads them like [`read`], for the kernel with these types: there the functions and variables of the kernel are found.
+/// Reads them like [`read`], for the kernel with these types: there the functions and variables of the kernel are found, and the
+/// fields that CO-RE relocations ask for. What needs the types when there are none is an error that says so
+/// ([`ElfError::needs_types`]).
 pub fn read_for(
     data: &[u8],
     prog_type: Option<ProgType>,
     types: Option<&'static KernelTypes>,
 ) -> Result<Vec<ElfProgram>, ElfError> {
-    let object = Object::parse(data)?;
+    let object = Object::parse(data, types)?;
     let mut programs = Vec::new();
     let mut slots = 0;
     for (section, code) in object.program_sections() {
         for function in code.entry_points() {
+            let mut relocations = CoreRelocations::default();
             let spec = if slots > MAX_SLOTS_IN_ALL {
                 Err(ElfError::TooLong(MAX_SLOTS_IN_ALL))
             } else {
-                link::link(&object, section, function, prog_type, types)
+                link::link(&object, (section, function), prog_type, types, &mut relocations)
             };
             slots += spec.as_ref().map_or(0, |spec| {
                 let sizes =
                     spec.maps.iter().map(|map| 1 + map.special.len() + map.data.as_ref().map_or(0, Vec::len) / 64);
                 spec.insns.len() + sizes.sum::<usize>()
             });
-            programs.push(ElfProgram { section: code.name.clone(), name: function.name.clone(), spec });
+            programs.push(ElfProgram { section: code.name.clone(), name: function.name.clone(), spec, relocations });
         }
     }
     if programs.is_empty() { Err(ElfError::NoPrograms) } else { Ok(programs) }

@@ -12,13 +12,14 @@ use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, SectionFlags};
 use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
 
+use super::core_relo::Relocated;
 use super::externs::Symbols;
 use super::map::Made;
 use super::{ElfError, externs};
 use crate::asm::{self, Insn};
 use crate::btf::Btf;
 use crate::verifier_sim::byte_order::IS_BIG;
-use crate::verifier_sim::types::ProgramTypes;
+use crate::verifier_sim::types::{KernelTypes, ProgramTypes};
 
 /// Where ELF keeps class and byte order in the identification, and what 64-bit objects of this machine's byte order have there.
 const CLASS: (usize, u8) = (4, object::elf::ELFCLASS64.0);
@@ -95,6 +96,8 @@ pub(super) struct Object<'a> {
     pub(super) not_gpl: bool,
     /// Whether it says which function has which type (`.BTF.ext`).
     pub(super) describes_functions: bool,
+    /// What became of its CO-RE relocations, which the code has had.
+    pub(super) relocated: Relocated,
 }
 
 impl Code {
@@ -105,7 +108,8 @@ impl Code {
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn parse(data: &'a [u8]) -> Result<Self, ElfError> {
+    /// Reads an object, and applies its CO-RE relocations by the kernel's `types`.
+    pub(super) fn parse(data: &'a [u8], types: Option<&KernelTypes>) -> Result<Self, ElfError> {
         if !data.starts_with(&object::elf::ELFMAG) {
             return Err(ElfError::NotElf);
         }
@@ -145,11 +149,36 @@ impl<'a> Object<'a> {
         let license = elf.section_by_name("license").and_then(|section| section.data().ok()).unwrap_or_default();
         let license = license.split(|byte| *byte == 0).next().unwrap_or_default();
         let not_gpl = !GPL.iter().any(|known| known.as_bytes() == license);
-        let describes_functions = elf.section_by_name(".BTF.ext").is_some();
+        let ext = elf.section_by_name(".BTF.ext");
+        let describes_functions = ext.is_some();
+        // Without types nobody can say what the relocations mean; libbpf ignores them then.
+        let relocated = match ext.filter(|_| btf.type_count() > 0) {
+            Some(ext) => {
+                // Of several sections with one name, the loader finds the first.
+                let mut sections = BTreeMap::new();
+                for (&index, code) in &mut code {
+                    sections.entry(code.name.clone()).or_insert((index, &mut code.insns));
+                }
+                Relocated::apply(ext.data()?, &btf, types, &mut sections)?
+            }
+            None => Relocated::default(),
+        };
         let externs = externs::symbols(&btf);
         let made = RefCell::new(Made::new());
-        let types = OnceCell::new();
-        Ok(Self { elf, code, btf, externs, places, addresses, made, types, not_gpl, describes_functions })
+        let own = OnceCell::new();
+        Ok(Self {
+            elf,
+            code,
+            btf,
+            externs,
+            places,
+            addresses,
+            made,
+            types: own,
+            not_gpl,
+            describes_functions,
+            relocated,
+        })
     }
 
     /// All sections that hold programs: every executable one but `.text`, which holds subprograms.

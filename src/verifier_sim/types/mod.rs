@@ -2,6 +2,7 @@
 
 pub(super) mod fields;
 mod function;
+pub(super) mod names;
 mod program;
 mod walk;
 
@@ -33,6 +34,8 @@ pub struct KernelTypes {
     per_cpu: Vec<u32>,
     /// The functions and variables, in the order of names and kinds. Few programs ask for them.
     symbols: OnceLock<Vec<u32>>,
+    /// All types that have a name, by a hash of it. Only what is relocated (CO-RE) asks for them.
+    by_hash: OnceLock<Vec<(u32, u32)>>,
 }
 
 impl fmt::Debug for KernelTypes {
@@ -101,8 +104,14 @@ impl KernelTypes {
     }
 
     fn of(btf: Btf) -> Self {
-        let mut types =
-            Self { btf, named: Vec::new(), kfuncs: Vec::new(), per_cpu: Vec::new(), symbols: OnceLock::new() };
+        let mut types = Self {
+            btf,
+            named: Vec::new(),
+            kfuncs: Vec::new(),
+            per_cpu: Vec::new(),
+            symbols: OnceLock::new(),
+            by_hash: OnceLock::new(),
+        };
         let ids = 1..=types.btf.type_count();
         let tags = ids.clone().filter_map(|id| types.btf.head(id)).filter(|head| head.kind == Kind::DeclTag);
         types.kfuncs =
@@ -121,6 +130,11 @@ impl KernelTypes {
     pub fn offset(&self, structure: &str, path: &str) -> Option<u16> {
         let field = self.btf.field(structure, path).ok()?;
         u16::try_from(field.offset()).ok().filter(|_| field.bit_offset % 8 == 0)
+    }
+
+    /// The types themselves.
+    pub(super) fn btf(&self) -> &Btf {
+        &self.btf
     }
 
     fn kind(&self, id: u32) -> Option<Kind> {
