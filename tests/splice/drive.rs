@@ -69,27 +69,32 @@ pub(crate) fn run(port: u16, way: Way) {
     }
     // Other people's proxies may make their sockets non-blocking when they have accepted them.
     std::thread::sleep(Duration::from_millis(100));
+    all_of_it(&socket, way);
+}
+
+/// Everything that is sent, and the end.
+fn all_of_it(socket: &TcpStream, way: Way) {
     for round in 0..ROUNDS {
         let bytes = pattern(round, SMALL);
-        send(&socket, &bytes).unwrap();
-        expect(&socket, &bytes).unwrap_or_else(|error| panic!("round trip {round}: {error}"));
+        send(socket, &bytes).unwrap();
+        expect(socket, &bytes).unwrap_or_else(|error| panic!("round trip {round}: {error}"));
     }
     let all: Vec<u8> = LARGE.into_iter().flat_map(|len| pattern(len, len)).collect();
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
-            send(&socket, &all).unwrap();
+            send(socket, &all).unwrap();
             if way != Way::Whole {
                 socket.shutdown(Shutdown::Write).unwrap();
             }
         });
-        expect(&socket, &all).unwrap_or_else(|error| panic!("transfer: {error}"));
+        expect(socket, &all).unwrap_or_else(|error| panic!("transfer: {error}"));
         sender.join().unwrap();
     });
     if way == Way::Whole {
         socket.shutdown(Shutdown::Write).unwrap();
     }
     let mut space = [0; 1];
-    assert_eq!(receive(&socket, &mut space).unwrap(), 0, "bytes behind the end");
+    assert_eq!(receive(socket, &mut space).unwrap(), 0, "bytes behind the end");
 }
 
 /// Role: so many round trips of 1 KB on one connection.
@@ -100,7 +105,8 @@ pub(crate) fn pings(port: u16, count: usize) {
     }
 }
 
-fn ping(socket: &TcpStream, round: usize) {
+/// One round trip of 1 KB.
+pub(crate) fn ping(socket: &TcpStream, round: usize) {
     let bytes = pattern(round, SMALL);
     send(socket, &bytes).unwrap();
     expect(socket, &bytes).unwrap_or_else(|error| panic!("round trip {round}: {error}"));
@@ -109,11 +115,22 @@ fn ping(socket: &TcpStream, round: usize) {
 /// Role: the same, until what this end sends goes past the stack: after `most` round trips at the latest. The agent has time
 /// of `pause` between them to admit both processes.
 pub(crate) fn until_trusted(port: u16, most: usize, pause: Duration) {
+    become_trusted(&connect(port), most, pause);
+}
+
+/// Role: the same, and then so many round trips more, and what [`run`] sends, on the same connection.
+pub(crate) fn trusted(port: u16, most: usize, pause: Duration, more: usize) {
     let socket = connect(port);
+    become_trusted(&socket, most, pause);
+    (0..more).for_each(|round| ping(&socket, round));
+    all_of_it(&socket, Way::HalfClose);
+}
+
+fn become_trusted(socket: &TcpStream, most: usize, pause: Duration) {
     for round in 0..most {
-        let before = StackBytes::of(&socket).unwrap().sent;
-        ping(&socket, round);
-        if StackBytes::of(&socket).unwrap().sent == before {
+        let before = StackBytes::of(socket).unwrap().sent;
+        ping(socket, round);
+        if StackBytes::of(socket).unwrap().sent == before {
             return;
         }
         std::thread::sleep(pause);

@@ -14,8 +14,10 @@ mod others;
 mod own;
 mod proxy;
 mod relay;
+mod ring;
 mod role;
 mod running;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;
+mod uring;

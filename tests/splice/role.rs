@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::child::ChildGuard;
 use crate::support::wait::timeout;
-use crate::{drive, late, proxy, relay};
+use crate::{drive, late, proxy, relay, uring};
 
 const ROLE: &str = "SIDESTEP_SPLICE_ROLE";
 
@@ -28,6 +28,9 @@ fn play() {
     let number = |at: usize| words[at].parse().unwrap();
     match words[0] {
         "echo" => relay::echo(number(1)),
+        "echo-uring" => uring::echo(number(1), words[2].parse().unwrap()),
+        "proxy-uring" => uring::proxy(number(1), number(2)),
+        "stays-plain" => uring::stays_plain(number(1), words[2].parse().unwrap()),
         "proxy" => proxy::run(number(1), number(2), words[3].parse().unwrap()),
         "drive" => drive::run(number(1), drive::Way::HalfClose),
         "drive-connect" => drive::run(number(1), drive::Way::Tunnel),
@@ -36,6 +39,10 @@ fn play() {
         "until-trusted" => {
             let most: u32 = words[2].parse().unwrap();
             drive::until_trusted(number(1), most as usize, timeout() / most);
+        }
+        "trusted" => {
+            let most: u32 = words[2].parse().unwrap();
+            drive::trusted(number(1), most as usize, timeout() / most, words[3].parse().unwrap());
         }
         "tries" => drive::until_trusted(number(1), words[2].parse().unwrap(), Duration::from_millis(5)),
         "late" => late::reader(number(1), words[2] == "end"),
