@@ -5,6 +5,7 @@
 mod agreement;
 mod callbacks;
 mod closing;
+mod core_relo;
 mod counts;
 mod crafted;
 mod elf;

@@ -303,6 +303,32 @@ mod tests {
         assert!(ok && accepted["runs"][0]["results"].as_array().unwrap().is_empty(), "{accepted}");
     }
 
+    /// The object is of this machine's byte order, and so are the types.
+    #[test]
+    fn core_relocations_are_reported() {
+        let order = if cfg!(target_endian = "big") { "eb" } else { "el" };
+        let fixture = |name: &str, end: &str| format!("fixtures/core_relo/{name}.{order}.{end}");
+        let (object, types) = (fixture("program", "o"), fixture("kernel", "btf"));
+        let (text, ok) = verify(&["--btf", &types, &object]);
+        assert!(!ok && text.contains("guarded (section socket) on 6.18: accept"), "{text}");
+        assert!(text.contains("\n  12 CO-RE relocations are applied\n"), "{text}");
+        let missing = "  the kernel's types do not have what instruction 3 asks for: field_byte_offset of struct moved.absent\n";
+        assert!(text.contains(missing), "{text}");
+        let (text, _) = verify(&["--btf", &types, "--json", &object]);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let guarded = json.as_array().unwrap().iter().find(|program| program["name"] == "guarded (section socket)");
+        let relocations = &guarded.unwrap()["core_relocations"];
+        assert_eq!((&relocations["applied"], &relocations["unresolved"][0]["slot"]), (&1.into(), &3.into()), "{text}");
+        // No types of 5.10 are at hand.
+        let (text, ok) = verify(&["--kernel", "5.10", "--json", &object]);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(!ok && json[0].get("core_relocations").is_none(), "{text}");
+        assert_eq!(json[0]["verdict"], "unsupported");
+        assert!(json[0]["reason"].as_str().unwrap().ends_with("need the kernel's types: give --btf FILE"), "{text}");
+        let (text, _) = verify(&["--kernel", "5.10", "--format", "github", &object]);
+        assert!(text.starts_with("::warning file="), "{text}");
+    }
+
     #[test]
     fn our_own_programs_are_judged_for_every_kernel() {
         let (text, ok) = verify(&[]);

@@ -17,6 +17,8 @@ mod matches;
 mod patch;
 mod path;
 mod records;
+#[cfg(test)]
+mod tests;
 mod value;
 mod work;
 
