@@ -70,13 +70,19 @@ pub struct PlaneFacts {
     pub detach_ms: Option<Estimate>,
 }
 
-/// Starts and stops a data plane some times over, and looks at it.
-pub(super) fn of_plane(parent: &Path, pairing: Pairing, tier: Tier, starts: usize) -> Result<PlaneFacts> {
+/// Starts and stops a data plane some times over, and looks at it. `config` is the one that is measured.
+pub(super) fn of_plane(
+    parent: &Path,
+    pairing: Pairing,
+    tier: Tier,
+    config: Config,
+    starts: usize,
+) -> Result<PlaneFacts> {
     let group = TemporaryCgroup::new(parent, "sidestep-bench-start-")?;
     let (mut attach, mut detach, mut map_bytes) = (Vec::new(), Vec::new(), Vec::new());
     for start in 0..starts {
         let began = Instant::now();
-        let plane = Acceleration::start(&Cgroup::open(group.path())?, options(pairing, tier), Config::default())?;
+        let plane = Acceleration::start(&Cgroup::open(group.path())?, options(pairing, tier), config)?;
         attach.push(millis(began.elapsed()));
         if start == 0 {
             for role in MapRole::ALL {

@@ -50,15 +50,15 @@ pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<R
     }
     let conditions = Conditions::now(&cpus, tier, plan.rounds, plan.round)?;
     let mount = cgroup::find()?.ok_or(Error::NoCgroup)?;
+    let config = check::configuration()?;
     let mut planes = Vec::new();
     for pairing in [Pairing::Sequence, Pairing::FourTuple] {
         progress(&format!("start-up and memory, {} pairing", pairing.name()));
-        planes.push(facts::of_plane(&mount, pairing, tier, plan.starts)?);
+        planes.push(facts::of_plane(&mount, pairing, tier, config, plan.starts)?);
     }
     let agent = facts::of_agent(&host.program, &mount, plan.starts)?;
     let topology = Topology::new()?;
     let protection = plan.cells.iter().any(|cell| cell.protection);
-    let config = check::configuration()?;
     let watch = match (protection, tier) {
         (true, Tier::Gated(_)) => match watch(config.probation()) {
             Ok(watch) => Some(watch),
