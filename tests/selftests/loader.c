@@ -1,6 +1,8 @@
 /*
  * Loads each program of BPF objects alone, with libbpf, and prints one JSON line for it: whether the kernel took it,
- * how many instructions it walked, and the last line of its log.
+ * how many instructions it walked, the last line of its log, and the instructions that libbpf gave to the kernel.
+ *
+ * It is linked with -Wl,--wrap=bpf_prog_load.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -10,6 +12,27 @@
 #include <string.h>
 
 static char log_text[16 << 20];
+
+/* The program that is being loaded, and its instructions in hexadecimal digits. */
+static const char *loading;
+static char *digits;
+
+int __real_bpf_prog_load(enum bpf_prog_type type, const char *name, const char *license, const struct bpf_insn *insns,
+                         size_t count, struct bpf_prog_load_opts *options);
+
+int __wrap_bpf_prog_load(enum bpf_prog_type type, const char *name, const char *license, const struct bpf_insn *insns,
+                         size_t count, struct bpf_prog_load_opts *options)
+{
+    /* libbpf also loads small programs of its own, to find out what the kernel can do. */
+    if (loading && name && !strcmp(name, loading)) {
+        const unsigned char *bytes = (const unsigned char *)insns;
+        free(digits);
+        digits = calloc(count * sizeof(*insns) + 1, 2);
+        for (size_t at = 0; at < count * sizeof(*insns); at++)
+            sprintf(digits + at * 2, "%02x", bytes[at]);
+    }
+    return __real_bpf_prog_load(type, name, license, insns, count, options);
+}
 
 static int silent(enum libbpf_print_level level, const char *format, va_list arguments)
 {
@@ -65,11 +88,15 @@ static void load(const char *path, const char *name)
     *log_text = 0;
     bpf_program__set_log_buf(wanted, log_text, sizeof(log_text));
     bpf_program__set_log_level(wanted, 1);
+    free(digits);
+    digits = NULL;
+    loading = name;
     int result = bpf_object__load(object);
+    loading = NULL;
     end_of_log(line, sizeof(line), walked, sizeof(walked));
     const char *file = strrchr(path, '/');
-    printf("{\"object\":\"%s\",\"program\":\"%s\",\"section\":\"%s\",\"result\":%d,\"walked\":\"%s\",\"last\":\"%s\"}\n",
-           file ? file + 1 : path, name, bpf_program__section_name(wanted), result, walked, line);
+    printf("{\"object\":\"%s\",\"program\":\"%s\",\"section\":\"%s\",\"result\":%d,\"walked\":\"%s\",\"last\":\"%s\",\"insns\":\"%s\"}\n",
+           file ? file + 1 : path, name, bpf_program__section_name(wanted), result, walked, line, digits ? digits : "");
     fflush(stdout);
     bpf_object__close(object);
 }

@@ -93,9 +93,9 @@ fn a_guard_keeps_a_program_from_what_is_missing() {
 fn without_the_kernels_types_only_local_ones_are_known() {
     for program in read(PROGRAM, None).unwrap() {
         let error = program.spec.unwrap_err();
-        assert!(error.needs_types() && error.to_string().contains("--btf FILE"), "{}: {error}", program.name);
+        assert!(error.needs_more() && error.to_string().contains("--btf FILE"), "{}: {error}", program.name);
     }
-    assert!(!ElfError::NotElf.needs_types());
+    assert!(!ElfError::NotElf.needs_more());
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn types_of_one_name_must_agree() {
     let error = program.spec.unwrap_err();
     let ElfError::CoreRelocation { what, why, .. } = &error else { panic!("{error}") };
     assert_eq!(what, "field_byte_offset of struct twice.apart");
-    assert!(why.contains("lead to 8 and to 12") && !error.needs_types(), "{error}");
+    assert!(why.contains("lead to 8 and to 12") && !error.needs_more(), "{error}");
 }
 
 /// Where the bytes of a section are in the object.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use sidestep::asm::{Insn, opcode as op};
 use sidestep::btf::{BtfBuilder, Linkage};
-use sidestep::verifier_sim::elf::{ElfError, ElfProgram, read, read_for};
+use sidestep::verifier_sim::elf::{ElfError, ElfProgram, KernelConfig, Target, read, read_for, read_on};
 use sidestep::verifier_sim::spec::{MapLoad, MapSpec, MapType, Options, ProgType, SpecialField};
 use sidestep::verifier_sim::types::KernelTypes;
 use sidestep::verifier_sim::{untyped_maps, verify};
@@ -313,6 +313,8 @@ fn symbols_of_the_kernel_are_found_in_its_types() {
     let nothing = kernel.func_proto(0, &[]);
     let function = kernel.func("bpf_rcu_read_lock", nothing, Linkage::Static);
     let variable = kernel.variable("bpf_prog_active", int, Linkage::Global);
+    kernel.func("bpf_preempt", nothing, Linkage::Static);
+    kernel.variable("bpf_stats", int, Linkage::Global);
     let types: &'static KernelTypes = Box::leak(Box::new(KernelTypes::parse(kernel.finish()).unwrap()));
 
     let mut own = <BtfBuilder>::new();
@@ -322,7 +324,12 @@ fn symbols_of_the_kernel_are_found_in_its_types() {
     for name in ["bpf_rcu_read_lock", "bpf_missing", "bpf_rcu_read_lock___other"] {
         asked.push((own.func(name, nothing, Linkage::Global), 0, 0));
     }
-    for (name, of) in [("bpf_prog_active", int), ("missing", int), ("address", 0)] {
+    let one = own.func_proto(0, &[("", int)]);
+    asked.push((own.func("bpf_rcu_read_lock___wrong", one, Linkage::Global), 0, 0));
+    let pointer = own.pointer(int);
+    for (name, of) in
+        [("bpf_prog_active", int), ("missing", int), ("address", 0), ("bpf_preempt", 0), ("bpf_stats", pointer)]
+    {
         asked.push((own.variable(name, of, Linkage::Global), 0, 0));
     }
     own.section(".ksyms", 0, &asked);
@@ -352,8 +359,52 @@ fn symbols_of_the_kernel_are_found_in_its_types() {
     assert_eq!(link("missing", false, false), missing("missing"));
     assert_eq!(link("bpf_missing", true, false), missing("bpf_missing"));
     assert_eq!(link("address", false, true), missing("address"));
-    assert_eq!(link("bpf_rcu_read_lock___other", true, true), missing("bpf_rcu_read_lock___other"));
+    // Of a function without a type there is only the address.
+    assert_eq!(link("bpf_preempt", false, false), Ok((0, 0x8100_0000_u32 as i32)));
+    // A function may be declared in several ways; a weak one that the kernel has in another way is missing.
+    assert_eq!(link("bpf_rcu_read_lock___other", true, false), Ok((op::PSEUDO_KFUNC_CALL, function as i32)));
+    assert_eq!(link("bpf_rcu_read_lock___wrong", true, true), Ok((0, 2_002_000_000)));
+    let other = |name: &str| Err(ElfError::OtherType(name.to_owned()));
+    assert_eq!(link("bpf_rcu_read_lock___wrong", true, false), other("bpf_rcu_read_lock___wrong"));
+    assert_eq!(link("bpf_stats", false, true), other("bpf_stats"));
     assert_eq!(link("not_in_btf", false, false), missing("not_in_btf"));
+}
+
+/// Programs read how the kernel is configured from a map that cannot change, so the verifier knows the values.
+#[test]
+fn the_kernels_configuration_is_a_map() {
+    let mut btf = <BtfBuilder>::new();
+    let int = btf.int("int", 4, true);
+    let parts = ["CONFIG_HZ", "CONFIG_WEAK"].map(|name| (btf.variable(name, int, Linkage::Global), 0, 0));
+    btf.section(".kconfig", 0, &parts);
+    // r0 = *(u32 *)(r1 +0); a path that leaves r0 unset is not taken if CONFIG_HZ is 250.
+    let load = i(0x61, 0, 1, 0, 0);
+    let insns = [WIDE.as_slice(), &[load, i(0x15, 0, 0, 1, 250), i(0xbf, 0, 7, 0, 0), EXIT]].concat();
+    let mut writer = Writer::new();
+    writer.section(".BTF", SectionKind::Other, &btf.finish());
+    let section = writer.section("sk_msg", SectionKind::Text, &bytes(&insns));
+    writer.function("main", section, 0, insns.len() as u64 * 8);
+    let symbol = writer.symbol("CONFIG_HZ", None, (0, 0), SymbolKind::Unknown, SymbolScope::Linkage);
+    writer.relocate(section, 0, R_BPF_64_64, symbol);
+    let weak = writer.symbol("CONFIG_WEAK", None, (0, 0), SymbolKind::Unknown, SymbolScope::Linkage);
+    writer.object.symbol_mut(weak).weak = true;
+    let object = writer.finish();
+    let program = |text: &str| {
+        let config = KernelConfig::parse(text);
+        read_on(&object, None, Target { config: Some(&config), ..Target::default() }).unwrap().remove(0).spec
+    };
+    let spec = program("CONFIG_HZ=250\n").unwrap();
+    assert_eq!((spec.insns[0].src, spec.insns[1].imm), (op::PSEUDO_MAP_VALUE, 0));
+    let map = &spec.maps[0];
+    assert_eq!((map.name.as_str(), map.frozen), (".kconfig", true));
+    assert_eq!(map.data.as_deref(), Some([250_i32, 0].map(i32::to_ne_bytes).as_flattened()));
+    assert!(verify(&spec, &Options::default()).is_accept());
+    let other = verify(&program("CONFIG_HZ=100\n").unwrap(), &Options::default());
+    assert!(other.reason().contains("R7 !read_ok"), "{}", other.reason());
+    let missing = program("CONFIG_OTHER=y\n").unwrap_err();
+    assert!(matches!(&missing, ElfError::Kconfig { name, .. } if name == "CONFIG_HZ") && !missing.needs_more());
+    let unknown = read(&object, None).unwrap().remove(0).spec.unwrap_err();
+    assert!(unknown == ElfError::NeedsConfig("CONFIG_HZ".into()) && unknown.needs_more());
 }
 
 #[test]

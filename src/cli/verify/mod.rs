@@ -1,7 +1,9 @@
 //! `sidestep verify`: would the kernel load this program?
 
 mod cpus;
+mod gzip;
 mod json_lines;
+mod kconfig;
 mod report;
 mod sarif;
 mod source;
@@ -16,6 +18,7 @@ use super::error::Error;
 use super::streams::Streams;
 use super::values::{number, one_of};
 use crate::asm::Dialect;
+use crate::verifier_sim::elf::{KernelConfig, Target};
 use crate::verifier_sim::spec::{Kernel, LogLevel, Options, Privilege, ProgType};
 use crate::verifier_sim::verdict::{Unsupported, Verdict};
 use crate::verifier_sim::{untyped_maps, verify, verify_with_log};
@@ -64,6 +67,10 @@ pub(super) struct Args {
     /// machine's, if it runs that kernel
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
+    /// The configuration of that kernel (/boot/config-*, /proc/config.gz), for programs that ask for it; by default this
+    /// machine's, if it runs that kernel
+    #[arg(long, value_name = "FILE", requires = "files")]
+    kconfig: Option<PathBuf>,
     /// Possible CPUs of the machine that loads the program [default: this machine's number]
     #[arg(long, value_name = "N", value_parser = number::<u32, 1, MAX_CPUS>)]
     cpus: Option<u32>,
@@ -98,6 +105,8 @@ struct Request {
     options: Options,
     kernel: Option<Kernel>,
     prog_type: Option<ProgType>,
+    /// The configuration that was given.
+    config: Option<KernelConfig>,
     files: Vec<PathBuf>,
     explain: bool,
     log: bool,
@@ -111,6 +120,13 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
         Some(file) => {
             let failed = |what| Error::Failed(format!("cannot read types from {}: {what}", file.display()));
             Some(types::read(file).map_err(failed)?)
+        }
+        None => None,
+    };
+    let config = match &args.kconfig {
+        Some(file) => {
+            let failed = |what| Error::Failed(format!("cannot read a configuration from {}: {what}", file.display()));
+            Some(kconfig::read(file).map_err(failed)?)
         }
         None => None,
     };
@@ -131,7 +147,7 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     }
     let Args { kernel, prog_type, files, explain, log, json, format, dialect, .. } = args;
     let format = if json { Format::Json } else { format };
-    judge_all(&Request { options, kernel, prog_type, files, explain, log, format, dialect }, streams.out)
+    judge_all(&Request { options, kernel, prog_type, config, files, explain, log, format, dialect }, streams.out)
 }
 
 fn prog_type(name: &str) -> Result<ProgType, String> {
@@ -146,8 +162,16 @@ fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode
     let types: Vec<_> =
         kernels.iter().map(|kernel| request.options.types.or_else(|| types::of_running(*kernel))).collect();
     let mut candidates = if own { source::own()? } else { Vec::new() };
+    // Files are judged for one kernel.
+    let running = if own || request.config.is_some() {
+        None
+    } else {
+        kernels.first().and_then(|kernel| kconfig::of_running(*kernel))
+    };
+    let target =
+        Target { types: types.first().copied().flatten(), config: request.config.as_ref().or(running.as_ref()) };
     for file in &request.files {
-        candidates.extend(source::read_file(file, request.prog_type, types.first().copied().flatten())?);
+        candidates.extend(source::read_file(file, request.prog_type, target)?);
     }
     let mut judged = Vec::new();
     // Those of our programs that trace are made for the kernel's types.
@@ -184,7 +208,7 @@ fn judge<'a>(candidate: &'a Candidate, options: Options, request: &Request) -> J
         name: &candidate.name,
         kernel: options.kernel,
         spec: candidate.spec.as_ref().map_err(|unreadable| match unreadable {
-            Unreadable::Faulty(why) | Unreadable::NeedsTypes(why) => why.as_str(),
+            Unreadable::Faulty(why) | Unreadable::NeedsMore(why) => why.as_str(),
         }),
         relocations: &candidate.relocations,
         lacking: candidate.needs.filter(|(since, _)| options.kernel < *since).map(|(_, what)| what),
@@ -193,7 +217,7 @@ fn judge<'a>(candidate: &'a Candidate, options: Options, request: &Request) -> J
         log: None,
         dialect: request.dialect,
     };
-    if let Err(Unreadable::NeedsTypes(what)) = &candidate.spec {
+    if let Err(Unreadable::NeedsMore(what)) = &candidate.spec {
         judged.verdict = Some(Verdict::Unsupported(Unsupported { insn: None, what: what.clone() }));
     }
     if let Ok(spec) = &candidate.spec {
@@ -312,7 +336,8 @@ mod tests {
         let (text, ok) = verify(&["--btf", &types, &object]);
         assert!(!ok && text.contains("guarded (section socket) on 6.18: accept"), "{text}");
         assert!(text.contains("\n  12 CO-RE relocations are applied\n"), "{text}");
-        let missing = "  the kernel's types do not have what instruction 3 asks for: field_byte_offset of struct moved.absent\n";
+        let missing =
+            "  the kernel's types do not have what instruction 3 asks for: field_byte_offset of struct moved.absent\n";
         assert!(text.contains(missing), "{text}");
         let (text, _) = verify(&["--btf", &types, "--json", &object]);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -399,6 +424,8 @@ mod tests {
             (&["--privilege", "nothing", short.path()], "full or no-perfmon or bpf or none"),
             (&["--json-lines", short.path()], "--json-lines does not go with"),
             (&["--btf", short.path(), elf.path()], "is malformed"),
+            (&["--kconfig", short.path(), elf.path()], "give the /proc/config.gz or /boot/config-*"),
+            (&["--kconfig", short.path()], "FILE"),
             (&["--nothing"], "--nothing"),
         ] {
             let (text, ok) = verify(args);

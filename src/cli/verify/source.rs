@@ -23,8 +23,8 @@ use crate::verifier_sim::types::KernelTypes;
 pub(super) enum Unreadable {
     /// Something is wrong with it.
     Faulty(String),
-    /// It cannot be read without the types of the kernel, which are not at hand.
-    NeedsTypes(String),
+    /// It cannot be read without the types or the configuration of the kernel, which are not at hand.
+    NeedsMore(String),
 }
 
 /// A program, or why there is none to judge.
@@ -160,12 +160,12 @@ fn name_of(options: &Options) -> String {
 pub(super) fn read_file(
     file: &Path,
     prog_type: Option<ProgType>,
-    types: Option<&'static KernelTypes>,
+    target: elf::Target<'_>,
 ) -> Result<Vec<Candidate>, Error> {
     let failed = |what: String| Error::Failed(format!("cannot verify {}: {what}", file.display()));
     let data = bounded::read(file).map_err(|error| failed(error.to_string()))?;
     if data.starts_with(b"\x7fELF") {
-        return from_elf(file, &data, prog_type, types).map_err(|error| failed(error.to_string()));
+        return from_elf(file, &data, prog_type, target).map_err(|error| failed(error.to_string()));
     }
     let Some(prog_type) = prog_type else {
         return Err(failed(
@@ -189,16 +189,16 @@ fn from_elf(
     file: &Path,
     data: &[u8],
     prog_type: Option<ProgType>,
-    types: Option<&'static KernelTypes>,
+    target: elf::Target<'_>,
 ) -> Result<Vec<Candidate>, elf::ElfError> {
-    let programs = elf::read_for(data, prog_type, types)?;
+    let programs = elf::read_on(data, prog_type, target)?;
     Ok(programs
         .into_iter()
         .map(|program| Candidate {
             file: Some(file.to_owned()),
             name: format!("{} (section {})", program.name, program.section),
-            spec: program.spec.map_err(|error| match error.needs_types() {
-                true => Unreadable::NeedsTypes(error.to_string()),
+            spec: program.spec.map_err(|error| match error.needs_more() {
+                true => Unreadable::NeedsMore(error.to_string()),
                 false => Unreadable::Faulty(error.to_string()),
             }),
             relocations: program.relocations,

@@ -95,6 +95,20 @@ pub enum ElfError {
     /// One that can be known only with the kernel's types.
     #[error("{0:?} is not defined in the object and needs the kernel's types: give --btf FILE")]
     NeedsTypes(String),
+    /// A variable that says how the kernel is configured, and that can have no value.
+    #[error("{name:?} asks for the kernel's configuration: {why}")]
+    Kconfig {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// One that can be known only with the kernel's configuration.
+    #[error("{0:?} asks for the kernel's configuration: give --kconfig FILE")]
+    NeedsConfig(String),
+    /// A function or variable of the kernel that the object declares in another way.
+    #[error("{0:?} has another type in the kernel's BTF than in the object")]
+    OtherType(String),
     /// A CO-RE relocation that can be applied only with the kernel's types.
     #[error("the object has CO-RE relocations ({0}), which need the kernel's types: give --btf FILE")]
     CoreNeedsTypes(String),
@@ -146,9 +160,9 @@ pub enum ElfError {
 }
 
 impl ElfError {
-    /// Whether nothing is wrong with the program, and it can be read with the kernel's types.
-    pub fn needs_types(&self) -> bool {
-        matches!(self, Self::NeedsTypes(_) | Self::CoreNeedsTypes(_))
+    /// Whether nothing is wrong with the program, and it can be read with the kernel's types or its configuration.
+    pub fn needs_more(&self) -> bool {
+        matches!(self, Self::NeedsTypes(_) | Self::CoreNeedsTypes(_) | Self::NeedsConfig(_))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::ElfError;
+use super::core_relo::are_compatible;
 use crate::asm::{Insn, opcode as op};
 use crate::btf::{Btf, Kind};
 use crate::verifier_sim::types::KernelTypes;
+use crate::verifier_sim::types::names::essential;
 
 /// The section of BTF that lists such symbols. Another one, `.kconfig`, lists values of the kernel's configuration.
 const SECTION: &str = ".ksyms";
@@ -13,7 +15,12 @@ const SECTION: &str = ".ksyms";
 /// libbpf's number of the helper that stands for a function that the kernel does not have (`POISON_CALL_KFUNC_BASE`).
 const NO_SUCH_FUNCTION: i32 = 2_002_000_000;
 
+/// An address in the kernel, for functions of which a program wants only the address. The loader reads it from /proc/kallsyms; for the
+/// verifier it is a number like any other. This is where kernels for x86_64 begin (`__START_KERNEL_map` and `CONFIG_PHYSICAL_START`).
+const SOME_ADDRESS: u64 = 0xffff_ffff_8100_0000;
+
 /// What an object asks the kernel for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Function,
     /// A variable with a type.
@@ -37,43 +44,61 @@ pub(super) fn symbols(btf: &Btf) -> Symbols {
     all
 }
 
-/// What the object's BTF says of the symbol.
-fn wanted(btf: &Btf, known: &Symbols, name: &str) -> Option<Wanted> {
-    let found = *known.get(name.as_bytes())?;
-    if btf.kind(found) == Some(Kind::Func) {
-        return Some(Wanted::Function);
+/// What the object's BTF says of the symbol, and the type that it declares.
+fn wanted(btf: &Btf, known: &Symbols, name: &str) -> Option<(Wanted, u32)> {
+    let found = btf.head(*known.get(name.as_bytes())?)?;
+    if found.kind == Kind::Func {
+        return Some((Wanted::Function, found.size_or_type));
     }
     // Void is not a type to which anything resolves.
-    let of = btf.resolve(btf.head(found)?.size_or_type);
-    Some(if of.is_some() { Wanted::Variable } else { Wanted::Address })
+    let of = btf.resolve(found.size_or_type);
+    Some(of.map_or((Wanted::Address, 0), |of| (Wanted::Variable, of)))
 }
 
-/// Puts the kernel's number for the symbol `name` into the load or call `insn`. A weak symbol may be missing.
+/// Puts the kernel's number for the symbol `name` into the load or call that `insns` begin with. A weak symbol may be missing.
 pub(super) fn resolve(
     (btf, known): (&Btf, &Symbols),
     types: Option<&KernelTypes>,
-    name: &str,
-    weak: bool,
-    insn: &mut Insn,
+    (name, weak): (&str, bool),
+    insns: &mut [Insn],
 ) -> Result<(), ElfError> {
     let unknown = || ElfError::Extern(name.to_owned());
     let types = types.ok_or_else(|| ElfError::NeedsTypes(name.to_owned()))?;
-    let wanted = wanted(btf, known, name).ok_or_else(unknown)?;
-    // Behind three underscores there is a name for one of several ways to declare it, which libbpf compares.
-    if name.contains("___") {
-        return Err(unknown());
-    }
+    let (wanted, declared) = wanted(btf, known, name).ok_or_else(unknown)?;
+    let [insn, rest @ ..] = insns else { return Err(unknown()) };
     let call = insn.code == op::JMP | op::CALL;
+    // A function may be declared in several ways, of which the kernel has one: `name___one`.
     let found = match wanted {
-        Wanted::Function => types.function_id(name),
+        Wanted::Function => types.function_id(&String::from_utf8_lossy(essential(name.as_bytes()))),
         Wanted::Variable => types.variable(name),
-        Wanted::Address => return Err(unknown()),
+        Wanted::Address => types.function_id(name),
+    };
+    let alike = |id| {
+        types.btf().head(id).is_some_and(|head| {
+            let theirs = if wanted == Wanted::Variable {
+                types.btf().resolve(head.size_or_type).unwrap_or(0)
+            } else {
+                head.size_or_type
+            };
+            are_compatible(btf, declared, types, theirs)
+        })
+    };
+    let found = match found {
+        Some(id) if wanted == Wanted::Address || alike(id) => Some(id),
+        Some(_) if weak && wanted == Wanted::Function => None,
+        Some(_) => return Err(ElfError::OtherType(name.to_owned())),
+        None => None,
     };
     match (found, wanted, call) {
         (Some(id), Wanted::Function, true) => (insn.src, insn.off, insn.imm) = (op::PSEUDO_KFUNC_CALL, 0, id as i32),
-        (Some(id), _, false) => (insn.src, insn.imm) = (op::PSEUDO_BTF_ID, id as i32),
+        (Some(_), Wanted::Address, false) => {
+            let [second, ..] = rest else { return Err(unknown()) };
+            (insn.src, insn.imm, second.imm) = (0, SOME_ADDRESS as i32, (SOME_ADDRESS >> 32) as i32);
+        }
+        (Some(id), Wanted::Function | Wanted::Variable, false) => (insn.src, insn.imm) = (op::PSEUDO_BTF_ID, id as i32),
         (None, Wanted::Function, true) if weak => (insn.src, insn.imm) = (0, NO_SUCH_FUNCTION),
-        (None, _, false) if weak => (insn.src, insn.imm) = (0, 0),
+        // What is no function may be in the kernel all the same; only the kernel's list of symbols says so.
+        (None, Wanted::Function | Wanted::Variable, false) if weak => (insn.src, insn.imm) = (0, 0),
         _ => return Err(unknown()),
     }
     Ok(())

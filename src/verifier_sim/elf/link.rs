@@ -7,12 +7,11 @@ use object::elf::{R_BPF_64_32, R_BPF_64_64};
 
 use super::core_relo::CoreRelocations;
 use super::object::{Code, Function, Object, Relocation, Symbol};
-use super::{ElfError, externs, functions, map, section};
+use super::{ElfError, Target, externs, functions, kconfig, map, section};
 use crate::asm::{Insn, opcode as op};
 use crate::uapi::AttachType;
 use crate::verifier_sim::load_flags::BPF_F_SLEEPABLE;
 use crate::verifier_sim::spec::{FunctionSpec, MapLoad, MapSpec, ProgType, ProgramSpec};
-use crate::verifier_sim::types::KernelTypes;
 
 /// Characters of a map's name that the kernel keeps (`BPF_OBJ_NAME_LEN`, without the end).
 const MAX_NAME: usize = 15;
@@ -30,7 +29,7 @@ pub(super) fn link(
     object: &Object<'_>,
     (section, function): (SectionIndex, &Function),
     prog_type: Option<ProgType>,
-    types: Option<&'static KernelTypes>,
+    kernel: Target<'_>,
     relocations: &mut CoreRelocations,
 ) -> Result<ProgramSpec, ElfError> {
     let name = object.code(section).map_or("", |code| code.name.as_str());
@@ -44,7 +43,7 @@ pub(super) fn link(
     }
     let mut linker = Linker {
         object,
-        types,
+        kernel,
         relocations,
         out: ProgramSpec::default(),
         placed: BTreeMap::new(),
@@ -75,8 +74,8 @@ pub(super) fn link(
 
 struct Linker<'o, 'a> {
     object: &'o Object<'a>,
-    /// Those of the kernel, which has the symbols that are nowhere in the object.
-    types: Option<&'static KernelTypes>,
+    /// It has the symbols that are nowhere in the object.
+    kernel: Target<'o>,
     /// What became of the CO-RE relocations in the output.
     relocations: &'o mut CoreRelocations,
     out: ProgramSpec,
@@ -227,7 +226,7 @@ impl Linker<'_, '_> {
         insn: Insn,
         symbol: &Symbol,
     ) -> Result<(), ElfError> {
-        let Some(section) = symbol.section else { return self.resolve_extern(site, symbol) };
+        let Some(section) = symbol.section else { return self.resolve_extern(site, relocation, symbol) };
         if self.object.code(section).is_none() {
             return Err(site.bad_target(relocation, format!("{:?}", symbol.name)));
         }
@@ -236,9 +235,18 @@ impl Linker<'_, '_> {
         self.call(site, section, start.saturating_add(1).saturating_add(i64::from(insn.imm)))
     }
 
-    fn resolve_extern(&mut self, site: Site<'_>, symbol: &Symbol) -> Result<(), ElfError> {
-        let insn = &mut self.out.insns[site.at];
-        externs::resolve((&self.object.btf, &self.object.externs), self.types, &symbol.name, symbol.is_weak, insn)
+    fn resolve_extern(&mut self, site: Site<'_>, relocation: Relocation, symbol: &Symbol) -> Result<(), ElfError> {
+        let object = self.object;
+        let name = symbol.name.as_str();
+        if let Some(place) = object.kconfig.place(name).filter(|_| self.out.insns[site.at].code == WIDE_LOAD) {
+            let config = self.kernel.config.ok_or_else(|| ElfError::NeedsConfig(name.to_owned()))?;
+            // Its map is in no section of the file.
+            let spec = |_: &mut u32| object.kconfig.map(config, &object.weak);
+            let map = self.map_number((usize::MAX, 0), kconfig::SECTION, spec)?;
+            return self.load_map(site, relocation, map, op::PSEUDO_MAP_VALUE, place as i32);
+        }
+        let insns = &mut self.out.insns[site.at..];
+        externs::resolve((&object.btf, &object.externs), self.kernel.types, (name, symbol.is_weak), insns)
     }
 
     /// Makes the call at `site` lead to the function at slot `target` of `section`.
@@ -260,7 +268,7 @@ impl Linker<'_, '_> {
     }
 
     fn load(&mut self, site: Site<'_>, relocation: Relocation, insn: Insn, symbol: &Symbol) -> Result<(), ElfError> {
-        let Some(section) = symbol.section else { return self.resolve_extern(site, symbol) };
+        let Some(section) = symbol.section else { return self.resolve_extern(site, relocation, symbol) };
         if site.at + 1 >= self.out.insns.len() {
             return Err(site.bad_place(relocation, "64-bit immediate load with both its slots"));
         }
@@ -287,6 +295,21 @@ impl Linker<'_, '_> {
         } else {
             return Err(site.bad_target(relocation, format!("{:?} in section {name:?}", symbol.name)));
         };
+        self.load_map(site, relocation, map, source, inside)
+    }
+
+    /// Makes the load at `site` one of a map, or of a place in its value.
+    fn load_map(
+        &mut self,
+        site: Site<'_>,
+        relocation: Relocation,
+        map: usize,
+        source: u8,
+        inside: i32,
+    ) -> Result<(), ElfError> {
+        if site.at + 1 >= self.out.insns.len() {
+            return Err(site.bad_place(relocation, "64-bit immediate load with both its slots"));
+        }
         self.set_load(site, source, map as i32, inside);
         self.out.map_loads.push(MapLoad { insn: site.at, map });
         Ok(())

@@ -8,6 +8,7 @@ mod core_relo;
 mod error;
 mod externs;
 mod functions;
+mod kconfig;
 mod link;
 mod map;
 mod object;
@@ -15,6 +16,7 @@ mod section;
 
 pub use core_relo::{CoreRelocations, Unresolved};
 pub use error::ElfError;
+pub use kconfig::KernelConfig;
 
 use self::object::Object;
 use crate::verifier_sim::spec::{ProgType, ProgramSpec};
@@ -45,15 +47,28 @@ pub fn read(data: &[u8], prog_type: Option<ProgType>) -> Result<Vec<ElfProgram>,
     read_for(data, prog_type, None)
 }
 
-/// Reads them like [`read`], for the kernel with these types: there the functions and variables of the kernel are found, and the
-/// fields that CO-RE relocations ask for. What needs the types when there are none is an error that says so
-/// ([`ElfError::needs_types`]).
+/// The kernel that an object is read for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target<'a> {
+    /// Its types: they have its functions and variables, and the fields that CO-RE relocations ask for.
+    pub types: Option<&'static KernelTypes>,
+    /// Its configuration, for which variables in `.kconfig` ask.
+    pub config: Option<&'a KernelConfig>,
+}
+
+/// Reads them like [`read`], for the kernel with these types.
 pub fn read_for(
     data: &[u8],
     prog_type: Option<ProgType>,
     types: Option<&'static KernelTypes>,
 ) -> Result<Vec<ElfProgram>, ElfError> {
-    let object = Object::parse(data, types)?;
+    read_on(data, prog_type, Target { types, ..Target::default() })
+}
+
+/// Reads them like [`read`], for this kernel. What needs more than is known of it is an error that says so
+/// ([`ElfError::needs_more`]).
+pub fn read_on(data: &[u8], prog_type: Option<ProgType>, target: Target<'_>) -> Result<Vec<ElfProgram>, ElfError> {
+    let object = Object::parse(data, target.types)?;
     let mut programs = Vec::new();
     let mut slots = 0;
     for (section, code) in object.program_sections() {
@@ -62,7 +77,7 @@ pub fn read_for(
             let spec = if slots > MAX_SLOTS_IN_ALL {
                 Err(ElfError::TooLong(MAX_SLOTS_IN_ALL))
             } else {
-                link::link(&object, (section, function), prog_type, types, &mut relocations)
+                link::link(&object, (section, function), prog_type, target, &mut relocations)
             };
             slots += spec.as_ref().map_or(0, |spec| {
                 let sizes =

@@ -1,7 +1,7 @@
 //! The parts of an object file that matter: code with its functions and relocations, and the symbols they refer to.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use byteorder::NativeEndian;
@@ -14,6 +14,7 @@ use object::{RelocationTarget, SectionIndex, SymbolFlags, SymbolIndex};
 
 use super::core_relo::Relocated;
 use super::externs::Symbols;
+use super::kconfig::Kconfig;
 use super::map::Made;
 use super::{ElfError, externs};
 use crate::asm::{self, Insn};
@@ -86,6 +87,10 @@ pub(super) struct Object<'a> {
     pub(super) btf: Btf,
     /// What it wants from the kernel.
     pub(super) externs: Symbols,
+    /// Variables that ask for the kernel's configuration.
+    pub(super) kconfig: Kconfig,
+    /// What need not be defined anywhere.
+    pub(super) weak: BTreeSet<&'a [u8]>,
     /// The first symbol with a name at a place: (section, byte offset).
     places: BTreeMap<(usize, u64), SymbolIndex>,
     /// Where the first symbol of a section with this name is.
@@ -138,8 +143,11 @@ impl<'a> Object<'a> {
             }
             code.insert(section.index().0, read_code(&elf, &section)?);
         }
-        let (mut places, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+        let (mut places, mut addresses, mut weak) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for symbol in elf.symbols() {
+            if let (None, true, Ok(name)) = (symbol.section_index(), symbol.is_weak(), symbol.name_bytes()) {
+                weak.insert(name);
+            }
             let (Some(section), Ok(name)) = (symbol.section_index(), symbol.name_bytes()) else { continue };
             addresses.entry((section.0, name)).or_insert(symbol.address());
             if !name.is_empty() {
@@ -164,6 +172,7 @@ impl<'a> Object<'a> {
             None => Relocated::default(),
         };
         let externs = externs::symbols(&btf);
+        let kconfig = Kconfig::new(&btf);
         let made = RefCell::new(Made::new());
         let own = OnceCell::new();
         Ok(Self {
@@ -171,6 +180,8 @@ impl<'a> Object<'a> {
             code,
             btf,
             externs,
+            kconfig,
+            weak,
             places,
             addresses,
             made,

@@ -25,9 +25,11 @@ mod work;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use self::compatible::Pair;
 use self::decision::Decider;
 use self::fault::Fault;
 use self::patch::Patched;
+use self::work::Work;
 use super::error::ElfError;
 use crate::asm::Insn;
 use crate::btf::Btf;
@@ -123,6 +125,13 @@ impl Relocated {
         }
         Ok(())
     }
+}
+
+/// Whether a function or variable of the kernel has the type `kernel`, where the object declares it with the type `local`
+/// (`bpf_core_types_are_compat`). Types that are nested too deeply are not the same.
+pub(super) fn are_compatible(own: &Btf, local: u32, types: &KernelTypes, kernel: u32) -> bool {
+    let mut pair = Pair { local: own, kernel: types.btf(), work: &mut Work::new() };
+    pair.types(local, kernel).unwrap_or(false)
 }
 
 fn relocation_error(section: &str, offset: u32, what: String, fault: Fault) -> ElfError {

@@ -1,0 +1,54 @@
+"""Prints how many programs our linker puts together as libbpf does, and each difference.
+
+    instructions.py KERNEL_JSONL LINKED
+
+KERNEL_JSONL is what loader.c has printed, LINKED what examples/link.rs has. Functions may stand in another order, and maps and kernel
+functions have other numbers; calls of functions and loads of addresses are left out. The exit status is 1 if anything differs.
+"""
+
+import collections
+import json
+import sys
+
+SLOT = 16  # digits
+WIDE_LOAD, CALL = 0x18, 0x85
+
+
+def instructions(digits):
+    """How often each instruction is there."""
+    slots = [digits[at : at + SLOT] for at in range(0, len(digits), SLOT)]
+    found, at = collections.Counter(), 0
+    while at < len(slots):
+        code, source = int(slots[at][:2], 16), int(slots[at][2], 16)
+        length = 2 if code == WIDE_LOAD else 1
+        if source == 0 or code not in (WIDE_LOAD, CALL):
+            found["".join(slots[at : at + length])] += 1
+        at += length
+    return found
+
+
+def main():
+    linked = {}
+    for line in open(sys.argv[2], encoding="utf-8"):
+        name, program, *rest = line.split()
+        linked[name, program] = rest
+    count = collections.Counter()
+    for text in open(sys.argv[1], encoding="utf-8", errors="replace"):
+        line = json.loads(text)
+        rest = linked.get((line["object"], line["program"]))
+        if not line["insns"] or not rest:
+            continue
+        digits, applied, unresolved = rest[0], int(rest[1]), int(rest[2])
+        theirs, ours = instructions(line["insns"]), instructions(digits)
+        count["programs"] += 1
+        count["with CO-RE relocations"] += applied + unresolved > 0
+        count["relocations"] += applied + unresolved
+        count["of these without a counterpart in the kernel"] += unresolved
+        if ours != theirs:
+            count["different"] += 1
+            print(line["object"], line["program"], "libbpf:", dict(theirs - ours), "ours:", dict(ours - theirs))
+    print("Instructions compared with libbpf's:", ", ".join(f"{number} {what}" for what, number in count.items()))
+    return 1 if count["different"] or not count["programs"] else 0
+
+
+sys.exit(main())
