@@ -97,7 +97,7 @@ pub(super) fn resolve(
         }
         (Some(id), Wanted::Function | Wanted::Variable, false) => (insn.src, insn.imm) = (op::PSEUDO_BTF_ID, id as i32),
         (None, Wanted::Function, true) if weak => (insn.src, insn.imm) = (0, NO_SUCH_FUNCTION),
-        // What is no function may be in the kernel all the same; only the kernel's list of symbols says so.
+        // What is not a function may be in the kernel all the same; only the kernel's list of symbols says so.
         (None, Wanted::Function | Wanted::Variable, false) if weak => (insn.src, insn.imm) = (0, 0),
         _ => return Err(unknown()),
     }

@@ -159,7 +159,7 @@ impl<'a> Object<'a> {
         let not_gpl = !GPL.iter().any(|known| known.as_bytes() == license);
         let ext = elf.section_by_name(".BTF.ext");
         let describes_functions = ext.is_some();
-        // Without types nobody can say what the relocations mean; libbpf ignores them then.
+        // Without types the relocations mean nothing; libbpf ignores them then.
         let relocated = match ext.filter(|_| btf.type_count() > 0) {
             Some(ext) => {
                 // Of several sections with one name, the loader finds the first.

@@ -5,7 +5,7 @@
 //! - `path`: the way to a field in the object's own types. `counterpart`: the same in the kernel's, by `compatible` and `matches`.
 //! - `value`, `decision`: what comes into the instruction. `patch`: putting it there.
 //!
-//! What the kernel does not have is no fault: the instruction becomes a call that no kernel takes, and the program is accepted if
+//! What the kernel does not have is not a fault: the instruction becomes a call that no kernel takes, and the program is accepted if
 //! that call cannot be reached.
 
 mod compatible;

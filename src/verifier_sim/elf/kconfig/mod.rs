@@ -42,7 +42,7 @@ pub(super) struct Kconfig {
 }
 
 impl Kconfig {
-    /// Lists the variables, and gives each its place, as libbpf does. What is no such variable is left out.
+    /// Lists the variables, and gives each its place, as libbpf does. Anything else is left out.
     pub(super) fn new(btf: &Btf) -> Self {
         let section = btf.by_name(Kind::Datasec, SECTION).and_then(|section| btf.head(section));
         let variables = section.into_iter().flat_map(|section| btf.variables(section));

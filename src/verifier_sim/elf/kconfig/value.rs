@@ -58,7 +58,7 @@ pub(super) fn put_number(of: Type, bytes: &mut [u8], number: u64) -> Result<(), 
         Type::Int { .. } if bits == 64 => true,
         Type::Int { signed: true } => number.wrapping_add(1 << (bits - 1)) < 1 << bits,
         Type::Int { signed: false } => number >> bits == 0,
-        Type::Tristate | Type::Text => return Err("it is a number, and the variable is none"),
+        Type::Tristate | Type::Text => return Err("it is a number, and the variable is not one"),
     };
     if !fits {
         return Err("the number does not fit the variable");
@@ -89,9 +89,9 @@ pub(super) fn put(of: Type, bytes: &mut [u8], text: &str) -> Result<(), &'static
             bytes[..room].copy_from_slice(&inner[..room]);
             Ok(())
         }
-        (Some(b'"'), _) => Err("it is a text, and the variable is no array of characters"),
+        (Some(b'"'), _) => Err("it is a text, and the variable is not an array of characters"),
         (_, Type::Int { .. } | Type::Char) => put_number(of, bytes, number(text).ok_or("it is not a number")?),
-        _ => Err("it is a number, and the variable is none"),
+        _ => Err("it is a number, and the variable is not one"),
     }
 }
 
