@@ -2,7 +2,7 @@
  * Loads each program of BPF objects alone, with libbpf, and prints one JSON line for it: whether the kernel took it,
  * how many instructions it walked, the last line of its log, and the instructions that libbpf gave to the kernel.
  *
- * It is linked with -Wl,--wrap=bpf_prog_load.
+ * It is linked with -Wl,--wrap=bpf_prog_load. TARGET_BTF names a file with types that stand for the kernel's in CO-RE relocations.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -65,7 +65,8 @@ static void end_of_log(char *line, size_t size, char *walked, size_t walked_size
 
 static void load(const char *path, const char *name)
 {
-    struct bpf_object *object = bpf_object__open_file(path, NULL);
+    LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = getenv("TARGET_BTF"));
+    struct bpf_object *object = bpf_object__open_file(path, &options);
     struct bpf_program *program, *wanted = NULL;
     struct bpf_map *map;
     char line[400], walked[32];
