@@ -81,6 +81,8 @@ const JSON: [(&str, &str, &[Part]); 8] = [
         "an array of objects",
         &[
             ("src/cli/verify/report.rs", "Json"),
+            ("src/cli/verify/report.rs", "JsonRelocations"),
+            ("src/cli/verify/report.rs", "JsonUnresolved"),
             ("src/cli/verify/report.rs", "JsonInsn"),
             ("src/cli/verify/report.rs", "JsonRegister"),
             ("src/cli/verify/report.rs", "JsonStats"),

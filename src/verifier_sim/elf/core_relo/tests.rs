@@ -129,10 +129,42 @@ fn members_without_a_name_and_arrays_are_passed_through() {
     assert_eq!(local.number(&elsewhere, Kind::FieldExists), Some(0));
 }
 
+/// Makes a type.
+type Make = fn(&mut BtfBuilder) -> u32;
+
+#[test]
+fn fields_have_types_of_one_kind() {
+    let alike = |ours: Make, theirs: Make| {
+        let local = local("0:1", |types| {
+            let of = ours(types);
+            pair(types, of, 8)
+        });
+        let kernel = kernel(|types| {
+            let of = theirs(types);
+            pair(types, of, 8);
+        });
+        local.number(&kernel, Kind::FieldExists) == Some(1)
+    };
+    let float: Make = |types| types.float("float", 4);
+    let double: Make = |types| types.float("double", 8);
+    let int: Make = |types| types.int("int", 4, true);
+    let color: Make = |types| types.enumeration("color", &[]);
+    let other: Make = |types| types.enumeration("other", &[]);
+    let unnamed: Make = |types| types.enumeration("", &[]);
+    let structure: Make = |types| types.structure("part", 8, &[]);
+    let union: Make = |types| types.union("whole", 8, &[]);
+    for (ours, theirs) in [(float, double), (color, color), (color, unnamed), (structure, union)] {
+        assert!(alike(ours, theirs) && alike(theirs, ours));
+    }
+    for (ours, theirs) in [(float, int), (color, other), (color, int), (structure, int)] {
+        assert!(!alike(ours, theirs) && !alike(theirs, ours));
+    }
+}
+
 /// A load takes the kernel's size if the value stays the same.
 #[test]
 fn loads_are_resized_if_that_is_sound() {
-    let sizes = |ours: fn(&mut BtfBuilder) -> u32, theirs: fn(&mut BtfBuilder) -> u32| {
+    let sizes = |ours: Make, theirs: Make| {
         let local = local("0:1", |types| {
             let of = ours(types);
             pair(types, of, 8)
@@ -143,15 +175,15 @@ fn loads_are_resized_if_that_is_sound() {
         });
         local.decide(&kernel, Kind::FieldByteOffset).unwrap().resize
     };
-    let (word, double): (fn(&mut BtfBuilder) -> u32, fn(&mut BtfBuilder) -> u32) =
-        (|types| types.int("unsigned int", 4, false), |types| types.int("unsigned long", 8, false));
+    let word: Make = |types| types.int("unsigned int", 4, false);
+    let double: Make = |types| types.int("unsigned long", 8, false);
     assert_eq!(sizes(word, word), None);
     assert_eq!(sizes(word, double), Some(Resize { from: 4, to: 8, is_sound: true }));
     assert_eq!(sizes(double, word), Some(Resize { from: 8, to: 4, is_sound: true }));
-    let signed: fn(&mut BtfBuilder) -> u32 = |types| types.int("long", 8, true);
+    let signed: Make = |types| types.int("long", 8, true);
     assert_eq!(sizes(word, signed), Some(Resize { from: 4, to: 8, is_sound: false }));
-    let narrow: fn(&mut BtfBuilder) -> u32 = |types| types.enumeration("color", &[]);
-    let wide: fn(&mut BtfBuilder) -> u32 = |types| types.wide_enumeration("color", &[]);
+    let narrow: Make = |types| types.enumeration("color", &[]);
+    let wide: Make = |types| types.wide_enumeration("color", &[]);
     assert_eq!(sizes(narrow, wide), Some(Resize { from: 4, to: 8, is_sound: false }));
 }
 
