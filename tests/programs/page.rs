@@ -19,7 +19,8 @@ Bulk takes the stack by design, and most bytes of most cases are bulk: 4 MiB eac
 The share of messages is of those that sockets in the sockhash have sent. Each case begins with programs that sidestep does
 not know, so that these numbers include their probation. They differ a little from run to run.
 
-Programs that read with splice(2) stay on the stack. The column names those that sidestep has found.
+Programs that read with splice(2) stay on the stack. The column names those that sidestep has seen splice, and remembers. sidestep also
+reads HAProxy's configuration. Where that says that it may splice, HAProxy is named here only if it has spliced before that.
 
 Where FIONREAD does not see the stack's bytes, as on the Linux 6.18 of this run, a connection joins the sockhash only when the
 readers of both ends have earned trust ([policy](../explanation/policy.md#where-fionread-does-not-see-the-stacks-bytes)). A row
