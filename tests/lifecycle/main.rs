@@ -8,6 +8,7 @@ mod cut_short;
 mod existing;
 mod faulty_kernel;
 mod fixture;
+mod half;
 mod killed;
 mod many;
 mod objects;

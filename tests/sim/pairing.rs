@@ -125,19 +125,23 @@ fn adopted_connections_do_redirect() {
     for form in Form::ADOPTING {
         let plane = form.plane(Pairing::Sequence);
         let insns = Insns::of(&plane, form);
-        let (mut redirected, mut adopted, mut recovered) = (0, 0, 0);
+        let (mut redirected, mut adopted, mut recovered, mut taken_out) = (0, 0, 0, 0);
         for ops in adopted_histories(200) {
             let mut simulation = Simulation::new(&plane, form, &insns, CONFIG);
             simulation.run(&ops).unwrap();
             redirected += simulation.redirected;
             adopted += simulation.adopted();
             recovered += simulation.recovered();
+            taken_out += simulation.taken_out();
         }
         println!(
-            "{}: {adopted} connections adopted, {recovered} sockets recovered, {redirected} bytes redirected",
+            "{}: {adopted} connections adopted, {recovered} sockets recovered, {taken_out} of them from the sockhash, \
+             {redirected} bytes redirected",
             form.name()
         );
         assert!(recovered > 0, "{}: {recovered} sockets that a killed agent had left", form.name());
+        let any = form.joins_later() || taken_out > 0;
+        assert!(any, "{}: no socket that a killed agent had left in the sockhash without its peer", form.name());
         assert!(adopted > 20, "{}: {adopted} connections", form.name());
         assert!(form.watches() || redirected > 1_000, "{}: {redirected} bytes", form.name());
     }

@@ -13,6 +13,8 @@ pub(super) struct Candidate {
     pub(super) server: End,
     /// Of the client's socket.
     pub(super) inode: u64,
+    /// One end is in a socket map and the other is not: an agent may have been killed between the two.
+    pub(super) has_member: bool,
     /// The server's own address, and the client's, as the server sees them.
     pub(super) addresses: [SocketAddr; 2],
 }
@@ -25,13 +27,14 @@ impl Candidate {
         let is_fit = |end: &Record| {
             end.state == TcpState::Established
                 && end.shutdown == [false; 2]
-                && !end.in_socket_map
                 && !end.has_ulp
                 // A reader that sleeps in a call of before would not see redirected bytes.
                 && end.nonblocking
                 && cgroups.holds(end.cgroup)
         };
-        let is_admitted = is_fit(&client)
+        let are_members = [client.in_socket_map, server.in_socket_map];
+        let is_admitted = are_members != [true; 2]
+            && is_fit(&client)
             && is_fit(&server)
             && policy.admits(false, client.local, client.remote)
             && policy.admits(true, server.local, server.remote);
@@ -46,6 +49,7 @@ impl Candidate {
         let by_stack = [policy.direction == Direction::ToActive, policy.direction == Direction::ToPassive];
         Some(Self {
             inode: client.inode,
+            has_member: are_members.contains(&true),
             addresses: [server.local, server.remote],
             client: End::new(&client, true, by_stack[0], watched && trusted[0]),
             server: End::new(&server, false, by_stack[1], watched && trusted[1]),

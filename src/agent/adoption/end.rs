@@ -107,10 +107,14 @@ impl<'a> Asked<'a> {
 
     /// Whether it is one end of a pair.
     pub(super) fn is_paired(&self, storage: &Map) -> bool {
-        let state = storage.lookup(&self.socket.as_fd().as_raw_fd().to_ne_bytes()).ok().flatten();
-        let state = state.and_then(|state| SocketState::from_bytes(&state));
-        state.is_some_and(|state| state.standing == Standing::Paired)
+        state_of(&self.socket, storage).is_some_and(|state| state.standing == Standing::Paired)
     }
+}
+
+/// How a socket stands; nothing where it has no state of ours.
+pub(super) fn state_of(socket: &ForeignSocket, storage: &Map) -> Option<SocketState> {
+    let state = storage.lookup(&socket.as_fd().as_raw_fd().to_ne_bytes()).ok().flatten()?;
+    SocketState::from_bytes(&state)
 }
 
 /// Wakes readers that wait for what came by the stack while they joined, on kernels where FIONREAD does not show these bytes

@@ -11,6 +11,7 @@
 mod candidate;
 mod cgroups;
 mod end;
+mod half;
 mod looks;
 mod support;
 
@@ -98,7 +99,8 @@ impl Adopting<'_> {
         let now = Instant::now();
         looks.note(&connections.local, now);
         let fit = connections.local.into_iter().filter_map(|one| Candidate::new(one, &cgroups, self.options));
-        let candidates: Vec<Candidate> = fit.filter(|one| looks.is_due(one.inode, now)).collect();
+        let due = fit.filter(|one| looks.is_due(one.inode, now));
+        let candidates: Vec<Candidate> = due.filter(|one| !one.has_member || self.only_member(one).is_some()).collect();
         if candidates.is_empty() {
             return Ok(adopted);
         }
@@ -158,6 +160,13 @@ impl Adopting<'_> {
             Ok(Asked::new(requests, end, socket))
         };
         let [client, server] = [asked(&candidate.client)?, asked(&candidate.server)?];
+        if candidate.has_member {
+            match self.only_member(candidate) {
+                Some(member) => self.take_out(member),
+                // It has changed meanwhile.
+                None => return Ok(Outcome::Taken),
+            }
+        }
         let [at_client, at_server] = [client.look()?, server.look()?];
         if at_client.is_taken || at_server.is_taken {
             self.recover([(&client, &at_client), (&server, &at_server)]);

@@ -237,6 +237,8 @@ pub struct SocketState {
     pub standing: Standing,
     /// The agent wants it to leave: its messages take the stack, and it goes when its redirected bytes have been read.
     pub is_leaving: bool,
+    /// Messages of its present pair that the program has looked at while it was in the sockhash; it wraps.
+    pub looked_at: u32,
     /// What it has sent.
     pub traffic: SocketTraffic,
 }
@@ -271,6 +273,13 @@ impl Standing {
 }
 
 impl SocketState {
+    /// Whether this and `peer` are the ends of one pair, and neither is to leave.
+    pub fn is_pair_with(&self, peer: &Self) -> bool {
+        [(self, peer), (peer, self)]
+            .into_iter()
+            .all(|(end, other)| end.standing == Standing::Paired && end.peer_cookie == other.cookie && !end.is_leaving)
+    }
+
     /// From the value in [`super::MapRole::Storage`]; `None` when it has another size than this version writes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let sizes = [Pairing::Sequence, Pairing::FourTuple].map(size_without_pace);
@@ -284,6 +293,7 @@ impl SocketState {
                 == number(bytes, Socket::HEAD.then(Head::COOKIE).offset())?,
             standing: Standing::of(u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::STATE).offset())?).into()),
             is_leaving: u16::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::LEAVING).offset())?) != 0,
+            looked_at: u32::from_ne_bytes(number(bytes, Socket::HEAD.then(Head::SENT).offset())?),
             traffic: SocketTraffic::read(bytes, Socket::TRAFFIC.offset())?,
         })
     }

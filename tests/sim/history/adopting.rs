@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use sidestep::dataplane::{AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, LEVEL, NAME, Refusal, Standing};
+use sidestep::dataplane::{
+    AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, LEVEL, NAME, Refusal, SocketState, Standing,
+};
 use sidestep::verifier_sim::kernel::{Cgroup, Socket, SocketId, Timers};
 use sidestep::verifier_sim::spec::{MapSpec, MapType};
 
@@ -31,6 +33,8 @@ enum Stage {
     Report,
     /// An agent that was killed has left them in the middle.
     Recover(usize),
+    /// The same, with this one in the sockhash alone.
+    TakeOut(usize),
     Over,
 }
 
@@ -71,6 +75,8 @@ pub(super) struct Adopting {
     pub(super) adopted: usize,
     /// How many sockets have been made plain TCP again that a killed agent had left.
     pub(super) recovered: usize,
+    /// How many of them were in the sockhash without their peer.
+    pub(super) taken_out: usize,
 }
 
 impl Adopting {
@@ -85,6 +91,7 @@ impl Adopting {
             touched: BTreeSet::new(),
             adopted: 0,
             recovered: 0,
+            taken_out: 0,
         }
     }
 
@@ -117,6 +124,11 @@ impl Simulation {
         self.adopting.recovered
     }
 
+    /// How many of them were in the sockhash without their peer.
+    pub(crate) fn taken_out(&self) -> usize {
+        self.adopting.taken_out
+    }
+
     /// The programs are attached.
     pub(super) fn attach_later(&mut self) {
         self.is_attached = true;
@@ -128,8 +140,15 @@ impl Simulation {
         let Some(id) = self.pick(number) else { return };
         let peer = self.world.socket(id).map_or(0, Socket::peer);
         let ends = if self.servers.contains(&id) { [peer, id] } else { [id, peer] };
-        if ends.into_iter().all(|end| self.is_fit(end)) {
-            self.adopt(ends, false);
+        self.adopt_if_fit(ends);
+    }
+
+    /// Begins with a connection that a scan shows as fit: in no socket map, or half of it as a killed agent leaves it.
+    fn adopt_if_fit(&mut self, ends: [SocketId; 2]) {
+        match self.only_member(ends) {
+            Some(member) => self.begin(ends, Stage::TakeOut(member), false),
+            None if ends.into_iter().all(|end| self.is_fit(end)) => self.adopt(ends, false),
+            None => {}
         }
     }
 
@@ -146,16 +165,39 @@ impl Simulation {
     }
 
     fn adopt(&mut self, ends: [SocketId; 2], is_careless: bool) {
+        self.begin(ends, Stage::Look(CLIENT), is_careless);
+    }
+
+    fn begin(&mut self, ends: [SocketId; 2], stage: Stage, is_careless: bool) {
         let is_open = |id: &SocketId| self.world.socket(*id).is_some_and(|socket| !socket.is_closed());
         let may_begin = self.form.adopts(self.pairing) && self.is_attached && !self.is_orphaned && self.enabled;
         if may_begin && self.adopting.underway.is_none() && ends.iter().all(is_open) {
-            let (answers, stage) = ([None; 2], Stage::Look(CLIENT));
-            self.adopting.underway = Some(Underway { ends, answers, stage, is_careless, before: [None; 2] });
+            let (answers, before) = ([None; 2], [None; 2]);
+            self.adopting.underway = Some(Underway { ends, answers, stage, is_careless, before });
         }
     }
 
     /// What a scan tells of a socket (src/agent/adoption/candidate.rs).
     fn is_fit(&self, id: SocketId) -> bool {
+        self.is_fit_or_member(id) && self.world.socket(id).is_some_and(|socket| !socket.is_member())
+    }
+
+    /// Of two ends that are fit but for that, the one that is in the sockhash alone (src/agent/adoption/half.rs).
+    fn only_member(&self, ends: [SocketId; 2]) -> Option<usize> {
+        let state = |id| self.state(id).and_then(SocketState::from_bytes);
+        let [client, server] = [state(ends[CLIENT])?, state(ends[SERVER])?];
+        let may_be = !self.form.joins_later() && ends.into_iter().all(|id| self.is_fit_or_member(id));
+        if !may_be || !client.is_pair_with(&server) || ends.iter().any(|id| self.elsewhere.contains(id)) {
+            return None;
+        }
+        match ends.map(|id| self.world.socket(id).is_some_and(Socket::is_member)) {
+            [true, false] if server.looked_at == 0 => Some(CLIENT),
+            [false, true] if client.looked_at == 0 => Some(SERVER),
+            _ => None,
+        }
+    }
+
+    fn is_fit_or_member(&self, id: SocketId) -> bool {
         let Some(socket) = self.world.socket(id) else { return false };
         let is_served = match socket.cgroup() {
             Cgroup::Trusted => true,
@@ -165,7 +207,6 @@ impl Simulation {
         socket.is_established()
             && socket.is_accepted()
             && socket.shutdown_bits() == 0
-            && !socket.is_member()
             && !socket.has_protocol()
             && socket.is_nonblocking()
             && is_served
@@ -179,7 +220,7 @@ impl Simulation {
                 Some(underway.ends[end])
             }
             Stage::Prepare | Stage::Report => Some(underway.ends[SERVER]),
-            Stage::Check | Stage::Delete(_) | Stage::Over => None,
+            Stage::Check | Stage::Delete(_) | Stage::TakeOut(_) | Stage::Over => None,
         };
         let is_held = |id: SocketId| self.world.socket(id).is_some_and(Socket::is_held);
         if concerned.is_none_or(|id| !is_held(id)) {
@@ -295,6 +336,11 @@ impl Simulation {
                     self.adopting.recovered += 1;
                 }
                 if end == CLIENT { Stage::Recover(SERVER) } else { Stage::Over }
+            }
+            Stage::TakeOut(end) => {
+                self.world.expel(underway.ends[end], &key(underway.ends[end]));
+                self.adopting.taken_out += 1;
+                Stage::Look(CLIENT)
             }
             Stage::Over => Stage::Over,
         })
@@ -490,16 +536,20 @@ impl Simulation {
         self.stop_adopting()
     }
 
-    /// When all has arrived, the next agent looks at what was left in the middle: then no two ends are a pair outside of the sockhash.
+    /// When all has arrived, the next agent looks at what was left in the middle: then no two ends are a pair of which one is
+    /// outside of the sockhash.
     pub(super) fn recover_abandoned(&mut self) -> Result<(), Broken> {
         for client in self.adopting.abandoned.clone() {
             let server = self.world.socket(client).map_or(0, Socket::peer);
             let ends = [client, server];
-            if !self.servers.contains(&server) || !ends.into_iter().all(|end| self.is_fit(end)) {
+            if !self.servers.contains(&server) {
                 continue;
             }
-            self.adopt(ends, false);
+            self.adopt_if_fit(ends);
             self.end_adopting()?;
+            if self.only_member(ends).is_some() && self.enabled && !self.is_orphaned && self.is_attached {
+                return Err(Broken(format!("of sockets {client} and {server} one stays in the sockhash alone")));
+            }
             let is_left =
                 ends.into_iter().all(|end| self.is_one_of_pair(end) && self.is_fit(end) && !self.has_flag(end, ARMED));
             if is_left && self.enabled && !self.refuses.callbacks && !self.form.joins_later() {
