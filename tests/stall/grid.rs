@@ -109,11 +109,6 @@ fn run(
             later.max().unwrap_or_default()
         );
     }
-    if std::env::var_os("STALL_EACH").is_some() {
-        for (cell, (plain, fast)) in cells.iter().zip(&outcomes) {
-            eprintln!("EACH {cell}: plain {:?} fast {:?}", plain.late, fast.late);
-        }
-    }
     cells.iter().zip(outcomes).flat_map(|(cell, (plain, fast))| judge(*cell, &plain, &fast)).collect()
 }
 

@@ -15,9 +15,12 @@
 //! size back in the next callback of any kind. Until then the socket stays armed, also when its pair has left, so that there is one
 //! within a second.
 //!
-//! What remains is that the size of the buffer is fixed, as if the application had set it (`SOCK_RCVBUF_LOCK`), and at most twice
-//! `net.core.rmem_max`. So this is done only to buffers that no application has sized, and only by
-//! a packet without data that an armed receiver sends while its window is closed.
+//! A buffer whose size the application has set needs this as much. After packets that found no room, the kernel's own bound on the
+//! window (`rcv_ssthresh`) is so low that the probe may offer more than half of it, although few bytes were redirected.
+//!
+//! What remains is that the size of a buffer that no application has sized is fixed, as if one had (`SOCK_RCVBUF_LOCK`), and at most
+//! twice `net.core.rmem_max`. A size that an application has set comes back as it was: this is done only where any setsockopt(2)
+//! could set it. And only a packet without data does this, which an armed receiver sends while its window is closed.
 
 use crate::asm::Reg::{self, R0, R1, R2, R3, R8, R9};
 use crate::asm::{Asm, Ptr, Uses};
@@ -35,8 +38,12 @@ const OWN_SK: Ptr<TcpSock> = Ptr::new(R9);
 /// The shortest option: its kind and its length, rounded up to four bytes.
 const OPTION_BYTES: i32 = 4;
 /// SO_RCVBUF meanwhile, 16 KiB at least: a window of that size is less than half of the first one (64 KiB), so that the kernel announces
-/// what is new.
+/// what is new. Only for buffers whose windows are so large, with half of the buffer for the window.
 const LEAST_BUFFER: i32 = 16 << 10;
+const LARGE_BUFFER: i32 = 128 << 10;
+/// The largest buffer, as the kernel counts it, that setsockopt(2) sets with the kernel's own `net.core.rmem_max` (`SK_RMEM_MAX`,
+/// include/net/sock.h). An application that has a larger one may have set it with SO_RCVBUFFORCE, which programs cannot.
+const RESTORABLE: i32 = 2 * 212_992;
 
 /// In the callback that measures a packet: the packet of an armed receiver offers no window when the window is closed. Loses R8 and R9.
 pub(in crate::dataplane) fn keep_closed(a: &mut Asm, offsets: &KernelOffsets) {
@@ -55,12 +62,6 @@ pub(in crate::dataplane) fn keep_closed(a: &mut Asm, offsets: &KernelOffsets) {
             a.require(R1.equals(0), as_it_is, "it carries no data");
             a.ld(OWN_SK.reg(), OWN, Socket::OWN_SK);
             offsets.open(a, OWN_SK);
-            a.block("unlocked", |a, unlocked| {
-                offsets.read(a, R1, OWN_SK, locks.byte, as_it_is);
-                a.and(R1, RCVBUF_LOCK << locks.shift);
-                a.permit(R1.equals(0), unlocked, "the buffer grows");
-                a.require(R8.any_of(socket::BUFFER_OURS), as_it_is, "we have fixed its size");
-            });
             a.comment("rcv_wup + rcv_wnd");
             offsets.read(a, R8, OWN_SK, offsets.rcv_wup, as_it_is);
             offsets.read(a, R1, OWN_SK, offsets.rcv_wnd, as_it_is);
@@ -71,15 +72,25 @@ pub(in crate::dataplane) fn keep_closed(a: &mut Asm, offsets: &KernelOffsets) {
             offsets.read(a, R1, OWN_SK, offsets.copied_seq, as_it_is);
             a.sub32(R8, R1);
             a.rsh(R8, 1);
-            a.if_(R8.below(LEAST_BUFFER), |a| a.mov(R8, LEAST_BUFFER));
             offsets.read(a, R1, OWN_SK, offsets.rcvbuf, as_it_is);
             a.st(OWN, Socket::BUFFER, R1);
+            a.if_(R1.at_least(LARGE_BUFFER), |a| a.if_(R8.below(LEAST_BUFFER), |a| a.mov(R8, LEAST_BUFFER)));
+            a.block("comes_back", |a, comes_back| {
+                a.permit(R1.at_most(RESTORABLE), comes_back, "any setsockopt can set this size");
+                a.ld(R1, OWN, Head::FLAGS);
+                a.permit(R1.any_of(socket::BUFFER_OURS), comes_back, "we have fixed its size");
+                offsets.read(a, R1, OWN_SK, locks.byte, as_it_is);
+                a.and(R1, RCVBUF_LOCK << locks.shift);
+                a.require(R1.equals(0), as_it_is, "the buffer grows");
+            });
             a.mov(R1, SOCK_OPS.reg());
             a.mov(R2, OPTION_BYTES);
             a.mov(R3, 0);
             a.call(helper::RESERVE_HDR_OPT);
             a.require(R0.equals(0), as_it_is, "there is room for an option");
-            set_flags(a, socket::BUFFER_OURS);
+            offsets.read(a, R1, OWN_SK, locks.byte, as_it_is);
+            a.and(R1, RCVBUF_LOCK << locks.shift);
+            a.guard(R1.equals(0), "the application has not set its size", |a| set_flags(a, socket::BUFFER_OURS));
             set_size(a, R8);
             a.comment("by which a size that the application sets meanwhile is told from ours");
             offsets.read(a, R1, OWN_SK, offsets.rcvbuf, as_it_is);

@@ -7,6 +7,8 @@ use crate::history::{Connect, Op, Settings, Watchers};
 /// By their numbers: the newest socket is number 0.
 const SERVER: u8 = 0;
 const CLIENT: u8 = 1;
+/// Keepalive sends one of the server's.
+pub(super) const PROBE: Op = Op::Probe(SERVER);
 
 const POLL: Option<Waiter> = Some(Waiter::Poll);
 /// Data as nginx registers it, an address; as Go does, one with a tag; as libevent does, the descriptor.
@@ -191,6 +193,19 @@ pub(super) fn closed_windows() -> impl Iterator<Item = Vec<Op>> {
         ops.extend([Op::Probe(SERVER), end, Op::Probe(SERVER)]);
         ops
     })
+}
+
+/// A receiver as in [`closed_windows`], whose buffer has room again when the redirected message has been read, but not the stack's
+/// bytes. A probe may follow.
+pub(super) fn room_behind_a_closed_window(locks: u8) -> Vec<Op> {
+    let mut ops = pair(Settings { lacks_rto_max: true, roomy: true, ..Settings::PLAIN }, [EDGE, None]);
+    // Together 500 bytes more than the buffer; the first is less than a 32nd of it, so that it is redirected.
+    ops.push(Op::Buffers(SERVER, Buffers { send: 1 << 20, receive: 123_000, locks }));
+    ops.extend(sends(&[3_500]).chain([Op::Pressure(true)]).chain(sends(&[40_000; 3])).chain([Op::Pressure(false)]));
+    ops.extend([Op::Deliver(CLIENT); 3]);
+    ops.extend([Op::Probe(SERVER); 2]);
+    ops.extend([Op::Recv(SERVER, 3_500), Op::StepRecv(SERVER), Op::StepRecv(SERVER), Op::StepRecv(SERVER)]);
+    ops
 }
 
 /// All of them.

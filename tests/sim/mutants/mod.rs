@@ -295,3 +295,27 @@ fn receivers_do_keep_a_closed_window_closed() {
         }
     }
 }
+
+/// Its sender discards what a probe offers, so a probe that offers something keeps the reader waiting. This holds also where an
+/// application has set the size of the buffer, which the probe leaves as it was.
+#[test]
+fn a_probe_does_not_open_a_closed_window() {
+    for (form, locks) in [Form::Waking, Form::Loads, Form::Paced].into_iter().flat_map(|form| [(form, 0), (form, 2)]) {
+        let plane = form.plane(Pairing::Sequence);
+        let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG);
+        for op in directed::room_behind_a_closed_window(locks) {
+            simulation.step(op).unwrap();
+        }
+        let before = offered(&simulation);
+        simulation.step(directed::PROBE).unwrap();
+        assert_eq!(offered(&simulation), before, "{}, locks {locks}", form.name());
+        assert_eq!(simulation.fixed_buffers(), usize::from(locks == 0), "{}, locks {locks}", form.name());
+        simulation.finish().unwrap();
+    }
+}
+
+/// What the server, the newest socket, lets its client send.
+fn offered(simulation: &Simulation) -> u32 {
+    let server = *simulation.world.socket_ids().last().unwrap();
+    simulation.world.socket(server).unwrap().offered()
+}
