@@ -158,7 +158,10 @@ mod tests {
         for options in all {
             let mut uncounted = options.clone();
             uncounted.policy.uncounted = true;
-            let specs = [options.clone(), uncounted].map(|options| program_specs(&build(options).unwrap()).unwrap());
+            let mut sparing = options.clone();
+            sparing.policy.spares_short = true;
+            let specs =
+                [options.clone(), uncounted, sparing].map(|options| program_specs(&build(options).unwrap()).unwrap());
             for spec in specs.concat() {
                 let verdict = verify(&spec, &Settings::default());
                 assert!(verdict.is_accept(), "{options:?} {}: {}", spec.name, verdict.reason());

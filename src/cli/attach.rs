@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::error::Error;
+use super::existing::ExistingArgs;
 use super::streams::{Streams, note};
 use super::target::{TargetArgs, configuration};
 use crate::agent::lifecycle::Outcome;
@@ -23,7 +24,10 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
     let target = &args.target;
     let cgroup = target.open()?;
     let instance = target.instance(&target.find()?, &cgroup)?;
-    let wanted = target.build(cgroup, configuration(&instance)?)?;
+    // The programs are the same whatever becomes of connections that exist, since no agent is there that leaves others alone.
+    let mut any = target.clone();
+    any.existing = ExistingArgs::default();
+    let wanted = any.build(cgroup, configuration(&instance)?)?;
     let done = match instance.attach(&wanted.request(), &mut |_| {})? {
         Outcome::Already => "just this was attached already",
         _ => "attached",

@@ -31,6 +31,8 @@ struct Plane {
     policy: Option<Admission>,
     /// What is known of the processes that read; none where they are not watched.
     readers: Option<Vec<Reader>>,
+    /// The ports of listeners whose new connections are left alone.
+    left_alone: Vec<u16>,
 }
 
 impl Attached {
@@ -84,8 +86,8 @@ impl Attached {
         }
     }
 
-    /// What must hold of the ends.
-    pub(super) fn conditions(&self, ends: &[End; 2], connection: &Connection) -> Vec<Condition> {
+    /// What must hold of the ends; whether their sockets have no state in any data plane, so that they may have been left alone.
+    pub(super) fn conditions(&self, ends: &[End; 2], connection: &Connection, have_no_state: bool) -> Vec<Condition> {
         if self.planes.is_empty() {
             let finding = match &self.unseen {
                 Some(why) => format!("It cannot be seen whether a data plane is attached: {why}."),
@@ -118,6 +120,16 @@ impl Attached {
         for (is_server, end, record) in [(false, client, &connection.client), (true, server, &connection.server)] {
             found.extend(self.policy(end).map(|policy| admission(policy, is_server, end, record)));
         }
+        let port = connection.server.local.port();
+        let of_server = self.of(server).filter(|(plane, _)| have_no_state && plane.left_alone.contains(&port));
+        found.extend(of_server.map(|_| Condition {
+            code: "listener_announces",
+            holds: false,
+            finding: format!(
+                "The last connections to port {port} ended before they could gain, so most new ones are left alone at first."
+            ),
+            remedy: Some("nothing: `sidestep run` takes in those that live longer at its next look, mostly within 5 seconds"),
+        }));
         for (is_server, end) in [(false, client), (true, server)] {
             if let Some(readers) = self.of(end).and_then(|(plane, _)| plane.readers.as_ref()) {
                 found.push(trust(is_server, end, readers));
@@ -211,6 +223,7 @@ fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
             has_hidden,
             policy: PlaneArgs::recall(&record.flags).and_then(|flags| Admission::of(&flags, opted_out)).ok(),
             readers: instance.readers()?,
+            left_alone: instance.left_alone()?,
         });
     }
     Ok(planes)

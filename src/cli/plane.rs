@@ -7,7 +7,7 @@ use super::policy::PolicyArgs;
 use super::streams::note;
 use super::trust::TrustArgs;
 use super::values::{number, one_of};
-use crate::agent::{TierChoice, check, choose_tier};
+use crate::agent::{TierChoice, adoption_support, check, choose_tier};
 use crate::dataplane::{self, Config, DataPlane, Options, Pairing, Policy, Readers, Streams};
 use crate::syscall::cgroup::Cgroup;
 
@@ -70,7 +70,9 @@ impl PlaneArgs {
         let readers = self.readers.unwrap_or(Readers::NonBlocking);
         let (trust, unseen) = self.trust.trust(&tier, readers, config.probation())?;
         let policy = Policy { trust, streams: self.streams.unwrap_or_default(), ..self.policy.policy()? };
-        let options = Options { pairing: self.pairing.unwrap_or(Pairing::Sequence), tier, readers, policy };
+        let mut options = Options { pairing: self.pairing.unwrap_or(Pairing::Sequence), tier, readers, policy };
+        // What is left alone and lives longer has to be adopted.
+        options.policy.spares_short = options.policy.trust.watch().is_some() && adoption_support(&options).is_none();
         let why = why.map(|why| format!("the sticky tier is used: {why}"));
         let leaving = streams_leave(&options, config).map(|why| format!("streams leave in spite of --streams: {why}"));
         Ok((options, [why, unseen, leaving].into_iter().flatten().reduce(|all, one| format!("{all}; {one}"))))

@@ -115,7 +115,8 @@ impl TargetArgs {
         } else {
             faults::refuse()?;
         }
-        let (options, why) = self.plane.options(config)?;
+        let (mut options, why) = self.plane.options(config)?;
+        options.policy.spares_short &= self.existing.are_wanted();
         let plane = self.plane.build(options)?;
         let mut more = Vec::new();
         for other in self.cgroups()? {

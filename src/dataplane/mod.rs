@@ -54,7 +54,7 @@ pub use programs::states::states;
 pub use state::{
     AdoptionAnswer, AdoptionRequest, AdoptionStep, Change, ChangeKind, Config, Counter, JoiningSocket, LosingSocket,
     MapDef, MapKind, MapRole, Reader, ReaderEvent, ReaderEventKind, ReaderState, Refusal, SocketState, SocketTraffic,
-    Standing, sockhash_key,
+    Standing, left_alone, sockhash_key,
 };
 
 /// The assembled programs and the maps they name.

@@ -9,13 +9,14 @@ pub(super) struct Place {
 }
 
 /// A family of counters: its name without `_total`, its unit, and what it counts.
-pub(super) const FAMILIES: [(&str, &str, &str); 13] = [
+pub(super) const FAMILIES: [(&str, &str, &str); 14] = [
     ("redirected", "bytes", "Bytes that went past the stack"),
     ("redirected", "messages", "Messages that went past the stack"),
     (
         "stack",
         "bytes",
-        "Bytes that connections inside the cgroup have exchanged by the stack, also those that never were in the sockhash",
+        "Bytes that connections inside the cgroup have exchanged by the stack, also those that never were in the sockhash, but not those \
+         left alone",
     ),
     ("passed", "bytes", "Bytes of sockets in the sockhash that took the stack"),
     ("passed", "messages", "Messages of sockets in the sockhash that took the stack, by the reason"),
@@ -23,6 +24,11 @@ pub(super) const FAMILIES: [(&str, &str, &str); 13] = [
     ("paired", "connections", "Connections whose passive end found its active end"),
     ("unenrolled", "connections", "Pairs that left the sockhash and are plain TCP again"),
     ("unclaimed", "sockets", "Active ends that left the sockhash because their peer is outside"),
+    (
+        "left_alone",
+        "connections",
+        "Handshakes of connections left alone, since the last ones of their listener were too short to gain",
+    ),
     ("plain", "sockets", "Sockets that stay plain TCP, by the reason"),
     ("armed", "sockets", "Receivers that get a callback each second until they have read redirected bytes"),
     ("lost", "events", "Changes of connections for which the buffer of `sidestep watch` had no room"),
@@ -39,6 +45,7 @@ pub(super) fn place(counter: Counter) -> Place {
         Counter::Paired => ("paired", None),
         Counter::Unenrolled => ("unenrolled", None),
         Counter::Unclaimed => ("unclaimed", None),
+        Counter::LeftAlone => ("left_alone", None),
         Counter::Armed => ("armed", None),
         Counter::ChangesLost => ("lost", None),
         Counter::Drained => ("drained", Some(("outcome", "removed"))),

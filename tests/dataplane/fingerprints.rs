@@ -166,7 +166,10 @@ fn watching() -> Vec<(String, Options)> {
             policy.trust.cgroups = true;
             let (pairing, tier) = (Pairing::Sequence, Tier::Gated(offsets(parts)));
             let options = Options { pairing, tier, readers: Readers::NonBlocking, policy };
+            let mut sparing = options.clone();
+            sparing.policy.spares_short = true;
             all.push((format!("sequence watching by {name} gated nonblocking [{with}]"), options));
+            all.push((format!("sequence watching by {name}, short left alone, gated nonblocking [{with}]"), sparing));
         }
     }
     all

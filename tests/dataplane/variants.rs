@@ -52,12 +52,20 @@ fn variants(pairings: &[Pairing], watches: &[Watch]) -> Vec<DataPlane> {
                 policy.trust.ports = policies()[1].ports.clone();
                 policy.servers =
                     Servers { ports: policies()[1].ports.clone(), networks: policies()[1].networks.clone() };
-                all.push(with_policy(&options, policy));
+                all.push(with_policy(&options, policy.clone()));
+                if policy.trust.watch().is_some() && options.pairing == Pairing::Sequence {
+                    all.push(with_policy(&options, Policy { spares_short: true, ..policy }));
+                }
             }
         }
         all
     });
     options.map(|options| build(options).unwrap()).collect()
+}
+
+/// Whether the sock_ops program asks for the cookie of a network namespace.
+fn needs_netns_cookie(options: &Options) -> bool {
+    options.pairing == Pairing::FourTuple || options.tier == Tier::Sticky || options.policy.spares_short
 }
 
 #[test]
@@ -75,9 +83,8 @@ fn the_simulator_accepts_every_variant_its_kernel_has_the_helpers_for() {
                 let options = spec::Options { kernel, types, ..spec::Options::default() };
                 let verdict = verify(&program, &options);
                 // bpf_get_netns_cookie came to sock_ops in 5.15.
-                let missing = kernel == Kernel::V5_10
-                    && (plane.options.pairing == Pairing::FourTuple || plane.options.tier == Tier::Sticky)
-                    && program.name == "sock_ops";
+                let missing =
+                    kernel == Kernel::V5_10 && needs_netns_cookie(&plane.options) && program.name == "sock_ops";
                 if matches!(plane.options.tier, Tier::Gated(KernelOffsets { casts: Some(_), .. })) {
                     // bpf_rdonly_cast came in 6.2; opt_out does not call it.
                     let accepted = verdict.is_accept();
@@ -97,9 +104,12 @@ fn the_running_kernel_accepts_every_variant() {
     let sticky = tiers().contains(&TierChoice::Sticky);
     let watches: Vec<_> =
         [Probation::Inside, Probation::Outside].into_iter().filter_map(|where_to| watch(where_to).ok()).collect();
-    for plane in
-        variants(&pairings(), &watches).into_iter().filter(|plane| sticky || plane.options.tier != Tier::Sticky)
-    {
+    // Four-tuple pairing takes the same helper.
+    let has_cookie = pairings().contains(&Pairing::FourTuple);
+    let is_possible = |plane: &DataPlane| {
+        (sticky || plane.options.tier != Tier::Sticky) && (has_cookie || !plane.options.policy.spares_short)
+    };
+    for plane in variants(&pairings(), &watches).into_iter().filter(is_possible) {
         let loaded = Loaded::new(&plane, Config::default());
         assert!(loaded.is_ok(), "{}: {}", plane.options, loaded.err().unwrap());
     }

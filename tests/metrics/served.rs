@@ -41,6 +41,7 @@ fn metrics_say_what_the_programs_counted() {
         "plain",
         "drained",
         "armed",
+        "left_alone",
         "lost",
     ];
     let is_counter = |series: &str| counters.iter().any(|name| series.starts_with(&format!("sidestep_{name}_")));

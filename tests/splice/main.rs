@@ -17,6 +17,7 @@ mod relay;
 mod ring;
 mod role;
 mod running;
+mod short;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
 #[path = "../support/mod.rs"]
 mod support;

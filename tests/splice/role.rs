@@ -25,7 +25,7 @@ fn play() {
     let Some(role) = std::env::var_os(ROLE) else { return };
     let role = role.into_string().unwrap();
     let words: Vec<&str> = role.split(' ').collect();
-    let number = |at: usize| words[at].parse().unwrap();
+    let number = |at: usize| words[at].parse::<u16>().unwrap();
     match words[0] {
         "echo" => relay::echo(number(1)),
         "echo-uring" => uring::echo(number(1), words[2].parse().unwrap()),
@@ -35,6 +35,7 @@ fn play() {
         "drive" => drive::run(number(1), drive::Way::HalfClose),
         "drive-connect" => drive::run(number(1), drive::Way::Tunnel),
         "drive-whole" => drive::run(number(1), drive::Way::Whole),
+        "shorts" => (0..number(2)).for_each(|_| drive::pings(number(1), 1)),
         "pings" => drive::pings(number(1), words[2].parse().unwrap()),
         "until-trusted" => {
             let most: u32 = words[2].parse().unwrap();

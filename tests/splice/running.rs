@@ -34,8 +34,13 @@ impl Place {
 
     /// Starts `sidestep run` with more flags, and waits until it has attached.
     pub(crate) fn run(&self, flags: &[&str]) -> Agent {
+        self.run_pinned(&[&["--unpinned"], flags].concat())
+    }
+
+    /// The same, which may be pinned.
+    pub(crate) fn run_pinned(&self, flags: &[&str]) -> Agent {
         let mut command = agent::command();
-        command.args(["--unpinned", "--interval", "0", "--cgroup"]).arg(self.cgroup()).args(flags);
+        command.args(["--interval", "0", "--cgroup"]).arg(self.cgroup()).args(flags);
         Agent::start(command.env("STATE_DIRECTORY", &self.state))
     }
 

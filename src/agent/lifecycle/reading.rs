@@ -2,11 +2,11 @@
 
 use super::Instance;
 use super::generation::{DISPATCHER, SOCK_OPS};
-use crate::agent::error::Result;
+use crate::agent::error::{Context, Result};
 use crate::agent::load::{RECEIVES, SPLICES};
 use crate::agent::readers;
 use crate::agent::reading::{BOUNDED, MapUse, ProgramUse, Reading};
-use crate::dataplane::{MapRole, Reader};
+use crate::dataplane::{MapRole, Reader, left_alone};
 
 impl Instance {
     /// Looks at the generation that takes new connections; nothing when none is attached. After an upgrade to other maps
@@ -35,5 +35,18 @@ impl Instance {
     pub fn readers(&self) -> Result<Option<Vec<Reader>>> {
         let Some(generation) = self.live_generation()? else { return Ok(None) };
         generation.map(MapRole::Readers.name())?.as_ref().map(readers::all).transpose()
+    }
+
+    /// The ports of listeners, in whichever network namespace, whose new connections are left alone.
+    pub fn left_alone(&self) -> Result<Vec<u16>> {
+        let mut ports = Vec::new();
+        let Some(generation) = self.live_generation()? else { return Ok(ports) };
+        let Some(map) = generation.map(MapRole::Listeners.name())? else { return Ok(ports) };
+        for key in map.keys() {
+            let key = key.context("walk the listeners")?;
+            let value = map.lookup(&key).context("look up a listener")?;
+            ports.extend(value.and_then(|value| left_alone(&key, &value)));
+        }
+        Ok(ports)
     }
 }

@@ -106,7 +106,8 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 fn explain(connection: &Connection, attached: &Attached, states: &States, processes: &mut Processes) -> Explanation {
     let ends = [processes.end(&connection.client), processes.end(&connection.server)];
     let accelerated = connection.client.in_socket_map && connection.server.in_socket_map;
-    let mut all = attached.conditions(&ends, connection);
+    let have_no_state = [&connection.client, &connection.server].into_iter().all(|record| states.of(record).is_none());
+    let mut all = attached.conditions(&ends, connection, have_no_state);
     let own = conditions(connection, processes).into_iter();
     // Where --readers any is given, an end that blocks does not keep the connection plain.
     all.extend(own.filter(|one| one.holds || !(attached.any_reader(&ends) && one.is_of_blocking())));

@@ -117,6 +117,14 @@ impl Options {
         self.watch().is_some_and(|watch| watch.probation == Probation::Outside)
     }
 
+    /// Whether connections are left alone whose listener has had only short ones.
+    pub(in crate::dataplane) fn spares_short(&self) -> bool {
+        self.policy.spares_short
+            && self.watch().is_some()
+            && self.announces().is_some()
+            && self.readers == Readers::NonBlocking
+    }
+
     /// Whether a pair may enter the sockhash when its connection exists already: so, or by adoption
     /// (`agent::adoption::support`).
     pub(in crate::dataplane) fn pairs_join_late(&self) -> bool {

@@ -32,6 +32,9 @@ pub struct Policy {
     /// Does not count what the stack carries: the counter `stack_bytes` stays 0. The benchmark shows by it what counting
     /// costs.
     pub uncounted: bool,
+    /// Leaves connections alone whose listener has had only short ones, where their readers would be on probation. For an
+    /// agent that adopts those which live longer.
+    pub spares_short: bool,
 }
 
 /// Ends of servers: where accept(2) returns the socket. Behind REDIRECT they have the port and the address of the program that

@@ -14,6 +14,7 @@
 pub(in crate::dataplane) mod address;
 mod four_tuple;
 mod keys;
+pub(in crate::dataplane) mod listener;
 pub(in crate::dataplane) mod proof;
 mod record;
 mod sequence;

@@ -14,6 +14,7 @@ use crate::dataplane::kernel::KernelOffsets;
 use crate::dataplane::kernel::ctx::Arguments;
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::options::{CONNECTION_RECEIVES, Hooks, Options, PROGRAM_RECEIVES, STREAM_BYTES, Watch};
+use crate::dataplane::pairing;
 use crate::dataplane::programs::process::{Process, RECORD, descriptor_of_call};
 use crate::dataplane::state::MapRole;
 use crate::dataplane::state::reader::{self, Event, Record, Splices, event};
@@ -63,7 +64,7 @@ fn program(a: &mut Asm, options: &Options, offsets: &KernelOffsets, watch: &Watc
             a.block("peeks", |a, peeks| {
                 a.require(R9.none_of(PEEK), peeks, "what is seen is taken");
                 a.require(R9.none_of(NEVER_WITH), never, "redirected bytes support its flags");
-                count(a, offsets, out);
+                count(a, options, offsets, out);
                 a.block("open", |a, open| {
                     a.block("look_up_process", |a, look| worth_a_look(a, options, look, out));
                     of_process(a, process, watch, [never, open, out]);
@@ -136,11 +137,14 @@ fn ask_to_join(a: &mut Asm, process: Process, watch: &Watch, out: Label) {
 }
 
 /// Counts the receive of R8 bytes, and notes how far the stack has been read; R3 = the bytes received in a row.
-fn count(a: &mut Asm, offsets: &KernelOffsets, fail: Label) {
+fn count(a: &mut Asm, options: &Options, offsets: &KernelOffsets, fail: Label) {
     a.emitter("receive", Uses::scratch().reads([ARGUMENTS.reg(), OWN.reg(), R8]).writes(R9).gives(R3), |a| {
         a.ld(R1, OWN, Socket::RECEIVES);
         a.add(R1, 1);
         a.st(OWN, Socket::RECEIVES, R1);
+        if options.spares_short() {
+            a.guard(R1.equals(CONNECTION_RECEIVES), "it may gain from now on", pairing::listener::lives);
+        }
         a.ld(R2, ARGUMENTS, Arguments::at(0));
         let sk: Ptr<TcpSock> = offsets.behind(a, R9, R2, fail);
         offsets.read(a, R1, sk, offsets.copied_seq, fail);

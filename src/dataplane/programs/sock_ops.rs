@@ -83,7 +83,7 @@ pub(in crate::dataplane) fn build(options: &Options) -> Result<Program, asm::Err
     a.exit();
     if let Some(offsets) = options.announces() {
         a.bind(request);
-        syn_received(a, options.pairing, offsets, out);
+        syn_received(a, options, offsets, out);
     }
     a.bind(active);
     active_established(a, options, exits);
@@ -124,14 +124,15 @@ fn callback(a: &mut Asm, name: &str, body: impl FnOnce(&mut Asm, CallbackFrame))
 
 /// A listener in our cgroups answers a SYN (the callback that asks for its first window, `tcp_openreq_init_rwin`): if the
 /// client is on this node, it will look for the record that is left here.
-fn syn_received(a: &mut Asm, pairing: Pairing, offsets: &KernelOffsets, out: Label) {
+fn syn_received(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: Label) {
     callback(a, "request", |a, frame| {
         a.comment("a client asks for its first window too");
         a.ld(R1, SOCK_OPS, SockOps::IS_FULLSOCK);
         a.require(R1.equals(0), out, "it is a listener's request");
         require_enabled(a, out);
+        pairing::listener::require_worth(a, options, out);
         pairing::request_key(a, offsets, frame.key.cast(), out);
-        pairing::announce(a, pairing, offsets, frame.key, frame.record, out);
+        pairing::announce(a, options.pairing, offsets, frame.key, frame.record, out);
         a.goto(out);
     });
 }
@@ -246,6 +247,7 @@ fn passive_established(a: &mut Asm, options: &Options, exits: CallbackExits) {
         map_delete(a, MapRole::Rendezvous, frame.key);
         callbacks::want(a, options, Side::Passive);
         keepalive::renew_tracking(a, options);
+        pairing::listener::remember(a, options);
         count(a, Counter::Paired, 1);
         changes::report(a, ChangeKind::Paired, Known::State);
         a.goto(out);
@@ -278,6 +280,7 @@ fn state_changed(a: &mut Asm, options: &Options, out: Label) {
             a.comment("it may connect again, after connect(AF_UNSPEC)");
             window::put_back(a, offsets);
         }
+        pairing::listener::closes(a, options);
         a.block("closed", |a, closed| {
             a.ld(R1, SOCK_OPS, new_state);
             a.jump_if(R1.equals(net::TCP_CLOSE), closed);

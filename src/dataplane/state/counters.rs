@@ -55,7 +55,7 @@ counters! {
     RedirectedMessages = "redirected_messages", "messages";
     /// Bytes redirected.
     RedirectedBytes = "redirected_bytes", "bytes";
-    /// Bytes that connections inside the cgroups have exchanged by the stack, also those that never were in the sockhash.
+    /// Bytes that connections inside the cgroups have exchanged by the stack, also those that never were in the sockhash, except `left_alone`.
     StackBytes = "stack_bytes", "bytes";
     /// Bytes of sockets in the sockhash that took the stack, for any of the reasons below.
     PassedBytes = "passed_bytes", "bytes";
@@ -99,6 +99,8 @@ counters! {
     DrainWaiting = "drain_waiting", "sockets";
     /// Changes of connections for which the buffer of `sidestep watch` had no room.
     ChangesLost = "changes_lost", "events";
+    /// Handshakes of connections that were left alone, since the last ones of their listener ended before they could gain.
+    LeftAlone = "left_alone", "connections";
 }
 
 /// One CPU's value: a u64 for each counter.

@@ -2,6 +2,7 @@
 
 use crate::asm::MapRef;
 use crate::dataplane::options::{Options, Pairing};
+use crate::dataplane::state::listener::Listener;
 use crate::dataplane::state::{Config, Counter, change, keys, reader, socket};
 use crate::uapi::MapType;
 
@@ -35,6 +36,8 @@ pub enum MapRole {
     Splices,
     /// Events about readers; see [`super::ReaderEvent`].
     Events,
+    /// What is known of the last connections of listeners.
+    Listeners,
 }
 
 impl MapRole {
@@ -52,7 +55,7 @@ impl MapRole {
     ];
 
     /// Those of data planes that watch readers, which come behind the others.
-    pub const WATCHING: [Self; 4] = [Self::Readers, Self::Spliced, Self::Splices, Self::Events];
+    pub const WATCHING: [Self; 5] = [Self::Readers, Self::Spliced, Self::Splices, Self::Events, Self::Listeners];
 
     /// How the programs name this map.
     pub const fn map_ref(self) -> MapRef {
@@ -75,6 +78,7 @@ impl MapRole {
             Self::Spliced => "sidestep_splcd",
             Self::Splices => "sidestep_splice",
             Self::Events => "sidestep_events",
+            Self::Listeners => "sidestep_listen",
         }
     }
 }
@@ -160,6 +164,8 @@ const MAX_PAIRS: u32 = MAX_SOCKETS / 2;
 const MAX_READERS: u32 = 1_024;
 /// Spliced sockets that are remembered until their pair has left, which takes an acknowledgement. An LRU.
 const MAX_SPLICED: u32 = 4_096;
+/// Listeners with short connections. An LRU: the connections of one that is pushed out are paired again.
+const MAX_LISTENERS: u32 = 512;
 /// Bytes for events, a page: 46 of them, read within microseconds. What finds no room is found by a look at the readers.
 const EVENTS_SIZE: u32 = 4_096;
 
@@ -198,6 +204,7 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Spliced => (MapKind::LruHash, 8, 4, MAX_SPLICED, 0),
                 MapRole::Splices => (MapKind::Array, 4, reader::Splices::SIZE as u32, 1, 0),
                 MapRole::Events => (MapKind::RingBuf, 0, 0, EVENTS_SIZE, 0),
+                MapRole::Listeners => (MapKind::LruHash, 8, Listener::SIZE as u32, MAX_LISTENERS, 0),
             };
             MapDef { role, kind, key_size, value_size, max_entries, flags }
         })

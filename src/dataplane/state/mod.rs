@@ -5,6 +5,7 @@ pub(in crate::dataplane) mod change;
 pub(in crate::dataplane) mod config;
 mod counters;
 pub(in crate::dataplane) mod keys;
+pub(in crate::dataplane) mod listener;
 mod maps;
 pub(in crate::dataplane) mod peer;
 pub(in crate::dataplane) mod reader;
@@ -16,6 +17,7 @@ pub use adoption::{AdoptionAnswer, AdoptionRequest, AdoptionStep, Refusal};
 pub use change::{Change, ChangeKind};
 pub use config::Config;
 pub use counters::Counter;
+pub use listener::left_alone;
 pub use maps::{MapDef, MapKind, MapRole};
 pub use reader::{JoiningSocket, LosingSocket, Reader, ReaderEvent, ReaderEventKind, ReaderState};
 

@@ -201,6 +201,9 @@ impl FourTuple {
 }
 
 impl Socket {
+    /// The key of the listener of a passive end, as long as it is not known whether it gains. With announcements the key of the
+    /// record takes one word, and a passive end has none.
+    pub(in crate::dataplane) const LISTENER: Field<Self, u64> = Self::RENDEZVOUS_KEY.item(1);
     /// All its words.
     pub(in crate::dataplane) const WORDS: Field<Self, [u64; <Self as Laid>::BYTES / 8]> = Field::new(0);
 }

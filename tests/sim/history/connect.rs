@@ -53,7 +53,11 @@ impl Simulation {
             let forged = self.attacker(server_end);
             self.world.forge(forged, isn, Forgery::Announced)?;
         }
+        let left_alone = self.leaves_alone(far.0, far.1.port);
         let (client, server) = self.world.syn(client_end, server_end, shift)?;
+        if left_alone {
+            self.note_left_alone(server);
+        }
         if how.foreseen.1 {
             let forged = End { isn: client_end.isn.wrapping_add(shift), ..self.attacker(client_end) };
             let how = if how.isn.0 & 1 == 0 { Forgery::Repaired } else { Forgery::Connected(how.isn.1) };
@@ -65,9 +69,11 @@ impl Simulation {
         self.expected.insert(client, (server, 0));
         self.expected.insert(server, (client, 0));
         self.servers.insert(server);
-        if how == (Connect { client_cgroup: how.client_cgroup, server_cgroup: how.server_cgroup, ..Connect::plain() })
+        let Connect { client_cgroup, server_cgroup, client_port, .. } = how;
+        if how == (Connect { client_cgroup, server_cgroup, client_port, ..Connect::plain() })
             && self.enabled
             && self.is_attached
+            && !left_alone
         {
             self.plain.insert(server);
         }
@@ -172,10 +178,12 @@ impl Simulation {
     /// The last ACK of the handshake arrives at `server`.
     pub(super) fn finish_handshake(&mut self, server: SocketId) -> Result<(), Broken> {
         let before = is_member(&self.world, server);
+        let was_paired = self.state(server).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED);
         self.world.finish_handshake(server)?;
         if !self.enabled && !before && is_member(&self.world, server) {
             return Err(Broken(format!("socket {server} enters the sockhash while the switch is off")));
         }
+        self.note_server(server, was_paired)?;
         if !before {
             self.check_cgroup(server)?;
             self.check_paired(server)?;

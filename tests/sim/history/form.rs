@@ -117,6 +117,11 @@ impl Form {
         matches!(self, Self::Joining | Self::Mixed)
     }
 
+    /// Whether connections are left alone whose listener has had only short ones.
+    pub(crate) const fn spares_short(self) -> bool {
+        matches!(self, Self::Watched | Self::Joining)
+    }
+
     /// Whether only cgroups that are trusted are served.
     pub(crate) const fn serves_named(self) -> bool {
         matches!(self, Self::Named)
@@ -192,6 +197,7 @@ impl Form {
             let offsets = simulated_trace_offsets().unwrap();
             let probation = if self.joins_later() { Probation::Outside } else { Probation::Inside };
             policy.trust.by = TrustBy::Watching(Watch { hooks: self.hooks().2, offsets, probation });
+            policy.spares_short = self.spares_short();
         } else if self.serves_named() {
             policy.trust.by = TrustBy::Name;
         }

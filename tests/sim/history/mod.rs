@@ -2,7 +2,7 @@
 //!
 //! `op` has the steps, `random` makes histories of them, `form` the programs that run. `redirect` says what must hold when
 //! a message takes one way or the other, `ending` what must hold at the end, `connect` who may be taken for a peer, `trust` what
-//! readers have earned, `buffers` how large receive buffers are, `joining` who joins the sockhash later, `adopting` how the agent adopts connections, `marking` how the
+//! readers have earned, `buffers` how large receive buffers are, `joining` who joins the sockhash later, `short` which listeners have short connections, `adopting` how the agent adopts connections, `marking` how the
 //! agent lists and marks sockets, `leaving` what those do that are marked, `maintenance` what the drain and the tally must do.
 
 mod adopting;
@@ -17,6 +17,7 @@ mod marking;
 mod op;
 mod random;
 mod redirect;
+mod short;
 mod sockets;
 mod trust;
 
@@ -101,6 +102,9 @@ pub(crate) struct Simulation {
     readers: Option<usize>,
     events: Option<usize>,
     trust: trust::Trust,
+    /// Where connections are left alone whose listener has had only short ones.
+    listeners: Option<usize>,
+    short: short::Short,
     joining: joining::Joining,
     adopting: adopting::Adopting,
     /// Memory groups, each below the one before it.
@@ -262,6 +266,8 @@ impl Simulation {
             readers,
             events,
             trust: trust::Trust::default(),
+            listeners: has(MapRole::Listeners).filter(|_| plane.options.policy.spares_short),
+            short: short::Short::default(),
             joining: joining::Joining::default(),
             adopting: adopting::Adopting::new(requests, number(MapRole::Changes)),
             groups,
@@ -382,6 +388,7 @@ impl Simulation {
         self.socket_step(id, op)?;
         self.check_buffers()?;
         self.check_joined(id)?;
+        self.check_listeners()?;
         self.check_pairing(id)
     }
 
@@ -414,7 +421,11 @@ impl Simulation {
             Op::Take(_, want) => self.take(id, want.into())?,
             Op::SpliceAnother(_, wrong) => self.splice_another(id, wrong)?,
             Op::Peek(_) => self.peek(id)?,
-            Op::Close(_) => self.close(id)?,
+            Op::Close(_) => {
+                let before = self.before_end(id);
+                self.close(id)?;
+                self.note_end(id, &before);
+            }
             Op::RcvLowAt(_, bytes) => world.set_rcvlowat(id, bytes.into()),
             // Of two threads on one socket, one of which sets O_NONBLOCK while the other sleeps in recvmsg with MSG_WAITALL,
             // the programs know nothing.
@@ -431,7 +442,11 @@ impl Simulation {
                 self.elsewhere.insert(id);
             }
             Op::ShutdownRead(_) => world.shutdown_read(id),
-            Op::ShutdownWrite(_) => world.shutdown_write(id)?,
+            Op::ShutdownWrite(_) => {
+                let before = self.before_end(id);
+                self.world.shutdown_write(id)?;
+                self.note_end(id, &before);
+            }
             // What an application sets while the programs have their own times is not kept: they are there for a second.
             // Nor what leaves the idle time as it was: that is what they look at.
             Op::Timers(_, timers) if !armed && self.timers.get(&id).is_none_or(|set| set.idle != timers.idle) => {

@@ -158,6 +158,7 @@ impl Simulation {
                 self.trust.unseen.remove(&id);
             }
             self.trust.receive(id, bytes, sent, waits_for_all, self.form.joins_later());
+            self.note_receives(id, self.trust.sockets[&id].receives);
             self.check_asked(id)?;
         }
         self.check_trust(id)

@@ -313,6 +313,64 @@ fn trusted_reader_peeks() -> Vec<Op> {
     ops
 }
 
+/// A connection whose server has received so often closes.
+fn short(port: u8, receives: u8) -> Vec<Op> {
+    let mut ops = vec![Op::Connect(Connect::from_port(port)), Op::Handshake(SERVER), Op::Accept(SERVER)];
+    ops.push(Op::Exchange(CLIENT, receives, 10));
+    ops.extend([Op::Close(CLIENT), Op::Close(SERVER)]);
+    ops
+}
+
+/// Of listeners whose connections are short.
+pub(super) fn short_histories() -> Vec<Vec<Op>> {
+    let row = |receives: u8, count: u8| (0..count).flat_map(move |port| short(port, receives)).collect::<Vec<_>>();
+    let plain = |port| vec![Op::Connect(Connect::from_port(port)), Op::Handshake(SERVER), Op::Accept(SERVER)];
+    let plains = |count: u8| (0..count).flat_map(|_| [plain(0), vec![Op::Close(CLIENT), Op::Close(SERVER)]].concat());
+    // One that is tried lives longer, and its listener is set back.
+    let lives = [row(1, 32), plains(15).collect(), short(0, 17), plain(0)].concat();
+    // The server has gained from what it has sent, and received seldom.
+    let gains = [
+        trusted(u32::MAX),
+        row(1, 3),
+        plain(9),
+        vec![Op::Watch(SERVER, [EDGE, None]), Op::Watch(CLIENT, [EDGE, None])],
+    ];
+    let more = [Op::Send(SERVER, 10), Op::FinishSend(SERVER), Op::Deliver(SERVER), Op::Recv(CLIENT, 5000)];
+    let more = [more.to_vec(), vec![Op::StepRecv(CLIENT); 4], vec![Op::Ack(SERVER)]].concat();
+    let rounds = [vec![Op::Exchange(CLIENT, 1, 10)], more.repeat(3)].concat().repeat(4);
+    let gains = [
+        gains.concat(),
+        rounds.clone(),
+        vec![Op::Admit(u32::MAX)],
+        rounds,
+        vec![Op::Join],
+        vec![Op::Close(CLIENT), Op::Close(SERVER)],
+        plain(10),
+    ]
+    .concat();
+    // One whose reader is trusted by name.
+    let by_name = [
+        Op::Connect(Connect::between(Cgroup::Accelerated, Cgroup::Trusted)),
+        Op::Handshake(SERVER),
+        Op::Accept(SERVER),
+        Op::Exchange(CLIENT, 2, 10),
+        Op::Close(CLIENT),
+        Op::Close(SERVER),
+    ];
+    let by_name = by_name.to_vec();
+    vec![
+        // One, and then another; many, and then those that are left alone and those that are tried.
+        [row(1, 1), plain(9)].concat(),
+        [row(1, 33), plains(34).collect()].concat(),
+        // Their receives are not seen, since there are none; and they are just long enough.
+        [row(0, 33), plain(40)].concat(),
+        [row(16, 33), plain(40)].concat(),
+        lives,
+        gains,
+        by_name,
+    ]
+}
+
 /// Of readers that have to earn trust.
 pub(super) fn watched_histories() -> Vec<Vec<Op>> {
     let after = |proven, more: &[Vec<Op>]| [trusted(proven), more.concat()].concat();
@@ -351,6 +409,7 @@ pub(super) fn watched_histories() -> Vec<Vec<Op>> {
     ]
     .into_iter()
     .chain(policy_histories())
+    .chain(short_histories())
     .collect()
 }
 

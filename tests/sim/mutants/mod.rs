@@ -132,9 +132,18 @@ impl Check {
     fn is_of_trust(&self) -> bool {
         let name = self.name.as_str();
         ["receives/", "splices/", "opt_out/", "trusted/"].iter().any(|program| name.starts_with(program))
-            || ["/reader/", "/received/", "/late/", "/policy/", "trusted", "its reader may be served"]
-                .iter()
-                .any(|part| name.contains(part))
+            || [
+                "/short/",
+                "it may gain from now on",
+                "/reader/",
+                "/received/",
+                "/late/",
+                "/policy/",
+                "trusted",
+                "its reader may be served",
+            ]
+            .iter()
+            .any(|part| name.contains(part))
     }
 
     /// Which of a reason's checks this one of programs in these forms is.
