@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::cell::Variant;
 use super::error::{Error, Result};
 use super::ungated;
-use crate::agent::{Acceleration, Snapshot};
+use crate::agent::{Acceleration, Snapshot, adoption_support};
 use crate::dataplane::{Config, Options, Pairing, Policy, Readers, Streams, Tier, TrustBy, Watch};
 use crate::syscall::Program;
 use crate::syscall::cgroup::{self, Cgroup};
@@ -59,6 +59,8 @@ impl Cgroups {
             let Some(watch) = watch else { break };
             let mut watched = options(Pairing::Sequence, tier);
             watched.policy.trust.by = TrustBy::Watching(watch);
+            // As `sidestep run` has it where it adopts.
+            watched.policy.spares_short = adoption_support(&watched).is_none();
             planes.push((variant, watched));
         }
         for (_, options) in &mut planes {
