@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 /// Runs `command` until `is_due` holds where one of its threads enters or leaves a system call, and kills it there. Answers whether
 /// that was so before it ended.
+#[allow(clippy::zombie_processes, reason = "waitpid reaps it, as it does each thread that is traced")]
 pub(crate) fn kill_when(command: &mut Command, mut is_due: impl FnMut() -> bool) -> bool {
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     let child = unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) }.spawn().unwrap();

@@ -4,7 +4,8 @@
 //! window takes the whole buffer, they get a 32nd of it. So from the first time on that such a receiver is armed, the window takes
 //! a quarter of the buffer at most (TCP_WINDOW_CLAMP). The kernel sets another clamp when the buffer grows, or when packets
 //! need more memory than before (`tcp_rcv_space_adjust`, `tcp_measure_rcv_mss`, net/ipv4/tcp_input.c). The next time takes care
-//! of that. What there was before comes back when the pair leaves.
+//! of that. What there was before comes back in the first callback after the pair has left. One that gets no callback keeps the clamp
+//! until the kernel sets another.
 
 use crate::asm::Reg::{R1, R2, R8, R9};
 use crate::asm::{Asm, Field, Ptr, Uses};
