@@ -1,50 +1,18 @@
 //! Half of an adoption: an agent was killed after it had put one end of a pair into the sockhash, and before the other. The test takes the
 //! other one out instead. The next look of an agent makes both plain TCP, and a later one adopts them.
 
-use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use sidestep::agent::Looks;
 use sidestep::agent::lifecycle::Leftovers;
-use sidestep::dataplane::{MapRole, SocketState, Standing};
-use sidestep::syscall::Map;
 use sidestep::testbed::StackBytes;
 
 use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::pinned::Pinned;
 use crate::streams::{listener, pair};
 use crate::support::feature::Feature;
 use crate::support::link::{back_and_forth, expect, pattern, send};
 use crate::support::wait::wait_until;
-
-/// What is pinned.
-struct Pinned {
-    sockets: Map,
-    storage: Map,
-}
-
-impl Pinned {
-    fn of(fixture: &Fixture) -> Self {
-        let map = |role: MapRole| Map::from_pin(&fixture.instance().dir().join("g1").join(role.name())).unwrap();
-        Self { sockets: map(MapRole::Sockets), storage: map(MapRole::Storage) }
-    }
-
-    fn state(&self, socket: &TcpStream) -> SocketState {
-        let bytes = self.storage.lookup(&socket.as_raw_fd().to_ne_bytes()).unwrap();
-        bytes.and_then(|bytes| SocketState::from_bytes(&bytes)).expect("it has a state")
-    }
-
-    /// Whether a socket is one of a pair, and whether it is in the sockhash.
-    fn stands(&self, socket: &TcpStream) -> (bool, bool) {
-        let state = self.state(socket);
-        let is_member = self.sockets.lookup(&state.cookie.to_ne_bytes()).unwrap().is_some();
-        (state.standing == Standing::Paired, is_member)
-    }
-
-    fn take_out(&self, socket: &TcpStream) {
-        self.sockets.delete(&self.state(socket).cookie.to_ne_bytes()).unwrap();
-    }
-}
 
 #[test]
 fn an_end_that_is_in_the_sockhash_alone_is_taken_out_and_adopted_again() {

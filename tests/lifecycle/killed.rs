@@ -1,18 +1,16 @@
-//! An agent is killed while it adopts connections. Two sockets that it has made a pair, and has not put into the sockhash, are plain
-//! TCP again when the next agent has looked at them, and then come back.
+//! An agent is killed while it adopts connections. What it has left in the middle of a pair is plain TCP again when the next agent has
+//! looked at it, and then comes back.
 
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sidestep::agent::Looks;
 use sidestep::agent::lifecycle::{Leftovers, Pins};
-use sidestep::dataplane::{MapRole, SocketState, Standing};
-use sidestep::syscall::Map;
 use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::pinned::Pinned;
 use crate::streams::listener;
 use crate::support::feature::Feature;
 use crate::support::link::{accepted, back_and_forth, pattern};
@@ -35,36 +33,6 @@ fn child() {
     instance.adopt(&Version::First.plane(), &mut Looks::default()).unwrap();
 }
 
-/// What is pinned.
-struct Pinned {
-    sockets: Map,
-    storage: Map,
-}
-
-impl Pinned {
-    fn of(fixture: &Fixture) -> Self {
-        let map = |role: MapRole| Map::from_pin(&fixture.instance().dir().join("g1").join(role.name())).unwrap();
-        Self { sockets: map(MapRole::Sockets), storage: map(MapRole::Storage) }
-    }
-
-    /// Whether a socket is one of a pair, and whether it is in the sockhash.
-    fn state(&self, socket: &TcpStream) -> (bool, bool) {
-        let bytes = self.storage.lookup(&socket.as_raw_fd().to_ne_bytes()).unwrap();
-        let Some(state) = bytes.and_then(|bytes| SocketState::from_bytes(&bytes)) else { return (false, false) };
-        let is_member = self.sockets.lookup(&state.cookie.to_ne_bytes()).unwrap().is_some();
-        (state.standing == Standing::Paired, is_member)
-    }
-
-    /// What the agent has done to the two ends, if it is in the middle.
-    fn middle(&self, (client, server): &(TcpStream, TcpStream)) -> Option<Middle> {
-        match [client, server].map(|end| self.state(end)) {
-            [(true, false), (false, false)] => Some(Middle::OneIsTold),
-            [(true, false), (true, false)] => Some(Middle::BothAreTold),
-            _ => None,
-        }
-    }
-}
-
 /// Between which steps an agent is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Middle {
@@ -72,6 +40,20 @@ enum Middle {
     OneIsTold,
     /// Both are a pair outside of the sockhash.
     BothAreTold,
+    /// Only the client is in the sockhash.
+    OneIsIn,
+}
+
+impl Middle {
+    /// Where the two ends of a connection are, if an agent is in the middle.
+    fn of(pinned: &Pinned, (client, server): &(TcpStream, TcpStream)) -> Option<Self> {
+        match [client, server].map(|end| pinned.stands(end)) {
+            [(true, false), (false, false)] => Some(Self::OneIsTold),
+            [(true, false), (true, false)] => Some(Self::BothAreTold),
+            [(true, true), (true, false)] => Some(Self::OneIsIn),
+            _ => None,
+        }
+    }
 }
 
 /// A connection that is in no pair yet, since its client has blocked while it was made.
@@ -89,9 +71,9 @@ fn kill_an_agent(fixture: &Fixture, pinned: &Pinned, pairs: &[(TcpStream, TcpStr
         .args(["--exact", "killed::child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ORDER, format!("{} {}", fixture.bpffs().display(), fixture.cgroup_path().display()))
         .stdout(Stdio::null());
-    let was_there = kill_when(&mut child, || pairs.iter().any(|pair| pinned.middle(pair) == Some(middle)));
+    let was_there = kill_when(&mut child, || pairs.iter().any(|pair| Middle::of(pinned, pair) == Some(middle)));
     assert!(was_there, "the agent was never in the middle ({middle:?})");
-    assert!(pairs.iter().any(|pair| pinned.middle(pair) == Some(middle)), "it has gone on");
+    assert!(pairs.iter().any(|pair| Middle::of(pinned, pair) == Some(middle)), "it has gone on");
 }
 
 #[test]
@@ -102,18 +84,18 @@ fn what_a_killed_agent_leaves_in_the_middle_is_taken_back_and_adopted_again() {
     let fixture = Fixture::new();
     ensure(&fixture.instance(), &fixture.cgroup(), Version::First, &mut |_| ());
     let (pinned, listener) = (Pinned::of(&fixture), listener());
-    for middle in [Middle::OneIsTold, Middle::BothAreTold] {
+    for middle in [Middle::OneIsTold, Middle::BothAreTold, Middle::OneIsIn] {
         let pairs: Vec<_> = (0..CONNECTIONS).map(|_| blocked_at_first(&listener)).collect();
         kill_an_agent(&fixture, &pinned, &pairs, middle);
         let mut looks = Looks::new(Duration::ZERO);
         let adopt = |looks: &mut Looks| fixture.instance().adopt(&Version::First.plane(), looks).unwrap();
         adopt(&mut looks);
-        assert!(pairs.iter().all(|pair| pinned.middle(pair).is_none()), "{middle:?}: one is left as it was");
+        assert!(pairs.iter().all(|pair| Middle::of(&pinned, pair).is_none()), "{middle:?}: one is left as it was");
         // They come back at a later look, as pairs do that have left.
         let start = Instant::now();
         while !pairs
             .iter()
-            .all(|(client, server)| [client, server].into_iter().all(|end| pinned.state(end) == (true, true)))
+            .all(|(client, server)| [client, server].into_iter().all(|end| pinned.stands(end) == (true, true)))
         {
             assert!(start.elapsed() < timeout(), "{middle:?}: they do not come back");
             adopt(&mut looks);

@@ -14,6 +14,7 @@ mod many;
 mod objects;
 mod operations;
 mod owner;
+mod pinned;
 mod pins;
 mod reload;
 mod streams;

@@ -105,6 +105,16 @@ pub(crate) fn pings(port: u16, count: usize) {
     }
 }
 
+/// Role: so many connections with one round trip each, one after the other. Each ends when the server has closed it, too.
+pub(crate) fn shorts(port: u16, count: usize) {
+    for round in 0..count {
+        let socket = connect(port);
+        ping(&socket, round);
+        socket.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(receive(&socket, &mut [0; 1]).unwrap(), 0, "bytes behind the end");
+    }
+}
+
 /// One round trip of 1 KB.
 pub(crate) fn ping(socket: &TcpStream, round: usize) {
     let bytes = pattern(round, SMALL);

@@ -35,7 +35,7 @@ fn play() {
         "drive" => drive::run(number(1), drive::Way::HalfClose),
         "drive-connect" => drive::run(number(1), drive::Way::Tunnel),
         "drive-whole" => drive::run(number(1), drive::Way::Whole),
-        "shorts" => (0..number(2)).for_each(|_| drive::pings(number(1), 1)),
+        "shorts" => drive::shorts(number(1), words[2].parse().unwrap()),
         "pings" => drive::pings(number(1), words[2].parse().unwrap()),
         "until-trusted" => {
             let most: u32 = words[2].parse().unwrap();

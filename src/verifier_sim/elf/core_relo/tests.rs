@@ -132,17 +132,23 @@ fn members_without_a_name_and_arrays_are_passed_through() {
 /// Makes a type.
 type Make = fn(&mut BtfBuilder) -> u32;
 
+/// A field of the type `ours` in the object, and of the type `theirs` in the kernel.
+fn fields(ours: Make, theirs: Make) -> (Local, KernelTypes) {
+    let local = local("0:1", |types| {
+        let of = ours(types);
+        pair(types, of, 8)
+    });
+    let kernel = kernel(|types| {
+        let of = theirs(types);
+        pair(types, of, 8);
+    });
+    (local, kernel)
+}
+
 #[test]
 fn fields_have_types_of_one_kind() {
     let alike = |ours: Make, theirs: Make| {
-        let local = local("0:1", |types| {
-            let of = ours(types);
-            pair(types, of, 8)
-        });
-        let kernel = kernel(|types| {
-            let of = theirs(types);
-            pair(types, of, 8);
-        });
+        let (local, kernel) = fields(ours, theirs);
         local.number(&kernel, Kind::FieldExists) == Some(1)
     };
     let float: Make = |types| types.float("float", 4);
@@ -165,14 +171,7 @@ fn fields_have_types_of_one_kind() {
 #[test]
 fn loads_are_resized_if_that_is_sound() {
     let sizes = |ours: Make, theirs: Make| {
-        let local = local("0:1", |types| {
-            let of = ours(types);
-            pair(types, of, 8)
-        });
-        let kernel = kernel(|types| {
-            let of = theirs(types);
-            pair(types, of, 8);
-        });
+        let (local, kernel) = fields(ours, theirs);
         local.decide(&kernel, Kind::FieldByteOffset).unwrap().resize
     };
     let word: Make = |types| types.int("unsigned int", 4, false);
