@@ -179,8 +179,9 @@ def broken_server(port):
 
 
 def header_client(port):
-    """Requests with headers of different lengths: nginx asks FIONREAD whether there is more when one fills its buffer."""
-    for lengths in [[3000]] * 20 + [[0, 3000, 7000]] * 20 + [[0] * 300 + [3000] * 3 + [0] * 300 + [7000, 0]] * 2:
+    """Requests with headers of different lengths: nginx asks FIONREAD whether there is more when one fills its buffer. The long
+    connections come first, since a server that has had only short ones is left alone for a while."""
+    for lengths in [[0] * 300 + [3000] * 3 + [0] * 300 + [7000, 0]] * 2 + [[3000]] * 20 + [[0, 3000, 7000]] * 20:
         sock = socket.socket()
         sock.setblocking(False)
         sock.connect_ex(("127.0.0.1", int(port)))
