@@ -23,6 +23,7 @@ pub use error::Error;
 pub use kind::Kind;
 pub use number::{Enumerator, Integer};
 pub use path::Field;
+pub(crate) use reader::MAX_NAME;
 pub use reader::{Array, Btf, Head, Member};
 
 /// `BTF_MAGIC` of `include/uapi/linux/btf.h`.

@@ -1,6 +1,6 @@
 //! Where a field lies: paths through nested and anonymous structs.
 
-use super::{Btf, Error, Kind, MAX_DEPTH};
+use super::{Btf, Error, Head, MAX_DEPTH};
 
 /// A field of a struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +63,13 @@ impl Btf {
         }
         let head = self.head(self.resolve(id)?)?;
         self.members(head).find_map(|member| {
-            if member.name == name {
+            if self.is_string(member.name, name) {
                 let is_bit_field = member.bits != 0;
                 let bits = if is_bit_field { member.bits } else { self.size_of(member.type_id)?.checked_mul(8)? };
                 return Some(Field { bit_offset: member.bit_offset, bits, is_bit_field, type_id: member.type_id });
             }
-            let anonymous = member.name.is_empty()
-                && matches!(self.kind(self.resolve(member.type_id)?)?, Kind::Struct | Kind::Union);
+            let anonymous =
+                !self.is_named(member.name) && self.head(self.resolve(member.type_id)?).is_some_and(Head::is_composite);
             if !anonymous {
                 return None;
             }

@@ -6,7 +6,7 @@ use super::order::Order;
 use super::{Error, HEADER, MAX_DEPTH, VERSION};
 
 /// Bytes of the longest name, with its end (`KSYM_NAME_LEN` of include/linux/kallsyms.h).
-const MAX_NAME: usize = 512;
+pub(crate) const MAX_NAME: usize = 512;
 
 /// Types in the binary form of BTF, in either byte order. Whatever the bytes are, nothing here panics.
 ///
@@ -43,13 +43,11 @@ pub struct Head {
 }
 
 /// One member of a struct or union.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Member<'a> {
-    /// Its name; empty for anonymous structs and unions.
-    pub name: &'a [u8],
-    /// Where its name is among the strings.
-    pub name_offset: u32,
+pub struct Member {
+    /// Where its name is among the strings; anonymous structs and unions have an empty one.
+    pub name: u32,
     /// Its type.
     pub type_id: u32,
     /// From the start of the struct.
@@ -86,6 +84,10 @@ impl Btf {
         };
         let types = section(field(8), field(12)).ok_or_else(|| Error::malformed("its types lie outside of it"))?;
         let strings = section(field(16), field(20)).ok_or_else(|| Error::malformed("its strings lie outside of it"))?;
+        // Kernels and libbpf refuse it, too (`btf_parse_str_sec`).
+        if !matches!(bytes.get(strings.0..strings.1), Some([0] | [0, .., 0])) {
+            return Err(Error::malformed("its strings do not begin and end with a zero byte"));
+        }
         let mut btf = Self { bytes, order, strings, ..Self::default() };
         btf.find_types(types)?;
         Ok(btf)
@@ -159,18 +161,28 @@ impl Btf {
         Some(&tail[..tail.iter().position(|&byte| byte == 0)?])
     }
 
+    /// Whether the string at an offset is not empty.
+    pub(crate) fn is_named(&self, offset: u32) -> bool {
+        self.strings_from(offset).first().is_some_and(|&byte| byte != 0)
+    }
+
     /// The kind of type `id`.
     pub fn kind(&self, id: u32) -> Option<Kind> {
         Some(self.head(id)?.kind)
     }
 
     /// What type `id` is under its typedefs, qualifiers and tags; `None` for void, missing types and endless chains.
-    pub fn resolve(&self, mut id: u32) -> Option<u32> {
+    pub fn resolve(&self, id: u32) -> Option<u32> {
+        self.resolve_or_void(id).filter(|id| *id != 0)
+    }
+
+    /// The same, with 0 for void.
+    pub(crate) fn resolve_or_void(&self, mut id: u32) -> Option<u32> {
         for _ in 0..MAX_DEPTH {
-            let head = self.head(id)?;
-            match head.kind {
-                kind if kind.is_modifier() => id = head.size_or_type,
-                _ => return Some(id),
+            match self.head(id) {
+                Some(head) if head.kind.is_modifier() => id = head.size_or_type,
+                Some(_) => return Some(id),
+                None => return (id == 0).then_some(0),
             }
         }
         None
@@ -245,24 +257,23 @@ impl Btf {
     }
 
     /// The members of a struct or union.
-    pub fn members(&self, head: Head) -> impl DoubleEndedIterator<Item = Member<'_>> + ExactSizeIterator {
-        let count = if matches!(head.kind, Kind::Struct | Kind::Union) { head.parts } else { 0 };
+    pub fn members(&self, head: Head) -> impl DoubleEndedIterator<Item = Member> + ExactSizeIterator {
+        let count = if head.is_composite() { head.parts } else { 0 };
         (0..count).map(move |index| self.member_at(head, index))
     }
 
     /// Member `index` of a struct or union.
-    pub fn member_of(&self, head: Head, index: usize) -> Option<Member<'_>> {
-        let has = matches!(head.kind, Kind::Struct | Kind::Union) && index < head.parts;
-        has.then(|| self.member_at(head, index))
+    pub fn member_of(&self, head: Head, index: usize) -> Option<Member> {
+        (head.is_composite() && index < head.parts).then(|| self.member_at(head, index))
     }
 
-    fn member_at(&self, head: Head, index: usize) -> Member<'_> {
+    fn member_at(&self, head: Head, index: usize) -> Member {
         let at = head.start + HEAD + index * MEMBER;
         // The type was found to lie within the bytes.
         let [name, type_id, offset] = [0, 4, 8].map(|part| self.word(at + part).unwrap_or(0));
         // BTF_MEMBER_BITFIELD_SIZE and BTF_MEMBER_BIT_OFFSET of include/uapi/linux/btf.h.
         let (bit_offset, bits) = if head.flag { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
-        Member { name: self.string(name), name_offset: name, type_id, bit_offset, bits }
+        Member { name, type_id, bit_offset, bits }
     }
 
     /// The types of the variables in a section (`BTF_KIND_DATASEC`), which are of kind [`Kind::Var`].
@@ -309,7 +320,8 @@ impl Btf {
         self.bytes.get(start + offset as usize..end).unwrap_or_default()
     }
 
-    fn is_string(&self, offset: u32, text: &[u8]) -> bool {
+    /// Whether this is the string at an offset.
+    pub(crate) fn is_string(&self, offset: u32, text: &[u8]) -> bool {
         self.strings_from(offset).strip_prefix(text).is_some_and(|rest| rest.first() == Some(&0))
     }
 }
@@ -351,7 +363,7 @@ mod tests {
         assert_eq!(btf.size_of(3), Some(24));
         assert_eq!(btf.target(3), Some(1));
         assert_eq!(btf.array(btf.head(3).unwrap()), Some(Array { element: 1, count: 6 }));
-        assert_eq!(btf.members(btf.head(4).unwrap()).next().unwrap().name, b"both");
+        assert!(btf.is_string(btf.members(btf.head(4).unwrap()).next().unwrap().name, b"both"));
     }
 
     #[test]
@@ -381,6 +393,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Without the last zero a name would have no end, and without the first one what has no name would have one.
+    #[test]
+    fn strings_begin_and_end_with_a_zero() {
+        let sample = sample::<LittleEndian>();
+        let strings = sample.len() - Btf::parse(sample.as_slice()).map(|btf| btf.strings.1 - btf.strings.0).unwrap();
+        for at in [strings, sample.len() - 1] {
+            let mut bytes = sample.clone();
+            bytes[at] = b'x';
+            let error = Btf::parse(bytes).unwrap_err().to_string();
+            assert!(error.contains("its strings do not begin and end with a zero byte"), "{error}");
+        }
+        let mut none = sample[..strings].to_vec();
+        none[20..24].fill(0);
+        assert!(Btf::parse(none).is_err());
+        let empty = <BtfBuilder>::new().finish();
+        assert!(!Btf::parse(empty).unwrap().is_named(0));
     }
 
     #[test]

@@ -31,6 +31,16 @@ impl Kernel {
             Self::V6_18 => "6.18",
         }
     }
+
+    /// Its major and minor version.
+    pub fn version(self) -> (u8, u8) {
+        match self {
+            Self::V5_10 => (5, 10),
+            Self::V6_1 => (6, 1),
+            Self::V6_12 => (6, 12),
+            Self::V6_18 => (6, 18),
+        }
+    }
 }
 
 impl fmt::Display for Kernel {

@@ -124,6 +124,11 @@ pub struct MapSpec {
     pub frozen: bool,
 }
 
+impl MapSpec {
+    /// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h): programs may not write.
+    pub(super) const RDONLY_PROG: u32 = 1 << 7;
+}
+
 /// Who loads the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

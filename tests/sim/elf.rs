@@ -18,17 +18,17 @@ use sidestep::verifier_sim::{untyped_maps, verify};
 /// The kernel's loader refuses it (Documentation/bpf/llvm_reloc.rst).
 const R_BPF_64_ABS64: RelocationType = RelocationType(2);
 
-fn i(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
+pub(crate) fn i(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn { code, dst, src, off, imm }
 }
 
-fn bytes(insns: &[Insn]) -> Vec<u8> {
+pub(crate) fn bytes(insns: &[Insn]) -> Vec<u8> {
     insns.iter().flat_map(|insn| insn.encode::<NativeEndian>()).collect()
 }
 
-const WIDE: [Insn; 2] =
+pub(crate) const WIDE: [Insn; 2] =
     [Insn { code: 0x18, dst: 1, src: 0, off: 0, imm: 0 }, Insn { code: 0, dst: 0, src: 0, off: 0, imm: 0 }];
-const EXIT: Insn = Insn { code: 0x95, dst: 0, src: 0, off: 0, imm: 0 };
+pub(crate) const EXIT: Insn = Insn { code: 0x95, dst: 0, src: 0, off: 0, imm: 0 };
 const RETURN_1: [Insn; 2] = [Insn { code: 0xb7, dst: 0, src: 0, off: 0, imm: 1 }, EXIT];
 
 /// `__uint(name, value)`.
@@ -76,17 +76,17 @@ fn btf() -> Vec<u8> {
 }
 
 /// An object under construction.
-struct Writer {
-    object: Object<'static>,
+pub(crate) struct Writer {
+    pub(crate) object: Object<'static>,
 }
 
 impl Writer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let order = if cfg!(target_endian = "big") { Endianness::Big } else { Endianness::Little };
         Self { object: Object::new(BinaryFormat::Elf, Architecture::Bpf, order) }
     }
 
-    fn section(&mut self, name: &str, kind: SectionKind, data: &[u8]) -> object::write::SectionId {
+    pub(crate) fn section(&mut self, name: &str, kind: SectionKind, data: &[u8]) -> object::write::SectionId {
         let id = if name == ".text" {
             self.object.section_id(StandardSection::Text)
         } else {
@@ -96,7 +96,7 @@ impl Writer {
         id
     }
 
-    fn symbol(
+    pub(crate) fn symbol(
         &mut self,
         name: &str,
         section: Option<object::write::SectionId>,
@@ -116,7 +116,7 @@ impl Writer {
         })
     }
 
-    fn function(
+    pub(crate) fn function(
         &mut self,
         name: &str,
         section: object::write::SectionId,
@@ -126,7 +126,7 @@ impl Writer {
         self.symbol(name, Some(section), (at, size), SymbolKind::Text, SymbolScope::Linkage)
     }
 
-    fn relocate(
+    pub(crate) fn relocate(
         &mut self,
         section: object::write::SectionId,
         offset: u64,
@@ -137,7 +137,7 @@ impl Writer {
         self.object.add_relocation(section, relocation).unwrap();
     }
 
-    fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.object.write().unwrap()
     }
 }

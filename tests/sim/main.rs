@@ -14,6 +14,7 @@ mod functions;
 mod helper_tables;
 mod history;
 mod hostile;
+mod hostile_objects;
 mod isa;
 mod kernel;
 mod kfuncs;

@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 /// Most bytes of the result. A configuration has some hundred kilobytes.
 const MAX_OUTPUT: u64 = 16 << 20;
 
-/// The bytes that were compressed; nothing where the file is damaged, or they are too many.
+/// The bytes that were compressed; `None` where the file is damaged, or they are too many.
 pub(super) fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     GzDecoder::new(bytes).take(MAX_OUTPUT + 1).read_to_end(&mut out).ok()?;

@@ -9,13 +9,14 @@ mod sarif;
 mod source;
 mod types;
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::report::Judged;
 use self::source::{Candidate, Unreadable};
 use super::error::Error;
-use super::streams::Streams;
+use super::streams::{Streams, note};
 use super::values::{number, one_of};
 use crate::asm::Dialect;
 use crate::verifier_sim::elf::{KernelConfig, Target};
@@ -126,7 +127,11 @@ pub(super) fn run(args: Args, streams: Streams<'_>) -> Result<ExitCode, Error> {
     let config = match &args.kconfig {
         Some(file) => {
             let failed = |what| Error::Failed(format!("cannot read a configuration from {}: {what}", file.display()));
-            Some(kconfig::read(file).map_err(failed)?)
+            let config = kconfig::read(file).map_err(failed)?;
+            if let Some(warning) = kconfig::warning(&config, args.kernel.unwrap_or_default()) {
+                note(format_args!("sidestep: {}: {warning}", file.display()));
+            }
+            Some(config)
         }
         None => None,
     };
@@ -163,15 +168,12 @@ fn judge_all(request: &Request, out: &mut dyn std::io::Write) -> Result<ExitCode
         kernels.iter().map(|kernel| request.options.types.or_else(|| types::of_running(*kernel))).collect();
     let mut candidates = if own { source::own()? } else { Vec::new() };
     // Files are judged for one kernel.
-    let running = if own || request.config.is_some() {
-        None
-    } else {
-        kernels.first().and_then(|kernel| kconfig::of_running(*kernel))
-    };
-    let target =
-        Target { types: types.first().copied().flatten(), config: request.config.as_ref().or(running.as_ref()) };
+    let kernel = kernels.first().copied().unwrap_or_default();
+    let target = Target { types: types.first().copied().flatten(), config: request.config.as_ref(), kernel };
+    let running = OnceCell::new();
     for file in &request.files {
-        candidates.extend(source::read_file(file, request.prog_type, target)?);
+        let running = || running.get_or_init(|| kconfig::of_running(kernel)).as_ref();
+        candidates.extend(source::read_file(file, request.prog_type, target, running)?);
     }
     let mut judged = Vec::new();
     // Those of our programs that trace are made for the kernel's types.

@@ -90,12 +90,17 @@ impl Judged<'_> {
 
     /// How many CO-RE relocations were applied, and which were not.
     fn write_relocations(&self, out: &mut dyn Write) -> io::Result<()> {
-        let CoreRelocations { applied, unresolved, .. } = self.relocations;
-        if *applied > 0 {
-            writeln!(out, "  {applied} CO-RE relocations are applied")?;
+        let CoreRelocations { applied, unresolved, unlisted, .. } = self.relocations;
+        match applied {
+            0 => {}
+            1 => writeln!(out, "  1 CO-RE relocation is applied")?,
+            _ => writeln!(out, "  {applied} CO-RE relocations are applied")?,
         }
         for Unresolved { insn, what, .. } in unresolved {
             writeln!(out, "  the kernel's types do not have what instruction {insn} asks for: {what}")?;
+        }
+        if *unlisted > 0 {
+            writeln!(out, "  the kernel's types do not have what {unlisted} more ask for")?;
         }
         Ok(())
     }
@@ -277,14 +282,21 @@ struct JsonRelocations<'a> {
     /// The others, which the program must not reach: the kernel's types do not have what they ask for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unresolved: Vec<JsonUnresolved<'a>>,
+    /// How many there are besides these: 1,000 are listed at most.
+    #[serde(skip_serializing_if = "is_zero")]
+    unlisted: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl<'a> JsonRelocations<'a> {
     fn of(relocations: &'a CoreRelocations) -> Option<Self> {
-        let CoreRelocations { applied, unresolved, .. } = relocations;
+        let CoreRelocations { applied, unresolved, unlisted, .. } = relocations;
         let unresolved: Vec<_> =
             unresolved.iter().map(|Unresolved { insn, what, .. }| JsonUnresolved { slot: *insn, what }).collect();
-        (*applied > 0 || !unresolved.is_empty()).then_some(Self { applied: *applied, unresolved })
+        (*applied > 0 || !unresolved.is_empty()).then_some(Self { applied: *applied, unresolved, unlisted: *unlisted })
     }
 }
 

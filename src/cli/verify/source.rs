@@ -19,7 +19,7 @@ use crate::verifier_sim::elf::{self, CoreRelocations};
 use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
 use crate::verifier_sim::types::KernelTypes;
 
-/// Why there is no program to judge.
+/// Why a program cannot be judged.
 pub(super) enum Unreadable {
     /// Something is wrong with it.
     Faulty(String),
@@ -41,6 +41,14 @@ pub(super) struct Candidate {
     pub(super) needs: Option<(Kernel, &'static str)>,
 }
 
+impl Candidate {
+    /// One without CO-RE relocations.
+    fn plain(file: Option<&Path>, name: String, spec: ProgramSpec) -> Self {
+        let relocations = CoreRelocations::default();
+        Self { file: file.map(Path::to_owned), name, spec: Ok(spec), relocations, needs: None }
+    }
+}
+
 /// The programs of every variant of our data plane.
 pub(super) fn own() -> Result<Vec<Candidate>, Error> {
     let offsets = simulated_offsets().map_err(|field| {
@@ -57,13 +65,8 @@ pub(super) fn own() -> Result<Vec<Candidate>, Error> {
             let by_namespace = plane.options.pairing == Pairing::FourTuple || plane.options.tier == Tier::Sticky;
             let needs = (by_namespace && spec.name == "sock_ops")
                 .then_some((Kernel::V6_1, "needs bpf_get_netns_cookie, from Linux 5.15"));
-            candidates.push(Candidate {
-                file: None,
-                name: format!("{} ({name})", spec.name),
-                spec: Ok(spec),
-                needs,
-                relocations: CoreRelocations::default(),
-            });
+            let name = format!("{} ({name})", spec.name);
+            candidates.push(Candidate { needs, ..Candidate::plain(None, name, spec) });
         }
     }
     Ok(candidates)
@@ -93,13 +96,7 @@ pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> 
             if !is_there {
                 let target = spec.attach_target.as_deref().unwrap_or_default();
                 let name = format!("{} at {target} ({name})", spec.name);
-                candidates.push(Candidate {
-                    file: None,
-                    name,
-                    spec: Ok(spec),
-                    needs: None,
-                    relocations: CoreRelocations::default(),
-                });
+                candidates.push(Candidate::plain(None, name, spec));
             }
         }
     }
@@ -115,13 +112,7 @@ pub(super) fn own_tracing(types: &KernelTypes) -> Result<Vec<Candidate>, Error> 
             insns: program.insns().to_vec(),
             ..ProgramSpec::default()
         };
-        candidates.push(Candidate {
-            file: None,
-            name: format!("{name} at task_file"),
-            spec: Ok(spec),
-            needs: None,
-            relocations: CoreRelocations::default(),
-        });
+        candidates.push(Candidate::plain(None, format!("{name} at task_file"), spec));
     }
     Ok(candidates)
 }
@@ -156,16 +147,18 @@ fn name_of(options: &Options) -> String {
     trust.map_or_else(|| options.to_string(), |trust| format!("{options}, trust {trust}"))
 }
 
-/// Reads the programs in `file`. Raw instructions need `prog_type`; in an ELF object it replaces what sections say.
-pub(super) fn read_file(
+/// Reads the programs in `file`. Raw instructions need `prog_type`; in an ELF object it replaces what sections say. `running` has the
+/// kernel's configuration for an object that asks for it, where none is given.
+pub(super) fn read_file<'a>(
     file: &Path,
     prog_type: Option<ProgType>,
-    target: elf::Target<'_>,
+    target: elf::Target<'a>,
+    running: impl FnOnce() -> Option<&'a elf::KernelConfig>,
 ) -> Result<Vec<Candidate>, Error> {
     let failed = |what: String| Error::Failed(format!("cannot verify {}: {what}", file.display()));
     let data = bounded::read(file).map_err(|error| failed(error.to_string()))?;
     if data.starts_with(b"\x7fELF") {
-        return from_elf(file, &data, prog_type, target).map_err(|error| failed(error.to_string()));
+        return from_elf(file, &data, prog_type, (target, running)).map_err(|error| failed(error.to_string()));
     }
     let Some(prog_type) = prog_type else {
         return Err(failed(
@@ -176,27 +169,27 @@ pub(super) fn read_file(
     let insns = asm::decode_program::<LittleEndian>(&data).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let spec = ProgramSpec { name: name.clone(), prog_type, insns, ..ProgramSpec::default() };
-    Ok(vec![Candidate {
-        file: Some(file.to_owned()),
-        name,
-        spec: Ok(spec),
-        needs: None,
-        relocations: CoreRelocations::default(),
-    }])
+    Ok(vec![Candidate::plain(Some(file), name, spec)])
 }
 
-fn from_elf(
+fn from_elf<'a>(
     file: &Path,
     data: &[u8],
     prog_type: Option<ProgType>,
-    target: elf::Target<'_>,
+    (target, running): (elf::Target<'a>, impl FnOnce() -> Option<&'a elf::KernelConfig>),
 ) -> Result<Vec<Candidate>, elf::ElfError> {
-    let programs = elf::read_on(data, prog_type, target)?;
+    let mut programs = elf::read_on(data, prog_type, target)?;
+    if programs.iter().any(|program| matches!(program.spec, Err(elf::ElfError::NeedsConfig(_))))
+        && let Some(config) = running()
+    {
+        programs = elf::read_on(data, prog_type, elf::Target { config: Some(config), ..target })?;
+    }
     Ok(programs
         .into_iter()
         .map(|program| Candidate {
             file: Some(file.to_owned()),
-            name: format!("{} (section {})", program.name, program.section),
+            // What does not print is escaped: the object may come from anywhere.
+            name: format!("{} (section {})", program.name.escape_debug(), program.section.escape_debug()),
             spec: program.spec.map_err(|error| match error.needs_more() {
                 true => Unreadable::NeedsMore(error.to_string()),
                 false => Unreadable::Faulty(error.to_string()),

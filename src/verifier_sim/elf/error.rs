@@ -107,7 +107,9 @@ pub enum ElfError {
     #[error("{0:?} asks for the kernel's configuration: give --kconfig FILE")]
     NeedsConfig(String),
     /// A function or variable of the kernel that the object declares in another way.
-    #[error("{0:?} has another type in the kernel's BTF than in the object")]
+    #[error(
+        "{0:?} has another type in the kernel's BTF than in the object; declare it as that kernel does, or give the --btf FILE of the kernel that is meant"
+    )]
     OtherType(String),
     /// A CO-RE relocation that can be applied only with the kernel's types.
     #[error("the object has CO-RE relocations ({0}), which need the kernel's types: give --btf FILE")]

@@ -23,53 +23,44 @@ const WIDE_LOAD: u8 = op::LD | op::IMM | op::DW;
 /// Opcode of a call.
 const CALL: u8 = op::JMP | op::CALL;
 
-/// Links the program that begins with `function` of `section`, and notes what became of its CO-RE relocations; see [`super::read`]
-/// for `prog_type`.
+/// A CO-RE relocation that is listed counts like as many slots of 8 bytes as it and its text take, and so does an error.
+const LISTED: usize = 32;
+const ERROR: usize = 128;
+
+/// A program, or why there is none.
+pub(super) struct Linked {
+    pub(super) spec: Result<ProgramSpec, ElfError>,
+    /// What became of its CO-RE relocations; without a program, nothing.
+    pub(super) relocations: CoreRelocations,
+    /// How much was looked at and is kept, in slots.
+    pub(super) size: usize,
+}
+
+/// Links the program that begins with `function` of `section`; see [`super::read`] for `prog_type`.
 pub(super) fn link(
     object: &Object<'_>,
-    (section, function): (SectionIndex, &Function),
+    place: (SectionIndex, &Function),
     prog_type: Option<ProgType>,
     kernel: Target<'_>,
-    relocations: &mut CoreRelocations,
-) -> Result<ProgramSpec, ElfError> {
-    let name = object.code(section).map_or("", |code| code.name.as_str());
-    let (prog_type, expected_attach_type) = match prog_type {
-        Some(prog_type) => (prog_type, AttachType(0)),
-        None => section::program_type(name).ok_or_else(|| ElfError::SectionName(name.to_owned()))?,
-    };
-    let target = section::target(name).filter(|_| prog_type == ProgType::TRACING).map(str::to_owned);
-    if functions::has_exception_callback(&object.btf, function) {
-        return Err(ElfError::ExceptionCallback(function.name.clone()));
-    }
+) -> Linked {
     let mut linker = Linker {
         object,
         kernel,
-        relocations,
+        relocations: CoreRelocations::default(),
         out: ProgramSpec::default(),
+        slots: 0,
         placed: BTreeMap::new(),
         queue: Vec::new(),
         maps: BTreeMap::new(),
     };
-    linker.place(section, function)?;
-    linker.resolve_all()?;
-    let functions = linker.functions(prog_type);
-    let expected_attach_type = expected_attach_type.number();
-    let attach_target = target;
-    let prog_flags = if section::may_sleep(name) { BPF_F_SLEEPABLE } else { 0 };
-    let name = function.name.clone();
-    let not_gpl = object.not_gpl;
-    let types = object.types();
-    Ok(ProgramSpec {
-        name,
-        prog_type,
-        expected_attach_type,
-        attach_target,
-        prog_flags,
-        functions,
-        types,
-        not_gpl,
-        ..linker.out
-    })
+    let spec = linker.program(place, prog_type);
+    let maps = &spec.as_ref().unwrap_or(&linker.out).maps;
+    let maps = maps.iter().map(|map| 1 + map.special.len() + map.data.as_ref().map_or(0, Vec::len) / 64);
+    let size = linker.slots + linker.relocations.unresolved.len() * LISTED + maps.sum::<usize>();
+    match spec {
+        Ok(_) => Linked { spec, relocations: linker.relocations, size },
+        Err(_) => Linked { spec, relocations: CoreRelocations::default(), size: size + ERROR },
+    }
 }
 
 struct Linker<'o, 'a> {
@@ -77,8 +68,10 @@ struct Linker<'o, 'a> {
     /// It has the symbols that are nowhere in the object.
     kernel: Target<'o>,
     /// What became of the CO-RE relocations in the output.
-    relocations: &'o mut CoreRelocations,
+    relocations: CoreRelocations,
     out: ProgramSpec,
+    /// How many slots the functions have that were to be placed.
+    slots: usize,
     /// Where each function went: (section, first slot) to slot in the output.
     placed: BTreeMap<(usize, usize), usize>,
     /// Functions in the output that are not resolved yet.
@@ -120,6 +113,36 @@ impl Site<'_> {
 }
 
 impl Linker<'_, '_> {
+    fn program(
+        &mut self,
+        (section, function): (SectionIndex, &Function),
+        prog_type: Option<ProgType>,
+    ) -> Result<ProgramSpec, ElfError> {
+        let object = self.object;
+        let name = object.code(section).map_or("", |code| code.name.as_str());
+        let (prog_type, expected_attach_type) = match prog_type {
+            Some(prog_type) => (prog_type, AttachType(0)),
+            None => section::program_type(name).ok_or_else(|| ElfError::SectionName(name.to_owned()))?,
+        };
+        let target = section::target(name).filter(|_| prog_type == ProgType::TRACING).map(str::to_owned);
+        if functions::has_exception_callback(&object.btf, function) {
+            return Err(ElfError::ExceptionCallback(function.name.clone()));
+        }
+        self.place(section, function)?;
+        self.resolve_all()?;
+        Ok(ProgramSpec {
+            name: function.name.clone(),
+            prog_type,
+            expected_attach_type: expected_attach_type.number(),
+            attach_target: target,
+            prog_flags: if section::may_sleep(name) { BPF_F_SLEEPABLE } else { 0 },
+            functions: self.functions(prog_type),
+            types: object.types(),
+            not_gpl: object.not_gpl,
+            ..std::mem::take(&mut self.out)
+        })
+    }
+
     /// What BTF says of the functions in the output; nothing if it does not know them all.
     fn functions(&self, prog_type: ProgType) -> Vec<FunctionSpec> {
         if !self.object.describes_functions {
@@ -146,8 +169,9 @@ impl Linker<'_, '_> {
         if at + insns.len() > MAX_SLOTS {
             return Err(ElfError::TooLong(MAX_SLOTS));
         }
+        self.slots += insns.len();
         let part = function.start..function.start + insns.len();
-        self.object.relocated.count(section.0, part, at, self.relocations)?;
+        self.object.relocated.count(&self.object.btf, section.0, part, at, &mut self.relocations)?;
         self.out.insns.extend_from_slice(insns);
         self.placed.insert((section.0, function.start), at);
         self.queue.push(Placed { section, start: function.start, len: insns.len(), at });
@@ -173,12 +197,11 @@ impl Linker<'_, '_> {
     fn check_places(&self, code: &Code, start: usize, len: usize) -> Result<(), ElfError> {
         let size = Insn::SIZE as u64;
         let (from, to) = (start as u64 * size, (start + len) as u64 * size);
-        for relocation in code.relocations.values() {
-            let inside = (from..to).contains(&relocation.offset);
-            let outside_all = relocation.offset >= code.insns.len() as u64 * size;
+        let outside = code.relocations.range(code.insns.len() as u64 * size..).next();
+        for (_, relocation) in code.relocations.range(from..to).chain(outside) {
             let slot = code.insns.get((relocation.offset / size) as usize);
             let takes = slot.is_some_and(|insn| matches!(insn.code, WIDE_LOAD | CALL));
-            if outside_all || inside && !(relocation.offset.is_multiple_of(size) && takes) {
+            if !(relocation.offset.is_multiple_of(size) && takes) {
                 return Err(ElfError::RelocationPlace {
                     section: code.name.clone(),
                     offset: relocation.offset,
@@ -239,9 +262,11 @@ impl Linker<'_, '_> {
         let object = self.object;
         let name = symbol.name.as_str();
         if let Some(place) = object.kconfig.place(name).filter(|_| self.out.insns[site.at].code == WIDE_LOAD) {
+            let place = place?;
             let config = self.kernel.config.ok_or_else(|| ElfError::NeedsConfig(name.to_owned()))?;
-            // Its map is in no section of the file.
-            let spec = |_: &mut u32| object.kconfig.map(config, &object.weak);
+            // Its map is not in a section of the file.
+            let kernel = self.kernel.kernel;
+            let spec = |_: &mut u32| object.kconfig.map(config, kernel, &object.weak);
             let map = self.map_number((usize::MAX, 0), kconfig::SECTION, spec)?;
             return self.load_map(site, relocation, map, op::PSEUDO_MAP_VALUE, place as i32);
         }

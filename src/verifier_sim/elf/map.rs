@@ -13,9 +13,6 @@ use crate::verifier_sim::types::fields::{Holder, Problem, Search};
 /// Most members, over all levels, that are looked at in the map values of one object.
 const MAX_MEMBERS: u32 = 1 << 16;
 
-/// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h).
-const RDONLY_PROG: u32 = 1 << 7;
-
 /// The maps of an object, each made once, however many programs use it.
 #[derive(Debug)]
 pub(super) struct Made {
@@ -71,13 +68,13 @@ fn map_error(map: &str, what: impl Into<String>) -> ElfError {
 
 fn definition(btf: &Btf, name: &str, type_id: u32, outer: bool, visits: &mut u32) -> Result<MapSpec, ElfError> {
     let head = resolve(btf, type_id)?;
-    if !matches!(head.kind, Kind::Struct | Kind::Union) {
+    if !head.is_composite() {
         return Err(map_error(name, "its definition is not a structure"));
     }
     let mut spec = MapSpec::default();
     let mut described = None;
     for member in btf.members(head) {
-        match member.name {
+        match btf.string(member.name) {
             b"type" => spec.map_type = MapType(number(btf, name, member.type_id)?),
             b"max_entries" => spec.max_entries = number(btf, name, member.type_id)?,
             b"map_flags" => spec.map_flags = number(btf, name, member.type_id)?,
@@ -181,7 +178,7 @@ pub(super) fn from_data(
         key_size: 4,
         value_size,
         max_entries: 1,
-        map_flags: if constant { RDONLY_PROG } else { 0 },
+        map_flags: if constant { MapSpec::RDONLY_PROG } else { 0 },
         data,
         frozen: constant,
         ..MapSpec::default()

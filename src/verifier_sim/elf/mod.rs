@@ -18,12 +18,13 @@ pub use core_relo::{CoreRelocations, Unresolved};
 pub use error::ElfError;
 pub use kconfig::KernelConfig;
 
+use self::link::Linked;
 use self::object::Object;
-use crate::verifier_sim::spec::{ProgType, ProgramSpec};
+use crate::verifier_sim::spec::{Kernel, ProgType, ProgramSpec};
 use crate::verifier_sim::types::KernelTypes;
 
 /// Slots that the programs of one object may have together; a crafted object could otherwise link the same code over
-/// and over. Fields of its maps count like slots, and so do each 64 bytes of data.
+/// and over. Fields of its maps count like slots, and so do each 64 bytes of data. Programs that cannot be linked count, too.
 const MAX_SLOTS_IN_ALL: usize = 4_000_000;
 
 /// One program of an object.
@@ -36,7 +37,7 @@ pub struct ElfProgram {
     pub name: String,
     /// The linked program, or what is wrong with it.
     pub spec: Result<ProgramSpec, ElfError>,
-    /// What became of its CO-RE relocations.
+    /// What became of its CO-RE relocations; nothing if there is no program.
     pub relocations: CoreRelocations,
 }
 
@@ -54,6 +55,8 @@ pub struct Target<'a> {
     pub types: Option<&'static KernelTypes>,
     /// Its configuration, for which variables in `.kconfig` ask.
     pub config: Option<&'a KernelConfig>,
+    /// The kernel whose rules apply. Programs that ask for the kernel's version get this one if the configuration does not say it.
+    pub kernel: Kernel,
 }
 
 /// Reads them like [`read`], for the kernel with these types.
@@ -73,17 +76,13 @@ pub fn read_on(data: &[u8], prog_type: Option<ProgType>, target: Target<'_>) -> 
     let mut slots = 0;
     for (section, code) in object.program_sections() {
         for function in code.entry_points() {
-            let mut relocations = CoreRelocations::default();
-            let spec = if slots > MAX_SLOTS_IN_ALL {
-                Err(ElfError::TooLong(MAX_SLOTS_IN_ALL))
+            let Linked { spec, relocations, size } = if slots > MAX_SLOTS_IN_ALL {
+                let spec = Err(ElfError::TooLong(MAX_SLOTS_IN_ALL));
+                Linked { spec, relocations: CoreRelocations::default(), size: 0 }
             } else {
-                link::link(&object, (section, function), prog_type, target, &mut relocations)
+                link::link(&object, (section, function), prog_type, target)
             };
-            slots += spec.as_ref().map_or(0, |spec| {
-                let sizes =
-                    spec.maps.iter().map(|map| 1 + map.special.len() + map.data.as_ref().map_or(0, Vec::len) / 64);
-                spec.insns.len() + sizes.sum::<usize>()
-            });
+            slots += size;
             programs.push(ElfProgram { section: code.name.clone(), name: function.name.clone(), spec, relocations });
         }
     }

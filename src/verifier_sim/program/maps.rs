@@ -4,8 +4,6 @@ use crate::verifier_sim::program::record::{Field, FieldKind, Meanings, Record};
 use crate::verifier_sim::spec::{MapSpec, MapType};
 use crate::verifier_sim::types::fields::may_be_in;
 
-/// `BPF_F_RDONLY_PROG` (include/uapi/linux/bpf.h): programs may not write.
-const RDONLY_PROG: u32 = 1 << 7;
 /// `BPF_F_WRONLY_PROG`: programs may not read.
 const WRONLY_PROG: u32 = 1 << 8;
 
@@ -56,12 +54,12 @@ impl Map<'_> {
     pub(in crate::verifier_sim) fn can_write(&self) -> bool {
         // A lookup in a map of devices points to the kernel's own number of the device (`dev_map_alloc_check`).
         let of_devices = matches!(self.kind(), MapType::DEVMAP | MapType::DEVMAP_HASH);
-        self.spec.map_flags & RDONLY_PROG == 0 && !of_devices
+        self.spec.map_flags & MapSpec::RDONLY_PROG == 0 && !of_devices
     }
 
     /// Whether programs may not write and user space no longer can (`bpf_map_is_rdonly`).
     pub(in crate::verifier_sim) fn is_constant(&self) -> bool {
-        self.spec.map_flags & RDONLY_PROG != 0 && self.spec.frozen
+        self.spec.map_flags & MapSpec::RDONLY_PROG != 0 && self.spec.frozen
     }
 
     /// Whether a program may hold the address of a value (`map_direct_value_addr`): arrays and arenas.
@@ -84,7 +82,7 @@ impl Map<'_> {
 /// Whether the kernel makes a map with these special fields, if there are any.
 fn may_have_fields(spec: &MapSpec) -> bool {
     let fit = spec.special.iter().all(|field| may_be_in(spec.map_type, &field.name));
-    spec.special.is_empty() || (fit && spec.map_flags & (RDONLY_PROG | WRONLY_PROG) == 0)
+    spec.special.is_empty() || (fit && spec.map_flags & (MapSpec::RDONLY_PROG | WRONLY_PROG) == 0)
 }
 
 /// The maps of a program: those it names, in order, then the templates of inner maps.

@@ -257,7 +257,7 @@ impl<'a> Search<'a> {
         let Some((structure, member)) = tag.split_once(':') else { return Err(Problem::Refused) };
         let found = self.btf.struct_by_name(structure).and_then(|id| Some((id, self.btf.head(id)?)));
         let Some((structure, head)) = found else { return Err(Problem::Refused) };
-        let mut members = self.btf.members(head).filter(|found| found.name == member.as_bytes());
+        let mut members = self.btf.members(head).filter(|found| self.btf.is_string(found.name, member.as_bytes()));
         let (Some(member), None) = (members.next(), members.next()) else { return Err(Problem::Refused) };
         let of = self.is_structure(member.type_id).filter(|of| self.btf.string(of.name) == node.as_bytes());
         if of.is_none() || member.bit_offset % (8 * POINTER) != 0 {

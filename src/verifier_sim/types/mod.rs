@@ -167,7 +167,7 @@ impl KernelTypes {
 
     /// Whether it is a structure or union.
     pub(super) fn is_struct(&self, id: u32) -> bool {
-        matches!(self.kind(id), Some(Kind::Struct | Kind::Union))
+        self.btf.head(id).is_some_and(Head::is_composite)
     }
 
     /// Whether it is a function.
@@ -250,6 +250,6 @@ impl KernelTypes {
 
     /// The head of a structure or union.
     fn structure(&self, id: u32) -> Option<Head> {
-        self.btf.head(id).filter(|head| matches!(head.kind, Kind::Struct | Kind::Union))
+        self.btf.head(id).filter(|head| head.is_composite())
     }
 }

@@ -142,7 +142,7 @@ impl KernelTypes {
                 (id, off) = (element, (off - bit / 8) % step);
                 continue 'structure;
             }
-            for Member { name_offset: field, type_id: of, bit_offset, bits, .. } in self.btf.members(head) {
+            for Member { name: field, type_id: of, bit_offset, bits, .. } in self.btf.members(head) {
                 if !take_one(left) {
                     return Err(format!("struct {} has too many members", name()));
                 }
@@ -228,7 +228,7 @@ impl KernelTypes {
         self.btf.members(head).any(|member| {
             self.kind(member.type_id) == Some(Kind::Ptr)
                 && self.skip(self.target(member.type_id)) == to
-                && member.name == self.string(field)
+                && self.string(member.name) == self.string(field)
         })
     }
 }

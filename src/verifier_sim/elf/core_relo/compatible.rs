@@ -7,7 +7,7 @@ use crate::btf::{Btf, Head, Kind};
 use crate::verifier_sim::types::names::essential;
 
 /// Longest chain of pointers and arrays, and deepest nesting of functions that take functions, that libbpf follows.
-const MAX_DEPTH: u32 = 32;
+pub(super) const MAX_DEPTH: u32 = 32;
 
 /// The object's types and the kernel's, and how much they may still be compared.
 pub(super) struct Pair<'a> {
@@ -16,7 +16,7 @@ pub(super) struct Pair<'a> {
     pub(super) work: &'a mut Work,
 }
 
-fn too_deep() -> Fault {
+pub(super) fn too_deep() -> Fault {
     Fault::refused("its types are nested too deeply")
 }
 
@@ -26,12 +26,19 @@ fn alike(local: Option<Head>, kernel: Option<Head>) -> bool {
     local.map(|head| head.kind) == kernel.map(|head| head.kind) || both(Head::is_enumeration)
 }
 
-impl Pair<'_> {
-    /// Whether the name in the kernel's BTF is that in the object's, whatever their variants.
-    pub(super) fn is_name(&mut self, local: u32, kernel: u32) -> Result<bool, Fault> {
-        let [local, kernel] = [self.local.short_string(local), self.kernel.short_string(kernel)];
-        self.work.compare(kernel.map_or(0, <[u8]>::len))?;
-        Ok(local.is_some() && local.map(essential) == kernel.map(essential))
+impl<'a> Pair<'a> {
+    /// The name at this place in the object's BTF, without its variant.
+    pub(super) fn own_name(&mut self, local: u32) -> Result<Option<&'a [u8]>, Fault> {
+        let name = self.local.short_string(local);
+        self.work.compare_name(name)?;
+        Ok(name.map(essential))
+    }
+
+    /// Whether the name at this place in the kernel's BTF is that one of the object's, whatever its variant.
+    pub(super) fn is_name(&mut self, own: Option<&[u8]>, kernel: u32) -> Result<bool, Fault> {
+        let name = self.kernel.short_string(kernel);
+        self.work.compare_name(name)?;
+        Ok(own.is_some() && own == name.map(essential))
     }
 
     /// Both without typedefs and qualifiers: IDs and heads, of which void has none.
@@ -61,9 +68,11 @@ impl Pair<'_> {
                 Kind::Ptr | Kind::Float => return Ok(true),
                 Kind::Int => return Ok(self.both_are_whole_integers(of_local, of_kernel)),
                 Kind::Fwd | Kind::Enum | Kind::Enum64 => {
-                    let anonymous =
-                        self.local.string(of_local.name).is_empty() || self.kernel.string(of_kernel.name).is_empty();
-                    return Ok(anonymous || self.is_name(of_local.name, of_kernel.name)?);
+                    if !self.local.is_named(of_local.name) || !self.kernel.is_named(of_kernel.name) {
+                        return Ok(true);
+                    }
+                    let own = self.own_name(of_local.name)?;
+                    return self.is_name(own, of_kernel.name);
                 }
                 _ => match (self.local.array(of_local), self.kernel.array(of_kernel)) {
                     (Some(of_local), Some(of_kernel)) => (local, kernel) = (of_local.element, of_kernel.element),
@@ -104,7 +113,7 @@ impl Pair<'_> {
                     if of_local.parts != of_kernel.parts {
                         return Ok(false);
                     }
-                    for (ours, theirs) in self.parameters(of_local, of_kernel) {
+                    for (ours, theirs) in self.parameters(of_local, of_kernel)? {
                         let level = level.checked_sub(1).ok_or_else(too_deep)?;
                         if !self.types_at(ours, theirs, level)? {
                             return Ok(false);
@@ -119,8 +128,9 @@ impl Pair<'_> {
     }
 
     /// The types of the parameters of two prototypes, in pairs.
-    pub(super) fn parameters(&self, local: Head, kernel: Head) -> Vec<(u32, u32)> {
+    pub(super) fn parameters(&mut self, local: Head, kernel: Head) -> Result<Vec<(u32, u32)>, Fault> {
+        self.work.take(local.parts)?;
         let pairs = self.local.prototype(local).zip(self.kernel.prototype(kernel));
-        pairs.map(|((_, local), (_, kernel))| (local, kernel)).collect()
+        Ok(pairs.map(|((_, local), (_, kernel))| (local, kernel)).collect())
     }
 }

@@ -3,7 +3,6 @@
 use super::compatible::Pair;
 use super::fault::Fault;
 use super::path::{MAX_STEPS, Path, Step, skip};
-use crate::btf::Btf;
 
 /// The way in the kernel's type `root` that corresponds to `local`, if there is one: through members with the same names, wherever
 /// they lie, and the same elements of arrays.
@@ -14,7 +13,17 @@ pub(super) fn path(pair: &mut Pair<'_>, local: &Path, root: u32) -> Result<Optio
         id = skip(search.pair.kernel, id)?;
         let next = match step {
             Step::Element { index, .. } => search.element(id, index, at == 0)?,
-            Step::Member { of, index } => search.member((of, index), id)?,
+            Step::Member { of, index } => {
+                let local = search.pair.local;
+                let ours = local.head(of).and_then(|head| local.member_of(head, index as usize));
+                let name = ours.and_then(|ours| local.short_string(ours.name));
+                search.pair.work.compare_name(name)?;
+                // No kernel has a member with a longer name than is read.
+                match ours.zip(name) {
+                    Some((ours, name)) => search.member((name, ours.type_id), id)?,
+                    None => None,
+                }
+            }
         };
         match next {
             Some(next) => id = next,
@@ -43,6 +52,7 @@ impl Search<'_, '_> {
     /// Goes on to an element of the type `id`, which is an array; the whole is an element already.
     fn element(&mut self, id: u32, index: u32, whole: bool) -> Result<Option<u32>, Fault> {
         let kernel = self.pair.kernel;
+        self.pair.work.compare(0)?;
         let mut id = id;
         if !whole {
             let Some(array) = kernel.head(id).and_then(|head| kernel.array(head)) else { return Ok(None) };
@@ -56,22 +66,22 @@ impl Search<'_, '_> {
         Ok(Some(id))
     }
 
-    /// Goes on to the member with the name of `wanted`, which is one of the object's; returns its type.
-    fn member(&mut self, wanted: (u32, u32), id: u32) -> Result<Option<u32>, Fault> {
-        let (local, kernel): (&Btf, &Btf) = (self.pair.local, self.pair.kernel);
-        let (of, index) = wanted;
-        let ours = local.head(of).and_then(|head| local.member_of(head, index as usize));
+    /// Goes on to the member with this name, which has this type in the object; returns its type in the kernel.
+    fn member(&mut self, wanted: (&[u8], u32), id: u32) -> Result<Option<u32>, Fault> {
+        let kernel = self.pair.kernel;
+        let (name, of) = wanted;
         let id = skip(kernel, id)?;
-        let (Some(ours), Some(head)) = (ours, kernel.head(id)) else { return Ok(None) };
+        let Some(head) = kernel.head(id) else { return Ok(None) };
         for (at, theirs) in kernel.members(head).enumerate() {
-            self.pair.work.compare(theirs.name.len())?;
-            if !theirs.name.is_empty() && theirs.name != ours.name {
+            self.pair.work.compare(0)?;
+            let is_named = kernel.is_named(theirs.name);
+            if is_named && !kernel.is_string(theirs.name, name) {
                 continue;
             }
             let before = (self.path.bit_offset, self.passed);
             self.pass()?;
             self.path.advance(Some(theirs.bit_offset))?;
-            if theirs.name.is_empty() {
+            if !is_named {
                 if let Some(found) = self.member(wanted, theirs.type_id)? {
                     return Ok(Some(found));
                 }
@@ -80,7 +90,7 @@ impl Search<'_, '_> {
             }
             self.path.steps.push(Step::Member { of: id, index: at as u32 });
             // A member of this name and of another type ends the search here; another one of the name would be elsewhere.
-            let compatible = self.pair.fields(ours.type_id, theirs.type_id)?;
+            let compatible = self.pair.fields(of, theirs.type_id)?;
             if !compatible {
                 self.path.steps.pop();
                 (self.path.bit_offset, self.passed) = before;
@@ -95,8 +105,9 @@ impl Search<'_, '_> {
 pub(super) fn enumerator(pair: &mut Pair<'_>, local: u32, root: u32) -> Result<Option<u64>, Fault> {
     let kernel = pair.kernel;
     let Some(head) = kernel.head(skip(kernel, root)?) else { return Ok(None) };
+    let name = pair.own_name(local)?;
     for value in kernel.enumerators(head) {
-        if pair.is_name(local, value.name)? {
+        if pair.is_name(name, value.name)? {
             return Ok(Some(value.value));
         }
     }

@@ -2,24 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::rc::Rc;
 
 use super::compatible::Pair;
 use super::fault::Fault;
 use super::kind::{Kind, Subject};
-use super::path::{self, Path, skip};
+use super::path::{self, Path, cut, skip};
 use super::records::Record;
 use super::value::{self, Value};
 use super::work::Work;
 use super::{counterpart, matches};
 use crate::btf::{Btf, Integer};
 use crate::verifier_sim::types::KernelTypes;
+use crate::verifier_sim::types::names::essential;
 
 /// What becomes of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     /// What the compiler has put there, if that is known.
     pub(super) expected: Option<u64>,
-    /// What comes there; `None` if the kernel has nothing that corresponds, and there is no value for that.
+    /// What comes there; `None` if the kernel does not have anything that corresponds, and no value says so.
     pub(super) number: Option<u64>,
     /// The field's bytes before and after, if a load or store changes its size.
     pub(super) resize: Option<Resize>,
@@ -39,7 +41,7 @@ pub(super) struct Decider<'a> {
     local: &'a Btf,
     kernel: Option<&'a KernelTypes>,
     /// The types of the kernel that a type of the object may mean. Those that a relocation rules out are not asked again.
-    candidates: BTreeMap<u32, Vec<u32>>,
+    candidates: BTreeMap<u32, Rc<[u32]>>,
     work: Work,
 }
 
@@ -51,52 +53,62 @@ enum Local {
     Value(u32, u64),
 }
 
+impl Local {
+    /// What the access string leads to.
+    fn of(btf: &Btf, record: &Record, kind: Kind) -> Result<Self, Fault> {
+        let numbers = path::numbers(btf.short_string(record.access).unwrap_or_default())?;
+        if record.type_id > btf.type_count() {
+            return Err(Fault::refused("it refers to a type that is missing"));
+        }
+        match kind.subject() {
+            Subject::Field => Ok(Self::Field(path::follow(btf, record.type_id, &numbers)?)),
+            Subject::Type if numbers == [0] => Ok(Self::Type),
+            Subject::Type => Err(Fault::refused("it refers to a type, and has an access string other than \"0\"")),
+            Subject::Value => {
+                let head = btf.head(skip(btf, record.type_id)?);
+                let value = match (head, numbers.as_slice()) {
+                    (Some(head), &[index]) => btf.enumerator_of(head, index as usize),
+                    _ => None,
+                };
+                let value = value.ok_or_else(|| Fault::refused("it refers to a value that is missing"))?;
+                Ok(Self::Value(value.name, value.value))
+            }
+        }
+    }
+}
+
+/// What a relocation asks, in words: its kind, and the type with the field or value.
+pub(super) fn describe(btf: &Btf, record: &Record) -> String {
+    let Some(kind) = Kind::from_number(record.kind) else { return format!("relocation of kind {}", record.kind) };
+    let root = record.type_id;
+    let text = match Local::of(btf, record, kind) {
+        Ok(Local::Field(path)) => path::describe(btf, root, &path),
+        Ok(Local::Type) => path::describe_type(btf, root),
+        Ok(Local::Value(name, _)) => format!("{} of {}", path::name(btf, name), path::describe_type(btf, root)),
+        Err(_) => format!("type {root}"),
+    };
+    cut(format!("{} of {text}", kind.name()))
+}
+
 impl<'a> Decider<'a> {
     pub(super) fn new(local: &'a Btf, kernel: Option<&'a KernelTypes>) -> Self {
         Self { local, kernel, candidates: BTreeMap::new(), work: Work::new() }
     }
 
-    /// What the relocation does, and what it refers to in words.
-    pub(super) fn decide(&mut self, record: &Record) -> (Result<Decision, Fault>, String) {
-        let unknown = || (Err(Fault::refused("it is of no known kind")), format!("relocation of kind {}", record.kind));
-        let Some(kind) = Kind::from_number(record.kind) else { return unknown() };
-        match self.local(record, kind) {
-            Ok(local) => {
-                let text = match &local {
-                    Local::Field(path) => path::describe(self.local, record.type_id, path),
-                    Local::Type => path::describe_type(self.local, record.type_id),
-                    Local::Value(name, _) => {
-                        let name = String::from_utf8_lossy(self.local.short_string(*name).unwrap_or_default());
-                        format!("{name} of {}", path::describe_type(self.local, record.type_id))
-                    }
-                };
-                (self.by_candidates(record.type_id, kind, &local), format!("{} of {text}", kind.name()))
-            }
-            Err(fault) => (Err(fault), format!("{} of type {}", kind.name(), record.type_id)),
-        }
+    /// What the relocation does.
+    pub(super) fn decide(&mut self, record: &Record) -> Result<Decision, Fault> {
+        let access = self.local.short_string(record.access).unwrap_or_default();
+        // One for the relocation and one for each step, which has a character at least.
+        self.work.take(1 + access.len())?;
+        let kind = Kind::from_number(record.kind).ok_or_else(|| Fault::refused("its kind is not known"))?;
+        let local = Local::of(self.local, record, kind)?;
+        self.by_candidates(record.type_id, kind, &local)
     }
 
-    /// What the access string leads to.
-    fn local(&self, record: &Record, kind: Kind) -> Result<Local, Fault> {
-        let access = self.local.short_string(record.access).unwrap_or_default();
-        let numbers = path::numbers(access)?;
-        if record.type_id > self.local.type_count() {
-            return Err(Fault::refused("it refers to a type that is missing"));
-        }
-        match kind.subject() {
-            Subject::Field => Ok(Local::Field(path::follow(self.local, record.type_id, &numbers)?)),
-            Subject::Type if numbers == [0] => Ok(Local::Type),
-            Subject::Type => Err(Fault::refused("it refers to a type, and has an access string other than \"0\"")),
-            Subject::Value => {
-                let head = self.local.head(skip(self.local, record.type_id)?);
-                let value = match (head, numbers.as_slice()) {
-                    (Some(head), &[index]) => self.local.enumerator_of(head, index as usize),
-                    _ => None,
-                };
-                let value = value.ok_or_else(|| Fault::refused("it refers to a value that is missing"))?;
-                Ok(Local::Value(value.name, value.value))
-            }
-        }
+    /// How many comparisons may still be made.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> u32 {
+        self.work.left()
     }
 
     /// All candidates that have a counterpart must lead to the same.
@@ -107,7 +119,7 @@ impl<'a> Decider<'a> {
         let types = self.kernel.ok_or(Fault::NeedsTypes)?;
         let mut found: Option<(Decision, u32)> = None;
         let mut fitting = Vec::new();
-        for candidate in self.candidates(root, types)? {
+        for &candidate in self.candidates(root, types)?.iter() {
             self.work.compare(0)?;
             let mut pair = Pair { local: self.local, kernel: types.btf(), work: &mut self.work };
             let Some((decision, bit_offset)) = by_candidate(&mut pair, (root, candidate), kind, local)? else {
@@ -120,7 +132,7 @@ impl<'a> Decider<'a> {
                     let show =
                         |number: Option<u64>| number.map_or_else(|| "nothing".into(), |number| number.to_string());
                     return Err(Fault::refused(format!(
-                        "it is ambiguous: several types of the kernel have this name, which lead to {} and to {}",
+                        "it is ambiguous: several types of the kernel have this name, which lead to {} and to {}; ask only for what they all have in one place",
                         show(other.number),
                         show(decision.number)
                     )));
@@ -130,7 +142,7 @@ impl<'a> Decider<'a> {
         }
         match found {
             Some((decision, _)) => {
-                self.candidates.insert(root, fitting);
+                self.candidates.insert(root, fitting.into());
                 Ok(decision)
             }
             None => without_counterpart(self.local, (root, kind), local),
@@ -138,7 +150,7 @@ impl<'a> Decider<'a> {
     }
 
     /// The kernel's types with the same name and kind, whatever their variants.
-    fn candidates(&mut self, root: u32, types: &KernelTypes) -> Result<Vec<u32>, Fault> {
+    fn candidates(&mut self, root: u32, types: &KernelTypes) -> Result<Rc<[u32]>, Fault> {
         let slot = match self.candidates.entry(root) {
             Entry::Occupied(known) => return Ok(known.get().clone()),
             Entry::Vacant(slot) => slot,
@@ -146,9 +158,14 @@ impl<'a> Decider<'a> {
         let name = self.local.short_name(root).filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Fault::refused("it refers to a type without a name"))?;
         let head = self.local.head(root);
+        let name = essential(name);
         let mut all = Vec::new();
-        for candidate in types.variants(name) {
-            self.work.compare(name.len())?;
+        for candidate in types.alike(name) {
+            let theirs = types.btf().short_name(candidate);
+            self.work.compare_name(theirs)?;
+            if theirs.map(essential) != Some(name) {
+                continue;
+            }
             let theirs = types.btf().head(candidate);
             let same = head.zip(theirs).is_some_and(|(ours, theirs)| {
                 ours.kind == theirs.kind || ours.is_enumeration() && theirs.is_enumeration()
@@ -157,7 +174,7 @@ impl<'a> Decider<'a> {
                 all.push(candidate);
             }
         }
-        Ok(slot.insert(all).clone())
+        Ok(slot.insert(all.into()).clone())
     }
 }
 

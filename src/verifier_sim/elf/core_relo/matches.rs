@@ -1,16 +1,9 @@
 //! Whether a type of the kernel has everything that the object's type has (Documentation/bpf/llvm_reloc.rst,
 //! `BPF_CORE_TYPE_MATCHES`).
 
-use super::compatible::Pair;
+use super::compatible::{MAX_DEPTH, Pair, too_deep};
 use super::fault::Fault;
 use crate::btf::{Head, Kind};
-
-/// As deep as structures in structures, and as long as chains of pointers, are followed by libbpf.
-const MAX_DEPTH: u32 = 32;
-
-fn too_deep() -> Fault {
-    Fault::refused("its types are nested too deeply")
-}
 
 /// Whether the kernel's type `kernel` matches the object's type `local`.
 pub(super) fn types(pair: &mut Pair<'_>, local: u32, kernel: u32) -> Result<bool, Fault> {
@@ -26,7 +19,8 @@ fn at(pair: &mut Pair<'_>, types: (u32, u32), behind_pointer: bool, level: u32) 
     for _ in 0..MAX_DEPTH {
         let [(_, of_local), (_, of_kernel)] = pair.skip(local, kernel)?;
         // Void is like a type without a name.
-        if !pair.is_name(of_local.map_or(0, |head| head.name), of_kernel.map_or(0, |head| head.name))? {
+        let own = pair.own_name(of_local.map_or(0, |head| head.name))?;
+        if !pair.is_name(own, of_kernel.map_or(0, |head| head.name))? {
             return Ok(false);
         }
         let (Some(of_local), Some(of_kernel)) = (of_local, of_kernel) else {
@@ -58,7 +52,7 @@ fn at(pair: &mut Pair<'_>, types: (u32, u32), behind_pointer: bool, level: u32) 
                 if of_local.parts != of_kernel.parts {
                     return Ok(false);
                 }
-                for parameter in pair.parameters(of_local, of_kernel) {
+                for parameter in pair.parameters(of_local, of_kernel)? {
                     if !at(pair, parameter, behind_pointer, level - 1)? {
                         return Ok(false);
                     }
@@ -88,14 +82,12 @@ fn members(pair: &mut Pair<'_>, local: Head, kernel: Head, level: u32) -> Result
         return Ok(false);
     }
     for ours in 0..local.parts {
-        let Some(ours) = pair.local.member_of(local, ours).map(|member| (member.name_offset, member.type_id)) else {
-            return Ok(false);
-        };
+        let Some(ours) = pair.local.member_of(local, ours) else { return Ok(false) };
+        let name = pair.own_name(ours.name)?;
         let mut found = false;
         for theirs in 0..kernel.parts {
-            let theirs = pair.kernel.member_of(kernel, theirs).map(|member| (member.name_offset, member.type_id));
-            let Some(theirs) = theirs else { break };
-            if pair.is_name(ours.0, theirs.0)? && at(pair, (ours.1, theirs.1), false, level - 1)? {
+            let Some(theirs) = pair.kernel.member_of(kernel, theirs) else { break };
+            if pair.is_name(name, theirs.name)? && at(pair, (ours.type_id, theirs.type_id), false, level - 1)? {
                 found = true;
                 break;
             }
@@ -113,12 +105,12 @@ fn values(pair: &mut Pair<'_>, local: Head, kernel: Head) -> Result<bool, Fault>
     if !fits {
         return Ok(false);
     }
-    let (local, kernel) = (pair.local.enumerators(local), pair.kernel.enumerators(kernel));
-    let theirs: Vec<u32> = kernel.map(|value| value.name).collect();
-    for ours in local.map(|value| value.name).collect::<Vec<_>>() {
+    let (ours, theirs) = (pair.local, pair.kernel);
+    for ours in ours.enumerators(local) {
+        let name = pair.own_name(ours.name)?;
         let mut found = false;
-        for &theirs in &theirs {
-            found = pair.is_name(ours, theirs)?;
+        for theirs in theirs.enumerators(kernel) {
+            found = pair.is_name(name, theirs.name)?;
             if found {
                 break;
             }

@@ -22,13 +22,16 @@ mod tests;
 mod value;
 mod work;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use self::compatible::Pair;
-use self::decision::Decider;
+use self::decision::{Decider, describe};
 use self::fault::Fault;
 use self::patch::Patched;
+use self::records::Record;
 use self::work::Work;
 use super::error::ElfError;
 use crate::asm::Insn;
@@ -41,11 +44,19 @@ use crate::verifier_sim::types::KernelTypes;
 pub struct CoreRelocations {
     /// How many instructions have their value.
     pub applied: usize,
-    /// The others: the kernel's types have nothing that corresponds, and the program must not reach them.
+    /// The others, 1,000 at most: the kernel's types do not have anything that corresponds, and the program must not reach them.
     pub unresolved: Vec<Unresolved>,
+    /// How many there are besides these.
+    pub unlisted: usize,
 }
 
-/// A CO-RE relocation to which nothing in the kernel's types corresponds.
+/// Most relocations without a counterpart that are listed for one program.
+const MAX_LISTED: usize = 1000;
+
+/// Most reasons of one object that are kept in words of their own.
+const MAX_REASONS: usize = 1000;
+
+/// A CO-RE relocation without a counterpart in the kernel's types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unresolved {
@@ -55,17 +66,17 @@ pub struct Unresolved {
     pub what: String,
 }
 
-/// What became of one relocation.
+/// What became of one relocation. It is put into words only for a program that has the instruction.
 #[derive(Debug)]
 enum Outcome {
     Applied,
-    Unresolved(String),
-    Failed(ElfError),
+    Unresolved,
+    Failed(Fault),
 }
 
 /// The relocations of an object, by section and slot.
 #[derive(Debug, Default)]
-pub(super) struct Relocated(BTreeMap<(usize, usize), Outcome>);
+pub(super) struct Relocated(BTreeMap<(usize, usize), (Record, Outcome)>);
 
 impl Relocated {
     /// Applies the relocations that `.BTF.ext` lists to the code of the sections, which are given by name. A relocation that
@@ -78,7 +89,7 @@ impl Relocated {
     ) -> Result<Self, ElfError> {
         let records = records::read(ext).map_err(ElfError::Ext)?;
         let mut decider = Decider::new(btf, types);
-        let mut all = BTreeMap::new();
+        let (mut all, mut reasons) = (BTreeMap::new(), 0);
         for record in records {
             let name = String::from_utf8_lossy(btf.short_string(record.section).unwrap_or_default());
             // Linkers leave relocations of functions that they have dropped.
@@ -87,20 +98,26 @@ impl Relocated {
             if slot >= insns.len() {
                 continue;
             }
-            let (decision, what) = decider.decide(&record);
-            let patched = decision.and_then(|decision| match record.offset as usize % Insn::SIZE {
+            let patched = decider.decide(&record).and_then(|decision| match record.offset as usize % Insn::SIZE {
                 0 => patch::apply(insns, slot, &decision),
                 _ => Err(Fault::refused("it points into the middle of an instruction")),
             });
             let outcome = match patched {
                 Ok(Patched::Applied) => Outcome::Applied,
-                Ok(Patched::Poisoned) => Outcome::Unresolved(what),
-                Err(fault) => Outcome::Failed(relocation_error(&name, record.offset, what, fault)),
+                Ok(Patched::Poisoned) => Outcome::Unresolved,
+                Err(Fault::Refused(Cow::Owned(_))) if reasons == MAX_REASONS => Outcome::Failed(Fault::refused(
+                    "the reason is not kept, since 1,000 others of this object cannot be applied; mend those first",
+                )),
+                Err(fault) => {
+                    reasons += usize::from(matches!(fault, Fault::Refused(Cow::Owned(_))));
+                    Outcome::Failed(fault)
+                }
             };
             // The first failure is what the loader reports.
-            let known = all.entry((*section, slot)).or_insert(Outcome::Applied);
-            if !matches!(known, Outcome::Failed(_)) {
-                *known = outcome;
+            match all.entry((*section, slot)) {
+                Entry::Vacant(free) => _ = free.insert((record, outcome)),
+                Entry::Occupied(known) if matches!(known.get(), (_, Outcome::Failed(_))) => {}
+                Entry::Occupied(mut known) => _ = known.insert((record, outcome)),
             }
         }
         Ok(Self(all))
@@ -109,18 +126,21 @@ impl Relocated {
     /// Adds what became of the relocations in a part of a section, of which the first slot is slot `at` of the program.
     pub(super) fn count(
         &self,
+        btf: &Btf,
         section: usize,
         part: Range<usize>,
         at: usize,
         count: &mut CoreRelocations,
     ) -> Result<(), ElfError> {
-        for (&(_, slot), outcome) in self.0.range((section, part.start)..(section, part.end)) {
+        for (&(_, slot), (record, outcome)) in self.0.range((section, part.start)..(section, part.end)) {
             match outcome {
                 Outcome::Applied => count.applied += 1,
-                Outcome::Unresolved(what) => {
-                    count.unresolved.push(Unresolved { insn: at + slot - part.start, what: what.clone() });
+                Outcome::Unresolved if count.unresolved.len() == MAX_LISTED => count.unlisted += 1,
+                Outcome::Unresolved => {
+                    let insn = at + slot - part.start;
+                    count.unresolved.push(Unresolved { insn, what: describe(btf, record) });
                 }
-                Outcome::Failed(error) => return Err(error.clone()),
+                Outcome::Failed(fault) => return Err(relocation_error(btf, record, fault)),
             }
         }
         Ok(())
@@ -134,11 +154,13 @@ pub(super) fn are_compatible(own: &Btf, local: u32, types: &KernelTypes, kernel:
     pair.types(local, kernel).unwrap_or(false)
 }
 
-fn relocation_error(section: &str, offset: u32, what: String, fault: Fault) -> ElfError {
+fn relocation_error(btf: &Btf, record: &Record, fault: &Fault) -> ElfError {
+    let what = describe(btf, record);
     match fault {
         Fault::NeedsTypes => ElfError::CoreNeedsTypes(what),
         Fault::Refused(why) => {
-            ElfError::CoreRelocation { section: section.to_owned(), offset, what, why: why.into_owned() }
+            let section = String::from_utf8_lossy(btf.short_string(record.section).unwrap_or_default()).into_owned();
+            ElfError::CoreRelocation { section, offset: record.offset, what, why: why.clone().into_owned() }
         }
     }
 }

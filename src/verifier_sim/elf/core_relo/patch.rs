@@ -19,14 +19,16 @@ pub(super) enum Patched {
 pub(super) fn apply(insns: &mut [Insn], slot: usize, decision: &Decision) -> Result<Patched, Fault> {
     let place = || Fault::refused("it does not point to an instruction");
     let (first, rest) = insns.get_mut(slot..).and_then(<[Insn]>::split_first_mut).ok_or_else(place)?;
+    // libbpf looks at the kind of the instruction only if there is a value.
+    let Some(number) = decision.number else { return Ok(poison(first, rest)) };
     match first.code & op::CLASS_MASK {
-        op::ALU | op::ALU64 if first.code & op::X == 0 => immediate(first, decision),
-        op::LDX | op::ST | op::STX => memory(first, decision),
+        op::ALU | op::ALU64 if first.code & op::X == 0 => immediate(first, decision, number),
+        op::LDX | op::ST | op::STX => memory(first, decision, number),
         op::LD if first.is_wide() => {
             let second =
                 rest.first_mut().filter(|second| (second.code, second.dst, second.src, second.off) == (0, 0, 0, 0));
             match second {
-                Some(second) if (first.src, first.off) == (0, 0) => wide([first, second], decision),
+                Some(second) if (first.src, first.off) == (0, 0) => wide([first, second], decision, number),
                 _ => Err(Fault::refused("it points to a 64-bit load that does not load a number")),
             }
         }
@@ -44,19 +46,17 @@ fn check(decision: &Decision, found: u64) -> Result<(), Fault> {
     }
 }
 
-fn immediate(insn: &mut Insn, decision: &Decision) -> Result<Patched, Fault> {
-    let Some(number) = decision.number else { return Ok(poison(insn)) };
+fn immediate(insn: &mut Insn, decision: &Decision, number: u64) -> Result<Patched, Fault> {
     check(decision, insn.imm as u64)?;
     insn.imm = number as i32;
     Ok(Patched::Applied)
 }
 
-fn memory(insn: &mut Insn, decision: &Decision) -> Result<Patched, Fault> {
-    let Some(number) = decision.number else { return Ok(poison(insn)) };
+fn memory(insn: &mut Insn, decision: &Decision, number: u64) -> Result<Patched, Fault> {
     check(decision, insn.off as u64)?;
     let offset = i16::try_from(number).map_err(|_| Fault::refused("the offset of the field is larger than 32,767"))?;
     if decision.resize.is_some_and(|resize| !resize.is_sound) {
-        return Ok(poison(insn));
+        return Ok(poison(insn, &mut []));
     }
     let code = match decision.resize {
         Some(resize) => {
@@ -77,18 +77,19 @@ fn memory(insn: &mut Insn, decision: &Decision) -> Result<Patched, Fault> {
     Ok(Patched::Applied)
 }
 
-fn wide([first, second]: [&mut Insn; 2], decision: &Decision) -> Result<Patched, Fault> {
-    let Some(number) = decision.number else {
-        poison(second);
-        return Ok(poison(first));
-    };
+fn wide([first, second]: [&mut Insn; 2], decision: &Decision, number: u64) -> Result<Patched, Fault> {
     check(decision, u64::from(second.imm as u32) << 32 | u64::from(first.imm as u32))?;
     (first.imm, second.imm) = (number as i32, (number >> 32) as i32);
     Ok(Patched::Applied)
 }
 
-fn poison(insn: &mut Insn) -> Patched {
-    *insn = Insn { code: op::JMP | op::CALL, dst: 0, src: 0, off: 0, imm: NO_SUCH_HELPER };
+/// Makes `first` a call that no kernel takes, and also the second slot if it has one.
+fn poison(first: &mut Insn, rest: &mut [Insn]) -> Patched {
+    let call = Insn { code: op::JMP | op::CALL, dst: 0, src: 0, off: 0, imm: NO_SUCH_HELPER };
+    if let (true, Some(second)) = (first.is_wide(), rest.first_mut()) {
+        *second = call;
+    }
+    *first = call;
     Patched::Poisoned
 }
 
@@ -156,9 +157,15 @@ mod tests {
         for code in [MOV, LOAD | op::W, op::STX | op::MEM | op::DW] {
             assert_eq!(patched(insn(code, 8, 8), &nothing), Ok((call, Patched::Poisoned)));
         }
-        let mut wide = [insn(WIDE, 0, 8), Insn::default(), insn(MOV, 0, 3)];
-        assert_eq!(apply(&mut wide, 0, &nothing), Ok(Patched::Poisoned));
-        assert_eq!(wide, [call, call, insn(MOV, 0, 3)]);
+        // Also a load of a map, a jump, and half a load.
+        for src in [0, op::PSEUDO_MAP_FD] {
+            let mut wide = [Insn { src, ..insn(WIDE, 0, 8) }, Insn::default(), insn(MOV, 0, 3)];
+            assert_eq!(apply(&mut wide, 0, &nothing), Ok(Patched::Poisoned));
+            assert_eq!(wide, [call, call, insn(MOV, 0, 3)]);
+        }
+        assert_eq!(patched(insn(op::JMP | op::JEQ, 8, 8), &nothing), Ok((call, Patched::Poisoned)));
+        let mut half = [insn(WIDE, 0, 8)];
+        assert_eq!((apply(&mut half, 0, &nothing), half), (Ok(Patched::Poisoned), [call]));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use super::fault::Fault;
 use crate::btf::{Array, Btf, Head, Kind};
 
+/// Most characters of what is said of a relocation.
+const MAX_TEXT: usize = 200;
+
 /// Most numbers in an access string, and most steps of a way (`BPF_CORE_SPEC_MAX_LEN`).
 pub(super) const MAX_STEPS: usize = 64;
 
@@ -48,7 +51,7 @@ impl Path {
 
 /// The numbers of an access string.
 pub(super) fn numbers(access: &[u8]) -> Result<Vec<u32>, Fault> {
-    let wrong = || Fault::refused(format!("{:?} is not an access string", String::from_utf8_lossy(access)));
+    let wrong = || Fault::refused(cut(format!("it has the access string {:?}", String::from_utf8_lossy(access))));
     let number = |part: &[u8]| std::str::from_utf8(part).ok()?.parse().ok();
     let numbers: Option<Vec<u32>> = access.split(|byte| *byte == b':').take(MAX_STEPS + 1).map(number).collect();
     numbers.filter(|numbers| numbers.len() <= MAX_STEPS).ok_or_else(wrong)
@@ -56,17 +59,7 @@ pub(super) fn numbers(access: &[u8]) -> Result<Vec<u32>, Fault> {
 
 /// What a type is under its typedefs, qualifiers and tags; 0 for void.
 pub(super) fn skip(btf: &Btf, id: u32) -> Result<u32, Fault> {
-    let mut id = id;
-    // As far as `Btf::resolve` follows, which knows no void.
-    for _ in 0..32 {
-        match btf.head(id) {
-            None if id == 0 => return Ok(0),
-            Some(head) if head.kind.is_modifier() => id = head.size_or_type,
-            Some(_) => return Ok(id),
-            None => break,
-        }
-    }
-    Err(Fault::refused("a type refers to one that is missing, or to itself"))
+    btf.resolve_or_void(id).ok_or_else(|| Fault::refused("a type refers to one that is missing, or to itself"))
 }
 
 /// The way that these numbers describe, from the type `root`.
@@ -99,7 +92,7 @@ fn member(btf: &Btf, path: &mut Path, of: u32, head: Head, index: u32) -> Result
     let member = btf.member_of(head, index as usize);
     let member = member.ok_or_else(|| Fault::refused("the access string leads beyond the last member"))?;
     path.advance(Some(member.bit_offset))?;
-    if !member.name.is_empty() {
+    if btf.is_named(member.name) {
         path.steps.push(Step::Member { of, index });
     }
     Ok(member.type_id)
@@ -109,15 +102,31 @@ fn member(btf: &Btf, path: &mut Path, of: u32, head: Head, index: u32) -> Result
 pub(super) fn describe(btf: &Btf, root: u32, path: &Path) -> String {
     let mut text = describe_type(btf, root);
     for step in path.steps.iter().skip(1) {
+        if text.len() > MAX_TEXT {
+            break;
+        }
         match *step {
             Step::Element { index, .. } => text.push_str(&format!("[{index}]")),
             Step::Member { of, index } => {
                 let member = btf.head(of).and_then(|head| btf.member_of(head, index as usize));
-                let name = member.and_then(|member| btf.short_string(member.name_offset)).unwrap_or_default();
                 text.push('.');
-                text.push_str(&String::from_utf8_lossy(name));
+                text.push_str(&member.map_or_else(String::new, |member| name(btf, member.name)));
             }
         }
+    }
+    text
+}
+
+/// A name as text. The object may come from anywhere: what does not print is escaped.
+pub(super) fn name(btf: &Btf, at: u32) -> String {
+    String::from_utf8_lossy(btf.short_string(at).unwrap_or_default()).escape_debug().collect()
+}
+
+/// A text of bounded length.
+pub(super) fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(at);
+        text.push_str("...");
     }
     text
 }
@@ -130,8 +139,10 @@ pub(super) fn describe_type(btf: &Btf, id: u32) -> String {
         Some(Kind::Enum | Kind::Enum64) => "enum ",
         _ => "",
     };
-    let name = btf.short_name(id).filter(|name| !name.is_empty());
-    format!("{word}{}", name.map_or_else(|| format!("type {id}").into(), String::from_utf8_lossy))
+    match btf.head(id).map(|head| name(btf, head.name)).filter(|name| !name.is_empty()) {
+        Some(name) => format!("{word}{name}"),
+        None => format!("{word}type {id}"),
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +194,31 @@ mod tests {
         assert!(follow(&btf, 0, &[0]).is_err() && follow(&btf, 99, &[0]).is_err());
         assert_eq!(numbers(vec!["0"; MAX_STEPS].join(":").as_bytes()).map(|all| all.len()), Ok(MAX_STEPS));
         assert!(numbers(vec!["0"; MAX_STEPS + 1].join(":").as_bytes()).is_err());
+    }
+
+    /// A name that ends the line, or takes control of the terminal, does neither.
+    #[test]
+    fn texts_are_short_and_print() {
+        let mut builder = <BtfBuilder>::new();
+        let int = builder.int("int", 4, true);
+        let odd = builder.structure("a\nb", 4, &[("\x1b[2J", int, 0)]);
+        let long = "x".repeat(300);
+        let long = long.as_str();
+        let inner = builder.structure("inner", 4, &[(long, int, 0)]);
+        let outer = builder.structure("outer", 4, &[(long, inner, 0)]);
+        let btf = Btf::parse(builder.finish()).unwrap();
+        let text = |root, numbers: &[u32]| describe(&btf, root, &follow(&btf, root, numbers).unwrap());
+        assert_eq!(text(odd, &[0, 0]), "struct a\\nb.\\u{1b}[2J");
+        // The second name is not read any more.
+        assert_eq!(text(outer, &[0, 0, 0]), format!("struct outer.{long}"));
+        let text = cut(text(outer, &[0, 0, 0]));
+        assert!(
+            text.starts_with("struct outer.xxx") && text.ends_with("xxx...") && text.len() == MAX_TEXT + 3,
+            "{text}"
+        );
+        assert_eq!(cut("short".into()), "short");
+        let Err(Fault::Refused(why)) = numbers(&[b'\n'; 511]) else { panic!("it is an access string") };
+        assert!(why.starts_with("it has the access string \"\\n\\n") && why.len() < 250, "{why}");
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! Each kind of relocation, by types that are made here.
 
+use std::collections::BTreeMap;
+
 use super::decision::{Decider, Decision, Resize};
 use super::fault::Fault;
 use super::kind::Kind;
 use super::records::Record;
+use super::work::MOST;
+use super::{CoreRelocations, Relocated};
+use crate::asm::Insn;
 use crate::btf::{Btf, BtfBuilder};
 use crate::verifier_sim::types::KernelTypes;
 
@@ -33,7 +38,7 @@ impl Local {
     }
 
     fn decide(&self, kernel: &KernelTypes, kind: Kind) -> Result<Decision, Fault> {
-        Decider::new(&self.btf, Some(kernel)).decide(&self.record(kind)).0
+        Decider::new(&self.btf, Some(kernel)).decide(&self.record(kind))
     }
 
     /// What comes into the instruction.
@@ -305,7 +310,7 @@ fn types_of_one_name_must_lead_to_the_same() {
     let kernel = two(16);
     let mut decider = Decider::new(&local.btf, Some(&kernel));
     let mut number = |access| {
-        let (decision, _) = decider.decide(&Record { access, ..local.record(Kind::FieldByteOffset) });
+        let decision = decider.decide(&Record { access, ..local.record(Kind::FieldByteOffset) });
         decision.map(|decision| decision.number)
     };
     assert!(number(local.access).is_err());
@@ -315,7 +320,7 @@ fn types_of_one_name_must_lead_to_the_same() {
 #[test]
 fn without_the_kernels_types_only_local_numbers_are_known() {
     let local = local("0", |types| int_pair(types, 4));
-    let decide = |kind| Decider::new(&local.btf, None).decide(&local.record(kind)).0;
+    let decide = |kind| Decider::new(&local.btf, None).decide(&local.record(kind));
     assert_eq!(decide(Kind::TypeIdLocal).unwrap().number, Some(local.type_id.into()));
     assert_eq!(decide(Kind::TypeExists), Err(Fault::NeedsTypes));
 }
@@ -324,7 +329,7 @@ fn without_the_kernels_types_only_local_numbers_are_known() {
 fn wrong_records_are_refused() {
     let kernel = kernel(|_| ());
     let refused = |local: &Local, record: Record| {
-        let (decision, _) = Decider::new(&local.btf, Some(&kernel)).decide(&record);
+        let decision = Decider::new(&local.btf, Some(&kernel)).decide(&record);
         assert!(matches!(decision, Err(Fault::Refused(_))), "{decision:?}");
     };
     let good = local("0:1", |types| int_pair(types, 4));
@@ -337,29 +342,102 @@ fn wrong_records_are_refused() {
     refused(&unnamed, unnamed.record(Kind::TypeExists));
 }
 
+/// `count` structs, each of which has the one before twice.
+fn doubling(types: &mut BtfBuilder, count: usize) -> u32 {
+    let mut inner = types.int("int", 4, true);
+    for _ in 0..count {
+        inner = types.structure("level", 4, &[("x", inner, 0), ("y", inner, 0)]);
+    }
+    inner
+}
+
 /// Types that contain themselves, or double with each level, end soon.
 #[test]
 fn crafted_types_take_no_time() {
-    let doubling = |types: &mut BtfBuilder| {
-        // 32 levels of two members each, of which the last differ; the IDs follow each other.
-        let int = types.int("int", 4, true);
-        let mut inner = int;
-        for _ in 0..31 {
-            inner = types.structure("level", 4, &[("x", inner, 0), ("y", inner, 0)]);
-        }
-        inner
-    };
+    // 31 levels of two members each, of which the last differ.
+    let mut field = 0;
     let local = local("0", |types| {
-        doubling(types);
-        types.structure("level", 4, &[("x", 1, 0), ("z", 1, 0)])
+        field = types.string("0:0");
+        let inner = doubling(types, 30);
+        types.structure("level", 4, &[("x", inner, 0), ("z", 1, 0)])
     });
-    let endless = Local { type_id: 32, ..local };
+    let doubled = kernel(|types| {
+        doubling(types, 31);
+    });
+    let why = |decision: Result<Decision, Fault>| match decision {
+        Err(Fault::Refused(why)) => why.into_owned(),
+        other => panic!("{other:?}"),
+    };
+    let mut decider = Decider::new(&local.btf, Some(&doubled));
+    let matches = why(decider.decide(&local.record(Kind::TypeMatches)));
+    assert!(matches.contains("take too long"), "{matches}");
+    // Then the other relocations of the object fail at once, also those that need none of the kernel's types.
+    assert_eq!(decider.left(), 0);
+    assert!(why(decider.decide(&local.record(Kind::TypeIdLocal))).contains("take too long"));
+
+    // A struct of itself, in which no member has a name: `x` is in none of its levels.
+    let endless = kernel(|types| {
+        types.structure("level", 4, &[("", 1, 0)]);
+    });
+    let mut decider = Decider::new(&local.btf, Some(&endless));
+    let nested = why(decider.decide(&Record { access: field, ..local.record(Kind::FieldExists) }));
+    assert!(nested.contains("nested too deeply"), "{nested}");
+    let spent = MOST - decider.left();
+    assert!((64..200).contains(&spent), "{spent}");
+}
+
+/// What is asked again and again is not free, and a name is not longer than kernels allow.
+#[test]
+fn names_and_relocations_count_as_work() {
+    let long = "x".repeat(1 << 20);
+    let long = long.as_str();
+    let mut field = 0;
+    let local = local("0", |types| {
+        field = types.string("0:0");
+        let int = types.int("int", 4, true);
+        types.structure("pair", 4, &[(long, int, 0)])
+    });
     let kernel = kernel(|types| {
-        doubling(types);
-        // A struct of itself, in which nothing has a name.
-        types.structure("level", 4, &[("", 33, 0)]);
+        let int = types.int("int", 4, true);
+        types.structure("pair", 4, &[(long, int, 0)]);
     });
-    let start = std::time::Instant::now();
-    let _ = (endless.decide(&kernel, Kind::TypeMatches), endless.decide(&kernel, Kind::FieldExists));
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let record = Record { access: field, ..local.record(Kind::FieldExists) };
+    let mut decider = Decider::new(&local.btf, Some(&kernel));
+    assert_eq!(decider.decide(&record).map(|decision| decision.number), Ok(Some(0)));
+    let first = MOST - decider.left();
+    let mut more = 0;
+    for _ in 0..100 {
+        let before = decider.left();
+        assert!(decider.decide(&record).is_ok());
+        more = before - decider.left();
+        assert!(more >= 20, "{more}");
+    }
+    assert!((more..200).contains(&first), "{first} {more}");
+}
+
+/// Reasons in words of their own are kept for so many relocations and not for the rest.
+#[test]
+fn not_every_reason_is_kept() {
+    const MANY: usize = 1002;
+    let mut section = 0;
+    let local = local("wrong", |types| {
+        section = types.string("socket");
+        int_pair(types, 4)
+    });
+    let mut words = vec![16, section, MANY as u32];
+    words.extend((0..MANY as u32).flat_map(|slot| [slot * 8, local.type_id, local.access, 0]));
+    let header = [32, 0, 0, 0, 0, 0, words.len() as u32 * 4];
+    let mut ext = [0xeb9f_u16.to_ne_bytes(), [1, 0]].concat();
+    ext.extend(header.into_iter().chain(words).flat_map(u32::to_ne_bytes));
+    let mut insns = vec![Insn::default(); MANY];
+    let mut sections = BTreeMap::from([("socket".to_owned(), (3, &mut insns))]);
+    let relocated = Relocated::apply(&ext, &local.btf, None, &mut sections).unwrap();
+    for slot in [0, 999, 1000, 1001] {
+        let mut count = CoreRelocations::default();
+        let error = relocated.count(&local.btf, 3, slot..slot + 1, 0, &mut count).unwrap_err().to_string();
+        let what = format!("at byte {} of section \"socket\" (field_byte_offset of type {})", slot * 8, local.type_id);
+        assert!(error.contains(&what), "{error}");
+        assert_eq!(error.contains("it has the access string \"wrong\""), slot < 1000, "{error}");
+        assert_eq!(error.contains("the reason is not kept"), slot >= 1000, "{error}");
+    }
 }

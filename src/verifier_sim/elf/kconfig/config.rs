@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// How options begin.
-const PREFIX: &str = "CONFIG_";
+pub(super) const PREFIX: &str = "CONFIG_";
 
 /// A kernel's configuration, and the kernel's version, which stands in its first lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,8 @@ impl KernelConfig {
         self.values.get(name).map(String::as_str)
     }
 
-    /// The version of the kernel.
-    pub(super) fn version(&self) -> Option<[u8; 3]> {
+    /// The version of the kernel, if its first lines say it.
+    pub fn version(&self) -> Option<[u8; 3]> {
         self.version
     }
 }

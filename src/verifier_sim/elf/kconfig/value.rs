@@ -6,7 +6,9 @@ use crate::verifier_sim::byte_order;
 /// What a variable in `.kconfig` can be (`enum kcfg_type` of libbpf).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
-    Char,
+    Char {
+        signed: bool,
+    },
     Bool,
     Int {
         signed: bool,
@@ -21,6 +23,8 @@ pub(super) enum Type {
 const BOOL: u8 = 4;
 /// Bytes of the largest number.
 const LARGEST: u32 = 8;
+/// Bytes of `enum libbpf_tristate` that libbpf sets, also where it has 8 of them.
+const TRISTATE: usize = 4;
 
 impl Type {
     /// The type with this ID; `None` if no option has such a one.
@@ -32,17 +36,21 @@ impl Type {
                 match head.size_or_type {
                     1 if integer.encoding & BOOL != 0 => Some(Self::Bool),
                     _ if integer.encoding & BOOL != 0 => None,
-                    1 => Some(Self::Char),
+                    1 => Some(Self::Char { signed: integer.is_signed() }),
                     size if size.is_power_of_two() && size <= LARGEST => {
                         Some(Self::Int { signed: integer.is_signed() })
                     }
                     _ => None,
                 }
             }
-            Kind::Enum if head.size_or_type == 4 && btf.string(head.name) == b"libbpf_tristate" => Some(Self::Tristate),
+            Kind::Enum if head.size_or_type != TRISTATE as u32 => None,
+            Kind::Enum | Kind::Enum64 => btf.is_string(head.name, b"libbpf_tristate").then_some(Self::Tristate),
             Kind::Array => {
-                let array = btf.array(head).filter(|array| array.count > 0)?;
-                (Self::of(btf, array.element)? == Self::Char).then_some(Self::Text)
+                // The elements are not arrays, which could be of themselves.
+                let element = btf.array(head).filter(|array| array.count > 0)?.element;
+                let element = btf.head(btf.resolve(element)?).filter(|element| element.kind == Kind::Int)?;
+                let is_char = element.size_or_type == 1 && btf.integer(element)?.encoding & BOOL == 0;
+                is_char.then_some(Self::Text)
             }
             _ => None,
         }
@@ -54,10 +62,9 @@ pub(super) fn put_number(of: Type, bytes: &mut [u8], number: u64) -> Result<(), 
     let bits = bytes.len() as u32 * 8;
     let fits = match of {
         Type::Bool => number <= 1,
-        Type::Char => number >> 8 == 0,
         Type::Int { .. } if bits == 64 => true,
-        Type::Int { signed: true } => number.wrapping_add(1 << (bits - 1)) < 1 << bits,
-        Type::Int { signed: false } => number >> bits == 0,
+        Type::Int { signed: true } | Type::Char { signed: true } => number.wrapping_add(1 << (bits - 1)) < 1 << bits,
+        Type::Int { signed: false } | Type::Char { signed: false } => number >> bits == 0,
         Type::Tristate | Type::Text => return Err("it is a number, and the variable is not one"),
     };
     if !fits {
@@ -76,10 +83,11 @@ pub(super) fn put(of: Type, bytes: &mut [u8], text: &str) -> Result<(), &'static
         (Some(answer @ (b'y' | b'n' | b'm')), Type::Tristate) => {
             // TRI_NO, TRI_YES and TRI_MODULE.
             let number = [b'n', b'y', b'm'].iter().position(|known| *known == answer);
+            let bytes = bytes.get_mut(..TRISTATE).ok_or("the variable is too small")?;
             byte_order::to_memory(bytes, number.unwrap_or_default() as u64);
             Ok(())
         }
-        (Some(answer @ (b'y' | b'n' | b'm')), Type::Char) => put_number(of, bytes, answer.into()),
+        (Some(answer @ (b'y' | b'n' | b'm')), Type::Char { .. }) => put_number(of, bytes, answer.into()),
         (Some(b'y' | b'n' | b'm'), _) => Err("it is yes, no or module, and the variable is of another type"),
         (Some(b'"'), Type::Text) => {
             let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
@@ -90,7 +98,7 @@ pub(super) fn put(of: Type, bytes: &mut [u8], text: &str) -> Result<(), &'static
             Ok(())
         }
         (Some(b'"'), _) => Err("it is a text, and the variable is not an array of characters"),
-        (_, Type::Int { .. } | Type::Char) => put_number(of, bytes, number(text).ok_or("it is not a number")?),
+        (_, Type::Int { .. } | Type::Char { .. }) => put_number(of, bytes, number(text).ok_or("it is not a number")?),
         _ => Err("it is a number, and the variable is not one"),
     }
 }
@@ -117,6 +125,8 @@ mod tests {
 
     const INT: Type = Type::Int { signed: true };
     const UNSIGNED: Type = Type::Int { signed: false };
+    const CHAR: Type = Type::Char { signed: true };
+    const BYTE: Type = Type::Char { signed: false };
 
     fn value(of: Type, size: usize, text: &str) -> Result<u64, &'static str> {
         let mut bytes = vec![0; size];
@@ -132,8 +142,10 @@ mod tests {
             (Type::Tristate, 4, "n", 0),
             (Type::Tristate, 4, "y", 1),
             (Type::Tristate, 4, "m", 2),
-            (Type::Char, 1, "m", u64::from(b'm')),
-            (Type::Char, 1, "65", 65),
+            (CHAR, 1, "m", u64::from(b'm')),
+            (CHAR, 1, "127", 127),
+            (CHAR, 1, "-128", 0x80),
+            (BYTE, 1, "255", 255),
             (INT, 4, "250", 250),
             (INT, 2, "-1", 0xffff),
             (UNSIGNED, 4, "0xffffffff", 0xffff_ffff),
@@ -163,7 +175,10 @@ mod tests {
             (Type::Tristate, 4, "1"),
             (INT, 4, "y"),
             (INT, 4, "\"a\""),
-            (INT, 1, "128"),
+            (CHAR, 1, "128"),
+            (CHAR, 1, "-129"),
+            (BYTE, 1, "256"),
+            (BYTE, 1, "-1"),
             (INT, 2, "-32769"),
             (UNSIGNED, 2, "65536"),
             (UNSIGNED, 4, "-1"),
@@ -185,10 +200,16 @@ mod tests {
         let text = builder.array(char, int, 8);
         let (none, numbers) = (builder.array(char, int, 0), builder.array(int, int, 8));
         let alias = builder.typedef("u32", int);
+        let wide = builder.wide_enumeration("libbpf_tristate", &[]);
+        let unsigned = builder.int("unsigned char", 1, false);
+        let nested = builder.array(text, int, 8);
+        // An array of itself.
+        let endless = builder.array(nested + 1, int, 8);
+        assert_eq!(endless, nested + 1);
         let btf = Btf::parse(builder.finish()).unwrap();
         let of = |id| Type::of(&btf, id);
-        assert_eq!((of(char), of(alias)), (Some(Type::Char), Some(INT)));
-        assert_eq!((of(tristate), of(text)), (Some(Type::Tristate), Some(Type::Text)));
-        assert_eq!([odd, other, none, numbers, 0, 99].map(of), [None; 6]);
+        assert_eq!((of(char), of(unsigned), of(alias)), (Some(CHAR), Some(BYTE), Some(INT)));
+        assert_eq!([tristate, wide, text].map(of), [Some(Type::Tristate), Some(Type::Tristate), Some(Type::Text)]);
+        assert_eq!([odd, other, none, numbers, nested, endless, 0, 99].map(of), [None; 8]);
     }
 }
