@@ -28,13 +28,12 @@ pub(in crate::dataplane) fn own_storage(a: &mut Asm, options: &Options, side: Si
         });
         trust::keep_mark(a, options);
         if options.wakes_readers().is_some() {
-            a.comment("the size of its buffer stays fixed");
-            a.ld(R4, OWN, Head::FLAGS);
-            a.and(R4, socket::BUFFER_OURS);
+            a.comment("its buffer stays as we have fixed it");
+            a.ld(R4, OWN, Socket::BUFFER);
         }
         clear(a, Socket::WORDS.items().take(socket::size(options) as usize / 8), OWN);
         if options.wakes_readers().is_some() {
-            a.st(OWN, Head::FLAGS, R4);
+            a.st(OWN, Socket::BUFFER, R4);
         }
         trust::begin(a, options, side);
         if let Tier::Gated(_) = options.tier {

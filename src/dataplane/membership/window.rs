@@ -20,11 +20,15 @@
 //!
 //! What remains is that the size of a buffer that no application has sized is fixed, as if one had (`SOCK_RCVBUF_LOCK`), and at most
 //! twice `net.core.rmem_max`. A size that an application has set comes back as it was: this is done only where any setsockopt(2)
-//! could set it. And only a packet without data does this, which an armed receiver sends while its window is closed.
+//! could set it, or where it is the size that we have fixed. The exception is a `net.core.rmem_max` that is or was below its default:
+//! then twice that limit comes back instead of a larger size. And only a packet without data does this, which an armed receiver sends
+//! while its window is closed.
+//!
+//! Meanwhile the buffer can be as small as the kernel lets it be (`SOCK_MIN_RCVBUF`, 2,304 bytes on x86), and getsockopt(2) can read
+//! that size, since it does not take the socket's lock (`sk_getsockopt`, net/core/sock.c).
 
 use crate::asm::Reg::{self, R0, R1, R2, R3, R8, R9};
 use crate::asm::{Asm, Ptr, Uses};
-use crate::dataplane::emit::set_flags;
 use crate::dataplane::kernel::ctx::{SOCK_OPS, SockOps};
 use crate::dataplane::kernel::objects::TcpSock;
 use crate::dataplane::kernel::{KernelOffsets, RCVBUF_LOCK};
@@ -38,7 +42,9 @@ const OWN_SK: Ptr<TcpSock> = Ptr::new(R9);
 /// The shortest option: its kind and its length, rounded up to four bytes.
 const OPTION_BYTES: i32 = 4;
 /// SO_RCVBUF meanwhile, 16 KiB at least: a window of that size is less than half of the first one (64 KiB), so that the kernel announces
-/// what is new. Only for buffers whose windows are so large, with half of the buffer for the window.
+/// what is new. Only for buffers whose windows are so large, with half of the buffer for the window. A smaller buffer has no least size:
+/// the kernel's own bound on its window falls to two segments (`tcp_clamp_window`, net/ipv4/tcp_input.c), and a window of more than half
+/// of that would keep the reader waiting.
 const LEAST_BUFFER: i32 = 16 << 10;
 const LARGE_BUFFER: i32 = 128 << 10;
 /// The largest buffer, as the kernel counts it, that setsockopt(2) sets with the kernel's own `net.core.rmem_max` (`SK_RMEM_MAX`,
@@ -73,12 +79,11 @@ pub(in crate::dataplane) fn keep_closed(a: &mut Asm, offsets: &KernelOffsets) {
             a.sub32(R8, R1);
             a.rsh(R8, 1);
             offsets.read(a, R1, OWN_SK, offsets.rcvbuf, as_it_is);
-            a.st(OWN, Socket::BUFFER, R1);
             a.if_(R1.at_least(LARGE_BUFFER), |a| a.if_(R8.below(LEAST_BUFFER), |a| a.mov(R8, LEAST_BUFFER)));
             a.block("comes_back", |a, comes_back| {
                 a.permit(R1.at_most(RESTORABLE), comes_back, "any setsockopt can set this size");
-                a.ld(R1, OWN, Head::FLAGS);
-                a.permit(R1.any_of(socket::BUFFER_OURS), comes_back, "we have fixed its size");
+                a.ld(R2, OWN, Socket::BUFFER);
+                a.permit(R1.equals(R2), comes_back, "it is the size that we have fixed");
                 offsets.read(a, R1, OWN_SK, locks.byte, as_it_is);
                 a.and(R1, RCVBUF_LOCK << locks.shift);
                 a.require(R1.equals(0), as_it_is, "the buffer grows");
@@ -88,9 +93,8 @@ pub(in crate::dataplane) fn keep_closed(a: &mut Asm, offsets: &KernelOffsets) {
             a.mov(R3, 0);
             a.call(helper::RESERVE_HDR_OPT);
             a.require(R0.equals(0), as_it_is, "there is room for an option");
-            offsets.read(a, R1, OWN_SK, locks.byte, as_it_is);
-            a.and(R1, RCVBUF_LOCK << locks.shift);
-            a.guard(R1.equals(0), "the application has not set its size", |a| set_flags(a, socket::BUFFER_OURS));
+            offsets.read(a, R1, OWN_SK, offsets.rcvbuf, as_it_is);
+            a.st(OWN, Socket::BUFFER, R1);
             set_size(a, R8);
             a.comment("by which a size that the application sets meanwhile is told from ours");
             offsets.read(a, R1, OWN_SK, offsets.rcvbuf, as_it_is);
@@ -118,6 +122,9 @@ pub(in crate::dataplane) fn put_back(a: &mut Asm, offsets: &KernelOffsets) {
             a.comment("the kernel doubles it");
             a.rsh(R1, 1);
             set_size(a, R1);
+            a.comment("by which a size that the application sets later is told from ours");
+            offsets.read(a, R1, OWN_SK, offsets.rcvbuf, done);
+            a.st(OWN, Socket::BUFFER, R1);
         });
     });
 }

@@ -305,7 +305,7 @@ fn want_callbacks(a: &mut Asm, options: &Options, offsets: &KernelOffsets, refus
         a.lsh(R2, socket::FOREIGN_SHIFT);
         a.ld(R3, OWN, Head::FLAGS);
         a.comment("of an earlier pair this stays");
-        let stays = socket::LOCAL | socket::ANSWERED | socket::BUFFER_OURS;
+        let stays = socket::LOCAL | socket::ANSWERED;
         a.and(R3, stays | sock_ops::ALL_CB_FLAGS << socket::FOREIGN_SHIFT);
         a.or(R2, R3);
         a.ld(R3, REQUEST, Adoption::FLAGS);

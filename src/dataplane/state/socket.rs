@@ -83,7 +83,8 @@ layout! {
         SEEN_ALONE: u32 = 144;
         /// The same, as the drain has seen it.
         DRAIN_ALONE: u32 = 148;
-        /// Size of the receive buffer before we made it small, as the kernel counts it (`membership::window`).
+        /// Size of the receive buffer before we made it small, as the kernel counts it, and when it got its size back
+        /// (`membership::window`); 0 while it has never been small.
         BUFFER: u32 = 152;
         /// Its size since; 0 while it is not to get its size back. A socket with another number here is [`ARMED`].
         SMALL_BUFFER: u32 = 156;
@@ -367,8 +368,6 @@ pub(in crate::dataplane) const STAYS: i32 = 1 << 20;
 pub(in crate::dataplane) const LATE: i32 = 1 << 21;
 /// [`Head::FLAGS`]: [`Socket::LAST_SEQ`] is our `write_seq` when both ends of a pair that joined late were members first.
 pub(in crate::dataplane) const BEGUN: i32 = 1 << 22;
-/// [`Head::FLAGS`]: it was us who fixed the size of the receive buffer, not the application.
-pub(in crate::dataplane) const BUFFER_OURS: i32 = 1 << 23;
 /// [`Head::FLAGS`]: its reader has been woken, so that it is not [`ARMED`] any more when its buffer has its size back.
 pub(in crate::dataplane) const WOKEN: i32 = 1 << 24;
 /// [`Head::FLAGS`]: we have set keepalive's times (`membership::keepalive`).

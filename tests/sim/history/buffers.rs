@@ -1,11 +1,11 @@
 //! The size of a receive buffer is its application's, or the kernel's (src/dataplane/membership/window.rs).
 
-use sidestep::verifier_sim::kernel::{Socket, SocketId};
+use sidestep::verifier_sim::kernel::{Buffers, Socket, SocketId};
 
-use super::{ARMED, Broken, STORAGE_SMALL_BUFFER, Simulation};
+use super::{ARMED, Broken, STORAGE_BUFFER, STORAGE_SMALL_BUFFER, Simulation};
 
-/// The flag of a receive buffer whose size our programs have fixed (src/dataplane/state/socket.rs).
-const BUFFER_OURS: u32 = 1 << 23;
+/// `SOCK_RCVBUF_LOCK` (include/net/sock.h).
+const RCVBUF_LOCK: u8 = 2;
 
 impl Simulation {
     /// Keepalive sends a probe, if our programs or the application want one every second.
@@ -16,9 +16,19 @@ impl Simulation {
         self.check_buffers()
     }
 
-    /// How many receive buffers have a size that our programs have fixed.
+    /// How many receive buffers have a fixed size that no application has set.
     pub(crate) fn fixed_buffers(&self) -> usize {
-        self.world.socket_ids().into_iter().filter(|id| self.has_flag(*id, BUFFER_OURS)).count()
+        let is_fixed = |buffers: Buffers| buffers.locks & RCVBUF_LOCK != 0;
+        let by_us = |id: &SocketId| {
+            let by_application = self.buffers.get(id).copied().is_some_and(is_fixed);
+            !by_application && self.world.socket(*id).is_some_and(|socket| is_fixed(socket.buffers()))
+        };
+        self.world.socket_ids().into_iter().filter(by_us).count()
+    }
+
+    /// How many receive buffers our programs have made small.
+    pub(crate) fn small_buffers(&self) -> usize {
+        self.world.socket_ids().into_iter().filter(|id| self.half(*id, STORAGE_BUFFER) != 0).count()
     }
 
     /// After each step: every receive buffer is as large as it was. Only where a packet's options have been refused may one be small

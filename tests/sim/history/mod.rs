@@ -70,7 +70,8 @@ const ARMED: u32 = 1 << 6;
 /// The flag of a stream that stays, and where its phase is (src/dataplane/gate/pace.rs).
 const STAYS: u32 = 1 << 20;
 const STORAGE_PHASE: usize = 360;
-/// The size of a receive buffer that is small for a packet; else 0.
+/// The size of a receive buffer before it was small for a packet, and that while it is small; else 0.
+const STORAGE_BUFFER: usize = 152;
 const STORAGE_SMALL_BUFFER: usize = 156;
 /// How many messages have been redirected because another one may be underway (src/dataplane/gate/underway.rs).
 const STORAGE_UNSURE: usize = 140;

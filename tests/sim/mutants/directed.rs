@@ -195,6 +195,20 @@ pub(super) fn closed_windows() -> impl Iterator<Item = Vec<Op>> {
     })
 }
 
+/// A receiver as in [`closed_windows`], whose application sets such a size when the programs have fixed another one. From then on another
+/// program refuses the options of packets. A probe may follow.
+pub(super) fn sized_later(receive: u32) -> Vec<Op> {
+    let mut ops = pair(Settings { lacks_rto_max: true, roomy: true, ..Settings::PLAIN }, [EDGE, None]);
+    let sized = |receive, locks| Op::Buffers(SERVER, Buffers { send: 1 << 20, receive, locks });
+    ops.push(sized(4_000, 0));
+    ops.extend(sends(&[10]).chain([Op::Pressure(true)]).chain(sends(&[40_000; 3])).chain([Op::Pressure(false)]));
+    ops.extend([Op::Deliver(CLIENT); 3]);
+    ops.extend([Op::Probe(SERVER); 2]);
+    // `SOCK_RCVBUF_LOCK`
+    ops.extend([sized(receive, 2), Op::Refuse(Refusals { options: true, ..Refusals::default() })]);
+    ops
+}
+
 /// A receiver as in [`closed_windows`], whose buffer has room again when the redirected message has been read, but not the stack's
 /// bytes. A probe may follow.
 pub(super) fn room_behind_a_closed_window(locks: u8) -> Vec<Op> {

@@ -12,6 +12,7 @@ use std::thread;
 use sidestep::agent::program_specs;
 use sidestep::asm::{self, Insn, opcode as op};
 use sidestep::dataplane::{DataPlane, Pairing};
+use sidestep::verifier_sim::kernel::Socket;
 use sidestep::verifier_sim::spec::{Kernel, Options, ProgramSpec};
 use sidestep::verifier_sim::verify;
 
@@ -299,7 +300,7 @@ fn receivers_do_keep_a_closed_window_closed() {
                 simulation.step(*op).unwrap();
             }
             let closes = ops.iter().any(|op| matches!(op, Op::Close(_)));
-            assert!(closes || simulation.fixed_buffers() == 1, "{}: {ops:?}", form.name());
+            assert!(closes || simulation.small_buffers() == 1, "{}: {ops:?}", form.name());
             simulation.finish().unwrap();
         }
     }
@@ -323,8 +324,31 @@ fn a_probe_does_not_open_a_closed_window() {
     }
 }
 
-/// What the server, the newest socket, lets its client send.
+/// A size that the application sets when the programs have fixed another one is the application's: programs may not be able to set it
+/// again. Another program refuses the options of the last packet, so that a buffer that is made small is seen.
+#[test]
+fn a_size_that_is_set_later_is_the_applications() {
+    for form in [Form::Waking, Form::Loads, Form::Paced] {
+        let plane = form.plane(Pairing::Sequence);
+        for (size, is_left_alone) in [(6_000, false), (1 << 20, true)] {
+            let mut simulation = Simulation::new(&plane, form, &Insns::of(&plane, form), CONFIG);
+            for op in directed::sized_later(size) {
+                simulation.step(op).unwrap();
+            }
+            assert_eq!(server(&simulation).buffers().receive, size, "{}", form.name());
+            simulation.step(directed::PROBE).unwrap();
+            let is_same = server(&simulation).buffers().receive == size;
+            assert_eq!(is_same, is_left_alone, "{}: a buffer of {size} bytes", form.name());
+        }
+    }
+}
+
+/// The server, the newest socket.
+fn server(simulation: &Simulation) -> &Socket {
+    simulation.world.socket(*simulation.world.socket_ids().last().unwrap()).unwrap()
+}
+
+/// What the server lets its client send.
 fn offered(simulation: &Simulation) -> u32 {
-    let server = *simulation.world.socket_ids().last().unwrap();
-    simulation.world.socket(server).unwrap().offered()
+    server(simulation).offered()
 }
