@@ -245,6 +245,8 @@ fn file_remedy(errno: Errno) -> Option<&'static str> {
         libc::EACCES | libc::EPERM => Some("run as root"),
         libc::EROFS => Some("remount the file system read-write"),
         libc::EMFILE => Some("raise `ulimit -n`"),
+        // `user::path_of`
+        libc::ENOSYS => Some("/proc does not show this process's descriptors; mount it (`mount -t proc proc /proc`)"),
         _ => None,
     }
 }

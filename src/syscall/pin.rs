@@ -10,7 +10,7 @@ use std::path::Path;
 use super::attr;
 use super::error::{Error, Operation, Result};
 use super::sys::{self, Command};
-use super::user::Place;
+use super::user::{Place, path_of};
 
 /// Pins the object behind `fd` at `path` (BPF_OBJ_PIN); never replaces an older pin.
 pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
@@ -41,7 +41,7 @@ pub(super) fn get(path: &Path) -> Result<OwnedFd> {
             path.display()
         )));
     }
-    let name = c_path(Path::new(&format!("/proc/self/fd/{}", pin.as_raw_fd())))?;
+    let name = c_path(&path_of(&pin).map_err(|error| Error::file("open the pin", path, &error))?)?;
     let mut attr = attr::Obj { pathname: name.as_ptr() as u64, ..attr::Obj::default() };
     // SAFETY: `pathname` is a zero-terminated string that lives through the call; the command returns a descriptor.
     unsafe { sys::bpf_fd(Command::ObjGet, &mut attr) }.map_err(failed)

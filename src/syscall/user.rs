@@ -69,7 +69,7 @@ impl User {
     /// made it to be given what it leads to. `path` itself must not be a link.
     ///
     /// Where this is cut short, a directory can be this user's with such names still in it. Pins are not opened by them
-    /// ([`pin::get`](super::pin::get)), and the next time removes them.
+    /// (`pin::get`), and the next time removes them.
     pub fn own_all(self, path: &Path) -> io::Result<()> {
         if fs::symlink_metadata(path)?.is_symlink() {
             return Err(io::Error::other("it is a symbolic link"));
@@ -104,6 +104,16 @@ impl User {
     }
 }
 
+/// What a descriptor is of, as a path. Where /proc does not show it the answer is ENOSYS, as the C library's own functions that go
+/// through /proc have it: otherwise what is there would look as if it was not.
+pub(super) fn path_of(file: &File) -> io::Result<PathBuf> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+        found => found.map(|_| path),
+    }
+}
+
 /// A path, and the rights with which to use it.
 pub(super) struct Place {
     path: PathBuf,
@@ -126,8 +136,8 @@ impl Place {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let directory = File::options().read(true).custom_flags(flags).open(directory)?;
         let owner = directory.metadata()?;
+        let path = path_of(&directory)?.join(name);
         let acting = Acting::with(owner.uid(), owner.gid())?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
         Ok(Self { path, _acting: Some(acting), _directory: Some(directory) })
     }
 

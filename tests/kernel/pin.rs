@@ -1,7 +1,11 @@
 //! Pins on a bpf file system of our own.
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::chown;
+use std::path::Path;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use sidestep::syscall::{Errno, Link, LinkTarget, Map, MapSpec, Program, UpdateFlags, bpffs, prog_query};
 
 use crate::program::trivial;
@@ -39,6 +43,41 @@ fn pinned_objects_outlive_their_owner() {
     wait_until("the program is detached", || {
         prog_query(group.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap().is_empty()
     });
+}
+
+/// A pin is opened by way of /proc. Where that is missing, the pin must not look as if it was not there.
+#[test]
+fn a_pin_without_proc_is_not_taken_for_none() {
+    if !require_root("a_pin_without_proc_is_not_taken_for_none") {
+        return;
+    }
+    let pins = TestBpffs::new();
+    let given = pins.path().join("given");
+    std::fs::create_dir(&given).unwrap();
+    let places = [pins.path().join("map"), given.join("map")];
+    for place in &places {
+        Map::create(&MapSpec::new("t.noproc", MapType::ARRAY, 4, 4, 1)).unwrap().pin(place).unwrap();
+    }
+    // In another user's directory root works by the directory's descriptor.
+    chown(&given, Some(65_534), None).unwrap();
+    chown(&places[1], Some(65_534), None).unwrap();
+    for place in &places {
+        Map::from_pin(place).unwrap();
+    }
+    // The mounts of this thread alone.
+    let without = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+        while Path::new("/proc/self").exists() {
+            umount2("/proc", MntFlags::MNT_DETACH).unwrap();
+        }
+        places.map(|place| Map::from_pin(&place).map(drop).unwrap_err())
+    });
+    for error in without.join().unwrap() {
+        assert_ne!(error.errno(), Some(Errno::ENOENT), "{error}");
+        assert!(error.to_string().contains("mount -t proc proc /proc"), "{error}");
+    }
 }
 
 #[test]
