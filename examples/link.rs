@@ -1,5 +1,6 @@
 //! Links the programs of BPF objects for a kernel, as its loader does, and prints their instructions: the object, the program, its slots in
-//! hexadecimal digits, and how many CO-RE relocations were applied and how many have no counterpart in the kernel.
+//! hexadecimal digits, and how many CO-RE relocations were applied and how many have no counterpart in the kernel. Of a program that cannot
+//! be linked it prints `not-linked:` and the reason, and of an object that cannot be read the same for the program `*`.
 //!
 //! `cargo run --example link --no-default-features -- /sys/kernel/btf/vmlinux FILE...`; without arguments it links an object of its own
 //! for a kernel that does not exist.
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let programs = match elf::read_for(&std::fs::read(file)?, None, Some(types)) {
             Ok(programs) => programs,
             Err(error) => {
-                eprintln!("{name}: {error}");
+                println!("{name} * not-linked: {error}");
                 continue;
             }
         };
@@ -38,10 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Ok(spec) => {
                     let bytes = spec.insns.iter().flat_map(|insn| insn.encode::<NativeEndian>());
                     let digits: String = bytes.map(|byte| format!("{byte:02x}")).collect();
-                    let (applied, unresolved) = (program.relocations.applied, program.relocations.unresolved.len());
-                    println!("{name} {} {digits} {applied} {unresolved}", program.name);
+                    let relocations = program.relocations;
+                    let unresolved = relocations.unresolved.len() + relocations.unlisted;
+                    println!("{name} {} {digits} {} {unresolved}", program.name, relocations.applied);
                 }
-                Err(error) => eprintln!("{name} {}: {error}", program.name),
+                Err(error) => println!("{name} {} not-linked: {error}", program.name),
             }
         }
     }

@@ -4,12 +4,17 @@
 
 KERNEL_JSONL is what loader.c has printed, LINKED what examples/link.rs has. Functions may stand in another order, and maps and kernel
 functions have other numbers, and `sidestep verify` does not know where the kernel's functions are: calls of functions and loads of
-addresses are left out. The exit status is 1 if anything differs.
+addresses are left out. It also prints why programs that libbpf has put together are not linked. The exit status is 1 if anything differs,
+or if more than one in twenty is not linked.
 """
 
 import collections
 import json
+import re
 import sys
+
+MOST_NOT_LINKED = 1 / 20
+NOT_LINKED = "not-linked:"
 
 SLOT = 16  # digits
 WIDE_LOAD, CALL = 0x18, 0x85
@@ -39,11 +44,16 @@ def main():
     for line in open(sys.argv[2], encoding="utf-8"):
         name, program, *rest = line.split()
         linked[name, program] = rest
-    count = collections.Counter()
+    count, reasons = collections.Counter(), collections.Counter()
     for text in open(sys.argv[1], encoding="utf-8", errors="replace"):
         line = json.loads(text)
-        rest = linked.get((line["object"], line["program"]))
-        if not line["insns"] or not rest:
+        if not line["insns"]:
+            continue
+        missing = [NOT_LINKED, "the program is missing"]
+        rest = linked.get((line["object"], line["program"])) or linked.get((line["object"], "*")) or missing
+        if rest[0] == NOT_LINKED:
+            count["not linked"] += 1
+            reasons[re.sub(r'"[^"]*"|[0-9]+', "...", " ".join(rest[1:]))] += 1
             continue
         digits, applied, unresolved = rest[0], int(rest[1]), int(rest[2])
         theirs, ours = instructions(line["insns"]), instructions(digits)
@@ -55,6 +65,13 @@ def main():
             count["different"] += 1
             print(line["object"], line["program"], "libbpf:", dict(theirs - ours), "ours:", dict(ours - theirs))
     print("Instructions compared with libbpf's:", ", ".join(f"{number} {what}" for what, number in count.items()))
+    if reasons:
+        print("Not linked:")
+    for reason, number in reasons.most_common():
+        print(f"{number:6} {reason}")
+    if count["not linked"] > MOST_NOT_LINKED * count["programs"]:
+        print("These are too many.")
+        return 1
     return 1 if count["different"] or not count["programs"] else 0
 
 
