@@ -149,6 +149,12 @@ impl Record {
         self.initial.is_some()
     }
 
+    /// One of a socket of which nothing else is known.
+    #[cfg(all(test, feature = "agent"))]
+    pub(crate) fn blank(in_socket_map: bool) -> Self {
+        Self { in_socket_map, ..Self::read(&[0; Raw::BYTES]) }
+    }
+
     /// Reads one record.
     pub(super) fn read(bytes: &[u8; Raw::BYTES]) -> Self {
         let family = i32::from(u16::from_ne_bytes(value(bytes, Raw::FAMILY)));

@@ -15,6 +15,8 @@ pub(super) struct Candidate {
     pub(super) inode: u64,
     /// One end is in a socket map and the other is not: an agent may have been killed between the two.
     pub(super) has_member: bool,
+    /// Of the client's socket and the server's, as the scan has seen them.
+    pub(super) cookies: [u64; 2],
     /// The server's own address, and the client's, as the server sees them.
     pub(super) addresses: [SocketAddr; 2],
 }
@@ -50,6 +52,7 @@ impl Candidate {
         Some(Self {
             inode: client.inode,
             has_member: are_members.contains(&true),
+            cookies: [client.cookie, server.cookie],
             addresses: [server.local, server.remote],
             client: End::new(&client, true, by_stack[0], watched && trusted[0]),
             server: End::new(&server, false, by_stack[1], watched && trusted[1]),

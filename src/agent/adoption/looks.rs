@@ -76,12 +76,14 @@ impl Looks {
     /// What all connections are at this moment.
     pub(super) fn note(&mut self, connections: &[Connection], now: Instant) {
         let mut seen = HashMap::with_capacity(connections.len());
-        for Connection { client, .. } in connections {
+        for Connection { client, server } in connections {
             let segments = client.data_segments;
             let one = match self.seen.get(&client.inode) {
                 None => Seen::new(segments, now),
-                // What it was asked before is over.
-                Some(before) if client.in_socket_map => Seen { returns: before.returns, ..Seen::new(segments, now) },
+                // What it was asked before is over. One end alone may be in another tool's map.
+                Some(before) if client.in_socket_map && server.in_socket_map => {
+                    Seen { returns: before.returns, ..Seen::new(segments, now) }
+                }
                 Some(before) => {
                     let since = before.calm_since.unwrap_or(before.at);
                     let calm_since = are_balanced(before.segments, segments).then_some(since);
@@ -188,6 +190,22 @@ mod tests {
             assert!(!looks.tries(1, false, now), "the reason does not pass");
             assert!(looks.tries(1, true, now), "{returns}");
             assert!(!looks.is_due(1, now), "it has to be calm again");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_in_vain_is_forgotten_when_both_ends_are_in_a_map() {
+        let now = Instant::now();
+        for (in_map, is_forgotten) in
+            [([false; 2], false), ([true, false], false), ([false, true], false), ([true; 2], true)]
+        {
+            let [client, server] = in_map.map(Record::blank);
+            let connections = [Connection { client, server }];
+            let mut looks = Looks::default();
+            looks.note(&connections, now);
+            looks.put_off(0, now);
+            looks.note(&connections, now);
+            assert_eq!(looks.is_due(0, now), is_forgotten, "{in_map:?}");
         }
     }
 

@@ -99,8 +99,13 @@ impl Adopting<'_> {
         let now = Instant::now();
         looks.note(&connections.local, now);
         let fit = connections.local.into_iter().filter_map(|one| Candidate::new(one, &cgroups, self.options));
-        let due = fit.filter(|one| looks.is_due(one.inode, now));
-        let candidates: Vec<Candidate> = due.filter(|one| !one.has_member || self.only_member(one).is_some()).collect();
+        let due: Vec<_> = fit.filter(|one| looks.is_due(one.inode, now)).collect();
+        let is_free = |one: &Candidate| !one.has_member || self.only_member(one).is_some();
+        let (candidates, taken): (Vec<_>, Vec<_>) = due.into_iter().partition(is_free);
+        // Where sockets join later, one end may be in our sockhash for a while before the other.
+        if !self.options.joins_later() {
+            taken.iter().for_each(|one| looks.put_off(one.inode, now));
+        }
         if candidates.is_empty() {
             return Ok(adopted);
         }
