@@ -13,6 +13,7 @@ use sidestep::uapi::MapType;
 use crate::fixture::Fixture;
 use crate::objects::objects;
 use crate::support::agent::Agent;
+use crate::support::child::ChildGuard;
 use crate::support::wait::wait_until;
 use crate::user::{State, as_the_other_user, at_the_start, open_mount};
 
@@ -78,15 +79,13 @@ fn a_takeover_that_is_killed_leaves_nothing_that_leads_root_elsewhere() {
 
         // The next run takes over what the first one has left, and removes it.
         let flags = ["--cgroup", cgroup, "--bpffs", at];
-        let mut run = state.command(at_the_start(), &flags).spawn().unwrap();
+        let run = ChildGuard::spawn(&mut state.command(at_the_start(), &flags));
         let place = instance.dir().join("g1").join(MapRole::Config.name());
         wait_until("root has taken over, and what the user has put there is gone", || {
             let is_left = fs::symlink_metadata(instance.dir().join("g1")).is_ok_and(|data| data.is_symlink());
             !is_left && !fs::symlink_metadata(&place).is_ok_and(|data| data.is_symlink() || data.nlink() > 1)
         });
-        // It may have ended by itself.
-        let _ = run.kill();
-        run.wait().unwrap();
+        drop(run);
         assert_eq!((fs::metadata(&secret).unwrap().uid(), fs::metadata(&roots).unwrap().uid()), (0, 0), "{what:?}");
         fs::remove_dir_all(&roots).unwrap();
         fs::rename(instance.dir().join("before"), instance.dir().join("g1")).ok();

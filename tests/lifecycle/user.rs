@@ -21,6 +21,7 @@ use crate::fixture::Fixture;
 use crate::reload::{File, exclude, reloaded};
 use crate::streams::{Probe, Streams, listener};
 use crate::support::agent::{self, Agent};
+use crate::support::child::ChildGuard;
 use crate::support::machine::unique;
 use crate::support::wait::wait_until;
 
@@ -237,15 +238,13 @@ fn the_users_other_processes_reach_no_pin_that_is_not_theirs() {
     let generation = fs::File::open(instance.dir().join("g1")).unwrap();
     as_the_other_user(|| fs::set_permissions(instance.dir().join("g1"), Permissions::from_mode(0o777)).unwrap());
     let flags = ["--cgroup", cgroup, "--bpffs", mount];
-    drop(state.command(at_the_start(), &flags).spawn().map(|mut run| {
-        // First the directory is root's, and then what is in it.
-        wait_until("root has taken over, and the link is gone", || {
-            let is_roots = fs::metadata(instance.dir()).map_or(true, |data| data.uid() == 0);
-            is_roots && !fs::symlink_metadata(&link).is_ok_and(|data| data.is_symlink())
-        });
-        let _ = run.kill();
-        run.wait()
-    }));
+    let run = ChildGuard::spawn(&mut state.command(at_the_start(), &flags));
+    // First the directory is root's, and then what is in it.
+    wait_until("root has taken over, and the link is gone", || {
+        let is_roots = fs::metadata(instance.dir()).map_or(true, |data| data.uid() == 0);
+        is_roots && !fs::symlink_metadata(&link).is_ok_and(|data| data.is_symlink())
+    });
+    drop(run);
     let kept = format!("/proc/self/fd/{}/late", generation.as_raw_fd());
     let late = as_the_other_user(|| symlink(&secret, kept));
     assert_eq!(late.unwrap_err().kind(), ErrorKind::PermissionDenied, "it can still write where root works");
