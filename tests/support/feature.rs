@@ -25,6 +25,8 @@ pub(crate) enum Feature {
     TcpPeekOffset,
     /// `IORING_OP_SEND_ZC`.
     UringZeroCopySend,
+    /// Receives of io_uring that complete with each part, into buffers that the program has given (`IORING_RECV_MULTISHOT`).
+    UringMultishotReceive,
     /// kTLS.
     KernelTls,
     /// Programs that ask for the callbacks of any socket, without which connections that exist cannot be adopted.
@@ -39,7 +41,7 @@ pub(crate) enum Feature {
 
 /// All of them.
 #[cfg(test)]
-const ALL: [Feature; 15] = [
+const ALL: [Feature; 16] = [
     Feature::SocketMapLink,
     Feature::SocketMapQuery,
     Feature::NetnsCookie,
@@ -50,6 +52,7 @@ const ALL: [Feature; 15] = [
     Feature::Mptcp,
     Feature::TcpPeekOffset,
     Feature::UringZeroCopySend,
+    Feature::UringMultishotReceive,
     Feature::KernelTls,
     Feature::Adoption,
     Feature::CgroupOrder,
@@ -70,6 +73,7 @@ const TABLE: &[(Feature, Release)] = &[
     (Feature::Mptcp, Release(6, 1, 0)),
     (Feature::TcpPeekOffset, Release(6, 9, 0)),
     (Feature::UringZeroCopySend, Release(6, 0, 0)),
+    (Feature::UringMultishotReceive, Release(6, 0, 0)),
     // Linux has it from 4.13, but Debian's 5.10 for clouds is built without.
     (Feature::KernelTls, Release(6, 1, 0)),
     (Feature::Adoption, Release(6, 12, 0)),
