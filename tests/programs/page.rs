@@ -20,7 +20,8 @@ The share of messages is of those that sockets in the sockhash have sent. Each c
 not know, so that these numbers include their probation. They differ a little from run to run.
 
 Programs that read with splice(2) stay on the stack. The column names those that sidestep has seen splice, and remembers. sidestep also
-reads HAProxy's configuration. Where that says that it may splice, HAProxy is named here only if it has spliced before that.
+reads HAProxy's configuration, which says whether it may splice. So HAProxy is named here only if it has spliced before sidestep had read
+this, or where sidestep has not read it.
 
 Where FIONREAD does not see the stack's bytes, as on the Linux 6.18 of this run, a connection joins the sockhash only when the
 readers of both ends have earned trust ([policy](../explanation/policy.md#where-fionread-does-not-see-the-stacks-bytes)). A row
@@ -64,9 +65,10 @@ pub(crate) fn write(rows: &[Row]) {
     std::fs::write(path(), text).unwrap();
 }
 
-/// Panics unless the page has a row for each of these, and no other.
+/// Panics unless the page begins as a new one would, and has a row for each of these and no other.
 pub(crate) fn require_all<'a>(names: impl Iterator<Item = &'a str>) {
     let text = std::fs::read_to_string(path()).unwrap();
+    assert!(text.starts_with(HEAD), "the page does not begin with the text that tests/programs/page.rs has");
     let rows = text.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
     let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
     let listed: Vec<_> = rows.iter().filter_map(|row| row.strip_prefix("| ")?.split(" | ").next()).collect();
