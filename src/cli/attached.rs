@@ -31,8 +31,10 @@ struct Plane {
     policy: Option<Admission>,
     /// What is known of the processes that read; none where they are not watched.
     readers: Option<Vec<Reader>>,
-    /// The ports of listeners whose new connections are left alone.
+    /// The ports of listeners whose new connections are left alone while an agent adopts.
     left_alone: Vec<u16>,
+    /// Whether a `sidestep run` is there, which adopts.
+    has_owner: bool,
 }
 
 impl Attached {
@@ -86,8 +88,8 @@ impl Attached {
         }
     }
 
-    /// What must hold of the ends; whether their sockets have no state in any data plane, so that they may have been left alone.
-    pub(super) fn conditions(&self, ends: &[End; 2], connection: &Connection, have_no_state: bool) -> Vec<Condition> {
+    /// What must hold of the ends; whether their sockets are of no pair in any data plane, so that they may have been left alone.
+    pub(super) fn conditions(&self, ends: &[End; 2], connection: &Connection, were_in_no_pair: bool) -> Vec<Condition> {
         if self.planes.is_empty() {
             let finding = match &self.unseen {
                 Some(why) => format!("It cannot be seen whether a data plane is attached: {why}."),
@@ -121,14 +123,18 @@ impl Attached {
             found.extend(self.policy(end).map(|policy| admission(policy, is_server, end, record)));
         }
         let port = connection.server.local.port();
-        let of_server = self.of(server).filter(|(plane, _)| have_no_state && plane.left_alone.contains(&port));
-        found.extend(of_server.map(|_| Condition {
+        let of_server = self.of(server).filter(|(plane, _)| were_in_no_pair && plane.left_alone.contains(&port));
+        found.extend(of_server.map(|(plane, _)| Condition {
             code: "listener_announces",
             holds: false,
             finding: format!(
-                "The last connections to port {port} ended before they could gain, so most new ones are left alone at first."
+                "The last connections to a listener of port {port} ended before they could gain, so most new ones are left alone at first."
             ),
-            remedy: Some("nothing: `sidestep run` takes in those that live longer at its next look, mostly within 5 seconds"),
+            remedy: Some(if plane.has_owner {
+                "nothing: `sidestep run` takes in those that live longer at its next look, mostly within 5 seconds"
+            } else {
+                "a running `sidestep run` takes in those that live longer"
+            }),
         }));
         for (is_server, end) in [(false, client), (true, server)] {
             if let Some(readers) = self.of(end).and_then(|(plane, _)| plane.readers.as_ref()) {
@@ -224,6 +230,7 @@ fn planes(pins: &PinArgs) -> Result<Vec<Plane>, Error> {
             policy: PlaneArgs::recall(&record.flags).and_then(|flags| Admission::of(&flags, opted_out)).ok(),
             readers: instance.readers()?,
             left_alone: instance.left_alone()?,
+            has_owner: instance.has_owner()?,
         });
     }
     Ok(planes)

@@ -27,7 +27,8 @@ pub(super) const FAMILIES: [(&str, &str, &str); 14] = [
     (
         "left_alone",
         "connections",
-        "Handshakes of connections left alone, since the last ones of their listener were too short to gain",
+        "SYNs answered without an announcement, since the last connections of their listener were too short to gain; also those of a \
+         flood",
     ),
     ("plain", "sockets", "Sockets that stay plain TCP, by the reason"),
     ("armed", "sockets", "Receivers that get a callback each second until they have read redirected bytes"),

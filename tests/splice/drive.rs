@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use sidestep::testbed::StackBytes;
 
 use crate::relay::{connect, receive, send};
+use crate::support::wait::wait_until;
 
 /// What is sent: 10 times 1 KB, each when the one before is back, then 1 MB and 4 MB at once, then the end.
 const ROUNDS: usize = 10;
@@ -134,6 +136,13 @@ pub(crate) fn trusted(port: u16, most: usize, pause: Duration, more: usize) {
     become_trusted(&socket, most, pause);
     (0..more).for_each(|round| ping(&socket, round));
     all_of_it(&socket, Way::HalfClose);
+}
+
+/// Role: so many connections that say nothing until `gate` exists, and then each the same as [`until_trusted`].
+pub(crate) fn kept(port: u16, count: usize, most: usize, pause: Duration, gate: &Path) {
+    let sockets: Vec<TcpStream> = (0..count).map(|_| connect(port)).collect();
+    wait_until("the gate opens", || gate.exists());
+    sockets.iter().for_each(|socket| become_trusted(socket, most, pause));
 }
 
 fn become_trusted(socket: &TcpStream, most: usize, pause: Duration) {

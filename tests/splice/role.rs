@@ -41,6 +41,11 @@ fn play() {
             let most: u32 = words[2].parse().unwrap();
             drive::until_trusted(number(1), most as usize, timeout() / most);
         }
+        "kept" => {
+            let [count, most] = [2, 3].map(|at| words[at].parse::<u16>().unwrap());
+            let pause = timeout() / most.into();
+            drive::kept(number(1), count.into(), most.into(), pause, Path::new(words[4]));
+        }
         "trusted" => {
             let most: u32 = words[2].parse().unwrap();
             drive::trusted(number(1), most as usize, timeout() / most, words[3].parse().unwrap());

@@ -12,12 +12,12 @@ use crate::running::{Place, readers_are_seen};
 use crate::support::bpffs::TestBpffs;
 use crate::support::link::free_port;
 use crate::support::machine::require_root;
-use crate::support::wait::wait_until;
+use crate::support::wait::{timeout, wait_until};
 
-/// Connections in a row after which a listener is left alone, and of how many one is tried then
-/// (src/dataplane/state/listener.rs).
+/// Connections in a row after which a listener is left alone (src/dataplane/state/listener.rs).
 const ROW: u64 = 32;
-const TRIED: u64 = 16;
+/// Connections that are adopted although they are short, since the agent looks while they live.
+const BY_CHANCE: u64 = 8;
 
 /// Whether what is left alone can be adopted on this kernel.
 fn adopts(test: &str) -> bool {
@@ -37,6 +37,12 @@ fn explain(process: u32, bpffs: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Replaces what is attached to the cgroup.
+fn upgrade(cgroup: &Path, flags: &[&str]) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+    assert!(command.args(["upgrade", "--cgroup"]).arg(cgroup).args(flags).status().unwrap().success());
+}
+
 fn run(cgroup: &Path, role: &str) {
     assert!(start(cgroup, role).wait().unwrap().success(), "{role}");
 }
@@ -51,31 +57,84 @@ fn a_server_whose_connections_are_short_is_left_alone_and_adopted_when_one_is_ke
     let port = free_port();
     let pins = TestBpffs::new();
     let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
-    let mut running = place.run_pinned(&bpffs);
+    let running = place.run_pinned(&bpffs);
     let _echo = start(place.cgroup(), &format!("echo {port}"));
-    // The one after them is not a trial, also when some of them have begun before the last one ended.
-    const TRIALS: u64 = 8;
-    const ALL: u64 = ROW + TRIALS * TRIED + TRIED / 2;
-    run(place.cgroup(), &format!("shorts {port} {ALL}"));
-    // Left alone first; the agent's next look takes it in, and then it earns its trust.
+    // Of those after the first ones, one of 16 is tried, 32 on average. Fewer than 4 or more than 75 are a binomial tail below 1e-9.
+    const MORE: u64 = 512;
+    const TRIED: std::ops::RangeInclusive<u64> = 4..=75;
+    run(place.cgroup(), &format!("shorts {port} {}", ROW + MORE));
+    // Left alone first, all but those that are tried; that all of these are has a chance of 1 to 16^8. The agent's next look takes
+    // them in, and then they earn their trust.
+    const KEPT: u64 = 8;
+    std::fs::create_dir_all(place.state()).unwrap();
+    let gate = place.state().join("gate");
     running.signal(Signal::SIGSTOP);
-    let kept = start(place.cgroup(), &format!("until-trusted {port} 6000"));
+    let kept = start(place.cgroup(), &format!("kept {port} {KEPT} 6000 {}", gate.display()));
     wait_until("explain names it", || {
         explain(kept.id(), &bpffs).contains(r#""code":"listener_announces","holds":false"#)
     });
     running.signal(Signal::SIGCONT);
-    running.says("adopted 1 connection");
-    assert!({ kept }.wait().unwrap().success());
+    std::fs::write(&gate, "").unwrap();
+    let ended = kept.end_within(2 * timeout());
+    assert!(ended.status.success(), "{ended:?}");
+    let said = running.stop();
+    assert!(said.out.contains("adopted "), "{said:?}");
+    let (left, paired) = (said.counter("left_alone"), said.counter("paired"));
+    let expected = MORE - TRIED.end() + 1..=MORE - TRIED.start() + KEPT;
+    assert!(
+        expected.contains(&left),
+        "{left} of {MORE} connections, and some of {KEPT}, were left alone: {expected:?}"
+    );
+    // All but those that were left alone, and the kept ones of these.
+    let expected = ROW + MORE + KEPT - left;
+    let expected = expected + 1..=expected + KEPT + BY_CHANCE;
+    assert!(expected.contains(&paired), "{paired} connections were paired, not {expected:?}");
+    assert!(said.counter("redirected_messages") > 0);
+}
+
+#[test]
+fn a_port_that_becomes_trusted_is_not_left_alone_any_more() {
+    let test = "a_port_that_becomes_trusted_is_not_left_alone_any_more";
+    if !require_root(test) || !readers_are_seen(test) || !adopts(test) {
+        return;
+    }
+    let place = Place::new();
+    let port = free_port();
+    let pins = TestBpffs::new();
+    let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
+    let running = place.run_pinned(&bpffs);
+    let _echo = start(place.cgroup(), &format!("echo {port}"));
+    // That all of these are tried, and none is left alone, has a chance of 1 to 16^64.
+    const BEFORE: u64 = 64;
+    run(place.cgroup(), &format!("shorts {port} {}", ROW + BEFORE));
+    upgrade(place.cgroup(), &[&bpffs[..], &["--trust", &format!("port:{port}")]].concat());
+    const AFTER: u64 = 256;
+    run(place.cgroup(), &format!("shorts {port} {AFTER}"));
     let said = running.stop();
     let (left, paired) = (said.counter("left_alone"), said.counter("paired"));
-    // Some may have begun before the last one ended.
-    let some = TRIED / 2;
-    let expected = ALL - ROW - TRIALS;
-    assert!((expected - some..=expected + 1).contains(&left), "{left} of {ALL} connections were left alone");
-    // The last one by adoption, as may be a short one that the agent met by chance.
-    let expected = ROW + TRIALS + 1;
-    assert!((expected..=expected + some).contains(&paired), "{paired} connections were paired");
-    assert!(said.counter("redirected_messages") > 0);
+    assert!((1..=BEFORE).contains(&left), "{left} connections were left alone");
+    let expected = ROW + BEFORE + AFTER - left;
+    assert!((expected..=expected + BY_CHANCE).contains(&paired), "{paired} connections were paired, not {expected}");
+}
+
+#[test]
+fn without_an_agent_that_adopts_no_server_is_left_alone() {
+    let test = "without_an_agent_that_adopts_no_server_is_left_alone";
+    if !require_root(test) || !readers_are_seen(test) || !adopts(test) {
+        return;
+    }
+    let place = Place::new();
+    let port = free_port();
+    let pins = TestBpffs::new();
+    let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
+    let running = place.run_pinned(&[&bpffs[..], &["--existing", "off"]].concat());
+    // Its programs leave connections alone where an agent adopts, which this one does not.
+    upgrade(place.cgroup(), &bpffs);
+    let _echo = start(place.cgroup(), &format!("echo {port}"));
+    const ALL: u64 = ROW + 64;
+    run(place.cgroup(), &format!("shorts {port} {ALL}"));
+    let said = running.stop();
+    assert_eq!((said.counter("left_alone"), said.counter("paired")), (0, ALL));
 }
 
 #[test]

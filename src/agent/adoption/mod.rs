@@ -13,6 +13,7 @@ mod cgroups;
 mod end;
 mod half;
 mod looks;
+mod promise;
 mod support;
 
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use end::{Asked, End};
 
 pub(super) use cgroups::by_ids;
 pub use looks::Looks;
+pub(super) use promise::promise;
 pub use support::adoption_support;
 pub(super) use support::default_support;
 

@@ -1,8 +1,10 @@
 //! Adopting connections that exist already into what is attached.
 
+use std::time::Duration;
+
 use super::Instance;
 use super::lock::DirectoryLock;
-use crate::agent::adoption::{Adopted, Adopting, Looks, by_ids};
+use crate::agent::adoption::{Adopted, Adopting, Looks, by_ids, promise};
 use crate::agent::error::{Error, Result};
 use crate::dataplane::{DataPlane, MapRole};
 
@@ -48,5 +50,12 @@ impl Instance {
             trusted: &trusted,
         };
         adopting.adopt(looks)
+    }
+
+    /// Lets what is attached leave connections alone, for so long from now on; see
+    /// [`Loaded::adopts_for`](crate::agent::Loaded::adopts_for).
+    pub fn adopts_for(&self, time: Duration) -> Result<()> {
+        let Some(live) = self.live_generation()? else { return Ok(()) };
+        live.map(MapRole::Adopts.name())?.map_or(Ok(()), |adopts| promise(&adopts, time))
     }
 }

@@ -37,7 +37,8 @@ impl Instance {
         generation.map(MapRole::Readers.name())?.as_ref().map(readers::all).transpose()
     }
 
-    /// The ports of listeners, in whichever network namespace, whose new connections are left alone.
+    /// The ports of listeners, in whichever network namespace, whose new connections are left alone while an agent
+    /// adopts.
     pub fn left_alone(&self) -> Result<Vec<u16>> {
         let mut ports = Vec::new();
         let Some(generation) = self.live_generation()? else { return Ok(ports) };

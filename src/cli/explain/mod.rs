@@ -15,7 +15,7 @@ use crate::cli::states::{EndWithTraffic, Sent, States};
 use crate::cli::streams::Streams;
 use crate::cli::target::PinArgs;
 use crate::cli::values::{MAX_PID, address, number};
-use crate::dataplane::Counter;
+use crate::dataplane::{Counter, SocketState, Standing};
 use crate::observe::{Condition, End, Epoll, Epolls, Observer, Processes, conditions};
 use crate::sockets::{Connection, Record};
 use crate::syscall::btf::shared_vmlinux;
@@ -106,8 +106,11 @@ pub(super) fn run(args: &Args, streams: Streams<'_>) -> Result<ExitCode, Error> 
 fn explain(connection: &Connection, attached: &Attached, states: &States, processes: &mut Processes) -> Explanation {
     let ends = [processes.end(&connection.client), processes.end(&connection.server)];
     let accelerated = connection.client.in_socket_map && connection.server.in_socket_map;
-    let have_no_state = [&connection.client, &connection.server].into_iter().all(|record| states.of(record).is_none());
-    let mut all = attached.conditions(&ends, connection, have_no_state);
+    // A cgroup that is trusted leaves a mark on each of its sockets.
+    let is_in_no_pair =
+        |record| states.of(record).is_none_or(|state: &SocketState| state.standing == Standing::Unknown);
+    let were_in_no_pair = [&connection.client, &connection.server].into_iter().all(is_in_no_pair);
+    let mut all = attached.conditions(&ends, connection, were_in_no_pair);
     let own = conditions(connection, processes).into_iter();
     // Where --readers any is given, an end that blocks does not keep the connection plain.
     all.extend(own.filter(|one| one.holds || !(attached.any_reader(&ends) && one.is_of_blocking())));

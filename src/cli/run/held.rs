@@ -45,6 +45,15 @@ impl Held {
         })
     }
 
+    /// Lets connections be left alone for so long from now on, since they are adopted.
+    pub(super) fn adopts_for(&self, time: Duration) -> Result<(), Error> {
+        let promised = match self {
+            Self::Unpinned(acceleration) => acceleration.loaded().adopts_for(time),
+            Self::Pinned(instance, ..) => instance.adopts_for(time),
+        };
+        promised.map_err(Error::from)
+    }
+
     /// Says which flags end here: those that `sidestep upgrade` gave to what this command had attached with `own`.
     pub(super) fn note_lost_flags(&self, own: &[String]) {
         let Self::Pinned(instance, ..) = self else { return };

@@ -129,7 +129,8 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     }
     let what = args.what(&path);
     memory::give_back();
-    let returning = args.target.existing.are_wanted().then(|| Returning::new(started.wanted, started.looks));
+    let returning =
+        args.target.existing.are_wanted().then(|| Returning::new(started.wanted, started.looks, &started.held));
     let mut agent = Agent { live: Live::new(args, again, started.held, pods), service, returning };
     // From here on an error, also one of the output, ends the acceleration and not only this process.
     let ended = (|| {

@@ -1,5 +1,5 @@
 //! A running agent lets connections come back that have left the sockhash, when they are calm, and adopts those that could not be
-//! adopted before.
+//! adopted before. As long as it does, the programs may leave connections alone.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,10 @@ pub(super) struct Returning {
 
 impl Returning {
     /// By the looks of the start.
-    pub(super) fn new(wanted: Wanted, looks: Looks) -> Self {
+    pub(super) fn new(wanted: Wanted, looks: Looks, held: &Held) -> Self {
+        if adoption_support(&wanted.plane.options).is_none() {
+            promise(held, INTERVAL);
+        }
         Self { looks: looks.forgetting(), next: Instant::now() + INTERVAL, wanted, attached: None }
     }
 
@@ -53,7 +56,10 @@ impl Returning {
             return Ok(());
         }
         let adopted = self.adopt(held).unwrap_or_default();
-        self.next = start + INTERVAL.max(start.elapsed() * LOOKS).min(LONGEST);
+        let interval = INTERVAL.max(start.elapsed() * LOOKS).min(LONGEST);
+        self.next = start + interval;
+        let Some(adopted) = adopted else { return Ok(()) };
+        promise(held, interval);
         if adopted.pairs > 0
             && let Some(adopted) = describe(Adopted { others: 0, ..adopted })
         {
@@ -63,13 +69,14 @@ impl Returning {
         Ok(())
     }
 
-    fn adopt(&mut self, held: &Held) -> Result<Adopted, Error> {
+    /// What it has adopted; nothing where it cannot.
+    fn adopt(&mut self, held: &Held) -> Result<Option<Adopted>, Error> {
         let instance = match held {
             Held::Unpinned(acceleration) => {
                 let options = &self.wanted.plane.options;
                 return match adoption_support(options) {
-                    None => Ok(acceleration.adopt(options, self.wanted.marked(), &mut self.looks)?),
-                    Some(_) => Ok(Adopted::default()),
+                    None => Ok(Some(acceleration.adopt(options, self.wanted.marked(), &mut self.looks)?)),
+                    Some(_) => Ok(None),
                 };
             }
             Held::Pinned(instance, ..) => instance,
@@ -81,9 +88,15 @@ impl Returning {
         }
         match &self.attached {
             Some((_, plane)) if adoption_support(&plane.options).is_none() => {
-                Ok(instance.adopt(plane, &mut self.looks)?)
+                Ok(Some(instance.adopt(plane, &mut self.looks)?))
             }
-            _ => Ok(Adopted::default()),
+            _ => Ok(None),
         }
     }
+}
+
+/// Says that connections are adopted until well after the next look, which comes after `interval`. Without this all listeners
+/// announce themselves, and nothing is lost.
+fn promise(held: &Held, interval: Duration) {
+    let _ = held.adopts_for(interval * 2);
 }

@@ -73,6 +73,24 @@ pub(in crate::dataplane) fn require_named(a: &mut Asm, options: &Options, side: 
     });
 }
 
+/// A listener answers a SYN: goes to `named` when its port is named, else on.
+#[track_caller]
+pub(in crate::dataplane) fn permit_named_port(a: &mut Asm, options: &Options, named: Label) {
+    if options.policy.trust.ports.is_empty() {
+        return;
+    }
+    a.block("port_not_trusted", |a, other| {
+        named_port(a, options, Side::Passive, other);
+        a.goto(named);
+    });
+}
+
+/// Whether the ports that are named are all that there are.
+pub(in crate::dataplane) fn names_every_port(options: &Options) -> bool {
+    let ports = &options.policy.trust.ports;
+    !ports.is_empty() && port::boundaries(ports, &[]).is_none()
+}
+
 /// Goes on when the server's port is named, else to `no`.
 #[track_caller]
 fn named_port(a: &mut Asm, options: &Options, side: Side, no: Label) {

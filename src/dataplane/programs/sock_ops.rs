@@ -130,7 +130,12 @@ fn syn_received(a: &mut Asm, options: &Options, offsets: &KernelOffsets, out: La
         a.ld(R1, SOCK_OPS, SockOps::IS_FULLSOCK);
         a.require(R1.equals(0), out, "it is a listener's request");
         require_enabled(a, out);
-        pairing::listener::require_worth(a, options, out);
+        if options.spares_short() && !policy::trust::names_every_port(options) {
+            a.block("announces", |a, announces| {
+                policy::trust::permit_named_port(a, options, announces);
+                pairing::listener::require_worth(a, [announces, out]);
+            });
+        }
         pairing::request_key(a, offsets, frame.key.cast(), out);
         pairing::announce(a, options.pairing, offsets, frame.key, frame.record, out);
         a.goto(out);

@@ -99,7 +99,7 @@ counters! {
     DrainWaiting = "drain_waiting", "sockets";
     /// Changes of connections for which the buffer of `sidestep watch` had no room.
     ChangesLost = "changes_lost", "events";
-    /// Handshakes of connections that were left alone, since the last ones of their listener ended before they could gain.
+    /// SYNs that a listener has answered without an announcement, since its last connections ended before they could gain; also SYNs of a flood.
     LeftAlone = "left_alone", "connections";
 }
 

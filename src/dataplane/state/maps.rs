@@ -2,7 +2,7 @@
 
 use crate::asm::MapRef;
 use crate::dataplane::options::{Options, Pairing};
-use crate::dataplane::state::listener::Listener;
+use crate::dataplane::state::listener::{Adopts, Listener};
 use crate::dataplane::state::{Config, Counter, change, keys, reader, socket};
 use crate::uapi::MapType;
 
@@ -38,6 +38,8 @@ pub enum MapRole {
     Events,
     /// What is known of the last connections of listeners.
     Listeners,
+    /// Until when an agent adopts connections that were left alone.
+    Adopts,
 }
 
 impl MapRole {
@@ -55,7 +57,8 @@ impl MapRole {
     ];
 
     /// Those of data planes that watch readers, which come behind the others.
-    pub const WATCHING: [Self; 5] = [Self::Readers, Self::Spliced, Self::Splices, Self::Events, Self::Listeners];
+    pub const WATCHING: [Self; 6] =
+        [Self::Readers, Self::Spliced, Self::Splices, Self::Events, Self::Listeners, Self::Adopts];
 
     /// How the programs name this map.
     pub const fn map_ref(self) -> MapRef {
@@ -79,6 +82,7 @@ impl MapRole {
             Self::Splices => "sidestep_splice",
             Self::Events => "sidestep_events",
             Self::Listeners => "sidestep_listen",
+            Self::Adopts => "sidestep_adopts",
         }
     }
 }
@@ -205,6 +209,7 @@ pub(in crate::dataplane) fn all(options: &Options) -> Vec<MapDef> {
                 MapRole::Splices => (MapKind::Array, 4, reader::Splices::SIZE as u32, 1, 0),
                 MapRole::Events => (MapKind::RingBuf, 0, 0, EVENTS_SIZE, 0),
                 MapRole::Listeners => (MapKind::LruHash, 8, Listener::SIZE as u32, MAX_LISTENERS, 0),
+                MapRole::Adopts => (MapKind::Array, 4, Adopts::SIZE as u32, 1, 0),
             };
             MapDef { role, kind, key_size, value_size, max_entries, flags }
         })

@@ -205,6 +205,7 @@ impl World {
         let may_enroll = matches!(op, sock_ops::ACTIVE_ESTABLISHED | sock_ops::PASSIVE_ESTABLISHED);
         let mut running = Running::new(&mut self.sockets, id, self.now);
         running.may_enroll = may_enroll;
+        running.random = self.random;
         running.refuses = self.refuses;
         running.reserved = (op == sock_ops::HDR_OPT_LEN).then_some(0);
         let entry = [self.contexts.sock_ops.address()];

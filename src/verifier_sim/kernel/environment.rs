@@ -73,6 +73,8 @@ pub(super) struct Running<'a> {
     /// The socket in the context.
     pub(super) socket: SocketId,
     pub(super) now: u64,
+    /// What `bpf_get_prandom_u32` returns.
+    pub(super) random: u32,
     /// Whether sockets may be put into maps: only in the callbacks of an established connection
     /// (`sock_map_op_okay`, net/core/sock_map.c).
     pub(super) may_enroll: bool,
@@ -98,6 +100,7 @@ impl<'a> Running<'a> {
             sockets,
             socket,
             now,
+            random: 0,
             may_enroll: false,
             redirect: None,
             process: None,
@@ -255,6 +258,7 @@ impl Environment for Running<'_> {
         match args.helper {
             id::MAP_DELETE_ELEM => self.hash_delete(machine, args),
             id::KTIME_GET_NS => Ok(self.now),
+            id::GET_PRANDOM_U32 => Ok(self.random.into()),
             id::GET_SOCKET_COOKIE => Ok(self.socket),
             id::GET_NETNS_COOKIE => Ok(self.sockets.all.get(&self.socket).map_or(0, |socket| socket.end.netns)),
             id::SOCK_OPS_CB_FLAGS_SET => {

@@ -133,6 +133,8 @@ pub struct World {
     members: usize,
     next: SocketId,
     now: u64,
+    /// What programs of cgroups get for a random number.
+    random: u32,
     contexts: Contexts,
     memory: Memory,
     processes: Processes,
@@ -177,6 +179,7 @@ impl World {
             members,
             next: 1,
             now: 0,
+            random: 0,
             contexts,
             memory,
             processes,
@@ -188,6 +191,16 @@ impl World {
             refuses: Refusals::default(),
             packet_len: None,
         }
+    }
+
+    /// `CLOCK_MONOTONIC` in nanoseconds. It goes on by a microsecond before each program that runs.
+    pub fn clock(&self) -> u64 {
+        self.now
+    }
+
+    /// The random number that sock_ops programs get from now on.
+    pub fn set_random(&mut self, number: u32) {
+        self.random = number;
     }
 
     /// From now on the program of the sockhash is `program`, which calls the sk_msg program in map number `programs`.

@@ -53,11 +53,9 @@ impl Simulation {
             let forged = self.attacker(server_end);
             self.world.forge(forged, isn, Forgery::Announced)?;
         }
-        let left_alone = self.leaves_alone(far.0, far.1.port);
+        let syn = self.before_syn(far.0, far.1.port, how.server_cgroup, how.random);
         let (client, server) = self.world.syn(client_end, server_end, shift)?;
-        if left_alone {
-            self.note_left_alone(server);
-        }
+        let left_alone = self.after_syn(server, syn)?;
         if how.foreseen.1 {
             let forged = End { isn: client_end.isn.wrapping_add(shift), ..self.attacker(client_end) };
             let how = if how.isn.0 & 1 == 0 { Forgery::Repaired } else { Forgery::Connected(how.isn.1) };
@@ -69,8 +67,8 @@ impl Simulation {
         self.expected.insert(client, (server, 0));
         self.expected.insert(server, (client, 0));
         self.servers.insert(server);
-        let Connect { client_cgroup, server_cgroup, client_port, .. } = how;
-        if how == (Connect { client_cgroup, server_cgroup, client_port, ..Connect::plain() })
+        let Connect { client_cgroup, server_cgroup, client_port, random, .. } = how;
+        if how == (Connect { client_cgroup, server_cgroup, client_port, random, ..Connect::plain() })
             && self.enabled
             && self.is_attached
             && !left_alone

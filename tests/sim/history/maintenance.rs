@@ -132,7 +132,7 @@ impl Simulation {
     }
 
     /// A counter over both processors.
-    fn counter(&mut self, counter: Counter) -> u64 {
+    pub(super) fn counter(&mut self, counter: Counter) -> u64 {
         let at = Counter::ALL.iter().position(|known| *known == counter).unwrap() * 8;
         let now = self.world.machine.cpu;
         let sum = [0, 1].into_iter().map(|cpu| {

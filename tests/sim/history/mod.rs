@@ -235,6 +235,9 @@ impl Simulation {
         let has = |role: MapRole| plane.maps.iter().any(|map| map.role == role).then(|| number(role));
         let (readers, events) = (has(MapRole::Readers), has(MapRole::Events));
         machine.value(number(MapRole::Config), &[0; 4]).unwrap().copy_from_slice(&bounds.to_bytes());
+        if let Some(adopts) = has(MapRole::Adopts) {
+            machine.value(adopts, &[0; 4]).unwrap().copy_from_slice(&short::ADOPTS_UNTIL.to_ne_bytes());
+        }
         let mut world = World::new(machine, sock_ops, sk_msg, number(MapRole::Sockets));
         world.dispatch(dispatcher, number(MapRole::Programs));
         world.attach_inside(InnerPrograms { opt_out: programs.remove("opt_out"), trusted: programs.remove("trusted") });

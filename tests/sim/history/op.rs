@@ -202,6 +202,8 @@ pub(crate) struct Connect {
     /// Whether an attacker who knows the sequence numbers is faster than the listener, and than the client.
     pub(super) foreseen: (bool, bool),
     pub(super) isn: (u32, u32),
+    /// The kernel's random number when the listener answers.
+    pub(super) random: u32,
 }
 
 impl Connect {
@@ -213,6 +215,11 @@ impl Connect {
     /// As [`Connect::plain`], from another port.
     pub(crate) fn from_port(client_port: u8) -> Self {
         Self { client_port, ..Self::plain() }
+    }
+
+    /// The same, which is tried where the last connections to its server were short.
+    pub(crate) fn tried(self) -> Self {
+        Self { random: 0, ..self }
     }
 
     /// As [`Connect::plain`], where another program has asked for callbacks.
@@ -238,6 +245,7 @@ impl Connect {
             unmarked: (false, false),
             foreseen: (false, false),
             isn: (1000, 2000),
+            random: 1,
         }
     }
 }

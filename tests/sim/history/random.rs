@@ -107,6 +107,7 @@ fn connect() -> impl Strategy<Value = Op> {
             unmarked: (path.0, path.1),
             foreseen: (path.2, path.3),
             isn,
+            random: isn.0 ^ isn.1,
         })
     })
 }

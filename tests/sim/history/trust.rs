@@ -127,6 +127,11 @@ impl Simulation {
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
+    /// How often a socket has received as one of its present pair.
+    pub(super) fn receives(&self, id: SocketId) -> u32 {
+        self.trust.sockets.get(&id).map_or(0, |socket| socket.receives)
+    }
+
     fn is_paired(&self, id: SocketId) -> bool {
         self.state(id).is_some_and(|bytes| bytes[STORAGE_STATE] == PAIRED)
     }

@@ -327,61 +327,64 @@ fn trusted_reader_peeks() -> Vec<Op> {
     ops
 }
 
-/// A connection whose server has received so often closes.
-fn short(port: u8, receives: u8) -> Vec<Op> {
-    let mut ops = vec![Op::Connect(Connect::from_port(port)), Op::Handshake(SERVER), Op::Accept(SERVER)];
-    ops.push(Op::Exchange(CLIENT, receives, 10));
-    ops.extend([Op::Close(CLIENT), Op::Close(SERVER)]);
-    ops
+/// A connection whose server is accepted.
+fn accepted(how: Connect) -> Vec<Op> {
+    vec![Op::Connect(how), Op::Handshake(SERVER), Op::Accept(SERVER)]
+}
+
+/// One whose server has received so often, and closes.
+fn short(how: Connect, receives: u8) -> Vec<Op> {
+    [accepted(how), vec![Op::Exchange(CLIENT, receives, 10)], closes()].concat()
+}
+
+/// Both ends close.
+fn closes() -> Vec<Op> {
+    vec![Op::Close(CLIENT), Op::Close(SERVER)]
 }
 
 /// Of listeners whose connections are short.
 pub(super) fn short_histories() -> Vec<Vec<Op>> {
-    let row = |receives: u8, count: u8| (0..count).flat_map(move |port| short(port, receives)).collect::<Vec<_>>();
-    let plain = |port| vec![Op::Connect(Connect::from_port(port)), Op::Handshake(SERVER), Op::Accept(SERVER)];
-    let plains = |count: u8| (0..count).flat_map(|_| [plain(0), vec![Op::Close(CLIENT), Op::Close(SERVER)]].concat());
+    let each = |count: u8, receives: u8, how: fn(u8) -> Connect| {
+        (0..count).flat_map(move |port| short(how(port), receives)).collect::<Vec<_>>()
+    };
+    let row = |receives, count| each(count, receives, Connect::from_port);
+    let plain = |port| accepted(Connect::from_port(port));
+    let plains = |count| each(count, 0, Connect::from_port);
+    let tried = |port| Connect::from_port(port).tried();
     // One that is tried lives longer, and its listener is set back.
-    let lives = [row(1, 32), plains(15).collect(), short(0, 17), plain(0)].concat();
-    // The server has gained from what it has sent, and received seldom.
-    let gains = [
-        trusted(u32::MAX),
-        row(1, 3),
-        plain(9),
-        vec![Op::Watch(SERVER, [EDGE, None]), Op::Watch(CLIENT, [EDGE, None])],
-    ];
-    let more = [Op::Send(SERVER, 10), Op::FinishSend(SERVER), Op::Deliver(SERVER), Op::Recv(CLIENT, 5000)];
-    let more = [more.to_vec(), vec![Op::StepRecv(CLIENT); 4], vec![Op::Ack(SERVER)]].concat();
-    let rounds = [vec![Op::Exchange(CLIENT, 1, 10)], more.repeat(3)].concat().repeat(4);
-    let gains = [
-        gains.concat(),
-        rounds.clone(),
-        vec![Op::Admit(u32::MAX)],
-        rounds,
-        vec![Op::Join],
-        vec![Op::Close(CLIENT), Op::Close(SERVER)],
-        plain(10),
-    ]
-    .concat();
-    // One whose reader is trusted by name.
-    let by_name = [
-        Op::Connect(Connect::between(Cgroup::Accelerated, Cgroup::Trusted)),
-        Op::Handshake(SERVER),
-        Op::Accept(SERVER),
-        Op::Exchange(CLIENT, 2, 10),
-        Op::Close(CLIENT),
-        Op::Close(SERVER),
-    ];
-    let by_name = by_name.to_vec();
+    let lives = [row(1, 32), plains(3), short(tried(0), 17), plain(0)].concat();
+    // The server has gained from what it has sent, and received seldom, or never.
+    let watched = vec![Op::Watch(SERVER, [EDGE, None]), Op::Watch(CLIENT, [EDGE, None])];
+    let sent = [Op::Send(SERVER, 10), Op::FinishSend(SERVER), Op::Deliver(SERVER), Op::Recv(CLIENT, 5000)];
+    let sent = [sent.to_vec(), vec![Op::StepRecv(CLIENT); 4], vec![Op::Ack(SERVER)]].concat();
+    let gains = |rounds: Vec<Op>| {
+        let begin = [trusted(u32::MAX), row(1, 3), plain(9), watched.clone(), rounds.clone()];
+        [begin.concat(), vec![Op::Admit(u32::MAX)], rounds, vec![Op::Join], closes(), plain(10)].concat()
+    };
+    let seldom = gains([vec![Op::Exchange(CLIENT, 1, 10)], sent.repeat(3)].concat().repeat(4));
+    let never = gains(sent.repeat(12));
+    // One whose reader is trusted by name sets its listener back, when it is tried.
+    let by_name = Connect::between(Cgroup::Accelerated, Cgroup::Trusted);
+    let by_name = [row(1, 33), plains(2), accepted(by_name.tried()), closes(), plain(40)].concat();
+    // One whose pair has left, which had received once.
+    let leaves = vec![Op::Exchange(CLIENT, 1, 10), Op::Mark(CLIENT), Op::Mark(SERVER), Op::Exchange(CLIENT, 3, 10)];
+    let acknowledged = vec![Op::Ack(CLIENT), Op::Ack(SERVER), Op::Ack(CLIENT), Op::Ack(SERVER)];
+    let left = [row(1, 3), plain(9), leaves, acknowledged, closes()].concat();
     vec![
         // One, and then another; many, and then those that are left alone and those that are tried.
         [row(1, 1), plain(9)].concat(),
-        [row(1, 33), plains(34).collect()].concat(),
+        [row(1, 33), plains(10), short(tried(0), 1), plains(10), short(tried(0), 0)].concat(),
+        // Until no agent adopts any more.
+        [each(255, 1, |port| Connect::from_port(port).tried()), plain(0)].concat(),
         // Their receives are not seen, since there are none; and they are just long enough.
         [row(0, 33), plain(40)].concat(),
         [row(16, 33), plain(40)].concat(),
         lives,
-        gains,
+        seldom,
+        never,
         by_name,
+        short(Connect::between(Cgroup::Accelerated, Cgroup::Trusted), 2),
+        left,
     ]
 }
 

@@ -580,4 +580,13 @@ pub(super) const REASONS: &[Reason] = &[
         "a client that asks for its first window, and would leave a useless record",
         &["request/it is a listener's request"],
     ),
+    always(
+        "programs that are replaced in place, and have not told the listener of the connection's last receives",
+        &["state/short/it has received too seldom to gain"],
+    ),
+    in_forms(
+        &["joining"],
+        "the same: an end that joins later and has gained has told its listener before",
+        &["state/short/there is a listener"],
+    ),
 ];
