@@ -42,7 +42,8 @@ impl Snapshot {
         Counter::ALL.iter().copied().zip(self.values.iter().copied())
     }
 
-    /// The part of all bytes of connections inside the cgroups that skipped the stack, 0 to 1; none before any were sent.
+    /// The part of all bytes of connections inside the cgroups that skipped the stack, 0 to 1; none before any were sent. Those that were
+    /// left alone ([`Counter::LeftAlone`]) do not count.
     pub fn redirected_share(&self) -> Option<f64> {
         share(self.get(Counter::RedirectedBytes), self.get(Counter::StackBytes))
     }

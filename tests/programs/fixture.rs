@@ -45,6 +45,8 @@ pub(crate) struct Measured {
     pub(crate) counted: u64,
     /// How much of it may have come again.
     pub(crate) repeated: u64,
+    /// Handshakes of connections whose bytes are not counted.
+    pub(crate) left_alone: u64,
     /// Messages past the stack.
     pub(crate) messages: u64,
     /// Programs that have read with splice(2).
@@ -61,11 +63,12 @@ impl Measured {
         self.redirected as f64 / (self.redirected + self.by_stack).max(1) as f64
     }
 
-    /// Whether sidestep has counted the bytes that the stack has carried: but for those that came again, resets, and options that
-    /// make headers larger.
+    /// Whether sidestep has counted the bytes that the stack has carried: but for those that came again, resets, options that
+    /// make headers larger, and connections that were left alone.
     pub(crate) fn is_counted(&self) -> bool {
         let inexact = self.by_stack / 20 + (64 << 10);
-        self.counted <= self.by_stack + inexact && self.by_stack <= self.counted + self.repeated + inexact
+        let all = self.left_alone > 0 || self.by_stack <= self.counted + self.repeated + inexact;
+        self.counted <= self.by_stack + inexact && all
     }
 
     /// The same of the messages that sockets in the sockhash have sent; none when these have sent none.
@@ -138,6 +141,7 @@ impl Fixture {
             by_stack,
             counted: of(Counter::StackBytes),
             repeated,
+            left_alone: of(Counter::LeftAlone),
             messages: of(Counter::RedirectedMessages),
             splicers: self.splicers(),
             reasons,

@@ -57,7 +57,8 @@ pub(super) fn print(
         }
     }
     if let Some(share) = now.redirected_share() {
-        write!(out, "past the stack {:.1} % of all bytes of connections inside the cgroup  ", share * 100.0)?;
+        let except = if now.get(Counter::LeftAlone) > 0 { " that were not left alone" } else { "" };
+        write!(out, "past the stack {:.1} % of all bytes of connections inside the cgroup{except}  ", share * 100.0)?;
     }
     if now.get(Counter::MapRefused) > 0 {
         write!(out, "(refused sockets stay plain TCP)  ")?;
