@@ -253,7 +253,9 @@ fn what_receives_by_io_uring_gets_every_byte_and_is_accelerated() {
         let said = running.stop();
         // Those of the last client, there and back.
         assert!(said.counter("redirected_messages") >= TRIPS as u64, "{way:?}: few are redirected");
-        assert!(!said.err.contains("splice"), "{way:?}: {}", said.err);
+        // The agent names processes of the whole machine.
+        let is_ours = |line: &str| line.contains("echo-uring") && line.contains("reads with splice");
+        assert!(!said.err.lines().any(is_ours), "{way:?}: {}", said.err);
     }
 }
 
