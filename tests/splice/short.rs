@@ -9,7 +9,9 @@ use sidestep::dataplane::{Options, Pairing, Policy, Readers};
 
 use crate::role::start;
 use crate::running::{Place, readers_are_seen};
+use crate::support::agent::Agent;
 use crate::support::bpffs::TestBpffs;
+use crate::support::child::ChildGuard;
 use crate::support::link::free_port;
 use crate::support::machine::require_root;
 use crate::support::wait::{timeout, wait_until};
@@ -37,10 +39,43 @@ fn explain(process: u32, bpffs: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Replaces what is attached to the cgroup.
-fn upgrade(cgroup: &Path, flags: &[&str]) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
-    assert!(command.args(["upgrade", "--cgroup"]).arg(cgroup).args(flags).status().unwrap().success());
+/// A server and what it takes to leave its connections alone: an agent with pins of its own.
+struct Setting {
+    pins: TestBpffs,
+    place: Place,
+    port: u16,
+}
+
+impl Setting {
+    /// Nothing where `test` cannot run.
+    fn new(test: &str) -> Option<Self> {
+        let can_run = require_root(test) && readers_are_seen(test) && adopts(test);
+        can_run.then(|| Self { pins: TestBpffs::new(), place: Place::new(), port: free_port() })
+    }
+
+    fn bpffs(&self) -> [&str; 2] {
+        ["--bpffs", self.pins.path().to_str().unwrap()]
+    }
+
+    fn accelerate(&self, flags: &[&str]) -> Agent {
+        self.place.run_pinned(&[&self.bpffs()[..], flags].concat())
+    }
+
+    /// Replaces what is attached to the cgroup.
+    fn upgrade(&self, flags: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+        command.args(["upgrade", "--cgroup"]).arg(self.place.cgroup()).args(self.bpffs()).args(flags);
+        assert!(command.status().unwrap().success());
+    }
+
+    fn echo(&self) -> ChildGuard {
+        start(self.place.cgroup(), &format!("echo {}", self.port))
+    }
+
+    /// So many short connections.
+    fn shorts(&self, count: u64) {
+        run(self.place.cgroup(), &format!("shorts {} {count}", self.port));
+    }
 }
 
 fn run(cgroup: &Path, role: &str) {
@@ -50,28 +85,23 @@ fn run(cgroup: &Path, role: &str) {
 #[test]
 fn a_server_whose_connections_are_short_is_left_alone_and_adopted_when_one_is_kept() {
     let test = "a_server_whose_connections_are_short_is_left_alone_and_adopted_when_one_is_kept";
-    if !require_root(test) || !readers_are_seen(test) || !adopts(test) {
-        return;
-    }
-    let place = Place::new();
-    let port = free_port();
-    let pins = TestBpffs::new();
-    let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
-    let running = place.run_pinned(&bpffs);
-    let _echo = start(place.cgroup(), &format!("echo {port}"));
+    let Some(setting) = Setting::new(test) else { return };
+    let running = setting.accelerate(&[]);
+    let _echo = setting.echo();
     // Of those after the first ones, one of 16 is tried, 32 on average. Fewer than 4 or more than 75 are a binomial tail below 1e-9.
     const MORE: u64 = 512;
     const TRIED: std::ops::RangeInclusive<u64> = 4..=75;
-    run(place.cgroup(), &format!("shorts {port} {}", ROW + MORE));
+    setting.shorts(ROW + MORE);
     // Left alone first, all but those that are tried; that all of these are has a chance of 1 to 16^8. The agent's next look takes
     // them in, and then they earn their trust.
     const KEPT: u64 = 8;
-    std::fs::create_dir_all(place.state()).unwrap();
-    let gate = place.state().join("gate");
+    let state = setting.place.state();
+    std::fs::create_dir_all(state).unwrap();
+    let gate = state.join("gate");
     running.signal(Signal::SIGSTOP);
-    let kept = start(place.cgroup(), &format!("kept {port} {KEPT} 6000 {}", gate.display()));
+    let kept = start(setting.place.cgroup(), &format!("kept {} {KEPT} 6000 {}", setting.port, gate.display()));
     wait_until("explain names it", || {
-        explain(kept.id(), &bpffs).contains(r#""code":"listener_announces","holds":false"#)
+        explain(kept.id(), &setting.bpffs()).contains(r#""code":"listener_announces","holds":false"#)
     });
     running.signal(Signal::SIGCONT);
     std::fs::write(&gate, "").unwrap();
@@ -95,21 +125,15 @@ fn a_server_whose_connections_are_short_is_left_alone_and_adopted_when_one_is_ke
 #[test]
 fn a_port_that_becomes_trusted_is_not_left_alone_any_more() {
     let test = "a_port_that_becomes_trusted_is_not_left_alone_any_more";
-    if !require_root(test) || !readers_are_seen(test) || !adopts(test) {
-        return;
-    }
-    let place = Place::new();
-    let port = free_port();
-    let pins = TestBpffs::new();
-    let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
-    let running = place.run_pinned(&bpffs);
-    let _echo = start(place.cgroup(), &format!("echo {port}"));
+    let Some(setting) = Setting::new(test) else { return };
+    let running = setting.accelerate(&[]);
+    let _echo = setting.echo();
     // That all of these are tried, and none is left alone, has a chance of 1 to 16^64.
     const BEFORE: u64 = 64;
-    run(place.cgroup(), &format!("shorts {port} {}", ROW + BEFORE));
-    upgrade(place.cgroup(), &[&bpffs[..], &["--trust", &format!("port:{port}")]].concat());
+    setting.shorts(ROW + BEFORE);
+    setting.upgrade(&["--trust", &format!("port:{}", setting.port)]);
     const AFTER: u64 = 256;
-    run(place.cgroup(), &format!("shorts {port} {AFTER}"));
+    setting.shorts(AFTER);
     let said = running.stop();
     let (left, paired) = (said.counter("left_alone"), said.counter("paired"));
     assert!((1..=BEFORE).contains(&left), "{left} connections were left alone");
@@ -120,19 +144,13 @@ fn a_port_that_becomes_trusted_is_not_left_alone_any_more() {
 #[test]
 fn without_an_agent_that_adopts_no_server_is_left_alone() {
     let test = "without_an_agent_that_adopts_no_server_is_left_alone";
-    if !require_root(test) || !readers_are_seen(test) || !adopts(test) {
-        return;
-    }
-    let place = Place::new();
-    let port = free_port();
-    let pins = TestBpffs::new();
-    let bpffs = ["--bpffs", pins.path().to_str().unwrap()];
-    let running = place.run_pinned(&[&bpffs[..], &["--existing", "off"]].concat());
+    let Some(setting) = Setting::new(test) else { return };
+    let running = setting.accelerate(&["--existing", "off"]);
     // Its programs leave connections alone where an agent adopts, which this one does not.
-    upgrade(place.cgroup(), &bpffs);
-    let _echo = start(place.cgroup(), &format!("echo {port}"));
+    setting.upgrade(&[]);
+    let _echo = setting.echo();
     const ALL: u64 = ROW + 64;
-    run(place.cgroup(), &format!("shorts {port} {ALL}"));
+    setting.shorts(ALL);
     let said = running.stop();
     assert_eq!((said.counter("left_alone"), said.counter("paired")), (0, ALL));
 }
