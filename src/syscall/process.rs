@@ -1,8 +1,9 @@
 //! A process by a descriptor, which never means another process that has got its number (pidfd_open(2), Linux 5.3).
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 /// A process, which may have ended.
@@ -27,6 +28,12 @@ impl ProcessHandle {
         };
         Errno::result(answer).map(drop)
     }
+
+    /// Whether it has ended, also where its parent has not waited for it yet.
+    pub fn has_ended(&self) -> Result<bool, Errno> {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).map(|ready| ready > 0)
+    }
 }
 
 #[cfg(test)]
@@ -37,8 +44,10 @@ mod tests {
     fn a_process_gets_a_signal_until_it_has_ended() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let process = ProcessHandle::open(child.id()).unwrap();
+        assert_eq!(process.has_ended(), Ok(false));
         process.signal(Signal::SIGTERM).unwrap();
         assert!(!child.wait().unwrap().success());
+        assert_eq!(process.has_ended(), Ok(true));
         assert_eq!(process.signal(Signal::SIGTERM), Err(Errno::ESRCH));
         assert!(ProcessHandle::open(u32::MAX).is_err());
     }

@@ -1,9 +1,10 @@
 //! `sidestep run` in a process of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::thread::panicking;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
@@ -11,13 +12,17 @@ use super::child::{ChildGuard, read};
 
 /// It runs and has attached.
 pub(crate) struct Agent {
+    // Dropped first, so that the pipes have an end.
     child: ChildGuard,
-    lines: BufReader<ChildStdout>,
-    errors: BufReader<ChildStderr>,
+    lines: Unread<ChildStdout>,
+    errors: Unread<ChildStderr>,
     /// Its output until it had attached, and what [`Agent::says`] has read since.
     pub(crate) said: String,
     warned: String,
 }
+
+/// What it writes. When a test fails, what the test has not read is shown.
+struct Unread<P: Read>(Option<BufReader<P>>);
 
 /// Everything that it has written.
 #[derive(Debug)]
@@ -51,20 +56,20 @@ impl Agent {
                 panic!("sidestep run has ended: {said}{:?}", child.end());
             }
         }
-        let errors = BufReader::new(child.stderr.take().unwrap());
+        let (lines, errors) = (Unread(Some(lines)), Unread(child.stderr.take().map(BufReader::new)));
         Self { child, lines, errors, said, warned: String::new() }
     }
 
     /// Waits until it has printed `text`.
     #[track_caller]
     pub(crate) fn says(&mut self, text: &str) {
-        read_until(&mut self.lines, &mut self.said, text);
+        read_until(self.lines.reader(), &mut self.said, text);
     }
 
     /// Waits until it has printed `text` as an error or a warning.
     #[track_caller]
     pub(crate) fn warns(&mut self, text: &str) {
-        read_until(&mut self.errors, &mut self.warned, text);
+        read_until(self.errors.reader(), &mut self.warned, text);
     }
 
     /// Its process ID.
@@ -92,7 +97,7 @@ impl Agent {
     #[track_caller]
     pub(crate) fn stop_by(self, signal: Signal) -> Said {
         self.child.signal(signal);
-        let (out, err) = (read(self.lines), read(self.errors));
+        let (out, err) = (read(self.lines.into_reader()), read(self.errors.into_reader()));
         let ended = self.child.end();
         let (out, err) = (self.said + &out.join().unwrap(), self.warned + &err.join().unwrap());
         println!("{out}{err}");
@@ -103,9 +108,31 @@ impl Agent {
     /// Closes the pipe to which it writes; its exit status.
     #[track_caller]
     pub(crate) fn close_output(self) -> Option<i32> {
-        drop(OwnedFd::from(self.lines.into_inner()));
-        let _err = read(self.errors);
+        drop(OwnedFd::from(self.lines.into_reader().into_inner()));
+        let _err = read(self.errors.into_reader());
         self.child.end().status.code()
+    }
+}
+
+impl<P: Read> Unread<P> {
+    fn reader(&mut self) -> &mut BufReader<P> {
+        self.0.as_mut().expect("only into_reader takes it")
+    }
+
+    fn into_reader(mut self) -> BufReader<P> {
+        self.0.take().expect("only this takes it")
+    }
+}
+
+impl<P: Read> Drop for Unread<P> {
+    fn drop(&mut self) {
+        if let Some(reader) = &mut self.0
+            && panicking()
+        {
+            let mut text = String::new();
+            let _ = reader.read_to_string(&mut text);
+            eprintln!("the agent: {text}");
+        }
     }
 }
 

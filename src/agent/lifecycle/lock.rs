@@ -1,12 +1,14 @@
 //! Locks: flock(2) on directories of the bpf file system.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{major, minor};
 
 use super::Instance;
 use crate::agent::error::{Error, Result};
@@ -21,6 +23,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long another process that only looks (`status`) may hold the owner's lock.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How often /proc/locks is read for a lock that is held. One reading misses it seldom, so that this many never all do.
+const LOOKS: u32 = 16;
+
+/// Bytes of a reading of /proc/locks. The kernel fills at most a page in one go (`seq_read_iter`).
+const PAGE: usize = 4096;
 
 /// Held while the content of an instance's directory changes.
 pub(super) struct DirectoryLock(#[allow(dead_code, reason = "closing it unlocks")] Flock<File>);
@@ -38,11 +46,11 @@ impl DirectoryLock {
                 Attempt::Absent if create => {}
                 Attempt::Absent => return Ok(None),
                 Attempt::Held(_) if Instant::now() < deadline => sleep(POLL_INTERVAL),
-                Attempt::Held(inode) => {
+                Attempt::Held(file) => {
                     return Err(Error::Conflict {
                         what: format!(
                             "{} has locked {} for more than {} s",
-                            holder(inode),
+                            holder(&file),
                             path.display(),
                             TIMEOUT.as_secs()
                         ),
@@ -72,9 +80,9 @@ impl Instance {
                 Attempt::Locked(lock) => return Ok(OwnerLock { instance: self.clone(), lock }),
                 Attempt::Absent => {}
                 Attempt::Held(_) if Instant::now() < deadline => sleep(POLL_INTERVAL),
-                Attempt::Held(inode) => {
+                Attempt::Held(file) => {
                     return Err(Error::Conflict {
-                        what: format!("{} owns {}", holder(inode), self.dir().display()),
+                        what: format!("{} owns {}", holder(&file), self.dir().display()),
                         remedy: "stop that `sidestep run` with SIGTERM: it detaches by itself, unless it has --keep",
                     });
                 }
@@ -85,7 +93,7 @@ impl Instance {
     /// The process that owns it now; `None` also where it is in another PID namespace.
     pub fn owner_pid(&self) -> Result<Option<u32>> {
         Ok(match attempt(&self.owner_path())? {
-            Attempt::Held(inode) => holder_pid(inode),
+            Attempt::Held(file) => holder_pid(&file),
             Attempt::Locked(_) | Attempt::Absent => None,
         })
     }
@@ -129,8 +137,8 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
 
 enum Attempt {
     Locked(Flock<File>),
-    /// Another process has locked the directory with this inode number.
-    Held(u64),
+    /// Another process has locked the directory, which is this one in /proc/locks.
+    Held(String),
     Absent,
 }
 
@@ -142,11 +150,14 @@ fn attempt(path: &Path) -> Result<Attempt> {
     };
     // The lock of a directory that other users can open would be theirs to hold.
     bpffs::check_private_or_given(path)?;
-    let inode = file.metadata().map_err(|error| failed(path, &error))?.ino();
+    let metadata = file.metadata().map_err(|error| failed(path, &error))?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         // It may have been removed, and created again, between open and lock.
         Ok(lock) => Ok(if is_still(inode, path) { Attempt::Locked(lock) } else { Attempt::Absent }),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(Attempt::Held(inode)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+            Ok(Attempt::Held(format!("{:02x}:{:02x}:{inode}", major(device), minor(device))))
+        }
         Err((_, errno)) => Err(failed(path, &errno.into())),
     }
 }
@@ -156,9 +167,9 @@ fn is_still(inode: u64, path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ino() == inode)
 }
 
-/// The process that has locked the directory with this number, in words.
-fn holder(inode: u64) -> String {
-    match holder_pid(inode) {
+/// The process that has locked this file, in words.
+fn holder(file: &str) -> String {
+    match holder_pid(file) {
         Some(pid) => {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             format!("process {pid} ({})", name.trim_end())
@@ -167,19 +178,34 @@ fn holder(inode: u64) -> String {
     }
 }
 
-fn holder_pid(inode: u64) -> Option<u32> {
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().find_map(|line| pid_of(line, inode))
+/// The process that has locked this file; `None` also where it is in another PID namespace.
+///
+/// The kernel gives /proc/locks in parts. When a lock of an earlier part ends, those behind it move up, and the next part begins one
+/// too late. So a lock that is not seen is looked for again.
+fn holder_pid(file: &str) -> Option<u32> {
+    let pid = (0..LOOKS).find_map(|_| locks().lines().find_map(|line| pid_of(line, file)));
+    // 0 and less stand for a process of another PID namespace.
+    pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0)
 }
 
-/// The process of a line of /proc/locks, if it is a flock(2) on this inode (proc_locks(5)):
+/// /proc/locks, in parts as large as the kernel makes them.
+fn locks() -> String {
+    let mut text = Vec::new();
+    if let Ok(mut file) = File::open("/proc/locks") {
+        let mut part = [0; PAGE];
+        while let Ok(length @ 1..) = file.read(&mut part) {
+            text.extend_from_slice(&part[..length]);
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The process of a line of /proc/locks, if it is a flock(2) on this file (proc_locks(5)):
 /// `1: FLOCK  ADVISORY  WRITE 4711 00:1f:35 0 EOF`.
-fn pid_of(line: &str, inode: u64) -> Option<u32> {
+fn pid_of(line: &str, file: &str) -> Option<i64> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, "FLOCK", _, _, pid, file, ..] = words[..] else { return None };
-    let number: u64 = file.rsplit(':').next()?.parse().ok()?;
-    // 0 and less stand for a process of another pid namespace.
-    pid.parse().ok().filter(|pid| number == inode && *pid > 0)
+    let [_, "FLOCK", _, _, pid, locked, ..] = words[..] else { return None };
+    if locked == file { pid.parse().ok() } else { None }
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {
@@ -188,14 +214,57 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::DirBuilderExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+
     use super::*;
 
     #[test]
-    fn the_holder_of_a_lock_is_found_by_inode() {
+    fn the_holder_of_a_lock_is_found_by_file_system_and_inode() {
         let line = "1: FLOCK  ADVISORY  WRITE 4711 00:1f:35 0 EOF";
-        assert_eq!((pid_of(line, 35), pid_of(line, 36)), (Some(4711), None));
-        assert_eq!(pid_of("2: POSIX  ADVISORY  WRITE 4711 00:1f:35 0 EOF", 35), None);
-        assert_eq!(pid_of("1: FLOCK  ADVISORY  WRITE -1 00:1f:35 0 EOF", 35), None);
-        assert_eq!(pid_of("", 35), None);
+        assert_eq!((pid_of(line, "00:1f:35"), pid_of(line, "00:1f:36")), (Some(4711), None));
+        assert_eq!(pid_of(line, "00:20:35"), None);
+        assert_eq!(pid_of("2: POSIX  ADVISORY  WRITE 4711 00:1f:35 0 EOF", "00:1f:35"), None);
+        assert_eq!(pid_of("1: FLOCK  ADVISORY  WRITE -1 00:1f:35 0 EOF", "00:1f:35"), Some(-1));
+        assert_eq!(pid_of("", "00:1f:35"), None);
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_while_other_locks_come_and_go() {
+        let place = std::env::temp_dir().join(format!("sidestep-locks-{}", std::process::id()));
+        let [held, other] = ["held", "other"].map(|name| place.join(name));
+        for directory in [&held, &other] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).unwrap();
+        }
+        // The kernel lists the locks by CPU, and one that is listed later than the locks that come and go can be missed.
+        let cpus = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let usable = || (0..CpuSet::count()).filter(|cpu| cpus.is_set(*cpu).unwrap());
+        let stay_on = |cpu: Option<usize>| {
+            let mut only = CpuSet::new();
+            only.set(cpu.unwrap()).unwrap();
+            sched_setaffinity(Pid::from_raw(0), &only).unwrap();
+        };
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                stay_on(usable().next());
+                while !ended.load(Ordering::Relaxed) {
+                    drop(try_lock(&other).unwrap());
+                }
+            });
+            let looking = scope.spawn(|| {
+                stay_on(usable().last());
+                let _lock = try_lock(&held).unwrap().unwrap();
+                let Ok(Attempt::Held(file)) = attempt(&held) else { panic!("it is locked") };
+                (0..20_000).filter(|_| holder_pid(&file) != Some(std::process::id())).count()
+            });
+            let missed = looking.join();
+            ended.store(true, Ordering::Relaxed);
+            assert_eq!(missed.unwrap(), 0);
+        });
+        fs::remove_dir_all(place).unwrap();
     }
 }

@@ -135,7 +135,8 @@ impl Instance {
             if now.ended > before {
                 return Ok(ReloadAnswer { succeeded: now.succeeded, text: now.text });
             }
-            if self.owner_pid()? != Some(pid) {
+            let ended = process.has_ended().map_err(|errno| self.not_asked(pid, errno))?;
+            if ended || !self.has_owner()? {
                 return Err(self.has_ended(pid));
             }
             if Instant::now() >= deadline {
