@@ -37,18 +37,21 @@ const PAUSES: i32 = 4;
 const MESSAGE_WORK: i32 = 4 << 10;
 /// The binary logarithm of how much sooner the clock is looked at where the reader has read everything.
 const SOONER_SHIFT: i32 = 3;
-/// Staying must be this part faster, as a binary logarithm (an eighth): the stack's phases take longer than plain TCP does,
-/// by the way into the sk_msg program and back.
-const MARGIN_SHIFT: i32 = 3;
+/// The stack must take this part more time than the gate, as a binary logarithm (a quarter): its phases take longer than plain TCP
+/// does, by the way into the sk_msg program and back, and by a copy into pages of their own (docs/explanation/streams.md).
+const MARGIN_SHIFT: i32 = 2;
+/// With larger messages it must take half more: the larger a message, the more of its time is this copy.
+const MEDIUM_BYTES: i32 = 32 << 10;
 /// Streams of larger messages leave: where their pairs stayed, nothing was gained (docs/explanation/streams.md). The comparison cannot
 /// tell, since in the stack's phases the copy into pages of their own takes up to a fifth longer.
 const LARGE_BYTES: i32 = 128 << 10;
-/// Points before the first comparison, which counts for the gate: before it nothing was measured.
-const FIRST_POINTS: i32 = 2;
+/// Points before the first comparison, which counts for the gate: before it nothing was measured. So many, because the buffers still
+/// grow then: with two, half of the streams left that gain by staying.
+const FIRST_POINTS: i32 = 7;
 /// Points of a stream that has stayed, at its next comparison.
-const LATER_POINTS: i32 = 3;
+const LATER_POINTS: i32 = 6;
 /// With so many points a stream stays.
-const STAY_POINTS: i32 = 5;
+const STAY_POINTS: i32 = 9;
 /// The binary logarithm of the bytes for which a time is kept: 1 KiB.
 const KIB_SHIFT: i32 = 10;
 
@@ -227,6 +230,8 @@ fn ends(a: &mut Asm, by_stack: Label) {
             a.ld(R2, OWN, pace(Pace::STACK));
             a.mov(R1, R9);
             a.rsh(R1, MARGIN_SHIFT);
+            a.ld(R3, SK_MSG, SkMsg::LENGTH);
+            a.if_(R3.above(MEDIUM_BYTES), |a| a.lsh(R1, 1));
             a.add(R9, R1);
             a.ld(R1, OWN, pace(Pace::POINTS));
             a.if_else(R9.at_most(R2), |a| a.add(R1, 1), |a| a.sub(R1, 1));
