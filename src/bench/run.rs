@@ -1,7 +1,5 @@
 //! Runs a plan: all cells, each with all its variants in turns.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::errno::Errno;
@@ -12,25 +10,17 @@ use super::cell::{Cell, Link, Placement, Variant, Workload};
 use super::cgroups::Cgroups;
 use super::error::{Error, Result, system};
 use super::facts::{self, PlaneFacts, ProbationFacts, ProgramFacts};
+use super::lane::Lane;
 use super::languages::Programs;
-use super::pair::{Pair, Setup};
 use super::plan::Plan;
-use super::results::{Conditions, Report, Row, Sample, VariantResult};
+use super::results::{Conditions, Report, Row};
+use super::row::{Bench, Host};
 use super::stats::Estimate;
 use super::topology::Topology;
 use super::worker::SERVER_FIRST;
-use crate::agent::{Snapshot, TierChoice, check, choose_tier, watch};
+use crate::agent::{TierChoice, check, choose_tier, watch};
 use crate::dataplane::{Counter, Pairing, Streams, Tier, Watch};
 use crate::syscall::{RunTimeStats, cgroup, run_first};
-
-/// Where and how the benchmark runs.
-#[derive(Clone, Debug)]
-pub struct Host {
-    /// The `sidestep` binary.
-    pub program: PathBuf,
-    /// Set from outside to stop.
-    pub interrupted: &'static AtomicBool,
-}
 
 /// Runs the plan. `progress` gets what happens, a line at a time.
 pub fn run(plan: &Plan, host: &Host, progress: &mut dyn FnMut(&str)) -> Result<Report> {
@@ -124,126 +114,7 @@ const VERDICT_ROUNDS: usize = 21;
 /// See [`VERDICT_ROUNDS`].
 const VERDICT_TRIPS: u64 = 1_000;
 
-struct Bench<'a> {
-    plan: &'a Plan,
-    host: &'a Host,
-    cpus: &'a [usize],
-    topology: &'a Topology,
-    cgroups: Cgroups,
-    programs: Programs,
-    /// The command of the ends in the language of the present cell.
-    foreign: Option<Vec<String>>,
-}
-
-/// Ports that Istio's rules leave alone, one for each variant of TCP: see [`Topology::site`].
-const UNREDIRECTED_PORTS: [u16; 4] = [15008, 15020, 15021, 15090];
-
 impl Bench<'_> {
-    fn pair(&self, cell: &Cell, variant: Variant) -> Result<Pair> {
-        let port = UNREDIRECTED_PORTS[variant as usize % UNREDIRECTED_PORTS.len()];
-        let inside = self.cgroups.path(variant)?;
-        let server = if cell.server_outside { self.cgroups.outside()? } else { inside.clone() };
-        let first = self.cpus[0];
-        let second = match cell.placement {
-            Placement::SameCore | Placement::ServerFirst => first,
-            Placement::AcrossCores => self.cpus.get(1).copied().unwrap_or(first),
-        };
-        let setup = Setup {
-            program: &self.host.program,
-            cgroups: (inside, server),
-            cpus: (first, second),
-            foreign: self.foreign.as_deref(),
-            interrupted: self.host.interrupted,
-        };
-        Pair::new(&setup, cell, variant, &self.topology.site(cell.link, port))
-    }
-
-    /// One cell: pairs for all variants, then rounds in turns. A language that is not here makes a row that says so.
-    fn measure(&mut self, cell: &Cell) -> Result<Row> {
-        self.foreign = match cell.language.map(|language| self.programs.prepare(language)).transpose() {
-            Ok(command) => command,
-            Err(why) => {
-                let failed = vec![(Variant::Plain, why)];
-                return Ok(Row { cell: *cell, name: cell.name(), variants: Vec::new(), failed, samples: Vec::new() });
-            }
-        };
-        let row = self.measure_here(cell);
-        self.foreign = None;
-        row
-    }
-
-    fn measure_here(&mut self, cell: &Cell) -> Result<Row> {
-        let variants: Vec<_> = cell.variants().iter().copied().filter(|variant| self.cgroups.has(*variant)).collect();
-        let before = variants.iter().map(|&variant| self.cgroups.snapshot(variant)).collect::<Result<Vec<_>>>()?;
-        let mut lanes = variants.iter().map(|&variant| Lane::new(self, cell, variant)).collect::<Result<Vec<_>>>()?;
-        let operations = self.calibrate(&mut lanes)?;
-        let mut samples = Vec::new();
-        for round in 0..self.plan.rounds {
-            for step in 0..lanes.len() {
-                if self.host.interrupted.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted);
-                }
-                // Every variant comes first equally often.
-                let at = (round + step) % lanes.len();
-                let variant = lanes[at].variant;
-                self.cgroups.watch_for(variant)?;
-                let Some(took) = lanes[at].run(|pair| pair.round(operations))? else { continue };
-                samples.push(Sample {
-                    variant,
-                    round,
-                    operations,
-                    wall_ns: took.wall_ns,
-                    client_cpu_ns: took.client_cpu_ns,
-                    server_cpu_ns: took.server_cpu_ns,
-                    switches: took.switches,
-                });
-            }
-        }
-        self.cgroups.watch_for(Variant::Plain)?;
-        let (mut results, mut failed) = (Vec::new(), Vec::new());
-        for (mut lane, before) in lanes.into_iter().zip(before) {
-            let variant = lane.variant;
-            if let Some((written, by_stack)) = lane.run(Pair::finish)? {
-                let after = self.cgroups.snapshot(variant)?;
-                let counters = before.zip(after).map(|(before, after)| gained(&before, &after)).unwrap_or_default();
-                // Ends in other languages do not ask what TCP has carried.
-                let past_stack = match (written, cell.language) {
-                    (0, Some(_)) => past(&counters),
-                    (0, None) => Some(0.0),
-                    _ => Some(1.0 - by_stack as f64 / written as f64),
-                };
-                let stalls = cell.workload == Workload::Stream && !cell.server_outside && variant.is_tcp();
-                let pinned = if stalls { lane.run(|pair| pair.pinned(cell.size))? } else { None };
-                results.extend(
-                    result(cell, variant, &samples, past_stack, counters).map(|one| VariantResult { pinned, ..one }),
-                );
-            }
-            failed.extend(lane.failed.map(|why| (variant, why)));
-        }
-        Ok(Row { cell: *cell, name: cell.name(), variants: results, failed, samples })
-    }
-
-    /// How many operations of plain TCP, the first lane, fill a round. All pairs are warm afterwards.
-    fn calibrate(&mut self, lanes: &mut [Lane]) -> Result<u64> {
-        let goal = self.plan.round.as_nanos() as u64;
-        let mut operations = 4;
-        loop {
-            for lane in lanes.iter_mut().skip(1) {
-                self.cgroups.watch_for(lane.variant)?;
-                lane.run(|pair| pair.round(operations))?;
-            }
-            self.cgroups.watch_for(Variant::Plain)?;
-            // CPU time, because the wait for a busy machine would pass for work and leave rounds of a few messages.
-            let took = lanes.first_mut().map(|lane| lane.run(|pair| pair.round(operations))).transpose()?.flatten();
-            let used = took.map_or(goal, |took| took.client_cpu_ns + took.server_cpu_ns).max(1);
-            // A round that took half the time is long enough to say how many fill the whole.
-            if used >= goal / 2 || operations >= 1 << 24 {
-                return Ok((u128::from(operations) * u128::from(goal) / u128::from(used)).max(1) as u64);
-            }
-            operations *= 2;
-        }
-    }
-
     /// How long a new connection takes the stack until its first message is redirected, and how many messages that are.
     fn probation(&mut self, watch: Watch) -> Result<ProbationFacts> {
         let variant = Variant::Watched;
@@ -298,7 +169,9 @@ impl Bench<'_> {
         };
         let mut lanes = Vec::new();
         for variant in variants {
-            lanes.push(Lane::new(self, &PING_PONG, variant)?);
+            let mut lane = Lane::new(variant);
+            lane.begin(|| self.pair(&PING_PONG, variant))?;
+            lanes.push(lane);
         }
         let mut gates = [Vec::new(), Vec::new()];
         for _ in 0..VERDICT_ROUNDS {
@@ -313,96 +186,13 @@ impl Bench<'_> {
             gates[1].push(took[2] - took[0]);
         }
         for mut lane in lanes {
-            lane.run(Pair::finish)?;
+            lane.end(None)?;
         }
         for (facts, gate) in planes.iter_mut().zip(gates) {
             facts.gate_ns = Estimate::of(gate);
         }
         Ok(())
     }
-}
-
-/// A variant of a cell, and its pair as long as it works.
-struct Lane {
-    variant: Variant,
-    pair: Option<Pair>,
-    failed: Option<String>,
-}
-
-impl Lane {
-    fn new(bench: &Bench<'_>, cell: &Cell, variant: Variant) -> Result<Self> {
-        let mut lane = Self { variant, pair: None, failed: None };
-        let pair = bench.pair(cell, variant);
-        lane.pair = lane.keep(pair)?;
-        Ok(lane)
-    }
-
-    /// Does something with the pair; nothing where it has failed.
-    fn run<T>(&mut self, what: impl FnOnce(&mut Pair) -> Result<T>) -> Result<Option<T>> {
-        let Some(pair) = &mut self.pair else { return Ok(None) };
-        let done = what(pair);
-        self.keep(done)
-    }
-
-    /// Ungated redirection may fail, and then its row says why: nothing bounds the memory that it takes. Any other failure is
-    /// the benchmark's.
-    fn keep<T>(&mut self, done: Result<T>) -> Result<Option<T>> {
-        match done {
-            Ok(done) => Ok(Some(done)),
-            Err(Error::Worker { end, why, .. }) if self.variant == Variant::Ungated => {
-                self.pair = None;
-                self.failed = Some(format!("its {end} failed: {why}"));
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// The share of bytes that went past the stack, by what the data plane's counters have gained; none without a data plane.
-fn past(counters: &[(&'static str, u64)]) -> Option<f64> {
-    let of =
-        |counter: Counter| counters.iter().find(|(name, _)| *name == counter.name()).map_or(0, |(_, value)| *value);
-    let [redirected, passed] = [Counter::RedirectedBytes, Counter::PassedBytes].map(of);
-    (redirected + passed > 0).then(|| redirected as f64 / (redirected + passed) as f64)
-}
-
-fn gained(before: &Snapshot, after: &Snapshot) -> Vec<(&'static str, u64)> {
-    after
-        .iter()
-        .map(|(counter, value)| (counter.name(), value - before.get(counter)))
-        .filter(|(_, gained)| *gained > 0)
-        .collect()
-}
-
-fn result(
-    cell: &Cell,
-    variant: Variant,
-    samples: &[Sample],
-    past_stack: Option<f64>,
-    counters: Vec<(&'static str, u64)>,
-) -> Option<VariantResult> {
-    let of = |variant| samples.iter().filter(move |sample| sample.variant == variant);
-    let wall = |sample: &Sample| sample.wall_ns as f64 / sample.operations as f64;
-    // The server outside stands for another node: its CPU time is that node's.
-    let used = |sample: &Sample| {
-        let server = if cell.server_outside { 0 } else { sample.server_cpu_ns };
-        (sample.client_cpu_ns + server) as f64 / sample.operations as f64
-    };
-    let ratio = |value: &dyn Fn(&Sample) -> f64| {
-        Estimate::of(of(variant).zip(of(Variant::Plain)).map(|(own, plain)| value(own) / value(plain)))
-    };
-    Some(VariantResult {
-        variant,
-        wall_ns: Estimate::of(of(variant).map(wall))?,
-        cpu_ns: Estimate::of(of(variant).map(used))?,
-        wall_ratio: ratio(&wall)?,
-        cpu_ratio: ratio(&used)?,
-        switches: Estimate::of(of(variant).map(|sample| sample.switches as f64 / sample.operations as f64))?,
-        past_stack: if variant.is_tcp() { past_stack } else { Some(0.0) },
-        counters,
-        pinned: None,
-    })
 }
 
 fn summary(row: &Row) -> String {

@@ -256,7 +256,7 @@ mod tests {
                 }
             });
             let looking = scope.spawn(|| {
-                stay_on(usable().last());
+                stay_on(usable().next_back());
                 let _lock = try_lock(&held).unwrap().unwrap();
                 let Ok(Attempt::Held(file)) = attempt(&held) else { panic!("it is locked") };
                 (0..20_000).filter(|_| holder_pid(&file) != Some(std::process::id())).count()
