@@ -69,6 +69,20 @@ fn its_objects_are_valid_and_ask_for_no_more_than_is_documented() {
 }
 
 #[test]
+fn a_user_of_its_own_takes_the_capabilities_to_become_it_and_to_be_followed_by_root() {
+    let _turn = Turn::take();
+    for values in
+        [json!({"settings": {"user": 65534}}), json!({"settings": {"user": "65534:0"}}), json!({"formerUser": true})]
+    {
+        let Some(objects) = objects(&values) else { return };
+        let security = &one(&objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["securityContext"];
+        assert_eq!(security["runAsUser"], 0, "{values}");
+        let added: Vec<_> = security["capabilities"]["add"].as_array().unwrap().iter().skip(5).collect();
+        assert_eq!(added, ["SETUID", "SETGID", "CHOWN", "DAC_READ_SEARCH"], "{values}");
+    }
+}
+
+#[test]
 fn everything_that_is_optional_renders() {
     let _turn = Turn::take();
     let on = json!({"enabled": true, "labels": {"release": "prometheus"}});

@@ -48,6 +48,11 @@ impl Node {
         self.config_map.path().join("config.toml")
     }
 
+    /// Where the agent remembers which programs splice.
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
+    }
+
     /// Where pins are.
     pub(crate) fn bpffs(&self) -> &Path {
         self.bpffs.path()
