@@ -7,7 +7,7 @@ use super::{Features, MapRef, Reg};
 /// A place in Rust source that called the assembler.
 type Place = &'static Location<'static>;
 
-/// An error of the assembler. Each names the Rust line to mend where there is one.
+/// An error of the assembler. Each names the Rust line to correct where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

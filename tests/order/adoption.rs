@@ -142,13 +142,13 @@ pub(crate) const ADOPTIONS: &[Scenario] = &[
             ("agent", adopts),
             ("reader", |cpu| reads(cpu, [2, 0])),
         ],
-        mended: Some(look_under_lock),
+        corrected: Some(look_under_lock),
     },
     Scenario {
         name: "adoption, two messages, the second by the stack",
         before: plain,
         processes: &[("sender", |cpu| sends(cpu, &BOTH_WAYS)), ("agent", adopts), ("reader", |cpu| reads(cpu, [2, 0]))],
-        mended: Some(look_under_lock),
+        corrected: Some(look_under_lock),
     },
 ];
 
@@ -158,13 +158,13 @@ pub(crate) const TAKEN_BACK: &[Scenario] = &[
         name: "adoption, taken back when the sender's end is in the sockhash",
         before: plain,
         processes: &[SENDER, ("agent", |cpu| enters_alone(cpu, S)), READER],
-        mended: Some(look_under_lock),
+        corrected: Some(look_under_lock),
     },
     Scenario {
         name: "adoption, taken back when the receiver's end is in the sockhash",
         before: plain,
         processes: &[SENDER, ("agent", |cpu| enters_alone(cpu, R)), READER],
-        mended: Some(look_under_lock),
+        corrected: Some(look_under_lock),
     },
 ];
 
@@ -177,7 +177,7 @@ pub(crate) const LEAVES_MEANWHILE: &[Scenario] = &[
             pair.share(R);
         },
         processes: &[SENDER, ("agent", adopts_and_looks), READER, ("leaver", |cpu| acknowledge(cpu, R))],
-        mended: Some(look_under_lock),
+        corrected: Some(look_under_lock),
     },
     Scenario {
         name: "adoption, the pair leaves for a mark",
@@ -194,7 +194,7 @@ pub(crate) const LEAVES_MEANWHILE: &[Scenario] = &[
             READER,
             ("leaver", |cpu| acknowledge(cpu, R)),
         ],
-        mended: Some(look_under_lock),
+        corrected: Some(look_under_lock),
     },
 ];
 

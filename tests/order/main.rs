@@ -50,9 +50,9 @@ fn no_schedule_on_x86_loses_or_reorders_anything() {
 fn on_arm_only_what_the_kernel_lacks_fails() {
     for scenario in ALL {
         let found = report(Arm, "", scenario, || scenario.search(Arm, |_| ()));
-        assert_eq!(found.failure.is_some(), scenario.mended.is_some(), "{}", scenario.name);
-        if scenario.mended.is_some() {
-            let found = report(Arm, " with that order", scenario, || scenario.search_mended(Arm, |_| ()));
+        assert_eq!(found.failure.is_some(), scenario.corrected.is_some(), "{}", scenario.name);
+        if scenario.corrected.is_some() {
+            let found = report(Arm, " with that order", scenario, || scenario.search_corrected(Arm, |_| ()));
             assert!(found.failure.is_none(), "{}", scenario.name);
         }
     }
@@ -64,7 +64,7 @@ fn a_reader_held_up_while_its_pair_joins_late_reads_in_order() {
     // The longer one takes minutes there.
     for scenario in &LATE[..1] {
         let found =
-            report(Arm, " with the order that the kernel lacks", scenario, || scenario.search_mended(Arm, |_| ()));
+            report(Arm, " with the order that the kernel lacks", scenario, || scenario.search_corrected(Arm, |_| ()));
         assert!(found.failure.is_none(), "{}", scenario.name);
     }
 }
@@ -147,7 +147,7 @@ fn programs_that_read_by_helper_calls_lose_and_reorder_nothing() {
             let found = report(architecture, ", by helper calls", scenario, || {
                 scenario.search_from(pair, |pair| {
                     if architecture == Arm {
-                        scenario.mend(pair)
+                        scenario.correct(pair)
                     }
                 })
             });
@@ -216,7 +216,7 @@ fn a_reader_of_events_is_woken_where_bytes_are_acknowledged_at_once() {
 fn adoption_with_a_look_under_the_lock(architecture: Architecture, scenarios: &[Scenario]) {
     for scenario in scenarios {
         let how = " with a look under the lock";
-        let found = report(architecture, how, scenario, || scenario.search_mended(architecture, |_| ()));
+        let found = report(architecture, how, scenario, || scenario.search_corrected(architecture, |_| ()));
         assert!(found.failure.is_none(), "{}", scenario.name);
     }
 }
@@ -254,7 +254,7 @@ fn no_reader_that_blocks_misses_the_barrier_of_who_wakes_it() {
 fn none_misses_the_barrier_of_who_wakes(architecture: Architecture, scenarios: &[Scenario]) {
     for scenario in scenarios {
         let found = report(architecture, ", without the barrier of who wakes", scenario, || {
-            scenario.search_mended(architecture, |pair| pair.sleep.as_mut().unwrap().barrier = false)
+            scenario.search_corrected(architecture, |pair| pair.sleep.as_mut().unwrap().barrier = false)
         });
         assert!(found.failure.is_none(), "{}", scenario.name);
     }
@@ -264,8 +264,8 @@ fn none_misses_the_barrier_of_who_wakes(architecture: Architecture, scenarios: &
 fn none_fails_with_all_orders(scenarios: &[Scenario]) {
     none_fails(X86, scenarios);
     for scenario in scenarios {
-        let how = if scenario.mended.is_some() { " with the orders that the kernel lacks" } else { "" };
-        let found = report(Arm, how, scenario, || scenario.search_mended(Arm, |_| ()));
+        let how = if scenario.corrected.is_some() { " with the orders that the kernel lacks" } else { "" };
+        let found = report(Arm, how, scenario, || scenario.search_corrected(Arm, |_| ()));
         assert!(found.failure.is_none(), "{}", scenario.name);
     }
 }

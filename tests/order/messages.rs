@@ -21,7 +21,7 @@ pub(crate) const THREE_MESSAGES: &[Scenario] = &[
             ("sender", |cpu| sends_three(cpu, [arriving(2), arriving(3), arriving(4)])),
             ("reader", |cpu| reads(cpu, 3)),
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "three messages, the second by the stack, gate against reader",
@@ -30,7 +30,7 @@ pub(crate) const THREE_MESSAGES: &[Scenario] = &[
             ("sender", |cpu| sends_three(cpu, [arriving(1), large(2), arriving(3)])),
             ("reader", |cpu| reads(cpu, 3)),
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "three messages, gate against leave, for a mark",
@@ -39,7 +39,7 @@ pub(crate) const THREE_MESSAGES: &[Scenario] = &[
             ("sender", |cpu| sends_three(cpu, [arriving(1), arriving(2), arriving(3)])),
             ("leaver", |cpu| marks_and_leaves(cpu, R)),
         ],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "three messages, gate against leave, with a message unread",
@@ -49,6 +49,6 @@ pub(crate) const THREE_MESSAGES: &[Scenario] = &[
             ("reader", |cpu| reads(cpu, 1)),
             ("leaver", |cpu| acknowledge(cpu, R)),
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
 ];

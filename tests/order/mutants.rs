@@ -71,7 +71,7 @@ pub(crate) fn caught_without(
     scenarios: &[Scenario],
 ) -> Option<(&'static str, String)> {
     scenarios.iter().find_map(|scenario| {
-        let found = scenario.search_mended(architecture, |pair| drop_check(pair, check));
+        let found = scenario.search_corrected(architecture, |pair| drop_check(pair, check));
         found.failure.map(|failure| (scenario.name, failure.what))
     })
 }
@@ -110,7 +110,7 @@ impl Barrier {
         // Of two threads that send, only those who take the pair out have barriers of their own.
         let unsure: &[Scenario] = if self.program == "sk_msg" { &[] } else { UNSURE };
         ALL.iter().chain(unsure).filter(|scenario| scenario.runs(self.program)).find_map(|scenario| {
-            let found = scenario.search_mended(architecture, |pair| self.drop_from(pair));
+            let found = scenario.search_corrected(architecture, |pair| self.drop_from(pair));
             found.failure.map(|failure| (scenario.name, failure.what))
         })
     }

@@ -52,7 +52,7 @@ pub(crate) const PEEKS: &[Scenario] = &[Scenario {
             recvmsg(cpu, R)
         }),
     ],
-    mended: Some(order_reader),
+    corrected: Some(order_reader),
 }];
 
 /// Readers that block until they have all they want (MSG_WAITALL). A call that reads the stack sees the stack alone.
@@ -60,7 +60,7 @@ pub(crate) const WAITS_FOR_ALL: &[Scenario] = &[Scenario {
     name: "a reader that waits for all, a redirected message, two by the stack",
     before: blocking,
     processes: &[("sender", |cpu| sends(cpu, &THEN_STACK_AGAIN)), ("reader", |cpu| waits_for_all(cpu, 3))],
-    mended: Some(order_reader),
+    corrected: Some(order_reader),
 }];
 
 pub(crate) const READERS: &[Scenario] = &[
@@ -71,7 +71,7 @@ pub(crate) const READERS: &[Scenario] = &[
             ("sender", |cpu| sends(cpu, &[arriving(1), arriving(2)])),
             ("reader", |cpu| sleeps_until(cpu, [2, 0])),
         ],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "a reader that blocks, a redirected message, one by the stack, leave",
@@ -81,7 +81,7 @@ pub(crate) const READERS: &[Scenario] = &[
             ("reader", |cpu| sleeps_until(cpu, [2, 0])),
             ("leaver", |cpu| acknowledge(cpu, R)),
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
 ];
 
@@ -94,7 +94,7 @@ pub(crate) const ACKNOWLEDGED: &[Scenario] = &[Scenario {
         ("reader", |cpu| reads_on_events(cpu, [2, 0])),
         ("keepalive", probes),
     ],
-    mended: Some(order_reader),
+    corrected: Some(order_reader),
 }];
 
 fn acknowledged_events(pair: &mut Pair) {
@@ -112,5 +112,5 @@ pub(crate) const LATE_ACKNOWLEDGEMENT: &[Scenario] = &[Scenario {
         ("reader", |cpu| reads_on_events(cpu, [2, 0])),
         ("keepalive", probes),
     ],
-    mended: Some(order_reader),
+    corrected: Some(order_reader),
 }];

@@ -20,7 +20,7 @@ pub(crate) struct Scenario {
     pub(crate) before: fn(&mut Pair),
     pub(crate) processes: &'static [Named],
     /// The kernel lacks something, on arm64 an order, without which this fails. This adds it.
-    pub(crate) mended: Option<fn(&mut Pair)>,
+    pub(crate) corrected: Option<fn(&mut Pair)>,
 }
 
 pub(crate) fn message(number: u64) -> Message {
@@ -83,31 +83,31 @@ pub(crate) const ALL: &[Scenario] = &[
                 acknowledge(cpu, R)
             }),
         ],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "gate against leave, for a mark",
         before: |_| (),
         processes: &[SENDER, LEAVER, ("agent", mark)],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "gate against leave, with a message unread",
         before: leaving_and_unread,
         processes: &[SECOND, LEAVER, READER],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "gate against leave, marked before, with a message unread",
         before: marked_and_unread,
         processes: &[SECOND, LEAVER, READER],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "gate against drain, marked",
         before: marked_and_unread,
         processes: &[SECOND, DRAIN, READER],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "gate against drain, switched off",
@@ -116,13 +116,13 @@ pub(crate) const ALL: &[Scenario] = &[
             pair.begin_with(pair.ends[R].queue, 1);
         },
         processes: &[SECOND, DRAIN, READER],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "gate against reader",
         before: |pair| pair.send_by_stack(S, 1),
         processes: &[SECOND, ("reader", reads_twice)],
-        mended: Some(|pair| pair.orders_owner = true),
+        corrected: Some(|pair| pair.orders_owner = true),
     },
     Scenario {
         name: "the reader's own look",
@@ -134,7 +134,7 @@ pub(crate) const ALL: &[Scenario] = &[
             }),
             ("reader", reads_twice),
         ],
-        mended: Some(|pair| pair.orders_looks = true),
+        corrected: Some(|pair| pair.orders_looks = true),
     },
 ];
 
@@ -151,7 +151,7 @@ pub(crate) const LATE: &[Scenario] = &[
             ("reader", reads_twice),
             JOINS,
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "a receiver joins late, between messages",
@@ -165,7 +165,7 @@ pub(crate) const LATE: &[Scenario] = &[
             ("reader", reads_twice),
             JOINS,
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
 ];
 
@@ -180,7 +180,7 @@ pub(crate) const TWO_SENDERS: &[Scenario] = &[
             leaving_and_unread(pair);
         },
         processes: &[SECOND, READS_AND_SENDS, LEAVER],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "two senders, drain, marked, with a message unread",
@@ -189,7 +189,7 @@ pub(crate) const TWO_SENDERS: &[Scenario] = &[
             marked_and_unread(pair);
         },
         processes: &[SECOND, READS_AND_SENDS, DRAIN],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "two senders, drain, switched off, with a message unread",
@@ -199,7 +199,7 @@ pub(crate) const TWO_SENDERS: &[Scenario] = &[
             pair.begin_with(pair.ends[R].queue, 1);
         },
         processes: &[SECOND, READS_AND_SENDS, DRAIN],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "a sender at each end, one leaves for an option",
@@ -208,7 +208,7 @@ pub(crate) const TWO_SENDERS: &[Scenario] = &[
             pair.set_option(R);
         },
         processes: &[SENDER, ("answer", |cpu| sendmsg(cpu, R, message(1))), LEAVER],
-        mended: None,
+        corrected: None,
     },
 ];
 
@@ -226,7 +226,7 @@ pub(crate) const TWO_SENDERS_READ: &[Scenario] = &[
             ("thread 2", |cpu| sendmsg(cpu, S, large(THREAD + 1))),
             READER,
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "two senders, a mark, gate against reader",
@@ -240,7 +240,7 @@ pub(crate) const TWO_SENDERS_READ: &[Scenario] = &[
             ("thread 2", |cpu| sendmsg(cpu, S, arriving(THREAD + 1))),
             READER,
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
 ];
 
@@ -261,7 +261,7 @@ pub(crate) const UNSURE: &[Scenario] = &[
             pair.set_flags(R, UNENROLLING);
         },
         processes: &[SENDER, THREAD_2, LEAVER],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "two senders, drain, switched off, nothing unread",
@@ -270,7 +270,7 @@ pub(crate) const UNSURE: &[Scenario] = &[
             pair.switch_off();
         },
         processes: &[SENDER, THREAD_2, DRAIN],
-        mended: None,
+        corrected: None,
     },
 ];
 
@@ -280,13 +280,13 @@ pub(crate) const TWO_SENDERS_MARKED: &[Scenario] = &[
         name: "two senders, the other end leaves for a mark",
         before: |pair| pair.share(S),
         processes: &[SENDER, THREAD_2, ("leaver", |cpu| marks_and_leaves(cpu, R))],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "two senders, their own end leaves for a mark",
         before: |pair| pair.share(S),
         processes: &[SENDER, THREAD_2, ("leaver", |cpu| marks_and_leaves(cpu, S))],
-        mended: None,
+        corrected: None,
     },
 ];
 
@@ -349,7 +349,7 @@ pub(crate) const LONG: &[Scenario] = &[
         name: "seven messages, reader, leave for a mark",
         before: |pair| pair.count_senders(1),
         processes: &[MIXED, ("reader", |cpu| reads_all(cpu, [7, 0])), LEAVES, ("agent", mark)],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "six messages, reader, drain, marked",
@@ -358,7 +358,7 @@ pub(crate) const LONG: &[Scenario] = &[
             marked_and_unread(pair);
         },
         processes: &[MIXED_BEHIND, ("reader", |cpu| reads_all(cpu, [6, 0])), ("drain", drains)],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "two senders, ten messages, reader, leave for a mark",
@@ -367,7 +367,7 @@ pub(crate) const LONG: &[Scenario] = &[
             pair.count_senders(2);
         },
         processes: &[MIXED, MIXED_2, ("reader", |cpu| reads_all(cpu, [7, 3])), LEAVES, ("agent", mark)],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "two senders, nine messages, reader, drain, switched off",
@@ -378,7 +378,7 @@ pub(crate) const LONG: &[Scenario] = &[
             pair.begin_with(pair.ends[R].queue, 1);
         },
         processes: &[MIXED_BEHIND, MIXED_2, ("reader", |cpu| reads_all(cpu, [6, 3])), ("drain", drains)],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
 ];
 
@@ -398,8 +398,8 @@ impl Scenario {
     ) -> Walked {
         let mut pair = Pair::new(architecture);
         (self.before)(&mut pair);
-        if let Some(mend) = self.mended {
-            mend(&mut pair);
+        if let Some(correct) = self.corrected {
+            correct(&mut pair);
         }
         change(&mut pair);
         let processes = self.processes.iter().map(|(name, script)| Process::new(name, &pair, Box::new(script)));
@@ -431,17 +431,17 @@ impl Scenario {
     }
 
     /// The same with a kernel that lacks no order.
-    pub(crate) fn search_mended(&self, architecture: Architecture, change: impl FnOnce(&mut Pair)) -> Found {
+    pub(crate) fn search_corrected(&self, architecture: Architecture, change: impl FnOnce(&mut Pair)) -> Found {
         self.search(architecture, |pair| {
-            self.mend(pair);
+            self.correct(pair);
             change(pair);
         })
     }
 
     /// The kernel lacks no order.
-    pub(crate) fn mend(&self, pair: &mut Pair) {
-        if let Some(mend) = self.mended {
-            mend(pair);
+    pub(crate) fn correct(&self, pair: &mut Pair) {
+        if let Some(correct) = self.corrected {
+            correct(pair);
         }
     }
 }

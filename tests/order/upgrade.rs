@@ -58,7 +58,7 @@ pub(crate) const UPGRADES: &[Scenario] = &[
                 acknowledge(cpu, R)
             }),
         ],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "programs of equal layout, gate against reader",
@@ -77,7 +77,7 @@ pub(crate) const UPGRADES: &[Scenario] = &[
                 recvmsg(cpu, R)
             }),
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
     Scenario {
         name: "callbacks of equal layout, both ends leave for a mark",
@@ -91,13 +91,13 @@ pub(crate) const UPGRADES: &[Scenario] = &[
                 acknowledge(cpu, R)
             }),
         ],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "programs of another layout, the old ones are drained",
         before: |pair| pair.share_switch(),
         processes: &[SENDER, ("drain", retires)],
-        mended: None,
+        corrected: None,
     },
     Scenario {
         name: "programs of another layout, the old ones are drained, with a message unread",
@@ -110,7 +110,7 @@ pub(crate) const UPGRADES: &[Scenario] = &[
             ("drain", retires),
             ("reader", |cpu| recvmsg(cpu, R)),
         ],
-        mended: Some(order_reader),
+        corrected: Some(order_reader),
     },
 ];
 
@@ -130,5 +130,5 @@ pub(crate) const CALLBACKS_UNREAD: &[Scenario] = &[Scenario {
         }),
         ("reader", |cpu| recvmsg(cpu, R)),
     ],
-    mended: Some(order_reader),
+    corrected: Some(order_reader),
 }];

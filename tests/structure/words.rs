@@ -23,7 +23,7 @@ const PLACES: [&str; 14] = [
 ];
 
 /// The word, what to write instead, and what behind the word makes it another one. "There is no" is plain.
-const WORDS: [(&str, &str, &[&str]); 19] = [
+const WORDS: [(&str, &str, &[&str]); 23] = [
     ("nobody", "name the actor: \"no program\", \"no process\"", &[]),
     ("somebody", "name the actor: \"another program\", \"a user\"", &[]),
     ("whoever", "\"a process that\"", &[]),
@@ -39,6 +39,10 @@ const WORDS: [(&str, &str, &[&str]); 19] = [
     ("folders", "\"directories\"", &[]),
     ("nudge", "\"wake the reader\"", &[]),
     ("nudges", "\"wakes the reader\"", &[]),
+    ("mend", "\"correct\"", &[]),
+    ("mends", "\"corrects\"", &[]),
+    ("mended", "\"corrected\"", &[]),
+    ("mending", "\"correcting\"", &[]),
     ("thereof", "\"of it\"", &[]),
     ("whence", "\"from where\"", &[]),
     ("wherein", "\"in which\"", &[]),
@@ -47,8 +51,8 @@ const WORDS: [(&str, &str, &[&str]); 19] = [
 
 /// The words of `line` that are not to be used, with what to write instead.
 fn found(line: &str) -> Vec<(&'static str, &'static str)> {
-    // The user of that name, also in passwd(5)'s form.
-    let line = line.replace("`nobody`", "").replace("nobody 65534", "");
+    // The user of that name, also in passwd(5)'s form. The kernel's verifier has `mend:`, the end of a member, in a message.
+    let line = line.replace("`nobody`", "").replace("nobody 65534", "").replace("(mend:", "");
     let words: Vec<String> = line
         .split(|character: char| !character.is_alphanumeric() && character != '\'')
         .filter(|word| !word.is_empty())

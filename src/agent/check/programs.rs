@@ -38,7 +38,7 @@ pub(super) fn all() -> Vec<Finding> {
         };
         Finding::new("programs", need, name, answer)
             .why(why)
-            .remedy("mend what is missing above; if nothing is, report this with the kernel's version")
+            .remedy("add what is missing above; if nothing is, report this with the kernel's version")
     })
     .chain([watching(), adopting()])
     .collect()

@@ -106,7 +106,7 @@ impl Relocated {
                 Ok(Patched::Applied) => Outcome::Applied,
                 Ok(Patched::Poisoned) => Outcome::Unresolved,
                 Err(Fault::Refused(Cow::Owned(_))) if reasons == MAX_REASONS => Outcome::Failed(Fault::refused(
-                    "the reason is not kept, since 1,000 others of this object cannot be applied; mend those first",
+                    "the reason is not kept, since 1,000 others of this object cannot be applied; correct those first",
                 )),
                 Err(fault) => {
                     reasons += usize::from(matches!(fault, Fault::Refused(Cow::Owned(_))));
