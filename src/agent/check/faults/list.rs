@@ -130,7 +130,8 @@ pub const LIST: &[Fault] = &[
         reach: Reach::Avoided("sidestep leaves programs alone that may ask"),
         evidence: Evidence::Probe(Probe::FionreadRedirected),
         since: &[],
-        fixed: &[Release(6, 6, 128), Release(6, 12, 75), Release(7, 0, 0)],
+        // 6.18.15 is the oldest of its series that the kernel matrix has tried.
+        fixed: &[Release(6, 6, 128), Release(6, 12, 75), Release(6, 18, 15), Release(7, 0, 0)],
         remedy: "use a kernel with commit 929e30f93125, or leave a program alone that asks: --exclude-cgroup with its cgroup, or --exclude-port with its ports",
     },
     Fault {
@@ -143,8 +144,8 @@ pub const LIST: &[Fault] = &[
         effect: Effect::Stalls,
         reach: Reach::Avoided("sidestep lets a connection join only when both its readers have earned trust"),
         evidence: Evidence::Probe(Probe::FionreadStack),
-        // Commit 929e30f93125, in 6.18, too.
-        since: &[Release(6, 6, 128), Release(6, 12, 75), Release(7, 0, 0)],
+        // Commit 929e30f93125. 6.18.15 is the oldest of its series that the kernel matrix has tried.
+        since: &[Release(6, 6, 128), Release(6, 12, 75), Release(6, 18, 15), Release(7, 0, 0)],
         fixed: &[Release(6, 12, 114), Release(7, 3, 0)],
         remedy: "use a kernel without commit 929e30f93125, or with its correction 04af4efde58a",
     },
