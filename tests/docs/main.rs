@@ -7,3 +7,4 @@ mod counters;
 mod faults;
 mod generated;
 mod links;
+mod variants;
