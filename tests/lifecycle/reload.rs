@@ -15,6 +15,8 @@ use sidestep::syscall::cgroup::Cgroup;
 use crate::fixture::Fixture;
 use crate::streams::{Probe, Streams, TIMEOUT, listener};
 use crate::support::agent::{self, Agent};
+use crate::support::cgroup::{enter, remove};
+use crate::support::feature::Feature;
 use crate::support::wait::wait_until;
 
 /// A configuration file, removed with the test.
@@ -204,6 +206,48 @@ fn the_cgroups_of_the_file_change_and_the_first_one_can_go() {
     seen.extend(fixture.is_healthy());
     run.stop();
     fixture.is_gone(&seen);
+}
+
+#[test]
+fn a_cgroup_that_the_file_excludes_goes_back_to_the_stack_and_comes_back() {
+    let fixture = Fixture::new();
+    let one = Cgroup::create(&fixture.cgroup_path().join("one")).unwrap();
+    let file = File::new(&fixture);
+    file.write("");
+    let run = file.start();
+    let mut seen = fixture.is_healthy();
+    // A socket belongs to the cgroup in which it was made.
+    let probe_inside = || {
+        enter(one.path());
+        let probe = Probe::new();
+        enter(fixture.cgroup_path());
+        probe
+    };
+    let (inside, outside) = (probe_inside(), Probe::new());
+    assert!(inside.is_redirected() && outside.is_redirected(), "nothing is redirected");
+    let adopts = Feature::Adoption.required("connections that a reload has sent back to the stack");
+    let listener = listener();
+
+    // While it is excluded, each other change takes new maps, too.
+    for more in ["", &exclude(&listener)] {
+        file.write(&format!("exclude-cgroup = {:?}\n{more}", one.path()));
+        assert!(reloaded(&fixture).starts_with("settings read again: maps and programs replaced"));
+        seen.extend(fixture.is_healthy());
+        assert!(!inside.is_redirected(), "a connection inside is redirected");
+        assert!(!probe_inside().is_redirected(), "a new connection inside is redirected");
+        assert_eq!(outside.is_redirected(), adopts, "whether a connection outside is adopted again");
+        assert!(Probe::new().is_redirected(), "a new connection outside is not redirected");
+    }
+    assert!(reloaded(&fixture).contains("so already"));
+
+    file.write("");
+    assert!(reloaded(&fixture).starts_with("settings read again: maps and programs replaced"));
+    seen.extend(fixture.is_healthy());
+    assert_eq!(inside.is_redirected(), adopts, "whether a connection inside is adopted");
+    assert!(probe_inside().is_redirected(), "a new connection inside is not redirected");
+    run.stop();
+    fixture.is_gone(&seen);
+    remove([one.path()]);
 }
 
 #[test]
