@@ -4,16 +4,16 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use sidestep::syscall::Release;
 
 use crate::pair;
 use crate::support::agent::{self, Agent};
+use crate::support::binary::PublicBinary;
 use crate::support::bpffs::TestBpffs;
 use crate::support::child::{ChildGuard, Ended};
-use crate::support::machine::unique;
 use crate::support::nested::NestedCgroups;
 
 /// Numbers of capabilities (include/uapi/linux/capability.h).
@@ -76,33 +76,13 @@ fn become_other(caps: &[u32]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A copy of the binary that every user can execute: the directories of a build may be closed to others.
-struct Binary(PathBuf);
-
-impl Binary {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(unique("sidestep-binary"));
-        // By a process of its own: a child that another test starts meanwhile would hold a descriptor of ours that may
-        // write, and execve(2) would answer ETXTBSY.
-        assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_sidestep")).arg(&path).status().unwrap().success());
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self(path)
-    }
-
-    /// Runs it with these capabilities and no others.
-    fn run(&self, caps: &'static [u32], args: &[&str]) -> Ended {
-        let mut command = Command::new(&self.0);
-        command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: the closure makes system calls alone.
-        unsafe { command.pre_exec(|| become_other(caps)) };
-        ChildGuard::spawn(&mut command).end()
-    }
-}
-
-impl Drop for Binary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+/// Runs the program with these capabilities and no others.
+fn run_with(binary: &PublicBinary, caps: &'static [u32], args: &[&str]) -> Ended {
+    let mut command = Command::new(&**binary);
+    command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: the closure makes system calls alone.
+    unsafe { command.pre_exec(|| become_other(caps)) };
+    ChildGuard::spawn(&mut command).end()
 }
 
 fn path(path: &Path) -> &str {
@@ -117,7 +97,7 @@ fn another_user_sees_connections_and_is_told_what_it_cannot_see() {
     cgroups.leave();
     let mut run = agent::command();
     let agent = Agent::start(run.args(["--bpffs", path(pins.path()), "--cgroup"]).arg(cgroups.path()));
-    let binary = Binary::new();
+    let binary = PublicBinary::new();
     let (mut client, mut server): (TcpStream, TcpStream) = pair("127.0.0.1:0");
     client.write_all(b"x").unwrap();
     server.read_exact(&mut [0]).unwrap();
@@ -126,24 +106,24 @@ fn another_user_sees_connections_and_is_told_what_it_cannot_see() {
     let bpffs = ["--bpffs", path(pins.path())];
     const EXACT: &[u32] = &[CAP_BPF, CAP_PERFMON];
     for caps in [EXACT, &[CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE]] {
-        let list = binary.run(caps, &[&["list", "--port", &port], &bpffs[..]].concat());
+        let list = run_with(&binary, caps, &[&["list", "--port", &port], &bpffs[..]].concat());
         assert!(list.status.success() && list.out.contains(&format!("[{own}]:")), "{list:?}");
         assert!(list.err.contains("is not shown: ") && list.err.contains("belongs to root"), "{list:?}");
-        let explain = binary.run(caps, &[&["explain", "--pid", &own], &bpffs[..]].concat());
+        let explain = run_with(&binary, caps, &[&["explain", "--pid", &own], &bpffs[..]].concat());
         assert!(explain.status.success() && explain.out.contains("It cannot be seen whether"), "{explain:?}");
         let sees = caps.contains(&CAP_SYS_PTRACE) && Release::running().unwrap() >= Release(5, 14, 0);
         assert_eq!(explain.out.contains("no epoll instance of this process watches it"), sees, "{explain:?}");
         assert_eq!(explain.out.contains("is not seen (Permission denied"), !sees, "{explain:?}");
-        let survey = binary.run(caps, &["survey", "--seconds", "1"]);
+        let survey = run_with(&binary, caps, &["survey", "--seconds", "1"]);
         assert!(survey.status.success() && survey.out.contains(" -> "), "{survey:?}");
-        let metrics = binary.run(caps, &[&["metrics"], &bpffs[..]].concat());
+        let metrics = run_with(&binary, caps, &[&["metrics"], &bpffs[..]].concat());
         assert!(
             metrics.status.success() && metrics.out.contains("sidestep_connections{state=\"plain\"}"),
             "{metrics:?}"
         );
         assert!(metrics.err.contains("belongs to root"), "{metrics:?}");
         for command in ["status", "watch"] {
-            let refused = binary.run(caps, &[&[command], &bpffs[..]].concat());
+            let refused = run_with(&binary, caps, &[&[command], &bpffs[..]].concat());
             assert!(!refused.status.success() && refused.err.contains("belongs to root"), "{refused:?}");
         }
     }
@@ -151,10 +131,10 @@ fn another_user_sees_connections_and_is_told_what_it_cannot_see() {
     let file = std::fs::File::open("/dev/null").unwrap();
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file).to_string();
     let args = ["explain", "--pid", &own, "--fd", &descriptor];
-    let unseen = binary.run(EXACT, &args);
+    let unseen = run_with(&binary, EXACT, &args);
     assert!(unseen.err.contains("cannot be looked at"), "{unseen:?}");
     // Without CAP_BPF there is nothing to see, and it is said which capability is missing.
-    let nothing = binary.run(&[], &["list"]);
+    let nothing = run_with(&binary, &[], &["list"]);
     assert!(!nothing.status.success() && nothing.err.contains("CAP_"), "{nothing:?}");
     agent.stop();
 }

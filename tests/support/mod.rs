@@ -2,6 +2,7 @@
 //! the binaries.
 
 pub(crate) mod agent;
+pub(crate) mod binary;
 pub(crate) mod bpffs;
 pub(crate) mod cgroup;
 pub(crate) mod child;

@@ -12,6 +12,7 @@ use sidestep::syscall::cgroup;
 use sidestep::syscall::id::{self, Kind};
 
 use crate::feature::Feature;
+use crate::support::binary::PublicBinary;
 use crate::support::machine::Turn;
 use crate::support::wait::{timeout, wait_for};
 
@@ -210,13 +211,8 @@ fn wrong_flags_get_one_sentence_and_status_2() {
 #[test]
 fn without_root_it_says_who_may() {
     use std::os::unix::process::CommandExt;
-    // The binary may lie where only root gets at it, so another user runs a copy.
-    let copy = std::env::temp_dir().join(format!("sidestep-test-{}", std::process::id()));
-    fs::copy(env!("CARGO_BIN_EXE_sidestep"), &copy).unwrap();
-    fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let output = Command::new(&copy).arg("demo").uid(1000).gid(1000).output();
-    fs::remove_file(&copy).unwrap();
-    let output = output.unwrap();
+    let binary = PublicBinary::new();
+    let output = Command::new(&*binary).arg("demo").uid(1000).gid(1000).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("root") && text.lines().count() == 1, "{text}");

@@ -11,6 +11,7 @@ use sidestep::syscall::cgroup::{self, Cgroup};
 use sidestep::syscall::{ProgSpec, Program, prog_detach};
 
 use crate::poorer_kernel::{self, Lacks};
+use crate::support::binary::PublicBinary;
 use crate::support::cgroup::TestCgroup;
 use crate::support::machine::Turn;
 use sidestep::uapi::{AttachType, ProgType};
@@ -114,18 +115,13 @@ fn a_missing_cgroup_is_named_with_where_cgroups_are() {
 #[test]
 fn another_user_learns_who_may() {
     let group = TestCgroup::new();
-    // The binary may lie where only root gets at it, so another user runs a copy.
-    let copy = std::env::temp_dir().join(format!("sidestep-test-refusal-{}", std::process::id()));
-    fs::copy(env!("CARGO_BIN_EXE_sidestep"), &copy).unwrap();
-    fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let as_other = |args: &[&str]| Command::new(&copy).args(args).uid(1000).gid(1000).output();
-    let outputs = [as_other(&["run", "--cgroup", path(&group)]), as_other(&["demo"]), as_other(&["check"])];
-    fs::remove_file(&copy).unwrap();
-    let [run, demo, check] = outputs.map(Result::unwrap);
-    for output in [run, demo] {
+    let binary = PublicBinary::new();
+    let as_other = |args: &[&str]| Command::new(&*binary).args(args).uid(1000).gid(1000).output().unwrap();
+    for output in [as_other(&["run", "--cgroup", path(&group)]), as_other(&["demo"])] {
         let text = sentence(&output, 1);
         assert!(text.contains("root"), "{text}");
     }
+    let check = as_other(&["check"]);
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8(check.stdout).unwrap().contains("run as root"));
 }
