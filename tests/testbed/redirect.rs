@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use sidestep::testbed::{self, APP_ID, Addresses, INBOUND_PORT, NetNs, OUTBOUND_PORT, Pods, SIDECAR_ID, StackBytes};
+
+use crate::support::wait::timeout;
 
 /// HBONE's port, which is never captured.
 const TUNNEL: u16 = 15008;
@@ -42,7 +45,15 @@ impl<'a> Pod<'a> {
             .unwrap()
     }
 
-    /// Takes the connection that waits: the port of its listener, and the socket.
+    /// Takes the next connection, which may arrive later than its client has it: the port of its listener, and the socket.
+    fn accept(&self) -> Option<(u16, TcpStream)> {
+        let mut polled: Vec<_> =
+            self.listeners.values().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)).collect();
+        poll(&mut polled, PollTimeout::try_from(timeout()).unwrap()).unwrap();
+        self.accepted()
+    }
+
+    /// Takes the connection that waits now, if there is one.
     fn accepted(&self) -> Option<(u16, TcpStream)> {
         self.listeners.iter().find_map(|(&port, listener)| Some((port, testbed::accept(listener).unwrap()?)))
     }
@@ -77,7 +88,7 @@ fn check(addresses: &Addresses) {
         local.iter().map(|case| (&server, &server, case)).chain(remote.iter().map(|case| (&client, &server, case)));
     for (from, to, &(what, who, source, target, expected)) in cases {
         let stream = from.connect(who, target, source).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let (port, accepted) = to.accepted().unwrap_or_else(|| panic!("{what}: no listener was asked"));
+        let (port, accepted) = to.accept().unwrap_or_else(|| panic!("{what}: no listener was asked"));
         assert_eq!(port, expected, "{what}");
         assert_eq!(stream.peer_addr().unwrap(), target, "{what}: the client must not notice");
         if port != target.port() {
@@ -90,7 +101,7 @@ fn check(addresses: &Addresses) {
     }
     // From the client's pod, the app's traffic for the other pod is captured where it starts.
     let stream = client.connect(app, addresses.app, None).unwrap();
-    assert_eq!(client.accepted().unwrap().0, OUTBOUND_PORT);
+    assert_eq!(client.accept().unwrap().0, OUTBOUND_PORT);
     assert!(server.accepted().is_none());
     assert_eq!(stream.local_addr().unwrap().ip(), addresses.client_pod);
 }
