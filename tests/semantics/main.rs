@@ -10,6 +10,7 @@ mod column;
 mod log;
 mod matrix;
 mod notes;
+mod repeat;
 mod runner;
 mod socket;
 #[allow(dead_code, reason = "each test binary uses a part of what they share")]
@@ -41,6 +42,15 @@ fn always_stamped() -> std::io::Result<std::net::UdpSocket> {
     Ok(socket)
 }
 
+/// The values of the cases: as they were measured first, or, where they are to be judged, after those that look wrong were
+/// measured again.
+fn measure(cases: &[&cases::Case], are_judged: bool) -> Result<Vec<Vec<runner::Value>>, Box<dyn std::error::Error>> {
+    let slots = runner::Slots::new(slots())?;
+    let values = if are_judged { repeat::measure(&slots, cases) } else { slots.run(cases) };
+    slots.remove()?;
+    values
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
@@ -58,7 +68,7 @@ fn main() -> ExitCode {
     if emulated() {
         println!("semantics: an emulated machine: \"100,000 writes of 1 byte\" makes 10,000, and pauses are longer");
     }
-    let values = match runner::run(&chosen, slots()) {
+    let values = match measure(&chosen, filter.is_none()) {
         Ok(values) => values,
         Err(error) => {
             eprintln!("semantics: {error}");

@@ -16,9 +16,10 @@ use crate::cases::Case;
 use crate::column::{Column, Policy};
 use crate::log::{BROKEN, END, Log};
 use crate::notes;
-use crate::sys;
+use crate::support::wait::{scaled, timeout};
+use crate::{support, sys};
 
-/// A case that is not over by then hangs, which is its value.
+/// A case that is not over after this (see [`scaled`]) hangs, which is its value.
 const LIMIT: Duration = Duration::from_secs(40);
 /// What such a case says last.
 const HANGS: &str = "hangs";
@@ -60,12 +61,34 @@ struct Running {
     redirected_before: u64,
 }
 
-/// Every case in every column: `values[case][column]`.
-pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<dyn Error>> {
-    let root = cgroup::find()?.ok_or("no cgroup2 is mounted; mount one with `mount -t cgroup2 none /sys/fs/cgroup`")?;
-    // What the agent would choose for this kernel.
-    let config = check::configuration().unwrap();
-    let slots = (0..slots).map(|index| Slot::new(&root, index, config)).collect::<Result<Vec<_>, _>>()?;
+/// The places that cases run in.
+pub(crate) struct Slots(Vec<Slot>);
+
+impl Slots {
+    pub(crate) fn new(count: usize) -> Result<Self, Box<dyn Error>> {
+        let root =
+            cgroup::find()?.ok_or("no cgroup2 is mounted; mount one with `mount -t cgroup2 none /sys/fs/cgroup`")?;
+        // What the agent would choose for this kernel.
+        let config = check::configuration().unwrap();
+        Ok(Self((0..count).map(|index| Slot::new(&root, index, config)).collect::<Result<_, _>>()?))
+    }
+
+    /// Every case in every column, as many at a time as there are places: `values[case][column]`.
+    pub(crate) fn run(&self, cases: &[&Case]) -> Result<Vec<Vec<Value>>, Box<dyn Error>> {
+        run(cases, &self.0)
+    }
+
+    /// The columns of one case, with nothing beside them.
+    pub(crate) fn run_alone(&self, case: &Case) -> Result<Vec<Value>, Box<dyn Error>> {
+        Ok(run(&[case], &self.0[..1])?.remove(0))
+    }
+
+    pub(crate) fn remove(self) -> Result<(), Box<dyn Error>> {
+        self.0.into_iter().try_for_each(Slot::remove)
+    }
+}
+
+fn run(cases: &[&Case], slots: &[Slot]) -> Result<Vec<Vec<Value>>, Box<dyn Error>> {
     let mut values = vec![vec![Value::default(); Column::ALL.len()]; cases.len()];
     let every = (0..cases.len()).flat_map(|case| (0..Column::ALL.len()).map(move |column| (case, column)));
     let mut jobs: Vec<_> = every.collect();
@@ -74,7 +97,7 @@ pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<
     let mut jobs = VecDeque::from(jobs);
     let mut running: Vec<Running> = Vec::new();
     let result = loop {
-        if let Err(error) = step(cases, &slots, &mut jobs, &mut running, &mut values) {
+        if let Err(error) = step(cases, slots, &mut jobs, &mut running, &mut values) {
             break Err(error);
         }
         if jobs.is_empty() && running.is_empty() {
@@ -85,9 +108,6 @@ pub(crate) fn run(cases: &[&Case], slots: usize) -> Result<Vec<Vec<Value>>, Box<
     for job in running {
         sys::kill(-job.pid, libc::SIGKILL);
         sys::wait(job.pid, 0);
-    }
-    for slot in slots {
-        slot.remove()?;
     }
     result
 }
@@ -171,12 +191,12 @@ impl Slot {
     fn remove(self) -> Result<(), Box<dyn Error>> {
         for (group, acceleration) in self.groups {
             if let Some(acceleration) = acceleration {
-                let left = acceleration.stop(Duration::from_secs(2))?.remaining;
+                let left = acceleration.stop(timeout())?.remaining;
                 if left > 0 {
                     return Err(format!("{left} sockets are still in the sockhash after every case is over").into());
                 }
             }
-            group.remove()?;
+            support::cgroup::remove([group.path()]);
         }
         Ok(())
     }
@@ -193,7 +213,7 @@ impl Running {
             }
         }
         let gone = sys::wait(self.pid, libc::WNOHANG);
-        let late = self.started.elapsed() > LIMIT;
+        let late = self.started.elapsed() > scaled(LIMIT);
         if !gone && late {
             sys::kill(-self.pid, libc::SIGKILL);
             sys::wait(self.pid, 0);

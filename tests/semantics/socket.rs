@@ -10,12 +10,18 @@ use std::{mem, thread};
 use nix::errno::Errno;
 
 use crate::log::shown_content;
+use crate::support::wait::scaled;
 use crate::sys::{self, Outcome, outcome};
 
 /// How long something may take that is going to happen.
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+pub(crate) fn soon() -> Duration {
+    scaled(Duration::from_secs(5))
+}
+
 /// How long to watch for something that should not happen.
-pub(crate) const WHILE: Duration = Duration::from_millis(150);
+pub(crate) fn a_while() -> Duration {
+    scaled(Duration::from_millis(150))
+}
 
 /// Which of the two sockets are opened O_NONBLOCK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +244,7 @@ impl Sock {
     /// The same with flags.
     pub(crate) fn recv_wait_flags(self, length: usize, flags: c_int) -> Outcome<Vec<u8>> {
         if self.is_nonblocking() {
-            sys::poll(self.0, libc::POLLIN, SOON.as_millis() as c_int)?;
+            sys::poll(self.0, libc::POLLIN, soon().as_millis() as c_int)?;
         }
         self.recv(length, flags)
     }
@@ -345,7 +351,7 @@ impl<T> Blocked<T> {
 pub(crate) fn wait_asleep(stat: &str) {
     let start = Instant::now();
     let mut asleep = 0;
-    while asleep < 3 && start.elapsed() < SOON {
+    while asleep < 3 && start.elapsed() < soon() {
         thread::sleep(Duration::from_millis(15));
         let Ok(text) = std::fs::read_to_string(stat) else { return };
         let state = text.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());

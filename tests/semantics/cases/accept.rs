@@ -3,7 +3,7 @@
 use super::{Case, case, case_for};
 use crate::feature::Feature;
 use crate::log::Log;
-use crate::socket::{Listener, Modes, Pair, SOON, pattern, pause};
+use crate::socket::{Listener, Modes, Pair, pattern, pause, soon};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -47,7 +47,7 @@ fn unaccepted(log: Log, modes: Modes) {
     log.call("send", client.send(&pattern(100), 0));
     pause();
     listener.socket.close();
-    log.fact("told", client.poll(libc::POLLIN, SOON).is_ok_and(|events| events != 0));
+    log.fact("told", client.poll(libc::POLLIN, soon()).is_ok_and(|events| events != 0));
     log.received("recv", client.recv_wait(1), &[]);
     log.call("send", client.send(&[1], 0));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, WHILE, pattern, pause, start};
+use crate::socket::{Modes, Pair, a_while, pattern, pause, soon, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -33,7 +33,7 @@ fn many_small(log: Log, modes: Modes) {
     });
     std::thread::sleep(Duration::from_millis(500));
     log.received("recv", server.recv_all(data.len() + 1), &data);
-    log.call("writer", writer.within(SOON).unwrap());
+    log.call("writer", writer.within(soon()).unwrap());
 }
 
 fn huge(log: Log, modes: Modes) {
@@ -46,7 +46,7 @@ fn huge(log: Log, modes: Modes) {
         client.send_all(&sent[first..]).map(|rest| first + rest)
     });
     log.call("recv", server.recv_compared(&data));
-    log.call("sent", writer.within(SOON).unwrap());
+    log.call("sent", writer.within(soon()).unwrap());
 }
 
 /// Sends without waiting until nothing more is taken.
@@ -102,13 +102,13 @@ fn blocked_sender(log: Log, modes: Modes, drain: bool) {
     let data = Arc::new(pattern(48 << 20));
     let sent = data.clone();
     let writer = start(move || client.send_all(&sent));
-    log.fact("is blocked", writer.within(WHILE).is_none());
+    log.fact("is blocked", writer.within(a_while()).is_none());
     if drain {
         log.fact("all arrives", server.recv_compared(&data) == Ok(data.len().to_string()));
-        log.call("sent", writer.within(SOON).unwrap());
+        log.call("sent", writer.within(soon()).unwrap());
     } else {
         server.close();
-        log.fact("woken with an error", writer.within(SOON).is_some_and(|outcome| outcome.is_err()));
+        log.fact("woken with an error", writer.within(soon()).is_some_and(|outcome| outcome.is_err()));
     }
 }
 
@@ -119,9 +119,9 @@ fn crossing(log: Log, modes: Modes) {
     let writers = [start(move || client.send_all(&one)), start(move || server.send_all(&two))];
     let reader = start(move || client.recv_compared(&three));
     log.call("recv", server.recv_compared(&data));
-    log.call("recv", reader.within(SOON).unwrap());
+    log.call("recv", reader.within(soon()).unwrap());
     for writer in writers {
-        log.call("sent", writer.within(SOON).unwrap());
+        log.call("sent", writer.within(soon()).unwrap());
     }
 }
 
@@ -142,5 +142,5 @@ fn sizes(log: Log, modes: Modes) {
         Ok(0)
     });
     log.received("recv", server.recv_all(data.len()), &data);
-    log.call("writer", writer.within(SOON).unwrap());
+    log.call("writer", writer.within(soon()).unwrap());
 }

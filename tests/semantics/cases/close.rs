@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::{Case, case};
 use crate::log::{Log, events};
-use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, pause};
+use crate::socket::{Listener, Modes, Pair, Sock, a_while, pattern, pause, soon};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -55,7 +55,7 @@ fn close_with_unread(log: Log, modes: Modes) {
     pause();
     server.close();
     pause();
-    log.say(format_args!("poll {}", events(client.poll(libc::POLLIN | libc::POLLRDHUP, SOON))));
+    log.say(format_args!("poll {}", events(client.poll(libc::POLLIN | libc::POLLRDHUP, soon()))));
     log.received("recv", client.recv_wait(1), &[]);
     log.call("send", client.send(&[1], 0));
     pause();
@@ -68,7 +68,7 @@ fn reset_by_reader(log: Log, modes: Modes) {
     server.recv_wait(100).unwrap();
     server.linger(0);
     server.close();
-    log.say(format_args!("poll {}", events(client.poll(libc::POLLIN | libc::POLLRDHUP, SOON))));
+    log.say(format_args!("poll {}", events(client.poll(libc::POLLIN | libc::POLLRDHUP, soon()))));
     log.received("recv", client.recv_wait(1), &[]);
     log.received("recv", client.recv_wait(1), &[]);
     log.call("send", client.send(&[1], 0));
@@ -191,7 +191,7 @@ fn disconnect(log: Log, modes: Modes) {
     log.call("answer", server.send(&data, 0));
     pause();
     log.call("disconnect", client.disconnect());
-    log.fact("the peer sees the end", server.poll(libc::POLLIN, SOON).is_ok_and(|events| events != 0));
+    log.fact("the peer sees the end", server.poll(libc::POLLIN, soon()).is_ok_and(|events| events != 0));
     log.received("recv", client.recv(1, libc::MSG_DONTWAIT), &[]);
     log.call("send", client.send(&data, 0));
     match client.connect(listener.port) {
@@ -206,5 +206,5 @@ fn again(log: Log, modes: Modes, listener: Listener, client: Sock, data: &[u8]) 
     log.received("recv", server.recv_wait(200), data);
     log.call("answer", server.send(data, 0));
     log.received("recv", client.recv_wait(200), data);
-    log.fact("more", client.readable(WHILE));
+    log.fact("more", client.readable(a_while()));
 }

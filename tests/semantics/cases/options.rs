@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, pattern, pause};
+use crate::socket::{Modes, Pair, pattern, pause, soon};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -84,7 +84,7 @@ fn transmit_timestamp(log: Log, modes: Modes) {
     log.call("SO_TIMESTAMPING", client.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags));
     log.call("send", client.send(&pattern(100), 0));
     server.recv_wait(200).unwrap();
-    log.fact("reported", client.poll(0, SOON / 10).is_ok_and(|events| events & libc::POLLERR != 0));
+    log.fact("reported", client.poll(0, soon() / 10).is_ok_and(|events| events & libc::POLLERR != 0));
 }
 
 fn inq(log: Log, modes: Modes) {

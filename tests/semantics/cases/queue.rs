@@ -3,7 +3,7 @@
 use super::{Case, case, case_for};
 use crate::feature::Feature;
 use crate::log::{Log, content};
-use crate::socket::{Listener, Modes, Pair, SOON, Sock, WHILE, pattern, pause, start};
+use crate::socket::{Listener, Modes, Pair, Sock, a_while, pattern, pause, soon, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -121,7 +121,7 @@ fn fionread_reader(log: Log, modes: Modes) {
         let mut available = 0;
         let began = std::time::Instant::now();
         while available == 0 && began.elapsed() < std::time::Duration::from_secs(2) {
-            server.poll(libc::POLLIN, WHILE).unwrap();
+            server.poll(libc::POLLIN, a_while()).unwrap();
             available = server.unread().unwrap();
         }
         stalled = available == 0;
@@ -131,7 +131,7 @@ fn fionread_reader(log: Log, modes: Modes) {
     }
     log.fact("stalls", stalled);
     if !stalled {
-        log.call("writer", writer.within(SOON).unwrap_or(Ok(1)));
+        log.call("writer", writer.within(soon()).unwrap_or(Ok(1)));
         log.say(format_args!("got {}", content(&got, &data)));
     }
 }
@@ -159,12 +159,12 @@ fn zero_length(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     let empty = start(move || server.recv(0, 0));
-    match empty.within(WHILE) {
+    match empty.within(a_while()) {
         Some(outcome) => log.received("recv of nothing", outcome, &[]),
         None => log.say("recv of nothing waits"),
     }
     log.call("send of nothing", client.send(&[], 0));
-    log.fact("seen", server.readable(WHILE));
+    log.fact("seen", server.readable(a_while()));
     log.call("send", client.send(&data, 0));
     pause();
     log.received("recv of nothing", server.recv(0, 0), &[]);
@@ -189,7 +189,7 @@ fn out_of_band(log: Log, modes: Modes) {
     log.call("send urgent", client.send(&data[10..11], libc::MSG_OOB));
     log.call("send", client.send(&data[11..], 0));
     pause();
-    log.say(format_args!("poll {}", crate::log::events(server.poll(libc::POLLIN | libc::POLLPRI, WHILE))));
+    log.say(format_args!("poll {}", crate::log::events(server.poll(libc::POLLIN | libc::POLLPRI, a_while()))));
     log.received("recv urgent", server.recv(1, libc::MSG_OOB), &data[10..]);
     log.received("recv", server.recv(100, libc::MSG_DONTWAIT), &data);
     // SIOCATMARK, include/uapi/asm-generic/sockios.h
@@ -249,7 +249,7 @@ fn wait_all(log: Log, modes: Modes) {
     log.call("send", client.send(&data[..50], 0));
     pause();
     log.call("send", client.send(&data[50..], 0));
-    let first = reader.within(SOON).unwrap();
+    let first = reader.within(soon()).unwrap();
     let left = 100 - first.as_ref().map_or(0, Vec::len);
     log.received("recv", first, &data);
     log.received("the rest", server.recv_all(left), &data[100 - left..]);
@@ -266,7 +266,7 @@ fn wait_all_switch(log: Log, modes: Modes, listener: Listener) {
     log.call("send", client.send(&data[50..100], 0));
     pause();
     log.call("send", client.send(&data[100..], 0));
-    let Some(first) = reader.within(SOON) else { return log.say("recv: never woken") };
+    let Some(first) = reader.within(soon()) else { return log.say("recv: never woken") };
     let left = 150 - first.as_ref().map_or(0, Vec::len);
     log.received("recv", first, &data);
     log.received("the rest", server.recv_all(left), &data[150 - left..]);
@@ -277,11 +277,11 @@ fn low_water(log: Log, modes: Modes) {
     let data = pattern(100);
     log.call("SO_RCVLOWAT", server.set(libc::SOL_SOCKET, libc::SO_RCVLOWAT, 100));
     log.call("send", client.send(&data[..50], 0));
-    log.fact("readable", server.readable(WHILE));
+    log.fact("readable", server.readable(a_while()));
     let reader = start(move || server.recv_wait(200));
-    log.fact("recv returns", reader.within(WHILE).is_some());
+    log.fact("recv returns", reader.within(a_while()).is_some());
     log.call("send", client.send(&data[50..], 0));
-    log.received("recv", reader.within(SOON).unwrap_or_else(|| server.recv(200, libc::MSG_DONTWAIT)), &data);
+    log.received("recv", reader.within(soon()).unwrap_or_else(|| server.recv(200, libc::MSG_DONTWAIT)), &data);
 }
 
 fn low_water_late(log: Log, modes: Modes) {
@@ -290,8 +290,8 @@ fn low_water_late(log: Log, modes: Modes) {
     log.call("send", client.send(&data[..50], 0));
     pause();
     log.call("SO_RCVLOWAT", server.set(libc::SOL_SOCKET, libc::SO_RCVLOWAT, 100));
-    log.fact("readable", server.readable(WHILE));
+    log.fact("readable", server.readable(a_while()));
     log.call("send", client.send(&data[50..], 0));
-    log.fact("readable", server.readable(WHILE));
+    log.fact("readable", server.readable(a_while()));
     log.received("recv", server.recv(200, libc::MSG_DONTWAIT), &data);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::{Log, events};
-use crate::socket::{Modes, Pair, SOON, Sock, WHILE, pattern, pause, start};
+use crate::socket::{Modes, Pair, Sock, a_while, pattern, pause, soon, start};
 use crate::sys::{self, Epoll, Outcome};
 
 pub(super) const CASES: &[Case] = &[
@@ -20,13 +20,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     case("epoll, one shot", one_shot),
     case("epoll wakes a waiting thread", |log, modes| {
-        wakes(log, modes, |s| Epoll::new().add(s.0, libc::EPOLLIN | libc::EPOLLET).wait(SOON))
+        wakes(log, modes, |s| Epoll::new().add(s.0, libc::EPOLLIN | libc::EPOLLET).wait(soon()))
     }),
     case("poll wakes a waiting thread", |log, modes| {
-        wakes(log, modes, |s| s.poll(libc::POLLIN, SOON).map(|events| events as u32))
+        wakes(log, modes, |s| s.poll(libc::POLLIN, soon()).map(|events| events as u32))
     }),
     case("select wakes a waiting thread", |log, modes| {
-        wakes(log, modes, |s| sys::select(s.0, SOON).map(|(readable, _)| u32::from(readable)))
+        wakes(log, modes, |s| sys::select(s.0, soon()).map(|(readable, _)| u32::from(readable)))
     }),
     case("OUT events: full, then drained", out_events),
     case("events of FIN behind data", end_behind_data),
@@ -78,7 +78,7 @@ fn select(log: Log, modes: Modes) {
 fn epoll_level(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLRDHUP);
-    let now = |what: &str| log.say(format_args!("{what}: {}", epoll_names(epoll.wait(WHILE))));
+    let now = |what: &str| log.say(format_args!("{what}: {}", epoll_names(epoll.wait(a_while()))));
     now("idle");
     client.send(&pattern(100), 0).unwrap();
     now("data");
@@ -95,10 +95,10 @@ fn edge_queued(log: Log, modes: Modes) {
     client.send(&data, 0).unwrap();
     pause();
     let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLET);
-    log.say(format_args!("queued: {}", epoll_names(epoll.wait(WHILE))));
-    log.say(format_args!("again: {}", epoll_names(epoll.wait(WHILE))));
+    log.say(format_args!("queued: {}", epoll_names(epoll.wait(a_while()))));
+    log.say(format_args!("again: {}", epoll_names(epoll.wait(a_while()))));
     log.received("recv", server.recv(200, 0), &data);
-    log.say(format_args!("all read: {}", epoll_names(epoll.wait(WHILE))));
+    log.say(format_args!("all read: {}", epoll_names(epoll.wait(a_while()))));
 }
 
 fn edge_arrivals(log: Log, modes: Modes) {
@@ -106,14 +106,14 @@ fn edge_arrivals(log: Log, modes: Modes) {
     let epoll = Epoll::new().add(server.0, libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET);
     for round in 0..3 {
         client.send(&pattern(100), 0).unwrap();
-        log.say(format_args!("arrival: {}", epoll_names(epoll.wait(WHILE))));
-        log.say(format_args!("again: {}", epoll_names(epoll.wait(WHILE))));
+        log.say(format_args!("arrival: {}", epoll_names(epoll.wait(a_while()))));
+        log.say(format_args!("again: {}", epoll_names(epoll.wait(a_while()))));
         if round != 1 {
             log.call("read a part", server.recv(50, 0).map(|bytes| bytes.len()));
         }
     }
     client.close();
-    log.say(format_args!("FIN: {}", epoll_names(epoll.wait(WHILE))));
+    log.say(format_args!("FIN: {}", epoll_names(epoll.wait(a_while()))));
     log.call("recv", server.recv_all(400).map(|bytes| bytes.len()));
 }
 
@@ -124,10 +124,10 @@ fn short_reads(log: Log, modes: Modes, length: usize, part: usize) {
     let data = pattern(length);
     let copy = data.clone();
     let _writer = start(move || copy.chunks(part).try_for_each(|part| client.send_all(part).map(|_| ())));
-    std::thread::sleep(WHILE);
+    std::thread::sleep(a_while());
     let (mut got, mut stalled) = (0, false);
     while got < data.len() && !stalled {
-        stalled = epoll.wait(SOON / 5) == Ok(0);
+        stalled = epoll.wait(soon() / 5) == Ok(0);
         while let Ok(bytes) = server.recv(4096, libc::MSG_DONTWAIT) {
             if stalled {
                 break;
@@ -146,11 +146,11 @@ fn one_shot(log: Log, modes: Modes) {
     let wanted = libc::EPOLLIN | libc::EPOLLONESHOT;
     let epoll = Epoll::new().add(server.0, wanted);
     client.send(&pattern(100), 0).unwrap();
-    log.say(format_args!("first: {}", epoll_names(epoll.wait(WHILE))));
+    log.say(format_args!("first: {}", epoll_names(epoll.wait(a_while()))));
     client.send(&pattern(100), 0).unwrap();
-    log.say(format_args!("disarmed: {}", epoll_names(epoll.wait(WHILE))));
+    log.say(format_args!("disarmed: {}", epoll_names(epoll.wait(a_while()))));
     epoll.modify(server.0, wanted);
-    log.say(format_args!("armed again: {}", epoll_names(epoll.wait(WHILE))));
+    log.say(format_args!("armed again: {}", epoll_names(epoll.wait(a_while()))));
 }
 
 fn wakes(log: Log, modes: Modes, wait: fn(Sock) -> Outcome<u32>) {
@@ -159,7 +159,7 @@ fn wakes(log: Log, modes: Modes, wait: fn(Sock) -> Outcome<u32>) {
         let waiting = start(move || wait(server));
         let data = pattern(100);
         log.call("send", client.send(&data, 0));
-        log.say(format_args!("woken: {}", epoll_names(waiting.within(SOON).unwrap_or(Ok(0)))));
+        log.say(format_args!("woken: {}", epoll_names(waiting.within(soon()).unwrap_or(Ok(0)))));
         log.received("recv", server.recv_wait(200), &data);
     }
 }
@@ -180,10 +180,10 @@ fn out_events(log: Log, modes: Modes) {
         }
     }
     let epoll = Epoll::new().add(client.0, libc::EPOLLOUT | libc::EPOLLET);
-    log.say(format_args!("full: {}", epoll_names(epoll.wait(WHILE))));
-    let waiting = start(move || epoll.wait(SOON));
+    log.say(format_args!("full: {}", epoll_names(epoll.wait(a_while()))));
+    let waiting = start(move || epoll.wait(soon()));
     log.fact("all arrives", server.recv_all(sent).is_ok_and(|bytes| bytes.len() == sent));
-    log.say(format_args!("drained: {}", epoll_names(waiting.within(SOON).unwrap_or(Ok(0)))));
+    log.say(format_args!("drained: {}", epoll_names(waiting.within(soon()).unwrap_or(Ok(0)))));
     log.fact("can send again", client.send(&block, libc::MSG_DONTWAIT).is_ok());
 }
 
@@ -193,8 +193,8 @@ fn end_behind_data(log: Log, modes: Modes) {
     client.send(&data, 0).unwrap();
     client.shutdown(libc::SHUT_WR).unwrap();
     pause();
-    log.say(format_args!("poll {}", events(server.poll(ALL, WHILE))));
+    log.say(format_args!("poll {}", events(server.poll(ALL, a_while()))));
     log.received("recv", server.recv_wait(200), &data);
-    log.say(format_args!("poll {}", events(server.poll(ALL, WHILE))));
+    log.say(format_args!("poll {}", events(server.poll(ALL, a_while()))));
     log.received("recv", server.recv_wait(200), &[]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, pattern, pause, start, wait_asleep};
+use crate::socket::{Modes, Pair, pattern, pause, soon, start, wait_asleep};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -42,7 +42,7 @@ fn interrupt(log: Log, modes: Modes, Pair { client, server }: Pair) {
     sys::signal_thread(reader.thread, libc::SIGUSR1);
     pause();
     log.call("send", client.send(&data, 0));
-    log.received("recv", reader.within(SOON).unwrap(), &data);
+    log.received("recv", reader.within(soon()).unwrap(), &data);
 }
 
 fn stopped(log: Log, modes: Modes, served: bool) {
@@ -79,5 +79,5 @@ fn blocked_send(log: Log, modes: Modes) {
     sys::signal_thread(writer.thread, libc::SIGUSR1);
     pause();
     log.call("recv", server.recv_compared(&data));
-    log.call("sent", writer.within(SOON).unwrap());
+    log.call("sent", writer.within(soon()).unwrap());
 }

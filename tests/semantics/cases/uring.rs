@@ -38,5 +38,5 @@ fn waits(log: Log, modes: Modes) {
         ring.run(Operation::Recv, server.0, &mut buffer).map(|length| buffer[..length].to_vec())
     });
     log.call("send", client.send(&data, 0));
-    log.received("recv", reader.within(crate::socket::SOON).unwrap(), &data);
+    log.received("recv", reader.within(crate::socket::soon()).unwrap(), &data);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, WHILE, pattern, pause, start};
+use crate::socket::{Modes, Pair, a_while, pattern, pause, soon, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -23,9 +23,9 @@ fn waits(log: Log, modes: Modes) {
     let data = pattern(100);
     for _ in 0..3 {
         let reader = start(move || server.recv_wait(200));
-        log.fact("returns early", reader.within(WHILE).is_some());
+        log.fact("returns early", reader.within(a_while()).is_some());
         log.call("send", client.send(&data, 0));
-        log.received("recv", reader.within(SOON).unwrap(), &data);
+        log.received("recv", reader.within(soon()).unwrap(), &data);
     }
 }
 
@@ -67,7 +67,7 @@ fn own_shutdown(log: Log, modes: Modes, how: i32) {
     log.call("shutdown", server.shutdown(how));
     pause();
     log.call("send", client.send(&data, 0));
-    log.received("recv", reader.within(SOON).unwrap(), &data);
+    log.received("recv", reader.within(soon()).unwrap(), &data);
 }
 
 fn cleared_later(log: Log, modes: Modes) {
@@ -80,7 +80,7 @@ fn cleared_later(log: Log, modes: Modes) {
     log.call("shutdown", server.shutdown(libc::SHUT_WR));
     pause();
     log.call("send", client.send(&data, 0));
-    log.received("recv", reader.within(SOON).unwrap(), &data);
+    log.received("recv", reader.within(soon()).unwrap(), &data);
 }
 
 fn cleared_then_all(log: Log, modes: Modes) {
@@ -94,7 +94,7 @@ fn cleared_then_all(log: Log, modes: Modes) {
         log.call("send", client.send(part, 0));
         pause();
     }
-    let Some(first) = reader.within(SOON) else { return log.say("recv: never woken") };
+    let Some(first) = reader.within(soon()) else { return log.say("recv: never woken") };
     let length = first.as_ref().map_or(0, Vec::len);
     log.received("recv", first, &data);
     log.received("the rest", server.recv_all(150 - length), &data[length..]);
@@ -110,5 +110,5 @@ fn two_readers(log: Log, modes: Modes) {
     log.call("send", client.send(&[1], 0));
     std::thread::sleep(Duration::from_millis(100));
     log.call("send", client.send(&[2], 0));
-    log.fact("both served", readers.map(|reader| reader.within(SOON)) == [Some(Ok(1)), Some(Ok(1))]);
+    log.fact("both served", readers.map(|reader| reader.within(soon())) == [Some(Ok(1)), Some(Ok(1))]);
 }

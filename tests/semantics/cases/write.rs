@@ -2,7 +2,7 @@
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, WHILE, pattern, pause};
+use crate::socket::{Modes, Pair, a_while, pattern, pause};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -55,7 +55,7 @@ fn bad_address(log: Log, modes: Modes) {
     let Pair { client, server } = modes.pair();
     let data = pattern(100);
     log.call("send", sys::send_from_nowhere(client.0, 100));
-    log.fact("readable", server.readable(WHILE));
+    log.fact("readable", server.readable(a_while()));
     log.call("send", client.send(&data, 0));
     log.received("recv", server.recv_all(100), &data);
 }

@@ -2,7 +2,7 @@
 
 use super::{Case, case};
 use crate::log::Log;
-use crate::socket::{Modes, Pair, SOON, Sock, WHILE, pattern, pause, start};
+use crate::socket::{Modes, Pair, Sock, a_while, pattern, pause, soon, start};
 use crate::sys;
 
 pub(super) const CASES: &[Case] = &[
@@ -35,7 +35,7 @@ fn splice_queued(log: Log, modes: Modes) {
     let data = pattern(100);
     log.call("send", client.send(&data, 0));
     pause();
-    log.fact("readable", server.readable(WHILE));
+    log.fact("readable", server.readable(a_while()));
     log.received("splice", spliced(server, 200, libc::SPLICE_F_NONBLOCK), &data);
     log.received("recv", server.recv(200, libc::MSG_DONTWAIT), &data);
 }
@@ -50,7 +50,7 @@ fn splice_waits(log: Log, modes: Modes) {
         spliced(server, 200, 0)
     });
     log.call("send", client.send(&data, 0));
-    match reader.within(SOON) {
+    match reader.within(soon()) {
         Some(outcome) => log.received("splice", outcome, &data),
         None => log.say("splice hangs"),
     }
@@ -98,7 +98,7 @@ fn sendfile(log: Log, modes: Modes) {
         Ok(sent)
     });
     log.received("recv", server.recv_all(1 << 20), &data);
-    log.call("sendfile", writer.within(SOON).unwrap());
+    log.call("sendfile", writer.within(soon()).unwrap());
 }
 
 fn zero_copy(log: Log, modes: Modes) {
@@ -107,7 +107,7 @@ fn zero_copy(log: Log, modes: Modes) {
     log.call("SO_ZEROCOPY", client.set(libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1));
     log.call("send", client.send(&data, libc::MSG_ZEROCOPY));
     log.received("recv", server.recv_all(data.len()), &data);
-    let notified = client.poll(0, WHILE).is_ok_and(|events| events & libc::POLLERR != 0);
+    let notified = client.poll(0, a_while()).is_ok_and(|events| events & libc::POLLERR != 0);
     log.fact("notified", notified);
     let message = sys::recvmsg(client.0, &mut [0; 8], libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT);
     log.call("notification", message.map(|message| message.control.len()));
