@@ -1,10 +1,13 @@
 //! The running kernel's own types.
 
-use std::time::Instant;
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use sidestep::btf::BtfBuilder;
 use sidestep::syscall::Errno;
 use sidestep::syscall::btf::{BtfObject, vmlinux};
+
+use crate::support::wait::scaled;
 
 #[test]
 fn the_kernels_structs_have_the_fields_that_the_programs_read() {
@@ -38,20 +41,31 @@ fn the_kernels_structs_have_the_fields_that_the_programs_read() {
 
 #[test]
 fn reading_it_takes_milliseconds() {
-    let start = Instant::now();
-    let Ok(btf) = vmlinux() else {
+    let read = || {
+        let start = cpu_time();
+        let btf = vmlinux().ok()?;
+        let parsed = cpu_time() - start;
+        for field in ["copied_seq", "write_seq", "rcv_nxt", "snd_nxt", "inet_conn.icsk_inet.sk.sk_rcvbuf"] {
+            btf.offset_of("tcp_sock", field).unwrap();
+        }
+        btf.func_by_name("there_is_no_such_function");
+        let all = cpu_time() - start;
+        println!("vmlinux BTF: {} types, parsed in {parsed:?}, with six lookups {all:?}", btf.type_count());
+        Some(all)
+    };
+    // What else shares the processor's caches costs time, and more so once than another time. The quickest counts.
+    let Some(quickest) = (0..3).map(|_| read()).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min())
+    else {
         crate::support::machine::missing("reading_it_takes_milliseconds", "there is no vmlinux BTF");
         return;
     };
-    let parsed = start.elapsed();
-    for field in ["copied_seq", "write_seq", "rcv_nxt", "snd_nxt", "inet_conn.icsk_inet.sk.sk_rcvbuf"] {
-        btf.offset_of("tcp_sock", field).unwrap();
-    }
-    btf.func_by_name("there_is_no_such_function");
-    let all = start.elapsed();
-    println!("vmlinux BTF: {} types, parsed in {parsed:?}, with six lookups {all:?}", btf.type_count());
-    // Some 10 ms on the slowest machine we have; ten times that is a fault, not noise.
-    assert!(all.as_millis() < 500, "{all:?}");
+    // Some 10 ms on the slowest machine we have; fifty times that is a fault, not noise.
+    assert!(quickest < scaled(Duration::from_millis(500)), "{quickest:?}");
+}
+
+/// Processor time of this thread.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
 #[test]
