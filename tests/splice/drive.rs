@@ -138,19 +138,28 @@ pub(crate) fn trusted(port: u16, most: usize, pause: Duration, more: usize) {
     all_of_it(&socket, Way::HalfClose);
 }
 
+/// Role: the same, and then so many round trips more; how many these were altogether.
+pub(crate) fn earns(port: u16, most: usize, pause: Duration, more: usize) -> usize {
+    let socket = connect(port);
+    let trips = become_trusted(&socket, most, pause);
+    (0..more).for_each(|round| ping(&socket, round));
+    trips + more
+}
+
 /// Role: so many connections that say nothing until `gate` exists, and then each the same as [`until_trusted`].
 pub(crate) fn kept(port: u16, count: usize, most: usize, pause: Duration, gate: &Path) {
     let sockets: Vec<TcpStream> = (0..count).map(|_| connect(port)).collect();
     wait_until("the gate opens", || gate.exists());
-    sockets.iter().for_each(|socket| become_trusted(socket, most, pause));
+    sockets.iter().for_each(|socket| _ = become_trusted(socket, most, pause));
 }
 
-fn become_trusted(socket: &TcpStream, most: usize, pause: Duration) {
+/// How many round trips it took.
+fn become_trusted(socket: &TcpStream, most: usize, pause: Duration) -> usize {
     for round in 0..most {
         let before = StackBytes::of(socket).unwrap().sent;
         ping(socket, round);
         if StackBytes::of(socket).unwrap().sent == before {
-            return;
+            return round + 1;
         }
         std::thread::sleep(pause);
     }

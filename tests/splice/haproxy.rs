@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::others::{SPLICES, gets_every_byte, installed};
+use crate::others::{SPLICES, gets_every_byte, installed, named, said_of};
 use crate::role::start;
 use crate::running::{Place, readers_are_seen};
 use crate::support::child::ChildGuard;
@@ -90,7 +90,7 @@ fn haproxy_that_has_confined_itself_gets_every_byte() {
     is_seen_to_splice("haproxy_that_has_confined_itself_gets_every_byte", chroot, " option splice-auto");
 }
 
-/// Starts an HAProxy that does not splice, and sends round trips through it until the client's bytes go past the stack, or `most` have not.
+/// Starts an HAProxy that does not splice, and sends round trips through it until the client's bytes go past the stack, or `most` have not. What the agent has said of it.
 fn accelerates(test: &str, most: usize, before: impl Fn(&Configuration)) -> Option<(bool, String)> {
     if !require_root(test) || !installed(test, "haproxy") || !readers_are_seen(test) {
         return None;
@@ -100,11 +100,11 @@ fn accelerates(test: &str, most: usize, before: impl Fn(&Configuration)) -> Opti
     let running = place.run(&[]);
     let [front, back] = [free_port(), free_port()];
     let _echo = start(place.cgroup(), &format!("echo {back}"));
-    let _haproxy = configuration.start(place.cgroup(), [front, back], [&chroot, " no option splice-auto"]);
+    let haproxy = configuration.start(place.cgroup(), [front, back], [&chroot, " no option splice-auto"]);
     wait_until("HAProxy listens", || TcpStream::connect(("127.0.0.1", front)).is_ok());
     before(&configuration);
     let done = start(place.cgroup(), &format!("tries {front} {most}")).wait().unwrap().success();
-    Some((done, running.stop().err))
+    Some((done, said_of(&running.stop().err, &[named(haproxy.id())])))
 }
 
 #[test]

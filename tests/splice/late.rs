@@ -12,6 +12,7 @@ use nix::unistd::mkfifo;
 use sidestep::testbed::StackBytes;
 
 use crate::drive::pattern;
+use crate::others::{named, said_of};
 use crate::relay::{accept, connect, listen, receive, send, splice, wait};
 use crate::role::start;
 use crate::running::{Place, readers_are_seen};
@@ -69,26 +70,37 @@ fn late_splicer(test: &str, how: &str) {
     if !require_root(test) || !readers_are_seen(test) {
         return;
     }
+    let (mut done, mut said) = splices_late(how);
+    // The thread that resets may not have got a processor in time.
+    if done != [true; 3] && said.contains("has lost bytes") {
+        println!("once more, since the agent was late: {said}");
+        (done, said) = splices_late(how);
+    }
+    assert_eq!(done, [true; 3], "{said}");
+    assert!(said.contains("reads with splice(2)"), "{said}");
+    assert!(said.contains("the connection was reset"), "{said}");
+    // The first was enough: the later ones were never trusted.
+    // It may have tried twice, on a machine that is busy.
+    let mut resets: Vec<_> = said.lines().filter(|line| line.contains("the connection was reset")).collect();
+    resets.dedup();
+    assert_eq!(resets.len(), 1, "{said}");
+}
+
+/// Three late splicers, one after the other: whether each got all or an error, and what the agent has said of them.
+fn splices_late(how: &str) -> (Vec<bool>, String) {
     let place = Place::new();
     let running = place.run(&[]);
-    let mut done = Vec::new();
+    let (mut done, mut readers) = (Vec::new(), Vec::new());
     for trusted in ["trusted", "known", "known"] {
         let port = free_port();
         let mut late = start(place.cgroup(), &format!("late {port} {how}"));
+        readers.push(named(late.id()));
         // In the cgroup, too: this thread alone would do, but cgroups hold processes.
         let mut feeder = start(place.cgroup(), &format!("feed {port} {how} {trusted}"));
         done.push(late.wait().unwrap().success());
         let _ = feeder.wait();
     }
-    let said = running.stop();
-    assert_eq!(done, [true; 3]);
-    assert!(said.err.contains("reads with splice(2)"), "{}", said.err);
-    assert!(said.err.contains("the connection was reset"), "{}", said.err);
-    // The first was enough: the later ones were never trusted.
-    // It may have tried twice, on a machine that is busy.
-    let mut resets: Vec<_> = said.err.lines().filter(|line| line.contains("the connection was reset")).collect();
-    resets.dedup();
-    assert_eq!(resets.len(), 1, "{}", said.err);
+    (done, said_of(&running.stop().err, &readers))
 }
 
 /// Role: the other end of [`reader`]. With `trusted` it goes on until the reader has its trust. With a `gate` it says that by

@@ -1,5 +1,6 @@
 //! Programs that read by recv: accelerated after their probation.
 
+use crate::others::{named, said_of};
 use crate::role::start;
 use crate::running::{Place, readers_are_seen};
 use crate::support::link::free_port;
@@ -19,15 +20,21 @@ fn an_ordinary_program_is_accelerated_after_its_probation() {
     let port = free_port();
     let running = place.run(&[]);
     let _echo = start(place.cgroup(), &format!("echo {port}"));
+    // How many round trips it takes until the server is trusted is up to the machine: until both processes are admitted, which
+    // takes as long as it takes the agent to get a processor. So those are counted that come then.
+    const MOST: u64 = 2_000;
     const TRIPS: u64 = 5_000;
-    assert!(start(place.cgroup(), &format!("pings {port} {TRIPS}")).wait().unwrap().success());
+    std::fs::create_dir_all(place.state()).unwrap();
+    let count = place.state().join("count");
+    let role = format!("earns {port} {MOST} {TRIPS} {}", count.display());
+    assert!(start(place.cgroup(), &role).wait().unwrap().success(), "it was not trusted");
     let said = running.stop();
+    let messages = 2 * std::fs::read_to_string(count).unwrap().parse::<u64>().unwrap();
     let redirected = said.counter("redirected_messages");
-    println!("{redirected} of {} messages redirected", 2 * TRIPS);
-    assert!(redirected <= 2 * TRIPS - (2 * PROBATION - 2), "{redirected} messages were redirected, some on probation");
-    // Either way: until both processes were admitted and had received often enough. Admission takes as long as it takes the
-    // agent to get a processor, in a guest the turns of 100 ms of the other one, in which hundreds of messages go.
-    assert!(redirected > TRIPS, "only {redirected} of {} messages were redirected", 2 * TRIPS);
+    println!("{redirected} of {messages} messages redirected");
+    assert!(redirected <= messages - (2 * PROBATION - 2), "{redirected} messages were redirected, some on probation");
+    // Of the later trips all requests and, once the client is trusted, too, all answers; one or another meets a busy receiver.
+    assert!(redirected > TRIPS * 9 / 10, "only {redirected} of {messages} messages were redirected");
 }
 
 #[test]
@@ -39,15 +46,15 @@ fn an_ordinary_proxy_moves_every_byte_past_the_stack() {
     let place = Place::new();
     let [front, back] = [free_port(), free_port()];
     let running = place.run(&[]);
-    let _echo = start(place.cgroup(), &format!("echo {back}"));
-    let _proxy = start(place.cgroup(), &format!("proxy {front} {back} receive"));
+    let echo = start(place.cgroup(), &format!("echo {back}"));
+    let proxy = start(place.cgroup(), &format!("proxy {front} {back} receive"));
     for _ in 0..3 {
         assert!(start(place.cgroup(), &format!("drive {front}")).wait().unwrap().success());
         assert!(start(place.cgroup(), &format!("pings {front} 500")).wait().unwrap().success());
     }
     let said = running.stop();
     assert!(said.counter("redirected_messages") > 0);
-    assert!(!said.err.contains("splice"), "{}", said.err);
+    assert!(!said_of(&said.err, &[named(echo.id()), named(proxy.id())]).contains("splice"), "{}", said.err);
 }
 
 #[test]

@@ -50,6 +50,11 @@ fn play() {
             let most: u32 = words[2].parse().unwrap();
             drive::trusted(number(1), most as usize, timeout() / most, words[3].parse().unwrap());
         }
+        "earns" => {
+            let [most, more]: [u32; 2] = [2, 3].map(|at| words[at].parse().unwrap());
+            let trips = drive::earns(number(1), most as usize, timeout() / most, more as usize);
+            std::fs::write(words[4], trips.to_string()).unwrap();
+        }
         "tries" => drive::until_trusted(number(1), words[2].parse().unwrap(), Duration::from_millis(5)),
         "late" => late::reader(number(1), words[2] == "end"),
         "feed" => late::feeder(number(1), words[2] == "end", words[3] == "trusted", words.get(4).map(Path::new)),
