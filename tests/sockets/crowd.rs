@@ -17,8 +17,8 @@ const HOLDERS: usize = 5;
 const CONNECTIONS: usize = 5_000;
 /// Of processor time.
 const LIMIT: Duration = Duration::from_secs(1);
-/// What else shares the processor's caches costs time, and more so in one look than in another. The quickest counts.
-const LOOKS: usize = 3;
+/// What else shares the processor's caches costs time, and more so in one look than in another. One of so many must be quick enough.
+const LOOKS: usize = 9;
 /// The line by which a holder says that it has all.
 const READY: &str = "all are open";
 
@@ -70,7 +70,7 @@ fn fifty_thousand_sockets_are_seen_and_joined_in_a_second() {
         assert!(holder.try_wait().unwrap().is_none(), "a holder has ended: {said:?}");
     }
     let observer = Observer::new().unwrap();
-    let looks = (0..LOOKS).map(|_| {
+    let look = || {
         let before = cpu_time();
         let observed = observer.look().unwrap();
         let took = cpu_time() - before;
@@ -79,13 +79,13 @@ fn fifty_thousand_sockets_are_seen_and_joined_in_a_second() {
             let joined = observed.connections.local.iter().filter(|one| ends([one.client.pid, one.server.pid])).count();
             assert_eq!(joined, CONNECTIONS, "of process {}", holder.id());
         }
+        println!("{} sockets: {} ms of processor time", 2 * HOLDERS * CONNECTIONS, took.as_millis());
         took
-    });
-    let quickest = looks.min().unwrap();
-    println!("{} sockets: {} ms of processor time", 2 * HOLDERS * CONNECTIONS, quickest.as_millis());
+    };
     if is_guest() {
+        look();
         eprintln!("\n*** the processor time of 50,000 sockets: NOT TESTED: the processor is emulated here ***\n");
     } else {
-        assert!(quickest < LIMIT, "{quickest:?} of processor time");
+        assert!((0..LOOKS).any(|_| look() < LIMIT), "each of {LOOKS} looks takes {LIMIT:?} of processor time or more");
     }
 }
