@@ -4,7 +4,6 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use sidestep::agent::{Acceleration, TierChoice, check, choose_tier};
@@ -16,8 +15,6 @@ use crate::link::{ANY_PORT, Finish, expect, pair, pattern, send};
 use crate::nested::NestedCgroups;
 use crate::support::wait::{timeout, wait_until};
 
-/// Longer than the reader needs for what waits for it, on the slowest machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a request: two buffers of the reader, and a part of one.
 const REQUEST: usize = 40;
 
@@ -92,9 +89,9 @@ fn a_reader_that_asks_goes_on_when_its_connection_goes_back_to_the_stack() {
                 answered.load(Ordering::Relaxed) > 10 && (config.spare_askers || redirected > 10)
             });
             if leaves {
-                assert_eq!(acceleration.leave(&|_| true, TIMEOUT).unwrap(), 0);
+                assert_eq!(acceleration.leave(&|_| true, timeout()).unwrap(), 0);
             }
-            assert_eq!(acceleration.stop(TIMEOUT).unwrap().remaining, 0);
+            assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
             stop.store(true, Ordering::Relaxed);
             requests.join().unwrap();
         });

@@ -10,7 +10,7 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, Finish, expect, expect_end, pair, pattern, send};
 use crate::nested::{NestedCgroups, pairings};
-use crate::support::wait::{wait_for, wait_until};
+use crate::support::wait::{timeout, wait_for, wait_until};
 
 /// The kernel's numbers for the programs and maps of an acceleration.
 fn objects(acceleration: &Acceleration) -> (Vec<u32>, Vec<u32>) {
@@ -25,9 +25,6 @@ fn still_there((programs, maps): &(Vec<u32>, Vec<u32>)) -> Vec<u32> {
     let programs = id::ids(id::Kind::Prog).map(Result::unwrap).filter(|id| programs.contains(id));
     programs.chain(id::ids(id::Kind::Map).map(Result::unwrap).filter(|id| maps.contains(id))).collect()
 }
-
-/// Longer than readers need for what waits for them, on the slowest machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
@@ -76,7 +73,7 @@ fn detach_under_traffic_loses_nothing_and_leaves_nothing() {
             std::thread::sleep(Duration::from_millis(300));
             let redirected = || acceleration.snapshot().unwrap().get(Counter::RedirectedMessages);
             wait_until("messages are redirected", || redirected() > 0);
-            assert_eq!(acceleration.stop(TIMEOUT).unwrap().remaining, 0);
+            assert_eq!(acceleration.stop(timeout()).unwrap().remaining, 0);
             std::thread::sleep(Duration::from_millis(100));
             stop.store(true, Ordering::Relaxed);
         });

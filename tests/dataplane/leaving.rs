@@ -13,10 +13,7 @@ use sidestep::testbed::listen;
 use crate::link::{ANY_PORT, Finish, back_and_forth, expect, pair, pattern, send};
 use crate::nested::{NestedCgroups, pairings};
 use crate::support::cgroup::{enter, remove};
-use crate::support::wait::{wait_until, wait_within};
-
-/// Longer than readers need for what waits for them, on the slowest machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::support::wait::{timeout, wait_for, wait_until};
 
 /// A pair whose client and server belong to these cgroups.
 fn pair_of(client: &Path, server: &Path) -> (TcpStream, TcpStream) {
@@ -50,14 +47,14 @@ fn redirected(acceleration: &Acceleration) -> u64 {
 
 /// How many sockets that are to leave are still in the sockhash, after traffic where only that takes them out.
 fn left(acceleration: &Acceleration, pairs: &[&(TcpStream, TcpStream)], chosen: &dyn Fn(&Member) -> bool) -> usize {
-    let left = acceleration.leave(chosen, TIMEOUT).unwrap();
+    let left = acceleration.leave(chosen, timeout()).unwrap();
     if kernel_offsets().unwrap().iterators_have_storage {
         return left;
     }
     for (client, server) in pairs {
         back_and_forth(client, server, &pattern(5, 10), 3);
     }
-    acceleration.leave(chosen, TIMEOUT).unwrap()
+    acceleration.leave(chosen, timeout()).unwrap()
 }
 
 #[test]
@@ -146,7 +143,7 @@ fn unread_bytes_are_waited_for_and_addresses_choose_too() {
             expect(server, &pattern(5, 3000));
         }
         assert_eq!(left(&acceleration, &chosen_ones.each_ref(), &chosen), 0);
-        wait_within(TIMEOUT, || match acceleration.members().unwrap() {
+        wait_for(|| match acceleration.members().unwrap() {
             2 => Ok(()),
             members => Err(format!("{members} members")),
         });

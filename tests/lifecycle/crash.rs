@@ -5,7 +5,7 @@ use std::process::Command;
 use sidestep::agent::lifecycle::{Leftovers, Pins};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::fixture::{Fixture, Version, drain, ensure};
 use crate::objects::objects;
 use crate::streams::Streams;
 use crate::support::machine::scale;
@@ -48,7 +48,7 @@ fn child() {
             ensure(&instance, &cgroup, version, &mut steps);
         }
         Change::Detach => {
-            instance.detach(DRAIN, Leftovers::Keep, None, &mut steps).unwrap();
+            instance.detach(drain(), Leftovers::Keep, None, &mut steps).unwrap();
         }
     }
 }
@@ -86,7 +86,7 @@ fn a_crash_after_any_step_is_recovered_from_without_loss() {
             let mut seen = fixture.status().map(|status| objects(&status)).unwrap_or_default();
             let Some(name) = crash(&fixture, number, step) else {
                 assert!(step > 4, "{change:?} has hardly any steps");
-                fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
+                fixture.instance().detach(drain(), Leftovers::Keep, None, &mut |_| {}).unwrap();
                 streams.finish();
                 fixture.is_gone(&seen);
                 break;
@@ -115,7 +115,7 @@ fn a_crash_after_any_step_is_recovered_from_without_loss() {
                 }
             }
             streams.carry(64 << 10);
-            let detached = fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
+            let detached = fixture.instance().detach(drain(), Leftovers::Keep, None, &mut |_| {}).unwrap();
             assert!(detached.gone, "{at}: {detached:?}");
             streams.carry(64 << 10);
             fixture.is_gone(&seen);

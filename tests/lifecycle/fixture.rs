@@ -13,10 +13,12 @@ use crate::objects::{Ids, all_gone, objects};
 use crate::support::bpffs::TestBpffs;
 use crate::support::cgroup::{Home, TestCgroup, enter, remove};
 use crate::support::machine::Turn;
-use crate::support::wait::wait_for;
+use crate::support::wait::{timeout, wait_for};
 
 /// Drains in these tests end at once, or the test is about those that do not.
-pub(crate) const DRAIN: Duration = Duration::from_secs(60);
+pub(crate) fn drain() -> Duration {
+    timeout()
+}
 
 pub(crate) struct Fixture {
     // Dropped in this order: the process leaves before its group goes.
@@ -178,7 +180,7 @@ pub(crate) fn ensure(instance: &Instance, cgroup: &Cgroup, version: Version, ste
         more: &[],
         marked: Marked::default(),
         flags: &[],
-        drain: DRAIN,
+        drain: drain(),
     };
     instance.ensure(&request, steps).unwrap()
 }

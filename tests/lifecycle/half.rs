@@ -12,7 +12,7 @@ use sidestep::syscall::{Map, MapSpec, UpdateFlags};
 use sidestep::testbed::StackBytes;
 use sidestep::uapi::MapType;
 
-use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::fixture::{Fixture, Version, drain, ensure};
 use crate::pinned::Pinned;
 use crate::streams::{listener, pair};
 use crate::support::feature::Feature;
@@ -55,7 +55,7 @@ fn an_end_that_is_in_the_sockhash_alone_is_taken_out_and_adopted_again() {
         assert_eq!(StackBytes::of(client).unwrap().sent, before, "it takes the stack");
     }
     drop(pairs);
-    assert!(fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| ()).is_ok());
+    assert!(fixture.instance().detach(drain(), Leftovers::Keep, None, &mut |_| ()).is_ok());
 }
 
 /// A socket in another tool's map is not opened: a socket that is opened by us has a cookie from then on. Such a connection is asked less
@@ -94,7 +94,7 @@ fn an_end_in_another_tools_map_is_left_alone_and_put_off() {
     assert_eq!(adopt(&mut looks).pairs, 0, "they are not put off");
     assert_eq!(adopt(&mut Looks::default()).pairs, 2, "they cannot be adopted at all, so this says nothing");
     drop(pairs);
-    assert!(fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| ()).is_ok());
+    assert!(fixture.instance().detach(drain(), Leftovers::Keep, None, &mut |_| ()).is_ok());
 }
 
 /// A pair whose other end has been a member, too, is not such a half: what that end has redirected may be unread.
@@ -118,5 +118,5 @@ fn an_end_with_redirected_bytes_that_are_unread_is_left_alone() {
     assert_eq!(pinned.stands(&client), (true, true), "it is taken out, and its bytes are lost");
     expect(&client, &pattern(2, 500));
     drop((client, server));
-    assert!(fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| ()).is_ok());
+    assert!(fixture.instance().detach(drain(), Leftovers::Keep, None, &mut |_| ()).is_ok());
 }

@@ -9,7 +9,7 @@ use sidestep::agent::Looks;
 use sidestep::agent::lifecycle::{Leftovers, Pins};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::fixture::{Fixture, Version, drain, ensure};
 use crate::pinned::Pinned;
 use crate::streams::listener;
 use crate::support::feature::Feature;
@@ -104,5 +104,5 @@ fn what_a_killed_agent_leaves_in_the_middle_is_taken_back_and_adopted_again() {
             back_and_forth(client, server, &pattern(3, 500), 5);
         }
     }
-    assert!(fixture.instance().detach(DRAIN, Leftovers::Keep, None, &mut |_| ()).is_ok());
+    assert!(fixture.instance().detach(drain(), Leftovers::Keep, None, &mut |_| ()).is_ok());
 }

@@ -7,7 +7,7 @@ use sidestep::agent::lifecycle::{Added, Instance, Leftovers, Outcome, Pins, Requ
 use sidestep::agent::{Marked, Problem};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::fixture::{DRAIN, Fixture, Version};
+use crate::fixture::{Fixture, Version, drain};
 use crate::objects::{Ids, objects};
 use crate::streams::{Probe, Streams, listener};
 use crate::support::cgroup::{enter, remove};
@@ -35,7 +35,7 @@ fn ensure(fixture: &Fixture, version: Version, first: &Cgroup, more: &[Cgroup]) 
         more,
         marked: Marked::default(),
         flags: &[],
-        drain: DRAIN,
+        drain: drain(),
     };
     let outcome = instance.ensure(&request, &mut |_| {}).unwrap();
     (instance, outcome)
@@ -147,7 +147,7 @@ fn cgroups_of_one_instance_pair_and_come_and_go_under_traffic() {
     assert!(newer.is_redirected() && apart.is_redirected(), "a connection of another cgroup has left");
     seen.extend(is_healthy(&fixture));
     if idle_ones_leave() {
-        wait_within(DRAIN, || match instance.look().unwrap().unwrap().1 {
+        wait_within(drain(), || match instance.look().unwrap().unwrap().1 {
             4 => Ok(()),
             members => Err(format!("{members} members")),
         });
@@ -166,7 +166,7 @@ fn cgroups_of_one_instance_pair_and_come_and_go_under_traffic() {
     assert_eq!((status.state, status.cgroups.len()), (State::Attached, 1), "{status:?}");
     enter(three.path());
     assert!(Probe::new().is_redirected());
-    let detached = instance.detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
+    let detached = instance.detach(drain(), Leftovers::Keep, None, &mut |_| {}).unwrap();
     assert!(detached.gone, "{detached:?}");
     streams.carry(PHASE);
     fixture.is_gone(&seen);
@@ -197,11 +197,11 @@ fn a_cgroup_that_was_removed_leaves_the_instance() {
     assert!(output.status.success() || !idle_ones_leave(), "{output:?}");
     assert!(!open.is_redirected() && other.is_redirected());
     wait_until("the removed cgroup has left the instance", || {
-        instance.tidy(DRAIN).unwrap();
+        instance.tidy(drain()).unwrap();
         ids(&instance) == [two.id().unwrap()]
     });
     seen.extend(is_healthy(&fixture));
-    instance.detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
+    instance.detach(drain(), Leftovers::Keep, None, &mut |_| {}).unwrap();
     drop((open, other));
     fixture.is_gone(&seen);
     enter(fixture.cgroup_path());
@@ -229,7 +229,7 @@ fn child() {
     if verb == "add" {
         assert_eq!(instance.add_cgroup(&second, &mut steps).unwrap(), Added::Added);
     } else {
-        instance.remove_cgroup(second.id().unwrap(), DRAIN, &mut steps).unwrap();
+        instance.remove_cgroup(second.id().unwrap(), drain(), &mut steps).unwrap();
     }
 }
 
@@ -273,7 +273,7 @@ fn a_crash_after_any_step_of_add_and_remove_is_recovered_from() {
             }
         }
     }
-    let detached = instance.detach(DRAIN, Leftovers::Keep, None, &mut |_| {}).unwrap();
+    let detached = instance.detach(drain(), Leftovers::Keep, None, &mut |_| {}).unwrap();
     assert!(detached.gone, "{detached:?}");
     fixture.is_gone(&seen);
     staying.finish();

@@ -12,7 +12,7 @@ use sidestep::dataplane::{Config, Policy};
 use sidestep::syscall::{Link, LinkTarget, ProgSpec, Program};
 use sidestep::uapi::{AttachType, ProgType};
 
-use crate::fixture::{DRAIN, Fixture, plane};
+use crate::fixture::{Fixture, drain, plane};
 use crate::owner::pinned;
 use crate::streams::{listener, pair};
 use crate::support::feature::Feature;
@@ -85,7 +85,7 @@ fn a_sockhash_that_is_full_is_a_problem_with_a_number() {
         more: &[],
         marked: sidestep::agent::Marked::default(),
         flags: &[],
-        drain: DRAIN,
+        drain: drain(),
     };
     fixture.instance().attach(&request, &mut |_| {}).unwrap();
     fixture.is_healthy();

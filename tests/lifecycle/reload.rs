@@ -13,11 +13,11 @@ use sidestep::syscall::caps::{Capabilities, Capability, keep_only};
 use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::Fixture;
-use crate::streams::{Probe, Streams, TIMEOUT, listener};
+use crate::streams::{Probe, Streams, listener};
 use crate::support::agent::{self, Agent};
 use crate::support::cgroup::{enter, remove};
 use crate::support::feature::Feature;
-use crate::support::wait::wait_until;
+use crate::support::wait::{timeout, wait_until};
 
 /// A configuration file, removed with the test.
 pub(crate) struct File {
@@ -68,7 +68,7 @@ impl Manager {
         let name = fixture.cgroup_path().file_name().unwrap().to_str().unwrap();
         let path = std::env::temp_dir().join(format!("{name}.socket"));
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        socket.set_read_timeout(Some(timeout())).unwrap();
         Self { socket, path }
     }
 

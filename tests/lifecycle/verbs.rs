@@ -8,7 +8,7 @@ use sidestep::agent::{Marked, Problem, check};
 use sidestep::dataplane::{Config, Counter, Policy};
 use sidestep::syscall::cgroup::Cgroup;
 
-use crate::fixture::{DRAIN, Fixture, Version, ensure, plane};
+use crate::fixture::{Fixture, Version, drain, ensure, plane};
 use crate::objects::{all_gone, objects};
 use crate::streams::{Probe, Streams, listener, pair};
 use crate::support::cgroup::remove;
@@ -194,7 +194,7 @@ fn of_several_that_attach_at_once_one_does() {
                 more: &[],
                 marked: Marked::default(),
                 flags: &[],
-                drain: DRAIN,
+                drain: drain(),
             };
             instance.attach(&request, &mut |_| {}).unwrap()
         };
@@ -240,7 +240,7 @@ fn bytes_that_are_unread_are_waited_for_and_never_lost() {
             assert_eq!((status.state, status.generations[0].members), (State::Detached, 1));
             read(&[7; 5000]);
             read(&[8; 3000]);
-            let again = fixture.instance().detach(DRAIN, leftovers, None, &mut |_| {}).unwrap();
+            let again = fixture.instance().detach(drain(), leftovers, None, &mut |_| {}).unwrap();
             assert_eq!((again.left, again.gone), (0, true));
         } else {
             assert!(detached.gone);

@@ -22,7 +22,7 @@ use crate::content::content;
 use crate::{octets, tools};
 
 /// Nothing that a case runs takes as long.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Where a case runs.
 pub(crate) struct Fixture {

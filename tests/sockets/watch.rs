@@ -18,7 +18,7 @@ use crate::support::child::ChildGuard;
 use crate::support::feature::Feature;
 use crate::support::link::{ANY_PORT, accepted, back_and_forth, exchange_patterns, pair, pattern};
 use crate::support::nested::NestedCgroups;
-use crate::support::wait::wait_until;
+use crate::support::wait::{timeout, wait_until};
 
 /// A running `sidestep watch`.
 struct Watch {
@@ -26,8 +26,10 @@ struct Watch {
     lines: Receiver<String>,
 }
 
-/// For how long a test waits for a line.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long a test waits for a line. The agent adopts at its looks, between which there may be a minute on a slow machine.
+fn limit() -> Duration {
+    timeout() + Duration::from_secs(120)
+}
 
 fn command(bpffs: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
@@ -48,7 +50,7 @@ impl Watch {
     /// The next line with this event.
     fn next(&mut self, event: &str) -> Value {
         loop {
-            let line = self.lines.recv_timeout(TIMEOUT);
+            let line = self.lines.recv_timeout(limit());
             let line = line.unwrap_or_else(|error| panic!("no event {event}: {error}"));
             let value: Value = serde_json::from_str(&line).unwrap();
             assert!(value["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");

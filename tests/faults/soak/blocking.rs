@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -13,14 +13,12 @@ use super::client::refused;
 use super::plan::{End, HEADER, Header, Kind, Plan, Tally, VERIFIED};
 use super::server::reset_on_close;
 use crate::link::pattern;
-
-/// How long one call may wait.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::support::wait::timeout;
 
 fn patient(stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_read_timeout(Some(timeout())).unwrap();
+    stream.set_write_timeout(Some(timeout())).unwrap();
 }
 
 /// A socket that waits. In a sockhash a recv(2) that is woken without data, as by a reset, returns EAGAIN (the safety
@@ -33,7 +31,7 @@ impl Read for Patient<'_> {
         loop {
             match self.0.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if start.elapsed() >= TIMEOUT {
+                    if start.elapsed() >= timeout() {
                         return Err(ErrorKind::TimedOut.into());
                     }
                 }
@@ -116,7 +114,7 @@ pub(super) fn run(plan: &Plan, listeners: &Listeners, tally: &Tally) {
     let connected = if plan.seed.is_multiple_of(2) {
         TcpStream::connect(target)
     } else {
-        TcpStream::connect_timeout(&target, TIMEOUT)
+        TcpStream::connect_timeout(&target, timeout())
     };
     let stream = match connected {
         Ok(stream) => stream,

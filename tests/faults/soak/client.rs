@@ -11,11 +11,10 @@ use sidestep::testbed::connect;
 use super::Listeners;
 use super::plan::{End, Place, Plan, Tally};
 use super::server::reset_on_close;
+use crate::support::wait::timeout;
 
 /// Connections at a time.
 const WINDOW: usize = 48;
-/// How long a connection may take in all.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes the first `count` connections.
 pub(super) fn run(count: usize, listeners: &Listeners, tally: &Tally) {
@@ -42,7 +41,7 @@ pub(super) fn run(count: usize, listeners: &Listeners, tally: &Tally) {
                 tally.add(&client.plan, client.compared);
                 return false;
             }
-            assert!(client.since.elapsed() < TIMEOUT, "hung: {:?}", client.place());
+            assert!(client.since.elapsed() < timeout(), "hung: {:?}", client.place());
             true
         });
         if reported.elapsed() > Duration::from_secs(30) {

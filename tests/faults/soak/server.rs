@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -13,11 +13,10 @@ use sidestep::testbed::accept;
 
 use super::plan::{HEADER, Header, Kind, VERIFIED};
 use crate::link::pattern;
+use crate::support::wait::timeout;
 
 /// A server stops reading while it has this much to echo.
 const PENDING: usize = 256 << 10;
-/// How long a connection may be without any event.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes closing the socket send RST.
 pub(super) fn reset_on_close(stream: &TcpStream) {
@@ -46,7 +45,7 @@ pub(super) fn serve(listeners: &[TcpListener], done: &AtomicBool) {
                 }
             }
         }
-        if let Some(stuck) = open.values().find(|served| served.since.elapsed() > TIMEOUT) {
+        if let Some(stuck) = open.values().find(|served| served.since.elapsed() > timeout()) {
             panic!("hung: {:?} after {} bytes", stuck.header, stuck.received);
         }
     }
