@@ -135,7 +135,9 @@ fn the_selector_changes_live_and_a_runtime_that_goes_away_changes_nothing() {
     fixture.accelerates(&[one]);
     fixture.leave();
     let said = run.stop();
-    assert_eq!(said.err.matches("cannot speak with the container runtime").count(), 1, "{}", said.err);
-    assert!(said.out.contains("the container runtime answers again"), "{}", said.out);
+    // Once each time: on a busy machine it may have been away more often.
+    let away = said.err.matches("cannot speak with the container runtime").count();
+    let again = said.out.matches("the container runtime answers again").count();
+    assert!(again >= 1 && (again..=again + 1).contains(&away), "{}{}", said.out, said.err);
     fixture.is_gone();
 }
