@@ -190,6 +190,8 @@ mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
 
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
     use super::*;
 
     #[test]
@@ -211,6 +213,9 @@ mod tests {
         assert!(found.is_nonblocking().unwrap());
         assert_eq!(found.unread_memory().unwrap(), 0);
         peer.write_all(b"unread").unwrap();
+        // They may arrive later than they are sent.
+        let mut readable = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut readable, PollTimeout::NONE).unwrap();
         assert!(found.unread_memory().unwrap() > 0);
         found.wake_readers().unwrap();
         assert_eq!(socket.read(&mut [0; 8]).unwrap(), 6);

@@ -347,6 +347,8 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let socket = listener.accept().unwrap().0;
         peer.write_all(b"unread").unwrap();
+        // They may arrive later than they are sent.
+        socket.peek(&mut [0]).unwrap();
         let cookie = ForeignSocket::own(socket.as_fd()).unwrap().cookie().unwrap();
         let descriptor = socket.as_raw_fd() as u32;
         let end = End::new((std::process::id(), 0), JoiningSocket { cookie, descriptor, peer: 0 });
@@ -375,6 +377,7 @@ mod tests {
         let end = End::new((std::process::id(), 0), JoiningSocket { cookie, descriptor, peer: 0 });
         let mut joining = Joining { joined: [(end, Instant::now())].into(), ..Joining::default() };
         peer.write_all(b"unread").unwrap();
+        socket.peek(&mut [0]).unwrap();
         joining.look();
         assert!(joining.joined.is_empty() && !joining.search.is_over());
         while !joining.search.is_over() {
