@@ -1,6 +1,6 @@
 //! sidestep comes and goes while load runs: no request fails.
 
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -66,18 +66,25 @@ fn no_request_fails_while_sidestep_comes_and_goes() {
     comes_and_goes(Kind::Haproxy);
 }
 
-/// What a command of the binary says, with its pins in the mesh's own bpf file system.
-fn sidestep(mesh: &Mesh, arguments: &[&str]) -> String {
+/// Runs the binary, with its pins in the mesh's own bpf file system.
+fn output(mesh: &Mesh, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
-    let output = command.args(arguments).arg("--bpffs").arg(mesh.directory().join("bpffs")).output().unwrap();
+    command.args(arguments).arg("--bpffs").arg(mesh.directory().join("bpffs")).output().unwrap()
+}
+
+/// What a command of the binary says, which must succeed.
+fn sidestep(mesh: &Mesh, arguments: &[&str]) -> String {
+    let output = output(mesh, arguments);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
     said
 }
 
-/// Messages that the live programs have redirected.
+/// Messages that the live programs have redirected. `status` may say by its exit status that something is wrong with the
+/// machine, or with what other tests have attached.
 fn redirected(mesh: &Mesh) -> u64 {
-    let status: Value = serde_json::from_str(&sidestep(mesh, &["status", "--json"])).unwrap();
+    let output = output(mesh, &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     let generations = status["instances"][0]["generations"].as_array().unwrap();
     let live = generations.iter().find(|generation| generation["live"] == true).unwrap();
     let counters = live["counters"].as_array().unwrap();

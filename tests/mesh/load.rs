@@ -2,16 +2,16 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use sidestep::testbed;
 
-use crate::support;
-
 /// What the app answers at `/`: see app.sh.
 const BODY: &[u8] = b"a static body of about a hundred bytes, which is small enough for a single segment of TCP\n";
+/// Nothing here takes as long; what does has stalled.
+const STALL: Duration = Duration::from_secs(180);
 
 /// What the app speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +80,12 @@ impl Client {
         }
         let mut busy = connections.len();
         let mut events = [EpollEvent::empty(); 64];
-        let timeout = EpollTimeout::try_from(support::wait::timeout()).map_err(|_| ErrorKind::InvalidInput)?;
+        let timeout = EpollTimeout::try_from(STALL).map_err(|_| ErrorKind::InvalidInput)?;
         while busy > 0 {
             let ready = match epoll.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => continue,
                 Ok(0) => {
-                    return Err(io::Error::other(format!(
-                        "no answer for {} s: traffic is stuck",
-                        support::wait::timeout().as_secs()
-                    )));
+                    return Err(io::Error::other(format!("no answer for {} s: traffic is stuck", STALL.as_secs())));
                 }
                 done => done?,
             };
