@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use sidestep::agent::Acceleration;
 use sidestep::dataplane::{Counter, Pairing};
 use sidestep::testbed::listen;
 
@@ -66,6 +67,14 @@ fn burst(mut socket: &TcpStream, bytes: &[u8]) {
 /// that comes later would wake a reader that stalls.
 fn let_it_arrive() {
     std::thread::sleep(Duration::from_millis(300));
+}
+
+/// Waits until the receiver for which bytes wait is armed, which the next packet brings about.
+fn is_armed(acceleration: &Acceleration) {
+    wait_for(|| match acceleration.snapshot().unwrap() {
+        counters if counters.get(Counter::Armed) == 1 => Ok(()),
+        counters => Err(describe(&counters)),
+    });
 }
 
 /// On or off, seconds of idleness, seconds between probes.
@@ -173,9 +182,9 @@ fn beyond_its_bound_it_is_woken_again() {
         let bytes = pattern(7, 2_200 * 100);
         burst(&client, &bytes);
         let_it_arrive();
+        is_armed(&acceleration);
         let counters = acceleration.snapshot().unwrap();
         assert!(counters.get(Counter::PassBackpressure) > 0, "{}", describe(&counters));
-        assert_eq!(counters.get(Counter::Armed), 1, "{}", describe(&counters));
         assert_eq!(settings(), (true, 1, 1), "probes every second while bytes wait");
         assert_eq!(reader.expect(&bytes), Ok(()), "{}", describe(&acceleration.snapshot().unwrap()));
         // The next callback after the last byte gives the settings back, and the pair has left.
@@ -200,7 +209,7 @@ fn detach_waits_until_its_settings_are_back() {
     let bytes = pattern(8, 2_200 * 100);
     burst(&client, &bytes);
     let_it_arrive();
-    assert_eq!(acceleration.snapshot().unwrap().get(Counter::Armed), 1);
+    is_armed(&acceleration);
     assert_ne!(keepalive(&server), before);
     let detached = std::thread::scope(|threads| {
         let detach = threads.spawn(|| acceleration.stop(timeout()));

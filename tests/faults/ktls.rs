@@ -371,5 +371,7 @@ fn a_reset_of_a_ktls_socket_leaves_the_kernel_well() {
             drop(connection.first);
         }
     }
-    assert_eq!(kernel_faults(), before);
+    // The log forgets what is old.
+    let new: Vec<_> = kernel_faults().into_iter().filter(|line| !before.contains(line)).collect();
+    assert!(new.is_empty(), "{new:?}");
 }

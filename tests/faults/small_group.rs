@@ -11,11 +11,12 @@ use crate::machine;
 use crate::nested::NestedCgroups;
 use crate::support::cgroup::{self, TestCgroup};
 use crate::support::child::{ChildGuard, this_test};
+use crate::support::wait::scaled;
 
 /// Says to a test that it is the process in the limited group, and what it needs to know.
 const INSIDE: &str = "SIDESTEP_TEST_INSIDE";
 
-/// How long a process may take whose group is out of memory.
+/// How long a process may take whose group is out of memory; see [`scaled`].
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A cgroup with a limit and one without, in one that both belong to. Of the nested cgroups it needs the turn alone.
@@ -79,7 +80,7 @@ impl<'a> Small<'a> {
     /// Whether a test in such a process comes to its end; otherwise the process was killed, because its group is out of memory.
     pub(crate) fn survives(&self, test: &str, argument: &str) -> bool {
         let before = self.event("oom_kill ");
-        let ended = self.start(test, argument).end_within(LIMIT);
+        let ended = self.start(test, argument).end_within(scaled(LIMIT));
         let is_killed = self.event("oom_kill ") > before;
         assert!(is_killed || ended.status.success(), "{argument}: {ended:?}");
         !is_killed
@@ -87,7 +88,7 @@ impl<'a> Small<'a> {
 
     /// It must come to its end, and neither it nor another process be killed.
     pub(crate) fn ends(&self, what: &str, inside: ChildGuard) {
-        let ended = inside.end_within(LIMIT);
+        let ended = inside.end_within(scaled(LIMIT));
         assert!(ended.status.success(), "{what}: {ended:?}");
         assert_eq!(self.event("oom_kill "), 0, "{what}");
     }

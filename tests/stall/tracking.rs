@@ -16,15 +16,21 @@ use sidestep::testbed::{Addresses, OUTBOUND_PORT, Pods, connect, listen};
 use crate::feature::Feature;
 use crate::link::{accepted, back_and_forth, expect, pattern, send};
 use crate::nested::{NestedCgroups, describe};
+use crate::support::machine::is_emulated;
 use crate::support::wait::{timeout, wait_for};
 
-/// Seconds after which an entry expires here when it is half closed (60 by default), or idle (432,000 by default).
-const HALF_CLOSED: &str = "2";
-const IDLE: &str = "2";
+/// After how many seconds an entry expires here when it is half closed (60 by default), or idle (432,000 by default). Keepalive renews
+/// it every second, for which an emulated machine may be late by seconds.
+fn expiry() -> u32 {
+    if is_emulated() { 6 } else { 2 }
+}
+
 /// What the other half of a half-closed connection sends, and how often: much more often than an entry expires, since also a
 /// busy machine must not let it expire in plain TCP. All together last for several expiries.
 const PIECES: usize = 24;
-const PIECE: Duration = Duration::from_millis(280);
+fn piece_interval() -> Duration {
+    Duration::from_millis(140) * expiry()
+}
 
 /// A client's pod with REDIRECT, and a sidecar's listener in it.
 struct Pod {
@@ -38,15 +44,9 @@ impl Pod {
         let listener = pods
             .client
             .run(|| {
-                for (state, seconds) in [
-                    ("close_wait", HALF_CLOSED),
-                    ("fin_wait", HALF_CLOSED),
-                    ("established", IDLE),
-                    ("unacknowledged", IDLE),
-                    ("max_retrans", IDLE),
-                ] {
+                for state in ["close_wait", "fin_wait", "established", "unacknowledged", "max_retrans"] {
                     let name = format!("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{state}");
-                    std::fs::write(name, seconds).unwrap();
+                    std::fs::write(name, expiry().to_string()).unwrap();
                 }
                 listen(SocketAddr::new(Addresses::V4.any, OUTBOUND_PORT)).unwrap()
             })
@@ -93,11 +93,11 @@ fn half_closed(first: &TcpStream, other: &TcpStream, piece: &[u8]) -> Result<Vec
         threads.spawn(|| {
             for _ in 0..PIECES {
                 send(other, piece);
-                std::thread::sleep(PIECE);
+                std::thread::sleep(piece_interval());
             }
             other.shutdown(std::net::Shutdown::Write).unwrap();
         });
-        until_end(first, PIECE * PIECES as u32 + timeout())
+        until_end(first, piece_interval() * PIECES as u32 + timeout())
     })
 }
 
@@ -194,7 +194,7 @@ fn a_server_with_a_slow_keepalive_of_its_own_sees_the_end() {
                     assert_eq!(times, (Ok(1), Ok(1)), "{asked:?}");
                 }
                 // Two expiries and more.
-                std::thread::sleep(Duration::from_millis(5_500));
+                std::thread::sleep(Duration::from_millis(2_750) * expiry());
                 let [(client, server), (other_client, other_server)] = &pairs[..] else { unreachable!() };
                 client.shutdown(std::net::Shutdown::Write).unwrap();
                 other_server.shutdown(std::net::Shutdown::Write).unwrap();
