@@ -1,5 +1,6 @@
 //! What the programs report of connections, and what each socket keeps of itself.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use sidestep::testbed::listen;
 
 use crate::link::{ANY_PORT, back_and_forth, exchange_patterns, pair, pattern};
 use crate::nested::{NestedCgroups, pairings};
-use crate::support::wait::{timeout, wait_for};
+use crate::support::wait::{timeout, wait_for, wait_until};
 
 /// Waits until `enough` of what was heard.
 fn hear(watch: &mut ChangeWatch, heard: &mut Vec<Change>, enough: impl Fn(&[Change]) -> bool) {
@@ -23,6 +24,11 @@ fn states(acceleration: &Acceleration) -> Vec<SocketState> {
     StateReader::new(acceleration.loaded().map(MapRole::Storage)).unwrap().read().unwrap()
 }
 
+/// Of all sockets that the programs know.
+fn cookies(acceleration: &Acceleration) -> BTreeSet<u64> {
+    states(acceleration).iter().map(|one| one.cookie).collect()
+}
+
 #[test]
 fn a_watcher_hears_of_pairs_that_leave_and_close_and_nothing_is_reported_without_one() {
     let cgroups = NestedCgroups::new();
@@ -31,6 +37,7 @@ fn a_watcher_hears_of_pairs_that_leave_and_close_and_nothing_is_reported_without
         let listener = listen(ANY_PORT).unwrap();
         let to = listener.local_addr().unwrap();
         let unseen = pair(&listener, to);
+        let of_unseen = cookies(&acceleration);
         let mut watch = acceleration.loaded().watch_changes().unwrap();
         assert_eq!(watch.drain(), [], "nothing is reported before a process watches");
 
@@ -65,6 +72,7 @@ fn a_watcher_hears_of_pairs_that_leave_and_close_and_nothing_is_reported_without
         assert!(ends.iter().any(|one| one.traffic.leaving == Some(Counter::PassBlocking)), "{ends:?}");
 
         heard.clear();
+        let stay = cookies(&acceleration).difference(&of_unseen).copied().collect::<BTreeSet<_>>();
         let (client, server) = pair(&listener, to);
         back_and_forth(&client, &server, &pattern(2, 500), 2);
         let address = client.local_addr().unwrap();
@@ -78,6 +86,8 @@ fn a_watcher_hears_of_pairs_that_leave_and_close_and_nothing_is_reported_without
 
         drop(watch);
         drop(unseen);
+        // What has closed may end later, and would be reported then.
+        wait_until("all that have closed are gone", || cookies(&acceleration).is_subset(&stay));
         let mut watch = acceleration.loaded().watch_changes().unwrap();
         assert_eq!(watch.drain(), [], "a watcher that has ended is not reported to");
     }

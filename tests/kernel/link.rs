@@ -13,6 +13,7 @@ use crate::feature::Feature;
 use crate::program::{bytes, call, exit, mov, mov_reg, trivial};
 use crate::support::cgroup::TestCgroup;
 use crate::support::machine::require_root;
+use crate::support::wait::wait_until;
 use sidestep::uapi::{AttachType, MapType, ProgType};
 
 const SOCK_OPS: AttachType = AttachType::CGROUP_SOCK_OPS;
@@ -58,7 +59,7 @@ fn a_cgroup_link_ends_with_its_descriptor() {
     let program = trivial("t.short", ProgType::SOCK_OPS);
     let link = Link::create(program.as_fd(), LinkTarget::Fd(group.as_fd()), SOCK_OPS).unwrap();
     drop(link);
-    assert_eq!(prog_query(group.as_fd(), SOCK_OPS).unwrap(), Vec::<u32>::new());
+    wait_until("the link is gone", || prog_query(group.as_fd(), SOCK_OPS).unwrap().is_empty());
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_socket_map_link_keeps_others_out() {
     link.update(other.as_fd(), Some(program.as_fd())).unwrap();
     assert_eq!(prog_query(map.as_fd(), SK_MSG).unwrap(), [other.info().unwrap().id]);
     drop(link);
-    assert_eq!(prog_query(map.as_fd(), SK_MSG).unwrap(), Vec::<u32>::new());
+    wait_until("the link is gone", || prog_query(map.as_fd(), SK_MSG).unwrap().is_empty());
 }
 
 #[test]

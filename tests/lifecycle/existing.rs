@@ -36,8 +36,12 @@ fn a_run_adopts_and_a_takeover_leaves_the_adopted_as_they_are() {
     }
     let (streams, probe) = (Streams::start(8), Probe::new());
     streams.carry(1 << 20);
-    let run = pinned(&fixture);
-    assert!(run.said.contains("adopted 9 connections that were plain TCP"), "{}", run.said);
+    let mut run = pinned(&fixture);
+    // One that is in the midst of something at that moment is adopted at a later look.
+    if !run.said.contains("adopted 9 connections that were plain TCP") {
+        assert!(run.said.contains("adopted 8 connections that were plain TCP; 1 more stay so for now"), "{}", run.said);
+        run.says("adopted 1 connection that was plain TCP");
+    }
     assert!(probe.is_redirected());
     streams.carry(1 << 20);
     run.kill();

@@ -1,12 +1,13 @@
 //! Owners that are killed, and pins that are removed.
 
+use std::io::ErrorKind;
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sidestep::agent::lifecycle::{Orphan, Orphans};
 
-use crate::fixture::{DRAIN, Fixture, Version, ensure};
+use crate::fixture::{Fixture, Version, drain, ensure};
 use crate::objects::{Ids, alive, all_gone};
 use crate::streams::{Probe, Streams};
 use crate::support::agent::{self, Agent};
@@ -168,7 +169,7 @@ fn without_pins_a_kill_sends_everything_to_the_stack_and_orphans_can_be_recovere
     streams.carry(4 << 20);
     // The kernel empties the dispatcher's array from a work queue.
     wait_until("members take the stack", || !probe.is_redirected());
-    assert_eq!(orphans[0].recover(DRAIN).unwrap(), 0);
+    assert_eq!(orphans[0].recover(drain()).unwrap(), 0);
     streams.carry(4 << 20);
     all_gone(&seen);
     drop(probe);
@@ -189,13 +190,22 @@ fn removed_pins_lose_nothing_and_leave_nothing_but_open_sockets() {
     assert!(alive().intersection(&seen).next().is_none());
 }
 
+/// The status of each thread of a process, but for those that end meanwhile.
+pub(crate) fn thread_status(process: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let status = |thread: std::fs::DirEntry| match std::fs::read_to_string(thread.path().join("status")) {
+        Ok(text) => Some(text),
+        // ESRCH: it has ended since the file was opened.
+        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => None,
+        Err(error) => panic!("the status of {thread:?}: {error}"),
+    };
+    threads.filter_map(|thread| status(thread.unwrap())).collect()
+}
+
 /// How many filters each thread of a process is under, as proc(5) counts them.
 fn filters(process: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let status = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap());
-    let count =
-        status.map(|text| text.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok()));
-    count.collect::<Option<_>>().unwrap()
+    let count = |text: String| text.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
+    thread_status(process).into_iter().map(count).collect::<Option<_>>().unwrap()
 }
 
 #[test]

@@ -12,9 +12,7 @@ use sidestep::testbed::{StackBytes, accept, connect, listen};
 
 use crate::support::link::{pattern, wait};
 use crate::support::machine::scale;
-
-/// How long anything may take before it counts as hung.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::support::wait::timeout;
 
 /// Period of the content: a prime, so that a shift by any power of two shows.
 const PERIOD: usize = 65_521;
@@ -81,7 +79,7 @@ impl Streams {
         let bytes = if scale() < 1.0 { bytes / 16 } else { bytes };
         let (goal, start) = (self.carried.load(Ordering::Relaxed) + bytes, Instant::now());
         while self.carried.load(Ordering::Relaxed) < goal {
-            assert!(start.elapsed() < TIMEOUT, "hung: the streams carry nothing any more");
+            assert!(start.elapsed() < timeout(), "hung: the streams carry nothing any more");
             assert!(!self.reader.is_finished(), "a stream has failed");
             sleep(Duration::from_millis(2));
         }
@@ -146,7 +144,7 @@ fn read_all(servers: &[TcpStream], carried: &AtomicU64) -> Vec<u64> {
         if progress > 0 {
             last = Instant::now();
         } else {
-            assert!(last.elapsed() < TIMEOUT, "hung: {} streams do not end", open.len());
+            assert!(last.elapsed() < timeout(), "hung: {} streams do not end", open.len());
             sleep(Duration::from_micros(300));
         }
     }
@@ -170,11 +168,11 @@ impl Probe {
         Self { client, server }
     }
 
-    /// Sends messages one by one, and says whether some went without a segment. One or another may take the stack at
+    /// Sends messages one by one, and says whether the stack has sent fewer bytes. One or another may take the stack at
     /// any time, when the receiver is in the midst of something.
     pub(crate) fn is_redirected(&self) -> bool {
         let messages = 20;
-        let before = StackBytes::of(&self.client).unwrap().data_segments;
+        let before = StackBytes::of(&self.client).unwrap().sent;
         for number in 0..messages {
             (&self.client).write_all(&[number; 10]).unwrap();
             wait(&self.server, PollFlags::POLLIN);
@@ -182,6 +180,6 @@ impl Probe {
             assert_eq!((&self.server).read(&mut bytes).unwrap(), 10);
             assert_eq!(bytes[..10], [number; 10]);
         }
-        StackBytes::of(&self.client).unwrap().data_segments - before < u32::from(messages)
+        StackBytes::of(&self.client).unwrap().sent - before < u64::from(messages) * 10
     }
 }

@@ -18,6 +18,7 @@ use sidestep::syscall::{Map, MapSpec, bpffs};
 use sidestep::uapi::MapType;
 
 use crate::fixture::Fixture;
+use crate::owner::thread_status;
 use crate::reload::{File, exclude, reloaded};
 use crate::streams::{Probe, Streams, listener};
 use crate::support::agent::{self, Agent};
@@ -66,12 +67,10 @@ fn field<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
 /// The other user, without any group, with the capabilities that are documented and no other, in each thread.
 #[track_caller]
 fn is_the_other_user(agent: &Agent) {
-    let threads = fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap();
-    let threads: Vec<_> = threads.map(|thread| thread.unwrap().path().join("status")).collect();
+    let threads = thread_status(agent.id());
     assert!(threads.len() > 1, "it has one thread only, so this says nothing of threads");
     let kept = Capabilities::of(&[capabilities(), vec![Capability::DacReadSearch]].concat());
-    for thread in threads {
-        let status = fs::read_to_string(thread).unwrap();
+    for status in threads {
         assert_eq!([field(&status, "Uid"), field(&status, "Gid")], [["65534"; 4], ["65534"; 4]], "{status}");
         assert_eq!(field(&status, "Groups"), [""; 0], "{status}");
         for (set, wanted) in
