@@ -14,13 +14,15 @@ use super::results::{Pinned, Row, Sample, VariantResult};
 use super::stats::Estimate;
 use super::topology::Topology;
 use crate::agent::Snapshot;
-use crate::dataplane::Counter;
+use crate::dataplane::{Counter, Streams};
 
 /// A stream has so many connections, one after the other, each with its part of the rounds. The kernel sizes the buffers of a
 /// connection by what it sees in the beginning, so that one connection may be a fifth faster or slower than the next.
 const STREAM_CONNECTIONS: usize = 3;
-/// Rounds before those that count, of each but the first connection. The first is warm when the length of a round is known.
-const WARM_ROUNDS: usize = 3;
+/// Rounds before those that count.
+const WARM_ROUNDS: usize = 2;
+/// The same where streams are measured by the programs themselves, which takes up to 150 ms ([`Streams::Auto`]).
+const WARM_ROUNDS_AUTO: usize = 10;
 
 /// Where and how the benchmark runs.
 #[derive(Clone, Debug)]
@@ -95,7 +97,8 @@ impl Bench<'_> {
             }
             if connection == 0 {
                 operations = self.calibrate(&mut lanes)?;
-            } else {
+            }
+            if is_stream {
                 self.warm(&mut lanes, operations)?;
             }
             let first = |connection| connection * self.plan.rounds / connections;
@@ -155,9 +158,10 @@ impl Bench<'_> {
 
     /// Rounds that count for nothing.
     fn warm(&mut self, lanes: &mut [Lane], operations: u64) -> Result<()> {
+        let rounds = if self.plan.streams == Streams::Auto { WARM_ROUNDS_AUTO } else { WARM_ROUNDS };
         for lane in lanes.iter_mut() {
             self.cgroups.watch_for(lane.variant)?;
-            for _ in 0..WARM_ROUNDS {
+            for _ in 0..rounds {
                 lane.run(|pair| pair.round(operations))?;
             }
         }

@@ -1,7 +1,7 @@
 //! Whether a stream goes faster with redirection than without: it is measured, and a pair that loses by staying leaves.
 //!
 //! From the first message that finds no room on, phases take turns. In one the stack carries all messages, in the next the gate
-//! decides for each. Their times for a KiB are compared. Each comparison gives or takes a point: with enough points the stream
+//! decides for each. Their times for a KiB are compared. Each comparison gives or takes points: with enough of them the stream
 //! stays, without any its pair leaves. A stream that stays is compared again later.
 //!
 //! A sender and a reader that wait for each other do so in cycles: the queue fills, and the reader empties it. A phase
@@ -45,13 +45,13 @@ const MEDIUM_BYTES: i32 = 32 << 10;
 /// Streams of larger messages leave: where their pairs stayed, nothing was gained (docs/explanation/streams.md). The comparison cannot
 /// tell, since in the stack's phases the copy into pages of their own takes up to a fifth longer.
 const LARGE_BYTES: i32 = 128 << 10;
-/// Points before the first comparison, which counts for the gate: before it nothing was measured. So many, because the buffers still
-/// grow then: with two, half of the streams left that gain by staying.
-const FIRST_POINTS: i32 = 7;
+/// Points before the first comparison, which gives two: before it nothing was measured. So many, because the buffers still grow
+/// then: with two, half of the streams left that gain by staying.
+const FIRST_POINTS: i32 = 6;
 /// Points of a stream that has stayed, at its next comparison.
-const LATER_POINTS: i32 = 6;
+const LATER_POINTS: i32 = 8;
 /// With so many points a stream stays.
-const STAY_POINTS: i32 = 9;
+const STAY_POINTS: i32 = 12;
 /// The binary logarithm of the bytes for which a time is kept: 1 KiB.
 const KIB_SHIFT: i32 = 10;
 
@@ -228,16 +228,29 @@ fn ends(a: &mut Asm, by_stack: Label) {
             });
             a.st(OWN, pace(Pace::PHASE), STACK);
             a.ld(R2, OWN, pace(Pace::STACK));
-            a.mov(R1, R9);
-            a.rsh(R1, MARGIN_SHIFT);
-            a.ld(R3, SK_MSG, SkMsg::LENGTH);
-            a.if_(R3.above(MEDIUM_BYTES), |a| a.lsh(R1, 1));
-            a.add(R9, R1);
+            a.mov(R3, R9);
+            a.rsh(R3, MARGIN_SHIFT);
+            a.ld(R1, SK_MSG, SkMsg::LENGTH);
+            a.if_(R1.above(MEDIUM_BYTES), |a| a.lsh(R3, 1));
+            a.add(R3, R9);
             a.ld(R1, OWN, pace(Pace::POINTS));
-            a.if_else(R9.at_most(R2), |a| a.add(R1, 1), |a| a.sub(R1, 1));
+            a.if_else(
+                R3.at_most(R2),
+                |a| {
+                    a.add(R1, 1);
+                    a.comment("twice as fast counts twice");
+                    a.add(R9, R9);
+                    a.if_(R9.at_most(R2), |a| a.add(R1, 1));
+                },
+                |a| {
+                    a.sub(R1, 1);
+                    a.comment("not faster at all counts twice");
+                    a.if_(R9.at_least(R2), |a| a.sub(R1, 1));
+                },
+            );
             a.st(OWN, pace(Pace::POINTS), R1);
             a.block("undecided", |a, undecided| {
-                a.jump_if(R1.equals(0), undecided);
+                a.jump_if(R1.signed_below(1), undecided);
                 a.jump_if(R1.below(STAY_POINTS), next);
                 a.st(OWN, pace(Pace::PHASE), SETTLED);
                 a.goto(next);
