@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -16,8 +17,13 @@ use nix::unistd::Pid;
 
 use super::Error;
 
-/// How long the kernel may take to let go of killed processes.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the kernel may take to let go of killed processes. On a machine with many more busy processes than CPUs, and with large
+/// memory to free, a process has taken several seconds to end.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks at whether they have gone.
+const AGAIN: Duration = Duration::from_millis(2);
+/// Between two attempts to make a group, while another maker removes the one of that name.
+const MAKE_AGAIN: Duration = Duration::from_millis(10);
 
 /// A cgroup that goes with this value, and all that is in it.
 #[derive(Debug)]
@@ -33,15 +39,18 @@ impl TemporaryCgroup {
         remove_abandoned(parent, prefix)?;
         let path = parent.join(format!("{prefix}{}", std::process::id()));
         let make = |source| Error::Cgroup { what: "make", path: path.clone(), source };
+        let mut last = io::ErrorKind::ResourceBusy.into();
         // Between making and locking, another maker may take the group for an abandoned one and remove it.
         for _ in 0..100 {
-            fs::create_dir(&path).map_err(make)?;
-            let locked = lock(&path).map_err(make)?;
-            if let Some(lock) = locked.filter(|lock| is_still(lock, &path)) {
-                return Ok(Self { path, _lock: lock });
+            match make_locked(&path) {
+                Ok(Some(lock)) => return Ok(Self { path, _lock: lock }),
+                Ok(None) => {}
+                Err(source) if source.kind() == io::ErrorKind::AlreadyExists => last = source,
+                Err(source) => return Err(make(source)),
             }
+            sleep(MAKE_AGAIN);
         }
-        Err(make(io::ErrorKind::ResourceBusy.into()))
+        Err(make(last))
     }
 
     /// Makes a group in it.
@@ -72,12 +81,25 @@ fn remove_abandoned(parent: &Path, prefix: &str) -> Result<(), Error> {
         fs::read_dir(parent).map_err(|source| Error::Cgroup { what: "list", path: parent.to_owned(), source })?;
     for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())) {
         let path = entry.path();
-        // A group whose lock cannot be had is in use, or just gone.
-        if let Ok(Some(_lock)) = lock(&path) {
+        // A group whose lock cannot be had is in use, or just gone. One that has gone before the lock was had may have a successor of the
+        // same name by now, which is in use.
+        if let Ok(Some(lock)) = lock(&path)
+            && is_still(&lock, &path)
+        {
             remove(&path).map_err(|source| Error::Cgroup { what: "remove the abandoned", path, source })?;
         }
     }
     Ok(())
+}
+
+/// Makes a group and locks it; `None` when another process has locked or removed it in between.
+fn make_locked(path: &Path) -> io::Result<Option<Flock<File>>> {
+    fs::create_dir(path)?;
+    match lock(path) {
+        Ok(locked) => Ok(locked.filter(|lock| is_still(lock, path))),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The lock of a group; `None` when another process has it.
@@ -95,8 +117,20 @@ fn is_still(open: &File, path: &Path) -> bool {
     inode(open.metadata()).is_some_and(|open| Some(open) == inode(fs::metadata(path)))
 }
 
-/// Ends all processes in a group and the groups in it, and removes them.
+/// Whether the group was removed meanwhile. A file of it that was open before then says ENODEV (`kernfs_fop_read_iter`, fs/kernfs/file.c).
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+/// Ends all processes in a group and the groups in it, and removes them. It is fine when another process does the same.
 fn remove(path: &Path) -> io::Result<()> {
+    match try_remove(path) {
+        Err(error) if is_gone(&error) => Ok(()),
+        done => done,
+    }
+}
+
+fn try_remove(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove(&entry.path())?;
     }
@@ -109,9 +143,7 @@ fn remove(path: &Path) -> io::Result<()> {
             }
         }
         match fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => sleep(AGAIN),
             done => return done,
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails should stop at the line that failed")]
 
+mod cgroup;
 mod demo;
 mod hops;
 mod poorer_kernel;
