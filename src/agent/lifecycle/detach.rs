@@ -39,11 +39,13 @@ impl Instance {
         owner: Option<OwnerLock>,
         steps: Steps<'_>,
     ) -> Result<Detached> {
+        // Dropped after the lock, which its end takes once more.
+        let _attendance;
         let Some(_lock) = DirectoryLock::take(self.dir(), false)? else {
             self.remove_if_empty()?;
             return Ok(Detached { found: false, left: 0, gone: true });
         };
-        let _attendance = match owner {
+        _attendance = match owner {
             Some(owner) => owner,
             None => self.take_ownership()?,
         };

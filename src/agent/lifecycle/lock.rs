@@ -21,8 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a wait looks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long another process that only looks (`status`) may hold the owner's lock.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long another process that only looks (`status`) may hold a lock: it can lose its CPU meanwhile. Only a second real owner
+/// waits so long.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often /proc/locks is read for a lock that is held. One reading misses it seldom, so that this many never all do.
 const LOOKS: u32 = 16;
@@ -41,7 +42,7 @@ impl DirectoryLock {
             if create {
                 bpffs::create_directory(path)?;
             }
-            match attempt(path)? {
+            match attempt(path, CHANGE)? {
                 Attempt::Locked(lock) => return Ok(Some(Self(lock))),
                 Attempt::Absent if create => {}
                 Attempt::Absent => return Ok(None),
@@ -76,7 +77,7 @@ impl Instance {
         let deadline = Instant::now() + LOOK_TIMEOUT;
         loop {
             bpffs::create_directory(&self.owner_path())?;
-            match attempt(&self.owner_path())? {
+            match attempt(&self.owner_path(), CHANGE)? {
                 Attempt::Locked(lock) => return Ok(OwnerLock { instance: self.clone(), lock }),
                 Attempt::Absent => {}
                 Attempt::Held(_) if Instant::now() < deadline => sleep(POLL_INTERVAL),
@@ -92,7 +93,7 @@ impl Instance {
 
     /// The process that owns it now; `None` also where it is in another PID namespace.
     pub fn owner_pid(&self) -> Result<Option<u32>> {
-        Ok(match attempt(&self.owner_path())? {
+        Ok(match attempt(&self.owner_path(), LOOK)? {
             Attempt::Held(file) => holder_pid(&file),
             Attempt::Locked(_) | Attempt::Absent => None,
         })
@@ -100,12 +101,12 @@ impl Instance {
 
     /// Whether a process owns it now.
     pub fn has_owner(&self) -> Result<bool> {
-        Ok(matches!(attempt(&self.owner_path())?, Attempt::Held(_)))
+        Ok(matches!(attempt(&self.owner_path(), LOOK)?, Attempt::Held(_)))
     }
 
     /// Whether a change is under way now.
     pub(super) fn is_changing(&self) -> Result<bool> {
-        Ok(matches!(attempt(self.dir())?, Attempt::Held(_)))
+        Ok(matches!(attempt(self.dir(), LOOK)?, Attempt::Held(_)))
     }
 }
 
@@ -119,17 +120,25 @@ impl OwnerLock {
 impl Drop for OwnerLock {
     /// Takes away the directory it locked, and the instance's when nothing else is in it, as after a start that failed.
     fn drop(&mut self) {
-        if let Ok(Attempt::Locked(_lock)) = attempt(self.instance.dir()) {
-            // What fails here is only an empty directory that stays.
-            let _ = bpffs::remove_directory(&self.instance.owner_path());
-            let _ = self.instance.remove_if_empty();
+        let deadline = Instant::now() + LOOK_TIMEOUT;
+        loop {
+            match attempt(self.instance.dir(), CHANGE) {
+                Ok(Attempt::Locked(_lock)) => {
+                    // What fails here is only an empty directory that stays.
+                    let _ = bpffs::remove_directory(&self.instance.owner_path());
+                    let _ = self.instance.remove_if_empty();
+                    return;
+                }
+                Ok(Attempt::Held(_)) if Instant::now() < deadline => sleep(POLL_INTERVAL),
+                Ok(Attempt::Held(_) | Attempt::Absent) | Err(_) => return,
+            }
         }
     }
 }
 
 /// Locks the directory at `path`; nothing when it is not there, or another process has locked it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
-    match attempt(path)? {
+    match attempt(path, CHANGE)? {
         Attempt::Locked(lock) => Ok(Some(lock)),
         Attempt::Absent | Attempt::Held(_) => Ok(None),
     }
@@ -142,7 +151,12 @@ enum Attempt {
     Absent,
 }
 
-fn attempt(path: &Path) -> Result<Attempt> {
+/// What one who changes or owns something takes.
+const CHANGE: FlockArg = FlockArg::LockExclusiveNonblock;
+/// What one takes who only asks whether another has the lock: two that ask at once do not take each other for it.
+const LOOK: FlockArg = FlockArg::LockSharedNonblock;
+
+fn attempt(path: &Path, kind: FlockArg) -> Result<Attempt> {
     let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path);
     let file = match opened {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Attempt::Absent),
@@ -152,7 +166,7 @@ fn attempt(path: &Path) -> Result<Attempt> {
     bpffs::check_private_or_given(path)?;
     let metadata = file.metadata().map_err(|error| failed(path, &error))?;
     let (device, inode) = (metadata.dev(), metadata.ino());
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+    match Flock::lock(file, kind) {
         // It may have been removed, and created again, between open and lock.
         Ok(lock) => Ok(if is_still(inode, path) { Attempt::Locked(lock) } else { Attempt::Absent }),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
@@ -232,6 +246,53 @@ mod tests {
         assert_eq!(pid_of("", "00:1f:35"), None);
     }
 
+    /// A directory of this test, as an instance.
+    fn instance(name: &str) -> Instance {
+        let root = std::env::temp_dir().join(format!("sidestep-{name}-{}", std::process::id()));
+        let instance = super::super::Pins::at(&root).instance(1);
+        bpffs::create_directory(instance.dir()).unwrap();
+        instance
+    }
+
+    #[test]
+    fn those_who_only_look_do_not_take_each_other_for_an_owner_or_a_change() {
+        let instance = instance("looks");
+        bpffs::create_directory(&instance.owner_path()).unwrap();
+        let look = |path| attempt(path, LOOK).unwrap();
+        let (changing, owner) = (look(instance.dir()), look(&instance.owner_path()));
+        assert!(matches!(&changing, Attempt::Locked(_)) && matches!(&owner, Attempt::Locked(_)));
+        assert!(!instance.is_changing().unwrap() && !instance.has_owner().unwrap());
+        // The other way round each is told from the other.
+        drop((changing, owner));
+        let change = DirectoryLock::take(instance.dir(), false).unwrap();
+        let owner = instance.take_ownership().unwrap();
+        assert!(instance.is_changing().unwrap() && instance.has_owner().unwrap());
+        drop(change);
+        drop(owner);
+        assert!(!instance.dir().exists());
+    }
+
+    #[test]
+    fn one_who_looks_for_a_while_hinders_neither_the_beginning_nor_the_end_of_an_owner() {
+        let instance = instance("slow");
+        bpffs::create_directory(&instance.owner_path()).unwrap();
+        // As one who has lost its CPU: longer than a look takes otherwise.
+        let look_for_a_while = |path: &Path| {
+            let look = attempt(path, LOOK).unwrap();
+            std::thread::spawn(move || {
+                sleep(LOOK_TIMEOUT / 4);
+                drop(look);
+            })
+        };
+        let look = look_for_a_while(&instance.owner_path());
+        let owner = instance.take_ownership().unwrap();
+        look.join().unwrap();
+        let look = look_for_a_while(instance.dir());
+        drop(owner);
+        look.join().unwrap();
+        assert!(!instance.owner_path().exists() && !instance.dir().exists());
+    }
+
     #[test]
     fn the_holder_of_a_lock_is_found_while_other_locks_come_and_go() {
         let place = std::env::temp_dir().join(format!("sidestep-locks-{}", std::process::id()));
@@ -258,7 +319,7 @@ mod tests {
             let looking = scope.spawn(|| {
                 stay_on(usable().next_back());
                 let _lock = try_lock(&held).unwrap().unwrap();
-                let Ok(Attempt::Held(file)) = attempt(&held) else { panic!("it is locked") };
+                let Ok(Attempt::Held(file)) = attempt(&held, LOOK) else { panic!("it is locked") };
                 (0..20_000).filter(|_| holder_pid(&file) != Some(std::process::id())).count()
             });
             let missed = looking.join();
