@@ -1,8 +1,14 @@
 //! Connections that exist are accelerated by each command that attaches, and a takeover leaves them as they are.
 
+use std::fs::File;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
-use sidestep::dataplane::Counter;
+use nix::fcntl::{Flock, FlockArg};
+use sidestep::agent::monotonic;
+use sidestep::dataplane::{Counter, MapRole};
+use sidestep::syscall::Map;
 use sidestep::syscall::cgroup::Cgroup;
 
 use crate::fixture::Fixture;
@@ -13,6 +19,38 @@ use crate::support::cgroup::enter;
 use crate::support::feature::Feature;
 use crate::support::link::{back_and_forth, expect, send};
 use crate::support::wait::wait_for;
+
+/// Until when the agent has promised to adopt, by the clock of [`monotonic`]; nothing where it cannot promise.
+pub(crate) fn promised_until(fixture: &Fixture) -> Option<Duration> {
+    let status = fixture.status()?;
+    let generation = status.generations.iter().find(|generation| generation.live)?;
+    let map = Map::from_pin(&status.pins.join(&generation.name).join(MapRole::Adopts.name())).ok()?;
+    let value = map.lookup(&[0; 4]).unwrap()?;
+    Some(Duration::from_nanos(u64::from_ne_bytes(value.try_into().unwrap())))
+}
+
+#[test]
+fn a_promise_to_adopt_does_not_lapse_while_the_agent_waits_for_another_command() {
+    let fixture = Fixture::new();
+    if !adopts(&fixture, "the promise to adopt") {
+        return;
+    }
+    let mut command = agent::command();
+    command.args(["--interval", "0", "--cgroup"]).arg(fixture.cgroup_path());
+    let run = Agent::start(command.arg("--bpffs").arg(fixture.bpffs()));
+    let first = promised_until(&fixture).expect("readers are watched");
+    assert!(first > monotonic(), "{first:?}");
+    let instance = File::open(fixture.instance().dir()).unwrap();
+    let lock = wait_for(|| {
+        Flock::lock(instance.try_clone().unwrap(), FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
+    });
+    while monotonic() < first + Duration::from_secs(1) {
+        assert!(promised_until(&fixture).unwrap() > monotonic(), "the promise has lapsed");
+        sleep(Duration::from_millis(100));
+    }
+    drop(lock);
+    assert!(run.stop().out.contains("detached; nothing is left"));
+}
 
 /// Whether this kernel must adopt; where it need not, the commands must say why it does not.
 fn adopts(fixture: &Fixture, test: &str) -> bool {

@@ -197,7 +197,7 @@ fn a_cgroup_that_was_removed_leaves_the_instance() {
     assert!(output.status.success() || !idle_ones_leave(), "{output:?}");
     assert!(!open.is_redirected() && other.is_redirected());
     wait_until("the removed cgroup has left the instance", || {
-        instance.tidy(drain()).unwrap();
+        instance.tidy().unwrap();
         ids(&instance) == [two.id().unwrap()]
     });
     seen.extend(is_healthy(&fixture));

@@ -6,18 +6,23 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use sidestep::agent::capabilities;
+use sidestep::agent::{capabilities, monotonic};
 use sidestep::syscall::caps::{Capabilities, Capability, keep_only};
 use sidestep::syscall::cgroup::Cgroup;
 
+use crate::existing::promised_until;
 use crate::fixture::Fixture;
+use crate::objects::objects;
 use crate::streams::{Probe, Streams, listener};
 use crate::support::agent::{self, Agent};
 use crate::support::cgroup::{enter, remove};
 use crate::support::feature::Feature;
-use crate::support::wait::{timeout, wait_until};
+use crate::support::wait::{timeout, wait_for, wait_until};
 
 /// A configuration file, removed with the test.
 pub(crate) struct File {
@@ -59,7 +64,7 @@ impl Drop for File {
 
 /// What a service manager is, as sd_notify(3) has it.
 struct Manager {
-    socket: UnixDatagram,
+    heard: Receiver<String>,
     path: PathBuf,
 }
 
@@ -68,8 +73,17 @@ impl Manager {
         let name = fixture.cgroup_path().file_name().unwrap().to_str().unwrap();
         let path = std::env::temp_dir().join(format!("{name}.socket"));
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(timeout())).unwrap();
-        Self { socket, path }
+        let (hear, heard) = channel();
+        // It reads all the time, as managers do: the kernel's queue holds few messages. The thread ends with this process.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(size) = socket.recv(&mut buffer) {
+                if hear.send(String::from_utf8_lossy(&buffer[..size]).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { heard, path }
     }
 
     /// Has the process of this command tell it, and give signs of life.
@@ -80,15 +94,14 @@ impl Manager {
     /// Waits for a message that begins so.
     #[track_caller]
     fn hears(&self, beginning: &str) {
-        let mut buffer = [0; 1024];
-        let mut heard = Vec::new();
+        let (start, mut others) = (Instant::now(), Vec::new());
         loop {
-            let Ok(size) = self.socket.recv(&mut buffer) else { panic!("not {beginning:?} but {heard:?}") };
-            let message = String::from_utf8_lossy(&buffer[..size]).into_owned();
+            let left = timeout().saturating_sub(start.elapsed());
+            let Ok(message) = self.heard.recv_timeout(left) else { panic!("not {beginning:?} but {others:?}") };
             if message.starts_with(beginning) {
                 return;
             }
-            heard.push(message);
+            others.push(message);
         }
     }
 }
@@ -276,6 +289,42 @@ fn sighup_reads_the_file_again_and_flags_win_over_the_environment_and_that_over_
     let seen = fixture.is_healthy();
     run.stop();
     manager.hears("STOPPING=1");
+    fixture.is_gone(&seen);
+}
+
+#[test]
+fn looks_at_connections_that_exist_begin_and_end_with_the_setting() {
+    let fixture = Fixture::new();
+    if !Feature::Adoption.required("looks that begin and end with a reload") {
+        return;
+    }
+    let mut file = File::new(&fixture);
+    // Where all are trusted, no listener is left alone.
+    file.head = file.head.replace("trust = \"all\"\n", "");
+    file.write("existing = \"off\"\n");
+    let run = file.start();
+    let mut seen = objects(&fixture.status().unwrap());
+    // Two looks, where there are any.
+    let none = || {
+        let start = monotonic();
+        while monotonic() < start + Duration::from_secs(6) {
+            let until = promised_until(&fixture).expect("readers are watched");
+            assert!(until <= monotonic(), "it promises until {until:?} what it does not do");
+            sleep(Duration::from_millis(100));
+        }
+    };
+    none();
+    file.write("existing = \"on\"\n");
+    reloaded(&fixture);
+    seen.extend(objects(&fixture.status().unwrap()));
+    let promise = || promised_until(&fixture).filter(|until| *until > monotonic());
+    let first = wait_for(|| promise().ok_or("it promises nothing"));
+    wait_until("it looks again", || promise().is_some_and(|until| until > first + Duration::from_secs(1)));
+    file.write("existing = \"off\"\n");
+    reloaded(&fixture);
+    seen.extend(objects(&fixture.status().unwrap()));
+    none();
+    run.stop();
     fixture.is_gone(&seen);
 }
 

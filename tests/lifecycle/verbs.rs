@@ -1,6 +1,7 @@
 //! The commands, under traffic.
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sidestep::agent::lifecycle::{Leftovers, Outcome, Request, State};
@@ -102,6 +103,38 @@ fn an_upgrade_reaches_every_connection_and_loses_nothing() {
     fixture.is_gone(&seen);
     streams.finish();
     newer.finish();
+}
+
+#[test]
+fn a_look_during_upgrades_to_other_maps_finds_what_is_attached() {
+    let fixture = Fixture::new();
+    let (instance, cgroup) = (fixture.instance(), fixture.cgroup());
+    ensure(&instance, &cgroup, Version::First, &mut |_| {});
+    let mut seen = fixture.is_healthy();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let look = threads.spawn(|| {
+            let mut looks = 0;
+            while !ended.load(Ordering::Relaxed) {
+                assert!(instance.look().unwrap().is_some(), "after {looks} looks nothing is attached");
+                let reading = instance.reading().unwrap().expect("nothing to read");
+                assert_eq!((reading.cgroup.as_path(), reading.problems), (fixture.cgroup_path(), vec![]));
+                looks += 1;
+            }
+        });
+        for round in 0..40 {
+            if look.is_finished() {
+                break;
+            }
+            let version = if round % 2 == 0 { Version::OtherLayout } else { Version::First };
+            ensure(&instance, &cgroup, version, &mut |_| {});
+        }
+        ended.store(true, Ordering::Relaxed);
+        look.join().unwrap();
+    });
+    seen.extend(fixture.is_healthy());
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
 }
 
 #[test]

@@ -46,7 +46,10 @@ impl ReaderAttendance {
             map(MapRole::Storage)?,
             map(MapRole::Config)?,
         ) else {
-            self.now = None;
+            // Readers are not watched there; or an upgrade has removed it meanwhile, and the next look finds what has taken its place.
+            if generation.dir().exists() {
+                self.now = None;
+            }
             return Ok(());
         };
         let id = events.info()?.id;

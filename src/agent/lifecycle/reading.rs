@@ -2,6 +2,7 @@
 
 use super::Instance;
 use super::generation::{DISPATCHER, SOCK_OPS};
+use super::upgrade::patiently;
 use crate::agent::error::{Context, Result};
 use crate::agent::load::{RECEIVES, SPLICES};
 use crate::agent::readers;
@@ -12,6 +13,10 @@ impl Instance {
     /// Looks at the generation that takes new connections; nothing when none is attached. After an upgrade to other maps
     /// the counters start at zero.
     pub fn reading(&self) -> Result<Option<Reading>> {
+        patiently(|| self.reading_now())
+    }
+
+    fn reading_now(&self) -> Result<Option<Reading>> {
         let Some(generation) = self.live_generation()? else { return Ok(None) };
         let Some(counters) = generation.snapshot()? else { return Ok(None) };
         let mut maps = Vec::new();
@@ -28,7 +33,12 @@ impl Instance {
                 }
             }
         }
-        Ok(Some(Reading { cgroup: generation.record()?.cgroup, counters, maps, programs, problems: self.problems()? }))
+        let cgroup = generation.record()?.cgroup;
+        // An upgrade may have removed it meanwhile.
+        if !generation.dir().exists() {
+            return Ok(None);
+        }
+        Ok(Some(Reading { cgroup, counters, maps, programs, problems: self.problems()? }))
     }
 
     /// What is known of each process that reads; nothing where none is attached, or readers are not watched.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::attach::{Outcome, Request};
 use super::cgroups::Place;
 use super::generation::{DRAIN, Generation, RECORD, REPLACED, SK_MSG, SOCK_OPS, TALLY, pending, watching_link};
-use super::lock::DirectoryLock;
+use super::lock::{DirectoryLock, try_lock};
 use super::{Instance, Record, Steps};
 use crate::agent::Snapshot;
 use crate::agent::drain::members;
@@ -23,6 +23,23 @@ use crate::agent::error::{Context, Error, Result};
 use crate::agent::load::Loaded;
 use crate::dataplane::{Config, MapRole, Member};
 use crate::syscall::{Map, bpffs};
+
+/// How often one who does not hold the lock looks for what is attached before it is not there. An upgrade to other maps removes the
+/// old generation, which can be between finding a generation and opening its pins.
+const LOOKS: usize = 10;
+/// Between two of these looks.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Looks again while there is nothing.
+pub(super) fn patiently<T>(mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    for _ in 1..LOOKS {
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        sleep(AGAIN);
+    }
+    look()
+}
 
 impl Instance {
     /// Replaces what is attached by what is asked for. Fails when nothing is attached.
@@ -48,13 +65,15 @@ impl Instance {
 
     /// The counters of what is attached, and how many sockets are in its map; none when nothing is attached.
     pub fn look(&self) -> Result<Option<(Snapshot, usize)>> {
-        if let Some(generation) = self.live_generation()?
-            && let Some(snapshot) = generation.snapshot()?
-            && let Some(sockets) = generation.map(MapRole::Sockets.name())?
-        {
-            return Ok(Some((snapshot, members(&sockets)?)));
-        }
-        Ok(None)
+        patiently(|| {
+            if let Some(generation) = self.live_generation()?
+                && let Some(snapshot) = generation.snapshot()?
+                && let Some(sockets) = generation.map(MapRole::Sockets.name())?
+            {
+                return Ok(Some((snapshot, members(&sockets)?)));
+            }
+            Ok(None)
+        })
     }
 
     /// The attached generation, for those who do not hold the lock.
@@ -105,11 +124,11 @@ impl Instance {
         }
     }
 
-    /// Sends sockets that older generations still hold back to plain TCP, for at most `timeout`; what an upgrade could
-    /// not wait for. Returns how many are left.
-    pub fn tidy(&self, timeout: Duration) -> Result<usize> {
-        match DirectoryLock::take(self.dir(), false)? {
-            Some(_lock) => Ok(self.reconcile(timeout, false, &mut |_| {})?.left),
+    /// Sends sockets that older generations still hold back to plain TCP, those that can go now; what an upgrade could not wait
+    /// for. Returns how many are left. While a change is under way, which does the same, it does nothing.
+    pub fn tidy(&self) -> Result<usize> {
+        match try_lock(self.dir())? {
+            Some(_lock) => Ok(self.reconcile(Duration::ZERO, false, &mut |_| {})?.left),
             None => Ok(0),
         }
     }

@@ -17,23 +17,24 @@ pub(super) enum Held {
 }
 
 impl Held {
+    /// Goes on with what is attached now: an upgrade may have brought other maps.
+    pub(super) fn tend(&mut self) -> Result<(), Error> {
+        if let Self::Pinned(instance, _, readers) = self {
+            readers.follow(instance)?;
+            // What an upgrade could not wait for; nothing to do as a rule, and next time is soon enough.
+            let _ = instance.tidy();
+        }
+        Ok(())
+    }
+
     /// The counters, and how many sockets are in the map.
-    pub(super) fn look(&mut self) -> Result<(Snapshot, usize), Error> {
+    pub(super) fn look(&self) -> Result<(Snapshot, usize), Error> {
         match self {
             Self::Unpinned(acceleration) => Ok((acceleration.snapshot()?, acceleration.members()?)),
-            Self::Pinned(instance, _, readers) => {
-                // An upgrade may have brought other maps.
-                readers.follow(instance)?;
-                // What an upgrade could not wait for; nothing to do as a rule, and next time is soon enough.
-                let _ = instance.tidy(Duration::ZERO);
-                instance.look()?.ok_or_else(|| {
-                    let cgroup = if instance.dir().exists() { "the cgroup, or the pins" } else { "the pins" };
-                    Error::Failed(format!(
-                        "{cgroup} in {} have been removed by another program",
-                        instance.dir().display()
-                    ))
-                })
-            }
+            Self::Pinned(instance, ..) => instance.look()?.ok_or_else(|| {
+                let cgroup = if instance.dir().exists() { "the cgroup, or the pins" } else { "the pins" };
+                Error::Failed(format!("{cgroup} in {} have been removed by another program", instance.dir().display()))
+            }),
         }
     }
 

@@ -129,9 +129,9 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
     }
     let what = args.what(&path);
     memory::give_back();
-    let returning =
-        args.target.existing.are_wanted().then(|| Returning::new(started.wanted, started.looks, &started.held));
-    let mut agent = Agent { live: Live::new(args, again, started.held, pods), service, returning };
+    let Started { held, pairing, lines, wanted, looks } = started;
+    let returning = Returning::new(wanted, looks, args.target.existing.are_wanted(), &held);
+    let mut agent = Agent { live: Live::new(args, again, held, pods), service, returning };
     // From here on an error, also one of the output, ends the acceleration and not only this process.
     let ended = (|| {
         if agent.live.args.seccomp {
@@ -139,20 +139,20 @@ pub(super) fn run(args: Args, again: Again<'_>, streams: Streams<'_>) -> Result<
             log.say("confined", "system calls that the agent does not need are refused from now on")?;
         }
         agent.live.offer_reload()?;
-        for line in &started.lines {
+        for line in &lines {
             log.say("note", line)?;
         }
         if let Some(exporter) = &exporter {
             log.say("metrics", &format!("metrics on http://{}/metrics", exporter.address()))?;
         }
-        log.say("started", &format!("accelerating {what} by {} pairing; interrupt to stop", started.pairing))?;
+        log.say("started", &format!("accelerating {what} by {pairing} pairing; interrupt to stop"))?;
         agent.live.add_pods(log)?;
         log.out.flush()?;
         agent.service.ready(&format!("accelerating {what}"));
         agent.watch(&signals, exporter.as_mut(), log)
     })();
     agent.service.stopping();
-    let Live { args, mut held, .. } = agent.live;
+    let Live { args, held, .. } = agent.live;
     let counted = held.look();
     match held {
         Held::Pinned(..) if args.keep => log.say("kept", "everything stays attached")?,

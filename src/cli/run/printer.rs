@@ -17,7 +17,7 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn print(&mut self, held: &mut Held, log: &mut Log<'_>) -> Result<(), Error> {
+    pub(super) fn print(&mut self, held: &Held, log: &mut Log<'_>) -> Result<(), Error> {
         for problem in held.problems()? {
             if !self.reported.contains(&problem) {
                 note(format_args!("sidestep: {problem}"));

@@ -23,7 +23,10 @@ const LOOKS: u32 = 200;
 /// What is known from one look to the next.
 pub(super) struct Returning {
     looks: Looks,
-    next: Instant,
+    /// When to look; nothing while only connections made from now on are wanted.
+    next: Option<Instant>,
+    /// Whether the last look could adopt.
+    adopts: bool,
     /// What was attached at the start, which is what an unpinned data plane is for as long as it lives.
     wanted: Wanted,
     /// What is attached, by the flags of its record.
@@ -31,35 +34,55 @@ pub(super) struct Returning {
 }
 
 impl Returning {
-    /// By the looks of the start.
-    pub(super) fn new(wanted: Wanted, looks: Looks, held: &Held) -> Self {
-        if adoption_support(&wanted.plane.options).is_none() {
-            promise(held, INTERVAL);
+    /// By the looks of the start. `begins`: connections that exist are wanted.
+    pub(super) fn new(wanted: Wanted, looks: Looks, begins: bool, held: &Held) -> Self {
+        let adopts = begins && adoption_support(&wanted.plane.options).is_none();
+        if adopts {
+            promise(held, INTERVAL * 2);
         }
-        Self { looks: looks.forgetting(), next: Instant::now() + INTERVAL, wanted, attached: None }
+        let next = begins.then(|| Instant::now() + INTERVAL);
+        Self { looks: looks.forgetting(), next, adopts, wanted, attached: None }
+    }
+
+    /// Begins, goes on or ends, as the settings are now.
+    pub(super) fn set(&mut self, wanted: bool, held: &Held) {
+        match self.next {
+            None if wanted => self.next = Some(Instant::now()),
+            Some(_) if !wanted => {
+                (self.next, self.adopts, self.looks) = (None, false, Looks::default());
+                promise(held, Duration::ZERO);
+            }
+            _ => {}
+        }
     }
 
     /// When to look.
-    pub(super) fn next(&self) -> Instant {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.next
     }
 
     /// Looks earlier, since there is something new to be adopted.
     pub(super) fn hurry(&mut self) {
-        self.next = self.next.min(Instant::now() + SOON);
+        self.next = self.next.map(|next| next.min(Instant::now() + SOON));
     }
 
     /// Looks, if it is time to. What stands in the way does so at the next look, too, or not any more.
     pub(super) fn look(&mut self, held: &Held, log: &mut Log<'_>) -> Result<(), Error> {
         let start = Instant::now();
-        if start < self.next {
+        if self.next.is_none_or(|next| start < next) {
             return Ok(());
+        }
+        if self.adopts {
+            // The look may take long, and may wait for the change of another command.
+            promise(held, LONGEST);
         }
         let adopted = self.adopt(held).unwrap_or_default();
         let interval = INTERVAL.max(start.elapsed() * LOOKS).min(LONGEST);
-        self.next = start + interval;
+        self.next = Some(start + interval);
+        self.adopts = adopted.is_some();
         let Some(adopted) = adopted else { return Ok(()) };
-        promise(held, interval);
+        // Until well after the next look.
+        promise(held, interval * 2);
         if adopted.pairs > 0
             && let Some(adopted) = describe(Adopted { others: 0, ..adopted })
         {
@@ -95,8 +118,7 @@ impl Returning {
     }
 }
 
-/// Says that connections are adopted until well after the next look, which comes after `interval`. Without this all listeners
-/// announce themselves, and nothing is lost.
-fn promise(held: &Held, interval: Duration) {
-    let _ = held.adopts_for(interval * 2);
+/// Says that connections are adopted for so long from now on. Without this all listeners announce themselves, and nothing is lost.
+fn promise(held: &Held, time: Duration) {
+    let _ = held.adopts_for(time);
 }

@@ -2,7 +2,7 @@
 //! comes or its output is closed.
 
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,12 +18,14 @@ use crate::cli::error::Error;
 use crate::cli::log::Log;
 use crate::cli::metrics::Exporter;
 
+/// How often it looks whether an upgrade has brought other maps, at least; it also does so before it prints.
+const TEND: Duration = Duration::from_secs(5);
+
 /// A running agent.
 pub(super) struct Agent<'a> {
     pub(super) live: Live<'a>,
     pub(super) service: Service,
-    /// Nothing where only connections made from now on are wanted.
-    pub(super) returning: Option<Returning>,
+    pub(super) returning: Returning,
 }
 
 impl Agent<'_> {
@@ -36,12 +38,14 @@ impl Agent<'_> {
     ) -> Result<(), Error> {
         let mut interval = self.live.interval();
         let mut next = interval.map(|interval| Instant::now() + interval);
+        let mut tend = Instant::now() + TEND;
         let mut printer = Printer::default();
         let stdout = std::io::stdout();
         loop {
-            let looks = self.returning.as_ref().map(Returning::next);
+            let looks = self.returning.next();
             let leaving = self.live.pods.as_ref().and_then(Pods::next);
-            let soonest = next.into_iter().chain(self.service.next_sign()).chain(looks).chain(leaving).min();
+            let soonest =
+                next.into_iter().chain([tend]).chain(self.service.next_sign()).chain(looks).chain(leaving).min();
             // poll(2) reports a pipe that has lost its reader without being asked to.
             let mut fds =
                 vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(stdout.as_fd(), PollFlags::empty())];
@@ -61,6 +65,7 @@ impl Agent<'_> {
                     self.service.reloading();
                     let status = self.live.reload(log)?;
                     self.service.ready(&status);
+                    self.returning.set(self.live.args.target.existing.are_wanted(), &self.live.held);
                     if self.live.interval() != interval {
                         interval = self.live.interval();
                         next = interval.map(|interval| Instant::now() + interval);
@@ -76,17 +81,18 @@ impl Agent<'_> {
                 exporter.answer(|| self.live.held.reading(), || self.live.pods.as_ref().map(Pods::facts));
             }
             let has_new_pods = self.live.follow_pods(log)?;
-            if let Some(returning) = &mut self.returning {
-                if has_new_pods {
-                    returning.hurry();
-                }
-                returning.look(&self.live.held, log)?;
+            if has_new_pods {
+                self.returning.hurry();
             }
-            if let (Some(interval), Some(due)) = (interval, next)
-                && Instant::now() >= due
-            {
-                printer.print(&mut self.live.held, log)?;
-                next = Some(Instant::now() + interval);
+            self.returning.look(&self.live.held, log)?;
+            let prints = next.is_some_and(|due| Instant::now() >= due);
+            if prints || Instant::now() >= tend {
+                self.live.held.tend()?;
+                tend = Instant::now() + TEND;
+            }
+            if prints {
+                printer.print(&self.live.held, log)?;
+                next = interval.map(|interval| Instant::now() + interval);
             }
         }
     }
