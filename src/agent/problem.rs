@@ -148,6 +148,11 @@ impl Problem {
         }
     }
 
+    /// Whether a healthy instance shows this for a moment: while a command works, or the kernel frees what was replaced.
+    pub(super) fn may_be_of_a_moment(&self) -> bool {
+        matches!(self, Self::Changing | Self::ForeignUser { .. } | Self::ForeignLink { .. } | Self::NotListed { .. })
+    }
+
     /// Whether so many sockets leave little room: four fifths of it are in use.
     pub(super) fn of_members(members: usize, capacity: u32) -> Option<Self> {
         (5 * members >= 4 * capacity as usize).then_some(Self::SockhashFull { members, capacity })

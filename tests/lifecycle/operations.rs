@@ -1,15 +1,16 @@
 //! What an operator reads: of paths that mean something else elsewhere, of flags that end, of a map that is full, and
 //! of other BPF programs.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sidestep::agent::lifecycle::{Request, State};
 use sidestep::agent::{Problem, check};
-use sidestep::asm::{Asm, Reg};
+use sidestep::asm::{Asm, MapRef, Reg};
 use sidestep::dataplane::{Config, Policy};
-use sidestep::syscall::{Link, LinkTarget, ProgSpec, Program};
+use sidestep::syscall::{Link, LinkTarget, Map, ProgSpec, Program};
 use sidestep::uapi::{AttachType, ProgType};
 
 use crate::fixture::{Fixture, drain, plane};
@@ -20,6 +21,47 @@ use crate::support::feature::Feature;
 fn is_healthy(fixture: &Fixture) {
     let status = fixture.status().unwrap();
     assert_eq!((status.state, status.problems), (State::Attached, vec![]));
+}
+
+/// A program of ours that uses a map for a moment, as that of an adoption does.
+fn user(map: &Map) -> Program {
+    let mut asm = Asm::new();
+    asm.load_map(Reg::R1, MapRef(0));
+    asm.mov(Reg::R0, 1);
+    asm.exit();
+    let insns = asm.finish().unwrap().encode_native(|_| Some(map.as_fd().as_raw_fd())).unwrap();
+    Program::load(&ProgSpec::new("sidestep_test", ProgType::SK_MSG, &insns)).unwrap()
+}
+
+#[test]
+fn a_status_is_not_troubled_by_others_that_look_at_the_same_time() {
+    let fixture = Fixture::new();
+    fixture.succeeds("attach", &[]);
+    fixture.is_healthy();
+    let storage = fixture.instance().storages().unwrap().remove(0);
+    let ended = AtomicBool::new(false);
+    let statuses = std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                drop(user(&storage));
+            }
+        });
+        let look = || (0..10).map(|_| fixture.status().unwrap()).collect::<Vec<_>>();
+        let lookers = [threads.spawn(look), threads.spawn(look)];
+        let statuses = lookers.map(|looker| looker.join());
+        ended.store(true, Ordering::Relaxed);
+        statuses.map(Result::unwrap).concat()
+    });
+    for status in statuses {
+        assert_eq!((status.owned, status.problems), (false, vec![]));
+    }
+    let stays = user(&storage);
+    let problems = fixture.status().unwrap().problems;
+    assert!(matches!(problems[..], [Problem::ForeignUser { .. }]), "a program that stays is a stray: {problems:?}");
+    drop((stays, storage));
+    let seen = fixture.is_healthy();
+    fixture.succeeds("detach", &[]);
+    fixture.is_gone(&seen);
 }
 
 #[test]

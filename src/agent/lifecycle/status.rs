@@ -2,6 +2,8 @@
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -20,6 +22,9 @@ use crate::dataplane::{Counter, MapRole};
 use crate::syscall::cgroup::Cgroup;
 use crate::syscall::{Link, Map, prog_query};
 use crate::uapi::AttachType;
+
+/// Longer than a program of another command is there that only looks, or adopts, and than the kernel takes to free what was replaced.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// A program, map or link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -121,8 +126,24 @@ pub struct Status {
 }
 
 impl Status {
-    /// Looks. `pins` is none where nothing can be pinned.
+    /// Looks. `pins` is none where nothing can be pinned. What can be no more than the work of a moment is a problem only when it is
+    /// still there a moment later.
     pub fn read(pins: Option<&Pins>) -> Result<Self> {
+        let before = Self::read_once(pins)?;
+        if !before.instances.iter().flat_map(|instance| &instance.problems).any(Problem::may_be_of_a_moment) {
+            return Ok(before);
+        }
+        sleep(MOMENT);
+        let mut now = Self::read_once(pins)?;
+        for instance in &mut now.instances {
+            let was = before.instances.iter().find(|before| before.pins == instance.pins);
+            let was = was.map_or(&[][..], |before| &before.problems);
+            instance.problems.retain(|problem| !problem.may_be_of_a_moment() || was.contains(problem));
+        }
+        Ok(now)
+    }
+
+    fn read_once(pins: Option<&Pins>) -> Result<Self> {
         let inventory = Inventory::take()?;
         let mut instances = Vec::new();
         for instance in pins.map_or(Ok(Vec::new()), Pins::instances)? {
@@ -167,10 +188,21 @@ impl InstanceStatus {
 impl Instance {
     /// What is wrong, as far as the pins show it; nothing while a change is under way.
     pub fn problems(&self) -> Result<Vec<Problem>> {
+        let found = self.problems_now();
+        if found.as_ref().is_ok_and(Vec::is_empty) {
+            return found;
+        }
+        // A change may have begun, and ended, meanwhile.
+        sleep(MOMENT);
+        self.problems_now()
+    }
+
+    fn problems_now(&self) -> Result<Vec<Problem>> {
         if self.is_changing()? || self.places()?.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.status(None)?.problems)
+        let problems = self.status(None)?.problems;
+        Ok(if problems.contains(&Problem::Changing) { Vec::new() } else { problems })
     }
 
     fn status(&self, inventory: Option<&Inventory>) -> Result<InstanceStatus> {
@@ -265,7 +297,7 @@ fn strays(generations: &[GenerationStatus], places: &[Place], inventory: &Invent
         };
         for map in &generation.maps {
             let users = inventory.users(map.id).filter(|user| !is_program(user.id));
-            // What was just replaced is freed after a grace period.
+            // What was just replaced is freed after a grace period, and an adoption has a program of its own for a moment.
             problems.extend(users.map(|user| Problem::ForeignUser {
                 program: user.id,
                 name: user.name.clone(),
