@@ -9,8 +9,10 @@ use sidestep::agent::lifecycle::{Orphan, Orphans};
 
 use crate::fixture::{Fixture, Version, drain, ensure};
 use crate::objects::{Ids, alive, all_gone};
-use crate::streams::{Probe, Streams};
+use crate::streams::{Probe, Streams, listener, pair};
 use crate::support::agent::{self, Agent};
+use crate::support::feature::Feature;
+use crate::support::link::back_and_forth;
 use crate::support::wait::{wait_for, wait_until};
 
 /// Starts `sidestep run` on the fixture's cgroup.
@@ -142,6 +144,28 @@ fn a_run_sees_an_upgrade_through_and_can_leave_everything_attached() {
     fixture.succeeds("detach", &[]);
     streams.finish();
     fixture.is_gone(&seen);
+}
+
+#[test]
+fn an_agent_that_prints_no_counters_sees_readers_after_an_upgrade_to_other_maps() {
+    let fixture = Fixture::new();
+    if !Feature::ReadersSeen.required("readers after an upgrade") {
+        return;
+    }
+    let mut command = agent::command();
+    command.args(["--interval", "0", "--cgroup"]).arg(fixture.cgroup_path());
+    let run = Agent::start(command.arg("--bpffs").arg(fixture.bpffs()));
+    let cgroup = fixture.cgroup_path().to_str().unwrap();
+    let output = fixture.sidestep("upgrade", &["--cgroup", cgroup, "--max-connections", "1000"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("maps and programs replaced"), "{said}");
+    let (client, server) = pair(&listener());
+    wait_until("the agent has admitted the new readers, and they have earned trust", || {
+        back_and_forth(&client, &server, b"message", 20);
+        let readers = fixture.status().unwrap().generations.remove(0).readers;
+        readers.is_some_and(|readers| readers.trusted > 0)
+    });
+    assert!(run.stop().out.contains("detached; nothing is left"));
 }
 
 /// The orphans among these objects, once the kernel has noticed.
