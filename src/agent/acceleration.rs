@@ -166,6 +166,11 @@ impl Acceleration {
         Snapshot::read(&self.loaded)
     }
 
+    /// The counters without the bytes of connections that live, which takes no look at these.
+    pub fn counters(&self) -> Result<Snapshot> {
+        Snapshot::of(self.loaded.map(MapRole::Counters))
+    }
+
     /// How many sockets are in the sockhash.
     pub fn members(&self) -> Result<usize> {
         drain::members(self.loaded.map(MapRole::Sockets))

@@ -131,7 +131,7 @@ impl Attached {
                 "The last connections to a listener of port {port} ended before they could gain, so most new ones are left alone at first."
             ),
             remedy: Some(if plane.has_owner {
-                "nothing: `sidestep run` takes in those that live longer at its next look, mostly within 5 seconds"
+                "nothing: `sidestep run` takes in those that live longer at its next look, mostly within 2 seconds"
             } else {
                 "a running `sidestep run` takes in those that live longer"
             }),

@@ -19,7 +19,7 @@ use crate::support::wait::{timeout, wait_until};
 /// Connections in a row after which a listener is left alone (src/dataplane/state/listener.rs).
 const ROW: u64 = 32;
 /// Connections that are adopted although they are short, since the agent looks while they live.
-const BY_CHANCE: u64 = 8;
+const BY_CHANCE: u64 = 32;
 
 /// Whether what is left alone can be adopted on this kernel.
 fn adopts(test: &str) -> bool {

@@ -155,6 +155,11 @@ impl Generation {
         if let (Some(storage), Some(program)) = (self.map(MapRole::Storage.name())?, self.program(TALLY)?) {
             Tally { program, over: tally_over(&kernel_offsets()?)? }.count(&storage)?;
         }
+        self.counters()
+    }
+
+    /// The same without the bytes of connections that live.
+    pub(super) fn counters(&self) -> Result<Option<Snapshot>> {
         self.map(MapRole::Counters.name())?.map(|counters| Snapshot::of(&counters)).transpose()
     }
 

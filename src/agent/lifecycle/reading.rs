@@ -1,8 +1,8 @@
 //! What a pinned data plane tells at one moment.
 
 use super::Instance;
-use super::generation::{DISPATCHER, SOCK_OPS};
-use super::upgrade::patiently;
+use super::generation::{DISPATCHER, Generation, SOCK_OPS};
+use crate::agent::Snapshot;
 use crate::agent::error::{Context, Result};
 use crate::agent::load::{RECEIVES, SPLICES};
 use crate::agent::readers;
@@ -13,11 +13,10 @@ impl Instance {
     /// Looks at the generation that takes new connections; nothing when none is attached. After an upgrade to other maps
     /// the counters start at zero.
     pub fn reading(&self) -> Result<Option<Reading>> {
-        patiently(|| self.reading_now())
+        self.at_live(|generation| self.reading_of(generation))
     }
 
-    fn reading_now(&self) -> Result<Option<Reading>> {
-        let Some(generation) = self.live_generation()? else { return Ok(None) };
+    fn reading_of(&self, generation: &Generation) -> Result<Option<Reading>> {
         let Some(counters) = generation.snapshot()? else { return Ok(None) };
         let mut maps = Vec::new();
         for role in BOUNDED {
@@ -39,6 +38,11 @@ impl Instance {
             return Ok(None);
         }
         Ok(Some(Reading { cgroup, counters, maps, programs, problems: self.problems()? }))
+    }
+
+    /// The counters without the bytes of connections that live, which takes no look at these.
+    pub fn counters(&self) -> Result<Option<Snapshot>> {
+        self.live_generation()?.map_or(Ok(None), |generation| generation.counters())
     }
 
     /// What is known of each process that reads; nothing where none is attached, or readers are not watched.

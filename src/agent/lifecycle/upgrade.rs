@@ -24,22 +24,10 @@ use crate::agent::load::Loaded;
 use crate::dataplane::{Config, MapRole, Member};
 use crate::syscall::{Map, bpffs};
 
-/// How often one who does not hold the lock looks for what is attached before it is not there. An upgrade to other maps removes the
-/// old generation, which can be between finding a generation and opening its pins.
+/// How often one who does not hold the lock looks at what is attached, while an upgrade to other maps removes that under the look.
 const LOOKS: usize = 10;
 /// Between two of these looks.
 const AGAIN: Duration = Duration::from_millis(20);
-
-/// Looks again while there is nothing.
-pub(super) fn patiently<T>(mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
-    for _ in 1..LOOKS {
-        if let Some(found) = look()? {
-            return Ok(Some(found));
-        }
-        sleep(AGAIN);
-    }
-    look()
-}
 
 impl Instance {
     /// Replaces what is attached by what is asked for. Fails when nothing is attached.
@@ -65,15 +53,23 @@ impl Instance {
 
     /// The counters of what is attached, and how many sockets are in its map; none when nothing is attached.
     pub fn look(&self) -> Result<Option<(Snapshot, usize)>> {
-        patiently(|| {
-            if let Some(generation) = self.live_generation()?
-                && let Some(snapshot) = generation.snapshot()?
-                && let Some(sockets) = generation.map(MapRole::Sockets.name())?
-            {
-                return Ok(Some((snapshot, members(&sockets)?)));
-            }
-            Ok(None)
+        self.at_live(|generation| {
+            let (snapshot, sockets) = (generation.snapshot()?, generation.map(MapRole::Sockets.name())?);
+            snapshot.zip(sockets).map(|(snapshot, sockets)| Ok((snapshot, members(&sockets)?))).transpose()
         })
+    }
+
+    /// What a look at the attached generation finds, for those who do not hold the lock.
+    pub(super) fn at_live<T>(&self, look: impl Fn(&Generation) -> Result<Option<T>>) -> Result<Option<T>> {
+        for _ in 0..LOOKS {
+            let Some(generation) = self.live_generation()? else { return Ok(None) };
+            let found = look(&generation)?;
+            if found.is_some() || generation.dir().exists() {
+                return Ok(found);
+            }
+            sleep(AGAIN);
+        }
+        Ok(None)
     }
 
     /// The attached generation, for those who do not hold the lock.

@@ -8,6 +8,7 @@ use crate::cli::detach;
 use crate::cli::error::Error;
 use crate::cli::streams::note;
 use crate::cli::upgrade::listed;
+use crate::dataplane::Counter;
 use crate::syscall::cgroup::Cgroup;
 
 /// What keeps the data plane attached.
@@ -17,14 +18,15 @@ pub(super) enum Held {
 }
 
 impl Held {
-    /// Goes on with what is attached now: an upgrade may have brought other maps.
-    pub(super) fn tend(&mut self) -> Result<(), Error> {
+    /// Goes on with what is attached now: an upgrade may have brought other maps. What fails just now is tried again the next time.
+    pub(super) fn tend(&mut self) {
         if let Self::Pinned(instance, _, readers) = self {
-            readers.follow(instance)?;
-            // What an upgrade could not wait for; nothing to do as a rule, and next time is soon enough.
+            if let Err(error) = readers.follow(instance) {
+                note(format_args!("sidestep: cannot follow the readers just now, so none is admitted: {error}"));
+            }
+            // What an upgrade could not wait for; nothing to do as a rule.
             let _ = instance.tidy();
         }
-        Ok(())
     }
 
     /// The counters, and how many sockets are in the map.
@@ -36,6 +38,15 @@ impl Held {
                 Error::Failed(format!("{cgroup} in {} have been removed by another program", instance.dir().display()))
             }),
         }
+    }
+
+    /// How many connections have been left alone; nothing where that cannot be told just now.
+    pub(super) fn left_alone(&self) -> Option<u64> {
+        let counters = match self {
+            Self::Unpinned(acceleration) => Some(acceleration.counters().ok()?),
+            Self::Pinned(instance, ..) => instance.counters().ok()?,
+        };
+        counters.map(|counters| counters.get(Counter::LeftAlone))
     }
 
     /// All that metrics show.

@@ -13,6 +13,8 @@ use crate::dataplane::DataPlane;
 
 /// Between two looks at all sockets of the machine.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// The same while connections are left alone: one of them may be kept.
+const SHORT: Duration = Duration::from_secs(1);
 /// Before a look at something new, so that several new things at once are one look.
 const SOON: Duration = Duration::from_millis(200);
 /// The longest interval, where a look takes long.
@@ -23,8 +25,13 @@ const LOOKS: u32 = 200;
 /// What is known from one look to the next.
 pub(super) struct Returning {
     looks: Looks,
-    /// When to look; nothing while only connections made from now on are wanted.
+    /// When to look, if connections have been left alone since the last look; nothing while only connections made from now on are
+    /// wanted.
     next: Option<Instant>,
+    /// When to look in any case.
+    due: Instant,
+    /// How many had been left alone at the last look.
+    left_alone: Option<u64>,
     /// Whether the last look could adopt.
     adopts: bool,
     /// What was attached at the start, which is what an unpinned data plane is for as long as it lives.
@@ -40,14 +47,18 @@ impl Returning {
         if adopts {
             promise(held, INTERVAL * 2);
         }
-        let next = begins.then(|| Instant::now() + INTERVAL);
-        Self { looks: looks.forgetting(), next, adopts, wanted, attached: None }
+        let now = Instant::now();
+        let (next, due) = (begins.then(|| now + SHORT), now + INTERVAL);
+        Self { looks: looks.forgetting(), next, due, left_alone: Some(0), adopts, wanted, attached: None }
     }
 
     /// Begins, goes on or ends, as the settings are now.
     pub(super) fn set(&mut self, wanted: bool, held: &Held) {
         match self.next {
-            None if wanted => self.next = Some(Instant::now()),
+            None if wanted => {
+                self.due = Instant::now();
+                self.next = Some(self.due);
+            }
             Some(_) if !wanted => {
                 (self.next, self.adopts, self.looks) = (None, false, Looks::default());
                 promise(held, Duration::ZERO);
@@ -63,7 +74,8 @@ impl Returning {
 
     /// Looks earlier, since there is something new to be adopted.
     pub(super) fn hurry(&mut self) {
-        self.next = self.next.map(|next| next.min(Instant::now() + SOON));
+        self.due = self.due.min(Instant::now() + SOON);
+        self.next = self.next.map(|next| next.min(self.due));
     }
 
     /// Looks, if it is time to. What stands in the way does so at the next look, too, or not any more.
@@ -72,15 +84,26 @@ impl Returning {
         if self.next.is_none_or(|next| start < next) {
             return Ok(());
         }
+        let left_alone = held.left_alone();
+        if start < self.due && left_alone == self.left_alone {
+            self.next = Some(self.due.min(start + SHORT));
+            return Ok(());
+        }
+        self.left_alone = left_alone;
         if self.adopts {
             // The look may take long, and may wait for the change of another command.
             promise(held, LONGEST);
         }
         let adopted = self.adopt(held).unwrap_or_default();
-        let interval = INTERVAL.max(start.elapsed() * LOOKS).min(LONGEST);
-        self.next = Some(start + interval);
+        let least = start.elapsed() * LOOKS;
+        let interval = INTERVAL.max(least).min(LONGEST);
+        self.due = start + interval;
         self.adopts = adopted.is_some();
-        let Some(adopted) = adopted else { return Ok(()) };
+        self.next = Some(if self.adopts { start + SHORT.max(least).min(LONGEST) } else { self.due });
+        let Some(adopted) = adopted else {
+            promise(held, Duration::ZERO);
+            return Ok(());
+        };
         // Until well after the next look.
         promise(held, interval * 2);
         if adopted.pairs > 0

@@ -87,7 +87,7 @@ impl Agent<'_> {
             self.returning.look(&self.live.held, log)?;
             let prints = next.is_some_and(|due| Instant::now() >= due);
             if prints || Instant::now() >= tend {
-                self.live.held.tend()?;
+                self.live.held.tend();
                 tend = Instant::now() + TEND;
             }
             if prints {
