@@ -150,7 +150,17 @@ impl Problem {
 
     /// Whether a healthy instance shows this for a moment: while a command works, or the kernel frees what was replaced.
     pub(super) fn may_be_of_a_moment(&self) -> bool {
-        matches!(self, Self::Changing | Self::ForeignUser { .. } | Self::ForeignLink { .. } | Self::NotListed { .. })
+        matches!(
+            self,
+            Self::Changing
+                | Self::Interrupted
+                | Self::PinMissing { .. }
+                | Self::WrongProgram { .. }
+                | Self::SockOpsReplaced { .. }
+                | Self::ForeignUser { .. }
+                | Self::ForeignLink { .. }
+                | Self::NotListed { .. }
+        )
     }
 
     /// Whether so many sockets leave little room: four fifths of it are in use.

@@ -21,9 +21,11 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a wait looks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long another process that only looks (`status`) may hold a lock: it can lose its CPU meanwhile. Only a second real owner
-/// waits so long.
+/// How long another process that only looks (`status`) may hold a lock: it can lose its CPU meanwhile.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one waits for an owner to let go, which may be about to end.
+const OWNER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How often /proc/locks is read for a lock that is held. One reading misses it seldom, so that this many never all do.
 const LOOKS: u32 = 16;
@@ -67,20 +69,24 @@ impl DirectoryLock {
 #[derive(Debug)]
 pub struct OwnerLock {
     instance: Instance,
-    #[allow(dead_code, reason = "closing it unlocks")]
     lock: Flock<File>,
 }
 
 impl Instance {
     /// Makes this process the owner of the instance; only one process can be. It need not be attached yet.
     pub fn take_ownership(&self) -> Result<OwnerLock> {
-        let deadline = Instant::now() + LOOK_TIMEOUT;
+        let start = Instant::now();
+        // Only those who look are waited for so long.
+        let waits = || -> Result<bool> {
+            let waited = start.elapsed();
+            Ok(waited < OWNER_TIMEOUT || (waited < LOOK_TIMEOUT && !self.has_owner()?))
+        };
         loop {
             bpffs::create_directory(&self.owner_path())?;
             match attempt(&self.owner_path(), CHANGE)? {
                 Attempt::Locked(lock) => return Ok(OwnerLock { instance: self.clone(), lock }),
                 Attempt::Absent => {}
-                Attempt::Held(_) if Instant::now() < deadline => sleep(POLL_INTERVAL),
+                Attempt::Held(_) if waits()? => sleep(POLL_INTERVAL),
                 Attempt::Held(file) => {
                     return Err(Error::Conflict {
                         what: format!("{} owns {}", holder(&file), self.dir().display()),
@@ -124,12 +130,18 @@ impl Drop for OwnerLock {
         loop {
             match attempt(self.instance.dir(), CHANGE) {
                 Ok(Attempt::Locked(_lock)) => {
-                    // What fails here is only an empty directory that stays.
-                    let _ = bpffs::remove_directory(&self.instance.owner_path());
-                    let _ = self.instance.remove_if_empty();
+                    let path = self.instance.owner_path();
+                    // Another process may own a new directory of that name by now. What fails here is only an empty one that stays.
+                    if self.lock.metadata().is_ok_and(|own| is_still(own.ino(), &path)) {
+                        let _ = bpffs::remove_directory(&path);
+                        let _ = self.instance.remove_if_empty();
+                    }
                     return;
                 }
-                Ok(Attempt::Held(_)) if Instant::now() < deadline => sleep(POLL_INTERVAL),
+                // One who looks lets go soon. One who changes may itself wait for this lock.
+                Ok(Attempt::Held(_)) if Instant::now() < deadline && !self.instance.is_changing().unwrap_or(true) => {
+                    sleep(POLL_INTERVAL);
+                }
                 Ok(Attempt::Held(_) | Attempt::Absent) | Err(_) => return,
             }
         }
@@ -198,7 +210,7 @@ fn holder(file: &str) -> String {
 /// too late. So a lock that is not seen is looked for again.
 fn holder_pid(file: &str) -> Option<u32> {
     let pid = (0..LOOKS).find_map(|_| locks().lines().find_map(|line| pid_of(line, file)));
-    // 0 and less stand for a process of another PID namespace.
+    // 0 and less stand for a process of another PID namespace, whose lock may also be left out.
     pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0)
 }
 
@@ -214,11 +226,12 @@ fn locks() -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The process of a line of /proc/locks, if it is a flock(2) on this file (proc_locks(5)):
+/// The process of a line of /proc/locks, if it is an exclusive flock(2) on this file (proc_locks(5)); one who only looks has a shared
+/// one, which is a READ:
 /// `1: FLOCK  ADVISORY  WRITE 4711 00:1f:35 0 EOF`.
 fn pid_of(line: &str, file: &str) -> Option<i64> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, "FLOCK", _, _, pid, locked, ..] = words[..] else { return None };
+    let [_, "FLOCK", _, "WRITE", pid, locked, ..] = words[..] else { return None };
     if locked == file { pid.parse().ok() } else { None }
 }
 
@@ -228,7 +241,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -241,22 +254,41 @@ mod tests {
         let line = "1: FLOCK  ADVISORY  WRITE 4711 00:1f:35 0 EOF";
         assert_eq!((pid_of(line, "00:1f:35"), pid_of(line, "00:1f:36")), (Some(4711), None));
         assert_eq!(pid_of(line, "00:20:35"), None);
+        assert_eq!(pid_of("1: FLOCK  ADVISORY  READ 4711 00:1f:35 0 EOF", "00:1f:35"), None);
         assert_eq!(pid_of("2: POSIX  ADVISORY  WRITE 4711 00:1f:35 0 EOF", "00:1f:35"), None);
         assert_eq!(pid_of("1: FLOCK  ADVISORY  WRITE -1 00:1f:35 0 EOF", "00:1f:35"), Some(-1));
         assert_eq!(pid_of("", "00:1f:35"), None);
     }
 
-    /// A directory of this test, as an instance.
-    fn instance(name: &str) -> Instance {
-        let root = std::env::temp_dir().join(format!("sidestep-{name}-{}", std::process::id()));
-        let instance = super::super::Pins::at(&root).instance(1);
-        bpffs::create_directory(instance.dir()).unwrap();
-        instance
+    /// A directory of this test, removed with it.
+    struct Place(PathBuf);
+
+    impl Place {
+        /// On a file system whose device is the one that /proc/locks shows: that of btrfs is not.
+        fn new(name: &str) -> Self {
+            let place = Path::new("/dev/shm").join(format!("sidestep-{name}-{}", std::process::id()));
+            bpffs::create_directory(&place).unwrap();
+            Self(place)
+        }
+
+        /// As an instance.
+        fn instance(&self) -> Instance {
+            let instance = super::super::Pins::at(&self.0).instance(1);
+            bpffs::create_directory(instance.dir()).unwrap();
+            instance
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
     }
 
     #[test]
     fn those_who_only_look_do_not_take_each_other_for_an_owner_or_a_change() {
-        let instance = instance("looks");
+        let place = Place::new("looks");
+        let instance = place.instance();
         bpffs::create_directory(&instance.owner_path()).unwrap();
         let look = |path| attempt(path, LOOK).unwrap();
         let (changing, owner) = (look(instance.dir()), look(&instance.owner_path()));
@@ -273,8 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_that_ends_does_not_wait_for_a_change_which_may_wait_for_it() {
+        let place = Place::new("ends");
+        let instance = place.instance();
+        let owner = instance.take_ownership().unwrap();
+        let change = DirectoryLock::take(instance.dir(), false).unwrap();
+        let start = Instant::now();
+        drop(owner);
+        assert!(start.elapsed() < LOOK_TIMEOUT, "it has waited");
+        assert!(!instance.has_owner().unwrap());
+        drop(change);
+    }
+
+    #[test]
     fn one_who_looks_for_a_while_hinders_neither_the_beginning_nor_the_end_of_an_owner() {
-        let instance = instance("slow");
+        let place = Place::new("slow");
+        let instance = place.instance();
         bpffs::create_directory(&instance.owner_path()).unwrap();
         // As one who has lost its CPU: longer than a look takes otherwise.
         let look_for_a_while = |path: &Path| {
@@ -295,10 +341,10 @@ mod tests {
 
     #[test]
     fn the_holder_of_a_lock_is_found_while_other_locks_come_and_go() {
-        let place = std::env::temp_dir().join(format!("sidestep-locks-{}", std::process::id()));
-        let [held, other] = ["held", "other"].map(|name| place.join(name));
+        let place = Place::new("locks");
+        let [held, other] = ["held", "other"].map(|name| place.0.join(name));
         for directory in [&held, &other] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).unwrap();
+            bpffs::create_directory(directory).unwrap();
         }
         // The kernel lists the locks by CPU, and one that is listed later than the locks that come and go can be missed.
         let cpus = sched_getaffinity(Pid::from_raw(0)).unwrap();
@@ -326,6 +372,5 @@ mod tests {
             ended.store(true, Ordering::Relaxed);
             assert_eq!(missed.unwrap(), 0);
         });
-        fs::remove_dir_all(place).unwrap();
     }
 }

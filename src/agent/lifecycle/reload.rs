@@ -112,6 +112,12 @@ impl Report {
     }
 }
 
+impl From<Report> for ReloadAnswer {
+    fn from(report: Report) -> Self {
+        Self { succeeded: report.succeeded, text: report.text }
+    }
+}
+
 impl Instance {
     fn reload_path(&self) -> PathBuf {
         self.owner_path().join("reload")
@@ -133,11 +139,14 @@ impl Instance {
         loop {
             let now = report(&map)?;
             if now.ended > before {
-                return Ok(ReloadAnswer { succeeded: now.succeeded, text: now.text });
+                return Ok(now.into());
             }
             let ended = process.has_ended().map_err(|errno| self.not_asked(pid, errno))?;
             if ended || !self.has_owner()? {
-                return Err(self.has_ended(pid));
+                // Its last words may have come since.
+                let last = report(&map)?;
+                let answered = last.ended > before;
+                return if answered { Ok(last.into()) } else { Err(self.has_ended(pid)) };
             }
             if Instant::now() >= deadline {
                 return Err(Error::Conflict {

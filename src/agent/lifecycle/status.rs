@@ -189,10 +189,10 @@ impl Instance {
     /// What is wrong, as far as the pins show it; nothing while a change is under way.
     pub fn problems(&self) -> Result<Vec<Problem>> {
         let found = self.problems_now();
-        if found.as_ref().is_ok_and(Vec::is_empty) {
+        // A change may have begun, and ended, meanwhile.
+        if found.as_ref().is_ok_and(|found| !found.iter().any(Problem::may_be_of_a_moment)) {
             return found;
         }
-        // A change may have begun, and ended, meanwhile.
         sleep(MOMENT);
         self.problems_now()
     }
