@@ -8,24 +8,27 @@ use crate::runner::{Slots, Value};
 
 /// How often a case is measured again. The machine has nothing else to do then, so a late wake-up is much rarer.
 const TIMES: usize = 2;
-/// So many cases at once are no late wake-up, and measuring them again could take hours, since each may hang.
+/// A late wake-up does not make so many cases wrong at once. To measure them again could take hours, since each may hang.
 const MOST: usize = 10;
 
-/// Every case in every column. A case with a fault is measured again alone; the first measurement without one counts, or the last.
+/// Every case in every column. A case with a fault is measured again alone. Unless it is right each time, what was wrong counts.
 pub(crate) fn measure(slots: &Slots, cases: &[&Case]) -> Result<Vec<Vec<Value>>, Box<dyn Error>> {
     let mut values = slots.run(cases)?;
-    for time in 1..=TIMES {
-        let wrong = |index: &usize| !matrix::faults(cases[*index], &values[*index]).is_empty();
-        let wrong: Vec<_> = (0..cases.len()).filter(wrong).collect();
-        if wrong.len() > MOST {
-            println!("semantics: {} cases are wrong, which is too many to measure them again", wrong.len());
-            break;
+    let faults = |index: usize, values: &[Value]| matrix::faults(cases[index], values);
+    let wrong: Vec<_> = (0..cases.len()).filter(|index| !faults(*index, &values[*index]).is_empty()).collect();
+    if wrong.len() > MOST {
+        println!("semantics: {} cases are wrong, which is too many to measure them again", wrong.len());
+        return Ok(values);
+    }
+    for index in wrong {
+        for fault in faults(index, &values[index]) {
+            println!("semantics: measured again, {TIMES} times: {fault}");
         }
-        for index in wrong {
-            for fault in matrix::faults(cases[index], &values[index]) {
-                println!("semantics: measured again, {time} of {TIMES} times: {fault}");
-            }
+        for _ in 0..TIMES {
             values[index] = slots.run_alone(cases[index])?;
+            if !faults(index, &values[index]).is_empty() {
+                break;
+            }
         }
     }
     Ok(values)

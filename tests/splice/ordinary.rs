@@ -34,7 +34,8 @@ fn an_ordinary_program_is_accelerated_after_its_probation() {
     println!("{redirected} of {messages} messages redirected");
     assert!(redirected <= messages - (2 * PROBATION - 2), "{redirected} messages were redirected, some on probation");
     // Of the later trips all requests and, once the client is trusted, too, all answers; one or another meets a busy receiver.
-    assert!(redirected > TRIPS * 9 / 10, "only {redirected} of {messages} messages were redirected");
+    // One direction alone would be at most TRIPS and a few.
+    assert!(redirected > TRIPS * 11 / 10, "only {redirected} of {messages} messages were redirected");
 }
 
 #[test]

@@ -17,7 +17,10 @@ use crate::link::{ANY_PORT, accepted, back_and_forth, expect, pattern, send, wai
 use crate::memory::Pinned;
 use crate::reader::Reader;
 use crate::refuser;
-use crate::support::wait::timeout;
+use crate::support::wait::scaled;
+
+/// Much longer than an armed receiver waits between two packets (`membership::wake_reader`), after which its buffer must be as it was.
+const SETTLES: Duration = Duration::from_secs(10);
 
 /// How the two ends are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,13 +171,12 @@ impl Connection {
         })
     }
 
-    /// SO_RCVBUF of the receiver when it is what it was, or when it should long have been: an armed receiver waits a second or two
-    /// between two packets (`membership::wake_reader`), after which its buffer is as it was.
+    /// SO_RCVBUF of the receiver when it is what it was, or when it should long have been.
     fn settled_buffer(&self) -> usize {
         let start = Instant::now();
         loop {
             let buffer = getsockopt(&self.server, sockopt::RcvBuf).unwrap();
-            if buffer >= self.buffer || start.elapsed() > timeout() {
+            if buffer >= self.buffer || start.elapsed() > scaled(SETTLES) {
                 return buffer;
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -1,14 +1,17 @@
 //! `sidestep run` in a process of its own.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::thread::panicking;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::child::{ChildGuard, read};
+use super::wait::timeout;
 
 /// It runs and has attached.
 pub(crate) struct Agent {
@@ -138,8 +141,14 @@ impl<P: Read> Drop for Unread<P> {
 
 /// Reads lines until `text` is among what was read.
 #[track_caller]
-fn read_until(lines: &mut impl BufRead, said: &mut String, text: &str) {
+fn read_until<P: Read + AsFd>(lines: &mut BufReader<P>, said: &mut String, text: &str) {
+    // What it does at its next look may take a minute until it begins.
+    let limit = PollTimeout::try_from(timeout() + Duration::from_secs(120)).unwrap();
     while !said.contains(text) {
+        if lines.buffer().is_empty() {
+            let ready = poll(&mut [PollFd::new(lines.get_ref().as_fd(), PollFlags::POLLIN)], limit).unwrap();
+            assert_ne!(ready, 0, "it has not said {text:?}: {said}");
+        }
         assert_ne!(lines.read_line(said).unwrap(), 0, "it has ended before it said {text:?}: {said}");
     }
 }
