@@ -88,14 +88,14 @@ await() {
 }
 
 # start_envoy POD NETNS EPOCH starts the Envoy of a pod; later epochs take over from the one before. Draining is the old
-# one's part, by its own flags: it asks every client to reconnect, for ten seconds. The new one ends it after twelve.
+# one's part, by its own flags: it asks every client to reconnect, for three seconds. The new one ends it after five.
 start_envoy() {
     local pod=$1 netns=$2 epoch=$3 fd
     # By descriptor: user 1337 may not be allowed to walk to the binary.
     exec {fd}<"$(cat "$state/envoy")"
     in_pod "$netns" "$pod-sidecar" 1337 "/proc/self/fd/$fd" -c "$state/$pod.yaml" --base-id "$(cat "$state/base-id-$pod")" \
         --restart-epoch "$epoch" --concurrency "$(cat "$state/workers")" --log-level warning \
-        --drain-time-s 10 --drain-strategy immediate --parent-shutdown-time-s 12
+        --drain-time-s 3 --drain-strategy immediate --parent-shutdown-time-s 5
     exec {fd}<&-
     echo "$epoch" >"$state/epoch-$pod"
 }

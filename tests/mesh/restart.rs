@@ -55,7 +55,7 @@ fn no_request_fails_while_envoys_restart_and_drain() {
             let restart = Command::new(scripts().join("hot-restart")).args([NAME, pod.name()]).status().unwrap();
             assert!(restart.success());
         }
-        // The old ones drain for ten seconds and end after twelve.
+        // The old ones drain for three seconds and end after five.
         sleep(Duration::from_secs(1));
         for pod in Pod::BOTH {
             wait_for(|| {
@@ -64,13 +64,13 @@ fn no_request_fails_while_envoys_restart_and_drain() {
                 if is_alone { Ok(()) } else { Err(format!("the old Envoy of the {} stays", pod.name())) }
             });
         }
-        sleep(Duration::from_secs(12));
+        sleep(Duration::from_secs(5));
         accelerated();
         // Clients and the sidecar upstream are asked to reconnect, and do.
         for pod in Pod::BOTH {
             admin(&mesh, pod, "POST", "/drain_listeners?graceful&skip_exit");
         }
-        // They listen for ten seconds more, and the load should have ended by then.
+        // They listen for three seconds more, and the load should have ended by then.
         sleep(Duration::from_millis(700));
     });
     println!("{answers} answers, {} messages redirected", redirected());
