@@ -23,8 +23,8 @@ fn admin(mesh: &Mesh, pod: Pod, method: &str, path: &str) -> String {
         stream.read_to_string(&mut answer)?;
         std::io::Result::Ok(answer)
     };
-    // An old Envoy that is about to leave its admin port to the new one may cut a connection.
-    let answer = mesh.in_pod(pod, || ask().or_else(|_| ask())).unwrap();
+    // An old Envoy that leaves its admin port to the new one may cut a connection, and then nothing listens there for a moment.
+    let answer = mesh.in_pod(pod, || wait_for(ask));
     assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
     answer
 }
