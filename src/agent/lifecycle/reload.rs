@@ -112,12 +112,6 @@ impl Report {
     }
 }
 
-impl From<Report> for ReloadAnswer {
-    fn from(report: Report) -> Self {
-        Self { succeeded: report.succeeded, text: report.text }
-    }
-}
-
 impl Instance {
     fn reload_path(&self) -> PathBuf {
         self.owner_path().join("reload")
@@ -137,16 +131,14 @@ impl Instance {
         process.signal(Signal::SIGHUP).map_err(|errno| self.not_asked(pid, errno))?;
         let deadline = Instant::now() + timeout;
         loop {
+            // Asked before its report is read: what one has said that has ended is its last word.
+            let ended = process.has_ended().map_err(|errno| self.not_asked(pid, errno))? || !self.has_owner()?;
             let now = report(&map)?;
             if now.ended > before {
-                return Ok(now.into());
+                return Ok(ReloadAnswer { succeeded: now.succeeded, text: now.text });
             }
-            let ended = process.has_ended().map_err(|errno| self.not_asked(pid, errno))?;
-            if ended || !self.has_owner()? {
-                // Its last words may have come since.
-                let last = report(&map)?;
-                let answered = last.ended > before;
-                return if answered { Ok(last.into()) } else { Err(self.has_ended(pid)) };
+            if ended {
+                return Err(self.has_ended(pid));
             }
             if Instant::now() >= deadline {
                 return Err(Error::Conflict {
